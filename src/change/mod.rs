@@ -1,0 +1,113 @@
+//! What the plan wants of one item: pure functions from an item's image to a guarded write.
+//!
+//! [`Changes::decide`] is the heart: image in, [`Decision`] out. It is called for every scanned item, and again with the
+//! current image whenever a condition fails.
+
+mod decide;
+mod expression;
+mod guarded;
+
+pub use decide::{Changes, Decision};
+pub use expression::{Expression, render};
+pub use guarded::{Action, Condition, GuardedWrite, PreImage};
+
+use crate::item::{Path, Value};
+
+/// One `[[change]]` of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The value at `from` belongs at `to`, and `from` goes away (at once in place, else when the migration contracts).
+    Move {
+        /// The old path.
+        from: Path,
+        /// The new path.
+        to: Path,
+    },
+    /// The value at `from` belongs at `to` as well.
+    Copy {
+        /// The path that is read, and stays.
+        from: Path,
+        /// The new path.
+        to: Path,
+    },
+    /// Every item carries this constant at `to`.
+    Set {
+        /// The path that is written.
+        to: Path,
+        /// The constant.
+        value: Value,
+    },
+    /// The path goes away.
+    Remove {
+        /// The path that is removed.
+        path: Path,
+    },
+}
+
+/// When old attributes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// `run` only adds: old attributes, and every `remove`, wait for `contract`.
+    ExpandContract,
+    /// `run` moves and removes in one write.
+    InPlace,
+}
+
+/// What happens to a value that is already at a target and is not what the plan implies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExisting {
+    /// It stays, and the item is reported as diverged.
+    Keep,
+    /// It is overwritten; its pre-image is recorded first.
+    Overwrite,
+}
+
+/// What became of one scanned item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// This run wrote it.
+    Applied,
+    /// It already was as the plan implies.
+    AlreadyApplied,
+    /// The plan asks nothing of it: no source, no target.
+    NothingToDo,
+    /// It was deleted since the scan.
+    Gone,
+    /// A target holds something else than the plan implies, and is kept.
+    Diverged,
+    /// It changed under every attempt.
+    Conflict,
+    /// DynamoDB, or its shape, does not allow the change.
+    Rejected,
+}
+
+impl Outcome {
+    /// Every outcome, in the order that reports list them.
+    pub const ALL: [Outcome; 7] = [
+        Outcome::Applied,
+        Outcome::AlreadyApplied,
+        Outcome::NothingToDo,
+        Outcome::Gone,
+        Outcome::Diverged,
+        Outcome::Conflict,
+        Outcome::Rejected,
+    ];
+
+    /// The name in state files, JSON and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Applied => "applied",
+            Outcome::AlreadyApplied => "already_applied",
+            Outcome::NothingToDo => "nothing_to_do",
+            Outcome::Gone => "gone",
+            Outcome::Diverged => "diverged",
+            Outcome::Conflict => "conflict",
+            Outcome::Rejected => "rejected",
+        }
+    }
+
+    /// Whether the item is a failure: kept with its key and reason.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Outcome::Conflict | Outcome::Rejected)
+    }
+}

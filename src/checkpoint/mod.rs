@@ -1,0 +1,104 @@
+//! Durable progress: what a segment's state is, how it may change, and the port that keeps it.
+//!
+//! [`SegmentState::next`] is the only way in which progress moves, live and when a state file is read back.
+
+mod state;
+
+pub mod store;
+
+use async_trait::async_trait;
+
+pub use state::{Counts, RunStatus, SegmentEvent, SegmentState, SegmentStatus, TransitionError};
+
+use crate::change::Outcome;
+use crate::item::{ItemKey, Path, Value};
+
+/// Names one run in a state file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunId(pub i64);
+
+/// Names one recorded pre-image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PreImageId(pub i64);
+
+/// Where progress is kept. The engine knows only this; one machine keeps it in SQLite ([`store`]), a fleet can keep it
+/// elsewhere.
+#[async_trait]
+pub trait CheckpointStore: Send + Sync {
+    /// Commits a segment's progress together with everything it rests on: failures, diverged items, refused pre-images.
+    ///
+    /// Before it returns `Ok`, nothing of it may be durable; after, all of it is. An error means that the run must stop:
+    /// what was being committed will be read and written again, which is safe.
+    async fn commit(&self, commit: Commit) -> Result<(), StoreError>;
+
+    /// Appends pre-images. When it returns they are durable, and only then may the writes that destroy them be sent.
+    async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError>;
+}
+
+/// Progress of one segment by one or more whole pages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Commit {
+    /// The run.
+    pub run: RunId,
+    /// The segment.
+    pub segment: u32,
+    /// What happened to it.
+    pub event: SegmentEvent,
+    /// Items that failed in these pages.
+    pub failures: Vec<Failure>,
+    /// Items that were found diverged in these pages.
+    pub diverged: Vec<DivergedItem>,
+    /// Pre-images whose write DynamoDB certainly refused; a rollback must not restore them.
+    pub refused: Vec<PreImageId>,
+}
+
+/// An item that could not be changed: a dead letter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// Its key.
+    pub key: ItemKey,
+    /// `Conflict` or `Rejected`.
+    pub outcome: Outcome,
+    /// Why, without attribute values.
+    pub reason: String,
+}
+
+/// An item whose target holds something else than the plan implies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DivergedItem {
+    /// Its key.
+    pub key: ItemKey,
+    /// The targets that hold something else.
+    pub paths: Vec<Path>,
+}
+
+/// A value that a write is about to destroy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PreImageRow {
+    /// The item.
+    pub key: ItemKey,
+    /// Where the value is.
+    pub path: Path,
+    /// The value.
+    pub value: Value,
+}
+
+/// Why the state could not be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process owns the state file.
+    #[error("{0}")]
+    Locked(String),
+    /// The state file is of another plan, another table, another version, or not ours.
+    #[error("{0}")]
+    Foreign(String),
+    /// The file cannot be read, or what is in it contradicts itself.
+    #[error("{0}")]
+    Corrupt(String),
+    /// The disk, the directory or SQLite failed.
+    #[error("{0}")]
+    Io(String),
+    /// Progress would have moved in a way that it never may.
+    #[error("the checkpoint was refused, and nothing of it was stored: {0}")]
+    Transition(#[from] TransitionError),
+}

@@ -1,0 +1,93 @@
+//! Primary keys: the item key, and the table's key schema that it is cut out by.
+
+use std::fmt;
+
+use serde_json::Value as Json;
+
+use super::{Item, JsonError, Value, item_from_json, item_to_json};
+
+/// One key attribute of a table: its name and its type (`S`, `N` or `B`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyAttribute {
+    /// Attribute name.
+    pub name: String,
+    /// `S`, `N` or `B`.
+    pub kind: String,
+}
+
+/// A table's primary key: the partition key, and the sort key if it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySchema {
+    /// Hashed to choose the partition.
+    pub partition: KeyAttribute,
+    /// Orders the items of one partition key.
+    pub sort: Option<KeyAttribute>,
+}
+
+impl KeySchema {
+    /// The names of the key attributes, partition key first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.partition).chain(&self.sort).map(|a| a.name.as_str())
+    }
+
+    /// Cuts the item key out of an item; none if a key attribute is missing, which no stored item can be.
+    pub fn key_of(&self, item: &Item) -> Option<ItemKey> {
+        self.names().map(|name| Some((name.to_owned(), item.get(name)?.clone()))).collect::<Option<Item>>().map(ItemKey)
+    }
+}
+
+/// The primary key of one item, by attribute name. A scan's start key has the same form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemKey(Item);
+
+impl ItemKey {
+    /// A key of these attributes.
+    pub fn new(attributes: Item) -> ItemKey {
+        ItemKey(attributes)
+    }
+
+    /// The key's attributes by name.
+    pub fn attributes(&self) -> &Item {
+        &self.0
+    }
+
+    /// DynamoDB JSON in one line: how a key is stored and listed. One text for each key.
+    pub fn to_text(&self) -> String {
+        item_to_json(&self.0).to_string()
+    }
+
+    /// Reads [`ItemKey::to_text`] back.
+    pub fn from_text(text: &str) -> Result<ItemKey, JsonError> {
+        let json: Json = serde_json::from_str(text).map_err(|_| JsonError::WrongForm("M", "JSON"))?;
+        item_from_json(&json).map(ItemKey)
+    }
+}
+
+/// For people: `pk=CUSTOMER#1 sk=ORDER#2`, control characters escaped.
+impl fmt::Display for ItemKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (name, value)) in self.0.iter().enumerate() {
+            let space = if i > 0 { " " } else { "" };
+            match value {
+                Value::S(s) => write!(f, "{space}{}={}", name.escape_debug(), s.escape_debug())?,
+                Value::N(n) => write!(f, "{space}{}={}", name.escape_debug(), n.as_str())?,
+                other => write!(f, "{space}{}={}", name.escape_debug(), other.to_json())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_reads_back_and_prints_safely() {
+        let key = ItemKey::new(
+            [("pk".to_owned(), Value::S("a\u{1b}[2J\n".into())), ("sk".to_owned(), Value::B(vec![0, 255]))].into(),
+        );
+        assert_eq!(ItemKey::from_text(&key.to_text()), Ok(key.clone()));
+        assert_eq!(key.to_string(), "pk=a\\u{1b}[2J\\n sk={\"B\":\"AP8=\"}");
+    }
+}

@@ -1,0 +1,14 @@
+//! Items as DynamoDB knows them: attribute values, numbers of 38 digits, document paths, keys, and the size rules that
+//! turn an item into capacity units. Pure: nothing here waits, reads a clock or talks to anything.
+
+mod key;
+mod num;
+mod path;
+mod size;
+mod value;
+
+pub use key::{ItemKey, KeyAttribute, KeySchema};
+pub use num::{Num, NumError};
+pub use path::{Path, PathError, Step};
+pub use size::{MAX_ITEM_BYTES, Units, attribute_bytes, item_bytes, read_units, write_units};
+pub use value::{Item, JsonError, Value, item_from_json, item_to_json};

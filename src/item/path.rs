@@ -1,0 +1,279 @@
+//! Document paths: `address.zip`, `"e-mail.addr#1"`, `tags[0].label`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Item, Value};
+
+/// A path to an attribute or into a nested document, as a plan writes it.
+///
+/// Steps are separated by dots; `[n]` selects a list element. A name of letters, digits and underscores stands as it
+/// is; any other goes in double quotes, with `""` for a quote inside. Reserved words need nothing: every name reaches
+/// DynamoDB through a placeholder.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Path(Vec<Step>);
+
+/// One step of a [`Path`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Step {
+    /// An attribute's name, or a member of a map.
+    Name(String),
+    /// An element of a list, from 0.
+    Index(usize),
+}
+
+/// Why a text is not a path; `at` is the byte where it stops being one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct PathError {
+    /// Byte offset in the text.
+    pub at: usize,
+    /// What is wrong there, and the way out.
+    pub what: String,
+}
+
+/// DynamoDB's limit on the depth of a nested attribute (developer guide, "Service quotas": 32 levels).
+const MAX_DEPTH: usize = 32;
+
+impl Path {
+    /// The steps, first the top-level attribute.
+    pub fn steps(&self) -> &[Step] {
+        &self.0
+    }
+
+    /// The path of a top-level attribute of this name, whatever characters it has.
+    pub fn attribute(name: impl Into<String>) -> Path {
+        Path(vec![Step::Name(name.into())])
+    }
+
+    /// The top-level attribute's name.
+    pub fn root(&self) -> &str {
+        match &self.0[0] {
+            Step::Name(name) => name,
+            Step::Index(_) => unreachable!("a path starts with a name"),
+        }
+    }
+
+    /// Whether the path names a list element: replaying a write to one shifts or appends elements.
+    pub fn ends_in_index(&self) -> bool {
+        matches!(self.0.last(), Some(Step::Index(_)))
+    }
+
+    /// Whether it names a whole top-level attribute.
+    pub fn is_top_level(&self) -> bool {
+        self.0.len() == 1
+    }
+
+    /// The path without its last step; none for a top-level attribute.
+    pub fn parent(&self) -> Option<Path> {
+        (self.0.len() > 1).then(|| Path(self.0[..self.0.len() - 1].to_vec()))
+    }
+
+    /// The containers on the way to this path, outermost first, without the path itself.
+    pub fn ancestors(&self) -> impl Iterator<Item = Path> + '_ {
+        (1..self.0.len()).map(|n| Path(self.0[..n].to_vec()))
+    }
+
+    /// Whether one path is the other or contains it.
+    pub fn overlaps(&self, other: &Path) -> bool {
+        self.0.iter().zip(&other.0).all(|(a, b)| a == b)
+    }
+
+    /// The value at this path, if the item has one.
+    pub fn get<'a>(&self, item: &'a Item) -> Option<&'a Value> {
+        let mut value = item.get(self.root())?;
+        for step in &self.0[1..] {
+            value = match (step, value) {
+                (Step::Name(name), Value::M(map)) => map.get(name)?,
+                (Step::Index(i), Value::L(list)) => list.get(*i)?,
+                _ => return None,
+            };
+        }
+        Some(value)
+    }
+
+    /// Puts a value at this path of a client-side image, as `SET` would. False, and nothing changed, where the parent
+    /// is missing or of another type, or where the path ends in a list index.
+    pub fn set(&self, item: &mut Item, value: Value) -> bool {
+        match self.container(item) {
+            Some((map, name)) => {
+                map.insert(name.to_owned(), value);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes the value at this path out of a client-side image, as `REMOVE` would; none where there is none.
+    pub fn remove(&self, item: &mut Item) -> Option<Value> {
+        self.container(item).and_then(|(map, name)| map.remove(name))
+    }
+
+    fn container<'a, 's>(&'s self, item: &'a mut Item) -> Option<(&'a mut Item, &'s str)> {
+        let (last, way) = self.0.split_last()?;
+        let Step::Name(last) = last else { return None };
+        let Some((first, rest)) = way.split_first() else { return Some((item, last)) };
+        let Step::Name(first) = first else { return None };
+        let mut value = item.get_mut(first)?;
+        for step in rest {
+            value = match (step, value) {
+                (Step::Name(name), Value::M(map)) => map.get_mut(name)?,
+                (Step::Index(i), Value::L(list)) => list.get_mut(*i)?,
+                _ => return None,
+            };
+        }
+        match value {
+            Value::M(map) => Some((map, last)),
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for Path {
+    type Err = PathError;
+
+    fn from_str(text: &str) -> Result<Path, PathError> {
+        let mut steps = Vec::new();
+        let mut at = 0;
+        loop {
+            let (name, next) = read_name(text, at)?;
+            steps.push(Step::Name(name));
+            at = next;
+            while text[at..].starts_with('[') {
+                let (index, next) = read_index(text, at)?;
+                steps.push(Step::Index(index));
+                at = next;
+            }
+            if steps.len() > MAX_DEPTH {
+                return Err(error(at, "a path has at most 32 steps, DynamoDB's limit on nesting"));
+            }
+            match text[at..].chars().next() {
+                None => return Ok(Path(steps)),
+                Some('.') => at += 1,
+                Some(c) => {
+                    return Err(error(
+                        at,
+                        format!(
+                            "{c:?} cannot stand here; put a name that contains it in double quotes: {}",
+                            quoted(text)
+                        ),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Name(name) => {
+                    let dot = if i > 0 { "." } else { "" };
+                    if name.chars().all(is_plain) && !name.is_empty() {
+                        write!(f, "{dot}{name}")?;
+                    } else {
+                        write!(f, "{dot}{}", quoted(name))?;
+                    }
+                }
+                Step::Index(index) => write!(f, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_name(text: &str, at: usize) -> Result<(String, usize), PathError> {
+    let rest = &text[at..];
+    let Some(inner) = rest.strip_prefix('"') else {
+        let len = rest.find(|c| !is_plain(c)).unwrap_or(rest.len());
+        if len == 0 {
+            return Err(error(at, "a name is missing here; put a name with other characters in double quotes"));
+        }
+        return Ok((rest[..len].to_owned(), at + len));
+    };
+    let mut name = String::new();
+    let mut chars = inner.char_indices().peekable();
+    while let Some((i, c)) = chars.next() {
+        match c {
+            '"' if chars.peek().is_some_and(|(_, c)| *c == '"') => {
+                chars.next();
+                name.push('"');
+            }
+            '"' if name.is_empty() => return Err(error(at, "an attribute name cannot be empty")),
+            '"' => return Ok((name, at + 1 + i + 1)),
+            c => name.push(c),
+        }
+    }
+    Err(error(at, "this quote is never closed"))
+}
+
+fn read_index(text: &str, at: usize) -> Result<(usize, usize), PathError> {
+    let wrong = || error(at, "a list index is a whole number in brackets, such as [0]");
+    let end = text[at..].find(']').ok_or_else(wrong)?;
+    let digits = &text[at + 1..at + end];
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    Ok((digits.parse().map_err(|_| wrong())?, at + end + 1))
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn error(at: usize, what: impl Into<String>) -> PathError {
+    PathError { at, what: what.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn path(text: &str) -> Path {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn quoting_reaches_every_name() {
+        assert_eq!(path("address.zip").steps().len(), 2);
+        assert_eq!(path("\"e-mail.addr#1\""), Path::attribute("e-mail.addr#1"));
+        assert_eq!(path("\"we\"\"ird\""), Path::attribute("we\"ird"));
+        assert_eq!(path("tags[0].\"a b\"[2]").steps().len(), 4);
+        assert_eq!(path("größe"), Path::attribute("größe"));
+        for bad in ["", ".", "a.", "a..b", "e-mail", "a b", "a[", "a[-1]", "a[x]", "\"\"", "\"open", "[0]", "a[0]b"] {
+            assert!(bad.parse::<Path>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn overlap_is_equality_or_containment() {
+        assert!(path("a").overlaps(&path("a.b")));
+        assert!(path("a.b").overlaps(&path("a.b")));
+        assert!(!path("a.b").overlaps(&path("a.c")));
+        assert!(!path("ab").overlaps(&path("a")));
+    }
+
+    proptest! {
+        #[test]
+        fn display_reads_back(names in proptest::collection::vec("\\PC{1,6}", 1..4), index in proptest::option::of(0_usize..9)) {
+            let mut steps: Vec<Step> = names.into_iter().map(Step::Name).collect();
+            steps.extend(index.map(Step::Index));
+            let path = Path(steps);
+            prop_assert_eq!(path.to_string().parse::<Path>(), Ok(path));
+        }
+
+        #[test]
+        fn any_text_parses_or_points_inside(text in "\\PC{0,20}") {
+            if let Err(e) = text.parse::<Path>() {
+                prop_assert!(e.at <= text.len());
+            }
+        }
+    }
+}

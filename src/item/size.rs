@@ -1,0 +1,69 @@
+//! How many bytes an item takes and how many capacity units that costs.
+//!
+//! Source: developer guide, "Capacity unit consumption" (bytes per type) and "Provisioned throughput" (units). Sets cost
+//! the sum of their members; that AWS has no overhead there is taken from third-party captures.
+
+use super::{Item, Value};
+
+/// The largest item that DynamoDB keeps, in bytes, attribute names included (400 KB).
+pub const MAX_ITEM_BYTES: usize = 400 * 1024;
+
+/// Capacity units, in halves: an eventually consistent read of 4 KB is half a unit.
+pub type Units = f64;
+
+/// Bytes of a whole item: names and values.
+pub fn item_bytes(item: &Item) -> usize {
+    item.iter().map(|(name, value)| attribute_bytes(name, value)).sum()
+}
+
+/// Bytes of one top-level attribute, its name included.
+pub fn attribute_bytes(name: &str, value: &Value) -> usize {
+    name.len() + value_bytes(value)
+}
+
+/// Write capacity units of one standard write: the larger of the image before and after, in started KB, at least one.
+pub fn write_units(before: usize, after: usize) -> Units {
+    before.max(after).div_ceil(1024).max(1) as Units
+}
+
+/// Read capacity units for so many bytes: one per started 4 KB strongly consistent, half of that eventually.
+pub fn read_units(bytes: usize, consistent: bool) -> Units {
+    let units = bytes.div_ceil(4096).max(1) as Units;
+    if consistent { units } else { units / 2.0 }
+}
+
+fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::S(s) => s.len(),
+        Value::N(n) => n.bytes(),
+        Value::B(b) => b.len(),
+        Value::Bool(_) | Value::Null => 1,
+        Value::Ss(set) => set.iter().map(String::len).sum(),
+        Value::Ns(set) => set.iter().map(super::Num::bytes).sum(),
+        Value::Bs(set) => set.iter().map(Vec::len).sum(),
+        Value::L(list) => 3 + list.iter().map(|v| 1 + value_bytes(v)).sum::<usize>(),
+        Value::M(map) => 3 + map.iter().map(|(k, v)| 1 + k.len() + value_bytes(v)).sum::<usize>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::item::item_from_json;
+
+    #[test]
+    fn bytes_and_units_follow_the_guide() {
+        let item = item_from_json(&json!({
+            "pk": {"S": "ab"}, "t": {"BOOL": true}, "l": {"L": [{"S": "xy"}, {"NULL": true}]}, "m": {"M": {"k": {"N": "12"}}}
+        }))
+        .unwrap();
+        // 2+2, 1+1, 1+(3+1+2+1+1), 1+(3+1+1+2)
+        assert_eq!(item_bytes(&item), 4 + 2 + 9 + 8);
+        assert_eq!(write_units(1024, 1025), 2.0);
+        assert_eq!(write_units(0, 0), 1.0);
+        assert_eq!(read_units(4097, false), 1.0);
+        assert_eq!(read_units(4097, true), 2.0);
+    }
+}

@@ -1,0 +1,237 @@
+//! Attribute values, and DynamoDB JSON for what is stored or shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Map, Value as Json, json};
+
+use super::{Num, NumError};
+
+/// An item, or the nested document of an `M` attribute: attribute names to values.
+pub type Item = BTreeMap<String, Value>;
+
+/// An attribute value of any DynamoDB type.
+///
+/// Equality is DynamoDB's: numbers by value, sets without order, everything else exactly.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// String.
+    S(String),
+    /// Number.
+    N(Num),
+    /// Binary.
+    B(Vec<u8>),
+    /// Boolean.
+    Bool(bool),
+    /// Null.
+    Null,
+    /// String set.
+    Ss(Vec<String>),
+    /// Number set.
+    Ns(Vec<Num>),
+    /// Binary set.
+    Bs(Vec<Vec<u8>>),
+    /// List.
+    L(Vec<Value>),
+    /// Map (a nested document).
+    M(Item),
+}
+
+/// Why a JSON document is not DynamoDB JSON.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// The object must have exactly one member that names the type.
+    #[error(
+        "a value is an object with one member that names its type: S, N, B, BOOL, NULL, SS, NS, BS, L or M (found {0})"
+    )]
+    NotTyped(String),
+    /// What stands behind the type name has the wrong form.
+    #[error("the value of {0} has the wrong form: {1}")]
+    WrongForm(&'static str, &'static str),
+    /// A number is out of DynamoDB's reach.
+    #[error("{0:?} is not a number that DynamoDB can keep: {1}")]
+    Number(String, NumError),
+    /// DynamoDB has no empty sets.
+    #[error("{0} is empty or repeats a member, and a DynamoDB set can be neither")]
+    BadSet(&'static str),
+}
+
+impl Value {
+    /// The type's name as DynamoDB spells it.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Value::S(_) => "S",
+            Value::N(_) => "N",
+            Value::B(_) => "B",
+            Value::Bool(_) => "BOOL",
+            Value::Null => "NULL",
+            Value::Ss(_) => "SS",
+            Value::Ns(_) => "NS",
+            Value::Bs(_) => "BS",
+            Value::L(_) => "L",
+            Value::M(_) => "M",
+        }
+    }
+
+    /// DynamoDB JSON, `{"S": "x"}`; set members are sorted, numbers keep their text.
+    pub fn to_json(&self) -> Json {
+        match self {
+            Value::S(s) => json!({ "S": s }),
+            Value::N(n) => json!({ "N": n.as_str() }),
+            Value::B(b) => json!({ "B": BASE64.encode(b) }),
+            Value::Bool(b) => json!({ "BOOL": b }),
+            Value::Null => json!({ "NULL": true }),
+            Value::Ss(set) => json!({ "SS": set.iter().collect::<BTreeSet<_>>() }),
+            Value::Ns(set) => json!({ "NS": set.iter().map(Num::as_str).collect::<BTreeSet<_>>() }),
+            Value::Bs(set) => {
+                json!({ "BS": set.iter().map(|b| BASE64.encode(b)).collect::<BTreeSet<_>>() })
+            }
+            Value::L(list) => json!({ "L": list.iter().map(Value::to_json).collect::<Vec<_>>() }),
+            Value::M(map) => json!({ "M": item_to_json(map) }),
+        }
+    }
+
+    /// Reads DynamoDB JSON.
+    pub fn from_json(json: &Json) -> Result<Value, JsonError> {
+        let object = json.as_object().ok_or_else(|| JsonError::NotTyped(kind(json).into()))?;
+        let mut members = object.iter();
+        let (Some((name, body)), None) = (members.next(), members.next()) else {
+            return Err(JsonError::NotTyped(format!("an object with {} members", object.len())));
+        };
+        match name.as_str() {
+            "S" => Ok(Value::S(string("S", body)?.to_owned())),
+            "N" => Ok(Value::N(number("N", body)?)),
+            "B" => Ok(Value::B(binary("B", body)?)),
+            "BOOL" => body.as_bool().map(Value::Bool).ok_or(JsonError::WrongForm("BOOL", "true or false")),
+            "NULL" => match body.as_bool() {
+                Some(true) => Ok(Value::Null),
+                _ => Err(JsonError::WrongForm("NULL", "it can only be true")),
+            },
+            "SS" => set("SS", body, |b| string("SS", b).map(str::to_owned), String::clone).map(Value::Ss),
+            "NS" => set("NS", body, |b| number("NS", b), Num::canonical).map(Value::Ns),
+            "BS" => set("BS", body, |b| binary("BS", b), Vec::clone).map(Value::Bs),
+            "L" => {
+                let list = body.as_array().ok_or(JsonError::WrongForm("L", "a list of values"))?;
+                list.iter().map(Value::from_json).collect::<Result<_, _>>().map(Value::L)
+            }
+            "M" => item_from_json(body).map(Value::M),
+            other => Err(JsonError::NotTyped(format!("the member `{other}`"))),
+        }
+    }
+}
+
+/// An item (or document) as DynamoDB JSON.
+pub fn item_to_json(item: &Item) -> Json {
+    Json::Object(item.iter().map(|(name, value)| (name.clone(), value.to_json())).collect::<Map<_, _>>())
+}
+
+/// An item (or document) from DynamoDB JSON.
+pub fn item_from_json(json: &Json) -> Result<Item, JsonError> {
+    let map = json.as_object().ok_or(JsonError::WrongForm("M", "an object of names to values"))?;
+    map.iter().map(|(name, value)| Ok((name.clone(), Value::from_json(value)?))).collect()
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Value) -> bool {
+        match (self, other) {
+            (Value::S(a), Value::S(b)) => a == b,
+            (Value::N(a), Value::N(b)) => a == b,
+            (Value::B(a), Value::B(b)) => a == b,
+            (Value::Bool(a), Value::Bool(b)) => a == b,
+            (Value::Null, Value::Null) => true,
+            (Value::Ss(a), Value::Ss(b)) => same_set(a, b, String::as_str),
+            (Value::Ns(a), Value::Ns(b)) => same_set(a, b, Num::canonical),
+            (Value::Bs(a), Value::Bs(b)) => same_set(a, b, Vec::as_slice),
+            (Value::L(a), Value::L(b)) => a == b,
+            (Value::M(a), Value::M(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Value {}
+
+fn same_set<'a, T, K: Ord>(a: &'a [T], b: &'a [T], key: impl Fn(&'a T) -> K) -> bool {
+    a.len() == b.len() && a.iter().map(&key).collect::<BTreeSet<_>>() == b.iter().map(&key).collect::<BTreeSet<_>>()
+}
+
+fn set<T, K: Ord>(
+    name: &'static str,
+    body: &Json,
+    read: impl Fn(&Json) -> Result<T, JsonError>,
+    identity: impl Fn(&T) -> K,
+) -> Result<Vec<T>, JsonError> {
+    let list = body.as_array().ok_or(JsonError::WrongForm(name, "a list of members"))?;
+    let members = list.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let distinct = members.iter().map(identity).collect::<BTreeSet<_>>().len();
+    if members.is_empty() || distinct != members.len() {
+        return Err(JsonError::BadSet(name));
+    }
+    Ok(members)
+}
+
+fn string<'a>(name: &'static str, body: &'a Json) -> Result<&'a str, JsonError> {
+    body.as_str().ok_or(JsonError::WrongForm(name, "a string"))
+}
+
+fn number(name: &'static str, body: &Json) -> Result<Num, JsonError> {
+    let text = body.as_str().ok_or(JsonError::WrongForm(name, "a number in quotes"))?;
+    Num::parse(text).map_err(|why| JsonError::Number(text.to_owned(), why))
+}
+
+fn binary(name: &'static str, body: &Json) -> Result<Vec<u8>, JsonError> {
+    BASE64.decode(string(name, body)?).map_err(|_| JsonError::WrongForm(name, "base64"))
+}
+
+fn kind(json: &Json) -> &'static str {
+    match json {
+        Json::Null => "null",
+        Json::Bool(_) => "a boolean",
+        Json::Number(_) => "a number",
+        Json::String(_) => "a string",
+        Json::Array(_) => "a list",
+        Json::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_keeps_every_type() {
+        let json = json!({
+            "s": {"S": ""}, "n": {"N": "1.10"}, "b": {"B": "AAEC"}, "t": {"BOOL": true}, "z": {"NULL": true},
+            "ss": {"SS": ["a", "b"]}, "ns": {"NS": ["1", "2.5"]}, "bs": {"BS": ["AA==", "AQ=="]},
+            "l": {"L": [{"S": "x"}, {"M": {"ключ": {"N": "1"}}}]}
+        });
+        assert_eq!(item_to_json(&item_from_json(&json).unwrap()), json);
+    }
+
+    #[test]
+    fn equality_is_dynamodbs() {
+        let v = |j: Json| Value::from_json(&j).unwrap();
+        assert_eq!(v(json!({"NS": ["1.0", "2"]})), v(json!({"NS": ["2", "1"]})));
+        assert_eq!(v(json!({"M": {"a": {"N": "1"}}})), v(json!({"M": {"a": {"N": "1.0"}}})));
+        assert_ne!(v(json!({"L": [{"S": "a"}, {"S": "b"}]})), v(json!({"L": [{"S": "b"}, {"S": "a"}]})));
+        assert_ne!(v(json!({"S": "1"})), v(json!({"N": "1"})));
+    }
+
+    #[test]
+    fn malformed_json_says_why() {
+        for bad in [
+            json!("x"),
+            json!({}),
+            json!({"S": "a", "N": "1"}),
+            json!({"X": 1}),
+            json!({"NULL": false}),
+            json!({"SS": []}),
+            json!({"NS": ["1", "1.0"]}),
+            json!({"N": 5}),
+            json!({"B": "***"}),
+        ] {
+            assert!(Value::from_json(&bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! `backfill` moves, computes or removes attributes on every item of a live Amazon DynamoDB table.
+
+pub mod plan;
+
+pub mod item;
+
+pub mod change;
+
+pub mod table;
+
+pub mod checkpoint;
+
+pub mod clock;
+
+#[cfg(feature = "local")]
+pub mod local;

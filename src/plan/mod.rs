@@ -1,0 +1,85 @@
+//! The operator's plan: TOML text, parsed once into a [`Plan`] that is valid by construction.
+
+use std::time::Duration;
+
+use crate::change::{Change, OnExisting, Strategy};
+
+/// A valid plan. Everything downstream takes this, never the file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The migration's name: names the state file, so letters, digits, `-` and `_` only.
+    pub name: String,
+    /// When old attributes go.
+    pub strategy: Strategy,
+    /// What happens to unequal values at a target.
+    pub on_existing: OnExisting,
+    /// The table, and how to reach it.
+    pub table: TableRef,
+    /// What every item should become; at least one.
+    pub changes: Vec<Change>,
+    /// How the table is read.
+    pub scan: ScanOptions,
+    /// What the job may consume.
+    pub capacity: Capacity,
+    /// When the job stops by itself.
+    pub limits: Limits,
+    /// How it retries.
+    pub retry: Retry,
+}
+
+/// `[table]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRef {
+    /// Table name.
+    pub name: String,
+    /// The key attributes that the operator states, partition key first; checked against the table.
+    pub key: Option<Vec<String>>,
+    /// AWS region.
+    pub region: Option<String>,
+    /// Another endpoint than AWS's own.
+    pub endpoint_url: Option<String>,
+    /// Profile of the AWS configuration.
+    pub profile: Option<String>,
+    /// The account that the table must be in (12 digits); checked against its ARN.
+    pub account: Option<String>,
+}
+
+/// `[scan]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScanOptions {
+    /// Parallel-scan segments; none is `"auto"`. Resolved once, when a run is created.
+    pub segments: Option<u32>,
+    /// Segments worked on at the same time; none lets the tool choose.
+    pub active: Option<u32>,
+    /// Items per page at most; none is `"auto"`.
+    pub page_limit: Option<u32>,
+    /// Strongly consistent scan.
+    pub consistent: bool,
+}
+
+/// `[capacity]`, in capacity units per second; none takes the harmless default.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capacity {
+    /// Write budget.
+    pub write: Option<f64>,
+    /// Read budget.
+    pub read: Option<f64>,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The run stops when more items than this have failed.
+    pub max_failures: u64,
+}
+
+/// `[retry]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// Ceiling of the first wait; it doubles with each attempt, and the wait is drawn from zero to it (full jitter).
+    pub base: Duration,
+    /// Largest ceiling of a wait.
+    pub cap: Duration,
+    /// One request failing for so long stops the run, resumably.
+    pub give_up_after: Duration,
+}

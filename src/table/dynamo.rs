@@ -1,0 +1,1 @@
+//! The AWS SDK adapter of [`super::Table`].

@@ -1,0 +1,119 @@
+//! The table as the engine sees it: describe, scan, get, write. Implementations: [`dynamo`] (the AWS SDK), and whatever
+//! a test puts in front of it.
+
+mod error;
+
+pub mod dynamo;
+
+use async_trait::async_trait;
+
+pub use error::{Directive, FatalKind, TableError, ThrottlingReason};
+
+use crate::change::GuardedWrite;
+use crate::item::{Item, ItemKey, KeySchema, Units};
+
+/// What the engine needs of a DynamoDB table. One place above it owns retry, so an implementation sends each request
+/// once and reports what came of it.
+#[async_trait]
+pub trait Table: Send + Sync {
+    /// `DescribeTable`.
+    async fn describe(&self) -> Result<TableDescription, TableError>;
+
+    /// One `Scan` request: one page of one segment.
+    async fn scan(&self, request: &ScanRequest) -> Result<Page, TableError>;
+
+    /// A strongly consistent `GetItem`.
+    async fn get(&self, key: &ItemKey) -> Result<Got, TableError>;
+
+    /// Sends a chunk of guarded writes and returns what came of each, in order and exactly as many. A chunk never names
+    /// an item twice and has at most [`Table::max_chunk`] members.
+    async fn write(&self, chunk: &[GuardedWrite]) -> Vec<Result<WriteReply, TableError>>;
+
+    /// How many writes one call of [`Table::write`] takes; 1 where each write is a request of its own.
+    fn max_chunk(&self) -> usize;
+}
+
+/// What `DescribeTable` says, as far as the tool uses it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableDescription {
+    /// Table name.
+    pub name: String,
+    /// `arn:aws:dynamodb:region:account:table/name`.
+    pub arn: String,
+    /// The table's unique id; a recreated table has another. Some engines have none.
+    pub id: Option<String>,
+    /// `ACTIVE`, `UPDATING`, ….
+    pub status: String,
+    /// Primary key.
+    pub key: KeySchema,
+    /// Items, refreshed by DynamoDB about every six hours.
+    pub item_count: u64,
+    /// Bytes, refreshed likewise.
+    pub size_bytes: u64,
+    /// Provisioned (read, write) capacity units per second; none on demand.
+    pub provisioned: Option<(f64, f64)>,
+    /// Names of the global and local secondary indexes.
+    pub indexes: Vec<String>,
+}
+
+impl TableDescription {
+    /// The account in the ARN.
+    pub fn account(&self) -> &str {
+        self.arn.split(':').nth(4).unwrap_or("")
+    }
+
+    /// The region in the ARN.
+    pub fn region(&self) -> &str {
+        self.arn.split(':').nth(3).unwrap_or("")
+    }
+}
+
+/// One page to read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScanRequest {
+    /// The segment, from 0.
+    pub segment: u32,
+    /// How many segments the run has; fixed for its life.
+    pub total_segments: u32,
+    /// `ExclusiveStartKey`; none at the segment's beginning.
+    pub start_key: Option<ItemKey>,
+    /// `Limit`: items evaluated at most.
+    pub limit: Option<u32>,
+    /// Strongly consistent.
+    pub consistent: bool,
+}
+
+/// One `Scan` response.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The items; may be empty with more to come.
+    pub items: Vec<Item>,
+    /// `LastEvaluatedKey`; none, and only none, means that the segment has ended.
+    pub next: Option<ItemKey>,
+    /// Read capacity units consumed, where the server said so.
+    pub units: Option<Units>,
+}
+
+/// One `GetItem` response.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Got {
+    /// The item, if there is one.
+    pub item: Option<Item>,
+    /// Read capacity units consumed, where the server said so.
+    pub units: Option<Units>,
+}
+
+/// What came of one guarded write that DynamoDB answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WriteReply {
+    /// It was applied.
+    Applied {
+        /// Write capacity units consumed, where the server said so.
+        units: Option<Units>,
+    },
+    /// The condition did not hold; nothing changed.
+    ConditionFailed {
+        /// The item as it is, where the engine returned it.
+        image: Option<Item>,
+    },
+}
