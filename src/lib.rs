@@ -8,6 +8,8 @@ pub mod change;
 
 pub mod table;
 
+pub mod throttle;
+
 pub mod checkpoint;
 
 pub mod clock;

@@ -1,8 +1,98 @@
-//! A guarded write as `UpdateItem` expressions.
+//! A guarded write as the texts of one `UpdateItem`.
 
-/// The texts and placeholders of one `UpdateItem`.
-#[derive(Debug)]
-pub struct Expression;
+use std::collections::BTreeMap;
 
-/// Renders.
-pub fn render() {}
+use super::{Action, Condition, GuardedWrite};
+use crate::item::{Path, Step, Value};
+
+/// `UpdateExpression`, `ConditionExpression` and their placeholders.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expression {
+    /// `UpdateExpression`.
+    pub update: String,
+    /// `ConditionExpression`.
+    pub condition: String,
+    /// `ExpressionAttributeNames`: every name goes through one, so that no reserved word and no character matters.
+    pub names: BTreeMap<String, String>,
+    /// `ExpressionAttributeValues`.
+    pub values: BTreeMap<String, Value>,
+}
+
+/// Renders a guarded write for `UpdateItem`.
+pub fn render(write: &GuardedWrite) -> Expression {
+    let mut out = Placeholders::default();
+    let condition = write.conditions.iter().map(|c| out.condition(c)).collect::<Vec<_>>().join(" AND ");
+    let (mut sets, mut removes) = (Vec::new(), Vec::new());
+    for action in &write.actions {
+        match action {
+            Action::SetFrom { to, from } => sets.push(format!("{} = {}", out.path(to), out.path(from))),
+            Action::SetValue { to, value } => sets.push(format!("{} = {}", out.path(to), out.value(value))),
+            Action::Remove { path } => removes.push(out.path(path)),
+        }
+    }
+    let update = [("SET ", sets), ("REMOVE ", removes)]
+        .into_iter()
+        .filter(|(_, list)| !list.is_empty())
+        .map(|(verb, list)| format!("{verb}{}", list.join(", ")))
+        .collect::<Vec<_>>()
+        .join(" ");
+    Expression { update, condition, names: out.names_by_placeholder(), values: out.values }
+}
+
+#[derive(Default)]
+struct Placeholders {
+    names: BTreeMap<String, String>,
+    values: BTreeMap<String, Value>,
+}
+
+impl Placeholders {
+    fn condition(&mut self, condition: &Condition) -> String {
+        match condition {
+            Condition::ItemExists(name) => format!("attribute_exists({})", self.name(name)),
+            Condition::Exists(path) => format!("attribute_exists({})", self.path(path)),
+            Condition::Missing(path) => format!("attribute_not_exists({})", self.path(path)),
+            Condition::IsMap(path) => {
+                let path = self.path(path);
+                self.values.insert(":m".into(), Value::S("M".into()));
+                format!("attribute_type({path}, :m)")
+            }
+            Condition::Equals(path, value) => format!("{} = {}", self.path(path), self.value(value)),
+            Condition::Same(a, b) => format!("{} = {}", self.path(a), self.path(b)),
+        }
+    }
+
+    fn path(&mut self, path: &Path) -> String {
+        let mut text = String::new();
+        for step in path.steps() {
+            match step {
+                Step::Name(name) => {
+                    if !text.is_empty() {
+                        text.push('.');
+                    }
+                    text.push_str(&self.name(name));
+                }
+                Step::Index(index) => text.push_str(&format!("[{index}]")),
+            }
+        }
+        text
+    }
+
+    fn name(&mut self, name: &str) -> String {
+        let next = format!("#{}", self.names.len());
+        self.names.entry(name.to_owned()).or_insert(next).clone()
+    }
+
+    fn value(&mut self, value: &Value) -> String {
+        // A value that stands in the condition and in the update is sent once.
+        if let Some((placeholder, _)) = self.values.iter().find(|(p, v)| p.as_str() != ":m" && *v == value) {
+            return placeholder.clone();
+        }
+        let placeholder = format!(":{}", self.values.len());
+        self.values.insert(placeholder.clone(), value.clone());
+        placeholder
+    }
+
+    fn names_by_placeholder(&self) -> BTreeMap<String, String> {
+        self.names.iter().map(|(name, placeholder)| (placeholder.clone(), name.clone())).collect()
+    }
+}

@@ -1,0 +1,272 @@
+//! A token bucket in capacity units, on governor: first come, first served, settled afterwards, its rate changeable.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use governor::clock::Clock as _;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::state::direct::NotKeyed;
+use governor::{Quota, RateLimiter};
+use tokio::sync::{Mutex, Notify};
+
+use super::clock::SpeedClock;
+use crate::item::Units;
+
+/// One token is half a capacity unit: the least that DynamoDB charges (an eventually consistent read of 4 KB).
+const TOKENS_PER_UNIT: f64 = 2.0;
+
+/// At speed 1 the quota is one token per millisecond; the clock's speed makes the rate out of it.
+const TOKEN_TIME: Duration = Duration::from_millis(1);
+const TOKENS_PER_SECOND_AT_SPEED_1: f64 = 1_000.0;
+
+/// A burst of this much of a second's budget may be taken at once after a pause: small, so that a start is no stampede.
+const BURST_SECONDS: f64 = 0.1;
+
+/// A token bucket for one scope.
+#[derive(Debug)]
+pub struct Bucket {
+    limiter: RateLimiter<NotKeyed, Tat, SpeedClock, NoOpMiddleware<Duration>>,
+    tat: Tat,
+    clock: SpeedClock,
+    burst: u32,
+    /// governor has no order among those who wait; this makes it first come, first served.
+    turn: Mutex<()>,
+    rate_changed: Notify,
+    waiting: AtomicUsize,
+}
+
+/// Capacity units that were taken from a bucket for one request, to be settled when the answer is there.
+#[derive(Debug)]
+#[must_use = "a permit is settled against what the request consumed"]
+pub struct Permit {
+    units: Units,
+}
+
+impl Bucket {
+    /// A bucket that fills at so many capacity units per second; zero pauses it.
+    pub fn new(units_per_second: Units) -> Arc<Bucket> {
+        let burst_tokens = (units_per_second * TOKENS_PER_UNIT * BURST_SECONDS).clamp(2.0, 1e6);
+        let burst = NonZeroU32::new(burst_tokens as u32).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::with_period(TOKEN_TIME).unwrap_or(Quota::per_second(NonZeroU32::MIN)).allow_burst(burst);
+        let clock = SpeedClock::new(speed_for(units_per_second));
+        let tat = Tat::default();
+        Arc::new(Bucket {
+            limiter: RateLimiter::new(quota, tat.clone(), clock.clone()),
+            tat,
+            clock,
+            burst: burst.get(),
+            turn: Mutex::new(()),
+            rate_changed: Notify::new(),
+            waiting: AtomicUsize::new(0),
+        })
+    }
+
+    /// Capacity units per second that the bucket fills at now.
+    pub fn rate(&self) -> Units {
+        self.clock.speed() * TOKENS_PER_SECOND_AT_SPEED_1 / TOKENS_PER_UNIT
+    }
+
+    /// Changes the rate at once, also for those who wait; zero pauses.
+    pub fn set_rate(&self, units_per_second: Units) {
+        self.clock.set_speed(speed_for(units_per_second));
+        self.rate_changed.notify_waiters();
+    }
+
+    /// How many requests wait for permits now.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many units may be used. First come, first served. More than the burst is granted when a full burst
+    /// is there, and the rest becomes debt. Safe to drop at any point: nothing is taken until it returns.
+    pub async fn acquire(&self, units: Units) -> Permit {
+        let tokens = to_tokens(units);
+        let first = tokens.min(u64::from(self.burst)) as u32;
+        let _counted = Waiting::new(&self.waiting);
+        let _turn = self.turn.lock().await;
+        loop {
+            // Registered before the check, so that no change of rate is missed between check and sleep.
+            let rate_changed = self.rate_changed.notified();
+            let n = NonZeroU32::new(first).unwrap_or(NonZeroU32::MIN);
+            let Ok(Err(not_until)) = self.limiter.check_n(n) else { break };
+            let wait = not_until.wait_time_from(self.clock.now());
+            let speed = self.clock.speed();
+            if speed > 0.0 {
+                // An hour is as good as for ever here: the loop looks again.
+                let wait = Duration::try_from_secs_f64(wait.as_secs_f64() / speed).unwrap_or(Duration::from_secs(3600));
+                tokio::select! {
+                    () = tokio::time::sleep(wait.max(Duration::from_millis(1))) => {}
+                    () = rate_changed => {}
+                }
+            } else {
+                rate_changed.await;
+            }
+        }
+        self.tat.debt(tokens - u64::from(first), self.clock.now());
+        Permit { units }
+    }
+
+    /// Settles a permit: what was consumed beyond it becomes debt, what was not is refunded. Without a figure from the
+    /// server the caller passes its estimate.
+    pub fn settle(&self, permit: Permit, consumed: Units) {
+        let (taken, used) = (to_tokens(permit.units), (consumed * TOKENS_PER_UNIT).ceil() as u64);
+        if used > taken {
+            self.tat.debt(used - taken, self.clock.now());
+        } else {
+            self.tat.refund(taken - used);
+        }
+    }
+}
+
+fn speed_for(units_per_second: Units) -> f64 {
+    (units_per_second * TOKENS_PER_UNIT / TOKENS_PER_SECOND_AT_SPEED_1).max(0.0)
+}
+
+fn to_tokens(units: Units) -> u64 {
+    ((units * TOKENS_PER_UNIT).ceil() as u64).max(1)
+}
+
+/// Counts a waiter for as long as it lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Waiting<'a> {
+        count.fetch_add(1, Ordering::Relaxed);
+        Waiting(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// governor's state, ours so that it can be settled: the theoretical arrival time of the next token, in nanoseconds of
+/// the bucket's clock. governor decides; debt and refund move the time.
+#[derive(Debug, Clone, Default)]
+struct Tat(Arc<AtomicU64>);
+
+impl Tat {
+    fn debt(&self, tokens: u64, now: Duration) {
+        let now = nanos(now);
+        self.update(|tat| tat.max(now).saturating_add(tokens.saturating_mul(nanos(TOKEN_TIME))));
+    }
+
+    fn refund(&self, tokens: u64) {
+        self.update(|tat| tat.saturating_sub(tokens.saturating_mul(nanos(TOKEN_TIME))));
+    }
+
+    fn update(&self, f: impl Fn(u64) -> u64) {
+        // Never fails: the closure always returns a value.
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |tat| Some(f(tat)));
+    }
+}
+
+impl StateStore for Tat {
+    type Key = NotKeyed;
+
+    fn measure_and_replace<T, F, E>(&self, _: &NotKeyed, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut before = self.0.load(Ordering::Acquire);
+        loop {
+            let (outcome, after) = f(Some(Nanos::from(before)))?;
+            match self.0.compare_exchange_weak(before, after.as_u64(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(outcome),
+                Err(now) => before = now,
+            }
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    async fn take(bucket: &Bucket, units: Units) {
+        let permit = bucket.acquire(units).await;
+        bucket.settle(permit, units);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_is_held_and_can_be_changed_while_somebody_waits() {
+        let bucket = Bucket::new(100.0);
+        take(&bucket, 10.0).await;
+        let start = Instant::now();
+        for _ in 0..100 {
+            take(&bucket, 1.0).await;
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        assert!((0.95..1.15).contains(&seconds), "{seconds}");
+
+        bucket.set_rate(0.0);
+        let waiter = tokio::spawn({
+            let bucket = Arc::clone(&bucket);
+            async move { take(&bucket, 50.0).await }
+        });
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert!(!waiter.is_finished(), "rate 0 is a pause");
+        let start = Instant::now();
+        bucket.set_rate(1000.0);
+        waiter.await.unwrap();
+        assert!(start.elapsed() < Duration::from_secs(1));
+        assert!((bucket.rate() - 1000.0).abs() < 1e-6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn debt_delays_and_a_refund_restores() {
+        let bucket = Bucket::new(100.0);
+        let permit = bucket.acquire(1.0).await;
+        bucket.settle(permit, 201.0);
+        let start = Instant::now();
+        take(&bucket, 1.0).await;
+        assert!((1.8..2.2).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
+
+        let permit = bucket.acquire(500.0).await;
+        bucket.settle(permit, 0.5);
+        let start = Instant::now();
+        take(&bucket, 1.0).await;
+        assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_requests_are_not_starved_by_small_ones() {
+        let bucket = Bucket::new(100.0);
+        for _ in 0..8 {
+            let bucket = Arc::clone(&bucket);
+            tokio::spawn(async move {
+                loop {
+                    take(&bucket, 1.0).await;
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let start = Instant::now();
+        take(&bucket, 400.0).await;
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_waiter_takes_nothing() {
+        let bucket = Bucket::new(10.0);
+        take(&bucket, 100.0).await;
+        let gave_up = tokio::time::timeout(Duration::from_secs(1), bucket.acquire(1000.0)).await;
+        assert!(gave_up.is_err());
+        assert_eq!(bucket.waiting(), 0);
+        let start = Instant::now();
+        take(&bucket, 1.0).await;
+        assert!(start.elapsed() < Duration::from_secs(11), "{:?}", start.elapsed());
+    }
+}
