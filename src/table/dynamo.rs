@@ -1,1 +1,0 @@
-//! The AWS SDK adapter of [`super::Table`].

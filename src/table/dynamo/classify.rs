@@ -1,0 +1,177 @@
+//! From an SDK error to a [`TableError`]: one match over DynamoDB's error codes.
+//!
+//! Sources: developer guide, "Error handling with DynamoDB" (codes, status); rustdoc of aws-sdk-dynamodb
+//! (`ThrottlingReasons`). The wire spells the reasons' key differently in different exceptions.
+
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+
+use crate::table::{FatalKind, TableError, ThrottlingReason};
+
+/// What kind of call failed: a validation error of a write is often about one item, that of a read never is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    Read,
+    Write,
+}
+
+pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>, call: Call) -> TableError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match error {
+        SdkError::ServiceError(service) => {
+            let (code, message) = (service.err().code().unwrap_or(""), service.err().message().unwrap_or(""));
+            by_code(code, message, service.raw(), call)
+        }
+        SdkError::TimeoutError(_) => transient("the request timed out", true),
+        SdkError::ResponseError(_) => transient("the reply could not be read", true),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => transient("the request timed out", true),
+        SdkError::DispatchFailure(failure) if failure.is_io() => {
+            transient(&format!("the connection failed ({})", root_cause(failure.as_connector_error())), true)
+        }
+        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => {
+            let text = DisplayErrorContext(error).to_string();
+            if text.to_ascii_lowercase().contains("credential") {
+                fatal(FatalKind::Credentials, "no credentials could be had", &text)
+            } else {
+                fatal(FatalKind::Endpoint, "the request could not be sent", &text)
+            }
+        }
+        _ => transient("the request failed in an unknown way", true),
+    }
+}
+
+/// A reply that no request of ours can lead to.
+pub(super) fn unusable_reply(what: &str) -> TableError {
+    TableError::Fatal { kind: FatalKind::Request, message: what.to_owned() }
+}
+
+fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableError {
+    match code {
+        "ProvisionedThroughputExceededException"
+        | "ThrottlingException"
+        | "ThrottlingError"
+        | "Throttling"
+        | "RequestLimitExceeded" => TableError::Throttled { reasons: reasons(raw), message: clean(message) },
+        "TransactionConflictException"
+        | "TransactionInProgressException"
+        | "ReplicatedWriteConflictException"
+        | "LimitExceededException" => transient(&format!("{code}: {}", clean(message)), false),
+        "RequestTimeout" | "RequestTimeoutException" => transient(&format!("{code}: {}", clean(message)), true),
+        "ResourceNotFoundException" => fatal(FatalKind::TableMissing, code, message),
+        "AccessDeniedException" | "AccessDenied" | "NotAuthorized" => fatal(FatalKind::Permission, code, message),
+        "UnrecognizedClientException"
+        | "ExpiredTokenException"
+        | "ExpiredToken"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "InvalidClientTokenId"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "MissingAuthenticationTokenError" => fatal(FatalKind::Credentials, code, message),
+        "ItemCollectionSizeLimitExceededException" => {
+            TableError::Rejected { message: format!("{code}: {}", clean(message)) }
+        }
+        "ValidationException" if call == Call::Write && !concerns_every_item(message) => {
+            TableError::Rejected { message: clean(message) }
+        }
+        _ if raw.status().as_u16() >= 500 => {
+            transient(&format!("DynamoDB answered {} {code}", raw.status().as_u16()), true)
+        }
+        "" => fatal(
+            FatalKind::Endpoint,
+            &format!("the endpoint answered {} without a DynamoDB error", raw.status().as_u16()),
+            message,
+        ),
+        // What is not known stops the run: going on could fail every item for a reason that somebody should see.
+        _ => fatal(FatalKind::Request, code, message),
+    }
+}
+
+/// Whether a validation error is about the expression, the key or the placeholders, and so about every item alike. What
+/// is in doubt counts as one item's; if every item fails with it, the run stops all the same.
+fn concerns_every_item(message: &str) -> bool {
+    [
+        "Invalid UpdateExpression",
+        "Invalid ConditionExpression",
+        "ExpressionAttributeNames",
+        "ExpressionAttributeValues",
+        "Cannot update attribute",
+        "provided key element does not match the schema",
+        "Expression size has exceeded",
+    ]
+    .iter()
+    .any(|known| message.contains(known))
+}
+
+fn reasons(raw: &HttpResponse) -> Vec<ThrottlingReason> {
+    let body = raw.body().bytes().and_then(|b| serde_json::from_slice::<serde_json::Value>(b).ok());
+    let list = body.as_ref().and_then(|b| b.get("throttlingReasons").or_else(|| b.get("ThrottlingReasons")));
+    let text = |entry: &serde_json::Value, key: &str| entry.get(key).and_then(|v| v.as_str()).unwrap_or("").to_owned();
+    list.and_then(|l| l.as_array())
+        .map(|l| {
+            l.iter().map(|e| ThrottlingReason { reason: text(e, "reason"), resource: text(e, "resource") }).collect()
+        })
+        .unwrap_or_default()
+}
+
+/// DynamoDB's words without what could be people's data: some validation errors quote the request.
+fn clean(message: &str) -> String {
+    let mut out = String::new();
+    let mut quoted = false;
+    for c in message.chars().take(600) {
+        if c == '\'' || c == '"' {
+            if !quoted {
+                out.push_str("'…'");
+            }
+            quoted = !quoted;
+        } else if !quoted {
+            out.extend(c.escape_debug());
+        }
+    }
+    out
+}
+
+fn transient(message: &str, ambiguous: bool) -> TableError {
+    TableError::Transient { message: message.to_owned(), ambiguous }
+}
+
+fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
+    let message = if kind == FatalKind::Request { clean(message) } else { message.to_owned() };
+    TableError::Fatal { kind, message: if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") } }
+}
+
+fn root_cause(error: Option<&(impl std::error::Error + 'static)>) -> String {
+    let mut source = error.and_then(|e| e.source());
+    let mut text = "no detail".to_owned();
+    while let Some(error) = source {
+        text = error.to_string();
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_parts_never_get_through() {
+        assert_eq!(
+            clean("1 validation error detected: Value 'jo@example.com' at 'x' failed\u{1b}"),
+            "1 validation error detected: Value '…' at '…' failed\\u{1b}"
+        );
+        assert_eq!(clean("never closed: 'secret"), "never closed: '…'");
+    }
+
+    #[test]
+    fn expression_errors_concern_every_item() {
+        assert!(concerns_every_item("Invalid UpdateExpression: Syntax error"));
+        assert!(concerns_every_item("Cannot update attribute pk. This attribute is part of the key"));
+        assert!(!concerns_every_item("Item size to update has exceeded the maximum allowed size"));
+        assert!(!concerns_every_item("The document path provided in the update expression is invalid for update"));
+    }
+}
