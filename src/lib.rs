@@ -12,6 +12,10 @@ pub mod throttle;
 
 pub mod checkpoint;
 
+pub mod engine;
+
+pub mod telemetry;
+
 pub mod clock;
 
 #[cfg(feature = "local")]

@@ -6,6 +6,8 @@
 mod decide;
 mod expression;
 mod guarded;
+#[cfg(test)]
+mod tests;
 
 pub use decide::{Changes, Decision};
 pub use expression::{Expression, render};

@@ -1,0 +1,273 @@
+//! Decisions held against a small model of `UpdateItem`: conditions and actions on an in-memory item.
+
+use proptest::prelude::{Just, ProptestConfig, any, prop_assert, prop_oneof, proptest};
+use proptest::strategy::Strategy as Generator;
+use serde_json::{Value as Json, json};
+
+use super::OnExisting::{Keep, Overwrite};
+use super::Strategy::{self, ExpandContract, InPlace};
+use super::*;
+use crate::item::{Item, KeyAttribute, KeySchema, MAX_ITEM_BYTES, item_bytes, item_from_json};
+
+/// What DynamoDB does with a guarded write: the new image, or none where a condition does not hold. Panics where
+/// DynamoDB would answer with a validation error, which no race may lead to.
+fn update(write: &GuardedWrite, item: Option<&Item>) -> Option<Item> {
+    let empty = Item::new();
+    let image = item.unwrap_or(&empty);
+    let holds = write.conditions.iter().all(|c| match c {
+        Condition::ItemExists(name) => image.contains_key(name),
+        Condition::Exists(path) => path.get(image).is_some(),
+        Condition::Missing(path) => path.get(image).is_none(),
+        Condition::IsMap(path) => matches!(path.get(image), Some(Value::M(_))),
+        Condition::Equals(path, value) => path.get(image) == Some(value),
+        Condition::Same(a, b) => a.get(image).is_some() && a.get(image) == b.get(image),
+    });
+    if !holds {
+        return None;
+    }
+    let mut after = image.clone();
+    for action in &write.actions {
+        match action {
+            Action::SetFrom { to, from } => {
+                let value = from.get(image).expect("the source exists").clone();
+                assert!(to.set(&mut after, value), "the target's parent exists");
+            }
+            Action::SetValue { to, value } => assert!(to.set(&mut after, value.clone()), "the target's parent exists"),
+            Action::Remove { path } => assert!(path.remove(&mut after).is_some(), "what is removed exists"),
+        }
+    }
+    Some(after)
+}
+
+fn item(json: Json) -> Item {
+    item_from_json(&json).unwrap()
+}
+
+fn key() -> KeySchema {
+    KeySchema { partition: KeyAttribute { name: "pk".into(), kind: "S".into() }, sort: None }
+}
+
+fn path(text: &str) -> Path {
+    text.parse().unwrap()
+}
+
+fn mv(from: &str, to: &str) -> Change {
+    Change::Move { from: path(from), to: path(to) }
+}
+
+fn copy(from: &str, to: &str) -> Change {
+    Change::Copy { from: path(from), to: path(to) }
+}
+
+fn set(to: &str, value: Json) -> Change {
+    Change::Set { to: path(to), value: Value::from_json(&value).unwrap() }
+}
+
+fn remove(text: &str) -> Change {
+    Change::Remove { path: path(text) }
+}
+
+fn decide(changes: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Item) -> Decision {
+    Changes::for_run(changes, strategy, on_existing, key()).decide(image)
+}
+
+/// Applies a decision that must be a write, and checks what holds for every write.
+fn written(changes: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Json) -> Json {
+    let image = item(image.clone());
+    let Decision::Write(write) = decide(changes, strategy, on_existing, &image) else {
+        panic!("{:?}", decide(changes, strategy, on_existing, &image))
+    };
+    crate::item::item_to_json(&check(&write, &image))
+}
+
+/// What must hold of every write; returns the image after it.
+fn check(write: &GuardedWrite, image: &Item) -> Item {
+    assert_eq!(write.conditions[0], Condition::ItemExists("pk".into()));
+    assert_eq!(update(write, None), None, "a deleted item is not brought back");
+    let after = update(write, Some(image)).expect("the condition holds on the image it was planned from");
+    assert_eq!(update(write, Some(&after)), None, "a lost response must meet a failed condition, never write twice");
+    assert_eq!(write.bytes_before, item_bytes(image));
+    assert_eq!(write.bytes_after, item_bytes(&after));
+    for pre in &write.pre_images {
+        assert_eq!(pre.path.get(image), Some(&pre.value));
+        assert!(write.conditions.contains(&Condition::Equals(pre.path.clone(), pre.value.clone())));
+    }
+    let text = render(write);
+    for placeholder in text.names.keys().chain(text.values.keys()) {
+        assert!(text.update.contains(placeholder.as_str()) || text.condition.contains(placeholder.as_str()));
+    }
+    after
+}
+
+#[test]
+fn a_move_copies_first_and_moves_in_place() {
+    let image = json!({"pk": {"S": "1"}, "email": {"S": "a@b"}});
+    assert_eq!(
+        written(&[mv("email", "contact")], ExpandContract, Keep, &image),
+        json!({"pk": {"S": "1"}, "email": {"S": "a@b"}, "contact": {"S": "a@b"}})
+    );
+    assert_eq!(
+        written(&[mv("email", "contact")], InPlace, Keep, &image),
+        json!({"pk": {"S": "1"}, "contact": {"S": "a@b"}})
+    );
+}
+
+#[test]
+fn a_moved_value_does_not_travel() {
+    let image = item(json!({"pk": {"S": "1"}, "a": {"S": "secret"}}));
+    let Decision::Write(write) = decide(&[mv("a", "b")], InPlace, Keep, &image) else { panic!() };
+    let text = render(&write);
+    assert_eq!(text.update, "SET #1 = #0 REMOVE #0".replace("#1", &name(&text, "b")).replace("#0", &name(&text, "a")));
+    assert!(text.values.is_empty());
+}
+
+fn name(text: &Expression, name: &str) -> String {
+    text.names.iter().find(|(_, n)| *n == name).unwrap().0.clone()
+}
+
+#[test]
+fn what_stands_at_the_target_decides() {
+    let equal = item(json!({"pk": {"S": "1"}, "a": {"N": "1.0"}, "b": {"N": "1"}}));
+    let unequal = item(json!({"pk": {"S": "1"}, "a": {"N": "1"}, "b": {"N": "2"}}));
+    let only_new = item(json!({"pk": {"S": "1"}, "b": {"N": "2"}}));
+    let neither = item(json!({"pk": {"S": "1"}}));
+    let plan = [mv("a", "b")];
+    assert_eq!(decide(&plan, ExpandContract, Keep, &equal), Decision::AlreadyApplied);
+    assert_eq!(decide(&plan, ExpandContract, Keep, &unequal), Decision::Diverged(vec![path("b")]));
+    assert_eq!(decide(&plan, InPlace, Keep, &unequal), Decision::Diverged(vec![path("b")]));
+    assert_eq!(decide(&plan, InPlace, Keep, &only_new), Decision::AlreadyApplied);
+    assert_eq!(decide(&[copy("a", "b")], InPlace, Keep, &only_new), Decision::NothingToDo);
+    assert_eq!(decide(&plan, InPlace, Overwrite, &neither), Decision::NothingToDo);
+    // In place, equal values leave one: the old goes, under the condition that they are equal still.
+    let Decision::Write(write) = decide(&plan, InPlace, Keep, &equal) else { panic!() };
+    assert!(write.conditions.contains(&Condition::Same(path("a"), path("b"))));
+    assert_eq!(check(&write, &equal), only_new_with("1"));
+    // Overwriting records what it destroys.
+    let Decision::Write(write) = decide(&plan, ExpandContract, Overwrite, &unequal) else { panic!() };
+    assert_eq!(write.pre_images.len(), 1);
+    check(&write, &unequal);
+}
+
+fn only_new_with(n: &str) -> Item {
+    item(json!({"pk": {"S": "1"}, "b": {"N": n}}))
+}
+
+#[test]
+fn a_missing_parent_is_made_once_and_holds_the_source_by_condition() {
+    let image = json!({"pk": {"S": "1"}, "zip": {"S": "8000"}, "city": {"S": "Zürich"}});
+    let plan = [mv("zip", "address.zip"), copy("city", "address.geo.city"), set("address.v", json!({"N": "1"}))];
+    assert_eq!(
+        written(&plan, InPlace, Keep, &image),
+        json!({"pk": {"S": "1"}, "city": {"S": "Zürich"},
+               "address": {"M": {"zip": {"S": "8000"}, "geo": {"M": {"city": {"S": "Zürich"}}}, "v": {"N": "1"}}}})
+    );
+    let image = item(image);
+    let Decision::Write(write) = decide(&plan, InPlace, Keep, &image) else { panic!() };
+    let mut changed = image.clone();
+    changed.insert("zip".into(), Value::S("3000".into()));
+    assert_eq!(update(&write, Some(&changed)), None, "a value that travels is held to its source");
+    let mut raced = image.clone();
+    raced.insert("address".into(), Value::M(Item::new()));
+    assert_eq!(update(&write, Some(&raced)), None, "a parent that appeared is not overwritten");
+}
+
+#[test]
+fn a_parent_of_another_type_rejects_the_whole_item() {
+    let image = item(json!({"pk": {"S": "1"}, "zip": {"S": "8000"}, "address": {"S": "a street"}, "x": {"S": "y"}}));
+    let plan = [mv("zip", "address.zip"), mv("x", "z")];
+    assert!(matches!(decide(&plan, InPlace, Keep, &image), Decision::Rejected(why) if !why.contains("street")));
+    let image = item(json!({"pk": {"S": "1"}, "zip": {"S": "8000"}, "list": {"L": []}}));
+    assert!(matches!(decide(&[copy("zip", "list[0].zip")], InPlace, Keep, &image), Decision::Rejected(_)));
+}
+
+#[test]
+fn one_diverged_change_holds_back_the_others() {
+    let image = item(json!({"pk": {"S": "1"}, "a": {"S": "1"}, "b": {"S": "2"}, "c": {"S": "3"}}));
+    assert_eq!(
+        decide(&[mv("a", "b"), mv("c", "d"), remove("e")], InPlace, Keep, &image),
+        Decision::Diverged(vec![path("b")])
+    );
+}
+
+#[test]
+fn removes_wait_for_contract_unless_in_place() {
+    let image = json!({"pk": {"S": "1"}, "old": {"M": {"x": {"S": "y"}, "z": {"NULL": true}}}});
+    assert!(Changes::for_run(&[remove("old.x")], ExpandContract, Keep, key()).is_empty());
+    assert_eq!(
+        written(&[remove("old.x")], InPlace, Keep, &image),
+        json!({"pk": {"S": "1"}, "old": {"M": {"z": {"NULL": true}}}})
+    );
+}
+
+#[test]
+fn no_estimate_is_needed_to_see_the_400_kb_limit() {
+    let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x".repeat(210 * 1024)}}));
+    let Decision::Write(write) = decide(&[mv("a", "b")], ExpandContract, Keep, &image) else { panic!() };
+    assert!(write.bytes_after > MAX_ITEM_BYTES);
+    assert_eq!(write.estimated_units(), write.bytes_after.div_ceil(1024) as f64);
+}
+
+fn any_value() -> impl Generator<Value = Value> {
+    let scalar = prop_oneof![
+        "[a-c]{0,2}".prop_map(Value::S),
+        (0..3_i32).prop_map(|n| Value::N(crate::item::Num::parse(&n.to_string()).unwrap())),
+        Just(Value::Null),
+    ];
+    scalar.prop_recursive(2, 6, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::L),
+            proptest::collection::btree_map("[x-z]", inner, 0..3).prop_map(Value::M),
+        ]
+    })
+}
+
+fn any_item() -> impl Generator<Value = Item> {
+    proptest::collection::btree_map("[a-e]", any_value(), 0..5).prop_map(|mut item| {
+        item.insert("pk".into(), Value::S("1".into()));
+        item
+    })
+}
+
+/// Plans with the kinds of change side by side, such as a plan file may hold.
+fn any_plan() -> impl Generator<Value = Vec<Change>> {
+    proptest::sample::select(vec![
+        vec![mv("a", "b")],
+        vec![copy("a", "b"), remove("a")],
+        vec![mv("a.x", "b")],
+        vec![mv("a", "b.x"), copy("c", "b.y.z")],
+        vec![copy("a", "b.x.y"), set("b.z", json!({"BOOL": true})), remove("c")],
+        vec![set("a.x.y", json!({"N": "2"})), mv("b", "c"), remove("d.x")],
+        vec![copy("a[0]", "b"), copy("c", "d[0].x")],
+    ])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// For every item and plan: a write holds what `check` asks; what it leaves needs nothing more; nothing but the
+    /// plan's paths changes; and no other image makes DynamoDB answer with a validation error.
+    #[test]
+    fn every_write_is_guarded_complete_and_final(
+        plan in any_plan(), image in any_item(), other in any_item(), in_place in any::<bool>(), overwrite in any::<bool>(),
+    ) {
+        let strategy = if in_place { InPlace } else { ExpandContract };
+        let on_existing = if overwrite { Overwrite } else { Keep };
+        if let Decision::Write(write) = decide(&plan, strategy, on_existing, &image) {
+            let after = check(&write, &image);
+            prop_assert!(matches!(
+                decide(&plan, strategy, on_existing, &after),
+                Decision::AlreadyApplied | Decision::NothingToDo
+            ), "not final: {:?}", after);
+            let touched: Vec<&str> = plan.iter().flat_map(|c| match c {
+                Change::Move { from, to } => vec![from.root(), to.root()],
+                Change::Copy { to, .. } | Change::Set { to, .. } => vec![to.root()],
+                Change::Remove { path } => vec![path.root()],
+            }).collect();
+            for (name, value) in &image {
+                prop_assert!(touched.contains(&name.as_str()) || after.get(name) == Some(value));
+            }
+            // Whatever a live writer made of the item: the write fails as a condition, or does just what it says.
+            let _ = update(&write, Some(&other));
+        }
+    }
+}

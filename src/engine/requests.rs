@@ -1,0 +1,200 @@
+//! One request until it is answered: permits before, retry with backoff behind, and the decision when to give up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::stop::{StopReason, Stopped, Stopper};
+use crate::change::GuardedWrite;
+use crate::item::{ItemKey, Units, read_units};
+use crate::plan::Retry;
+use crate::table::{Directive, Got, Page, ScanRequest, Table, TableError, WriteReply};
+use crate::telemetry::Progress;
+use crate::throttle::Bucket;
+use crate::throttle::backoff::Backoff;
+
+/// Write requests in flight at the same time, over all segments: enough to keep 1,000 WCU/s going at 50 ms a request, few
+/// enough that a drain has little to wait for.
+const MAX_WRITES_IN_FLIGHT: usize = 64;
+
+/// What every request of a run goes through.
+#[derive(Clone)]
+pub struct Requests {
+    table: Arc<dyn Table>,
+    reads: Arc<Bucket>,
+    writes: Arc<Bucket>,
+    retry: Retry,
+    stop: Stopper,
+    progress: Arc<Progress>,
+    slots: Arc<Semaphore>,
+}
+
+/// How often a request was tried in vain, and since when.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    failed: u32,
+    since: Option<Instant>,
+}
+
+/// What a request consumed: what the server said, and what is estimated where it said nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    pub(super) read: Units,
+    pub(super) write: Units,
+    pub(super) estimated_write: Units,
+}
+
+impl Requests {
+    /// Requests to this table, within these buckets.
+    pub fn new(
+        table: Arc<dyn Table>,
+        reads: Arc<Bucket>,
+        writes: Arc<Bucket>,
+        retry: Retry,
+        stop: Stopper,
+        progress: Arc<Progress>,
+    ) -> Requests {
+        let slots = Arc::new(Semaphore::new(MAX_WRITES_IN_FLIGHT));
+        Requests { table, reads, writes, retry, stop, progress, slots }
+    }
+
+    pub(super) fn stop(&self) -> &Stopper {
+        &self.stop
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    pub(super) fn max_chunk(&self) -> usize {
+        self.table.max_chunk().max(1)
+    }
+
+    pub(super) fn read_rate(&self) -> Units {
+        self.reads.rate()
+    }
+
+    /// Writes that may be under way at the same time.
+    pub(super) fn concurrency(&self) -> usize {
+        MAX_WRITES_IN_FLIGHT
+    }
+
+    /// Reads one page; `estimate` is what it will probably cost.
+    pub(super) async fn scan(&self, request: &ScanRequest, estimate: Units) -> Result<Page, Stopped> {
+        let mut attempts = Attempts::default();
+        loop {
+            let permit = self.stop.unless_stopping(self.reads.acquire(estimate)).await?;
+            match self.table.scan(request).await {
+                Ok(page) => {
+                    self.reads.settle(permit, page.units.unwrap_or(estimate));
+                    return Ok(page);
+                }
+                Err(error) => {
+                    self.reads.settle(permit, cost_of_failure(&error, estimate));
+                    self.after_failure(&error, &mut attempts).await?;
+                }
+            }
+        }
+    }
+
+    /// Reads one item, strongly consistently.
+    pub(super) async fn get(&self, key: &ItemKey) -> Result<Got, Stopped> {
+        let estimate = read_units(4096, true);
+        let mut attempts = Attempts::default();
+        loop {
+            let permit = self.stop.unless_stopping(self.reads.acquire(estimate)).await?;
+            match self.table.get(key).await {
+                Ok(got) => {
+                    self.reads.settle(permit, got.units.unwrap_or(estimate));
+                    return Ok(got);
+                }
+                Err(error) => {
+                    self.reads.settle(permit, cost_of_failure(&error, estimate));
+                    self.after_failure(&error, &mut attempts).await?;
+                }
+            }
+        }
+    }
+
+    /// Sends a chunk of writes once, when permits and a slot are there. Given up only before it is sent: once in flight,
+    /// its replies are waited for.
+    pub(super) async fn write(
+        &self,
+        chunk: &[GuardedWrite],
+    ) -> Result<(Vec<Result<WriteReply, TableError>>, Spent), Stopped> {
+        let estimates: Vec<Units> = chunk.iter().map(GuardedWrite::estimated_units).collect();
+        let permit = self.stop.unless_stopping(self.writes.acquire(estimates.iter().sum())).await?;
+        let slot = self.stop.unless_stopping(self.slots.acquire()).await?;
+        let replies = self.table.write(chunk).await;
+        drop(slot);
+        let mut spent = Spent::default();
+        for (reply, estimate) in replies.iter().zip(&estimates) {
+            match reply {
+                Ok(WriteReply::Applied { units: Some(units) }) => spent.write += units,
+                Ok(WriteReply::Applied { units: None }) => spent.estimated_write += estimate,
+                // A failed condition is charged by the item as it is, at least one unit.
+                Ok(WriteReply::ConditionFailed { image }) => {
+                    let bytes = image.as_ref().map_or(0, crate::item::item_bytes);
+                    spent.estimated_write += crate::item::write_units(bytes, 0);
+                }
+                Err(error) => spent.estimated_write += cost_of_failure(error, *estimate),
+            }
+        }
+        self.writes.settle(permit, spent.write + spent.estimated_write);
+        Ok((replies, spent))
+    }
+
+    /// What follows from a failed request: returns when it should be sent again, or gives up the run.
+    pub(super) async fn after_failure(&self, error: &TableError, attempts: &mut Attempts) -> Result<(), Stopped> {
+        match error {
+            TableError::Throttled { .. } => self.progress.throttled(),
+            other => self.progress.request_failed(&other.to_string()),
+        }
+        if error.directive() != Directive::Retry {
+            self.stop.stop(stop_reason(error));
+            return Err(Stopped);
+        }
+        let since = *attempts.since.get_or_insert_with(Instant::now);
+        attempts.failed += 1;
+        if since.elapsed() >= self.retry.give_up_after {
+            let after = format!("{} s", since.elapsed().as_secs());
+            self.stop.stop(StopReason::GaveUp { after, message: error.to_string() });
+            return Err(Stopped);
+        }
+        let backoff = Backoff { base: self.retry.base, cap: self.retry.cap };
+        let _backing_off = self.progress.backing_off();
+        self.stop.unless_stopping(tokio::time::sleep(backoff.wait(attempts.failed, fastrand::f64()))).await
+    }
+}
+
+/// The reason for which an error that is not retried stops a run.
+pub(super) fn stop_reason(error: &TableError) -> StopReason {
+    let kind = match error {
+        TableError::Fatal { kind, .. } => *kind,
+        _ => crate::table::FatalKind::Request,
+    };
+    StopReason::Fatal { kind, message: error.to_string() }
+}
+
+/// Capacity that a failed request is taken to have consumed: a throttled or refused one nothing, one without a reply all.
+fn cost_of_failure(error: &TableError, estimate: Units) -> Units {
+    if error.is_ambiguous() { estimate } else { 0.0 }
+}
+
+/// Describes the table before anything runs, retrying for a short while.
+pub async fn describe(table: &dyn Table, patience: Duration) -> Result<crate::table::TableDescription, TableError> {
+    let start = Instant::now();
+    let backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
+    let mut failed = 0;
+    loop {
+        match table.describe().await {
+            Err(error) if error.directive() == Directive::Retry && start.elapsed() < patience => {
+                failed += 1;
+                tokio::time::sleep(backoff.wait(failed, fastrand::f64())).await;
+            }
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The expand phase: every page is written and committed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+
+use super::probation::{Probation, Ruling};
+use super::requests::Requests;
+use super::stop::{StopReason, Stopped};
+use super::worker::{Handler, Pages};
+use super::writer::{Settled, Writer};
+use crate::change::Outcome;
+use crate::checkpoint::{CheckpointStore, Commit, Counts, RunId, SegmentEvent};
+use crate::item::{Item, ItemKey};
+
+/// Writes pages and commits them.
+pub struct Expand {
+    writer: Writer,
+    store: Arc<dyn CheckpointStore>,
+    run: RunId,
+    requests: Requests,
+    probation: Probation,
+    max_failures: u64,
+    failures: AtomicU64,
+}
+
+impl Expand {
+    /// A handler for one run, of which `so_far` is committed.
+    pub fn new(
+        writer: Writer,
+        store: Arc<dyn CheckpointStore>,
+        run: RunId,
+        requests: Requests,
+        max_failures: u64,
+        so_far: &Counts,
+    ) -> Expand {
+        let probation = Probation::new(so_far.of(Outcome::Applied) > 0);
+        let failures = AtomicU64::new(so_far.failures());
+        Expand { writer, store, run, requests, probation, max_failures, failures }
+    }
+
+    /// Commits what was held back until a first write was accepted. To be called when every segment has ended.
+    pub async fn finish(&self) -> Result<(), Stopped> {
+        for pages in self.probation.finish() {
+            self.make_durable(pages).await?;
+        }
+        Ok(())
+    }
+
+    async fn make_durable(&self, pages: Pages) -> Result<(), Stopped> {
+        let Pages { segment, first, pages, next, settled } = pages;
+        let Settled { counts, failures, diverged, refused, .. } = settled;
+        let failed = failures.len() as u64;
+        let progress = counts.clone();
+        let event = SegmentEvent::PagesDone { first, pages, next, counts };
+        let commit = Commit { run: self.run, segment, event, failures, diverged, refused };
+        if let Err(error) = self.store.commit(commit).await {
+            self.requests.stop().stop(StopReason::Store(error.to_string()));
+            return Err(Stopped);
+        }
+        self.requests.progress().committed(&progress, pages);
+        let failures = self.failures.fetch_add(failed, Ordering::Relaxed) + failed;
+        if failed > 0 && failures > self.max_failures {
+            self.requests.stop().stop(StopReason::MaxFailures { failures, limit: self.max_failures });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Handler for Expand {
+    async fn settle(&self, items: Vec<Item>) -> Result<Settled, Stopped> {
+        self.writer.settle(items).await
+    }
+
+    async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
+        match self.probation.submit(pages) {
+            Ruling::Commit(pages) => self.make_durable(*pages).await,
+            Ruling::Held => Ok(()),
+            Ruling::AllFailing { failures, reason } => {
+                self.requests.stop().stop(StopReason::AllFailing { failures, reason });
+                Err(Stopped)
+            }
+        }
+    }
+}
+
+/// Tries failed items once more: each is read as it is now, strongly consistently, and settled like a scanned one. An item
+/// that is gone counts as such.
+pub async fn retry_failures(writer: &Writer, requests: &Requests, key: &ItemKey) -> Result<Settled, Stopped> {
+    let got = requests.get(key).await?;
+    let read = got.units.unwrap_or(0.0);
+    let mut settled = match got.item {
+        Some(item) => writer.settle(vec![item]).await?,
+        None => {
+            let mut settled = Settled::default();
+            settled.counts.count(Outcome::Gone);
+            settled
+        }
+    };
+    settled.counts.read_units += read;
+    Ok(settled)
+}

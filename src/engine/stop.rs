@@ -1,0 +1,107 @@
+//! How a run is asked to stop, and why it did.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::table::FatalKind;
+
+/// Why a run stopped before its end. All of these leave it resumable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StopReason {
+    /// Ctrl-C or SIGTERM.
+    #[error("it was interrupted")]
+    Interrupted,
+    /// No request can succeed until somebody mends something.
+    #[error("{message}. {}", .kind.way_out())]
+    Fatal {
+        /// What has to be mended.
+        kind: FatalKind,
+        /// DynamoDB's words.
+        message: String,
+    },
+    /// More items failed than `[limits] max_failures` allows.
+    #[error(
+        "{failures} items have failed, and [limits] max_failures is {limit}. Look at them with `backfill failures`, then \
+         raise the limit or mend the cause"
+    )]
+    MaxFailures {
+        /// Items that have failed.
+        failures: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Not one write was accepted so far, and many were not.
+    #[error(
+        "every one of the first {failures} items that needed a write failed, so the plan itself is probably wrong. The \
+         first reason: {reason}"
+    )]
+    AllFailing {
+        /// Items that have failed.
+        failures: u64,
+        /// The first one's reason.
+        reason: String,
+    },
+    /// One request kept failing for longer than `[retry] give_up_after`.
+    #[error("one request kept failing for {after} and was given up ([retry] give_up_after): {message}")]
+    GaveUp {
+        /// How long, in words.
+        after: String,
+        /// The last error.
+        message: String,
+    },
+    /// Progress could not be made durable.
+    #[error("progress could not be stored: {0}")]
+    Store(String),
+    /// A fault of the tool.
+    #[error("a worker ended unexpectedly ({0}); this is a fault of backfill")]
+    Internal(String),
+}
+
+/// The work was given up because the run is stopping; the reason stands in the [`Stopper`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped;
+
+/// Asks every part of a run to stop, once, for one reason: the first.
+#[derive(Debug, Clone, Default)]
+pub struct Stopper(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    token: CancellationToken,
+    reason: OnceLock<StopReason>,
+}
+
+impl Stopper {
+    /// Asks the run to stop. The first reason stays.
+    pub fn stop(&self, reason: StopReason) {
+        // A later reason is a consequence of the first, or of the same cause.
+        let _ = self.0.reason.set(reason);
+        self.0.token.cancel();
+    }
+
+    /// Why it stops, if it does.
+    pub fn reason(&self) -> Option<&StopReason> {
+        self.0.reason.get()
+    }
+
+    /// Whether it stops.
+    pub fn is_stopping(&self) -> bool {
+        self.0.token.is_cancelled()
+    }
+
+    /// Returns when the run is asked to stop.
+    pub async fn stopping(&self) {
+        self.0.token.cancelled().await;
+    }
+
+    /// Waits for something that may be given up at any point: permits, a pause, a prefetched page. Never for a request
+    /// in flight.
+    pub(super) async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
+        tokio::select! {
+            biased;
+            () = self.stopping() => Err(Stopped),
+            done = work => Ok(done),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! From the items of a page to their outcomes: change, guarded write, permit, outcome.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+
+use super::requests::{Attempts, Requests, Spent, stop_reason};
+use super::stop::{StopReason, Stopped};
+use crate::change::{Changes, Decision, GuardedWrite, Outcome};
+use crate::checkpoint::{CheckpointStore, Counts, DivergedItem, Failure, PreImageId, PreImageRow, RunId};
+use crate::item::{Item, ItemKey, Path};
+use crate::table::{Directive, TableError, WriteReply};
+
+/// How often a write is planned anew from the image that its failed condition brought, before the item is a `Conflict`.
+const MAX_REPLANS: u32 = 8;
+
+/// Turns items into outcomes, with the guards that design points 1–9 ask for.
+#[derive(Clone)]
+pub struct Writer {
+    changes: Arc<Changes>,
+    requests: Requests,
+    store: Arc<dyn CheckpointStore>,
+    run: RunId,
+}
+
+/// What became of some items, complete enough to be committed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settled {
+    /// Items by outcome, and what they consumed.
+    pub counts: Counts,
+    /// Items that failed.
+    pub failures: Vec<Failure>,
+    /// Items found diverged.
+    pub diverged: Vec<DivergedItem>,
+    /// Pre-images whose write was certainly refused.
+    pub refused: Vec<PreImageId>,
+    /// Whether DynamoDB accepted at least one write.
+    pub accepted: bool,
+}
+
+/// The end of one item's way.
+enum End {
+    Outcome(Outcome),
+    Diverged(Vec<Path>),
+    Failed(Outcome, String),
+}
+
+/// A write on its way.
+struct Pending {
+    write: GuardedWrite,
+    /// Its recorded pre-images.
+    journaled: Vec<PreImageId>,
+    /// Whether some attempt may have been applied without our knowing.
+    ambiguous: bool,
+    replans: u32,
+    attempts: Attempts,
+}
+
+impl Writer {
+    /// A writer of these changes into one run.
+    pub fn new(changes: Arc<Changes>, requests: Requests, store: Arc<dyn CheckpointStore>, run: RunId) -> Writer {
+        Writer { changes, requests, store, run }
+    }
+
+    /// Settles all items of a page, or none: an `Err` means that the run is stopping and the page is abandoned. Requests
+    /// that were in flight have been answered by then.
+    pub async fn settle(&self, items: Vec<Item>) -> Result<Settled, Stopped> {
+        let mut settled = Settled::default();
+        let mut writes = Vec::new();
+        for item in items {
+            match self.changes.decide(&item) {
+                Decision::Write(write) => writes.push(write),
+                decided => settled.end(self.key_of(&item), end_of(decided, false)),
+            }
+        }
+        let mut chunks = self.prepare(writes).await?.into_iter();
+        let mut in_progress = FuturesUnordered::new();
+        let mut stopped = false;
+        loop {
+            while !stopped && in_progress.len() < self.requests.concurrency() {
+                let Some(chunk) = chunks.next() else { break };
+                in_progress.push(self.settle_chunk(chunk));
+            }
+            match in_progress.next().await {
+                Some(Ok(more)) => settled.merge(more),
+                // The others are not dropped: what they have in flight is waited for, the rest they give up themselves.
+                Some(Err(Stopped)) => stopped = true,
+                None if stopped => return Err(Stopped),
+                None => return Ok(settled),
+            }
+        }
+    }
+
+    /// Records the pre-images of all these writes durably, then cuts them into chunks.
+    async fn prepare(&self, writes: Vec<GuardedWrite>) -> Result<Vec<Vec<Pending>>, Stopped> {
+        let mut ids = self.journal(&writes).await?.into_iter();
+        let mut pending: Vec<Pending> = writes
+            .into_iter()
+            .map(|write| {
+                let journaled = ids.by_ref().take(write.pre_images.len()).collect();
+                Pending { write, journaled, ambiguous: false, replans: 0, attempts: Attempts::default() }
+            })
+            .collect();
+        let mut chunks = Vec::new();
+        while !pending.is_empty() {
+            let rest = pending.split_off(self.requests.max_chunk().min(pending.len()));
+            chunks.push(std::mem::replace(&mut pending, rest));
+        }
+        Ok(chunks)
+    }
+
+    /// Makes the pre-images of these writes durable; one id for each, in order.
+    async fn journal(&self, writes: &[GuardedWrite]) -> Result<Vec<PreImageId>, Stopped> {
+        let rows: Vec<PreImageRow> = writes
+            .iter()
+            .flat_map(|write| {
+                write.pre_images.iter().map(|pre| PreImageRow {
+                    key: write.key.clone(),
+                    path: pre.path.clone(),
+                    value: pre.value.clone(),
+                })
+            })
+            .collect();
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let expected = rows.len();
+        let ids = self.store.append_pre_images(self.run, rows).await.map_err(|e| e.to_string());
+        match ids {
+            Ok(ids) if ids.len() == expected => Ok(ids),
+            Ok(ids) => Err(self.give_up(format!("{} ids for {expected} pre-images", ids.len()))),
+            Err(error) => Err(self.give_up(error)),
+        }
+    }
+
+    /// Sends a chunk until every member has an outcome.
+    async fn settle_chunk(&self, mut pending: Vec<Pending>) -> Result<Settled, Stopped> {
+        let mut settled = Settled::default();
+        while !pending.is_empty() {
+            let writes: Vec<GuardedWrite> = pending.iter().map(|p| p.write.clone()).collect();
+            let (replies, spent) = self.requests.write(&writes).await?;
+            settled.spend(spent);
+            let mut again = Vec::new();
+            let mut failed: Option<TableError> = None;
+            for (mut member, reply) in pending.into_iter().zip(replies) {
+                match reply {
+                    Ok(WriteReply::Applied { .. }) => {
+                        settled.accepted = true;
+                        settled.end(member.write.key, End::Outcome(Outcome::Applied));
+                    }
+                    Ok(WriteReply::ConditionFailed { image }) => {
+                        settled.accepted = true;
+                        again.extend(self.replan(member, image, &mut settled).await?);
+                    }
+                    Err(error) if error.directive() == Directive::Retry => {
+                        member.ambiguous |= error.is_ambiguous();
+                        again.push(member);
+                        failed = Some(error);
+                    }
+                    Err(error) if error.directive() == Directive::FailItem => {
+                        settled.refuse(&mut member);
+                        settled.end(member.write.key, End::Failed(Outcome::Rejected, error.to_string()));
+                    }
+                    Err(error) => {
+                        self.requests.progress().request_failed(&error.to_string());
+                        self.requests.stop().stop(stop_reason(&error));
+                        return Err(Stopped);
+                    }
+                }
+            }
+            pending = again;
+            if let (Some(error), Some(first)) = (failed, pending.first_mut()) {
+                self.requests.after_failure(&error, &mut first.attempts).await?;
+            }
+        }
+        Ok(settled)
+    }
+
+    /// After a failed condition: the item as it is now decides. Returns the write to send next, if there is one.
+    async fn replan(
+        &self,
+        mut member: Pending,
+        image: Option<Item>,
+        settled: &mut Settled,
+    ) -> Result<Option<Pending>, Stopped> {
+        let key = member.write.key.clone();
+        let image = match image {
+            Some(image) => Some(image),
+            // No image is not yet proof that the item is gone: some engines return none.
+            None => {
+                let got = self.requests.get(&key).await?;
+                settled.spend(Spent { read: got.units.unwrap_or(0.0), ..Spent::default() });
+                got.item
+            }
+        };
+        settled.refuse(&mut member);
+        let Some(image) = image else {
+            settled.end(key, End::Outcome(Outcome::Gone));
+            return Ok(None);
+        };
+        match self.changes.decide(&image) {
+            Decision::Write(_) if member.replans >= MAX_REPLANS => {
+                let why = format!("the item changed under each of {MAX_REPLANS} attempts");
+                settled.end(key, End::Failed(Outcome::Conflict, why));
+                Ok(None)
+            }
+            Decision::Write(write) => {
+                let journaled = self.journal(std::slice::from_ref(&write)).await?;
+                let replans = member.replans + 1;
+                Ok(Some(Pending { write, journaled, ambiguous: false, replans, attempts: Attempts::default() }))
+            }
+            decided => {
+                settled.end(key, end_of(decided, true));
+                Ok(None)
+            }
+        }
+    }
+
+    fn key_of(&self, item: &Item) -> ItemKey {
+        // A stored item always has its key; without one `decide` rejects it, and it is listed under what there is.
+        self.changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()))
+    }
+
+    fn give_up(&self, why: String) -> Stopped {
+        self.requests.stop().stop(StopReason::Store(why));
+        Stopped
+    }
+}
+
+/// The end of an item that needs no write. After a failed condition "nothing left to change" means that somebody, perhaps
+/// this run in an attempt whose reply was lost, has made the change.
+fn end_of(decision: Decision, after_condition: bool) -> End {
+    match decision {
+        Decision::NothingToDo if !after_condition => End::Outcome(Outcome::NothingToDo),
+        Decision::NothingToDo | Decision::AlreadyApplied => End::Outcome(Outcome::AlreadyApplied),
+        Decision::Diverged(paths) => End::Diverged(paths),
+        Decision::Rejected(why) => End::Failed(Outcome::Rejected, why),
+        Decision::Write(_) => End::Failed(Outcome::Conflict, "it still needs a write".into()),
+    }
+}
+
+impl Settled {
+    fn end(&mut self, key: ItemKey, end: End) {
+        match end {
+            End::Outcome(outcome) => self.counts.count(outcome),
+            End::Diverged(paths) => {
+                self.counts.count(Outcome::Diverged);
+                self.diverged.push(DivergedItem { key, paths });
+            }
+            End::Failed(outcome, reason) => {
+                self.counts.count(outcome);
+                self.failures.push(Failure { key, outcome, reason });
+            }
+        }
+    }
+
+    fn spend(&mut self, spent: Spent) {
+        self.counts.read_units += spent.read;
+        self.counts.write_units += spent.write;
+        self.counts.estimated_write_units += spent.estimated_write;
+    }
+
+    /// Marks the pre-images of a write that was refused. Where an attempt may have been applied, they stay valid.
+    fn refuse(&mut self, member: &mut Pending) {
+        let journaled = std::mem::take(&mut member.journaled);
+        if !member.ambiguous {
+            self.refused.extend(journaled);
+        }
+    }
+
+    /// Adds what became of other items.
+    pub fn merge(&mut self, other: Settled) {
+        self.counts.add(&other.counts);
+        self.failures.extend(other.failures);
+        self.diverged.extend(other.diverged);
+        self.refused.extend(other.refused);
+        self.accepted |= other.accepted;
+    }
+}

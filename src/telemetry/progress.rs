@@ -1,0 +1,103 @@
+//! Live figures of a run, shared by all its parts. Only what is committed counts as progress.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::checkpoint::Counts;
+
+/// Live figures. Written by the engine, read by whoever shows them.
+#[derive(Debug, Default)]
+pub struct Progress {
+    committed: Mutex<Counts>,
+    pages: AtomicU64,
+    segments_active: AtomicU64,
+    segments_done: AtomicU64,
+    throttled: AtomicU64,
+    failed_requests: AtomicU64,
+    backing_off: Arc<AtomicU64>,
+    abandoned_pages: AtomicU64,
+    last_error: Mutex<Option<String>>,
+}
+
+/// The figures at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// What this process has committed.
+    pub counts: Counts,
+    /// Pages committed.
+    pub pages: u64,
+    /// Segments worked on now.
+    pub segments_active: u64,
+    /// Segments that this process has ended.
+    pub segments_done: u64,
+    /// Requests that DynamoDB throttled.
+    pub throttled: u64,
+    /// Requests that failed otherwise.
+    pub failed_requests: u64,
+    /// Requests that wait to be sent again.
+    pub backing_off: u64,
+    /// Pages given up with writes possibly sent.
+    pub abandoned_pages: u64,
+    /// The last failed request's error.
+    pub last_error: Option<String>,
+}
+
+impl Progress {
+    /// The figures now.
+    pub fn snapshot(&self) -> Snapshot {
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        Snapshot {
+            counts: self.committed.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            pages: load(&self.pages),
+            segments_active: load(&self.segments_active),
+            segments_done: load(&self.segments_done),
+            throttled: load(&self.throttled),
+            failed_requests: load(&self.failed_requests),
+            backing_off: load(&self.backing_off),
+            abandoned_pages: load(&self.abandoned_pages),
+            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    pub(crate) fn committed(&self, counts: &Counts, pages: u64) {
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner).add(counts);
+        self.pages.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    pub(crate) fn segment_started(&self) {
+        self.segments_active.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn segment_ended(&self, done: bool) {
+        self.segments_active.fetch_sub(1, Ordering::Relaxed);
+        self.segments_done.fetch_add(u64::from(done), Ordering::Relaxed);
+    }
+
+    pub(crate) fn throttled(&self) {
+        self.throttled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn request_failed(&self, error: &str) {
+        self.failed_requests.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(error, "a request failed");
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
+    }
+
+    pub(crate) fn page_abandoned(&self) {
+        self.abandoned_pages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that backs off, for as long as the guard lives.
+    pub(crate) fn backing_off(&self) -> impl Drop + use<> {
+        self.backing_off.fetch_add(1, Ordering::Relaxed);
+        BackingOff(Arc::clone(&self.backing_off))
+    }
+}
+
+struct BackingOff(Arc<AtomicU64>);
+
+impl Drop for BackingOff {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
