@@ -1,4 +1,24 @@
 //! The operator's plan: TOML text, parsed once into a [`Plan`] that is valid by construction.
+//!
+//! [`load`] reads the text, reports everything that is wrong with it at once, and hands out the plan together with its
+//! [`PlanFile`], which remembers what stands where: [`Loaded::check_key_schema`] points at the text once more when the
+//! table has been described. A plan's [`Fingerprint`] names its meaning.
+
+mod budget;
+mod changes;
+mod constant;
+mod diagnostic;
+mod fields;
+mod file;
+mod fingerprint;
+mod rules;
+mod template;
+
+pub use budget::{ExpressionBound, MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
+pub use diagnostic::PlanErrors;
+pub use file::{Loaded, PlanFile, load, load_bytes};
+pub use fingerprint::Fingerprint;
+pub use template::{TemplateTable, template};
 
 use std::time::Duration;
 

@@ -1,0 +1,126 @@
+//! How long the expressions of one guarded write can become: DynamoDB refuses long ones, for every item alike.
+
+use crate::change::Change;
+use crate::item::{Path, Step};
+
+/// The longest expression that DynamoDB takes, in bytes (developer guide, "Service quotas": 4 KB).
+pub const MAX_EXPRESSION_BYTES: usize = 4096;
+
+/// The most operators and functions that an expression may have (developer guide, "Service quotas": 300).
+pub const MAX_OPERATORS: usize = 300;
+
+/// Bytes of a placeholder at most: `#n999`, `:v999`. A plan with more names or values is far above the limit anyway.
+const PLACEHOLDER: usize = 5;
+
+/// Bytes around the path in the longest condition term: `attribute_type(` + `, ` + `:v999` + `)`.
+const TERM: usize = 15 + 2 + PLACEHOLDER + 1;
+
+/// Bytes of ` AND `.
+const AND: usize = 5;
+
+/// Upper bounds of what any guarded write of a plan is rendered to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpressionBound {
+    /// Bytes of the update expression.
+    pub update_bytes: usize,
+    /// Bytes of the condition expression.
+    pub condition_bytes: usize,
+    /// Operators and functions of the update expression.
+    pub update_operators: usize,
+    /// Operators and functions of the condition expression.
+    pub condition_operators: usize,
+}
+
+impl ExpressionBound {
+    /// Whether DynamoDB takes every write of the plan.
+    pub fn fits(&self) -> bool {
+        self.update_bytes.max(self.condition_bytes) <= MAX_EXPRESSION_BYTES
+            && self.update_operators.max(self.condition_operators) <= MAX_OPERATORS
+    }
+}
+
+/// The upper bounds for these changes, whatever an item looks like.
+///
+/// Assumed of the renderer, and held by its tests: names and values are placeholders of at most five bytes; a change is
+/// at most one `SET` action (`path = path` or `path = :v`) and one `REMOVE` action; and its condition is at most one term
+/// for its source, one for its target, and one for the type of the map that holds the target, none longer than
+/// `attribute_type(path, :v999)`. The item's existence is one more term for all of them.
+pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
+    let mut bound = ExpressionBound {
+        update_bytes: "SET ".len() + " REMOVE ".len(),
+        condition_bytes: TERM + PLACEHOLDER,
+        update_operators: 0,
+        condition_operators: 1,
+    };
+    for change in changes {
+        let (source, target, removed) = match change {
+            Change::Move { from, to } => (path_bytes(from), Some(to), path_bytes(from)),
+            Change::Copy { from, to } => (path_bytes(from), Some(to), 0),
+            // A constant has no source; the term is for a pre-image beside an absent parent.
+            Change::Set { to, .. } => (path_bytes(to), Some(to), 0),
+            Change::Remove { path } => (path_bytes(path), None, path_bytes(path)),
+        };
+        let mut terms = vec![source];
+        if let Some(to) = target {
+            bound.update_bytes += path_bytes(to) + " = ".len() + source.max(PLACEHOLDER) + ", ".len();
+            bound.update_operators += 1;
+            terms.push(path_bytes(to));
+            terms.extend(to.parent().as_ref().map(path_bytes));
+        }
+        if removed > 0 {
+            bound.update_bytes += removed + ", ".len();
+            bound.update_operators += 1;
+        }
+        for path in terms {
+            bound.condition_bytes += AND + TERM + path;
+            bound.condition_operators += 2;
+        }
+    }
+    bound
+}
+
+/// Bytes of a path with placeholders for its names.
+fn path_bytes(path: &Path) -> usize {
+    let steps = path.steps().iter().map(|step| match step {
+        Step::Name(_) => PLACEHOLDER + ".".len(),
+        Step::Index(index) => index.to_string().len() + "[]".len(),
+    });
+    steps.sum::<usize>().saturating_sub(".".len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Path {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_path_is_as_long_as_its_placeholders() {
+        for (text, rendered) in [("a", "#n999"), ("a.b", "#n999.#n999"), ("a[12].b", "#n999[12].#n999")] {
+            assert_eq!(path_bytes(&path(text)), rendered.len());
+        }
+        assert!(path_bytes(&path("a[3]")) >= "#n999[3]".len() - 1);
+    }
+
+    #[test]
+    fn the_bound_covers_the_longest_spelling() {
+        let moved = Change::Move { from: path("a.b"), to: path("c.d") };
+        let bound = expression_bound(&[moved]);
+        assert!(bound.update_bytes >= "SET #n999.#n999 = #n999.#n999 REMOVE #n999.#n999".len());
+        let condition = "attribute_exists(#n999) AND attribute_exists(#n999.#n999) AND \
+                         attribute_not_exists(#n999.#n999) AND attribute_type(#n999, :v999)";
+        assert!(bound.condition_bytes >= condition.len());
+        assert_eq!((bound.update_operators, bound.condition_operators), (2, 7));
+        assert!(bound.fits());
+    }
+
+    #[test]
+    fn many_changes_do_not_fit() {
+        let changes: Vec<Change> =
+            (0..200).map(|i| Change::Remove { path: Path::attribute(format!("a{i}")) }).collect();
+        assert!(!expression_bound(&changes).fits());
+        assert!(expression_bound(&changes[..50]).fits());
+    }
+}

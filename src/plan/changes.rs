@@ -1,0 +1,191 @@
+//! Reading `[[change]]`: each change, with the places that its paths stand at.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::constant;
+use super::diagnostic::{Diagnostic, Problems, Span};
+use super::fields::{Fields, list};
+use crate::change::Change;
+use crate::item::Path;
+
+const KINDS: [&str; 4] = ["move", "copy", "set", "remove"];
+const NAMES: [&str; 6] = ["move", "copy", "set", "remove", "to", "value"];
+
+/// A change that could be read, and where its paths stand.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct WrittenChange {
+    pub(super) change: Change,
+    /// The path behind `move`, `copy`, `set` or `remove`.
+    pub(super) first: Span,
+    /// The path behind `to`, else the same.
+    pub(super) to: Span,
+    /// The value of a `set`, else the same as `first`.
+    pub(super) value: Span,
+}
+
+/// Reads all changes; those that are wrong are reported and left out.
+pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> Vec<WrittenChange> {
+    let Some((_, value)) = root.get("change") else {
+        if !root.has_misspelt(&["change"]) {
+            problems.add_missing(nothing_to_do(root.at.clone()));
+        }
+        return Vec::new();
+    };
+    let DeValue::Array(array) = value.get_ref() else {
+        problems.add(not_a_list(value));
+        return Vec::new();
+    };
+    if array.is_empty() {
+        problems.add_missing(nothing_to_do(value.span()));
+    }
+    array.iter().filter_map(|entry| read_entry(entry, problems)).collect()
+}
+
+fn read_entry(entry: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<WrittenChange> {
+    match entry.get_ref() {
+        DeValue::Table(table) => read_change(table, entry.span(), problems),
+        _ => {
+            problems.add(not_a_list(entry));
+            None
+        }
+    }
+}
+
+fn read_change(table: &DeTable<'_>, at: Span, problems: &mut Problems) -> Option<WrittenChange> {
+    let fields = Fields::open(table, "[[change]]", &NAMES, at, problems);
+    let kinds = fields.present(&KINDS);
+    let (kind, key, value) = match kinds.as_slice() {
+        [one] => one.clone(),
+        [] => {
+            if !fields.has_misspelt(&KINDS) {
+                problems.add_missing(
+                    Diagnostic::new("this change does not say what to do", fields.at.clone(), "no move, copy, set or remove")
+                        .help("write one of: move = \"a\" with to = \"b\"; copy = \"a\" with to = \"b\"; set = \"a\" with value = 1; remove = \"a\""),
+                );
+            }
+            return None;
+        }
+        [first, others @ ..] => {
+            for (name, key, _) in others {
+                problems.add(
+                    Diagnostic::new("a change does one thing", key.clone(), format!("`{name}` is a change of its own"))
+                        .also(first.1.clone(), format!("this change is a `{}`", first.0))
+                        .help(format!("begin another [[change]] for `{name}`; all changes of an item go in one write")),
+                );
+            }
+            return None;
+        }
+    };
+    let path = read_path(kind, value, problems);
+    let to = companion(&fields, "to", kind, &key, matches!(kind, "move" | "copy"), problems);
+    let constant = companion(&fields, "value", kind, &key, kind == "set", problems);
+    let target = to.and_then(|to| Some((read_path("to", to, problems)?, to.span())));
+    let depth = path.as_ref().map_or(1, |path| path.steps().len());
+    let constant = constant.and_then(|value| Some((constant::read(value, depth, problems)?, value.span())));
+    let first = value.span();
+    let written = |change, to: Option<Span>, value: Option<Span>| WrittenChange {
+        change,
+        to: to.unwrap_or_else(|| first.clone()),
+        value: value.unwrap_or_else(|| first.clone()),
+        first: first.clone(),
+    };
+    match (kind, path?) {
+        ("move", from) => target.map(|(to, at)| written(Change::Move { from, to }, Some(at), None)),
+        ("copy", from) => target.map(|(to, at)| written(Change::Copy { from, to }, Some(at), None)),
+        ("set", to) => constant.map(|(value, at)| written(Change::Set { to, value }, None, Some(at))),
+        (_, path) => Some(written(Change::Remove { path }, None, None)),
+    }
+}
+
+/// A field that some kinds of change must have, and the others cannot.
+fn companion<'t, 'i>(
+    fields: &Fields<'t, 'i>,
+    name: &str,
+    kind: &str,
+    key: &Span,
+    wanted: bool,
+    problems: &mut Problems,
+) -> Option<&'t Spanned<DeValue<'i>>> {
+    match (fields.get(name), wanted) {
+        (Some((_, value)), true) => Some(value),
+        (None, false) => None,
+        (None, true) => {
+            if !fields.has_misspelt(&[name]) {
+                let (why, example) = match name {
+                    "to" => ("where the value goes", "to = \"new_name\""),
+                    _ => ("what every item gets", "value = 1"),
+                };
+                problems.add_missing(
+                    Diagnostic::new(
+                        format!("`{kind}` has no `{name}`"),
+                        key.clone(),
+                        format!("`{name}` must say {why}"),
+                    )
+                    .help(format!("add `{example}` to this change")),
+                );
+            }
+            None
+        }
+        (Some((at, _)), false) => {
+            let takers = list(
+                KINDS
+                    .iter()
+                    .filter(|k| (name == "value") == (**k == "set") && **k != "remove")
+                    .map(|k| format!("`{k}`")),
+            );
+            problems.add(
+                Diagnostic::new(format!("`{kind}` takes no `{name}`"), at, format!("only with {takers}"))
+                    .also(key.clone(), format!("this change is a `{kind}`"))
+                    .help(format!("remove `{name}`, or use {takers}")),
+            );
+            None
+        }
+    }
+}
+
+fn read_path(field: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Path> {
+    let DeValue::String(text) = value.get_ref() else {
+        let found = value.get_ref().type_str();
+        problems.add(
+            Diagnostic::new(
+                format!("`{field}` must be a path"),
+                value.span(),
+                format!("expected a string in quotes, found {found}"),
+            )
+            .help("write the attribute's name, or a path into a document: \"email\", \"address.zip\""),
+        );
+        return None;
+    };
+    match text.parse::<Path>() {
+        Ok(path) => Some(path),
+        Err(error) => {
+            let at = problems.place_in_string(value.span(), text, error.at);
+            let problem = Diagnostic::new(format!("`{field}` is not a path"), at, error.what);
+            problems.add(problem.help(path_help(text)));
+            None
+        }
+    }
+}
+
+fn path_help(text: &str) -> String {
+    if text.is_empty() || text.contains(['"', '\'']) || text.chars().any(char::is_control) {
+        return "a path is names with dots between them: \"address.zip\", 'tags[0].label', '\"e-mail\".home'"
+            .to_owned();
+    }
+    format!(
+        "if {text:?} is the whole name of one attribute, quote it inside the TOML string: '{}'",
+        Path::attribute(text.to_owned())
+    )
+}
+
+fn nothing_to_do(at: Span) -> Diagnostic {
+    Diagnostic::new("the plan changes nothing", at, "there is no [[change]]")
+        .example("add one, such as\n[[change]]\nmove = \"old_name\"\nto = \"new_name\"")
+}
+
+fn not_a_list(value: &Spanned<DeValue<'_>>) -> Diagnostic {
+    let found = value.get_ref().type_str();
+    Diagnostic::new("a change is a table of its own", value.span(), format!("found {found}"))
+        .help("write [[change]] with double brackets, once for each change")
+}

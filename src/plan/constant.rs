@@ -1,0 +1,195 @@
+//! The constant of a `set`: a TOML value as an attribute value.
+
+use serde_json::Value as Json;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{Diagnostic, Problems, Span};
+use super::fields::integer_of;
+use crate::item::{Item, Value};
+
+/// DynamoDB's limit on the depth of a nested attribute (developer guide, "Service quotas": 32 levels).
+const MAX_DEPTH: usize = 32;
+
+/// DynamoDB JSON's names of the types, as a person may look them up.
+const TYPES: &str = "one of S, N, B, BOOL, NULL, SS, NS, BS, L, M, such as { N = \"1.5\" } or { SS = [\"a\", \"b\"] }";
+
+/// Reads the constant that will stand `depth` steps deep in an item: strings, integers and booleans as they stand,
+/// every other type as DynamoDB JSON.
+pub(super) fn read(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Problems) -> Option<Value> {
+    match value.get_ref() {
+        DeValue::String(text) => Some(Value::S(text.to_string())),
+        DeValue::Boolean(flag) => Some(Value::Bool(*flag)),
+        DeValue::Integer(integer) => match integer_of(integer) {
+            Some(number) => typed("N", &Json::String(number.to_string()), value.span(), problems),
+            None => {
+                let help = format!("write it as text, which keeps up to 38 digits: {{ N = \"{}\" }}", integer.as_str());
+                refuse(problems, value.span(), "an integer of TOML has at most 64 bits", &help)
+            }
+        },
+        DeValue::Float(float) => {
+            let help = format!("write it as text, which keeps every digit: {{ N = \"{}\" }}", float.as_str());
+            refuse(problems, value.span(), "a float of TOML is not exact, and DynamoDB's numbers are", &help)
+        }
+        DeValue::Datetime(date) => {
+            let help = format!("write it as a string, \"{date}\", or as a number: {{ N = \"…\" }}");
+            refuse(problems, value.span(), "DynamoDB has no type for dates", &help)
+        }
+        DeValue::Array(_) => {
+            let help = "write { L = [{ S = \"x\" }] } for a list, or { SS = [\"x\"] }, { NS = [\"1\"] } for a set";
+            refuse(problems, value.span(), "an array may be a list or a set, and this does not say which", help)
+        }
+        DeValue::Table(_) => dynamodb_json(value, depth, problems),
+    }
+}
+
+/// Reads `{ TYPE = … }`.
+fn dynamodb_json(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Problems) -> Option<Value> {
+    let wrong = "a value here is a table of one member that names its type";
+    let DeValue::Table(table) = value.get_ref() else { return refuse(problems, value.span(), wrong, TYPES) };
+    let mut members = table.iter();
+    let (Some((name, body)), None) = (members.next(), members.next()) else {
+        return refuse(problems, value.span(), wrong, TYPES);
+    };
+    if body.span() == (0..0) {
+        return None;
+    }
+    match name.get_ref().as_ref() {
+        "L" | "M" if depth >= MAX_DEPTH => {
+            refuse(problems, value.span(), "this is nested deeper than DynamoDB's 32 levels", "use fewer levels")
+        }
+        "L" => match body.get_ref() {
+            DeValue::Array(list) => {
+                let members: Vec<_> = list.iter().map(|member| dynamodb_json(member, depth + 1, problems)).collect();
+                members.into_iter().collect::<Option<Vec<_>>>().map(Value::L)
+            }
+            _ => refuse(problems, body.span(), "L is an array of values", "write { L = [{ S = \"x\" }] }"),
+        },
+        "M" => match body.get_ref() {
+            DeValue::Table(map) => document(map, depth + 1, problems).map(Value::M),
+            _ => refuse(
+                problems,
+                body.span(),
+                "M is a table of names and values",
+                "write { M = { name = { S = \"x\" } } }",
+            ),
+        },
+        kind @ ("S" | "N" | "B" | "BOOL" | "NULL" | "SS" | "NS" | "BS") => {
+            typed(kind, &as_json(body.get_ref()), body.span(), problems)
+        }
+        other => refuse(problems, name.span(), &format!("`{other}` is not a DynamoDB type"), TYPES),
+    }
+}
+
+fn document(map: &DeTable<'_>, depth: usize, problems: &mut Problems) -> Option<Item> {
+    let members: Vec<_> = map
+        .iter()
+        .map(|(name, member)| {
+            if name.get_ref().is_empty() {
+                return refuse(problems, name.span(), "a name in a document cannot be empty", "give it a name");
+            }
+            Some((name.get_ref().to_string(), dynamodb_json(member, depth, problems)?))
+        })
+        .collect();
+    members.into_iter().collect()
+}
+
+/// Reads what stands behind a type's name, where that is not itself made of values.
+fn typed(kind: &str, body: &Json, at: Span, problems: &mut Problems) -> Option<Value> {
+    match Value::from_json(&serde_json::json!({ kind: body })) {
+        Ok(value) => Some(value),
+        Err(why) => {
+            let example = match kind {
+                "S" => "{ S = \"x\" }",
+                "N" => "{ N = \"1.5\" }",
+                "B" => "{ B = \"AAEC\" }, the bytes in base64",
+                "BOOL" => "{ BOOL = true }",
+                "NULL" => "{ NULL = true }",
+                "SS" => "{ SS = [\"a\", \"b\"] }",
+                "NS" => "{ NS = [\"1\", \"2.5\"] }",
+                _ => "{ BS = [\"AAEC\"] }, each member in base64",
+            };
+            refuse(problems, at, &why.to_string(), &format!("write it like {example}"))
+        }
+    }
+}
+
+/// TOML that has a counterpart in JSON; anything else becomes null, which no scalar or set accepts.
+fn as_json(value: &DeValue<'_>) -> Json {
+    match value {
+        DeValue::String(text) => Json::String(text.to_string()),
+        DeValue::Boolean(flag) => Json::Bool(*flag),
+        DeValue::Integer(integer) => integer_of(integer).map_or(Json::Null, Json::from),
+        DeValue::Array(list) => Json::Array(list.iter().map(|member| as_json(member.get_ref())).collect()),
+        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => Json::Null,
+    }
+}
+
+fn refuse<T>(problems: &mut Problems, at: Span, what: &str, help: &str) -> Option<T> {
+    problems.add(Diagnostic::new("this is not a constant that can be set", at, what).help(help));
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn constant(toml: &str) -> Option<Value> {
+        let text = format!("value = {toml}");
+        let table = DeTable::parse(&text).unwrap();
+        let mut problems = Problems::new(text.as_str().into());
+        let value = read(table.get_ref().get("value").unwrap(), 1, &mut problems);
+        assert_eq!(value.is_none(), !problems.is_empty(), "{toml}");
+        value
+    }
+
+    #[test]
+    fn every_type_can_be_written() {
+        for (toml, json) in [
+            ("\"x\"", json!({"S": "x"})),
+            ("-1_000", json!({"N": "-1000"})),
+            ("0x10", json!({"N": "16"})),
+            ("true", json!({"BOOL": true})),
+            ("{ S = \"\" }", json!({"S": ""})),
+            ("{ N = \"1.50\" }", json!({"N": "1.50"})),
+            ("{ B = \"AAEC\" }", json!({"B": "AAEC"})),
+            ("{ BOOL = false }", json!({"BOOL": false})),
+            ("{ NULL = true }", json!({"NULL": true})),
+            ("{ SS = [\"b\", \"a\"] }", json!({"SS": ["a", "b"]})),
+            ("{ NS = [\"1\"] }", json!({"NS": ["1"]})),
+            ("{ BS = [\"AA==\"] }", json!({"BS": ["AA=="]})),
+            ("{ L = [{ S = \"x\" }, { L = [] }] }", json!({"L": [{"S": "x"}, {"L": []}]})),
+            ("{ M = { \"a b\" = { N = \"1\" }, c = { M = {} } } }", json!({"M": {"a b": {"N": "1"}, "c": {"M": {}}}})),
+        ] {
+            assert_eq!(constant(toml).unwrap().to_json(), json, "{toml}");
+        }
+    }
+
+    #[test]
+    fn what_dynamodb_cannot_keep_is_refused() {
+        let deep = format!("{}{{ S = \"x\" }}{}", "{ L = [".repeat(32), "] }".repeat(32));
+        for bad in [
+            "1.5",
+            "2020-01-01",
+            "[1]",
+            "{}",
+            "{ S = \"a\", N = \"1\" }",
+            "{ X = 1 }",
+            "{ N = 1 }",
+            "{ N = 1.5 }",
+            "{ N = \"x\" }",
+            "{ NULL = false }",
+            "{ SS = [] }",
+            "{ NS = [\"1\", \"1.0\"] }",
+            "{ BS = [\"AA==\", \"AA==\"] }",
+            "{ L = [1] }",
+            "{ M = { a = 1 } }",
+            "{ M = { \"\" = { S = \"x\" } } }",
+            deep.as_str(),
+        ] {
+            assert_eq!(constant(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What is wrong with a plan, shown where it stands: file, line, caret, and the way out.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+/// Bytes of the plan's text.
+pub(super) type Span = Range<usize>;
+
+/// Errors that are rendered in full; binary garbage has thousands, and nobody reads past the first screens.
+const SHOWN: usize = 100;
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Diagnostic {
+    title: String,
+    /// The first is the place itself, the others are what it conflicts with. Never empty.
+    labels: Vec<(Span, String)>,
+    /// Already safe for a terminal.
+    help: Vec<String>,
+}
+
+impl Diagnostic {
+    /// What is wrong, where, and a word about that place.
+    pub(super) fn new(title: impl Into<String>, span: Span, label: impl Into<String>) -> Diagnostic {
+        Diagnostic { title: title.into(), labels: vec![(span, label.into())], help: Vec::new() }
+    }
+
+    /// Another place that has to do with it.
+    pub(super) fn also(mut self, span: Span, label: impl Into<String>) -> Diagnostic {
+        self.labels.push((span, label.into()));
+        self
+    }
+
+    /// A way out.
+    pub(super) fn help(mut self, help: impl Into<String>) -> Diagnostic {
+        self.help.push(visible(&help.into()));
+        self
+    }
+
+    /// A way out that takes more than one line.
+    pub(super) fn example(mut self, lines: &'static str) -> Diagnostic {
+        self.help.push(lines.to_owned());
+        self
+    }
+
+    pub(super) fn span(&self) -> &Span {
+        &self.labels[0].0
+    }
+}
+
+/// Collects what is wrong while a plan is read, so that all of it is reported at once.
+#[derive(Debug)]
+pub(super) struct Problems {
+    text: Arc<str>,
+    list: Vec<Diagnostic>,
+    /// The text has syntax errors: that something is absent proves nothing, it may be what could not be read.
+    pub(super) incomplete: bool,
+}
+
+impl Problems {
+    pub(super) fn new(text: Arc<str>) -> Problems {
+        Problems { text, list: Vec::new(), incomplete: false }
+    }
+
+    pub(super) fn add(&mut self, diagnostic: Diagnostic) {
+        self.list.push(diagnostic);
+    }
+
+    /// Reports that something is absent, unless it may stand where the text could not be read.
+    pub(super) fn add_missing(&mut self, diagnostic: Diagnostic) {
+        if !self.incomplete {
+            self.list.push(diagnostic);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Adds syntax errors, and forgets what else was found on their lines, and from `unreliable` on: what stands there
+    /// could not be read as it was meant.
+    pub(super) fn add_syntax(&mut self, syntax: Vec<Diagnostic>, unreliable: usize) {
+        self.list.retain(|d| d.span().start < unreliable);
+        let lines: Vec<Span> = syntax.iter().map(|d| whole_lines(&self.text, d.span())).collect();
+        self.list.retain(|d| {
+            let at = d.span().start.min(self.text.len());
+            !lines.iter().any(|line| line.contains(&at) || line.end == at)
+        });
+        self.list.extend(syntax);
+    }
+
+    /// The place of one byte of a string's content, where the string has no escapes that shift it; else the whole string.
+    pub(super) fn place_in_string(&self, string: Span, content: &str, at: usize) -> Span {
+        let inner = string.start + 1..string.end.saturating_sub(1);
+        match self.text.get(inner.clone()) {
+            Some(raw) if raw == content && at <= raw.len() => {
+                let width = raw[at..].chars().next().map_or(1, char::len_utf8);
+                inner.start + at..inner.start + at + width
+            }
+            _ => string,
+        }
+    }
+
+    /// In the order of the text.
+    pub(super) fn into_errors(mut self, label: &str) -> PlanErrors {
+        self.list.sort_by_key(|d| (d.span().start, d.span().end));
+        PlanErrors { label: label.to_owned(), text: self.text, list: self.list }
+    }
+}
+
+/// Everything that is wrong with a plan; at least one error. [`fmt::Display`] renders all of it without colour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanErrors {
+    label: String,
+    text: Arc<str>,
+    list: Vec<Diagnostic>,
+}
+
+impl PlanErrors {
+    /// How many errors there are.
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// One line for each error, without the place.
+    pub fn titles(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().map(|d| d.title.as_str())
+    }
+
+    /// Every error with its place and the way out, for a terminal. Control characters of the plan are made visible.
+    pub fn render(&self, color: bool) -> String {
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let mut out = String::new();
+        for diagnostic in self.list.iter().take(SHOWN) {
+            out.push_str(self.render_one(&renderer, diagnostic).trim_end());
+            out.push_str("\n\n");
+        }
+        if let Some(more) = self.list.len().checked_sub(SHOWN).filter(|n| *n > 0) {
+            out.push_str(&format!("… and {more} more\n\n"));
+        }
+        let errors = if self.list.len() == 1 { "1 error".to_owned() } else { format!("{} errors", self.list.len()) };
+        out.push_str(&format!("{} has {errors}; nothing was written to the table\n", visible(&self.label)));
+        out
+    }
+
+    fn render_one(&self, renderer: &Renderer, diagnostic: &Diagnostic) -> String {
+        // Only the lines that matter are handed over: each error costs its own lines, not the whole file.
+        let spans: Vec<Span> = diagnostic.labels.iter().map(|(span, _)| on_chars(&self.text, span)).collect();
+        let first = spans.iter().map(|s| s.start).min().unwrap_or(0);
+        let last = spans.iter().map(|s| s.end).max().unwrap_or(0);
+        let mut shown = whole_lines(&self.text, &(first..last));
+        if self.text[shown.clone()].ends_with('\r') && shown.end > last {
+            shown.end -= 1;
+        }
+        let line = 1 + self.text[..shown.start].matches('\n').count();
+        let mut snippet =
+            Snippet::source(same_length_visible(&self.text[shown.clone()])).line_start(line).path(visible(&self.label));
+        for (i, (span, (_, label))) in spans.iter().zip(&diagnostic.labels).enumerate() {
+            let kind = if i == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
+            snippet =
+                snippet.annotation(kind.span(span.start - shown.start..span.end - shown.start).label(visible(label)));
+        }
+        let mut group: Group<'_> = Level::ERROR.primary_title(visible(&diagnostic.title)).element(snippet);
+        for help in &diagnostic.help {
+            group = group.element(Level::HELP.message(help));
+        }
+        renderer.render(&[group])
+    }
+}
+
+impl fmt::Display for PlanErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.render(false).trim_end())
+    }
+}
+
+impl std::error::Error for PlanErrors {}
+
+/// The span moved onto character boundaries within the text.
+fn on_chars(text: &str, span: &Span) -> Span {
+    let start = text.floor_char_boundary(span.start.min(text.len()));
+    let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
+    start..end
+}
+
+/// The lines that a span touches, without the last one's line ending.
+pub(super) fn whole_lines(text: &str, span: &Span) -> Span {
+    let span = on_chars(text, span);
+    let start = text[..span.start].rfind('\n').map_or(0, |i| i + 1);
+    // A span that ends just behind a line ending does not reach into the next line.
+    let inside = if span.end > span.start && text[..span.end].ends_with('\n') { span.end - 1 } else { span.end };
+    let end = text[inside..].find('\n').map_or(text.len(), |i| inside + i);
+    start..end.max(span.end)
+}
+
+/// Text of ours that may quote the plan, safe for a terminal.
+fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hidden(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+    }
+    out
+}
+
+/// Source text, safe for a terminal, with every byte offset unchanged. The renderer itself shows the control characters
+/// of ASCII; what it lets through is replaced here by a mark of the same length.
+fn same_length_visible(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            c if c.is_ascii() || !is_hidden(c) => c,
+            c if c.len_utf8() == 2 => '·',
+            c if c.len_utf8() == 3 => '\u{fffd}',
+            _ => '\u{1f7ab}',
+        })
+        .collect()
+}
+
+/// Control characters, and those that reorder or hide their neighbours.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(text: &str, diagnostic: Diagnostic) -> PlanErrors {
+        let mut problems = Problems::new(Arc::from(text));
+        problems.add(diagnostic);
+        problems.into_errors("a\u{1b}[2Jb.toml")
+    }
+
+    #[test]
+    fn nothing_of_the_plan_reaches_the_terminal_raw() {
+        let text = "x = \"\u{1b}[2J\u{9b}31m\u{202e}abc\u{200f}\u{e0041}\"\n";
+        let shown = errors(text, Diagnostic::new("bad \u{7}", 4..text.len() - 1, "here \u{9b}").help("not \u{1b}"));
+        let shown = shown.to_string();
+        assert!(shown.chars().all(|c| c == '\n' || !is_hidden(c)), "{shown:?}");
+        assert!(!errors(text, Diagnostic::new("t", 0..1, "l")).render(true).contains('\u{9b}'));
+    }
+
+    #[test]
+    fn spans_outside_the_text_or_inside_a_character_are_moved() {
+        let text = "größe = 1\r\nb = \"\u{1f600}\"";
+        for start in 0..=text.len() + 2 {
+            for end in start..=text.len() + 3 {
+                let shown = errors(text, Diagnostic::new("t", start..end, "here").also(0..1, "there")).to_string();
+                assert!(shown.contains("here"), "{start}..{end}: {shown}");
+            }
+        }
+        assert!(errors("", Diagnostic::new("t", 0..0, "here")).to_string().contains("here"));
+    }
+
+    #[test]
+    fn many_errors_are_counted_not_all_shown() {
+        let mut problems = Problems::new(Arc::from("abc"));
+        (0..SHOWN + 7).for_each(|_| problems.add(Diagnostic::new("t", 0..1, "l")));
+        let errors = problems.into_errors("p");
+        assert_eq!(errors.count(), SHOWN + 7);
+        assert!(errors.to_string().contains("and 7 more"));
+    }
+}

@@ -1,0 +1,320 @@
+//! Reading one table of a plan field by field: each wrong or unknown field is a problem of its own, none hides another.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use jiff::fmt::friendly::SpanParser;
+use toml::Spanned;
+use toml::de::{DeInteger, DeTable, DeValue};
+
+use super::diagnostic::{Diagnostic, Problems, Span};
+
+/// A table of the plan, with the fields that it may have.
+pub(super) struct Fields<'t, 'i> {
+    table: &'t DeTable<'i>,
+    /// How a person calls it: `[scan]`.
+    title: &'static str,
+    /// Its header.
+    pub(super) at: Span,
+}
+
+impl<'t, 'i> Fields<'t, 'i> {
+    /// Opens a table and reports the fields that it cannot have.
+    pub(super) fn open(
+        table: &'t DeTable<'i>,
+        title: &'static str,
+        names: &[&str],
+        at: Span,
+        problems: &mut Problems,
+    ) -> Fields<'t, 'i> {
+        for key in table.keys().filter(|key| !names.contains(&key.get_ref().as_ref())) {
+            problems.add(unknown(key.get_ref(), key.span(), title, names));
+        }
+        Fields { table, title, at }
+    }
+
+    /// Where the field's name stands, and its value. None also for what the parser put in place of unreadable text.
+    pub(super) fn get(&self, name: &str) -> Option<(Span, &'t Spanned<DeValue<'i>>)> {
+        let (key, value) = self.table.get_key_value(name)?;
+        (value.span() != (0..0)).then(|| (key.span(), value))
+    }
+
+    /// The names that are there, of these.
+    pub(super) fn present<'n>(&self, names: &[&'n str]) -> Vec<(&'n str, Span, &'t Spanned<DeValue<'i>>)> {
+        names.iter().filter_map(|name| self.get(name).map(|(key, value)| (*name, key, value))).collect()
+    }
+
+    /// Whether a field was written that is not one of these, but looks like one.
+    pub(super) fn has_misspelt(&self, names: &[&str]) -> bool {
+        self.table.keys().any(|key| nearest(key.get_ref(), names).is_some())
+    }
+
+    /// A string.
+    pub(super) fn text(&self, name: &str, example: &str, problems: &mut Problems) -> Option<Spanned<&'t str>> {
+        let (_, value) = self.get(name)?;
+        match value.get_ref() {
+            DeValue::String(text) => Some(Spanned::new(value.span(), text.as_ref())),
+            _ => {
+                problems.add(self.wrong_type(name, value, "a string in quotes", example));
+                None
+            }
+        }
+    }
+
+    /// A string that must be there.
+    pub(super) fn required_text(&self, name: &str, example: &str, problems: &mut Problems) -> Option<Spanned<&'t str>> {
+        if self.table.get(name).is_none() && !self.has_misspelt(&[name]) {
+            let missing = format!("{} has no `{name}`", self.title);
+            problems.add_missing(
+                Diagnostic::new(missing, self.at.clone(), format!("`{name}` is missing"))
+                    .help(format!("write `{name} = {example}`")),
+            );
+        }
+        self.text(name, example, problems)
+    }
+
+    /// A string that a rule accepts; the rule says what is wrong, and the way out.
+    pub(super) fn checked_text(
+        &self,
+        name: &str,
+        example: &str,
+        problems: &mut Problems,
+        rule: impl Fn(&str) -> Result<(), (String, String)>,
+    ) -> Option<String> {
+        let text = self.text(name, example, problems)?;
+        check(&text, problems, rule)
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&self, name: &str, problems: &mut Problems) -> Option<bool> {
+        let (_, value) = self.get(name)?;
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            problems.add(self.wrong_type(name, value, "true or false, without quotes", "true"));
+        }
+        flag
+    }
+
+    /// One of these words.
+    pub(super) fn choice<T: Copy>(
+        &self,
+        name: &str,
+        choices: &[(&'static str, T)],
+        problems: &mut Problems,
+    ) -> Option<T> {
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let text = self.text(name, &format!("{:?}", words[0]), problems)?;
+        let found = choices.iter().find(|(word, _)| word == text.get_ref()).map(|(_, choice)| *choice);
+        if found.is_none() {
+            let title = format!("`{name}` cannot be {:?}", text.get_ref());
+            let mut problem = Diagnostic::new(title, text.span(), "not one of its values");
+            if let Some(word) = nearest(text.get_ref(), &words) {
+                problem = problem.help(format!("did you mean {word:?}?"));
+            }
+            problems.add(problem.help(format!("one of: {}", list(words.iter().map(|w| format!("{w:?}"))))));
+        }
+        found
+    }
+
+    /// A whole number within a range.
+    pub(super) fn whole(
+        &self,
+        name: &str,
+        example: &str,
+        range: RangeInclusive<u64>,
+        problems: &mut Problems,
+    ) -> Option<u64> {
+        let (_, value) = self.get(name)?;
+        let DeValue::Integer(integer) = value.get_ref() else {
+            problems.add(self.wrong_type(name, value, "a whole number, without quotes", example));
+            return None;
+        };
+        let number = integer_of(integer).and_then(|n| u64::try_from(n).ok()).filter(|n| range.contains(n));
+        if number.is_none() {
+            problems.add(self.out_of_range(name, value.span(), &range.start().to_string(), &range.end().to_string()));
+        }
+        number
+    }
+
+    /// A whole number within a range, or `"auto"`, which is none.
+    pub(super) fn whole_or_auto(&self, name: &str, max: u32, problems: &mut Problems) -> Option<u32> {
+        let (_, value) = self.get(name)?;
+        match value.get_ref() {
+            DeValue::String(text) if text == "auto" => None,
+            DeValue::Integer(_) => self.whole(name, "8", 1..=max.into(), problems).and_then(|n| u32::try_from(n).ok()),
+            _ => {
+                problems.add(self.wrong_type(name, value, "\"auto\" or a whole number without quotes", "\"auto\""));
+                None
+            }
+        }
+    }
+
+    /// A rate above zero, whole or not.
+    pub(super) fn rate(&self, name: &str, max: u32, problems: &mut Problems) -> Option<f64> {
+        let (_, value) = self.get(name)?;
+        let rate: Option<f64> = match value.get_ref() {
+            DeValue::Integer(integer) => integer_of(integer).map(|n| n as f64),
+            DeValue::Float(float) => float.as_str().parse().ok(),
+            _ => {
+                problems.add(self.wrong_type(name, value, "a number, without quotes", "500"));
+                return None;
+            }
+        };
+        let rate = rate.filter(|r| *r > 0.0 && *r <= f64::from(max));
+        if rate.is_none() {
+            let title = format!("`{name}` is out of range");
+            problems.add(
+                Diagnostic::new(title, value.span(), format!("must be above 0 and at most {max}"))
+                    .help("it is a number of capacity units per second; leave it out to take the careful default"),
+            );
+        }
+        rate
+    }
+
+    /// A duration in words, such as `"1m 30s"`, within a range.
+    pub(super) fn duration(
+        &self,
+        name: &str,
+        example: &str,
+        range: RangeInclusive<Duration>,
+        problems: &mut Problems,
+    ) -> Option<Spanned<Duration>> {
+        let (_, value) = self.get(name)?;
+        let DeValue::String(text) = value.get_ref() else {
+            problems.add(self.wrong_type(name, value, "a duration with its unit, in quotes", example));
+            return None;
+        };
+        let Ok(duration) = SpanParser::new().parse_unsigned_duration(text.as_bytes()) else {
+            problems.add(
+                Diagnostic::new(format!("`{name}` is not a duration"), value.span(), "not a number with a unit")
+                    .help(format!("write it like {example}; units are ms, s, m and h")),
+            );
+            return None;
+        };
+        if !range.contains(&duration) {
+            problems.add(self.out_of_range(name, value.span(), &spell(*range.start()), &spell(*range.end())));
+            return None;
+        }
+        Some(Spanned::new(value.span(), duration))
+    }
+
+    fn out_of_range(&self, name: &str, at: Span, min: &str, max: &str) -> Diagnostic {
+        Diagnostic::new(format!("`{name}` is out of range"), at, format!("must be from {min} to {max}"))
+            .help(format!("leave `{name}` out of {} to take the default", self.title))
+    }
+
+    fn wrong_type(&self, name: &str, value: &Spanned<DeValue<'_>>, wanted: &str, example: &str) -> Diagnostic {
+        let found = value.get_ref().type_str();
+        let article = if found.starts_with(['a', 'i']) { "an" } else { "a" };
+        Diagnostic::new(
+            format!("`{name}` in {} has the wrong type", self.title),
+            value.span(),
+            format!("expected {wanted}, found {article} {found}"),
+        )
+        .help(format!("write `{name} = {example}`"))
+    }
+}
+
+/// Holds a string to a rule.
+pub(super) fn check(
+    text: &Spanned<&str>,
+    problems: &mut Problems,
+    rule: impl Fn(&str) -> Result<(), (String, String)>,
+) -> Option<String> {
+    match rule(text.get_ref()) {
+        Ok(()) => Some((*text.get_ref()).to_owned()),
+        Err((what, help)) => {
+            problems.add(Diagnostic::new(what, text.span(), "not valid here").help(help));
+            None
+        }
+    }
+}
+
+/// The integer, where it fits 64 bits as TOML asks.
+pub(super) fn integer_of(integer: &DeInteger<'_>) -> Option<i64> {
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+/// Names for a person: `a, b or c`.
+pub(super) fn list(names: impl IntoIterator<Item = String>) -> String {
+    let mut names: Vec<String> = names.into_iter().collect();
+    match names.pop() {
+        Some(last) if !names.is_empty() => format!("{} or {last}", names.join(", ")),
+        Some(only) => only,
+        None => String::new(),
+    }
+}
+
+/// A duration as a plan writes it.
+pub(super) fn spell(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    match ms {
+        _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
+        _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
+        _ if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
+        _ => format!("{ms}ms"),
+    }
+}
+
+/// An unknown field or table, with what was probably meant.
+fn unknown(name: &str, at: Span, title: &str, names: &[&str]) -> Diagnostic {
+    let mut problem = Diagnostic::new(format!("unknown field `{name}` in {title}"), at, "unknown field");
+    if let Some(meant) = nearest(name, names) {
+        problem = problem.help(format!("did you mean `{meant}`?"));
+    }
+    problem.help(format!("valid here: {}", names.join(", ")))
+}
+
+/// The name that is so near that it was probably meant.
+fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
+    if written.len() > 40 || names.contains(&written) {
+        return None;
+    }
+    let close = |name: &str| distance(&written.to_lowercase().replace('-', "_"), name);
+    names.iter().map(|name| (close(name), *name)).min().filter(|(d, name)| *d <= name.len().div_ceil(3)).map(|(_, n)| n)
+}
+
+/// Edits from one word to another (insert, delete, replace).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replace = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_names_are_recognised() {
+        let names = ["name", "strategy", "on_existing"];
+        for (written, meant) in [
+            ("nam", Some("name")),
+            ("Name", Some("name")),
+            ("startegy", Some("strategy")),
+            ("on-existing", Some("on_existing")),
+            ("colour", None),
+            ("name", None),
+        ] {
+            assert_eq!(nearest(written, &names), meant, "{written}");
+        }
+        assert_eq!(nearest("changes", &["migration", "table", "change"]), Some("change"));
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn durations_are_spelt_as_a_plan_writes_them() {
+        for (ms, text) in [(50, "50ms"), (20_000, "20s"), (900_000, "15m"), (86_400_000, "24h"), (1500, "1500ms")] {
+            assert_eq!(spell(Duration::from_millis(ms)), text);
+        }
+    }
+}

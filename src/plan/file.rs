@@ -1,0 +1,375 @@
+//! The plan as it is written, and the way from there to a [`Plan`].
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::changes::{self, WrittenChange};
+use super::diagnostic::{Diagnostic, PlanErrors, Problems, Span, whole_lines};
+use super::fields::{Fields, check, spell};
+use super::{Capacity, Limits, Plan, Retry, ScanOptions, TableRef, rules};
+use crate::change::{OnExisting, Strategy};
+use crate::item::KeySchema;
+
+/// The largest text that is looked at: a plan is a page or two, and anything larger is another file.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// With more syntax errors than this, the file is something else, and nothing more is looked for in it.
+const MAX_SYNTAX_ERRORS: usize = 100;
+
+/// A plan, and where in its text everything stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// What is to be done.
+    pub plan: Plan,
+    /// Where it is written.
+    pub file: PlanFile,
+}
+
+/// The text of a plan, and where its parts stand in it: for what can only be checked when the table is known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanFile {
+    label: String,
+    text: Arc<str>,
+    changes: Vec<WrittenChange>,
+    key: Option<Span>,
+}
+
+/// Reads a plan. `label` is how errors call it, usually its path.
+///
+/// Everything that is wrong is reported at once. Where the text is not even TOML, what could still be read is checked too.
+pub fn load(label: &str, text: &str) -> Result<Loaded, PlanErrors> {
+    // Some editors begin a file with a byte order mark; it would only shift the columns.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.len() > MAX_BYTES {
+        return Err(not_a_plan(label, &format!("{} bytes, and a plan has at most {MAX_BYTES}", text.len())));
+    }
+    let text: Arc<str> = Arc::from(text);
+    let (root, syntax) = DeTable::parse_recoverable(&text);
+    let mut problems = Problems::new(Arc::clone(&text));
+    problems.incomplete = !syntax.is_empty();
+    let rest = without_broken_lines(&text, &syntax);
+    let rest = rest.as_deref().and_then(|rest| DeTable::parse(rest).ok());
+    let read = read_root(rest.as_ref().unwrap_or(&root).get_ref(), &text, &mut problems);
+    add_syntax(&syntax, &mut problems, text.len());
+    match read {
+        Some((plan, changes, key)) if problems.is_empty() => {
+            Ok(Loaded { plan, file: PlanFile { label: label.to_owned(), text, changes, key } })
+        }
+        _ => Err(problems.into_errors(label)),
+    }
+}
+
+/// Reads a plan from the bytes of a file, as [`load`] does; what is not UTF-8 is not a plan.
+pub fn load_bytes(label: &str, bytes: &[u8]) -> Result<Loaded, PlanErrors> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => load(label, text),
+        Err(error) => Err(not_a_plan(label, &format!("byte {} is not UTF-8 text", error.valid_up_to() + 1))),
+    }
+}
+
+impl Loaded {
+    /// Checks what only the table's description can tell: that the stated key is its key, and that no change writes,
+    /// moves away or removes a key attribute.
+    pub fn check_key_schema(&self, schema: &KeySchema) -> Result<(), PlanErrors> {
+        let mut problems = Problems::new(Arc::clone(&self.file.text));
+        let actual: Vec<&str> = schema.names().collect();
+        if let (Some(stated), Some(at)) = (&self.plan.table.key, &self.file.key)
+            && *stated != actual
+        {
+            let title = format!("the key of table `{}` is another one", self.plan.table.name);
+            problems.add(
+                Diagnostic::new(title, at.clone(), "not the table's key attributes, partition key first")
+                    .help(format!("the table has `key = {actual:?}`: if that is the table you mean, write so"))
+                    .help("if not, check `name`, `region`, `account` and `endpoint_url`"),
+            );
+        }
+        rules::check_keys(&self.file.changes, &actual, &mut problems);
+        if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
+    }
+}
+
+type Read = (Plan, Vec<WrittenChange>, Option<Span>);
+
+fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<Read> {
+    const TABLES: [&str; 7] = ["migration", "table", "change", "scan", "capacity", "limits", "retry"];
+    // What the whole plan lacks is shown at its end, where it can be added.
+    let end = text.trim_end().len();
+    let root = Fields::open(table, "the plan", &TABLES, end..end, problems);
+    let migration = read_migration(&root, problems);
+    let target = read_table(&root, problems);
+    let changes = changes::read(&root, problems);
+    let scan = read_scan(&root, problems);
+    let capacity = read_capacity(&root, problems);
+    let limits = read_limits(&root, problems);
+    let retry = read_retry(&root, problems);
+    rules::check(&changes, problems);
+    if let Some((TableRef { key: Some(key), .. }, _)) = &target {
+        rules::check_keys(&changes, &key.iter().map(String::as_str).collect::<Vec<_>>(), problems);
+    }
+    let (name, strategy, on_existing) = migration?;
+    let (table, key) = target?;
+    let plain = changes.iter().map(|written| written.change.clone()).collect();
+    Some((Plan { name, strategy, on_existing, table, changes: plain, scan, capacity, limits, retry }, changes, key))
+}
+
+fn read_migration(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<(String, Strategy, OnExisting)> {
+    let help = "write\n[migration]\nname = \"rename-email\"";
+    let fields = section(root, "migration", "[migration]", &["name", "strategy", "on_existing"], Some(help), problems)?;
+    let name = fields.required_text("name", "\"rename-email\"", problems);
+    let name = name.and_then(|name| check(&name, problems, migration_name));
+    let strategies = [("expand-contract", Strategy::ExpandContract), ("in-place", Strategy::InPlace)];
+    let strategy = fields.choice("strategy", &strategies, problems).unwrap_or(Strategy::ExpandContract);
+    let choices = [("keep", OnExisting::Keep), ("overwrite", OnExisting::Overwrite)];
+    let on_existing = fields.choice("on_existing", &choices, problems).unwrap_or(OnExisting::Keep);
+    Some((name?, strategy, on_existing))
+}
+
+fn read_table(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<(TableRef, Option<Span>)> {
+    const NAMES: [&str; 6] = ["name", "key", "region", "endpoint_url", "profile", "account"];
+    let help = "write\n[table]\nname = \"my-table\"";
+    let fields = section(root, "table", "[table]", &NAMES, Some(help), problems)?;
+    let name = fields.required_text("name", "\"my-table\"", problems);
+    let name = name.and_then(|name| check(&name, problems, table_name));
+    let (key, key_at) = read_key(&fields, problems).unzip();
+    let region = fields.checked_text("region", "\"eu-west-1\"", problems, region);
+    let endpoint_url = fields.checked_text("endpoint_url", "\"http://127.0.0.1:8000\"", problems, endpoint_url);
+    let profile = fields.checked_text("profile", "\"prod\"", problems, profile);
+    let account = fields.checked_text("account", "\"123456789012\"", problems, account);
+    Some((TableRef { name: name?, key, region, endpoint_url, profile, account }, key_at))
+}
+
+fn read_key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<(Vec<String>, Span)> {
+    let (_, value) = fields.get("key")?;
+    let mut wrong = |at: Span, label: &str| {
+        problems.add(
+            Diagnostic::new("`key` in [table] names the key attributes", at, label)
+                .help("write `key = [\"pk\", \"sk\"]`, or `key = [\"pk\"]` for a table without a sort key"),
+        );
+        None
+    };
+    let DeValue::Array(array) = value.get_ref() else { return wrong(value.span(), "expected an array of strings") };
+    if !(1..=2).contains(&array.len()) {
+        return wrong(value.span(), "a key has one attribute or two");
+    }
+    let mut names = Vec::new();
+    for name in array.iter() {
+        match name.get_ref().as_str() {
+            Some(text) if (1..=255).contains(&text.len()) && !names.iter().any(|n| n == text) => {
+                names.push(text.to_owned())
+            }
+            Some(_) => return wrong(name.span(), "a name has 1 to 255 bytes, and stands once"),
+            None => return wrong(name.span(), "expected a string"),
+        }
+    }
+    Some((names, value.span()))
+}
+
+fn read_scan(root: &Fields<'_, '_>, problems: &mut Problems) -> ScanOptions {
+    let names = ["segments", "active", "page_limit", "consistent"];
+    let default = ScanOptions { segments: None, active: None, page_limit: None, consistent: false };
+    let Some(fields) = section(root, "scan", "[scan]", &names, None, problems) else { return default };
+    ScanOptions {
+        segments: fields.whole_or_auto("segments", 1_000_000, problems),
+        active: fields.whole("active", "8", 1..=1024, problems).and_then(|n| u32::try_from(n).ok()),
+        page_limit: fields.whole_or_auto("page_limit", 10_000, problems),
+        consistent: fields.flag("consistent", problems).unwrap_or(false),
+    }
+}
+
+fn read_capacity(root: &Fields<'_, '_>, problems: &mut Problems) -> Capacity {
+    let Some(fields) = section(root, "capacity", "[capacity]", &["write", "read"], None, problems) else {
+        return Capacity { write: None, read: None };
+    };
+    Capacity { write: fields.rate("write", 1_000_000, problems), read: fields.rate("read", 1_000_000, problems) }
+}
+
+fn read_limits(root: &Fields<'_, '_>, problems: &mut Problems) -> Limits {
+    let fields = section(root, "limits", "[limits]", &["max_failures"], None, problems);
+    let max = fields.and_then(|fields| fields.whole("max_failures", "1000", 0..=1_000_000_000, problems));
+    Limits { max_failures: max.unwrap_or(1000) }
+}
+
+fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {
+    const MS: Duration = Duration::from_millis(1);
+    const MINUTE: Duration = Duration::from_secs(60);
+    let mut retry = Retry {
+        base: Duration::from_millis(50),
+        cap: Duration::from_secs(20),
+        give_up_after: Duration::from_secs(15 * 60),
+    };
+    let names = ["base", "cap", "give_up_after"];
+    let Some(fields) = section(root, "retry", "[retry]", &names, None, problems) else { return retry };
+    let limits: [RangeInclusive<Duration>; 3] = [MS..=MINUTE, MS..=10 * MINUTE, MS..=24 * 60 * MINUTE];
+    let mut at: Vec<Span> = Vec::new();
+    for ((name, slot), range) in
+        names.into_iter().zip([&mut retry.base, &mut retry.cap, &mut retry.give_up_after]).zip(limits)
+    {
+        let example = format!("{:?}", spell(*slot));
+        let written = fields.duration(name, &example, range, problems);
+        at.push(written.as_ref().map_or_else(|| fields.at.clone(), Spanned::span));
+        *slot = written.map_or(*slot, Spanned::into_inner);
+    }
+    let lengths = [retry.base, retry.cap, retry.give_up_after];
+    for i in 1..lengths.len() {
+        if lengths[i] < lengths[i - 1] {
+            let (short, long) = (names[i], names[i - 1]);
+            problems.add(
+                Diagnostic::new(format!("`{short}` is shorter than `{long}`"), at[i].clone(), format!("{short} = {}", spell(lengths[i])))
+                    .also(at[i - 1].clone(), format!("{long} = {}", spell(lengths[i - 1])))
+                    .help("base ≤ cap ≤ give_up_after; what is left out is base = \"50ms\", cap = \"20s\", give_up_after = \"15m\""),
+            );
+        }
+    }
+    retry
+}
+
+/// A table of the plan; `help` says how to write it where it must be there.
+fn section<'t, 'i>(
+    root: &Fields<'t, 'i>,
+    name: &str,
+    title: &'static str,
+    names: &[&str],
+    help: Option<&'static str>,
+    problems: &mut Problems,
+) -> Option<Fields<'t, 'i>> {
+    let Some((_, value)) = root.get(name) else {
+        if let Some(help) = help
+            && !root.has_misspelt(&[name])
+        {
+            let label = format!("{title} is missing");
+            problems
+                .add_missing(Diagnostic::new(format!("the plan has no {title}"), root.at.clone(), label).example(help));
+        }
+        return None;
+    };
+    let DeValue::Table(table) = value.get_ref() else {
+        let label = format!("expected a table, found {}", value.get_ref().type_str());
+        let problem = Diagnostic::new(format!("{title} is a table"), value.span(), label);
+        problems.add(problem.help(format!("write {title} on a line of its own, once, and its fields below")));
+        return None;
+    };
+    Some(Fields::open(table, title, names, value.span(), problems))
+}
+
+fn migration_name(name: &str) -> Result<(), (String, String)> {
+    if (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
+        return Ok(());
+    }
+    let help = "1 to 64 letters (a-z, A-Z), digits, `-` and `_`: it names the state file";
+    Err(("the migration's name cannot be used".into(), help.into()))
+}
+
+fn table_name(name: &str) -> Result<(), (String, String)> {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if (3..=255).contains(&name.len()) && name.chars().all(valid) {
+        return Ok(());
+    }
+    let help = match name.strip_prefix("arn:").and_then(|arn| arn.split_once(":table/")) {
+        Some((_, table)) => {
+            format!("not the ARN, but the name alone, {table:?}; region and account have fields of their own")
+        }
+        None => "3 to 255 letters (a-z, A-Z), digits, `_`, `-` and `.`".to_owned(),
+    };
+    Err(("DynamoDB has no table of such a name".into(), help))
+}
+
+fn region(name: &str) -> Result<(), (String, String)> {
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=64).contains(&name.len()) && name.chars().all(valid) {
+        return Ok(());
+    }
+    Err(("this is not the name of a region".into(), "write it like \"eu-west-1\"".into()))
+}
+
+fn endpoint_url(url: &str) -> Result<(), (String, String)> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or("");
+    let valid =
+        |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '<' | '>' | '@' | '\\' | '{' | '}' | '|' | '^' | '`');
+    if !host.is_empty() && !host.starts_with(':') && url.chars().all(valid) && url.len() <= 2048 {
+        return Ok(());
+    }
+    let help = "write it like \"http://127.0.0.1:8000\" or \"https://dynamodb.eu-west-1.amazonaws.com\"";
+    Err(("this is not an http or https URL".into(), help.into()))
+}
+
+fn profile(name: &str) -> Result<(), (String, String)> {
+    if (1..=255).contains(&name.len()) && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err((
+        "this is not the name of a profile".into(),
+        "name a profile of the AWS configuration, such as \"prod\"".into(),
+    ))
+}
+
+fn account(id: &str) -> Result<(), (String, String)> {
+    if id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err(("this is not an AWS account id".into(), "12 digits in quotes, without dashes: \"123456789012\"".into()))
+}
+
+/// The text with its unreadable lines blank, everything else where it was. The parser gives up at some errors, and what
+/// stands behind them is to be checked too. None where that would move fields into another table.
+fn without_broken_lines(text: &str, syntax: &[toml::de::Error]) -> Option<String> {
+    if syntax.len() > MAX_SYNTAX_ERRORS {
+        return None;
+    }
+    let mut rest = text.to_owned();
+    for error in syntax {
+        let line = whole_lines(text, &error.span()?);
+        if text[line.clone()].trim_start().starts_with('[') {
+            return None;
+        }
+        let blank: String = text[line.clone()].chars().flat_map(blanked).collect();
+        rest.replace_range(line, &blank);
+    }
+    (!syntax.is_empty()).then_some(rest)
+}
+
+/// As many spaces as the character has bytes; a line stays a line.
+fn blanked(c: char) -> impl Iterator<Item = char> {
+    std::iter::repeat_n(if matches!(c, '\n' | '\r') { c } else { ' ' }, c.len_utf8())
+}
+
+/// Reports the syntax errors, but not what merely follows from one: behind a header or a bracket that is never closed,
+/// fields belong to the wrong table.
+fn add_syntax(syntax: &[toml::de::Error], problems: &mut Problems, end: usize) {
+    let place = |error: &toml::de::Error| error.span().unwrap_or(end..end);
+    let is_unclosed = |error: &&toml::de::Error| error.message().starts_with("unclosed");
+    let unclosed = syntax.iter().filter(is_unclosed).map(|error| place(error).start).min();
+    let own = |error: &&toml::de::Error| {
+        error.message() != "duplicate key" || unclosed.is_none_or(|at| place(error).start < at)
+    };
+    let list = syntax.iter().filter(own).map(|error| syntax_error(error, place(error))).collect();
+    let unreliable = if syntax.len() > MAX_SYNTAX_ERRORS { 0 } else { unclosed.unwrap_or(usize::MAX) };
+    problems.add_syntax(list, unreliable);
+}
+
+fn syntax_error(error: &toml::de::Error, span: Span) -> Diagnostic {
+    let message = error.message();
+    let about_text = ["string", "must be quoted", "invalid float", "invalid integer", "invalid boolean"];
+    let help = if message == "duplicate key" {
+        "each name stands once in its table: remove one of the two (only [[change]] may repeat)"
+    } else if about_text.iter().any(|part| message.contains(part)) {
+        "texts go in double quotes, \"…\" (with \\\" and \\\\ inside), or in single quotes, '…', as they stand"
+    } else {
+        "a plan is TOML: `name = value` on a line of its own, [table] or [[change]] in brackets; see https://toml.io"
+    };
+    Diagnostic::new("this is not TOML", span, message).help(help)
+}
+
+/// For what is so far from a plan that its text is not worth showing.
+fn not_a_plan(label: &str, why: &str) -> PlanErrors {
+    let mut problems = Problems::new(Arc::from(""));
+    problems.add(
+        Diagnostic::new("this file is not a plan", 0..0, why)
+            .help("a plan is a short TOML file; `backfill init` writes one to start from"),
+    );
+    problems.into_errors(label)
+}

@@ -1,0 +1,260 @@
+//! The fingerprint: a hash of what a plan means. A run resumes only under the same one.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use super::Plan;
+use crate::change::{Change, OnExisting, Strategy};
+use crate::item::{Num, Path, Step, Value};
+
+/// What is hashed begins with this; another encoding of the meaning takes another one.
+const VERSION: &[u8] = b"backfill plan meaning 1\n";
+
+/// Names the meaning of a plan: a SHA-256 in lowercase hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// All 64 digits: what is stored and compared.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first 12 digits, for people.
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Plan {
+    /// The hash of what the plan means: table, changes, strategy and `on_existing`. Everything else (capacity, limits,
+    /// retry, segments, region, endpoint, the migration's name, …) may change between two starts of a run.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut hash = Meaning(VERSION.to_vec());
+        hash.text(&self.table.name);
+        hash.tag(match self.strategy {
+            Strategy::ExpandContract => b'e',
+            Strategy::InPlace => b'i',
+        });
+        hash.tag(match self.on_existing {
+            OnExisting::Keep => b'k',
+            OnExisting::Overwrite => b'o',
+        });
+        // Changes of one plan never depend on order, so their order means nothing.
+        hash.unordered(self.changes.iter().map(|change| Meaning::of(|m| m.change(change))).collect());
+        let digest = Sha256::digest(&hash.0);
+        Fingerprint(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// An encoding in which different meanings are different bytes: every part has a tag or its length before it.
+#[derive(Default)]
+struct Meaning(Vec<u8>);
+
+impl Meaning {
+    fn of(write: impl FnOnce(&mut Meaning)) -> Vec<u8> {
+        let mut part = Meaning::default();
+        write(&mut part);
+        part.0
+    }
+
+    fn tag(&mut self, tag: u8) {
+        self.0.push(tag);
+    }
+
+    fn count(&mut self, n: usize) {
+        self.0.extend((n as u64).to_be_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.count(bytes.len());
+        self.0.extend(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn unordered(&mut self, mut parts: Vec<Vec<u8>>) {
+        parts.sort();
+        self.count(parts.len());
+        parts.iter().for_each(|part| self.bytes(part));
+    }
+
+    fn change(&mut self, change: &Change) {
+        match change {
+            Change::Move { from, to } => {
+                self.tag(b'm');
+                self.path(from);
+                self.path(to);
+            }
+            Change::Copy { from, to } => {
+                self.tag(b'c');
+                self.path(from);
+                self.path(to);
+            }
+            Change::Set { to, value } => {
+                self.tag(b's');
+                self.path(to);
+                self.value(value);
+            }
+            Change::Remove { path } => {
+                self.tag(b'r');
+                self.path(path);
+            }
+        }
+    }
+
+    fn path(&mut self, path: &Path) {
+        self.count(path.steps().len());
+        for step in path.steps() {
+            match step {
+                Step::Name(name) => {
+                    self.tag(b'n');
+                    self.text(name);
+                }
+                Step::Index(index) => {
+                    self.tag(b'i');
+                    self.count(*index);
+                }
+            }
+        }
+    }
+
+    fn value(&mut self, value: &Value) {
+        self.text(value.type_name());
+        match value {
+            Value::S(text) => self.text(text),
+            Value::N(number) => self.text(&number.canonical()),
+            Value::B(bytes) => self.bytes(bytes),
+            Value::Bool(flag) => self.tag(u8::from(*flag)),
+            Value::Null => {}
+            Value::Ss(set) => self.unordered(set.iter().map(|text| text.clone().into_bytes()).collect()),
+            Value::Ns(set) => self.unordered(set.iter().map(Num::canonical).map(String::into_bytes).collect()),
+            Value::Bs(set) => self.unordered(set.clone()),
+            Value::L(list) => {
+                self.count(list.len());
+                list.iter().for_each(|member| self.value(member));
+            }
+            Value::M(map) => {
+                self.count(map.len());
+                for (name, member) in map {
+                    self.text(name);
+                    self.value(member);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use crate::plan::load;
+
+    fn fingerprint(text: &str) -> String {
+        load("p", text).unwrap_or_else(|errors| panic!("{errors}")).plan.fingerprint().to_string()
+    }
+
+    fn plan(settings: &str, table: &str, changes: &[&str]) -> String {
+        let changes: String = changes.iter().map(|change| format!("[[change]]\n{change}\n")).collect();
+        format!("[migration]\nname = \"m\"\n{settings}\n[table]\nname = \"{table}\"\n{changes}")
+    }
+
+    #[test]
+    fn it_is_a_sha256_and_stays_what_it_is() {
+        let text = plan("", "shop", &["move = \"email\"\nto = \"contact_email\""]);
+        let fingerprint = load("p", &text).unwrap().plan.fingerprint();
+        assert_eq!(fingerprint.as_str().len(), 64);
+        assert!(fingerprint.as_str().starts_with(fingerprint.short()) && fingerprint.short().len() == 12);
+        // A change of this is a change of every stored run: it needs another VERSION, and a word in the changelog.
+        assert_eq!(fingerprint.as_str(), "5ffcba0ca6f02194eb7e61f1eaf53e2a8beee2f2a5ad5a30e09bd4bc04726aef");
+    }
+
+    #[test]
+    fn every_change_of_meaning_changes_it() {
+        let one = "move = \"a\"\nto = \"b\"";
+        let meanings = [
+            plan("", "shop", &[one]),
+            plan("", "shop2", &[one]),
+            plan("strategy = \"in-place\"", "shop", &[one]),
+            plan("on_existing = \"overwrite\"", "shop", &[one]),
+            plan("", "shop", &[one, "remove = \"c\""]),
+            plan("", "shop", &["copy = \"a\"\nto = \"b\""]),
+            plan("", "shop", &["move = \"a\"\nto = \"b.c\""]),
+            plan("", "shop", &["move = \"a\"\nto = '\"b.c\"'"]),
+            plan("", "shop", &["move = \"a[0].x\"\nto = \"b\""]),
+            plan("", "shop", &["move = \"a[1].x\"\nto = \"b\""]),
+            plan("", "shop", &["move = \"a.x\"\nto = \"b\""]),
+            plan("", "shop", &["remove = \"a\""]),
+            plan("", "shop", &["remove = \"a\"", "remove = \"b\""]),
+            plan("", "shop", &["remove = \"a.b\""]),
+        ];
+        let values = [
+            "1",
+            "2",
+            "\"1\"",
+            "true",
+            "false",
+            "\"\"",
+            "{ NULL = true }",
+            "{ B = \"AAEC\" }",
+            "{ SS = [\"a\"] }",
+            "{ SS = [\"a\", \"b\"] }",
+            "{ SS = [\"ab\"] }",
+            "{ NS = [\"1\"] }",
+            "{ BS = [\"AAEC\"] }",
+            "{ L = [] }",
+            "{ L = [{ S = \"a\" }, { S = \"b\" }] }",
+            "{ L = [{ S = \"b\" }, { S = \"a\" }] }",
+            "{ M = {} }",
+            "{ M = { a = { S = \"b\" } } }",
+            "{ M = { b = { S = \"a\" } } }",
+            "{ L = [{ L = [] }, { NULL = true }] }",
+            "{ L = [{ L = [{ NULL = true }] }] }",
+        ];
+        let constants = values.iter().map(|value| plan("", "shop", &[&format!("set = \"a\"\nvalue = {value}")]));
+        let all: Vec<String> = meanings.into_iter().chain(constants).map(|text| fingerprint(&text)).collect();
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
+    }
+
+    #[test]
+    fn spelling_does_not_change_it() {
+        for (a, b) in [
+            ("remove = \"a\"", "remove = '\"a\"' # the same"),
+            ("set = \"a\"\nvalue = 16", "value = 0x1_0\nset = 'a'"),
+            ("set = \"a\"\nvalue = { N = \"1.10\" }", "set = \"a\"\nvalue = { N = \"11E-1\" }"),
+            ("set = \"a\"\nvalue = { NS = [\"1\", \"2.0\"] }", "set = \"a\"\nvalue = { NS = [\"2\", \"1\"] }"),
+            ("set = \"a\"\nvalue = { SS = [\"x\", \"y\"] }", "set = \"a\"\nvalue = { SS = [\"y\", \"x\"] }"),
+            ("set = \"a\"\nvalue = \"x\"", "set = \"a\"\nvalue = { S = \"x\" }"),
+        ] {
+            assert_eq!(fingerprint(&plan("", "shop", &[a])), fingerprint(&plan("", "shop", &[b])), "{a} | {b}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_operation_do_not_change_it(
+            order in Just(vec!["move = \"a\"\nto = \"b\"", "copy = \"c.d\"\nto = \"e\"", "set = \"f\"\nvalue = 1", "remove = \"g\""]).prop_shuffle(),
+            write in 1_u32..1000, segments in 1_u32..1000, failures in 0_u64..1000, base in 1_u32..1000, name in "[a-z]{1,9}",
+        ) {
+            let plain = plan("", "shop", &["move = \"a\"\nto = \"b\"", "copy = \"c.d\"\nto = \"e\"", "set = \"f\"\nvalue = 1", "remove = \"g\""]);
+            let other = plan("", "shop\"\nregion = \"eu-west-1\"\nkey = [\"pk\"]\nprofile = \"p", &order).replace("\"m\"", &format!("{name:?}"));
+            let other = format!(
+                "{other}\n[scan]\nsegments = {segments}\nconsistent = true\n[capacity]\nwrite = {write}\n\
+                 [limits]\nmax_failures = {failures}\n[retry]\nbase = \"{base}ms\"\n"
+            );
+            prop_assert_eq!(fingerprint(&plain), fingerprint(&other));
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! What no set of changes may be: anything whose result depends on order, or that could not be replayed.
+//!
+//! A run writes an item again whenever it cannot know whether the first write arrived. So a plan is accepted only if
+//! applying it twice is the same as once, and in any order.
+
+use super::budget::{MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
+use super::changes::WrittenChange;
+use super::diagnostic::{Diagnostic, Problems, Span};
+use crate::change::Change;
+use crate::item::{Item, MAX_ITEM_BYTES, Path, item_bytes};
+
+/// What a change does with a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Target,
+    MovedFrom,
+    CopiedFrom,
+    Removed,
+}
+
+struct Use<'a> {
+    role: Role,
+    path: &'a Path,
+    at: &'a Span,
+}
+
+/// Reports everything in the changes that must not be.
+pub(super) fn check(changes: &[WrittenChange], problems: &mut Problems) {
+    for change in changes {
+        check_alone(change, problems);
+    }
+    check_constants(changes, problems);
+    // Pairs are compared only while the plan can be accepted at all: this also bounds the work.
+    if check_length(changes, problems) {
+        for (i, first) in changes.iter().enumerate() {
+            for second in &changes[i + 1..] {
+                check_pair(first, second, problems);
+            }
+        }
+    }
+}
+
+/// Reports changes that would write, move away or remove a key attribute.
+pub(super) fn check_keys(changes: &[WrittenChange], keys: &[&str], problems: &mut Problems) {
+    for used in changes.iter().flat_map(uses).filter(|used| keys.contains(&used.path.root())) {
+        let (verb, help) = match used.role {
+            Role::CopiedFrom => continue,
+            Role::Target => ("written", "choose another target; DynamoDB never changes the key of an item"),
+            Role::MovedFrom => {
+                ("moved away", "`copy` it instead: the key attribute stays, its value goes where `to` says")
+            }
+            Role::Removed => ("removed", "leave it out; a table with another key is a new table"),
+        };
+        let root = Path::attribute(used.path.root());
+        let label = if used.path.is_top_level() { "a key attribute" } else { "inside a key attribute" };
+        problems.add(
+            Diagnostic::new(format!("`{root}` is a key attribute and cannot be {verb}"), used.at.clone(), label)
+                .help(help),
+        );
+    }
+}
+
+fn check_alone(written: &WrittenChange, problems: &mut Problems) {
+    for used in uses(written).iter().filter(|used| used.role != Role::CopiedFrom && used.path.ends_in_index()) {
+        let verb = if used.role == Role::Target { "written" } else { "removed" };
+        problems.add(
+            Diagnostic::new(format!("a list element cannot be {verb}"), used.at.clone(), "ends in a list index")
+                .help("a write may be sent twice, and the second time it would hit another element or append one")
+                .help(format!("name the list itself, `{}`, or a member of a document", list_of(used.path))),
+        );
+    }
+    if let Change::Move { from, to } | Change::Copy { from, to } = &written.change
+        && from.overlaps(to)
+    {
+        let what = if from == to {
+            format!("`{from}` is its own target")
+        } else {
+            format!("`{from}` and `{to}` contain one another")
+        };
+        problems.add(
+            Diagnostic::new(what, written.to.clone(), "the target")
+                .also(written.first.clone(), "the source")
+                .help("source and target must be apart: choose a target outside the source, and not around it"),
+        );
+    }
+}
+
+fn check_pair(first: &WrittenChange, second: &WrittenChange, problems: &mut Problems) {
+    for a in uses(first) {
+        for b in uses(second).into_iter().filter(|b| a.path.overlaps(b.path)) {
+            if let Some(problem) = conflict(&a, &b) {
+                problems.add(problem);
+            }
+        }
+    }
+}
+
+/// What is wrong with two changes that use overlapping paths so; `a` stands in the earlier change.
+fn conflict(a: &Use<'_>, b: &Use<'_>) -> Option<Diagnostic> {
+    use Role::{CopiedFrom, MovedFrom, Removed, Target};
+    let same = a.path == b.path;
+    let (title, help) = match (a.role, b.role) {
+        (CopiedFrom, CopiedFrom) => return None,
+        // One write copies the value and removes it; the copy is a guard of the removal.
+        (CopiedFrom, Removed | MovedFrom) | (Removed | MovedFrom, CopiedFrom) if same => return None,
+        (CopiedFrom, Removed | MovedFrom) | (Removed | MovedFrom, CopiedFrom) => (
+            format!("{} is copied from, and {} goes away", name(a, b, CopiedFrom), other_name(a, b, CopiedFrom)),
+            "copy exactly the path that goes away, or remove it with a later plan",
+        ),
+        (Target, Target) if same => (
+            format!("two changes write `{}`", a.path),
+            "keep one of them: which of the two came last would decide the value",
+        ),
+        (Target, Target) => (
+            format!("`{}` and `{}` are both written, and one contains the other", a.path, b.path),
+            "write the outer path in one change, or its members one by one",
+        ),
+        (Target, MovedFrom | CopiedFrom) | (MovedFrom | CopiedFrom, Target) if same => (
+            format!("`{}` is the source of one change and the target of another", a.path),
+            "the result would depend on which comes first; use two plans, one after the other (for a swap: three, through a third name)",
+        ),
+        (Target, MovedFrom | CopiedFrom) | (MovedFrom | CopiedFrom, Target) => (
+            format!("{} is a source and {} is a target", other_name(a, b, Target), name(a, b, Target)),
+            "the result would depend on which change comes first; use two plans, one after the other",
+        ),
+        (Target, Removed) | (Removed, Target) if same => {
+            (format!("`{}` is both written and removed", a.path), "keep one of the two changes")
+        }
+        (Target, Removed) | (Removed, Target) => (
+            format!("{} is written and {} is removed", name(a, b, Target), other_name(a, b, Target)),
+            "keep one of the two changes",
+        ),
+        (MovedFrom, MovedFrom) if same => {
+            (format!("`{}` is moved twice", a.path), "`copy` it to both targets, and add a change that removes it")
+        }
+        (MovedFrom, Removed) | (Removed, MovedFrom) if same => (
+            format!("`{}` is moved and removed", a.path),
+            "leave the `remove` out: `move` removes the old attribute itself",
+        ),
+        (Removed, Removed) if same => (format!("`{}` is removed twice", a.path), "keep one of the two changes"),
+        (MovedFrom | Removed, MovedFrom | Removed) => (
+            format!("`{}` and `{}` both go away, and one contains the other", a.path, b.path),
+            "take the outer path away with a later plan, or leave the inner change out",
+        ),
+    };
+    Some(Diagnostic::new(title, b.at.clone(), label(b)).also(a.at.clone(), label(a)).help(help))
+}
+
+/// The path of the use that has this role.
+fn name(a: &Use<'_>, b: &Use<'_>, role: Role) -> String {
+    format!("`{}`", if a.role == role { a.path } else { b.path })
+}
+
+fn other_name(a: &Use<'_>, b: &Use<'_>, role: Role) -> String {
+    name(b, a, if a.role == role { b.role } else { a.role })
+}
+
+fn label(used: &Use<'_>) -> &'static str {
+    match used.role {
+        Role::Target => "written by this change",
+        Role::MovedFrom => "moved away by this change",
+        Role::CopiedFrom => "copied from by this change",
+        Role::Removed => "removed by this change",
+    }
+}
+
+/// Whether every write of the plan fits into DynamoDB's limits for expressions; reported if not.
+fn check_length(changes: &[WrittenChange], problems: &mut Problems) -> bool {
+    let plain: Vec<Change> = changes.iter().map(|written| written.change.clone()).collect();
+    let bound = expression_bound(&plain);
+    if bound.fits() {
+        return true;
+    }
+    let fitting = (0..plain.len()).find(|n| !expression_bound(&plain[..*n + 1]).fits()).unwrap_or(0);
+    let bytes = bound.update_bytes.max(bound.condition_bytes);
+    let operators = bound.update_operators.max(bound.condition_operators);
+    // The first change that is too much.
+    if let Some(written) = changes.get(fitting) {
+        problems.add(
+            Diagnostic::new(
+                "the plan is too long for one write",
+                written.first.clone(),
+                format!("{fitting} changes fit before this one"),
+            )
+            .help(format!(
+                "all {} changes of an item go in one write, whose expressions could take {bytes} bytes and {operators} \
+                     operators; DynamoDB takes at most {MAX_EXPRESSION_BYTES} bytes and {MAX_OPERATORS} operators",
+                plain.len()
+            ))
+            .help("split the plan in two, and run one after the other"),
+        );
+    }
+    false
+}
+
+/// Constants that alone are larger than an item can be.
+fn check_constants(changes: &[WrittenChange], problems: &mut Problems) {
+    let mut total = 0;
+    for written in changes {
+        if let Change::Set { to, value } = &written.change {
+            total += item_bytes(&Item::from([(to.root().to_owned(), value.clone())]));
+            if total > MAX_ITEM_BYTES {
+                problems.add(
+                    Diagnostic::new(
+                        "no item can hold this constant",
+                        written.value.clone(),
+                        format!("{total} bytes up to here"),
+                    )
+                    .help(format!(
+                        "an item has at most {MAX_ITEM_BYTES} bytes, its names and all other attributes included"
+                    )),
+                );
+                return;
+            }
+        }
+    }
+}
+
+fn uses(written: &WrittenChange) -> Vec<Use<'_>> {
+    let used = |role, path, at| Use { role, path, at };
+    match &written.change {
+        Change::Move { from, to } => {
+            vec![used(Role::MovedFrom, from, &written.first), used(Role::Target, to, &written.to)]
+        }
+        Change::Copy { from, to } => {
+            vec![used(Role::CopiedFrom, from, &written.first), used(Role::Target, to, &written.to)]
+        }
+        Change::Set { to, .. } => vec![used(Role::Target, to, &written.first)],
+        Change::Remove { path } => vec![used(Role::Removed, path, &written.first)],
+    }
+}
+
+/// The path of the list whose element this is.
+fn list_of(path: &Path) -> Path {
+    let mut list = path.clone();
+    while list.ends_in_index()
+        && let Some(parent) = list.parent()
+    {
+        list = parent;
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use crate::change::Change;
+    use crate::item::{Item, Value, item_from_json};
+    use crate::plan::load;
+
+    /// One write: everything is read from the image as it was.
+    fn apply(changes: &[Change], image: &Item) -> Item {
+        let mut after = image.clone();
+        let mut gone = Vec::new();
+        for change in changes {
+            match change {
+                Change::Move { from, to } | Change::Copy { from, to } => {
+                    if let Some(value) = from.get(image) {
+                        to.set(&mut after, value.clone());
+                    }
+                    gone.extend(matches!(change, Change::Move { .. }).then_some(from));
+                }
+                Change::Set { to, value } => {
+                    to.set(&mut after, value.clone());
+                }
+                Change::Remove { path } => gone.push(path),
+            }
+        }
+        gone.into_iter().for_each(|path| drop(path.remove(&mut after)));
+        after
+    }
+
+    fn one_change() -> impl Strategy<Value = String> {
+        let path = || proptest::sample::select(vec!["a", "b", "a.x", "a.y", "b.x", "c", "d", "l", "l[0]", "l[0].z"]);
+        prop_oneof![
+            (path(), path()).prop_map(|(from, to)| format!("move = \"{from}\"\nto = \"{to}\"")),
+            (path(), path()).prop_map(|(from, to)| format!("copy = \"{from}\"\nto = \"{to}\"")),
+            path().prop_map(|to| format!("set = \"{to}\"\nvalue = 7")),
+            path().prop_map(|path| format!("remove = \"{path}\"")),
+        ]
+    }
+
+    fn plan(changes: &[String]) -> String {
+        let changes: String = changes.iter().map(|change| format!("[[change]]\n{change}\n")).collect();
+        format!("[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n{changes}")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        /// What the rules let through can be applied in any order, and again.
+        #[test]
+        fn an_accepted_plan_does_not_depend_on_order_or_repetition(
+            (changes, shuffled) in proptest::collection::vec(one_change(), 1..4)
+                .prop_flat_map(|changes| (Just(changes.clone()), Just(changes).prop_shuffle())),
+        ) {
+            let (first, second) = (load("p", &plan(&changes)), load("p", &plan(&shuffled)));
+            prop_assert_eq!(first.is_ok(), second.is_ok());
+            if let (Ok(first), Ok(second)) = (first, second) {
+                let image = item_from_json(&json!({
+                    "a": {"M": {"x": {"N": "1"}, "y": {"M": {}}}}, "b": {"M": {"x": {"S": "2"}}}, "c": {"S": "3"},
+                    "l": {"L": [{"M": {"z": {"BOOL": true}}}, {"S": "5"}]},
+                })).unwrap();
+                let once = apply(&first.plan.changes, &image);
+                prop_assert_eq!(&once, &apply(&second.plan.changes, &image));
+                prop_assert_eq!(&once, &apply(&first.plan.changes, &once));
+            }
+        }
+    }
+
+    #[test]
+    fn one_write_may_copy_a_value_and_remove_it() {
+        let text = plan(&[
+            "copy = \"a\"\nto = \"b\"".to_owned(),
+            "remove = \"a\"".to_owned(),
+            "copy = \"a\"\nto = \"c\"".to_owned(),
+        ]);
+        let plan = load("p", &text).unwrap_or_else(|errors| panic!("{errors}")).plan;
+        let before = Item::from([("a".to_owned(), Value::Bool(true))]);
+        let after = apply(&plan.changes, &before);
+        assert_eq!(after.into_keys().collect::<Vec<_>>(), ["b", "c"]);
+    }
+}
