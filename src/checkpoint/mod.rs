@@ -98,6 +98,9 @@ pub enum StoreError {
     /// The disk, the directory or SQLite failed.
     #[error("{0}")]
     Io(String),
+    /// What was asked does not fit where the runs stand; nothing was changed. The text says what to ask instead.
+    #[error("{0}")]
+    Refused(String),
     /// Progress would have moved in a way that it never may.
     #[error("the checkpoint was refused, and nothing of it was stored: {0}")]
     Transition(#[from] TransitionError),

@@ -1,0 +1,186 @@
+//! Checkpoints in SQLite: one file for one migration on one table.
+//!
+//! [`Store`] owns the file, under a lock, with one connection on one thread. Everyone else reads it through
+//! [`StateFile`], whether the owner lives or not.
+
+mod error;
+mod lock;
+mod open;
+mod read;
+mod records;
+mod state_file;
+mod thread;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use lock::Holder;
+pub use records::{
+    Begin, DivergedRecord, FailureRecord, Identity, ListQuery, NewRun, PreImageRecord, RowStatus, RunProgress,
+    RunRecord, SegmentTotals, Session, StateSummary,
+};
+pub use state_file::StateFile;
+
+use super::{CheckpointStore, Commit, Failure, PreImageId, PreImageRow, RunId, RunStatus, SegmentState, StoreError};
+use crate::change::Outcome;
+use crate::item::{ItemKey, Path};
+use thread::StoreThread;
+
+/// The state of one migration, owned by this process.
+///
+/// Every method that changes something returns after the change is durable (in the file's write-ahead log, synced to
+/// the disk), and stores all of it or nothing. Requests that come together share one sync. When the file or the disk
+/// fails once, every later call fails too: nothing is reported as stored that may not be.
+///
+/// Clones share the one file. Dropping the last one, or [`Store::close`], finishes what was asked, closes the file and
+/// frees the lock.
+#[derive(Debug, Clone)]
+pub struct Store {
+    thread: Arc<StoreThread>,
+    clock: fn() -> String,
+}
+
+/// Segments that [`Store::segments`] reads in one go, so that nobody's commit waits behind a million of them.
+const SEGMENTS_AT_ONCE: u32 = 10_000;
+
+impl Store {
+    /// Takes the file's lock and opens it, or makes it, for this plan and table. Directories are made with mode 0700,
+    /// files with 0600. `clock` gives the timestamps that are stored. It blocks, for 0.2 s where the file is locked.
+    ///
+    /// A session that its process did not end is noted: its run becomes `Stopped`, with `lower_bound`.
+    ///
+    /// Errors: [`StoreError::Locked`] names the holder; [`StoreError::Foreign`] for another plan, table, program or a
+    /// newer version; [`StoreError::Corrupt`]; [`StoreError::Io`]. None of them has changed a file that was there.
+    pub fn open(path: &FilePath, identity: &Identity, clock: fn() -> String) -> Result<Store, StoreError> {
+        let owned = open::open_owned(path, identity, &clock())?;
+        Ok(Store { thread: Arc::new(StoreThread::start(owned)?), clock })
+    }
+
+    /// The newest run of a phase.
+    pub async fn current_run(&self, phase: &str) -> Result<Option<RunRecord>, StoreError> {
+        let phase = phase.to_owned();
+        self.thread.run(move |c| read::current_run(c, &phase)).await
+    }
+
+    /// Begins a session of the phase's run. `total_segments` of a run that is resumed is the stored one.
+    ///
+    /// [`StoreError::Refused`] when the runs do not allow it; see [`Begin`].
+    pub async fn begin(&self, how: Begin, new: NewRun) -> Result<Session, StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| write::begin(c, how, &new, &now)).await
+    }
+
+    /// Ends the run's session as `Stopped` or `Complete`; the latter only when every segment is done. Pages that were
+    /// begun and given up make the run's counts a lower bound.
+    ///
+    /// A complete run settles the failures and diverged items that earlier runs of its phase left open: it has met
+    /// every item again.
+    pub async fn end_session(
+        &self,
+        run: RunId,
+        status: RunStatus,
+        reason: Option<String>,
+        abandoned_pages: u64,
+    ) -> Result<RunRecord, StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| write::end_session(c, run, status, reason.as_deref(), abandoned_pages, &now)).await
+    }
+
+    /// Every segment of a run that is not pending, in order.
+    pub async fn segments(&self, run: RunId) -> Result<Vec<(u32, SegmentState)>, StoreError> {
+        let mut all = Vec::new();
+        loop {
+            let more = self.segments_after(run, all.last().map(|(n, _)| *n), SEGMENTS_AT_ONCE).await?;
+            if more.is_empty() {
+                return Ok(all);
+            }
+            all.extend(more);
+        }
+    }
+
+    /// Up to `limit` segments of a run that are not pending, in order, behind this one.
+    pub async fn segments_after(
+        &self,
+        run: RunId,
+        after: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<(u32, SegmentState)>, StoreError> {
+        self.thread.run(move |c| read::segments_after(c, run, after, limit)).await
+    }
+
+    /// All segments of a run, added up.
+    pub async fn totals(&self, run: RunId) -> Result<SegmentTotals, StoreError> {
+        self.thread.run(move |c| read::totals(c, &read::run(c, run)?)).await
+    }
+
+    /// Failures, oldest first.
+    pub async fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
+        self.thread.run(move |c| read::failures(c, query)).await
+    }
+
+    /// Diverged items, oldest first.
+    pub async fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError> {
+        self.thread.run(move |c| read::diverged(c, query)).await
+    }
+
+    /// Settles a failure that a retry has brought to this outcome; `diverged` names the paths when, and only when, it
+    /// is `Diverged`, and the item goes on record as such. False where the run has no open failure of this key.
+    pub async fn resolve_failure(
+        &self,
+        run: RunId,
+        key: ItemKey,
+        outcome: Outcome,
+        diverged: Vec<Path>,
+    ) -> Result<bool, StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| write::resolve_failure(c, run, &key, outcome, diverged, &now)).await
+    }
+
+    /// Notes that a retry failed again, and why. False where the run has no open failure of this key.
+    pub async fn update_failure(&self, run: RunId, failure: Failure) -> Result<bool, StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| write::update_failure(c, run, &failure, &now)).await
+    }
+
+    /// Settles whatever is open of these items, failures and diverged alike, in whatever run. Gives the number of
+    /// records settled.
+    pub async fn resolve(&self, items: Vec<(ItemKey, Outcome)>) -> Result<usize, StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| write::resolve(c, &items, &now)).await
+    }
+
+    /// Marks pre-images whose write DynamoDB certainly refused, outside of a commit.
+    pub async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError> {
+        self.thread.run(move |c| write::mark_refused(c, &ids)).await
+    }
+
+    /// An item's pre-images whose write was not refused, newest first: of one path, or of all.
+    pub async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError> {
+        self.thread.run(move |c| read::pre_images(c, &key, path.as_ref())).await
+    }
+
+    /// Finishes what was asked before, moves the log into the file, closes it and frees the lock. Later calls on clones
+    /// fail. It does not end a session.
+    pub async fn close(self) -> Result<(), StoreError> {
+        self.thread.close().await
+    }
+}
+
+#[async_trait]
+impl CheckpointStore for Store {
+    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| write::commit(c, &commit, &now)).await
+    }
+
+    async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| write::append_pre_images(c, run, &rows, &now)).await
+    }
+}

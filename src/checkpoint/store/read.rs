@@ -1,0 +1,285 @@
+//! What reads a state file: the writer's own connection, and everyone else's. Each row passes through the types that
+//! wrote it, so that a file which contradicts itself is an error and never a wrong resume.
+
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+
+use super::super::{Counts, PreImageId, RunId, RunStatus, SegmentEvent, SegmentState};
+use super::error::Failed;
+use super::records::{
+    DivergedRecord, FailureRecord, Identity, ListQuery, PreImageRecord, RowStatus, RunRecord, SegmentTotals,
+};
+use crate::change::Outcome;
+use crate::item::{ItemKey, Path, Value};
+
+/// Whose file this is, and since when.
+pub(super) fn read_identity(connection: &Connection) -> Result<(Identity, String), Failed> {
+    let sql = "SELECT migration, fingerprint, table_arn, table_id, meaning, created_at FROM identity";
+    let found = connection
+        .query_row(sql, [], |row| {
+            let identity = Identity {
+                migration: row.get(0)?,
+                fingerprint: row.get(1)?,
+                table_arn: row.get(2)?,
+                table_id: row.get(3)?,
+                meaning: row.get(4)?,
+            };
+            Ok((identity, row.get(5)?))
+        })
+        .optional()?;
+    found.ok_or_else(|| Failed::Row("it does not say which plan and table it belongs to".to_owned()))
+}
+
+const RUN: &str = "SELECT id, phase, pass, total_segments, status, started_at, ended_at, sessions, open_session, \
+     lower_bound, abandoned_pages, stop_reason, table_items_estimate, tool_version FROM runs";
+
+/// Every run, oldest first.
+pub(super) fn runs(connection: &Connection) -> Result<Vec<RunRecord>, Failed> {
+    collect(connection, &format!("{RUN} ORDER BY id"), [], run_from)
+}
+
+/// The newest run of a phase.
+pub(super) fn current_run(connection: &Connection, phase: &str) -> Result<Option<RunRecord>, Failed> {
+    let found = collect(connection, &format!("{RUN} WHERE phase = ?1 ORDER BY id DESC LIMIT 1"), [phase], run_from)?;
+    Ok(found.into_iter().next())
+}
+
+/// The run of this name.
+pub(super) fn run(connection: &Connection, id: RunId) -> Result<RunRecord, Failed> {
+    let found = collect(connection, &format!("{RUN} WHERE id = ?1"), [id.0], run_from)?;
+    found.into_iter().next().ok_or_else(|| Failed::Row(format!("run {} is not on record", id.0)))
+}
+
+/// A segment's state; pending where nothing is stored.
+pub(super) fn segment(connection: &Connection, run: RunId, segment: u32) -> Result<SegmentState, Failed> {
+    let mut statement = connection.prepare_cached(&format!("{SEGMENT} WHERE run = ?1 AND segment = ?2"))?;
+    let mut rows = statement.query(params![run.0, segment])?;
+    match rows.next()? {
+        Some(row) => Ok(segment_from(row)?.1),
+        None => Ok(SegmentState::default()),
+    }
+}
+
+/// Segments that are not pending, in order, behind this one.
+pub(super) fn segments_after(
+    connection: &Connection,
+    run: RunId,
+    after: Option<u32>,
+    limit: u32,
+) -> Result<Vec<(u32, SegmentState)>, Failed> {
+    let sql = format!("{SEGMENT} WHERE run = ?1 AND segment > ?2 ORDER BY segment LIMIT ?3");
+    collect(connection, &sql, params![run.0, after.map_or(-1, i64::from), limit], segment_from)
+}
+
+/// All segments of a run, added up.
+pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<SegmentTotals, Failed> {
+    let sql = "SELECT count(*) FILTER (WHERE status = 'scanning'), count(*) FILTER (WHERE status = 'done'), \
+         coalesce(sum(pages), 0), max(updated_at), coalesce(max(segment), 0), \
+         coalesce(sum(scanned), 0), coalesce(sum(applied), 0), coalesce(sum(already_applied), 0), \
+         coalesce(sum(nothing_to_do), 0), coalesce(sum(gone), 0), coalesce(sum(diverged), 0), \
+         coalesce(sum(conflict), 0), coalesce(sum(rejected), 0), \
+         total(write_units), total(read_units), total(estimated_write_units) FROM segments WHERE run = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([run.id.0])?;
+    let row = rows.next()?.ok_or_else(|| Failed::Row("its segments do not add up".to_owned()))?;
+    let (scanning, done, last): (u32, u32, u32) = (row.get(0)?, row.get(1)?, row.get(4)?);
+    let Some(pending) = run.total_segments.checked_sub(scanning + done).filter(|_| last < run.total_segments) else {
+        return Err(Failed::Row(format!("run {} has segments beyond its {}", run.id.0, run.total_segments)));
+    };
+    let counts = counts_from(row, 5)?;
+    Ok(SegmentTotals { pending, scanning, done, pages: row.get(2)?, counts, last_commit_at: row.get(3)? })
+}
+
+/// Failures, oldest first.
+pub(super) fn failures(connection: &Connection, query: ListQuery) -> Result<Vec<FailureRecord>, Failed> {
+    list(
+        connection,
+        query,
+        "SELECT id, run, key, segment, status, resolved_as, first_at, last_at, outcome, reason, attempts FROM failures",
+        |row| {
+            Ok(FailureRecord {
+                id: row.get(0)?,
+                run: RunId(row.get(1)?),
+                key: key_from(row, 2)?,
+                segment: row.get(3)?,
+                status: row_status(row, 4)?,
+                resolved_as: row.get(5)?,
+                first_at: row.get(6)?,
+                last_at: row.get(7)?,
+                outcome: outcome_from(row, 8)?,
+                reason: row.get(9)?,
+                attempts: row.get(10)?,
+            })
+        },
+    )
+}
+
+/// Diverged items, oldest first.
+pub(super) fn diverged(connection: &Connection, query: ListQuery) -> Result<Vec<DivergedRecord>, Failed> {
+    list(
+        connection,
+        query,
+        "SELECT id, run, key, segment, status, resolved_as, first_at, last_at, paths FROM diverged",
+        |row| {
+            Ok(DivergedRecord {
+                id: row.get(0)?,
+                run: RunId(row.get(1)?),
+                key: key_from(row, 2)?,
+                segment: row.get(3)?,
+                status: row_status(row, 4)?,
+                resolved_as: row.get(5)?,
+                first_at: row.get(6)?,
+                last_at: row.get(7)?,
+                paths: paths_from(row, 8)?,
+            })
+        },
+    )
+}
+
+/// An item's pre-images whose write was not refused, newest first: of one path, or of all.
+pub(super) fn pre_images(
+    connection: &Connection,
+    key: &ItemKey,
+    path: Option<&Path>,
+) -> Result<Vec<PreImageRecord>, Failed> {
+    let sql = "SELECT id, run, path, value, at FROM pre_images \
+         WHERE key = ?1 AND refused = 0 AND (?2 IS NULL OR path = ?2) ORDER BY id DESC";
+    collect(connection, sql, params![key.to_text(), path.map(Path::to_string)], |row| {
+        let (id, value): (i64, String) = (row.get(0)?, row.get(3)?);
+        let value = serde_json::from_str(&value).ok().and_then(|json| Value::from_json(&json).ok());
+        Ok(PreImageRecord {
+            id: PreImageId(id),
+            run: RunId(row.get(1)?),
+            key: key.clone(),
+            path: parse_path(&row.get::<_, String>(2)?)?,
+            value: value.ok_or_else(|| Failed::Row(format!("the value of pre-image {id} cannot be read")))?,
+            at: row.get(4)?,
+        })
+    })
+}
+
+/// Items with an open failure, items that are diverged and not settled, and pre-images not refused.
+pub(super) fn open_work(connection: &Connection) -> Result<(u64, u64, u64), Failed> {
+    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
+    Ok((
+        count("SELECT count(DISTINCT key) FROM failures WHERE status = 'open'")?,
+        count("SELECT count(DISTINCT key) FROM diverged WHERE status = 'open'")?,
+        count("SELECT count(*) FROM pre_images WHERE refused = 0")?,
+    ))
+}
+
+const SEGMENT: &str = "SELECT segment, status, start_key, pages, scanned, applied, already_applied, nothing_to_do, gone, \
+     diverged, conflict, rejected, write_units, read_units, estimated_write_units FROM segments";
+
+/// A stored segment is its whole history as one event: what [`SegmentState::next`] would not have made cannot be.
+fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), Failed> {
+    let segment: u32 = row.get(0)?;
+    let status: String = row.get(1)?;
+    let start_key = row.get::<_, Option<String>>(2)?;
+    let next = match (status.as_str(), start_key) {
+        ("scanning", Some(_)) => Some(key_from(row, 2)?),
+        ("done", None) => None,
+        _ => return Err(Failed::Row(format!("the status of segment {segment} does not fit its start key"))),
+    };
+    let event = SegmentEvent::PagesDone { first: 1, pages: row.get(3)?, next, counts: counts_from(row, 4)? };
+    let state = SegmentState::default().next(&event);
+    Ok((segment, state.map_err(|e| Failed::Row(format!("what is stored of segment {segment} cannot be: {e}")))?))
+}
+
+/// Counts that stand in eleven columns from this one on.
+fn counts_from(row: &Row<'_>, at: usize) -> Result<Counts, Failed> {
+    let mut counts = Counts { scanned: row.get(at)?, ..Counts::default() };
+    for (i, outcome) in counts.outcomes.iter_mut().enumerate() {
+        *outcome = row.get(at + 1 + i)?;
+    }
+    counts.write_units = row.get(at + 8)?;
+    counts.read_units = row.get(at + 9)?;
+    counts.estimated_write_units = row.get(at + 10)?;
+    Ok(counts)
+}
+
+fn run_from(row: &Row<'_>) -> Result<RunRecord, Failed> {
+    let id = RunId(row.get(0)?);
+    let status: String = row.get(4)?;
+    let status = RunStatus::from_name(&status).ok_or_else(|| Failed::Row(format!("run {} has no status", id.0)))?;
+    Ok(RunRecord {
+        id,
+        phase: row.get(1)?,
+        pass: row.get(2)?,
+        total_segments: row.get(3)?,
+        status,
+        started_at: row.get(5)?,
+        ended_at: row.get(6)?,
+        sessions: row.get(7)?,
+        open_session: row.get(8)?,
+        lower_bound: row.get(9)?,
+        abandoned_pages: row.get(10)?,
+        stop_reason: row.get(11)?,
+        table_items_estimate: row.get(12)?,
+        tool_version: row.get(13)?,
+    })
+}
+
+fn list<T>(
+    connection: &Connection,
+    query: ListQuery,
+    select: &str,
+    from: impl FnMut(&Row<'_>) -> Result<T, Failed>,
+) -> Result<Vec<T>, Failed> {
+    let sql = format!(
+        "{select} WHERE id > ?1 AND (?2 IS NULL OR run = ?2) AND (NOT ?3 OR status = 'open') ORDER BY id LIMIT ?4"
+    );
+    collect(connection, &sql, params![query.after, query.run.map(|r| r.0), query.open_only, query.limit], from)
+}
+
+fn collect<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    mut from: impl FnMut(&Row<'_>) -> Result<T, Failed>,
+) -> Result<Vec<T>, Failed> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(from(row)?);
+    }
+    Ok(found)
+}
+
+// The texts below never quote what could not be read: it can be people's data.
+
+fn key_from(row: &Row<'_>, at: usize) -> Result<ItemKey, Failed> {
+    let text: String = row.get(at)?;
+    ItemKey::from_text(&text).map_err(|_| Failed::Row("a key in it cannot be read".to_owned()))
+}
+
+fn paths_from(row: &Row<'_>, at: usize) -> Result<Vec<Path>, Failed> {
+    let text: String = row.get(at)?;
+    let paths: Vec<String> =
+        serde_json::from_str(&text).map_err(|_| Failed::Row("a list of paths in it cannot be read".to_owned()))?;
+    paths.iter().map(|p| parse_path(p)).collect()
+}
+
+fn parse_path(text: &str) -> Result<Path, Failed> {
+    text.parse().map_err(|_| Failed::Row("a path in it cannot be read".to_owned()))
+}
+
+fn row_status(row: &Row<'_>, at: usize) -> Result<RowStatus, Failed> {
+    match row.get::<_, String>(at)?.as_str() {
+        "open" => Ok(RowStatus::Open),
+        "resolved" => Ok(RowStatus::Resolved),
+        _ => Err(Failed::Row("a record in it has no status".to_owned())),
+    }
+}
+
+fn outcome_from(row: &Row<'_>, at: usize) -> Result<Outcome, Failed> {
+    let name: String = row.get(at)?;
+    let found = Outcome::ALL.into_iter().find(|o| o.name() == name);
+    found.ok_or_else(|| Failed::Row("a failure in it has no outcome".to_owned()))
+}
+
+/// Whether a transaction's snapshot can be read at all; cheap, and the first thing that touches the file.
+pub(super) fn touch(connection: &Connection) -> Result<(), Failed> {
+    connection.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())).optional()?;
+    Ok(())
+}

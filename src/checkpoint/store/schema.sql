@@ -1,0 +1,102 @@
+-- Version 1 of a state file. A released version never changes: later ones follow it in MIGRATIONS (open.rs).
+-- Keys, start keys and values are DynamoDB JSON; times are RFC 3339 in UTC.
+
+-- Whose file this is: one row, written with the file and never changed.
+CREATE TABLE identity (
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    migration   TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    meaning     TEXT NOT NULL,
+    table_arn   TEXT NOT NULL,
+    table_id    TEXT,
+    created_at  TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE runs (
+    id                   INTEGER PRIMARY KEY AUTOINCREMENT,
+    phase                TEXT NOT NULL,
+    pass                 INTEGER NOT NULL CHECK (pass > 0),
+    total_segments       INTEGER NOT NULL CHECK (total_segments BETWEEN 1 AND 1000000),
+    status               TEXT NOT NULL CHECK (status IN ('running', 'stopped', 'complete', 'superseded')),
+    started_at           TEXT NOT NULL,
+    ended_at             TEXT,
+    sessions             INTEGER NOT NULL,
+    -- 1 from the begin of a session to its end; still 1 when the file is opened: that session was killed.
+    open_session         INTEGER NOT NULL CHECK (open_session IN (0, 1)),
+    lower_bound          INTEGER NOT NULL DEFAULT 0 CHECK (lower_bound IN (0, 1)),
+    abandoned_pages      INTEGER NOT NULL DEFAULT 0,
+    stop_reason          TEXT,
+    table_items_estimate INTEGER,
+    tool_version         TEXT NOT NULL,
+    CHECK (open_session = (status = 'running'))
+) STRICT;
+
+-- A segment without a row is pending.
+CREATE TABLE segments (
+    run                   INTEGER NOT NULL REFERENCES runs (id),
+    segment               INTEGER NOT NULL CHECK (segment >= 0),
+    status                TEXT NOT NULL CHECK (status IN ('scanning', 'done')),
+    start_key             TEXT,
+    pages                 INTEGER NOT NULL CHECK (pages > 0),
+    scanned               INTEGER NOT NULL,
+    applied               INTEGER NOT NULL,
+    already_applied       INTEGER NOT NULL,
+    nothing_to_do         INTEGER NOT NULL,
+    gone                  INTEGER NOT NULL,
+    diverged              INTEGER NOT NULL,
+    conflict              INTEGER NOT NULL,
+    rejected              INTEGER NOT NULL,
+    write_units           REAL NOT NULL,
+    read_units            REAL NOT NULL,
+    estimated_write_units REAL NOT NULL,
+    updated_at            TEXT NOT NULL,
+    PRIMARY KEY (run, segment),
+    CHECK ((status = 'scanning') = (start_key IS NOT NULL))
+) STRICT, WITHOUT ROWID;
+
+-- Dead letters. A row stays when its item is settled, so that the history can be told.
+CREATE TABLE failures (
+    id          INTEGER PRIMARY KEY,
+    run         INTEGER NOT NULL REFERENCES runs (id),
+    key         TEXT NOT NULL,
+    segment     INTEGER NOT NULL,
+    outcome     TEXT NOT NULL,
+    reason      TEXT NOT NULL,
+    attempts    INTEGER NOT NULL,
+    first_at    TEXT NOT NULL,
+    last_at     TEXT NOT NULL,
+    status      TEXT NOT NULL CHECK (status IN ('open', 'resolved')),
+    resolved_as TEXT,
+    UNIQUE (run, key),
+    CHECK ((status = 'resolved') = (resolved_as IS NOT NULL))
+) STRICT;
+CREATE INDEX failures_open ON failures (key) WHERE status = 'open';
+
+-- Items whose target holds something else than the plan implies. `paths` is a JSON list of paths.
+CREATE TABLE diverged (
+    id          INTEGER PRIMARY KEY,
+    run         INTEGER NOT NULL REFERENCES runs (id),
+    key         TEXT NOT NULL,
+    segment     INTEGER NOT NULL,
+    paths       TEXT NOT NULL,
+    first_at    TEXT NOT NULL,
+    last_at     TEXT NOT NULL,
+    status      TEXT NOT NULL CHECK (status IN ('open', 'resolved')),
+    resolved_as TEXT,
+    UNIQUE (run, key),
+    CHECK ((status = 'resolved') = (resolved_as IS NOT NULL))
+) STRICT;
+CREATE INDEX diverged_open ON diverged (key) WHERE status = 'open';
+
+-- Values that writes destroyed: appended before the write is sent, never changed but for `refused`, which says that
+-- DynamoDB certainly did not apply that write.
+CREATE TABLE pre_images (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    run     INTEGER NOT NULL REFERENCES runs (id),
+    key     TEXT NOT NULL,
+    path    TEXT NOT NULL,
+    value   TEXT NOT NULL,
+    at      TEXT NOT NULL,
+    refused INTEGER NOT NULL DEFAULT 0 CHECK (refused IN (0, 1))
+) STRICT;
+CREATE INDEX pre_images_by_item ON pre_images (key, path, id);

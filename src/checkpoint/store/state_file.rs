@@ -1,0 +1,156 @@
+//! A state file for everyone who does not own it: read-only, while a run is on and after it died.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::super::{RunId, SegmentState, StoreError};
+use super::error::{Failed, io_error};
+use super::lock::Lock;
+use super::records::{DivergedRecord, FailureRecord, ListQuery, RunProgress, StateSummary};
+use super::{open, read};
+
+/// A state file, opened to be read. It takes no lock and stands in nobody's way.
+#[derive(Debug)]
+pub struct StateFile {
+    connection: Connection,
+    path: PathBuf,
+    version: u32,
+}
+
+impl StateFile {
+    /// Opens a state file, whoever's it is: [`StateSummary::identity`] tells.
+    ///
+    /// [`StoreError::Io`] where there is none or it cannot be read, [`StoreError::Foreign`] where it is another
+    /// program's or a newer version's, [`StoreError::Corrupt`] where it is damaged.
+    pub fn open(path: &Path) -> Result<StateFile, StoreError> {
+        open::refuse_what_is_no_file(path)?;
+        // The lock file is beside the file itself, whatever link leads here.
+        let path = &std::fs::canonicalize(path).map_err(|e| io_error(path, "look at the state file", &e))?;
+        let connection = open_for_reading(path).map_err(|f| f.explain(path, "opening it"))?;
+        let version = open::check_version(&connection, path, open::LAYOUT_VERSION)?;
+        let version = u32::try_from(version).unwrap_or(u32::MAX);
+        Ok(StateFile { connection, path: path.to_owned(), version })
+    }
+
+    /// Everything that `status` tells, as of one moment.
+    pub fn summary(&self) -> Result<StateSummary, StoreError> {
+        let holder = Lock::holder(&self.path);
+        self.read(|connection| {
+            let (identity, created_at) = read::read_identity(connection)?;
+            let runs = read::runs(connection)?;
+            let current = match runs.last() {
+                None => None,
+                Some(run) => Some(RunProgress {
+                    totals: read::totals(connection, run)?,
+                    // Asked twice, before and after: a process that began or ended in between is no dead one.
+                    died: run.open_session && holder.is_none() && Lock::holder(&self.path).is_none(),
+                    run: run.clone(),
+                }),
+            };
+            let (open_failures, open_diverged, pre_images) = read::open_work(connection)?;
+            Ok(StateSummary {
+                path: self.path.clone(),
+                layout_version: self.version,
+                identity,
+                created_at,
+                runs,
+                current,
+                open_failures,
+                open_diverged,
+                pre_images,
+                holder,
+            })
+        })
+    }
+
+    /// Failures, oldest first.
+    pub fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
+        self.read(|connection| read::failures(connection, query))
+    }
+
+    /// Diverged items, oldest first.
+    pub fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError> {
+        self.read(|connection| read::diverged(connection, query))
+    }
+
+    /// Up to `limit` segments of a run that are not pending, in order, behind this one.
+    pub fn segments_after(
+        &self,
+        run: RunId,
+        after: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<(u32, SegmentState)>, StoreError> {
+        self.read(|connection| read::segments_after(connection, run, after, limit))
+    }
+
+    /// Reads in one transaction, so that what is told fits together.
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Failed>) -> Result<T, StoreError> {
+        let read = || {
+            let transaction = self.connection.unchecked_transaction()?;
+            let value = work(&transaction)?;
+            transaction.finish()?;
+            Ok(value)
+        };
+        read().map_err(|failed: Failed| failed.explain(&self.path, "reading it"))
+    }
+}
+
+/// Even a reader of a file with a write-ahead log makes files beside it. Where it may not, and there is no log, the file
+/// itself holds everything and is read as it stands.
+fn open_for_reading(path: &Path) -> Result<Connection, Failed> {
+    let open = |path: &Path, flags| -> Result<Connection, Failed> {
+        let connection = open::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | flags)?;
+        read::touch(&connection)?;
+        Ok(connection)
+    };
+    match open(path, OpenFlags::empty()) {
+        Err(Failed::Sql(error)) if may_not_make_files(&error) && !has_log(path) => {
+            open(Path::new(&immutable_uri(path)), OpenFlags::SQLITE_OPEN_URI)
+        }
+        result => result,
+    }
+}
+
+fn may_not_make_files(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+}
+
+fn has_log(path: &Path) -> bool {
+    std::fs::metadata(open::sibling(path, "-wal")).is_ok_and(|m| m.len() > 0)
+}
+
+fn immutable_uri(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for c in path.to_string_lossy().chars() {
+        match c {
+            '%' => uri.push_str("%25"),
+            '?' => uri.push_str("%3f"),
+            '#' => uri.push_str("%23"),
+            c => uri.push(c),
+        }
+    }
+    uri + "?immutable=1"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::store::tests::{identity, scratch};
+
+    /// What stands in for a directory without the right to write: SQLite is told that nothing beside the file can
+    /// change. (A test that runs as root has every right.)
+    #[test]
+    fn a_file_reads_as_it_stands_whatever_its_name() {
+        let dir = scratch();
+        let path = dir.path().join("odd name %41?#.db");
+        drop(open::open_owned(&path, &identity(), "2026-01-01T00:00:00Z").unwrap());
+        let connection = open::connect(
+            Path::new(&immutable_uri(&path)),
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
+        )
+        .unwrap();
+        assert_eq!(read::read_identity(&connection).unwrap().0, identity());
+        assert!(!open::sibling(&path, "-wal").exists() && !open::sibling(&path, "-shm").exists());
+    }
+}

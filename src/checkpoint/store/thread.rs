@@ -1,0 +1,213 @@
+//! The one thread that writes: group commit, and the end of all storing after a failure.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread::{self, JoinHandle};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::StoreError;
+use super::error::{Failed, io_error};
+use super::lock::Lock;
+
+/// Requests that may wait for the thread. Enough that every segment in flight finds room while one commit is synced to
+/// the disk; beyond it, callers wait, which slows the scan down to what the disk can keep.
+const QUEUE: usize = 256;
+
+/// Requests that share one transaction: at most all that can wait, so that nobody waits for more than two commits.
+const GROUP: usize = QUEUE;
+
+/// The thread's handle. Dropping it finishes what was asked, closes the file and frees the lock.
+#[derive(Debug)]
+pub(super) struct StoreThread {
+    sender: Option<mpsc::Sender<Message>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    path: PathBuf,
+}
+
+/// What the thread owns.
+pub(super) struct Owned {
+    pub(super) connection: Connection,
+    pub(super) lock: Lock,
+    pub(super) path: PathBuf,
+}
+
+enum Message {
+    Job(Box<dyn Job>),
+    Close(oneshot::Sender<()>),
+}
+
+/// One request: applied inside the group's transaction, answered after the transaction's fate is known.
+trait Job: Send {
+    fn apply(&mut self, connection: &Connection) -> Result<(), Failed>;
+    fn answer(self: Box<Self>, fate: Result<(), StoreError>);
+}
+
+struct Call<T, F> {
+    work: Option<F>,
+    value: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Job for Call<T, F>
+where
+    T: Send,
+    F: FnOnce(&Connection) -> Result<T, Failed> + Send,
+{
+    fn apply(&mut self, connection: &Connection) -> Result<(), Failed> {
+        if let Some(work) = self.work.take() {
+            self.value = Some(work(connection)?);
+        }
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, fate: Result<(), StoreError>) {
+        let answer = match (fate, self.value) {
+            (Ok(()), Some(value)) => Ok(value),
+            (Ok(()), None) => Err(StoreError::Io("a request to the state file was never carried out".to_owned())),
+            (Err(error), _) => Err(error),
+        };
+        // A caller that went away does not want to know.
+        let _ = self.reply.send(answer);
+    }
+}
+
+impl StoreThread {
+    pub(super) fn start(owned: Owned) -> Result<StoreThread, StoreError> {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let path = owned.path.clone();
+        let writer = Writer { owned, poison: None };
+        let thread = thread::Builder::new()
+            .name("checkpoints".to_owned())
+            .spawn(move || writer.serve(receiver))
+            .map_err(|e| io_error(&path, "start the thread that writes", &e))?;
+        Ok(StoreThread { sender: Some(sender), thread: Mutex::new(Some(thread)), path })
+    }
+
+    /// Runs `work` in a transaction. `Ok` means that it is durable. When this future is dropped, the work may still be
+    /// done, and its answer is lost.
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Failed> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Job(Box::new(Call { work: Some(work), value: None, reply }))).await?;
+        answer.await.map_err(|_| self.gone())?
+    }
+
+    /// Finishes what was asked before, then closes the file and frees the lock.
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Close(reply)).await?;
+        answer.await.map_err(|_| self.gone())
+    }
+
+    async fn send(&self, message: Message) -> Result<(), StoreError> {
+        let sender = self.sender.as_ref().ok_or_else(|| self.gone())?;
+        sender.send(message).await.map_err(|_| self.gone())
+    }
+
+    fn gone(&self) -> StoreError {
+        StoreError::Io(format!(
+            "the state file {} is closed. What was being stored is not stored; start the same command again: it resumes \
+             from the last checkpoint.",
+            self.path.display()
+        ))
+    }
+}
+
+impl Drop for StoreThread {
+    fn drop(&mut self) {
+        self.sender = None;
+        let thread = self.thread.get_mut().ok().and_then(Option::take);
+        // Waiting here is what frees the lock before the owner goes on. A panic was already reported by the thread.
+        let _ = thread.map(JoinHandle::join);
+    }
+}
+
+struct Writer {
+    owned: Owned,
+    /// Why nothing more may be stored.
+    poison: Option<String>,
+}
+
+impl Writer {
+    fn serve(mut self, mut receiver: mpsc::Receiver<Message>) {
+        let mut closing = None;
+        while closing.is_none() {
+            let Some(first) = receiver.blocking_recv() else { break };
+            let mut group = Vec::new();
+            let mut next = Some(first);
+            while let Some(message) = next {
+                match message {
+                    Message::Job(job) => group.push(job),
+                    Message::Close(reply) => closing = Some(reply),
+                }
+                next = if closing.is_none() && group.len() < GROUP { receiver.try_recv().ok() } else { None };
+            }
+            self.commit_group(group);
+        }
+        // Whoever still waits learns that the file is closed.
+        drop(receiver);
+        self.finish();
+        if let Some(reply) = closing {
+            let _ = reply.send(());
+        }
+    }
+
+    /// One transaction for all, one answer for each. A request that cannot be carried out is undone alone; a failure of
+    /// the file undoes all of them and ends all storing, because what SQLite then holds in memory and what is on the
+    /// disk may differ.
+    fn commit_group(&mut self, mut group: Vec<Box<dyn Job>>) {
+        let fates = match &self.poison {
+            Some(_) => Err(()),
+            None => self.apply_group(&mut group).map_err(|failed| self.poison(failed)),
+        };
+        match fates {
+            Ok(fates) => group.into_iter().zip(fates).for_each(|(job, fate)| job.answer(fate)),
+            Err(()) => {
+                let why = self.poison.clone().unwrap_or_default();
+                group.into_iter().for_each(|job| job.answer(Err(StoreError::Io(why.clone()))));
+            }
+        }
+    }
+
+    fn apply_group(&self, group: &mut [Box<dyn Job>]) -> Result<Vec<Result<(), StoreError>>, Failed> {
+        let connection = &self.owned.connection;
+        let mut fates = Vec::with_capacity(group.len());
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        for job in group {
+            connection.execute_batch("SAVEPOINT request")?;
+            match job.apply(connection) {
+                Ok(()) => fates.push(Ok(())),
+                Err(failed) if failed.is_fatal() => return Err(failed),
+                Err(failed) => {
+                    connection.execute_batch("ROLLBACK TO request")?;
+                    fates.push(Err(failed.explain(&self.owned.path, "storing progress")));
+                }
+            }
+            connection.execute_batch("RELEASE request")?;
+        }
+        connection.execute_batch("COMMIT")?;
+        Ok(fates)
+    }
+
+    fn poison(&mut self, failed: Failed) {
+        self.poison = Some(failed.explain(&self.owned.path, "storing progress").to_string());
+        // Often SQLite has rolled back by itself, and closing does so in any case.
+        let _ = self.owned.connection.execute_batch("ROLLBACK");
+    }
+
+    /// Moves the log into the file, closes it, and only then frees the lock.
+    fn finish(self) {
+        let Owned { connection, lock, .. } = self.owned;
+        if self.poison.is_none() {
+            // Everything is durable in the log already: when a reader is in the way, the log simply stays.
+            let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
+        drop(connection);
+        drop(lock);
+    }
+}
