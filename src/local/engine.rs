@@ -1,0 +1,200 @@
+//! The embedded engine: dynoxide on a loopback port, on a thread and a runtime of its own.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use dynoxide::actions::create_table::CreateTableRequest;
+use dynoxide::actions::delete_table::DeleteTableRequest;
+use dynoxide::actions::describe_table::DescribeTableRequest;
+use dynoxide::{AttributeValue, Database, DynoxideError, ImportOptions};
+use serde_json::Value as Json;
+
+use super::LocalError;
+use super::beneath::{Store, refuse_foreign, unusable};
+use super::server::{Port, Server};
+use crate::item::{Item, Num, Value};
+
+/// Workers of the engine's runtime. Its handlers block their worker for the length of an SQLite statement, and one lock
+/// serialises them; the second reads requests and writes replies meanwhile.
+const WORKERS: usize = 2;
+
+/// Items in one import transaction: enough to make its cost vanish, few enough that their memory does not matter.
+const IMPORT_CHUNK: usize = 2_000;
+
+/// Where the engine keeps its tables and where it listens.
+#[derive(Debug, Clone, Default)]
+pub struct EngineOptions {
+    /// The database file, created with mode 0600 if it is absent; `None` keeps everything in memory (at most 1 GB).
+    pub db: Option<PathBuf>,
+    /// Port on 127.0.0.1; 0 takes any free one.
+    pub port: u16,
+}
+
+/// A running embedded engine. Dropping it stops it.
+///
+/// On a file, a write is there after the process was killed; a power cut may lose the last moments.
+/// Tables that are created straight at its endpoint, not through [`super::Front`] or [`Engine::create_table`], scan
+/// slowly in parallel until [`Engine::index_tables`] was called.
+pub struct Engine {
+    // In the order in which they must go: the server's clone of the database, the database, the lock on its file.
+    server: Option<Server>,
+    port: Option<Port>,
+    address: SocketAddr,
+    database: Database,
+    store: Store,
+    _lock: Option<File>,
+}
+
+impl Engine {
+    /// Opens the database and serves it.
+    ///
+    /// Errors name a port that is taken, a file that cannot be written, that another process serves, or that is something
+    /// other than a database of this engine; a file is changed in none of these cases.
+    pub fn start(options: EngineOptions) -> Result<Engine, LocalError> {
+        let mut engine = Engine::open(options)?;
+        engine.serve()?;
+        Ok(engine)
+    }
+
+    /// Takes the port and opens the database; connections wait until [`Engine::serve`].
+    pub(super) fn open(options: EngineOptions) -> Result<Engine, LocalError> {
+        let port = Port::take(options.port)?;
+        let (store, lock) = match &options.db {
+            Some(path) => (Store::file(path)?, Some(claim(path)?)),
+            None => (Store::memory(), None),
+        };
+        let database = Database::new(store.location()).map_err(|why| match &options.db {
+            Some(path) => unusable(path, why),
+            None => why.into(),
+        })?;
+        store.index_all()?;
+        Ok(Engine { server: None, address: port.address(), port: Some(port), database, store, _lock: lock })
+    }
+
+    /// Begins to answer.
+    pub(super) fn serve(&mut self) -> Result<(), LocalError> {
+        if let Some(port) = self.port.take() {
+            let database = self.database.clone();
+            let serve = move |listener| dynoxide::server::serve_on(listener, database);
+            self.server = Some(Server::spawn("local-engine", WORKERS, port, serve)?);
+        }
+        Ok(())
+    }
+
+    /// The endpoint URL, for example `http://127.0.0.1:40001`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Creates a table from the JSON of a `CreateTable` request, indexed for parallel scans.
+    pub fn create_table(&self, request: &Json) -> Result<(), LocalError> {
+        let name = self.create_unindexed(request)?;
+        self.store.index(&name)
+    }
+
+    pub(super) fn create_unindexed(&self, request: &Json) -> Result<String, LocalError> {
+        let request: CreateTableRequest = serde_json::from_value(request.clone()).map_err(|e| refused(&e))?;
+        let name = request.table_name.clone();
+        self.database.create_table(request)?;
+        Ok(name)
+    }
+
+    /// Deletes a table; it is no error if there is none.
+    pub fn delete_table(&self, table: &str) -> Result<(), LocalError> {
+        match self.database.delete_table(DeleteTableRequest { table_name: table.to_owned() }) {
+            Ok(_) | Err(DynoxideError::ResourceNotFoundException(_)) => Ok(()),
+            Err(why) => Err(why.into()),
+        }
+    }
+
+    /// Number of items in a table; `None` if there is no such table.
+    pub fn count(&self, table: &str) -> Result<Option<u64>, LocalError> {
+        match self.database.describe_table(DescribeTableRequest { table_name: table.to_owned() }) {
+            Ok(description) => Ok(Some(description.table.item_count.unwrap_or(0).unsigned_abs())),
+            Err(DynoxideError::ResourceNotFoundException(_)) => Ok(None),
+            Err(why) => Err(why.into()),
+        }
+    }
+
+    /// Puts items into a table in bulk, past HTTP, replacing those with equal keys; returns how many.
+    ///
+    /// They are durable in chunks, in order: a process that is killed meanwhile leaves a whole number of chunks.
+    pub fn load(&self, table: &str, items: impl IntoIterator<Item = Item>) -> Result<u64, LocalError> {
+        let mut items = items.into_iter();
+        let mut loaded = 0;
+        loop {
+            let chunk: Vec<_> = items.by_ref().take(IMPORT_CHUNK).map(to_engine_item).collect();
+            if chunk.is_empty() {
+                return Ok(loaded);
+            }
+            loaded += chunk.len() as u64;
+            self.database.import_items(table, chunk, ImportOptions::default())?;
+        }
+    }
+
+    /// Gives every table the index that makes its parallel scans linear, where it has none yet.
+    pub fn index_tables(&self) -> Result<(), LocalError> {
+        self.store.index_all()
+    }
+
+    /// Closes the port and the database, in bounded time: half-sent requests are cut off, and those being worked on get
+    /// three seconds.
+    pub fn stop(self) {}
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// Makes sure of the file: ours or absent, created for the owner only, and locked against a second process.
+fn claim(path: &Path) -> Result<File, LocalError> {
+    // A lock on the database file itself would be mixed up with SQLite's own.
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let lock = private(Path::new(&beside)).map_err(|why| unusable(path, why))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(LocalError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(why)) => return Err(unusable(path, why)),
+    }
+    private(path).map_err(|why| unusable(path, why))?;
+    refuse_foreign(path)?;
+    Ok(lock)
+}
+
+/// Opens a file for writing, and creates it readable by its owner only.
+fn private(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// The engine reports refused requests through serde with a marker in front.
+fn refused(why: &serde_json::Error) -> LocalError {
+    let text = why.to_string();
+    LocalError::Engine(text.strip_prefix("VALIDATION:").unwrap_or(&text).to_owned())
+}
+
+fn to_engine_item(item: Item) -> HashMap<String, AttributeValue> {
+    item.into_iter().map(|(name, value)| (name, to_engine(value))).collect()
+}
+
+fn to_engine(value: Value) -> AttributeValue {
+    let number = |n: Num| n.as_str().to_owned();
+    match value {
+        Value::S(s) => AttributeValue::S(s),
+        Value::N(n) => AttributeValue::N(number(n)),
+        Value::B(b) => AttributeValue::B(b),
+        Value::Bool(b) => AttributeValue::BOOL(b),
+        Value::Null => AttributeValue::NULL(true),
+        Value::Ss(set) => AttributeValue::SS(set),
+        Value::Ns(set) => AttributeValue::NS(set.into_iter().map(number).collect()),
+        Value::Bs(set) => AttributeValue::BS(set),
+        Value::L(list) => AttributeValue::L(list.into_iter().map(to_engine).collect()),
+        Value::M(map) => AttributeValue::M(to_engine_item(map)),
+    }
+}

@@ -1,0 +1,98 @@
+//! Faults: what a hook can have done to a request.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Map, Value as Json, json};
+
+/// Decides about each request. It runs on the layer's workers: it may block for a moment, not for long.
+pub type FaultRule = Arc<dyn Fn(&RequestInfo) -> Fault + Send + Sync>;
+
+/// What is done to a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fault {
+    /// Nothing.
+    Pass,
+    /// It is held for so long, and then forwarded.
+    Delay(Duration),
+    /// It is forwarded and applied; the connection is closed without the reply.
+    DropReply,
+    /// The connection is reset before the request is forwarded: it is not applied.
+    Reset,
+    /// It is answered with an error and never forwarded.
+    Reply {
+        /// HTTP status.
+        status: u16,
+        /// The exception's short name, for example `ThrottlingException`.
+        error: String,
+        /// The exception's message.
+        message: String,
+        /// More members of the body, spelt as on the wire: `throttlingReasons` in a ThrottlingException,
+        /// `ThrottlingReasons` in a ProvisionedThroughputExceededException or a RequestLimitExceeded.
+        extra: Map<String, Json>,
+    },
+}
+
+/// A request, as a rule sees it.
+#[derive(Debug)]
+pub struct RequestInfo {
+    /// The operation, for example `UpdateItem`; empty if the request names none.
+    pub operation: String,
+    /// How many requests came before this one.
+    pub sequence: u64,
+    /// How many requests of this operation came before this one.
+    pub operation_sequence: u64,
+    bytes: Bytes,
+    body: OnceLock<Json>,
+}
+
+impl RequestInfo {
+    /// The request's body, parsed when it is first asked for; null if it is not JSON.
+    pub fn body(&self) -> &Json {
+        self.body.get_or_init(|| serde_json::from_slice(&self.bytes).unwrap_or_default())
+    }
+
+    /// The table that the request names at its top level.
+    pub fn table(&self) -> Option<&str> {
+        self.body().get("TableName")?.as_str()
+    }
+}
+
+/// The rule in force, and how many requests it has seen.
+#[derive(Default)]
+pub(super) struct Faults {
+    rule: Option<FaultRule>,
+    seen: u64,
+    seen_by_operation: HashMap<String, u64>,
+}
+
+impl Faults {
+    pub(super) fn new(rule: Option<FaultRule>) -> Faults {
+        Faults { rule, ..Faults::default() }
+    }
+
+    /// Numbers a request for the rule; `None` where there is no rule to ask.
+    pub(super) fn number(&mut self, operation: &str, bytes: &Bytes) -> Option<(FaultRule, RequestInfo)> {
+        let rule = self.rule.clone()?;
+        let sequence = self.seen;
+        self.seen += 1;
+        let of_operation = self.seen_by_operation.entry(operation.to_owned()).or_default();
+        let operation_sequence = *of_operation;
+        *of_operation += 1;
+        let operation = operation.to_owned();
+        Some((
+            rule,
+            RequestInfo { operation, sequence, operation_sequence, bytes: bytes.clone(), body: OnceLock::new() },
+        ))
+    }
+}
+
+/// DynamoDB's form of an error body.
+pub(super) fn error_body(error: &str, message: &str, extra: Map<String, Json>) -> Bytes {
+    let mut body = extra;
+    body.insert("__type".into(), json!(format!("com.amazonaws.dynamodb.v20120810#{error}")));
+    body.insert("message".into(), json!(message));
+    Json::Object(body).to_string().into()
+}

@@ -1,0 +1,253 @@
+//! The proxy itself: one request in, counted, perhaps faulted, forwarded, and its reply out.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::Map;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::TableHook;
+use super::fault::{Fault, FaultRule, Faults, error_body};
+use super::tally::{ScanRequest, Tally};
+use super::wire::{Consumed, Metered, Reply, ask_for_capacity, consumed, error_name, with_member};
+
+/// The largest body that DynamoDB takes.
+const MAX_BODY: usize = 16 * 1024 * 1024;
+
+/// Idle connections to the upstream that are kept: more than the clients of any test or demo have open at once.
+const POOL: usize = 512;
+
+/// Why a connection is closed without a reply.
+#[derive(Debug, thiserror::Error)]
+enum Hangup {
+    #[error("a fault asked for a closed connection")]
+    Close,
+    #[error("a fault asked for a reset connection")]
+    Reset,
+    #[error("the request did not arrive whole, or a rule panicked over it")]
+    Broken,
+}
+
+/// What all connections share.
+pub(super) struct Proxy {
+    upstream: Uri,
+    client: Client<HttpConnector, Full<Bytes>>,
+    on_table_created: Option<TableHook>,
+    page_limit: Option<u32>,
+    tally: Mutex<Tally>,
+    faults: Mutex<Faults>,
+}
+
+/// A request that has arrived whole.
+struct Arrived {
+    operation: String,
+    parts: hyper::http::request::Parts,
+    body: Bytes,
+}
+
+/// Accepts connections for as long as it is polled.
+pub(super) async fn accept(listener: TcpListener, proxy: Arc<Proxy>) {
+    loop {
+        // A failed accept is of one connection (or of the moment: no descriptors left), never of the listener.
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            continue;
+        };
+        // Without it, small replies wait for the client's acknowledgement.
+        stream.set_nodelay(true).ok();
+        tokio::spawn(serve(stream, Arc::clone(&proxy)));
+    }
+}
+
+async fn serve(stream: TcpStream, proxy: Arc<Proxy>) {
+    let answer = move |request| -> Pin<Box<dyn Future<Output = _> + Send>> {
+        let proxy = Arc::clone(&proxy);
+        Box::pin(proxy.answer(request))
+    };
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
+    let ended = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    let stream = connection.into_parts().io.into_inner();
+    if let Err(error) = ended
+        && let Some(Hangup::Reset) = std::error::Error::source(&error).and_then(|e| e.downcast_ref())
+    {
+        // Makes the close a reset, which clients tell from an orderly end.
+        stream.set_zero_linger().ok();
+    }
+}
+
+impl Proxy {
+    pub(super) fn new(upstream: Uri, on_table_created: Option<TableHook>, page_limit: Option<u32>) -> Proxy {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(POOL).build(connector);
+        let (tally, faults) = (Mutex::default(), Mutex::default());
+        Proxy { upstream, client, on_table_created, page_limit, tally, faults }
+    }
+
+    pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
+        // Counts stay usable after a panic elsewhere.
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_faults(&self, rule: Option<FaultRule>) {
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = Faults::new(rule);
+    }
+
+    /// Reads the request and sees it through in a task of its own: a server finishes, and counts, what it was sent,
+    /// whether or not the client is still there.
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Hangup> {
+        match arrive(request).await? {
+            Ok(arrived) => tokio::spawn(self.see_through(arrived)).await.unwrap_or(Err(Hangup::Broken)),
+            Err(too_large) => Ok(too_large),
+        }
+    }
+
+    async fn see_through(self: Arc<Self>, arrived: Arrived) -> Result<Response<Full<Bytes>>, Hangup> {
+        self.tally().of(&arrived.operation).requests += 1;
+        match self.fault(&arrived) {
+            Fault::Pass => self.forward(arrived, true).await,
+            Fault::Delay(time) => {
+                tokio::time::sleep(time).await;
+                self.forward(arrived, true).await
+            }
+            Fault::DropReply => {
+                self.tally().of(&arrived.operation).dropped += 1;
+                self.forward(arrived, false).await?;
+                Err(Hangup::Close)
+            }
+            Fault::Reset => {
+                self.tally().of(&arrived.operation).reset += 1;
+                Err(Hangup::Reset)
+            }
+            Fault::Reply { status, error, message, extra } => {
+                let body = error_body(&error, &message, extra);
+                let reply = Reply { status, error: Some(error), consumed: Consumed::default() };
+                let mut tally = self.tally();
+                tally.of(&arrived.operation).injected += 1;
+                tally.count_reply(&arrived.operation, &reply, None);
+                Ok(made_up(status, body))
+            }
+        }
+    }
+
+    fn fault(&self, arrived: &Arrived) -> Fault {
+        let numbered = {
+            let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+            faults.number(&arrived.operation, &arrived.body)
+        };
+        // The rule runs outside the lock, so that rules which wait for one another's requests do not hang.
+        numbered.map_or(Fault::Pass, |(rule, info)| rule(&info))
+    }
+
+    /// Forwards the request and counts its reply. `sent` is false where the reply will be kept back.
+    async fn forward(&self, arrived: Arrived, sent: bool) -> Result<Response<Full<Bytes>>, Hangup> {
+        let Arrived { operation, mut parts, mut body } = arrived;
+        let scan = match operation.as_str() {
+            "Scan" => serde_json::from_slice::<ScanRequest>(&body).ok(),
+            _ => None,
+        };
+        if let (Some(scan), Some(limit)) = (&scan, self.page_limit)
+            && !scan.has_limit()
+        {
+            body = with_member(&body, &format!("\"Limit\":{limit}")).unwrap_or(body);
+        }
+        let metered = Metered::of(&operation, &body);
+        let asking = if metered == Metered::No { None } else { ask_for_capacity(&body) };
+        let strip = asking.is_some();
+
+        parts.uri = self.upstream_uri(&parts.uri);
+        hop(&mut parts.headers);
+        let Ok((mut head, reply)) = self.send(Request::from_parts(parts, Full::new(asking.unwrap_or(body)))).await
+        else {
+            let message = "The endpoint behind this one does not answer";
+            let body = error_body("ServiceUnavailable", message, Map::new());
+            let reply = Reply { status: 503, error: Some("ServiceUnavailable".into()), consumed: Consumed::default() };
+            self.tally().count_reply(&operation, &reply, None);
+            return Ok(made_up(503, body));
+        };
+        let ok = head.status == StatusCode::OK;
+        let error = (!ok).then(|| error_name(&reply));
+        let (consumed, stripped) =
+            if ok && metered != Metered::No { consumed(&reply, metered, strip) } else { (Consumed::default(), None) };
+        if ok && operation == "CreateTable" {
+            self.table_created(&reply).await;
+        }
+        let counted = Reply { status: head.status.as_u16(), error, consumed };
+        self.tally().count_reply(&operation, &counted, scan.map(|scan| scan.page(sent)));
+
+        hop(&mut head.headers);
+        if stripped.is_some() {
+            // The checksum is of the body as it was.
+            head.headers.remove("x-amz-crc32");
+        }
+        Ok(Response::from_parts(head, Full::new(stripped.unwrap_or(reply))))
+    }
+
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(hyper::http::response::Parts, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+        let (head, body) = self.client.request(request).await?.into_parts();
+        Ok((head, body.collect().await?.to_bytes()))
+    }
+
+    fn upstream_uri(&self, uri: &Uri) -> Uri {
+        let mut parts = self.upstream.clone().into_parts();
+        parts.path_and_query = uri.path_and_query().cloned().or(parts.path_and_query);
+        // All three parts come out of valid addresses.
+        Uri::from_parts(parts).unwrap_or_else(|_| self.upstream.clone())
+    }
+
+    async fn table_created(&self, reply: &Bytes) {
+        let Some(hook) = self.on_table_created.clone() else { return };
+        let name = serde_json::from_slice::<serde_json::Value>(reply)
+            .ok()
+            .and_then(|reply| Some(reply["TableDescription"]["TableName"].as_str()?.to_owned()));
+        if let Some(name) = name {
+            // The hook may wait for a database's lock. A hook that panics is its owner's loss, not this request's.
+            tokio::task::spawn_blocking(move || hook(&name)).await.ok();
+        }
+    }
+}
+
+/// Reads the request whole; the inner error is the reply to one that is too large.
+async fn arrive(request: Request<Incoming>) -> Result<Result<Arrived, Response<Full<Bytes>>>, Hangup> {
+    let (parts, body) = request.into_parts();
+    let body = match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(e) if e.is::<LengthLimitError>() => {
+            let message = format!("Request size exceeds {MAX_BODY} bytes");
+            return Ok(Err(made_up(413, error_body("RequestTooLarge", &message, Map::new()))));
+        }
+        Err(_) => return Err(Hangup::Broken),
+    };
+    let target = parts.headers.get("x-amz-target").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+    Ok(Ok(Arrived { operation, parts, body }))
+}
+
+/// Takes away the headers that are about one connection, or about a body that was rewritten.
+fn hop(headers: &mut HeaderMap) {
+    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+}
+
+fn made_up(status: u16, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let json = HeaderValue::from_static("application/x-amz-json-1.0");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}

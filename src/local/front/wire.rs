@@ -1,0 +1,220 @@
+//! The few members of DynamoDB's JSON that the layer reads and rewrites, found without parsing what lies around them:
+//! a page of a scan is a megabyte.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value as Json};
+
+/// Capacity units that a reply states.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Consumed {
+    pub(super) write: f64,
+    pub(super) read: f64,
+}
+
+/// What is counted of a reply.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    /// The exception's short name, where the status is not 200.
+    pub(super) error: Option<String>,
+    pub(super) consumed: Consumed,
+}
+
+/// Whether an operation takes `ReturnConsumedCapacity`, and which units it consumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Metered {
+    No,
+    Reads,
+    Writes,
+}
+
+impl Metered {
+    /// Of PartiQL, `SELECT` reads; a batch or transaction of statements is all reads or all writes.
+    pub(super) fn of(operation: &str, body: &[u8]) -> Metered {
+        match operation {
+            "GetItem" | "BatchGetItem" | "Query" | "Scan" | "TransactGetItems" => Metered::Reads,
+            "PutItem" | "UpdateItem" | "DeleteItem" | "BatchWriteItem" | "TransactWriteItems" => Metered::Writes,
+            "ExecuteStatement" | "BatchExecuteStatement" | "ExecuteTransaction" => {
+                if first_statement_selects(body) {
+                    Metered::Reads
+                } else {
+                    Metered::Writes
+                }
+            }
+            _ => Metered::No,
+        }
+    }
+}
+
+fn first_statement_selects(body: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(body) else { return false };
+    let Some((_, rest)) = text.split_once("\"Statement\"") else { return false };
+    let statement = rest.trim_start_matches([':', ' ', '\t', '\n', '\r', '"']);
+    statement.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("SELECT"))
+}
+
+/// The request with `"ReturnConsumedCapacity":"TOTAL"` in it, or `None` where the client asked for capacity itself.
+pub(super) fn ask_for_capacity(body: &Bytes) -> Option<Bytes> {
+    const MEMBER: &str = "\"ReturnConsumedCapacity\"";
+    let text = std::str::from_utf8(body).ok()?;
+    // In a string the quotes would be escaped, so the text is the member's name; it could be an attribute's, too.
+    if !text.contains(MEMBER) {
+        return with_member(body, "\"ReturnConsumedCapacity\":\"TOTAL\"");
+    }
+    let mut request: Map<String, Json> = serde_json::from_str(text).ok()?;
+    if matches!(request.get("ReturnConsumedCapacity").and_then(Json::as_str), Some("TOTAL" | "INDEXES")) {
+        return None;
+    }
+    request.insert("ReturnConsumedCapacity".into(), "TOTAL".into());
+    Some(Json::Object(request).to_string().into())
+}
+
+/// The object with one more member, which it must not have yet; `None` if it is no object.
+pub(super) fn with_member(body: &Bytes, member: &str) -> Option<Bytes> {
+    let inner = body.trim_ascii().strip_prefix(b"{")?.trim_ascii_start();
+    let comma = if inner.starts_with(b"}") { "" } else { "," };
+    let mut new = Vec::with_capacity(body.len() + member.len() + 2);
+    new.extend_from_slice(b"{");
+    new.extend_from_slice(member.as_bytes());
+    new.extend_from_slice(comma.as_bytes());
+    new.extend_from_slice(inner);
+    Some(new.into())
+}
+
+/// Reads the capacity that a reply states and, if `strip`, gives the body without it.
+pub(super) fn consumed(body: &Bytes, metered: Metered, strip: bool) -> (Consumed, Option<Bytes>) {
+    const MEMBER: &str = "\"ConsumedCapacity\"";
+    let Ok(text) = std::str::from_utf8(body) else { return (Consumed::default(), None) };
+    let Some(at) = text.rfind(MEMBER) else { return (Consumed::default(), None) };
+    if let Some(capacity) = last_member(&text[at + MEMBER.len()..]) {
+        let rest = strip.then(|| {
+            let before = text[..at].trim_end();
+            let before = before.strip_suffix(',').unwrap_or(before);
+            Bytes::from(format!("{before}}}"))
+        });
+        return (units(&capacity, metered), rest);
+    }
+    // It is not the reply's last member (or an attribute has its name): the long way.
+    let Ok(mut reply) = serde_json::from_str::<Map<String, Json>>(text) else { return (Consumed::default(), None) };
+    let Some(capacity) = reply.remove("ConsumedCapacity") else { return (Consumed::default(), None) };
+    (units(&capacity, metered), strip.then(|| Json::Object(reply).to_string().into()))
+}
+
+/// The value in `: value }`, if nothing follows: then it was a member of the outermost object, and its last.
+fn last_member(text: &str) -> Option<Json> {
+    let value = text.trim_start().strip_prefix(':')?;
+    let mut values = serde_json::Deserializer::from_str(value).into_iter::<Json>();
+    let capacity = values.next()?.ok()?;
+    (value[values.byte_offset()..].trim() == "}").then_some(capacity)
+}
+
+/// Sums `ConsumedCapacity`: an object, or one for each table.
+fn units(capacity: &Json, metered: Metered) -> Consumed {
+    let mut sum = Consumed::default();
+    let one = std::slice::from_ref(capacity);
+    for table in capacity.as_array().map_or(one, Vec::as_slice) {
+        let number = |name: &str| table.get(name).and_then(Json::as_f64);
+        let (write, read) = (number("WriteCapacityUnits"), number("ReadCapacityUnits"));
+        let total = number("CapacityUnits").unwrap_or(0.0);
+        match metered {
+            _ if write.is_some() || read.is_some() => {
+                sum.write += write.unwrap_or(0.0);
+                sum.read += read.unwrap_or(0.0);
+            }
+            Metered::Writes => sum.write += total,
+            Metered::Reads | Metered::No => sum.read += total,
+        }
+    }
+    sum
+}
+
+/// The exception's short name in an error's body.
+pub(super) fn error_name(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Body {
+        #[serde(rename = "__type")]
+        kind: String,
+    }
+    let kind = serde_json::from_slice::<Body>(body).map(|body| body.kind).unwrap_or_default();
+    kind.rsplit('#').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn bytes(text: &str) -> Bytes {
+        Bytes::from(text.to_owned())
+    }
+
+    #[test]
+    fn capacity_is_asked_for_once() {
+        let asked = |text: &str| ask_for_capacity(&bytes(text)).map(|b| String::from_utf8(b.to_vec()).unwrap());
+        assert_eq!(asked("{}").unwrap(), r#"{"ReturnConsumedCapacity":"TOTAL"}"#);
+        assert_eq!(asked(r#" { "A": 1}"#).unwrap(), r#"{"ReturnConsumedCapacity":"TOTAL","A": 1}"#);
+        assert_eq!(asked(r#"{"ReturnConsumedCapacity": "INDEXES"}"#), None);
+        let none: Json = serde_json::from_str(&asked(r#"{"ReturnConsumedCapacity":"NONE"}"#).unwrap()).unwrap();
+        assert_eq!(none, json!({"ReturnConsumedCapacity": "TOTAL"}));
+        let attribute = json!({"Item": {"ReturnConsumedCapacity": {"S": "TOTAL"}}});
+        let named: Json = serde_json::from_str(&asked(&attribute.to_string()).unwrap()).unwrap();
+        assert_eq!(named["ReturnConsumedCapacity"], "TOTAL");
+        assert_eq!(named["Item"], attribute["Item"]);
+        assert_eq!(asked("[]"), None);
+        assert_eq!(asked("not json"), None);
+    }
+
+    #[test]
+    fn capacity_is_read_and_stripped_wherever_it_stands() {
+        let capacity = json!({"TableName": "t", "CapacityUnits": 2.5});
+        for reply in [
+            format!(r#"{{"Items":[],"ConsumedCapacity":{capacity}}}"#),
+            format!(r#"{{"ConsumedCapacity": {capacity} ,"Items":[]}}"#),
+            format!(r#"{{ "Items":[] , "ConsumedCapacity" : {capacity} }}"#),
+        ] {
+            let (sum, rest) = consumed(&bytes(&reply), Metered::Reads, true);
+            assert_eq!(sum, Consumed { write: 0.0, read: 2.5 }, "{reply}");
+            let rest: Json = serde_json::from_slice(&rest.unwrap()).unwrap();
+            assert_eq!(rest, json!({"Items": []}), "{reply}");
+            assert_eq!(consumed(&bytes(&reply), Metered::Reads, false), (sum, None));
+        }
+        let alone = format!(r#"{{"ConsumedCapacity":{capacity}}}"#);
+        let (sum, rest) = consumed(&bytes(&alone), Metered::Writes, true);
+        assert_eq!((sum, rest), (Consumed { write: 2.5, read: 0.0 }, Some(bytes("{}"))));
+    }
+
+    #[test]
+    fn an_attribute_of_that_name_is_left_alone() {
+        let item = r#"{"Items":[{"ConsumedCapacity":{"N":"7"}}]}"#;
+        assert_eq!(consumed(&bytes(item), Metered::Reads, true), (Consumed::default(), None));
+        let nested = r#"{"Item":{"ConsumedCapacity":{"CapacityUnits":9}}}"#;
+        assert_eq!(consumed(&bytes(nested), Metered::Reads, true), (Consumed::default(), None));
+    }
+
+    #[test]
+    fn arrays_and_transactions_sum() {
+        let batch = r#"{"ConsumedCapacity":[{"TableName":"a","CapacityUnits":4},{"TableName":"b","CapacityUnits":1}]}"#;
+        assert_eq!(consumed(&bytes(batch), Metered::Writes, false).0, Consumed { write: 5.0, read: 0.0 });
+        let both = r#"{"ConsumedCapacity":[{"CapacityUnits":6,"WriteCapacityUnits":4,"ReadCapacityUnits":2}]}"#;
+        assert_eq!(consumed(&bytes(both), Metered::Writes, false).0, Consumed { write: 4.0, read: 2.0 });
+    }
+
+    #[test]
+    fn partiql_is_metered_by_its_first_word() {
+        let of = |body: &str| Metered::of("BatchExecuteStatement", body.as_bytes());
+        assert_eq!(of(r#"{"Statements":[{"Statement": " select * from t"}]}"#), Metered::Reads);
+        assert_eq!(of(r#"{"Statements":[{"Statement":"UPDATE t SET a=1"}]}"#), Metered::Writes);
+        assert_eq!(Metered::of("DescribeTable", b"{}"), Metered::No);
+    }
+
+    #[test]
+    fn errors_have_short_names() {
+        assert_eq!(
+            error_name(br#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException"}"#),
+            "ThrottlingException"
+        );
+        assert_eq!(error_name(b"<html>"), "");
+    }
+}
