@@ -33,11 +33,14 @@ const CHECKED_BYTES: u64 = 64 * 1024 * 1024;
 /// Takes the lock, makes the file if there is none, and checks that it is this identity's.
 pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<Owned, StoreError> {
     let path = resolve(path)?;
+    if path.exists() {
+        // Before a lock file is left beside it.
+        refuse_what_is_no_file(&path)?;
+    }
     let lock = Lock::take(&path, now)?;
     if !path.exists() {
         create(&path, identity, now)?;
     }
-    refuse_what_is_no_file(&path)?;
     let mut connection =
         connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|f| f.explain(&path, "opening it"))?;
     check_version(&connection, &path, LAYOUT_VERSION)?;
@@ -144,8 +147,8 @@ fn check_identity(connection: &Connection, path: &Path, ours: &Identity) -> Resu
     match (&theirs.table_id, &ours.table_id) {
         (Some(theirs), Some(ours)) if theirs != ours => Err(StoreError::Foreign(format!(
             "the table was deleted and created anew since the state file {file} was made: its TableId was {theirs} and \
-             is now {ours}. The checkpoints say nothing about the new table, and nothing was read from or written to it. \
-             To begin on the new table, move the state file away or use another --state."
+             is now {ours}. Nothing was read from or written to it, because the checkpoints say nothing about the new \
+             table. To begin on it, move the state file away or use another --state."
         ))),
         _ => Ok(()),
     }

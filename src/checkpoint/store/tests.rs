@@ -59,11 +59,10 @@ async fn hold(store: &Store) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Resul
     (release, held)
 }
 
+type Work = Box<dyn FnOnce(&rusqlite::Connection) -> Result<(), error::Failed> + Send>;
+
 /// Asks for all of these at once, in order, while the thread is held; gives what each was answered.
-async fn as_one_group(
-    store: &Store,
-    work: Vec<Box<dyn FnOnce(&rusqlite::Connection) -> Result<(), error::Failed> + Send>>,
-) -> Vec<Result<(), StoreError>> {
+async fn as_one_group(store: &Store, work: Vec<Work>) -> Vec<Result<(), StoreError>> {
     let (release, held) = hold(store).await;
     let asked = futures::future::join_all(work.into_iter().map(|w| store.thread.run(w)));
     let mut asked = std::pin::pin!(asked);
@@ -74,7 +73,7 @@ async fn as_one_group(
     asked.await
 }
 
-fn commit_of(commit: Commit) -> Box<dyn FnOnce(&rusqlite::Connection) -> Result<(), error::Failed> + Send> {
+fn commit_of(commit: Commit) -> Work {
     Box::new(move |c| write::commit(c, &commit, "2026-01-01T00:00:00Z"))
 }
 

@@ -130,7 +130,7 @@ impl Drop for StoreThread {
 struct Writer {
     owned: Owned,
     /// Why nothing more may be stored.
-    poison: Option<String>,
+    poison: Option<StoreError>,
 }
 
 impl Writer {
@@ -161,16 +161,17 @@ impl Writer {
     /// the file undoes all of them and ends all storing, because what SQLite then holds in memory and what is on the
     /// disk may differ.
     fn commit_group(&mut self, mut group: Vec<Box<dyn Job>>) {
-        let fates = match &self.poison {
-            Some(_) => Err(()),
-            None => self.apply_group(&mut group).map_err(|failed| self.poison(failed)),
-        };
-        match fates {
-            Ok(fates) => group.into_iter().zip(fates).for_each(|(job, fate)| job.answer(fate)),
-            Err(()) => {
-                let why = self.poison.clone().unwrap_or_default();
-                group.into_iter().for_each(|job| job.answer(Err(StoreError::Io(why.clone()))));
+        if self.poison.is_none() {
+            match self.apply_group(&mut group) {
+                Ok(fates) => return group.into_iter().zip(fates).for_each(|(job, fate)| job.answer(fate)),
+                Err(failed) => self.stop_storing(failed),
             }
+        }
+        for job in group {
+            job.answer(Err(match &self.poison {
+                Some(StoreError::Corrupt(why)) => StoreError::Corrupt(why.clone()),
+                why => StoreError::Io(why.as_ref().map(StoreError::to_string).unwrap_or_default()),
+            }));
         }
     }
 
@@ -194,8 +195,8 @@ impl Writer {
         Ok(fates)
     }
 
-    fn poison(&mut self, failed: Failed) {
-        self.poison = Some(failed.explain(&self.owned.path, "storing progress").to_string());
+    fn stop_storing(&mut self, failed: Failed) {
+        self.poison = Some(failed.explain(&self.owned.path, "storing progress"));
         // Often SQLite has rolled back by itself, and closing does so in any case.
         let _ = self.owned.connection.execute_batch("ROLLBACK");
     }

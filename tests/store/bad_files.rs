@@ -1,0 +1,106 @@
+//! What bad files get: an error that says what happened, what was not done and what to do.
+
+use super::*;
+
+/// Each error says what happened, what was not done and what to do, in words.
+fn says(error: &StoreError, words: &[&str]) {
+    let text = error.to_string();
+    for word in words.iter().chain(&["--state"]) {
+        assert!(text.contains(word), "{word:?} is missing in: {text}");
+    }
+    assert!(text.contains("was not") || text.contains("Nothing"), "{text}");
+}
+
+#[test]
+fn a_file_of_another_plan_or_table_is_refused_and_says_what_differs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    drop(open(&path));
+    let mut other = identity();
+    other.fingerprint = "bbbbbbbbbbbbbbbbbbbb".to_owned();
+    other.meaning = "move zip to zipcode".to_owned();
+    let error = refusal(&path, &other);
+    assert!(matches!(error, StoreError::Foreign(_)));
+    let both = ["aaaaaaaaaaaa (move zip to postcode)", "bbbbbbbbbbbb (move zip to zipcode)", "another plan"];
+    says(&error, &both);
+
+    let mut other = identity();
+    other.table_arn = "arn:aws:dynamodb:eu-west-1:444455556666:table/orders".to_owned();
+    let error = refusal(&path, &other);
+    assert!(matches!(error, StoreError::Foreign(_)));
+    says(&error, &["another table", "111122223333", "444455556666"]);
+
+    let mut other = identity();
+    other.table_id = Some("id-2".to_owned());
+    let error = refusal(&path, &other);
+    assert!(matches!(error, StoreError::Foreign(_)));
+    says(&error, &["deleted and created anew", "id-1", "id-2"]);
+
+    // An engine that names no id, and a plan that reads differently but means the same.
+    let same = Identity { table_id: None, meaning: "other words".to_owned(), ..identity() };
+    Store::open(&path, &same, clock).unwrap();
+}
+
+#[test]
+fn a_file_that_is_not_whole_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole.db");
+    drop(open(&whole));
+    let whole = fs::read(whole).unwrap();
+    let text = b"# not a database, but a long text that was given by mistake\n".repeat(100);
+    let cases: [(&str, &[u8]); 6] = [
+        ("empty", b""),
+        ("text", &text),
+        ("short", b"SQLite format 3\0"),
+        ("header only", &whole[..100]),
+        ("one page", &whole[..4096]),
+        ("cut short", &whole[..whole.len() - 4096]),
+    ];
+    for (name, bytes) in cases {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let owner = refusal(&path, &identity());
+        let reader = StateFile::open(&path).and_then(|f| f.summary()).unwrap_err();
+        for error in [owner, reader] {
+            assert!(matches!(error, StoreError::Corrupt(_)), "{name}: {error:?}");
+            says(&error, &[name]);
+        }
+        assert_eq!(fs::read(&path).unwrap(), bytes, "{name}");
+    }
+}
+
+#[test]
+fn a_place_that_cannot_hold_a_file_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("folder")).unwrap();
+    fs::write(dir.path().join("file"), "x").unwrap();
+    std::os::unix::fs::symlink("nowhere", dir.path().join("dangling")).unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for (path, words) in [
+        (at("folder"), "is a directory"),
+        (at("file/s.db"), "file"),
+        (at("dangling"), "symbolic link"),
+        (at(".."), "directory"),
+        (PathBuf::from("/dev/null"), "not a regular file"),
+        (PathBuf::from("/proc/no/s.db"), "create the directory"),
+    ] {
+        let error = refusal(&path, &identity());
+        assert!(matches!(error, StoreError::Io(_)), "{path:?}: {error:?}");
+        says(&error, &[words]);
+    }
+    assert!(!at("folder.lock").exists(), "nothing is left beside what is refused");
+    let error = StateFile::open(&at("none.db")).unwrap_err();
+    assert!(matches!(error, StoreError::Io(_)));
+    says(&error, &["there is no state file"]);
+    assert!(!at("none.db").exists());
+}
+
+#[test]
+fn a_log_without_its_file_is_not_thrown_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    fs::write(dir.path().join("s.db-wal"), "checkpoints").unwrap();
+    let error = refusal(&path, &identity());
+    assert!(matches!(&error, StoreError::Corrupt(text) if text.contains("log")), "{error}");
+    assert_eq!(fs::read_to_string(dir.path().join("s.db-wal")).unwrap(), "checkpoints");
+}

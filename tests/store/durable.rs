@@ -1,0 +1,236 @@
+//! What is durable when.
+
+use super::*;
+
+/// One step of a random history.
+#[derive(Debug, Clone)]
+enum Step {
+    Pages { segment: u32, skew: u64, pages: u64, outcomes: Vec<Outcome>, ends: bool, forget_failures: bool },
+    PreImage { item: u8, refuse: bool },
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let outcomes = proptest::collection::vec(proptest::sample::select(&Outcome::ALL[..]), 0..5);
+    prop_oneof![
+        8 => (0_u32..5, prop_oneof![8 => Just(1_u64), 1 => Just(0), 1 => Just(2)], prop_oneof![1 => Just(0_u64), 9 => 1_u64..4],
+              outcomes, prop::bool::weighted(0.1), prop::bool::weighted(0.1))
+            .prop_map(|(segment, skew, pages, outcomes, ends, forget_failures)| Step::Pages {
+                segment, skew, pages, outcomes, ends, forget_failures
+            }),
+        2 => (0_u8..3, any::<bool>()).prop_map(|(item, refuse)| Step::PreImage { item, refuse }),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// What the file should hold.
+#[derive(Default)]
+struct Model {
+    segments: BTreeMap<u32, SegmentState>,
+    failures: Vec<Failure>,
+    diverged: Vec<DivergedItem>,
+    pre_images: Vec<(u8, u64, bool)>,
+}
+
+async fn agree(store: &Store, run: RunId, model: &Model) -> Result<(), TestCaseError> {
+    prop_assert_eq!(&store.segments(run).await.unwrap().into_iter().collect::<BTreeMap<_, _>>(), &model.segments);
+    let failures = store.failures(OPEN).await.unwrap();
+    let failures: Vec<_> =
+        failures.into_iter().map(|f| Failure { key: f.key, outcome: f.outcome, reason: f.reason }).collect();
+    prop_assert_eq!(&failures, &model.failures);
+    let diverged = store.diverged(OPEN).await.unwrap();
+    let diverged: Vec<_> = diverged.into_iter().map(|d| DivergedItem { key: d.key, paths: d.paths }).collect();
+    prop_assert_eq!(&diverged, &model.diverged);
+    for item in 0..3 {
+        let found = store.pre_images(key(item), Some(attribute("a.b"))).await.unwrap();
+        let found: Vec<_> = found.into_iter().map(|p| p.value).collect();
+        let expected = model.pre_images.iter().rev().filter(|(i, _, refused)| *i == item && !refused);
+        let expected: Vec<_> = expected.map(|(_, n, _)| Value::N(n.to_string().parse().unwrap())).collect();
+        prop_assert_eq!(found, expected);
+    }
+    let mut counts = Counts::default();
+    model.segments.values().for_each(|s| counts.add(&s.counts));
+    prop_assert_eq!(store.totals(run).await.unwrap().counts, counts);
+    Ok(())
+}
+
+async fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let mut store = open(&path);
+    let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
+    let mut model = Model::default();
+    for (n, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Pages { segment, skew, pages: count, outcomes, ends, forget_failures } => {
+                let state = model.segments.get(&segment).cloned().unwrap_or_default();
+                let event = pages(state.pages + skew, count, (!ends).then(|| key(format!("start {n}"))), &outcomes);
+                let mut commit = commit(run, segment, event.clone());
+                for (i, outcome) in outcomes.iter().enumerate() {
+                    match outcome {
+                        Outcome::Diverged => commit
+                            .diverged
+                            .push(DivergedItem { key: key(format!("{n}/{i}")), paths: vec![attribute("odd-name.x")] }),
+                        o if o.is_failure() && !forget_failures => {
+                            commit.failures.push(failure(format!("{n}/{i}"), *o, "why"));
+                        }
+                        _ => {}
+                    }
+                }
+                let complete = commit.failures.len() == outcomes.iter().filter(|o| o.is_failure()).count();
+                let answer = store.commit(commit.clone()).await;
+                match state.next(&event) {
+                    Ok(next) if segment < 4 && complete => {
+                        prop_assert!(answer.is_ok(), "{answer:?}");
+                        model.segments.insert(segment, next);
+                        model.failures.extend(commit.failures);
+                        model.diverged.extend(commit.diverged);
+                    }
+                    _ => prop_assert!(
+                        matches!(answer, Err(StoreError::Transition(_) | StoreError::Refused(_))),
+                        "{answer:?}"
+                    ),
+                }
+            }
+            Step::PreImage { item, refuse } => {
+                let value = Value::N(n.to_string().parse().unwrap());
+                let row = PreImageRow { key: key(item), path: attribute("a.b"), value };
+                let ids = store.append_pre_images(run, vec![row]).await.unwrap();
+                if refuse {
+                    store.mark_refused(ids).await.unwrap();
+                }
+                model.pre_images.push((item, n as u64, refuse));
+            }
+            Step::Reopen => {
+                agree(&store, run, &model).await?;
+                drop(store);
+                store = open(&path);
+                let session = begin(&store, Begin::ResumeOrNew, 99).await;
+                prop_assert_eq!((session.run.id, session.run.total_segments, session.resumed), (run, 4, true));
+            }
+        }
+    }
+    agree(&store, run, &model).await
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Whatever happens in whatever order, across restarts: the file holds what `SegmentState::next` makes of the
+    /// events that were answered `Ok`, and nothing of the others.
+    #[test]
+    fn the_file_holds_what_was_answered(steps in proptest::collection::vec(step(), 1..40)) {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(live(steps))?;
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_is_refused_stores_nothing_of_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("s.db"));
+    let run = begin(&store, Begin::ResumeOrNew, 2).await.run.id;
+    let mut early = commit(run, 0, pages(2, 1, None, &[Outcome::Rejected]));
+    early.failures = vec![failure("a", Outcome::Rejected, "too large")];
+    let error = store.commit(early).await.unwrap_err();
+    assert!(
+        matches!(error, StoreError::Transition(TransitionError::OutOfOrder { expected: 1, found: 2 })),
+        "{error:?}"
+    );
+    assert!(store.failures(ALL).await.unwrap().is_empty());
+    assert!(store.segments(run).await.unwrap().is_empty());
+    for (run, segment) in [(run, 2), (RunId(9), 0)] {
+        assert!(store.commit(commit(run, segment, pages(1, 1, None, &[]))).await.is_err());
+    }
+}
+
+/// A process is killed at random moments while four segments commit at once. Whatever it was told is stored is there;
+/// each commit is there whole or not at all; and the next process goes on.
+#[test]
+fn a_killed_process_loses_nothing_that_was_acknowledged() {
+    if let Some(path) = std::env::var_os(CHILD) {
+        return commit_for_ever(&PathBuf::from(path));
+    }
+    const KILLS: u64 = 32;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let (mut stored, mut pre_images, mut kills_at_work) = (BTreeMap::<u32, u64>::new(), 0, 0);
+    for n in 0..KILLS {
+        let mut child = child("durable::a_killed_process_loses_nothing_that_was_acknowledged", &path);
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (teller, told) = mpsc::channel();
+        let reader = thread::spawn(move || lines.for_each(|line| teller.send(line.unwrap()).unwrap()));
+        // Three of four are killed at work; the others anywhere, so also while they make or open the file.
+        let first = (n % 4 > 0).then(|| told.recv_timeout(Duration::from_secs(60)).unwrap());
+        thread::sleep(Duration::from_millis(fastrand::u64(..50)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        reader.join().unwrap();
+        kills_at_work += u64::from(first.is_some());
+        for line in first.into_iter().chain(told) {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                ["page", segment, page] => _ = stored.insert(segment.parse().unwrap(), page.parse().unwrap()),
+                ["pre-image"] => pre_images += 1,
+                _ => panic!("the process ended by itself: {line}"),
+            }
+        }
+        match path.exists() {
+            true => check_after_kill(&path, &mut stored, pre_images),
+            false => assert_eq!(pre_images, 0),
+        }
+    }
+    assert!(kills_at_work >= 20 && stored.len() == 4, "{kills_at_work} of {KILLS} kills met a process at work");
+}
+
+/// Each page has three items: one is a failure, one has a pre-image, which was durable before.
+fn commit_for_ever(path: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let store = open(path);
+        let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
+        let done: BTreeMap<_, _> = store.segments(run).await.unwrap().into_iter().map(|(n, s)| (n, s.pages)).collect();
+        futures::future::join_all((0..4).map(|segment| {
+            let (store, mut page) = (store.clone(), done.get(&segment).copied().unwrap_or(0));
+            async move {
+                loop {
+                    page += 1;
+                    let name = format!("{segment}/{page}");
+                    let row = PreImageRow { key: key(&name), path: attribute("a"), value: Value::S(name.clone()) };
+                    store.append_pre_images(run, vec![row]).await.unwrap();
+                    tell("pre-image");
+                    let outcomes = [Outcome::Applied, Outcome::Rejected, Outcome::NothingToDo];
+                    let mut commit = commit(run, segment, pages(page, 1, Some(key(&name)), &outcomes));
+                    commit.failures = vec![failure(&name, Outcome::Rejected, "why")];
+                    store.commit(commit).await.unwrap();
+                    tell(&format!("page {segment} {page}"));
+                }
+            }
+        }))
+        .await;
+    });
+}
+
+fn check_after_kill(path: &Path, stored: &mut BTreeMap<u32, u64>, pre_images: u64) {
+    let file = StateFile::open(path).unwrap();
+    let summary = file.summary().unwrap();
+    assert_eq!(summary.holder, None);
+    assert!(summary.pre_images >= pre_images, "{} of {pre_images} pre-images", summary.pre_images);
+    let Some(current) = summary.current else {
+        assert!(stored.is_empty());
+        return;
+    };
+    // Killed in its session, or after it had noted that the one before it was.
+    assert!(current.died || current.run.lower_bound, "{:?}", current.run);
+    assert_eq!(current.died, current.run.status == RunStatus::Running);
+    assert_eq!(current.totals.counts.scanned, 3 * current.totals.pages);
+    let failures = file.failures(ALL).unwrap();
+    let states: BTreeMap<_, _> = file.segments_after(current.run.id, None, 10).unwrap().into_iter().collect();
+    for segment in 0..4 {
+        let acknowledged = stored.get(&segment).copied().unwrap_or(0);
+        let pages = states.get(&segment).map_or(0, |s| s.pages);
+        // One commit may have become durable without its answer.
+        assert!((acknowledged..=acknowledged + 1).contains(&pages), "segment {segment}: {acknowledged}, {pages}");
+        let recorded = failures.iter().filter(|f| f.segment == segment && f.attempts == 1).count() as u64;
+        assert_eq!(recorded, pages, "segment {segment}");
+        stored.insert(segment, pages);
+    }
+}

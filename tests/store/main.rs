@@ -1,0 +1,108 @@
+//! The state file from outside: what is durable when, who may use it, and what bad files get.
+
+mod bad_files;
+mod durable;
+mod owners;
+mod runs;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use backfill::change::Outcome;
+use backfill::checkpoint::store::{
+    Begin, Identity, ListQuery, NewRun, RowStatus, Session, StateFile, StateSummary, Store,
+};
+use backfill::checkpoint::{
+    CheckpointStore, Commit, Counts, DivergedItem, Failure, PreImageId, PreImageRow, RunId, RunStatus, SegmentEvent,
+    SegmentState, StoreError, TransitionError,
+};
+use backfill::item::{ItemKey, Path as AttributePath, Value};
+use proptest::prelude::*;
+
+const ALL: ListQuery = ListQuery { run: None, open_only: false, after: 0, limit: u32::MAX };
+const OPEN: ListQuery = ListQuery { open_only: true, ..ALL };
+
+fn identity() -> Identity {
+    Identity {
+        migration: "rename".to_owned(),
+        fingerprint: "aaaaaaaaaaaaaaaaaaaa".to_owned(),
+        table_arn: "arn:aws:dynamodb:eu-west-1:111122223333:table/orders".to_owned(),
+        table_id: Some("id-1".to_owned()),
+        meaning: "move zip to postcode".to_owned(),
+    }
+}
+
+fn clock() -> String {
+    "2026-01-01T00:00:00Z".to_owned()
+}
+
+fn open(path: &Path) -> Store {
+    Store::open(path, &identity(), clock).unwrap()
+}
+
+fn refusal(path: &Path, identity: &Identity) -> StoreError {
+    Store::open(path, identity, clock).expect_err("it should have been refused")
+}
+
+fn new_run(total_segments: u32) -> NewRun {
+    NewRun {
+        phase: "expand".to_owned(),
+        total_segments,
+        tool_version: "0.1.0".to_owned(),
+        table_items_estimate: Some(1000),
+    }
+}
+
+async fn begin(store: &Store, how: Begin, total_segments: u32) -> Session {
+    store.begin(how, new_run(total_segments)).await.unwrap()
+}
+
+fn key(name: impl ToString) -> ItemKey {
+    ItemKey::new([("pk".to_owned(), Value::S(name.to_string()))].into())
+}
+
+fn attribute(name: &str) -> AttributePath {
+    AttributePath::attribute(name)
+}
+
+fn pages(first: u64, pages: u64, next: Option<ItemKey>, outcomes: &[Outcome]) -> SegmentEvent {
+    let mut counts = Counts { write_units: outcomes.len() as f64, read_units: 0.5, ..Counts::default() };
+    outcomes.iter().for_each(|o| counts.count(*o));
+    SegmentEvent::PagesDone { first, pages, next, counts }
+}
+
+fn commit(run: RunId, segment: u32, event: SegmentEvent) -> Commit {
+    Commit { run, segment, event, failures: vec![], diverged: vec![], refused: vec![] }
+}
+
+fn failure(name: impl ToString, outcome: Outcome, reason: &str) -> Failure {
+    Failure { key: key(name), outcome, reason: reason.to_owned() }
+}
+
+fn summary(path: &Path) -> StateSummary {
+    StateFile::open(path).unwrap().summary().unwrap()
+}
+
+/// Environment variable that makes a test of this file be the process that is killed.
+const CHILD: &str = "BACKFILL_TEST_STATE_FILE";
+
+fn child(test: &str, state: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(CHILD, state)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn tell(line: &str) {
+    std::io::stderr().lock().write_all(format!("{line}\n").as_bytes()).unwrap();
+}

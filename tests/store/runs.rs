@@ -1,0 +1,131 @@
+//! Runs, and the records they leave.
+
+use super::*;
+
+#[tokio::test]
+async fn runs_begin_resume_end_and_follow_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let store = open(&path);
+    let refused = async |how| match store.begin(how, new_run(2)).await {
+        Err(StoreError::Refused(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(store.current_run("expand").await.unwrap(), None);
+    assert!(refused(Begin::Again).await.contains("complete"));
+    assert!(matches!(store.begin(Begin::ResumeOrNew, new_run(0)).await, Err(StoreError::Refused(_))));
+
+    let first = begin(&store, Begin::ResumeOrNew, 2).await;
+    assert!(!first.resumed && first.run.pass == 1 && first.run.sessions == 1 && !first.run.lower_bound);
+    let run = first.run.id;
+    assert!(refused(Begin::ResumeOrNew).await.contains("already open"));
+    let complete = store.end_session(run, RunStatus::Complete, None, 0).await;
+    assert!(matches!(complete, Err(StoreError::Refused(_))), "nothing is done yet: {complete:?}");
+    let stopped = store.end_session(run, RunStatus::Stopped, Some("interrupted".to_owned()), 0).await.unwrap();
+    assert!(!stopped.lower_bound && stopped.ended_at.is_some() && !stopped.open_session);
+    assert_eq!(stopped.stop_reason.as_deref(), Some("interrupted"));
+    let late = store.commit(commit(run, 0, pages(1, 1, None, &[]))).await;
+    assert!(matches!(late, Err(StoreError::Refused(_))), "{late:?}");
+
+    // A resumed run keeps its segments; pages that were given up make its counts a lower bound.
+    let resumed = begin(&store, Begin::ResumeOrNew, 64).await;
+    assert!(resumed.resumed && resumed.run.total_segments == 2 && resumed.run.sessions == 2);
+    assert!(store.end_session(run, RunStatus::Stopped, None, 3).await.unwrap().lower_bound);
+
+    // A restart keeps the record of what it replaces.
+    let restarted = begin(&store, Begin::Restart, 3).await.run;
+    assert!(restarted.id != run && restarted.pass == 1 && restarted.total_segments == 3);
+    assert!(store.segments(restarted.id).await.unwrap().is_empty());
+    for segment in 0..3 {
+        store.commit(commit(restarted.id, segment, pages(1, 1, None, &[]))).await.unwrap();
+    }
+    store.end_session(restarted.id, RunStatus::Complete, None, 0).await.unwrap();
+    assert!(refused(Begin::ResumeOrNew).await.contains("--again"));
+
+    let again = begin(&store, Begin::Again, 5).await.run;
+    assert_eq!((again.pass, again.total_segments), (2, 5));
+    let restarted = begin_after_stop(&store, again.id).await;
+    assert_eq!(restarted.run.pass, 2);
+    drop(store);
+    let statuses: Vec<_> = summary(&path).runs.iter().map(|r| (r.pass, r.status)).collect();
+    use RunStatus::{Complete, Running, Superseded};
+    assert_eq!(statuses, [(1, Superseded), (1, Complete), (2, Superseded), (2, Running)]);
+}
+
+async fn begin_after_stop(store: &Store, run: RunId) -> Session {
+    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    begin(store, Begin::Restart, 5).await
+}
+
+#[tokio::test]
+async fn failures_are_retried_settled_and_superseded_by_a_later_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("s.db"));
+    let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+    let mut done = commit(run, 0, pages(1, 1, None, &[Outcome::Conflict; 4]));
+    done.failures = (0..4).map(|n| failure(n, Outcome::Conflict, "it changed under every attempt")).collect();
+    store.commit(done).await.unwrap();
+    store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
+
+    let open = |after, limit| ListQuery { run: Some(run), after, limit, open_only: true };
+    let two = store.failures(open(0, 2)).await.unwrap();
+    assert_eq!(two.iter().map(|f| f.key.clone()).collect::<Vec<_>>(), [key(0), key(1)]);
+    assert_eq!(store.failures(open(two[1].id, 9)).await.unwrap().len(), 2);
+
+    assert!(store.resolve_failure(run, key(0), Outcome::Applied, vec![]).await.unwrap());
+    assert!(!store.resolve_failure(run, key(0), Outcome::Applied, vec![]).await.unwrap(), "it is settled already");
+    assert!(store.resolve_failure(run, key(1), Outcome::Diverged, vec![attribute("zip")]).await.unwrap());
+    assert!(store.update_failure(run, failure(2, Outcome::Rejected, "too large")).await.unwrap());
+    for (outcome, paths) in
+        [(Outcome::Rejected, vec![]), (Outcome::Diverged, vec![]), (Outcome::Applied, vec![attribute("zip")])]
+    {
+        assert!(matches!(store.resolve_failure(run, key(3), outcome, paths).await, Err(StoreError::Refused(_))));
+    }
+    let left = store.failures(OPEN).await.unwrap();
+    assert_eq!(left.len(), 2);
+    assert_eq!((left[0].attempts, left[0].outcome, left[0].reason.as_str()), (2, Outcome::Rejected, "too large"));
+    assert_eq!((left[1].attempts, left[1].status), (1, RowStatus::Open));
+    assert_eq!(store.diverged(OPEN).await.unwrap()[0].key, key(1));
+    assert_eq!(store.failures(ALL).await.unwrap()[0].resolved_as.as_deref(), Some("applied"));
+
+    // A later pass meets every item again.
+    let again = begin(&store, Begin::Again, 1).await.run.id;
+    assert_eq!(store.resolve(vec![(key(1), Outcome::Applied), (key("other"), Outcome::Applied)]).await.unwrap(), 1);
+    let mut done = commit(again, 0, pages(1, 1, None, &[Outcome::Rejected]));
+    done.failures = vec![failure(2, Outcome::Rejected, "too large")];
+    store.commit(done).await.unwrap();
+    assert_eq!(store.failures(OPEN).await.unwrap().len(), 3);
+    store.end_session(again, RunStatus::Complete, None, 0).await.unwrap();
+    let left = store.failures(OPEN).await.unwrap();
+    assert_eq!(left.iter().map(|f| (f.run, f.key.clone())).collect::<Vec<_>>(), [(again, key(2))]);
+    assert!(store.diverged(OPEN).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn pre_images_keep_every_type_and_the_newest_comes_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("s.db"));
+    let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+    let json = serde_json::json!({"M": {
+        "n": {"N": "99999999999999999999999999999999999998"}, "b": {"B": "AP8="}, "e": {"S": ""}, "z": {"NULL": true},
+        "s": {"SS": ["a", "ключ"]}, "l": {"L": [{"BOOL": false}, {"NS": ["1.5", "2"]}]}
+    }});
+    let values = [Value::from_json(&json).unwrap(), Value::S("second".into()), Value::S("refused".into())];
+    let path: AttributePath = "doc.\"odd name\"[0].x".parse().unwrap();
+    let row = |value: &Value| PreImageRow { key: key(1), path: path.clone(), value: value.clone() };
+    let ids = store.append_pre_images(run, values.iter().map(row).collect()).await.unwrap();
+    let mut last = commit(run, 0, pages(1, 1, None, &[Outcome::Applied]));
+    last.refused = vec![ids[2]];
+    store.commit(last).await.unwrap();
+    for asked in [Some(path.clone()), None] {
+        let found = store.pre_images(key(1), asked).await.unwrap();
+        assert_eq!(found.iter().map(|p| p.id).collect::<Vec<_>>(), [ids[1], ids[0]]);
+        assert_eq!(found[1].value.to_json(), json);
+        assert_eq!(found[1].path, path);
+    }
+    assert!(store.pre_images(key(1), Some(attribute("doc"))).await.unwrap().is_empty());
+    assert!(store.append_pre_images(RunId(9), vec![row(&values[1])]).await.is_err());
+    assert!(store.mark_refused(vec![PreImageId(99)]).await.is_err());
+    // Neither of these errors is the file's: the store goes on.
+    store.append_pre_images(run, vec![row(&values[1])]).await.unwrap();
+}
