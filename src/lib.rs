@@ -1,5 +1,9 @@
 //! `backfill` moves, computes or removes attributes on every item of a live Amazon DynamoDB table.
 
+pub mod cli;
+
+pub mod commands;
+
 pub mod plan;
 
 pub mod item;

@@ -1,2 +1,21 @@
 //! Parses arguments, builds the runtime, maps the error to an exit code.
-fn main() {}
+
+use std::process::ExitCode;
+
+use backfill::commands;
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = backfill::cli::Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return commands::report_error(&error.into()),
+    };
+    let code = match runtime.block_on(commands::dispatch(cli)) {
+        Ok(exit) => exit.into(),
+        Err(error) => commands::report_error(&error),
+    };
+    // Whatever still runs has nothing to say any more: not waited for.
+    runtime.shutdown_background();
+    code
+}

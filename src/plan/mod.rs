@@ -11,6 +11,7 @@ mod diagnostic;
 mod fields;
 mod file;
 mod fingerprint;
+mod meaning;
 mod rules;
 mod template;
 

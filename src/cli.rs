@@ -1,0 +1,183 @@
+//! The command line: definitions only.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Moves, copies, sets or removes attributes on every item of a live Amazon DynamoDB table, while the application keeps
+/// serving from it. It can be killed at any moment and continues where it was.
+#[derive(Debug, Parser)]
+#[command(name = "backfill", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done · 1 unexpected · 2 bad usage or bad plan · 3 preflight refused · \
+    4 finished, with failures · 5 diverged items, or parity mismatch · 6 stopped by a limit or an error of the whole, \
+    resumable · 7 state is locked or belongs to another plan · 130 interrupted, resumable")]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// State file [default: .backfill/<migration name>.db]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub state: Option<PathBuf>,
+    /// How the result is written to stdout
+    #[arg(long, global = true, value_enum, default_value = "human")]
+    pub output: Output,
+    /// More log lines on stderr; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// How log lines are written to stderr
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// DynamoDB endpoint, instead of the plan's
+    #[arg(long, global = true, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// AWS region, instead of the plan's
+    #[arg(long, global = true)]
+    pub region: Option<String>,
+    /// AWS profile, instead of the plan's
+    #[arg(long, global = true)]
+    pub profile: Option<String>,
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Human,
+    /// One JSON document with `schema_version`.
+    Json,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs a whole migration on an embedded engine with sample data: try this first
+    #[cfg(feature = "local")]
+    Demo(DemoArgs),
+    /// Writes a commented plan, from the table's description where it can be reached
+    Init(InitArgs),
+    /// Checks a plan, and asks the table about it; changes nothing
+    Check(PlanArgs),
+    /// Runs the plan over the table, or resumes where it was
+    Run(RunArgs),
+    /// Tells how far a run is; works while it is on and after it died
+    Status(PlanArgs),
+    /// Items that could not be changed, and items found diverged
+    Failures(FailuresArgs),
+    /// Serves the embedded engine on loopback
+    #[cfg(feature = "local")]
+    Local(LocalArgs),
+}
+
+/// `demo`
+#[cfg(feature = "local")]
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Items in the sample table
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub items: u64,
+    /// Where the demo keeps its table, its plan and its state
+    #[arg(long, default_value = ".backfill/demo", value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Start over, even if an earlier demo was stopped in the middle
+    #[arg(long)]
+    pub fresh: bool,
+}
+
+/// `local`
+#[cfg(feature = "local")]
+#[derive(Debug, Args)]
+pub struct LocalArgs {
+    /// Port on 127.0.0.1; 0 takes any free one
+    #[arg(long, default_value_t = 8000)]
+    pub port: u16,
+    /// Load the sample table `shop` with so many items, unless it is there
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub items: Option<u64>,
+    /// Keep the tables in this file [default: in memory]
+    #[arg(long, value_name = "FILE")]
+    pub db: Option<PathBuf>,
+    /// Which sample table: equal seeds make equal tables
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// `init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The file to write; `-` writes to stdout
+    #[arg(default_value = "plan.toml", value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// The table that the plan is for
+    #[arg(long)]
+    pub table: Option<String>,
+}
+
+/// Commands that take a plan.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The plan file
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The plan file
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// Write nothing; count what a run would do
+    #[arg(long, conflicts_with_all = ["again", "restart", "yes"])]
+    pub dry_run: bool,
+    /// Make another pass over the table, after a complete one
+    #[arg(long, conflicts_with = "restart")]
+    pub again: bool,
+    /// Start a new run from the beginning; the old one stays on record
+    #[arg(long)]
+    pub restart: bool,
+    /// Do not ask before a new run
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// `failures`
+#[derive(Debug, Args)]
+pub struct FailuresArgs {
+    /// The plan file
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// What to do with them
+    #[command(subcommand)]
+    pub action: FailuresAction,
+}
+
+/// `failures list|retry`
+#[derive(Debug, Subcommand)]
+pub enum FailuresAction {
+    /// Lists open failures and diverged items with their keys
+    List {
+        /// At most so many of each
+        #[arg(long, default_value_t = 1000)]
+        limit: u32,
+    },
+    /// Tries the open failures once more
+    Retry,
+}

@@ -1,0 +1,70 @@
+//! `check`: parse, validate, and ask the table. Nothing is changed.
+
+use serde_json::json;
+
+use super::exit::Exit;
+use super::output;
+use super::target::{Target, read_plan, state_path};
+use crate::cli::{Global, PlanArgs};
+use crate::engine::auto_segments;
+use crate::telemetry::number;
+
+/// Checks a plan. Where the table cannot be reached, what could be checked without it is said before the error.
+pub(super) async fn check(global: &Global, args: PlanArgs) -> anyhow::Result<Exit> {
+    let loaded = read_plan(global, &args.plan)?;
+    let fingerprint = loaded.plan.fingerprint();
+    output::stderr(&format!("plan {} is valid (fingerprint {})", args.plan.display(), fingerprint.short()));
+    let target = Target::open(global, &args.plan).await?;
+    let Target { plan, description: table, .. } = &target;
+    let segments = plan.scan.segments.unwrap_or_else(|| auto_segments(table.size_bytes));
+    // A plan of which `run` would do nothing is refused here too.
+    target.changes()?;
+    output::result(
+        global,
+        || {
+            json!({
+                "type": "check", "plan": args.plan, "fingerprint": fingerprint.as_str(), "meaning": plan.meaning(),
+                "table_arn": table.arn, "table_id": table.id, "table_status": table.status, "key": table.key.names().collect::<Vec<_>>(),
+                "item_count_estimate": table.item_count, "size_bytes_estimate": table.size_bytes, "indexes": table.indexes,
+                "segments": segments, "state": state_path(global, plan),
+                "budget": { "write_units_per_second": target.budget.write, "read_units_per_second": target.budget.read,
+                            "write_basis": target.write_basis.text(), "read_basis": target.read_basis.text() },
+            })
+        },
+        |out| {
+            use std::io::Write as _;
+            let mut line = |label: &str, text: String| {
+                let _ = writeln!(out, "{label:<12} {text}");
+            };
+            line("plan", plan.meaning());
+            line(
+                "table",
+                format!("{} ({}, key {})", table.arn, table.status, table.key.names().collect::<Vec<_>>().join(" + ")),
+            );
+            line(
+                "size",
+                format!(
+                    "{} items, {} bytes (DynamoDB's own count, up to six hours old)",
+                    number(table.item_count),
+                    number(table.size_bytes)
+                ),
+            );
+            line(
+                "segments",
+                format!(
+                    "{} ({})",
+                    number(segments.into()),
+                    if plan.scan.segments.is_some() { "from the plan" } else { "auto: one per GiB, at least 16" }
+                ),
+            );
+            line("write", format!("{} WCU/s ({})", target.budget.write, target.write_basis.text()));
+            line("read", format!("{} RCU/s ({})", target.budget.read, target.read_basis.text()));
+            line("state", state_path(global, plan).display().to_string());
+            if !table.indexes.is_empty() {
+                line("indexes", format!("{} (their write cost is not in the estimates)", table.indexes.join(", ")));
+            }
+            let _ = writeln!(out, "Next: backfill run {} --dry-run", args.plan.display());
+        },
+    );
+    Ok(Exit::Done)
+}

@@ -1,0 +1,104 @@
+//! `demo`: a whole migration on the embedded engine, with sample data.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::exit::Exit;
+use super::target::Target;
+use super::{output, run};
+use crate::checkpoint::RunStatus;
+use crate::checkpoint::store::StateFile;
+use crate::cli::{DemoArgs, Global, RunArgs};
+use crate::local::{Content, Local, LocalOptions, sample};
+use crate::telemetry::number;
+
+/// The plan that the demo runs: the same file that the examples show.
+const PLAN: &str = include_str!("../../migrations-examples/rename-attribute.toml");
+
+/// Which sample table the demo loads.
+const SEED: u64 = 1;
+
+/// Runs the demo, or goes on with one that was stopped.
+pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit> {
+    let (dir, items) = (args.dir, args.items);
+    let (db, plan, state) = (dir.join("table.db"), dir.join("plan.toml"), dir.join("state.db"));
+    let finished = is_complete(&state);
+    if args.fresh || finished {
+        clear(&dir).with_context(|| format!("{} could not be cleared; nothing was started", dir.display()))?;
+    }
+    std::fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made; nothing was done", dir.display()))?;
+    std::fs::write(&plan, PLAN).with_context(|| format!("{} cannot be written", plan.display()))?;
+    output::stderr("1. The table: DynamoDB's API on loopback, with sample data. No AWS account is touched.");
+    let options = LocalOptions { port: 0, db: Some(db), items: Some(items), seed: SEED, front: true };
+    let served = tokio::task::spawn_blocking(move || Local::start(options)).await??;
+    tell_table(&served);
+    output::stderr(
+        "2. The migration: every item gets `contact_email`, copied from `email`. Kill it whenever you like.",
+    );
+    let mut global = global.clone();
+    global.endpoint_url = Some(served.endpoint());
+    global.state = Some(state.clone());
+    let target = Target::open(&global, &plan).await?;
+    let run_args = RunArgs { plan: plan.clone(), dry_run: false, again: false, restart: false, yes: true };
+    let exit = run::expand(&global, run_args, target).await?;
+    tokio::task::spawn_blocking(move || served.stop()).await?;
+    next_steps(exit, &dir, &plan, &state);
+    // Diverged items are part of the sample: finding them is what should happen.
+    Ok(if exit == Exit::Mismatch { Exit::Done } else { exit })
+}
+
+fn tell_table(served: &Local) {
+    let Some(table) = served.table() else { return };
+    let how = match table.content {
+        Content::Loaded => format!("loaded in {:.1} s", table.took.as_secs_f64()),
+        Content::LoadedAgain => "loaded again: an earlier load had not finished".to_owned(),
+        Content::Existing => "there already, from an earlier start".to_owned(),
+    };
+    let expected = sample::expected(SEED, table.items);
+    output::stderr(&format!(
+        "   table `{}`: {} items ({how}): {} with `{old}` only, {} without, {} with both and equal, {} with `{new}` only, \
+         {} diverged",
+        table.table,
+        number(table.items),
+        number(expected.plain),
+        number(expected.absent),
+        number(expected.already_both),
+        number(expected.only_new),
+        number(expected.diverged),
+        old = sample::OLD,
+        new = sample::NEW,
+    ));
+}
+
+fn next_steps(exit: Exit, dir: &Path, plan: &Path, state: &Path) {
+    let me = std::env::args().next().unwrap_or_else(|| "backfill".into());
+    let (plan, state) = (plan.display(), state.display());
+    let first = match exit {
+        Exit::Done | Exit::Mismatch => "run the demo again and kill it in the middle (Ctrl-C, or kill -9)",
+        _ => "go on where it stopped",
+    };
+    output::stderr(&format!(
+        "3. What to try next\n   {first}:\n     {me} demo{}\n   how far it is, also while it runs:\n     {me} status {plan} \
+         --state {state}\n   which items diverged:\n     {me} failures {plan} list --state {state}\n   what a plan looks like:\n     \
+         cat {plan}",
+        if dir == Path::new(".backfill/demo") { String::new() } else { format!(" --dir {}", dir.display()) }
+    ));
+}
+
+/// Whether an earlier demo ran to its end.
+fn is_complete(state: &Path) -> bool {
+    let summary = StateFile::open(state).and_then(|file| file.summary());
+    summary.is_ok_and(|s| s.current.is_some_and(|c| c.run.status == RunStatus::Complete))
+}
+
+/// Removes what an earlier demo made, and nothing else.
+fn clear(dir: &Path) -> std::io::Result<()> {
+    for name in ["table.db", "table.db-wal", "table.db-shm", "state.db", "state.db-wal", "state.db-shm"] {
+        match std::fs::remove_file(dir.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}

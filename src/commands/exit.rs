@@ -1,0 +1,90 @@
+//! Exit codes, and the one place that maps an error to one.
+
+use std::process::ExitCode;
+
+use crate::checkpoint::StoreError;
+use crate::engine::StopReason;
+use crate::plan::PlanErrors;
+use crate::table::TableError;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done; nothing is left open.
+    Done = 0,
+    /// Something unexpected.
+    Unexpected = 1,
+    /// Bad usage or a bad plan.
+    Usage = 2,
+    /// The preflight refused.
+    Refused = 3,
+    /// Finished, but some items failed.
+    Failures = 4,
+    /// Finished, but some items hold something else than the plan implies.
+    Mismatch = 5,
+    /// Stopped by a limit or an error of the whole; resumable.
+    Stopped = 6,
+    /// The state is locked, or belongs to another plan.
+    State = 7,
+    /// Interrupted; resumable.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// The exit code of a run that stopped for this reason.
+    pub fn of_stop(reason: &StopReason) -> Exit {
+        match reason {
+            StopReason::Interrupted => Exit::Interrupted,
+            StopReason::Internal(_) => Exit::Unexpected,
+            _ => Exit::Stopped,
+        }
+    }
+
+    fn of_error(error: &anyhow::Error) -> Exit {
+        if let Some(Refusal { exit, .. }) = error.downcast_ref() {
+            return *exit;
+        }
+        if error.downcast_ref::<PlanErrors>().is_some() {
+            return Exit::Usage;
+        }
+        if error.downcast_ref::<TableError>().is_some() {
+            return Exit::Refused;
+        }
+        match error.downcast_ref::<StoreError>() {
+            Some(StoreError::Locked(_) | StoreError::Foreign(_)) => Exit::State,
+            Some(StoreError::Refused(_)) => Exit::Refused,
+            _ => Exit::Unexpected,
+        }
+    }
+}
+
+/// A command that declines to go on, with its exit code.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct Refusal {
+    /// How the command ends.
+    pub exit: Exit,
+    /// What happened, what was not done, what to do.
+    pub message: String,
+}
+
+impl Refusal {
+    pub(super) fn new(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+        Refusal { exit, message: message.into() }.into()
+    }
+}
+
+/// Prints an error on stderr, and gives its exit code.
+pub fn report_error(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<PlanErrors>() {
+        Some(plan) => super::output::stderr(&plan.render(std::io::IsTerminal::is_terminal(&std::io::stderr()))),
+        None => super::output::stderr(&format!("error: {error}")),
+    }
+    Exit::of_error(error).into()
+}

@@ -1,0 +1,70 @@
+//! `init`: writes a commented plan.
+
+use std::io::Write as _;
+
+use super::exit::{Exit, Refusal};
+use super::output;
+use super::target::{apply, reach};
+use crate::cli::{Global, InitArgs};
+use crate::plan::{TableRef, TemplateTable, template};
+
+/// Writes the plan. A file that is there is never overwritten.
+pub(super) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
+    let table = match &args.table {
+        Some(name) => Some(look_at(global, name).await),
+        None => None,
+    };
+    let text = template(table.as_ref());
+    if args.plan.as_os_str() == "-" {
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        return Ok(Exit::Done);
+    }
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&args.plan)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    match written {
+        Ok(()) => {
+            output::stderr(&format!(
+                "wrote {}. Edit its changes, then: backfill check {}",
+                args.plan.display(),
+                args.plan.display()
+            ));
+            Ok(Exit::Done)
+        }
+        Err(error) => Err(Refusal::new(
+            Exit::Usage,
+            format!(
+                "{} was not written: {error}. Nothing was changed. Name another file, or `-` for stdout",
+                args.plan.display()
+            ),
+        )),
+    }
+}
+
+/// What the table says of itself; where it cannot be reached, its name alone.
+async fn look_at(global: &Global, name: &str) -> TemplateTable {
+    let mut table =
+        TableRef { name: name.to_owned(), key: None, region: None, endpoint_url: None, profile: None, account: None };
+    apply(global, &mut table);
+    match reach(&table).await {
+        Ok((_, found)) => TemplateTable {
+            name: found.name.clone(),
+            key: found.key.names().map(str::to_owned).collect(),
+            region: Some(found.region().to_owned()).filter(|r| !r.is_empty() && table.endpoint_url.is_none()),
+            item_count: Some(found.item_count),
+            size_bytes: Some(found.size_bytes),
+        },
+        Err(error) => {
+            output::stderr(&format!("the plan is written without the table's description: {error}"));
+            TemplateTable {
+                name: name.to_owned(),
+                key: Vec::new(),
+                region: table.region,
+                item_count: None,
+                size_bytes: None,
+            }
+        }
+    }
+}

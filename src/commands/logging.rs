@@ -1,0 +1,56 @@
+//! Log lines on stderr.
+
+use std::io::Write;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::cli::{Global, LogFormat};
+
+/// Starts logging as the options and `BACKFILL_LOG` say.
+pub(super) fn init(global: &Global) {
+    let level = match global.verbose {
+        0 => "backfill=info,warn",
+        1 => "backfill=debug,info",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("BACKFILL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(BesideTheBar).with_target(false);
+    // A second start, in tests, changes nothing.
+    let _ = match global.log_format {
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}
+
+/// Writes a log line without tearing the progress bar.
+struct BesideTheBar;
+
+impl<'a> MakeWriter<'a> for BesideTheBar {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line(Vec::new())
+    }
+}
+
+struct Line(Vec<u8>);
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        crate::telemetry::display::suspend(|| {
+            let _ = std::io::stderr().write_all(&self.0);
+        });
+    }
+}

@@ -1,0 +1,38 @@
+//! One file for each command: wiring, no more.
+
+mod check;
+#[cfg(feature = "local")]
+mod demo;
+mod exit;
+mod failures;
+mod init;
+#[cfg(feature = "local")]
+mod local;
+mod logging;
+mod output;
+mod report;
+mod run;
+mod signals;
+mod status;
+mod target;
+
+pub use exit::{Exit, report_error};
+
+use crate::cli::{Cli, Command};
+
+/// Runs a command to its exit code.
+pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+    logging::init(&cli.global);
+    let global = cli.global;
+    match cli.command {
+        #[cfg(feature = "local")]
+        Command::Demo(args) => demo::demo(&global, args).await,
+        Command::Init(args) => init::init(&global, args).await,
+        Command::Check(args) => check::check(&global, args).await,
+        Command::Run(args) => run::run(&global, args).await,
+        Command::Status(args) => status::status(&global, args),
+        Command::Failures(args) => failures::failures(&global, args).await,
+        #[cfg(feature = "local")]
+        Command::Local(args) => local::local(&global, args).await,
+    }
+}

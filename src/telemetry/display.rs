@@ -1,0 +1,139 @@
+//! The progress line: a bar on a terminal, a log line every ten seconds elsewhere.
+
+use std::io::IsTerminal;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tokio::time::Instant;
+
+use super::{Pace, Progress, Snapshot, number};
+use crate::throttle::Bucket;
+
+/// A log line is written so often where there is no terminal.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// The bar is drawn anew so often.
+const DRAW_EVERY: Duration = Duration::from_millis(250);
+
+/// What the line is about.
+pub struct Watched {
+    /// Live figures.
+    pub progress: Arc<Progress>,
+    /// The read budget.
+    pub reads: Arc<Bucket>,
+    /// The write budget.
+    pub writes: Arc<Bucket>,
+    /// Items committed before this process began.
+    pub items_before: u64,
+    /// Segments done before this process began.
+    pub segments_before: u64,
+    /// Segments of the run.
+    pub total_segments: u64,
+    /// Items of the table, by DynamoDB's count.
+    pub item_estimate: u64,
+}
+
+fn bars() -> &'static MultiProgress {
+    static BARS: OnceLock<MultiProgress> = OnceLock::new();
+    BARS.get_or_init(MultiProgress::new)
+}
+
+/// Does something that writes to stderr while the bar is out of the way.
+pub fn suspend<T>(f: impl FnOnce() -> T) -> T {
+    bars().suspend(f)
+}
+
+/// Shows progress until the task is aborted.
+pub async fn show(watched: Watched) {
+    let terminal = std::io::stderr().is_terminal();
+    let bar = terminal.then(|| bars().add(bar(&watched)));
+    // The bar leaves the screen when this task is dropped.
+    let _cleared = Cleared(bar.clone());
+    let start = Instant::now();
+    let mut pace = Pace::new(watched.items_before, watched.item_estimate);
+    let mut tick = tokio::time::interval(if terminal { DRAW_EVERY } else { LOG_EVERY });
+    tick.tick().await;
+    let mut throttled_before = 0;
+    loop {
+        tick.tick().await;
+        let now = watched.progress.snapshot();
+        let write_units = now.counts.write_units + now.counts.estimated_write_units;
+        pace.note(start.elapsed(), now.counts.scanned, write_units);
+        let text = line(&watched, &pace, &now, now.throttled > throttled_before);
+        throttled_before = now.throttled;
+        match &bar {
+            Some(bar) => {
+                bar.set_position(pace.done());
+                bar.set_message(text);
+            }
+            None => tracing::info!("{text}"),
+        }
+    }
+}
+
+fn bar(watched: &Watched) -> ProgressBar {
+    let (bar, template) = if watched.item_estimate > 0 {
+        (ProgressBar::new(watched.item_estimate), "{bar:24} {wide_msg}")
+    } else {
+        (ProgressBar::new_spinner(), "{spinner} {wide_msg}")
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+struct Cleared(Option<ProgressBar>);
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Items, rate, write units, segments, time left, and why it is not faster.
+fn line(watched: &Watched, pace: &Pace, now: &Snapshot, throttled_just_now: bool) -> String {
+    let percent = pace.percent().map_or_else(String::new, |p| format!(" (~{p} %)"));
+    let (items, units) = pace.rates().unwrap_or((0.0, 0.0));
+    let eta = pace.eta().map_or_else(|| "ETA unknown".to_owned(), |eta| format!("ETA ~{}", duration(eta)));
+    format!(
+        "{} items{percent} · {} items/s · {} WCU/s · segments {}/{} · {eta} · {}",
+        number(pace.done()),
+        number(items.round() as u64),
+        number(units.round() as u64),
+        watched.segments_before + now.segments_done,
+        watched.total_segments,
+        state(watched, now, throttled_just_now),
+    )
+}
+
+/// What holds the run back now. We wait, DynamoDB throttles, somebody pauses.
+fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String {
+    if watched.writes.rate() <= 0.0 || watched.reads.rate() <= 0.0 {
+        "paused".into()
+    } else if throttled_just_now {
+        format!("throttled by DynamoDB ({} requests so far)", number(now.throttled))
+    } else if now.backing_off > 0 {
+        let why = now.last_error.as_deref().unwrap_or("throttled");
+        format!("backing off, {} requests: {why}", now.backing_off)
+    } else if watched.writes.waiting() > 0 {
+        format!("waiting for the write budget of {} WCU/s", watched.writes.rate().round())
+    } else if watched.reads.waiting() > 0 {
+        format!("waiting for the read budget of {} RCU/s", watched.reads.rate().round())
+    } else {
+        "running".into()
+    }
+}
+
+/// A duration in its two largest units.
+pub fn duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        s if s < 60 => format!("{s} s"),
+        s if s < 3_600 => format!("{} min {} s", s / 60, s % 60),
+        s if s < 86_400 => format!("{} h {} min", s / 3_600, s % 3_600 / 60),
+        s => format!("{} d {} h", s / 86_400, s % 86_400 / 3_600),
+    }
+}

@@ -1,0 +1,86 @@
+//! How fast a run is, how far, and when it will end. Pure: the caller says how much time has passed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The rate is taken over this long.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Work done over a window of time.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    points: VecDeque<(Duration, u64, f64)>,
+    /// Items committed before this process began.
+    before: u64,
+    /// How many items the table has, by DynamoDB's count, up to six hours old.
+    estimate: u64,
+}
+
+impl Pace {
+    /// A pace for a run of which `before` items are done, on a table of about `estimate` items (0: unknown).
+    pub fn new(before: u64, estimate: u64) -> Pace {
+        Pace { points: VecDeque::from([(Duration::ZERO, 0, 0.0)]), before, estimate }
+    }
+
+    /// Notes that this process has done so many items and write units by now.
+    pub fn note(&mut self, elapsed: Duration, items: u64, write_units: f64) {
+        self.points.push_back((elapsed, items, write_units));
+        while self.points.len() > 2 && self.points.get(1).is_some_and(|p| elapsed - p.0 >= WINDOW) {
+            self.points.pop_front();
+        }
+    }
+
+    /// Items and write units per second over the window; none before there are two points.
+    pub fn rates(&self) -> Option<(f64, f64)> {
+        let (first, last) = (self.points.front()?, self.points.back()?);
+        let seconds = (last.0 - first.0).as_secs_f64();
+        (seconds > 0.0).then(|| ((last.1 - first.1) as f64 / seconds, (last.2 - first.2) / seconds))
+    }
+
+    /// Items of this run that are committed, over all its sessions.
+    pub fn done(&self) -> u64 {
+        self.before + self.points.back().map_or(0, |p| p.1)
+    }
+
+    /// How much of the table is done, in percent, where the table's item count tells: it is an estimate, so it stops at
+    /// 99 while the run is on.
+    pub fn percent(&self) -> Option<u64> {
+        (self.estimate > 0).then(|| (self.done() * 100 / self.estimate).min(99))
+    }
+
+    /// Seconds until the end at this pace; none where that cannot be told.
+    pub fn eta(&self) -> Option<Duration> {
+        let left = self.estimate.checked_sub(self.done()).filter(|left| *left > 0)?;
+        let (rate, _) = self.rates().filter(|(rate, _)| *rate > 0.0)?;
+        Duration::try_from_secs_f64(left as f64 / rate).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_forgets_a_fast_start() {
+        let mut pace = Pace::new(0, 10_000);
+        for second in 1..=200_u64 {
+            let items = if second <= 10 { second * 100 } else { 1_000 + (second - 10) * 10 };
+            pace.note(Duration::from_secs(second), items, items as f64 * 2.0);
+        }
+        let (items, units) = pace.rates().unwrap();
+        assert!((items - 10.0).abs() < 1.0 && (units - 20.0).abs() < 2.0, "{items} {units}");
+        assert_eq!(pace.eta().unwrap().as_secs(), (10_000 - 2_900) / 10);
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_made_up() {
+        let mut pace = Pace::new(500, 0);
+        assert_eq!((pace.percent(), pace.eta(), pace.rates()), (None, None, None));
+        pace.note(Duration::from_secs(1), 10, 0.0);
+        assert_eq!(pace.done(), 510);
+        assert_eq!(pace.eta(), None);
+        let mut stale = Pace::new(0, 100);
+        stale.note(Duration::from_secs(1), 5_000, 0.0);
+        assert_eq!((stale.percent(), stale.eta()), (Some(99), None), "more items than the stale count says");
+    }
+}

@@ -1,0 +1,101 @@
+//! Figures for people: every one was counted, or says what it is an estimate of.
+
+use std::io::{Result, Write};
+
+use crate::change::Outcome;
+use crate::checkpoint::Counts;
+use crate::engine::Prediction;
+
+/// A number with thousands separators.
+pub fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Capacity units, to the half.
+fn units(units: f64) -> String {
+    let halves = (units * 2.0).round() as u64;
+    format!("{}{}", number(halves / 2), if halves % 2 == 1 { ".5" } else { "" })
+}
+
+/// The items of a run by outcome, and what they consumed. With `lower_bound` some applied items were counted as already
+/// applied, because the process ended between their write and its checkpoint.
+pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) -> Result<()> {
+    writeln!(out, "  {:<16} {:>14}", "items scanned", number(counts.scanned))?;
+    for outcome in Outcome::ALL {
+        let label = outcome.name().replace('_', " ");
+        let note = match outcome {
+            Outcome::Applied if lower_bound => {
+                "  at least: what was written just before an interruption counts as already applied"
+            }
+            Outcome::Diverged if counts.of(outcome) > 0 => "  the target holds something else; kept as it is",
+            Outcome::Conflict | Outcome::Rejected if counts.of(outcome) > 0 => "  failures",
+            _ => "",
+        };
+        writeln!(out, "    {label:<16} {:>12}{note}", number(counts.of(outcome)))?;
+    }
+    let about = if counts.estimated_write_units > 0.0 {
+        format!(" + {} estimated where the reply names none", units(counts.estimated_write_units))
+    } else {
+        String::new()
+    };
+    let least = if lower_bound { " at least" } else { "" };
+    writeln!(out, "  consumed{least} {} WCU{about}, {} RCU", units(counts.write_units), units(counts.read_units))
+}
+
+/// What a dry run found.
+pub fn write_prediction(out: &mut impl Write, found: &Prediction) -> Result<()> {
+    let lines = [
+        ("would change", found.would_change, ""),
+        ("already done", found.already_applied, ""),
+        ("nothing to do", found.nothing_to_do, ""),
+        ("diverged", found.diverged, "  the target holds something else; it would be kept"),
+        ("would exceed", found.would_exceed, "  400 KB, by estimate; DynamoDB would reject the write"),
+        ("not possible", found.rejected, "  a parent of the target is of another type"),
+    ];
+    writeln!(out, "  {:<16} {:>14}", "items scanned", number(found.scanned))?;
+    for (label, items, note) in lines {
+        writeln!(out, "    {label:<16} {:>12}{}", number(items), if items > 0 { note } else { "" })?;
+    }
+    writeln!(
+        out,
+        "  the writes would consume about {} WCU (estimate from item sizes, without indexes); this dry run consumed {} RCU",
+        units(found.write_units),
+        units(found.read_units)
+    )?;
+    if !found.shapes.is_empty() {
+        writeln!(out, "  what would change, by type ({} most frequent at most):", 10)?;
+    }
+    for shape in &found.shapes {
+        writeln!(out, "    {:>12}  {{ {} }} → {{ {} }}", number(shape.items), shape.before, shape.after)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(units(1234.5), "1,234.5");
+    }
+
+    #[test]
+    fn outcomes_add_up_to_what_was_scanned() {
+        let mut counts = Counts::default();
+        Outcome::ALL.into_iter().for_each(|o| counts.count(o));
+        let mut text = Vec::new();
+        write_counts(&mut text, &counts, true).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("items scanned") && text.contains('7') && text.contains("at least"), "{text}");
+    }
+}
