@@ -1,0 +1,246 @@
+//! What integration tests share: a server with a counting layer in front of it, a client, and the real binary.
+//!
+//! The server is the embedded engine, or the one that `BACKFILL_TEST_ENDPOINT` names.
+#![expect(dead_code, unreachable_pub, reason = "each test binary uses its own part of this module")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, PutRequest, ScalarAttributeType,
+    WriteRequest,
+};
+use backfill::item::{Item, ItemKey, KeyAttribute, KeySchema, Num, Value};
+use backfill::local::{Front, FrontOptions, Local, LocalOptions};
+use tempfile::TempDir;
+
+/// A server, a layer in front of it that counts and injects faults, and a directory for plans and state.
+pub struct Bed {
+    local: Option<Local>,
+    front: Option<Front>,
+    client: Client,
+    dir: TempDir,
+}
+
+impl Bed {
+    /// Starts the embedded engine in memory, or uses the server that `BACKFILL_TEST_ENDPOINT` names.
+    pub fn start() -> Bed {
+        match std::env::var("BACKFILL_TEST_ENDPOINT") {
+            Ok(upstream) => {
+                let front = Front::start(FrontOptions { upstream, ..FrontOptions::default() }).unwrap();
+                Bed::of(None, Some(front))
+            }
+            Err(_) => Bed::embedded(),
+        }
+    }
+
+    /// Starts the embedded engine in memory, whatever the environment says.
+    pub fn embedded() -> Bed {
+        Bed::of(Some(Local::start(LocalOptions { front: true, ..LocalOptions::default() }).unwrap()), None)
+    }
+
+    fn of(local: Option<Local>, front: Option<Front>) -> Bed {
+        let layer = front.as_ref().or_else(|| local.as_ref().and_then(Local::front)).unwrap();
+        let client = client(&layer.endpoint());
+        Bed { client, local, front, dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// The layer in front of the server: counts and faults.
+    pub fn front(&self) -> &Front {
+        self.front.as_ref().or_else(|| self.local.as_ref().and_then(Local::front)).unwrap()
+    }
+
+    /// The embedded engine, where that is the server.
+    pub fn local(&self) -> Option<&Local> {
+        self.local.as_ref()
+    }
+
+    /// Where the tool and the tests send their requests.
+    pub fn endpoint(&self) -> String {
+        self.front().endpoint()
+    }
+
+    /// A client of the server, through the layer, without retries.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The test's own directory: plans and state files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Creates an on-demand table with the string keys `pk` and `sk`, and returns its name, which no other test has.
+    pub async fn create_table(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("t{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut request = self.client.create_table().table_name(&name).billing_mode(BillingMode::PayPerRequest);
+        for (attribute, kind) in [("pk", KeyType::Hash), ("sk", KeyType::Range)] {
+            let element = KeySchemaElement::builder().attribute_name(attribute).key_type(kind).build().unwrap();
+            let definition = AttributeDefinition::builder()
+                .attribute_name(attribute)
+                .attribute_type(ScalarAttributeType::S)
+                .build()
+                .unwrap();
+            request = request.key_schema(element).attribute_definitions(definition);
+        }
+        request.send().await.unwrap();
+        name
+    }
+
+    /// Puts items into a table: through the engine's own loader where it is embedded, else in batches.
+    pub async fn load(&self, table: &str, items: impl Iterator<Item = Item>) -> u64 {
+        if let Some(local) = &self.local {
+            let items: Vec<Item> = items.collect();
+            return tokio::task::block_in_place(|| local.engine().load(table, items)).unwrap();
+        }
+        let mut loaded = 0;
+        let mut items = items.peekable();
+        while items.peek().is_some() {
+            let batch: Vec<WriteRequest> = items
+                .by_ref()
+                .take(25)
+                .map(|item| {
+                    let put = PutRequest::builder().set_item(Some(to_sdk(&item))).build().unwrap();
+                    WriteRequest::builder().put_request(put).build()
+                })
+                .collect();
+            loaded += batch.len() as u64;
+            let mut left = Some(HashMap::from([(table.to_owned(), batch)]));
+            while let Some(batch) = left.filter(|l| !l.is_empty()) {
+                let reply = self.client.batch_write_item().set_request_items(Some(batch)).send().await.unwrap();
+                left = reply.unprocessed_items;
+            }
+        }
+        loaded
+    }
+
+    /// Every item of a table, by its key's text.
+    pub async fn dump(&self, table: &str) -> BTreeMap<String, Item> {
+        let mut items = BTreeMap::new();
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .scan()
+                .table_name(table)
+                .limit(1000)
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .unwrap();
+            for item in page.items.unwrap_or_default() {
+                let item = from_sdk(item);
+                items.insert(key_of(&item).to_text(), item);
+            }
+            start = page.last_evaluated_key.filter(|k| !k.is_empty());
+            if start.is_none() {
+                return items;
+            }
+        }
+    }
+
+    /// Writes a plan: `[table]` with this table and the layer's endpoint, and then `rest`, which starts in `[migration]`.
+    pub fn plan(&self, name: &str, table: &str, migration: &str, rest: &str) -> PathBuf {
+        let path = self.dir().join(format!("{name}.toml"));
+        let text = format!(
+            "[migration]\nname = \"{name}\"\n{migration}\n[table]\nname = \"{table}\"\nendpoint_url = \"{}\"\n{rest}",
+            self.endpoint()
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The real binary, in the test's directory, with a clean environment.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backfill"));
+        command.current_dir(self.dir()).env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", self.dir());
+        for name in ["PATH", "LLVM_PROFILE_FILE"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command
+    }
+}
+
+/// A client with the same made-up credentials and region as the tool uses on loopback, and without retries.
+pub fn client(endpoint: &str) -> Client {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .endpoint_url(endpoint)
+        .region(Region::from_static("us-east-1"))
+        .credentials_provider(Credentials::new("local", "local", None, None, "test"))
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(30)).build())
+        .build();
+    Client::from_conf(config)
+}
+
+/// The key schema of every test table.
+pub fn key_schema() -> KeySchema {
+    let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
+    KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) }
+}
+
+/// An item's key.
+pub fn key_of(item: &Item) -> ItemKey {
+    key_schema().key_of(item).unwrap()
+}
+
+/// An item for the SDK.
+pub fn to_sdk(item: &Item) -> HashMap<String, AttributeValue> {
+    item.iter().map(|(name, value)| (name.clone(), value_to_sdk(value))).collect()
+}
+
+/// An item from the SDK.
+pub fn from_sdk(item: HashMap<String, AttributeValue>) -> Item {
+    item.into_iter().map(|(name, value)| (name, value_from_sdk(value))).collect()
+}
+
+/// A value for the SDK.
+pub fn value_to_sdk(value: &Value) -> AttributeValue {
+    match value {
+        Value::S(s) => AttributeValue::S(s.clone()),
+        Value::N(n) => AttributeValue::N(n.as_str().to_owned()),
+        Value::B(b) => AttributeValue::B(Blob::new(b.clone())),
+        Value::Bool(b) => AttributeValue::Bool(*b),
+        Value::Null => AttributeValue::Null(true),
+        Value::Ss(set) => AttributeValue::Ss(set.clone()),
+        Value::Ns(set) => AttributeValue::Ns(set.iter().map(|n| n.as_str().to_owned()).collect()),
+        Value::Bs(set) => AttributeValue::Bs(set.iter().map(|b| Blob::new(b.clone())).collect()),
+        Value::L(list) => AttributeValue::L(list.iter().map(value_to_sdk).collect()),
+        Value::M(map) => AttributeValue::M(to_sdk(map)),
+    }
+}
+
+/// A value from the SDK.
+pub fn value_from_sdk(value: AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(s) => Value::S(s),
+        AttributeValue::N(n) => Value::N(Num::from_wire(n)),
+        AttributeValue::B(b) => Value::B(b.into_inner()),
+        AttributeValue::Bool(b) => Value::Bool(b),
+        AttributeValue::Null(_) => Value::Null,
+        AttributeValue::Ss(set) => Value::Ss(set),
+        AttributeValue::Ns(set) => Value::Ns(set.into_iter().map(Num::from_wire).collect()),
+        AttributeValue::Bs(set) => Value::Bs(set.into_iter().map(Blob::into_inner).collect()),
+        AttributeValue::L(list) => Value::L(list.into_iter().map(value_from_sdk).collect()),
+        AttributeValue::M(map) => Value::M(from_sdk(map)),
+        other => panic!("a type that no test knows: {other:?}"),
+    }
+}
+
+/// An item as text that shows every byte: for comparisons that numeric equality must not soften.
+pub fn bytes_of(item: &Item) -> String {
+    backfill::item::item_to_json(item).to_string()
+}
