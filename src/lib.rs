@@ -18,6 +18,8 @@ pub mod checkpoint;
 
 pub mod engine;
 
+pub mod preflight;
+
 pub mod telemetry;
 
 pub mod clock;

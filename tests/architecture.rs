@@ -86,7 +86,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "only the store, and the index of the embedded engine's own file, name SQLite",
-        at: At::OnlyIn(&["checkpoint/store", "local/index"]),
+        at: At::OnlyIn(&["checkpoint/store", "local/beneath"]),
         names: &["rusqlite"],
         way_out: "go through the `CheckpointStore` port, or add a method to the store",
     },

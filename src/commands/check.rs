@@ -1,10 +1,12 @@
 //! `check`: parse, validate, and ask the table. Nothing is changed.
 
+use std::io::Write as _;
+
 use serde_json::json;
 
 use super::exit::Exit;
 use super::output;
-use super::target::{Target, read_plan, state_path};
+use super::target::{Target, read_plan};
 use crate::cli::{Global, PlanArgs};
 use crate::engine::auto_segments;
 use crate::telemetry::number;
@@ -18,7 +20,7 @@ pub(super) async fn check(global: &Global, args: PlanArgs) -> anyhow::Result<Exi
     let Target { plan, description: table, .. } = &target;
     let segments = plan.scan.segments.unwrap_or_else(|| auto_segments(table.size_bytes));
     // A plan of which `run` would do nothing is refused here too.
-    target.changes()?;
+    target.job()?;
     output::result(
         global,
         || {
@@ -26,13 +28,12 @@ pub(super) async fn check(global: &Global, args: PlanArgs) -> anyhow::Result<Exi
                 "type": "check", "plan": args.plan, "fingerprint": fingerprint.as_str(), "meaning": plan.meaning(),
                 "table_arn": table.arn, "table_id": table.id, "table_status": table.status, "key": table.key.names().collect::<Vec<_>>(),
                 "item_count_estimate": table.item_count, "size_bytes_estimate": table.size_bytes, "indexes": table.indexes,
-                "segments": segments, "state": state_path(global, plan),
+                "segments": segments, "state": target.state,
                 "budget": { "write_units_per_second": target.budget.write, "read_units_per_second": target.budget.read,
                             "write_basis": target.write_basis.text(), "read_basis": target.read_basis.text() },
             })
         },
         |out| {
-            use std::io::Write as _;
             let mut line = |label: &str, text: String| {
                 let _ = writeln!(out, "{label:<12} {text}");
             };
@@ -59,11 +60,11 @@ pub(super) async fn check(global: &Global, args: PlanArgs) -> anyhow::Result<Exi
             );
             line("write", format!("{} WCU/s ({})", target.budget.write, target.write_basis.text()));
             line("read", format!("{} RCU/s ({})", target.budget.read, target.read_basis.text()));
-            line("state", state_path(global, plan).display().to_string());
+            line("state", target.state.display().to_string());
             if !table.indexes.is_empty() {
                 line("indexes", format!("{} (their write cost is not in the estimates)", table.indexes.join(", ")));
             }
-            let _ = writeln!(out, "Next: backfill run {} --dry-run", args.plan.display());
+            writeln!(out, "Next: backfill run {} --dry-run", args.plan.display())
         },
     );
     Ok(Exit::Done)

@@ -10,7 +10,7 @@ use super::{output, run};
 use crate::checkpoint::RunStatus;
 use crate::checkpoint::store::StateFile;
 use crate::cli::{DemoArgs, Global, RunArgs};
-use crate::local::{Content, Local, LocalOptions, sample};
+use crate::local::{Local, LocalOptions, sample};
 use crate::telemetry::number;
 
 /// The plan that the demo runs: the same file that the examples show.
@@ -41,7 +41,7 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     global.state = Some(state.clone());
     let target = Target::open(&global, &plan).await?;
     let run_args = RunArgs { plan: plan.clone(), dry_run: false, again: false, restart: false, yes: true };
-    let exit = run::expand(&global, run_args, target).await?;
+    let exit = run::expand(&global, &run_args, &target).await?;
     tokio::task::spawn_blocking(move || served.stop()).await?;
     next_steps(exit, &dir, &plan, &state);
     // Diverged items are part of the sample: finding them is what should happen.
@@ -50,14 +50,9 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
 
 fn tell_table(served: &Local) {
     let Some(table) = served.table() else { return };
-    let how = match table.content {
-        Content::Loaded => format!("loaded in {:.1} s", table.took.as_secs_f64()),
-        Content::LoadedAgain => "loaded again: an earlier load had not finished".to_owned(),
-        Content::Existing => "there already, from an earlier start".to_owned(),
-    };
     let expected = sample::expected(SEED, table.items);
     output::stderr(&format!(
-        "   table `{}`: {} items ({how}): {} with `{old}` only, {} without, {} with both and equal, {} with `{new}` only, \
+        "   table `{}`: {} items ({table}): {} with `{old}` only, {} without, {} with both and equal, {} with `{new}` only, \
          {} diverged",
         table.table,
         number(table.items),
@@ -73,16 +68,14 @@ fn tell_table(served: &Local) {
 
 fn next_steps(exit: Exit, dir: &Path, plan: &Path, state: &Path) {
     let me = std::env::args().next().unwrap_or_else(|| "backfill".into());
-    let (plan, state) = (plan.display(), state.display());
+    let (plan, state, dir) = (plan.display(), state.display(), dir.display());
     let first = match exit {
-        Exit::Done | Exit::Mismatch => "run the demo again and kill it in the middle (Ctrl-C, or kill -9)",
+        Exit::Done | Exit::Mismatch => "run it again and kill it in the middle (Ctrl-C, or kill -9), then again",
         _ => "go on where it stopped",
     };
     output::stderr(&format!(
-        "3. What to try next\n   {first}:\n     {me} demo{}\n   how far it is, also while it runs:\n     {me} status {plan} \
-         --state {state}\n   which items diverged:\n     {me} failures {plan} list --state {state}\n   what a plan looks like:\n     \
-         cat {plan}",
-        if dir == Path::new(".backfill/demo") { String::new() } else { format!(" --dir {}", dir.display()) }
+        "3. What to try next\n   {first}:\n     {me} demo --dir {dir}\n   how far it is, also while it runs:\n     {me} status \
+         {plan} --state {state}\n   which items diverged:\n     {me} failures {plan} list --state {state}"
     ));
 }
 

@@ -2,15 +2,16 @@
 
 use std::process::ExitCode;
 
-use crate::checkpoint::StoreError;
+use crate::change::Outcome;
+use crate::checkpoint::{Counts, StoreError};
 use crate::engine::StopReason;
 use crate::plan::PlanErrors;
-use crate::table::TableError;
+use crate::preflight::PreflightError;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Done; nothing is left open.
+    /// Done.
     Done = 0,
     /// Something unexpected.
     Unexpected = 1,
@@ -46,17 +47,23 @@ impl Exit {
         }
     }
 
+    /// The exit code of a run with these counts: a stop says more than what was found on the way.
+    pub fn of_run(counts: &Counts, stopped: Option<&StopReason>) -> Exit {
+        match stopped {
+            Some(reason) => Exit::of_stop(reason),
+            None if counts.failures() > 0 => Exit::Failures,
+            None if counts.of(Outcome::Diverged) > 0 => Exit::Mismatch,
+            None => Exit::Done,
+        }
+    }
+
     fn of_error(error: &anyhow::Error) -> Exit {
         if let Some(Refusal { exit, .. }) = error.downcast_ref() {
             return *exit;
         }
-        if error.downcast_ref::<PlanErrors>().is_some() {
-            return Exit::Usage;
-        }
-        if error.downcast_ref::<TableError>().is_some() {
-            return Exit::Refused;
-        }
         match error.downcast_ref::<StoreError>() {
+            _ if error.is::<PlanErrors>() => Exit::Usage,
+            _ if error.is::<PreflightError>() => Exit::Refused,
             Some(StoreError::Locked(_) | StoreError::Foreign(_)) => Exit::State,
             Some(StoreError::Refused(_)) => Exit::Refused,
             _ => Exit::Unexpected,

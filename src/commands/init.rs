@@ -4,9 +4,10 @@ use std::io::Write as _;
 
 use super::exit::{Exit, Refusal};
 use super::output;
-use super::target::{apply, reach};
+use super::target::apply;
 use crate::cli::{Global, InitArgs};
 use crate::plan::{TableRef, TemplateTable, template};
+use crate::preflight::reach;
 
 /// Writes the plan. A file that is there is never overwritten.
 pub(super) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::exit::Exit;
 use super::output;
 use crate::cli::{Global, LocalArgs};
-use crate::local::{Content, Local, LocalOptions};
+use crate::local::{Local, LocalOptions};
 use crate::telemetry::number;
 
 /// Serves until it is interrupted.
@@ -20,20 +20,15 @@ pub(super) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Ex
         global,
         || json!({ "type": "local", "endpoint": endpoint, "table": served.table().map(|t| json!({ "name": t.table, "items": t.items })) }),
         |out| {
-            let _ = writeln!(out, "serving DynamoDB's API on {endpoint} (loopback only, no credentials needed)");
+            writeln!(out, "serving DynamoDB's API on {endpoint} (loopback only, no credentials needed)")?;
             if let Some(table) = served.table() {
-                let how = match table.content {
-                    Content::Loaded => "loaded",
-                    Content::LoadedAgain => "loaded again, an earlier load had not finished",
-                    Content::Existing => "as it was",
-                };
-                let _ = writeln!(out, "table `{}`: {} items ({how})", table.table, number(table.items));
-                let _ = writeln!(
+                writeln!(out, "table `{}`: {} items ({table})", table.table, number(table.items))?;
+                writeln!(
                     out,
                     "try: backfill check migrations-examples/rename-attribute.toml --endpoint-url {endpoint}"
-                );
+                )?;
             }
-            let _ = writeln!(out, "Ctrl-C stops it");
+            writeln!(out, "Ctrl-C stops it")
         },
     );
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

@@ -1,6 +1,7 @@
 //! One file for each command: wiring, no more.
 
 mod check;
+mod confirm;
 #[cfg(feature = "local")]
 mod demo;
 mod exit;
@@ -10,7 +11,6 @@ mod init;
 mod local;
 mod logging;
 mod output;
-mod report;
 mod run;
 mod signals;
 mod status;

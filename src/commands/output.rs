@@ -7,10 +7,15 @@ use serde_json::Value as Json;
 use crate::cli::{Global, Output};
 
 /// Writes the result: lines for people, or one JSON document.
-pub(super) fn result(global: &Global, json: impl FnOnce() -> Json, human: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn result(
+    global: &Global,
+    json: impl FnOnce() -> Json,
+    human: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
+) {
     let mut bytes = Vec::new();
     match global.output {
-        Output::Human => human(&mut bytes),
+        // Writing to memory does not fail.
+        Output::Human => human(&mut bytes).unwrap_or_default(),
         Output::Json => {
             let mut document = json();
             if let Some(map) = document.as_object_mut() {

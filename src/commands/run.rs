@@ -1,16 +1,16 @@
 //! `run`: the expand phase, new or resumed, or a dry run of it.
 
-use std::io::{BufRead as _, IsTerminal as _};
 use std::sync::Arc;
 
-use super::exit::{Exit, Refusal};
-use super::target::{Target, state_path};
-use super::{output, report, signals};
+use super::confirm::confirm;
+use super::exit::Exit;
+use super::target::Target;
+use super::{output, signals};
 use crate::checkpoint::RunStatus;
-use crate::checkpoint::store::{Begin, NewRun, RunRecord, Store};
+use crate::checkpoint::store::{Begin, NewRun, RunRecord};
 use crate::cli::{Global, RunArgs};
-use crate::engine::{DryRun, Job, LocalScheduler, auto_segments, sweep};
-use crate::telemetry::display;
+use crate::engine::{DryRun, LocalScheduler, auto_segments, sweep};
+use crate::telemetry::{RunReport, Subject, display};
 
 /// The phase that `run` works on.
 pub(super) const PHASE: &str = "expand";
@@ -18,83 +18,70 @@ pub(super) const PHASE: &str = "expand";
 /// Runs a plan.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
     let target = Target::open(global, &args.plan).await?;
-    if args.dry_run { dry_run(global, target).await } else { expand(global, args, target).await }
+    if args.dry_run { dry_run(global, &target).await } else { expand(global, &args, &target).await }
 }
 
-/// Runs the plan's expand phase on its table.
-pub(super) async fn expand(global: &Global, args: RunArgs, target: Target) -> anyhow::Result<Exit> {
-    let changes = target.changes()?;
-    let state = state_path(global, &target.plan);
-    let store = Store::open(&state, &target.identity(), crate::clock::now)?;
+/// Runs the plan's expand phase on its table, from where it is to its end.
+pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> anyhow::Result<Exit> {
+    let job = target.job()?;
+    let store = target.open_store()?;
     let current = store.current_run(PHASE).await?;
     let how = match (args.again, args.restart) {
         (true, _) => Begin::Again,
         (_, true) => Begin::Restart,
         _ => Begin::ResumeOrNew,
     };
-    if let Some(done) = current.as_ref().filter(|r| r.status == RunStatus::Complete && how == Begin::ResumeOrNew) {
-        return report::nothing_left(global, &target, &store, done).await;
+    if let Some(run) = current.as_ref().filter(|r| r.status == RunStatus::Complete && how == Begin::ResumeOrNew) {
+        let totals = store.totals(run.id).await?;
+        output::stderr("this run is complete already: nothing was written. Another pass begins with --again");
+        return Ok(report(global, &RunReport { subject: subject(target), run, totals: &totals, stopped: None }));
     }
-    let resumes = how == Begin::ResumeOrNew && current.as_ref().is_some_and(RunRecord::is_unfinished);
-    output::stderr(&report::header(&target, &state, current.as_ref().filter(|_| resumes)));
-    if !resumes {
-        confirm(&args, &target)?;
+    let resumed = current.as_ref().filter(|r| how == Begin::ResumeOrNew && RunRecord::is_unfinished(r));
+    let basis = (target.write_basis, target.read_basis);
+    output::stderr(&subject(target).header(target.budget, basis, resumed));
+    if resumed.is_none() {
+        confirm(args.yes, &format!("Write to {} now?", target.description.arn))?;
     }
-    let segments = target.plan.scan.segments.unwrap_or_else(|| auto_segments(target.description.size_bytes));
     let new = NewRun {
         phase: PHASE.into(),
-        total_segments: segments,
+        total_segments: segments(target),
         tool_version: env!("CARGO_PKG_VERSION").into(),
         table_items_estimate: Some(target.description.item_count),
     };
+    signals::listen(job.stop.clone())?;
     let session = store.begin(how, new).await?;
-    let job = Job::new(target.plan.clone(), changes, target.table.clone(), target.description.clone(), target.budget);
-    signals::listen(job.stop.clone())?;
     let before = store.totals(session.run.id).await?;
-    let line = tokio::spawn(display::show(job.watched(session.run.total_segments, Some(&before))));
+    let line = display::Line::show(job.watched(session.run.total_segments, Some(&before)));
     let ended = job.expand(&store, &session).await;
-    line.abort();
-    // The bar is gone from the screen before anything else is written.
-    let _ = line.await;
+    line.clear().await;
     let ended = ended?;
-    let summary = store.close().await;
-    let exit = report::ended(global, &target, &state, &ended);
-    summary?;
-    Ok(exit)
+    store.close().await?;
+    let (run, totals, stopped) = (&ended.run, &ended.totals, ended.stopped.as_ref());
+    Ok(report(global, &RunReport { subject: subject(target), run, totals, stopped }))
 }
 
-async fn dry_run(global: &Global, target: Target) -> anyhow::Result<Exit> {
-    let changes = target.changes()?;
-    let segments = target.plan.scan.segments.unwrap_or_else(|| auto_segments(target.description.size_bytes));
-    let job =
-        Job::new(target.plan.clone(), changes.clone(), target.table.clone(), target.description.clone(), target.budget);
+async fn dry_run(global: &Global, target: &Target) -> anyhow::Result<Exit> {
+    let (job, segments) = (target.job()?, segments(target));
     signals::listen(job.stop.clone())?;
-    let line = tokio::spawn(display::show(job.watched(segments, None)));
-    let handler = Arc::new(DryRun::new(changes, job.requests()));
-    let scheduler = LocalScheduler::new(segments, Vec::new());
-    sweep(job.reading(segments), &scheduler, &job.requests(), handler.clone()).await;
-    line.abort();
-    let _ = line.await;
-    Ok(report::dry_run(global, &target, &handler.prediction(), job.stop.reason()))
+    let line = display::Line::show(job.watched(segments, None));
+    let handler = Arc::new(DryRun::new(job.changes.clone(), job.requests()));
+    sweep(job.reading(segments), &LocalScheduler::new(segments, Vec::new()), &job.requests(), handler.clone()).await;
+    line.clear().await;
+    let (found, stopped, subject) = (handler.prediction(), job.stop.reason(), subject(target));
+    output::result(global, || subject.dry_run_json(&found, stopped), |out| subject.write_dry_run(out, &found, stopped));
+    Ok(stopped.map_or(Exit::Done, Exit::of_stop))
 }
 
-/// A new run begins only when somebody said so.
-fn confirm(args: &RunArgs, target: &Target) -> anyhow::Result<()> {
-    if args.yes {
-        return Ok(());
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(Refusal::new(
-            Exit::Usage,
-            "a new run writes to the table, and nobody is here to confirm it. Nothing was written. Start it with --yes, or \
-             look first with --dry-run",
-        ));
-    }
-    output::stderr(&format!("Write to {} now? Type yes:", target.description.arn));
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    match answer.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(Refusal::new(Exit::Refused, "not confirmed. Nothing was written")),
-    }
+fn report(global: &Global, report: &RunReport<'_>) -> Exit {
+    let exit = Exit::of_run(&report.totals.counts, report.stopped);
+    output::result(global, || report.to_json(exit as u8), |out| report.write(out));
+    exit
+}
+
+fn subject(target: &Target) -> Subject<'_> {
+    Subject { plan: &target.plan, plan_path: &target.path, state_path: &target.state, table: &target.description }
+}
+
+fn segments(target: &Target) -> u32 {
+    target.plan.scan.segments.unwrap_or_else(|| auto_segments(target.description.size_bytes))
 }

@@ -21,10 +21,11 @@ pub(super) fn status(global: &Global, args: PlanArgs) -> anyhow::Result<Exit> {
         global,
         || json!({ "type": "status", "state": summary, "plan_fingerprint": fingerprint.as_str(), "same_plan": same_plan }),
         |out| {
-            let _ = write_status(out, &summary);
+            write_status(out, &summary)?;
             if !same_plan {
-                let _ = writeln!(out, "note: the plan file has changed since: this state is of another plan.");
+                writeln!(out, "note: the plan file has changed since: this state is of another plan.")?;
             }
+            Ok(())
         },
     );
     Ok(Exit::Done)

@@ -6,6 +6,7 @@
 mod dry_run;
 mod probation;
 mod requests;
+mod retry;
 mod run;
 mod schedule;
 mod session;
@@ -15,7 +16,7 @@ mod writer;
 
 pub use dry_run::{DryRun, Prediction, Shape};
 pub use requests::{Requests, describe};
-pub use run::{Expand, retry_failures};
+pub use run::Expand;
 pub use schedule::{LocalScheduler, Scheduler, auto_segments};
 pub use session::{Ended, Job};
 pub use stop::{StopReason, Stopped, Stopper};

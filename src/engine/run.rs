@@ -12,7 +12,7 @@ use super::worker::{Handler, Pages};
 use super::writer::{Settled, Writer};
 use crate::change::Outcome;
 use crate::checkpoint::{CheckpointStore, Commit, Counts, RunId, SegmentEvent};
-use crate::item::{Item, ItemKey};
+use crate::item::Item;
 
 /// Writes pages and commits them.
 pub struct Expand {
@@ -84,21 +84,4 @@ impl Handler for Expand {
             }
         }
     }
-}
-
-/// Tries failed items once more: each is read as it is now, strongly consistently, and settled like a scanned one. An item
-/// that is gone counts as such.
-pub async fn retry_failures(writer: &Writer, requests: &Requests, key: &ItemKey) -> Result<Settled, Stopped> {
-    let got = requests.get(key).await?;
-    let read = got.units.unwrap_or(0.0);
-    let mut settled = match got.item {
-        Some(item) => writer.settle(vec![item]).await?,
-        None => {
-            let mut settled = Settled::default();
-            settled.counts.count(Outcome::Gone);
-            settled
-        }
-    };
-    settled.counts.read_units += read;
-    Ok(settled)
 }

@@ -1,5 +1,6 @@
 //! Engine, layer in front and sample table together: what `backfill local` and `backfill demo` run.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,6 +57,17 @@ pub enum Content {
     LoadedAgain,
     /// It was there, and was left as it is.
     Existing,
+}
+
+/// How it came there, in words.
+impl fmt::Display for TableReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.content {
+            Content::Loaded => write!(f, "loaded in {:.1} s", self.took.as_secs_f64()),
+            Content::LoadedAgain => f.write_str("loaded again: an earlier load had not finished"),
+            Content::Existing => f.write_str("there already, from an earlier start"),
+        }
+    }
 }
 
 impl Local {

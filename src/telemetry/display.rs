@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Pace, Progress, Snapshot, number};
@@ -44,8 +45,24 @@ pub fn suspend<T>(f: impl FnOnce() -> T) -> T {
     bars().suspend(f)
 }
 
-/// Shows progress until the task is aborted.
-pub async fn show(watched: Watched) {
+/// A progress line that is being shown.
+pub struct Line(JoinHandle<()>);
+
+impl Line {
+    /// Shows progress until it is cleared.
+    pub fn show(watched: Watched) -> Line {
+        Line(tokio::spawn(show(watched)))
+    }
+
+    /// Takes the line off the screen; returns when it is gone, so that what is written next stands alone.
+    pub async fn clear(self) {
+        self.0.abort();
+        // It ends as cancelled, as asked.
+        let _ = self.0.await;
+    }
+}
+
+async fn show(watched: Watched) {
     let terminal = std::io::stderr().is_terminal();
     let bar = terminal.then(|| bars().add(bar(&watched)));
     // The bar leaves the screen when this task is dropped.

@@ -3,8 +3,10 @@
 pub mod display;
 mod pace;
 mod progress;
+mod report;
 mod summary;
 
 pub use pace::Pace;
 pub use progress::{Progress, Snapshot};
-pub use summary::{number, write_counts, write_prediction};
+pub use report::{RunReport, Subject};
+pub use summary::{counts_json, number, write_counts, write_prediction};

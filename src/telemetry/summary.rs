@@ -2,6 +2,8 @@
 
 use std::io::{Result, Write};
 
+use serde_json::Value as Json;
+
 use crate::change::Outcome;
 use crate::checkpoint::Counts;
 use crate::engine::Prediction;
@@ -48,6 +50,17 @@ pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) ->
     };
     let least = if lower_bound { " at least" } else { "" };
     writeln!(out, "  consumed{least} {} WCU{about}, {} RCU", units(counts.write_units), units(counts.read_units))
+}
+
+/// Outcomes by name, and what was consumed.
+pub fn counts_json(counts: &Counts) -> Json {
+    let mut map: serde_json::Map<String, Json> =
+        Outcome::ALL.into_iter().map(|o| (o.name().to_owned(), counts.of(o).into())).collect();
+    map.insert("scanned".into(), counts.scanned.into());
+    map.insert("write_units".into(), counts.write_units.into());
+    map.insert("read_units".into(), counts.read_units.into());
+    map.insert("estimated_write_units".into(), counts.estimated_write_units.into());
+    Json::Object(map)
 }
 
 /// What a dry run found.

@@ -1,0 +1,86 @@
+//! What has to hold before a command touches the table: it is there, it is the right one, and it fits the plan.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::change::Changes;
+use crate::engine::describe;
+use crate::plan::{Plan, TableRef};
+use crate::table::dynamo::{DynamoTable, connect};
+use crate::table::{FatalKind, Table, TableDescription, TableError};
+
+/// How long a table that does not answer is asked again before a command gives up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a command does not begin. Nothing has been done by then.
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightError {
+    /// It cannot be reached or described.
+    #[error("table `{table}` cannot be used: {error}. Nothing was done. {}", way_out(.error))]
+    Unusable {
+        /// Table name.
+        table: String,
+        /// Why.
+        error: TableError,
+    },
+    /// It is in another account than the plan says.
+    #[error(
+        "the plan is for account {stated}, but the table that was found is {arn}. Nothing was done. Use the credentials or \
+         the `profile` of account {stated}, or correct `account` in [table]"
+    )]
+    WrongAccount {
+        /// The plan's account.
+        stated: String,
+        /// The table that answered.
+        arn: String,
+    },
+    /// It is being created, deleted, archived, ….
+    #[error("table {arn} is {status}, not ACTIVE. Nothing was done. Wait until it is, and start again")]
+    NotActive {
+        /// The table.
+        arn: String,
+        /// Its status.
+        status: String,
+    },
+    /// Every change of the plan waits for a later phase.
+    #[error(
+        "`run` has nothing to do: this plan only removes attributes, and with strategy \"expand-contract\" every `remove` \
+         waits for the contract phase. Nothing was done. To remove them now, with pre-images recorded, set \
+         `strategy = \"in-place\"`"
+    )]
+    NothingToRun,
+}
+
+/// Connects to a table and describes it. Nothing is changed.
+pub async fn reach(table: &TableRef) -> Result<(Arc<dyn Table>, TableDescription), PreflightError> {
+    let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
+    let connection = connect(table).await.map_err(unusable)?;
+    let dynamo: Arc<dyn Table> = Arc::new(DynamoTable::new(&connection, &table.name));
+    let description = describe(dynamo.as_ref(), PATIENCE).await.map_err(unusable)?;
+    Ok((dynamo, description))
+}
+
+/// Holds a table's description against what the plan says of it.
+pub fn check_table(table: &TableRef, description: &TableDescription) -> Result<(), PreflightError> {
+    if let Some(stated) = table.account.as_ref().filter(|a| *a != description.account()) {
+        return Err(PreflightError::WrongAccount { stated: stated.clone(), arn: description.arn.clone() });
+    }
+    if !matches!(description.status.as_str(), "ACTIVE" | "UPDATING") {
+        let (arn, status) = (description.arn.clone(), description.status.clone());
+        return Err(PreflightError::NotActive { arn, status });
+    }
+    Ok(())
+}
+
+/// The changes that `run` makes of a plan on this table.
+pub fn run_changes(plan: &Plan, description: &TableDescription) -> Result<Arc<Changes>, PreflightError> {
+    let changes = Changes::for_run(&plan.changes, plan.strategy, plan.on_existing, description.key.clone());
+    if changes.is_empty() { Err(PreflightError::NothingToRun) } else { Ok(Arc::new(changes)) }
+}
+
+fn way_out(error: &TableError) -> &'static str {
+    match error {
+        TableError::Fatal { kind, .. } => kind.way_out(),
+        _ => FatalKind::Endpoint.way_out(),
+    }
+}

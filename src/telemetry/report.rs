@@ -1,0 +1,127 @@
+//! What is said of a run before it begins and when it has ended.
+
+use std::io::{Result, Write};
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+
+use super::{number, write_counts, write_prediction};
+use crate::change::Outcome;
+use crate::checkpoint::store::{RunRecord, SegmentTotals};
+use crate::engine::{Prediction, StopReason};
+use crate::plan::Plan;
+use crate::table::TableDescription;
+use crate::throttle::{Basis, Budget};
+
+/// What a report is about: names for the reader, and the commands that go on from here.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Its file, as it was given.
+    pub plan_path: &'a Path,
+    /// The state file.
+    pub state_path: &'a Path,
+    /// The table.
+    pub table: &'a TableDescription,
+}
+
+/// A run as far as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct RunReport<'a> {
+    /// What it is about.
+    pub subject: Subject<'a>,
+    /// The run as stored.
+    pub run: &'a RunRecord,
+    /// What its segments counted, over all sessions.
+    pub totals: &'a SegmentTotals,
+    /// Why it stopped before its end, if it did.
+    pub stopped: Option<&'a StopReason>,
+}
+
+impl Subject<'_> {
+    /// Account, table, plan, state path, budget, and whether the run starts anew or resumes: printed before the first
+    /// write.
+    pub fn header(&self, budget: Budget, basis: (Basis, Basis), resumed: Option<&RunRecord>) -> String {
+        let begins = match resumed {
+            Some(run) => {
+                format!("resumes run {} (begun {}, {} sessions so far)", run.id.0, run.started_at, run.sessions)
+            }
+            None => "starts a new run".to_owned(),
+        };
+        format!(
+            "account  {}\ntable    {}\nplan     {}\nstate    {}\nbudget   {} WCU/s ({}), {} RCU/s ({})\nthis     {begins}",
+            self.table.account(),
+            self.table.arn,
+            self.plan.meaning(),
+            self.state_path.display(),
+            budget.write,
+            basis.0.text(),
+            budget.read,
+            basis.1.text(),
+        )
+    }
+
+    /// What a dry run found, for people.
+    pub fn write_dry_run(&self, out: &mut impl Write, found: &Prediction, stopped: Option<&StopReason>) -> Result<()> {
+        match stopped {
+            None => writeln!(out, "Dry run of {}: nothing was written.", self.plan.meaning())?,
+            Some(reason) => writeln!(out, "Dry run stopped: {reason}. These figures are of a part of the table.")?,
+        }
+        write_prediction(out, found)?;
+        writeln!(out, "Next: backfill run {}", self.plan_path.display())
+    }
+
+    /// What a dry run found, as JSON.
+    pub fn dry_run_json(&self, found: &Prediction, stopped: Option<&StopReason>) -> Json {
+        let shape = |s: &crate::engine::Shape| json!({ "before": s.before, "after": s.after, "items": s.items });
+        json!({
+            "type": "dry_run", "table_arn": self.table.arn, "fingerprint": self.plan.fingerprint().as_str(),
+            "complete": stopped.is_none(), "stopped": stopped.map(ToString::to_string),
+            "scanned": found.scanned, "would_change": found.would_change, "already_applied": found.already_applied,
+            "nothing_to_do": found.nothing_to_do, "diverged": found.diverged, "rejected": found.rejected,
+            "would_exceed_400_kb": found.would_exceed, "estimated_write_units": found.write_units,
+            "read_units": found.read_units, "shapes": found.shapes.iter().map(shape).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl RunReport<'_> {
+    /// For people.
+    pub fn write(&self, out: &mut impl Write) -> Result<()> {
+        let RunReport { subject, run, totals, stopped } = self;
+        let (plan, state) = (subject.plan_path.display(), subject.state_path.display());
+        match stopped {
+            None => writeln!(out, "Run {} is complete: {} segments.", run.id.0, number(totals.done.into()))?,
+            Some(reason) => writeln!(
+                out,
+                "Run {} stopped: {reason}.\nWhat is counted here is committed; {} of {} segments are done.",
+                run.id.0,
+                number(totals.done.into()),
+                number(run.total_segments.into())
+            )?,
+        }
+        write_counts(out, &totals.counts, run.lower_bound)?;
+        if totals.counts.failures() + totals.counts.of(Outcome::Diverged) > 0 {
+            writeln!(out, "Their keys: backfill failures {plan} list --state {state}")?;
+        }
+        match stopped {
+            None => writeln!(
+                out,
+                "Complete only if every writer dual-wrote since {}; if not, `backfill run {plan} --again --state {state}` \
+                 makes another pass, until one applies nothing.",
+                run.started_at
+            ),
+            Some(_) => writeln!(out, "It goes on from here with: backfill run {plan} --state {state}"),
+        }
+    }
+
+    /// As JSON; `exit_code` is that of the process.
+    pub fn to_json(&self, exit_code: u8) -> Json {
+        json!({
+            "type": "run", "table_arn": self.subject.table.arn, "fingerprint": self.subject.plan.fingerprint().as_str(),
+            "run": self.run, "totals": self.totals, "stopped": self.stopped.map(ToString::to_string),
+            "exit_code": exit_code,
+        })
+    }
+}
