@@ -1,10 +1,77 @@
-//! `backfill` moves, computes or removes attributes on every item of a live Amazon DynamoDB table.
+//! `backfill` moves, copies, sets or removes attributes on every item of a live Amazon DynamoDB table, for hours, while
+//! the application keeps serving from it.
+//!
+//! It can be killed at any moment and continues from its checkpoint. It never overwrites what a live writer wrote, and
+//! never takes more capacity than it was given.
+//!
+//! # The way of the data
+//!
+//! Each arrow is a function that returns the next noun. No noun travels backwards, but for one: a failed condition brings
+//! the item's current image, which re-enters at *item*.
+//!
+//! | noun | made by | in |
+//! | --- | --- | --- |
+//! | [`plan::PlanFile`] → [`plan::Plan`] | [`plan::load`] | `plan/` |
+//! | job, session | [`engine::Job`], [`checkpoint::store::Store::begin`] | `engine/session.rs` |
+//! | segment | [`engine::Scheduler`], [`engine::sweep`] | `engine/mod.rs`, `engine/schedule.rs` |
+//! | page → items | [`table::Table::scan`], by the segment worker | `engine/worker.rs` |
+//! | item → decision → guarded write | [`change::Changes::decide`] | `change/decide.rs` |
+//! | permit | [`throttle::Bucket::acquire`] | `engine/requests.rs` |
+//! | outcome | [`table::Table::write`], by the writer | `engine/writer.rs` |
+//! | checkpoint | [`checkpoint::CheckpointStore::commit`] | `engine/run.rs` |
+//! | report → exit code | [`telemetry::RunReport`] | `telemetry/`, `commands/exit.rs` |
+//!
+//! # What always holds
+//!
+//! **Guards.** Every write carries `attribute_exists` of the partition key, so that a deleted item is never brought back.
+//! A value that is moved or copied does not pass through the client; where it must, because a parent map has to be made,
+//! the condition holds the source to it. What a live writer already put at the target is kept, unless the plan says
+//! otherwise, and then its pre-image is durable before the write is sent and stands in its condition. Every race ends as
+//! a failed condition, never as a validation error. All changes of an item go in one write. An item that needs nothing
+//! gets none.
+//!
+//! **Checkpoints.** A page's start key is committed when every outcome of the page, and of all pages before it in its
+//! segment, is known and, if a failure, recorded: in one transaction. Progress moves only through
+//! [`checkpoint::SegmentState::next`]. A commit that fails stops the run. Until DynamoDB has accepted one write, pages
+//! with failures are held back, so that a plan that fails everywhere leaves nothing behind.
+//!
+//! **Capacity.** Nothing is sent without permits, in capacity units, settled afterwards against what DynamoDB says it
+//! consumed. The SDK's retries are off: one place owns retry, backoff and the bound.
+//!
+//! **Honesty.** Every figure was counted, or says what it is an estimate of. Attribute values never reach logs, errors
+//! or reports.
+//!
+//! # Crash points
+//!
+//! | killed | what is found on resume |
+//! | --- | --- |
+//! | before a page's pre-images are durable | nothing of the page was written; it is read again |
+//! | after that, before all its writes are answered | some items are written; read again they are `AlreadyApplied` |
+//! | after the writes, before the commit | the same, for all items of the page |
+//! | after the commit | the page is never read again |
+//!
+//! At any moment each active segment has at most two pages that are read and not committed: the one being written and the
+//! prefetched one. Counts of a run that was killed are a lower bound for `applied`, and say so.
+//!
+//! # Seams
+//!
+//! [`table::Table`] is all that the engine knows of DynamoDB; it takes chunks of guarded writes, so that a batched
+//! transport can stand beside the single one. [`checkpoint::CheckpointStore`] and [`engine::Scheduler`] are where a fleet
+//! would keep its checkpoints and hand out its segments.
+//!
+//! Who may name what (only `table/dynamo` names the AWS SDK, only the store names SQLite, only `throttle` names governor,
+//! only `local` names the embedded engine; `plan`, `item`, `change` and the checkpoint's state are pure) is held by
+//! `tests/architecture.rs`.
 
 pub mod cli;
 
 pub mod commands;
 
 pub mod plan;
+
+pub mod preflight;
+
+pub mod engine;
 
 pub mod item;
 
@@ -15,10 +82,6 @@ pub mod table;
 pub mod throttle;
 
 pub mod checkpoint;
-
-pub mod engine;
-
-pub mod preflight;
 
 pub mod telemetry;
 

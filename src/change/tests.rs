@@ -258,6 +258,10 @@ proptest! {
                 decide(&plan, strategy, on_existing, &after),
                 Decision::AlreadyApplied | Decision::NothingToDo
             ), "not final: {:?}", after);
+            let (bound, text) = (crate::plan::expression_bound(&plan), render(&write));
+            prop_assert!(text.update.len() <= bound.update_bytes && text.condition.len() <= bound.condition_bytes);
+            let terms = text.condition.matches(" AND ").count() + 1;
+            prop_assert!(write.actions.len() <= bound.update_operators && 2 * terms - 1 <= bound.condition_operators);
             let touched: Vec<&str> = plan.iter().flat_map(|c| match c {
                 Change::Move { from, to } => vec![from.root(), to.root()],
                 Change::Copy { to, .. } | Change::Set { to, .. } => vec![to.root()],

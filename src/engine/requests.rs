@@ -76,6 +76,10 @@ impl Requests {
         self.reads.rate()
     }
 
+    pub(super) fn write_rate(&self) -> Units {
+        self.writes.rate()
+    }
+
     /// Writes that may be under way at the same time.
     pub(super) fn concurrency(&self) -> usize {
         MAX_WRITES_IN_FLIGHT

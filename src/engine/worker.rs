@@ -12,7 +12,13 @@ use crate::item::{Item, ItemKey, Units, read_units};
 use crate::table::{Page, ScanRequest};
 
 /// Items of one page at most, whatever the read budget: it bounds what a page takes in memory, and what a kill repeats.
-const MAX_PAGE_ITEMS: u32 = 1_000;
+const MAX_PAGE_ITEMS: f64 = 1_000.0;
+
+/// A small write budget does not make pages smaller than this: each costs a request.
+const MIN_PAGE_ITEMS: f64 = 25.0;
+
+/// A page's writes take about this long at a segment's share of the write budget.
+const WRITE_SECONDS: f64 = 3.0;
 
 /// How a run reads the table.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,15 +86,18 @@ pub(super) async fn work_segment(
         SegmentStatus::Done => return Ok(()),
     };
     let mut number = state.pages;
-    let mut fetching = Fetch::start(segment, start_key, PageSize::first(&reading, &requests), &reading, &requests);
+    let mut size = PageSize::first(&reading);
+    let mut fetching = Fetch::start(segment, start_key, size, &reading, &requests);
     loop {
-        let (page, size) = fetching.page(&requests).await?;
+        let page = fetching.page(&requests).await?;
         number += 1;
+        size.learn_cost(&page);
         let next = page.next.clone();
         let following = next.clone().map(|key| Fetch::start(segment, Some(key), size, &reading, &requests));
 
         let mut settled = handler.settle(page.items).await.inspect_err(|_| requests.progress().page_abandoned())?;
         settled.counts.read_units += page.units.unwrap_or(0.0);
+        size.learn_writes(&settled);
         handler.commit(Pages { segment, first: number, pages: 1, next, settled }).await?;
 
         match following {
@@ -99,32 +108,29 @@ pub(super) async fn work_segment(
 }
 
 /// A page on its way. Dropping it gives up the read, which harms nobody.
-struct Fetch(AbortOnDropHandle<Result<(Page, PageSize), Stopped>>);
+struct Fetch(AbortOnDropHandle<Result<Page, Stopped>>);
 
 impl Fetch {
     fn start(
         segment: u32,
         start_key: Option<ItemKey>,
         size: PageSize,
-        reading: &Arc<Reading>,
+        reading: &Reading,
         requests: &Requests,
     ) -> Fetch {
+        let limit = size.limit(reading, requests);
         let request = ScanRequest {
             segment,
             total_segments: reading.total_segments,
             start_key,
-            limit: Some(size.limit),
+            limit: Some(limit),
             consistent: reading.consistent,
         };
-        let (reading, requests) = (Arc::clone(reading), requests.clone());
-        Fetch(AbortOnDropHandle::new(tokio::spawn(async move {
-            let page = requests.scan(&request, size.estimate()).await?;
-            let size = size.after(&page, &reading, &requests);
-            Ok((page, size))
-        })))
+        let (estimate, requests) = (size.estimate(limit), requests.clone());
+        Fetch(AbortOnDropHandle::new(tokio::spawn(async move { requests.scan(&request, estimate).await })))
     }
 
-    async fn page(self, requests: &Requests) -> Result<(Page, PageSize), Stopped> {
+    async fn page(self, requests: &Requests) -> Result<Page, Stopped> {
         match requests.stop().unless_stopping(self.0).await? {
             Ok(fetched) => fetched,
             Err(panic) => {
@@ -135,37 +141,48 @@ impl Fetch {
     }
 }
 
-/// How many items the next page asks for, so that it costs about one second of the read budget, and what it will cost.
+/// What the pages of a segment cost so far; from it, how many items the next one asks for.
 #[derive(Debug, Clone, Copy)]
 struct PageSize {
-    limit: u32,
-    units_per_item: Units,
+    read_units_per_item: Units,
+    write_units_per_item: Units,
 }
 
 impl PageSize {
-    fn first(reading: &Reading, requests: &Requests) -> PageSize {
-        // Without a description: a page of items of 4 KB, which is more than most items have.
-        let bytes = reading.mean_item_bytes.filter(|b| *b > 0).unwrap_or(4096);
-        let units_per_item = bytes as f64 / 4096.0 * if reading.consistent { 1.0 } else { 0.5 };
-        PageSize { limit: 1, units_per_item }.fitted(reading, requests)
+    fn first(reading: &Reading) -> PageSize {
+        // Without a description: items of 4 KB, which is more than most have. Every item may need a write.
+        let bytes = reading.mean_item_bytes.filter(|b| *b > 0).unwrap_or(4096) as f64;
+        let read_units_per_item = bytes / 4096.0 * if reading.consistent { 1.0 } else { 0.5 };
+        PageSize { read_units_per_item, write_units_per_item: (bytes / 1024.0).max(1.0) }
     }
 
-    fn after(self, page: &Page, reading: &Reading, requests: &Requests) -> PageSize {
-        match (page.units, page.items.len()) {
-            (Some(units), items) if items > 0 => {
-                PageSize { units_per_item: units / items as f64, ..self }.fitted(reading, requests)
-            }
-            _ => self,
+    fn learn_cost(&mut self, page: &Page) {
+        if let (Some(units), items @ 1..) = (page.units, page.items.len()) {
+            self.read_units_per_item = units / items as f64;
         }
     }
 
-    fn fitted(self, reading: &Reading, requests: &Requests) -> PageSize {
-        let affordable = (requests.read_rate() / self.units_per_item.max(1e-6)).clamp(1.0, f64::from(MAX_PAGE_ITEMS));
-        PageSize { limit: reading.page_limit.unwrap_or(affordable as u32).max(1), ..self }
+    fn learn_writes(&mut self, settled: &Settled) {
+        if settled.counts.scanned > 0 {
+            let written = settled.counts.write_units + settled.counts.estimated_write_units;
+            self.write_units_per_item = written / settled.counts.scanned as f64;
+        }
     }
 
-    fn estimate(self) -> Units {
+    /// So many items that reading them takes about one second of the read budget, and writing them a few seconds of the
+    /// segment's share of the write budget: a kill repeats at most two pages a segment, and a drain abandons at most one.
+    fn limit(self, reading: &Reading, requests: &Requests) -> u32 {
+        if let Some(limit) = reading.page_limit {
+            return limit;
+        }
+        let readable = requests.read_rate() / self.read_units_per_item.max(1e-6);
+        let share = requests.write_rate() / f64::from(reading.active.max(1));
+        let writable = share * WRITE_SECONDS / self.write_units_per_item.max(1e-6);
+        readable.min(writable.max(MIN_PAGE_ITEMS)).clamp(1.0, MAX_PAGE_ITEMS) as u32
+    }
+
+    fn estimate(self, limit: u32) -> Units {
         // A page never costs more than 1 MB read strongly consistently.
-        (f64::from(self.limit) * self.units_per_item).clamp(0.5, read_units(1024 * 1024, true))
+        (f64::from(limit) * self.read_units_per_item).clamp(0.5, read_units(1024 * 1024, true))
     }
 }
