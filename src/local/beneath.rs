@@ -191,7 +191,7 @@ mod tests {
 
             engine.store().index_all().unwrap();
             let after = page_plan(engine.store(), "we-ird.t");
-            assert!(after.contains("USING INDEX we-ird.t::hash (hash_prefix>"), "{after}");
+            assert!(after.contains("USING INDEX we-ird.t::hash ((hash_prefix,pk,sk)>"), "{after}");
             assert!(!after.contains("TEMP B-TREE"), "{after}");
         }
     }

@@ -111,7 +111,7 @@ fn address(customer: &str, number: u64, rng: &mut Rng) -> Item {
 fn order(customer: &str, number: u64, rng: &mut Rng) -> Item {
     let sort = if number.is_multiple_of(16) { format!("BESTELLUNG#é {number}") } else { format!("ORDER#{number}") };
     let mut item = keyed("order", customer.to_owned(), sort);
-    let lines: Vec<_> = (0..1 + skewed(16, rng)).map(|_| line(rng)).collect();
+    let lines: Vec<_> = (0..1 + skewed(64, rng)).map(|_| line(rng)).collect();
     put(&mut item, "total", Value::N(num(format!("{}.{:02}", rng.u32(1..5_000), rng.u8(..100)))));
     put(&mut item, "lines", Value::L(lines));
     put(&mut item, "placed_at", number_at(number, rng));
