@@ -65,7 +65,7 @@ async fn dry_run(global: &Global, target: &Target) -> anyhow::Result<Exit> {
     signals::listen(job.stop.clone())?;
     let line = display::Line::show(job.watched(segments, None));
     let handler = Arc::new(DryRun::new(job.changes.clone(), job.requests()));
-    sweep(job.reading(segments), &LocalScheduler::new(segments, Vec::new()), &job.requests(), handler.clone()).await;
+    sweep(job.reading(segments), &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;
     line.clear().await;
     let (found, stopped, subject) = (handler.prediction(), job.stop.reason(), subject(target));
     output::result(global, || subject.dry_run_json(&found, stopped), |out| subject.write_dry_run(out, &found, stopped));

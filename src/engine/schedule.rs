@@ -1,6 +1,7 @@
 //! Which segment is worked on next. The port is where a fleet would hand out segments to many machines.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crate::checkpoint::{SegmentState, SegmentStatus};
@@ -12,25 +13,45 @@ pub trait Scheduler: Send + Sync {
     fn next(&self) -> Option<(u32, SegmentState)>;
 }
 
-/// One machine's scheduler: begun segments first, since their pages are likely still warm, then the others in order.
+/// One machine's scheduler: begun segments first, then the others in order.
 #[derive(Debug)]
-pub struct LocalScheduler {
-    queue: Mutex<VecDeque<(u32, SegmentState)>>,
+pub struct LocalScheduler(Mutex<Queue>);
+
+#[derive(Debug)]
+struct Queue {
+    begun: VecDeque<(u32, SegmentState)>,
+    fresh: Range<u32>,
+    /// By segment: it has a state, so it is not fresh.
+    known: Vec<bool>,
 }
 
 impl LocalScheduler {
-    /// A scheduler of a run of `total` segments, of which `known` have a state.
-    pub fn new(total: u32, known: Vec<(u32, SegmentState)>) -> LocalScheduler {
-        let seen: std::collections::BTreeSet<u32> = known.iter().map(|(segment, _)| *segment).collect();
-        let fresh = (0..total).filter(|s| !seen.contains(s)).map(|s| (s, SegmentState::default()));
-        let begun = known.into_iter().filter(|(_, state)| state.status != SegmentStatus::Done);
-        LocalScheduler { queue: Mutex::new(begun.chain(fresh).collect()) }
+    /// A scheduler of a run of `total` segments, none of them begun.
+    pub fn new(total: u32) -> LocalScheduler {
+        let known = vec![false; usize::try_from(total).unwrap_or(usize::MAX)];
+        LocalScheduler(Mutex::new(Queue { begun: VecDeque::new(), fresh: 0..total, known }))
+    }
+
+    /// Notes where a segment stands, before any is handed out.
+    pub fn note(&mut self, segment: u32, state: SegmentState) {
+        let queue = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = queue.known.get_mut(segment as usize) {
+            *known = true;
+            if state.status != SegmentStatus::Done {
+                queue.begun.push_back((segment, state));
+            }
+        }
     }
 }
 
 impl Scheduler for LocalScheduler {
     fn next(&self) -> Option<(u32, SegmentState)> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(begun) = queue.begun.pop_front() {
+            return Some(begun);
+        }
+        let Queue { fresh, known, .. } = &mut *queue;
+        fresh.find(|segment| !known[*segment as usize]).map(|segment| (segment, SegmentState::default()))
     }
 }
 
@@ -49,7 +70,9 @@ mod tests {
     fn every_unfinished_segment_is_handed_out_once() {
         let done = SegmentState { status: SegmentStatus::Done, ..SegmentState::default() };
         let begun = SegmentState { pages: 2, ..SegmentState::default() };
-        let scheduler = LocalScheduler::new(5, vec![(1, done), (3, begun)]);
+        let mut scheduler = LocalScheduler::new(5);
+        scheduler.note(1, done);
+        scheduler.note(3, begun);
         let order: Vec<u32> = std::iter::from_fn(|| scheduler.next()).map(|(s, _)| s).collect();
         assert_eq!(order, [3, 0, 2, 4]);
     }

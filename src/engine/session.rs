@@ -122,7 +122,7 @@ impl Job {
     pub async fn expand(&self, store: &Store, session: &Session) -> Result<Ended, StoreError> {
         let run = &session.run;
         let before = store.totals(run.id).await?;
-        let scheduler = LocalScheduler::new(run.total_segments, store.segments(run.id).await?);
+        let scheduler = schedule(store, run).await?;
         let requests = self.requests();
         let writer = self.writer(store, run);
         let limit = self.plan.limits.max_failures;
@@ -137,14 +137,28 @@ impl Job {
     }
 
     async fn end(&self, store: &Store, run: &RunRecord) -> Result<Ended, StoreError> {
-        let stopped = self.stop.reason().cloned();
-        let (status, why) = match &stopped {
-            None => (RunStatus::Complete, None),
-            Some(reason) => (RunStatus::Stopped, Some(reason.to_string())),
-        };
-        let abandoned = self.progress.snapshot().abandoned_pages;
-        let run = store.end_session(run.id, status, why, abandoned).await?;
         let totals = store.totals(run.id).await?;
+        // A signal that comes when the last page is committed stops nothing any more.
+        let complete = totals.done == run.total_segments;
+        let left = || StopReason::Internal("segments were left over".into());
+        let stopped = (!complete).then(|| self.stop.reason().cloned().unwrap_or_else(left));
+        let status = if complete { RunStatus::Complete } else { RunStatus::Stopped };
+        let abandoned = if complete { 0 } else { self.progress.snapshot().abandoned_pages };
+        let run = store.end_session(run.id, status, stopped.as_ref().map(ToString::to_string), abandoned).await?;
         Ok(Ended { run, totals, stopped })
+    }
+}
+
+/// The segments that are left, read a batch at a time: a run may have a million.
+async fn schedule(store: &Store, run: &RunRecord) -> Result<LocalScheduler, StoreError> {
+    let mut scheduler = LocalScheduler::new(run.total_segments);
+    let mut after = None;
+    loop {
+        let batch = store.segments_after(run.id, after, 10_000).await?;
+        let Some((last, _)) = batch.last() else { return Ok(scheduler) };
+        after = Some(*last);
+        for (segment, state) in batch {
+            scheduler.note(segment, state);
+        }
     }
 }
