@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -44,7 +44,8 @@ impl Port {
 /// The running thread. Dropping it stops it.
 pub(super) struct Server {
     stop: Option<oneshot::Sender<()>>,
-    ended: mpsc::Receiver<()>,
+    // A mutex only so that servers may be shared between threads; it is never contended.
+    ended: Mutex<mpsc::Receiver<()>>,
 }
 
 impl Server {
@@ -82,7 +83,7 @@ impl Server {
             end.send(()).ok();
         };
         thread::Builder::new().name(name.to_owned()).spawn(run).map_err(LocalError::Thread)?;
-        Ok(Server { stop: Some(stop), ended })
+        Ok(Server { stop: Some(stop), ended: Mutex::new(ended) })
     }
 
     /// Closes the port and every connection, and waits for it, at most a few seconds.
@@ -90,7 +91,8 @@ impl Server {
         if let Some(stop) = self.stop.take() {
             // The thread is gone already if nobody receives.
             stop.send(()).ok();
-            self.ended.recv_timeout(STOP_AT_MOST).ok();
+            let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+            ended.recv_timeout(STOP_AT_MOST).ok();
         }
     }
 }
