@@ -11,7 +11,7 @@ pub(super) fn confirm(yes: bool, question: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Refusal::new(
+        return Err(Refusal::error(
             Exit::Usage,
             "a new run writes to the table, and nobody is here to confirm it. Nothing was written. Start it with --yes, or \
              look first with --dry-run",
@@ -22,6 +22,6 @@ pub(super) fn confirm(yes: bool, question: &str) -> anyhow::Result<()> {
     std::io::stdin().lock().read_line(&mut answer)?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Refusal::new(Exit::Refused, "not confirmed. Nothing was written")),
+        _ => Err(Refusal::error(Exit::Refused, "not confirmed. Nothing was written")),
     }
 }

@@ -82,7 +82,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+    pub(super) fn error(exit: Exit, message: impl Into<String>) -> anyhow::Error {
         Refusal { exit, message: message.into() }.into()
     }
 }

@@ -56,7 +56,7 @@ async fn retry(global: &Global, args: &FailuresArgs) -> anyhow::Result<Exit> {
     let job = target.job()?;
     let store = target.open_store()?;
     let Some(run) = store.current_run(super::run::PHASE).await? else {
-        return Err(Refusal::new(Exit::Refused, "there is no run yet, so there are no failures. Nothing was done"));
+        return Err(Refusal::error(Exit::Refused, "there is no run yet, so there are no failures. Nothing was done"));
     };
     signals::listen(job.stop.clone())?;
     let counts = job.retry_failures(&store, &run).await?;

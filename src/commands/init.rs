@@ -34,7 +34,7 @@ pub(super) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit
             ));
             Ok(Exit::Done)
         }
-        Err(error) => Err(Refusal::new(
+        Err(error) => Err(Refusal::error(
             Exit::Usage,
             format!(
                 "{} was not written: {error}. Nothing was changed. Name another file, or `-` for stdout",

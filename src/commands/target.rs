@@ -27,7 +27,7 @@ pub(super) struct Target {
 /// Reads the plan file, with the command line's table options over its own.
 pub(super) fn read_plan(global: &Global, path: &Path) -> anyhow::Result<Loaded> {
     let bytes = std::fs::read(path).map_err(|e| {
-        Refusal::new(
+        Refusal::error(
             Exit::Usage,
             format!(
                 "the plan {} cannot be read: {e}. Nothing was done. `backfill init` writes a plan to start from",
