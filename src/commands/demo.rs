@@ -39,7 +39,9 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     let mut global = global.clone();
     global.endpoint_url = Some(served.endpoint());
     global.state = Some(state.clone());
-    let target = Target::open(&global, &plan).await?;
+    let mut target = Target::open(&global, &plan).await?;
+    // `run` alone would not find the embedded engine: what to do next is said below.
+    target.advice = false;
     let run_args = RunArgs { plan: plan.clone(), dry_run: false, again: false, restart: false, yes: true };
     let exit = run::expand(&global, &run_args, &target).await?;
     tokio::task::spawn_blocking(move || served.stop()).await?;

@@ -79,7 +79,8 @@ fn report(global: &Global, report: &RunReport<'_>) -> Exit {
 }
 
 fn subject(target: &Target) -> Subject<'_> {
-    Subject { plan: &target.plan, plan_path: &target.path, state_path: &target.state, table: &target.description }
+    let Target { plan, path, state, description, advice, .. } = target;
+    Subject { plan, plan_path: path, state_path: state, table: description, advice: *advice }
 }
 
 fn segments(target: &Target) -> u32 {

@@ -22,6 +22,8 @@ pub(super) struct Target {
     pub(super) budget: Budget,
     pub(super) write_basis: Basis,
     pub(super) read_basis: Basis,
+    /// Whether reports say which command comes next.
+    pub(super) advice: bool,
 }
 
 /// Reads the plan file, with the command line's table options over its own.
@@ -67,7 +69,8 @@ impl Target {
         let plan = loaded.plan;
         let (budget, write_basis, read_basis) = budget(plan.capacity.write, plan.capacity.read, &description);
         let state = state_path(global, &plan);
-        Ok(Target { path: path.to_owned(), state, plan, table, description, budget, write_basis, read_basis })
+        let path = path.to_owned();
+        Ok(Target { path, state, plan, table, description, budget, write_basis, read_basis, advice: true })
     }
 
     /// The work that `run` does on this table.

@@ -24,6 +24,8 @@ pub struct Subject<'a> {
     pub state_path: &'a Path,
     /// The table.
     pub table: &'a TableDescription,
+    /// Whether to say which command comes next; not where another command runs this one.
+    pub advice: bool,
 }
 
 /// A run as far as it is.
@@ -102,10 +104,11 @@ impl RunReport<'_> {
             )?,
         }
         write_counts(out, &totals.counts, run.lower_bound)?;
-        if totals.counts.failures() + totals.counts.of(Outcome::Diverged) > 0 {
+        if subject.advice && totals.counts.failures() + totals.counts.of(Outcome::Diverged) > 0 {
             writeln!(out, "Their keys: backfill failures {plan} list --state {state}")?;
         }
         match stopped {
+            _ if !subject.advice => Ok(()),
             None => writeln!(
                 out,
                 "Complete only if every writer dual-wrote since {}; if not, `backfill run {plan} --again --state {state}` \
