@@ -108,18 +108,21 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// A change that needs no action here has a condition all the same: if a live writer makes it need one before another
+    /// change of this item is written, the item must not end half changed, or be written although it is diverged by then.
     fn add(&mut self, wanted: &Wanted) {
         match wanted {
             Wanted::Copy { from, to, is_move, removes_source } => {
                 let Some(value) = from.get(self.item) else {
                     self.already |= *is_move && to.get(self.item).is_some();
+                    self.require(Condition::Missing(from.clone()));
                     return;
                 };
                 match to.get(self.item) {
                     Some(there) if there == value => {
                         self.already = true;
+                        self.require(Condition::Same(from.clone(), to.clone()));
                         if *removes_source {
-                            self.require(Condition::Same(from.clone(), to.clone()));
                             self.remove(from, value);
                         }
                     }
@@ -148,7 +151,10 @@ impl<'a> Draft<'a> {
                 }
             }
             Wanted::Set { to, value } => match to.get(self.item) {
-                Some(there) if there == value => self.already = true,
+                Some(there) if there == value => {
+                    self.already = true;
+                    self.require(Condition::Equals(to.clone(), value.clone()));
+                }
                 Some(there) => {
                     if self.replaces(to, there) {
                         self.set(to, value);
@@ -164,12 +170,13 @@ impl<'a> Draft<'a> {
                     Place::Impossible(why) => self.reject(why),
                 },
             },
-            Wanted::Remove { path } => {
-                if let Some(value) = path.get(self.item) {
+            Wanted::Remove { path } => match path.get(self.item) {
+                Some(value) => {
                     self.keep_pre_image(path, value);
                     self.remove(path, value);
                 }
-            }
+                None => self.require(Condition::Missing(path.clone())),
+            },
         }
     }
 

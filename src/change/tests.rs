@@ -1,13 +1,13 @@
 //! Decisions held against a small model of `UpdateItem`: conditions and actions on an in-memory item.
 
-use proptest::prelude::{Just, ProptestConfig, any, prop_assert, prop_oneof, proptest};
+use proptest::prelude::{Just, ProptestConfig, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generator;
 use serde_json::{Value as Json, json};
 
 use super::OnExisting::{Keep, Overwrite};
 use super::Strategy::{self, ExpandContract, InPlace};
 use super::*;
-use crate::item::{Item, KeyAttribute, KeySchema, MAX_ITEM_BYTES, item_bytes, item_from_json};
+use crate::item::{Item, KeyAttribute, KeySchema, MAX_ITEM_BYTES, Num, item_bytes, item_from_json};
 
 /// What DynamoDB does with a guarded write: the new image, or none where a condition does not hold. Panics where
 /// DynamoDB would answer with a validation error, which no race may lead to.
@@ -190,6 +190,20 @@ fn one_diverged_change_holds_back_the_others() {
 }
 
 #[test]
+fn a_change_that_needs_nothing_is_held_to_it_while_others_are_written() {
+    let plan = [mv("a", "b"), copy("c", "d"), remove("e"), set("f", json!({"S": "f"})), set("v", json!({"N": "2"}))];
+    let image = json!({"pk": {"S": "1"}, "c": {"S": "c"}, "d": {"S": "c"}, "f": {"S": "f"}});
+    for (name, value) in [("a", "late"), ("c", "late"), ("d", "late"), ("e", "late"), ("f", "late")] {
+        let image = item(image.clone());
+        let Decision::Write(write) = decide(&plan, InPlace, Keep, &image) else { panic!() };
+        assert_eq!(write.actions, [Action::SetValue { to: path("v"), value: Value::N(Num::parse("2").unwrap()) }]);
+        let mut raced = image.clone();
+        raced.insert(name.into(), Value::S(value.into()));
+        assert_eq!(update(&write, Some(&raced)), None, "`{name}` changed, and the item would be half changed");
+    }
+}
+
+#[test]
 fn removes_wait_for_contract_unless_in_place() {
     let image = json!({"pk": {"S": "1"}, "old": {"M": {"x": {"S": "y"}, "z": {"NULL": true}}}});
     assert!(Changes::for_run(&[remove("old.x")], ExpandContract, Keep, key()).is_empty());
@@ -228,6 +242,11 @@ fn any_item() -> impl Generator<Value = Item> {
     })
 }
 
+/// Attributes that a live writer sets or removes.
+fn any_edits() -> impl Generator<Value = std::collections::BTreeMap<String, Option<Value>>> {
+    proptest::collection::btree_map("[a-e]", proptest::option::of(any_value()), 1..3)
+}
+
 /// Plans with the kinds of change side by side, such as a plan file may hold.
 fn any_plan() -> impl Generator<Value = Vec<Change>> {
     proptest::sample::select(vec![
@@ -248,7 +267,8 @@ proptest! {
     /// plan's paths changes; and no other image makes DynamoDB answer with a validation error.
     #[test]
     fn every_write_is_guarded_complete_and_final(
-        plan in any_plan(), image in any_item(), other in any_item(), in_place in any::<bool>(), overwrite in any::<bool>(),
+        plan in any_plan(), image in any_item(), other in any_item(), edits in any_edits(),
+        in_place in any::<bool>(), overwrite in any::<bool>(),
     ) {
         let strategy = if in_place { InPlace } else { ExpandContract };
         let on_existing = if overwrite { Overwrite } else { Keep };
@@ -270,8 +290,24 @@ proptest! {
             for (name, value) in &image {
                 prop_assert!(touched.contains(&name.as_str()) || after.get(name) == Some(value));
             }
-            // Whatever a live writer made of the item: the write fails as a condition, or does just what it says.
-            let _ = update(&write, Some(&other));
+            // Whatever a live writer made of the item, a little or all: the write fails as a condition, or it does just
+            // what would be decided on the item as it is now.
+            let mut edited = image.clone();
+            for (name, value) in edits {
+                match value {
+                    Some(value) => drop(edited.insert(name, value)),
+                    None => drop(edited.remove(&name)),
+                }
+            }
+            for raced in [other, edited] {
+                let Some(after) = update(&write, Some(&raced)) else { continue };
+                let expected = match decide(&plan, strategy, on_existing, &raced) {
+                    Decision::Write(now) => update(&now, Some(&raced)),
+                    Decision::AlreadyApplied | Decision::NothingToDo => Some(raced),
+                    Decision::Diverged(_) | Decision::Rejected(_) => None,
+                };
+                prop_assert_eq!(Some(after), expected, "the write does not fit the item as it has become");
+            }
         }
     }
 }
