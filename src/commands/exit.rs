@@ -24,7 +24,7 @@ pub enum Exit {
     Mismatch = 5,
     /// Stopped by a limit or an error of the whole; resumable.
     Stopped = 6,
-    /// The state is locked, or belongs to another plan.
+    /// The state is locked, damaged, or belongs to another plan or table.
     State = 7,
     /// Interrupted; resumable.
     Interrupted = 130,
@@ -58,7 +58,9 @@ impl Exit {
         }
         match error.downcast_ref::<StoreError>() {
             Some(StoreError::Locked(_) | StoreError::Foreign(_)) => Exit::State,
-            Some(StoreError::Refused(_)) => Exit::Refused,
+            Some(StoreError::Refused(_) | StoreError::Io(_)) => Exit::Refused,
+            Some(StoreError::Corrupt(_)) => Exit::State,
+            Some(StoreError::Broken(_)) => Exit::Stopped,
             _ => Exit::Unexpected,
         }
     }
