@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 #[command(name = "backfill", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done · 1 unexpected · 2 bad usage or bad plan · 3 preflight refused · \
     4 finished, with failures · 5 diverged items, or parity mismatch · 6 stopped by a limit or an error of the whole, \
-    resumable · 7 state is locked or belongs to another plan · 130 interrupted, resumable")]
+    resumable · 7 state is locked, damaged, or of another plan or table · 130 interrupted, resumable")]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]

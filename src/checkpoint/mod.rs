@@ -98,6 +98,10 @@ pub enum StoreError {
     /// The disk, the directory or SQLite failed.
     #[error("{0}")]
     Io(String),
+    /// The disk or SQLite failed while this process was storing, so it stores nothing more. What was committed before
+    /// stays, and a later process resumes from it.
+    #[error("{0}")]
+    Broken(String),
     /// What was asked does not fit where the runs stand; nothing was changed. The text says what to ask instead.
     #[error("{0}")]
     Refused(String),

@@ -25,7 +25,7 @@ pub enum Exit {
     Mismatch = 5,
     /// Stopped by a limit or an error of the whole; resumable.
     Stopped = 6,
-    /// The state is locked, or belongs to another plan.
+    /// The state is locked, damaged, or belongs to another plan or table.
     State = 7,
     /// Interrupted; resumable.
     Interrupted = 130,
@@ -65,7 +65,9 @@ impl Exit {
             _ if error.is::<PlanErrors>() => Exit::Usage,
             _ if error.is::<PreflightError>() => Exit::Refused,
             Some(StoreError::Locked(_) | StoreError::Foreign(_)) => Exit::State,
-            Some(StoreError::Refused(_)) => Exit::Refused,
+            Some(StoreError::Refused(_) | StoreError::Io(_)) => Exit::Refused,
+            Some(StoreError::Corrupt(_)) => Exit::State,
+            Some(StoreError::Broken(_)) => Exit::Stopped,
             _ => Exit::Unexpected,
         }
     }

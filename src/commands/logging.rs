@@ -2,8 +2,12 @@
 
 use std::io::Write;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::{Global, LogFormat};
 
@@ -18,9 +22,18 @@ pub(super) fn init(global: &Global) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(BesideTheBar).with_target(false);
     // A second start, in tests, changes nothing.
     let _ = match global.log_format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => {
+            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            builder.with_ansi(ansi).finish().with(filter_fn(shows_no_values)).try_init()
+        }
+        LogFormat::Json => builder.json().finish().with(filter_fn(shows_no_values)).try_init(),
     };
+}
+
+/// Whatever the options and `BACKFILL_LOG` say: below `info` the AWS SDK and the HTTP stack print requests and replies,
+/// attribute values among them, so only our own lines are let through there.
+fn shows_no_values(of: &Metadata<'_>) -> bool {
+    *of.level() <= Level::INFO || of.target() == "backfill" || of.target().starts_with("backfill::")
 }
 
 /// Writes a log line without tearing the progress bar.

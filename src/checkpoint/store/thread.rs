@@ -170,7 +170,7 @@ impl Writer {
         for job in group {
             job.answer(Err(match &self.poison {
                 Some(StoreError::Corrupt(why)) => StoreError::Corrupt(why.clone()),
-                why => StoreError::Io(why.as_ref().map(StoreError::to_string).unwrap_or_default()),
+                why => StoreError::Broken(why.as_ref().map(StoreError::to_string).unwrap_or_default()),
             }));
         }
     }

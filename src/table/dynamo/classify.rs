@@ -27,7 +27,8 @@ where
         SdkError::TimeoutError(_) => transient("the request timed out", true),
         SdkError::ResponseError(_) => transient("the reply could not be read", true),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => transient("the request timed out", true),
-        SdkError::DispatchFailure(failure) if failure.is_io() => {
+        // A connection that was closed before the reply came counts as `other`, with the kind that makes it transient.
+        SdkError::DispatchFailure(failure) if failure.is_io() || failure.as_other().is_some() => {
             transient(&format!("the connection failed ({})", root_cause(failure.as_connector_error())), true)
         }
         SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => {

@@ -1,0 +1,85 @@
+//! Items that DynamoDB rejects: counted, listed with key and reason, bounded by `max_failures`, and tried again.
+
+use super::*;
+
+/// An item that a second copy of `old` would make larger than 400 KB.
+fn too_large(n: usize) -> Item {
+    let filler = "x".repeat(250 * 1024);
+    item(&format!("LARGE#{n}"), &format!("S#{n}"), [("old", Value::S(format!("{}-{filler}", tool::SECRET)))])
+}
+
+const FEW: &str = "[limits]\nmax_failures = 5\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_failures_than_allowed_stop_the_run_and_a_retry_settles_them() {
+    let all = items(100).chain((0..20).map(too_large));
+    let scene = Scene::of(all, "", &format!("{MOVE}[scan]\nsegments = 2\npage_limit = 4\n{FEW}")).await;
+    let ran = scene.run().exits(6);
+    let stopped = ran.json()["stopped"].as_str().unwrap().to_owned();
+    assert!(stopped.contains("max_failures is 5") && stopped.contains("backfill failures"), "{stopped}");
+    let recorded = scene.state().summary().unwrap().open_failures;
+    // A page's failures are recorded together, and each segment may have had a page in work.
+    assert!((6..=12).contains(&recorded), "{recorded}");
+
+    // The limit may change between restarts. Without the raise it stops again, at the next failure.
+    let text = std::fs::read_to_string(&scene.plan).unwrap();
+    std::fs::write(&scene.plan, text.replace(FEW, "")).unwrap();
+    let json = scene.run().exits(4).json();
+    assert_eq!((&counts(&json)["scanned"], failed(&json)), (&json!(120), 20));
+
+    let listed = tool(&scene.bed, &["failures", scene.plan(), "list"]).exits(0);
+    assert_eq!(listed.stdout.lines().filter(|l| l.contains("pk=LARGE#") && l.contains("sk=S#")).count(), 20);
+    assert!(listed.stdout.contains("size") && listed.stdout.contains("20 open failures"), "{}", listed.stdout);
+    let listed = tool(&scene.bed, &["failures", scene.plan(), "list", "--output", "json"]).exits(0).json();
+    assert_eq!((listed["failures"].as_array().unwrap().len(), &listed["open_failures"]), (20, &json!(20)));
+
+    // Nothing has been mended yet: they fail again.
+    let again = tool(&scene.bed, &["failures", scene.plan(), "retry", "--output", "json"]).exits(4).json();
+    assert_eq!((&again["retried"], &again["outcomes"]["rejected"]), (&json!(20), &json!(20)), "{again}");
+
+    // Of the items, some are made smaller, one is deleted, one gets its new attribute by other means.
+    let mut after: BTreeMap<String, Item> = scene.before.iter().map(|(k, i)| (k.clone(), moved(i))).collect();
+    for n in 0..20 {
+        let mut small = too_large(n);
+        small.insert("old".into(), secret(n));
+        let key = key_of(&small);
+        after.insert(key.to_text(), moved(&small));
+        match n {
+            0 => {
+                let delete = scene.bed.client().delete_item().table_name(&scene.table);
+                delete.set_key(Some(common::to_sdk(key.attributes()))).send().await.unwrap();
+                after.remove(&key.to_text());
+                continue;
+            }
+            1 => small = moved(&small),
+            _ => {}
+        }
+        let put = scene.bed.client().put_item().table_name(&scene.table);
+        put.set_item(Some(common::to_sdk(&small))).send().await.unwrap();
+    }
+    let settled = tool(&scene.bed, &["failures", scene.plan(), "retry", "--output", "json"]).exits(0).json();
+    let outcomes = &settled["outcomes"];
+    assert_eq!(
+        (&outcomes["applied"], &outcomes["already_applied"], &outcomes["gone"]),
+        (&json!(18), &json!(1), &json!(1)),
+        "{settled}"
+    );
+    let listed = tool(&scene.bed, &["failures", scene.plan(), "list", "--output", "json"]).exits(0).json();
+    assert_eq!((&listed["open_failures"], &listed["failures"]), (&json!(0), &json!([])));
+    let now = scene.bed.dump(&scene.table).await;
+    assert_eq!(now.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    assert!(now.iter().all(|(key, item)| bytes_of(item) == bytes_of(&after[key])));
+}
+
+/// An item whose shape forbids the change fails alone, with the reason and without a request.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_of_the_wrong_shape_fails_alone() {
+    let odd = (0..3).map(|n| item("ODD", &format!("S#{n}"), [("old", secret(n)), ("doc", secret("not a map"))]));
+    let plan = format!("[[change]]\nmove = \"old\"\nto = \"doc.new\"\n{SMALL_PAGES}");
+    let scene = Scene::of(items(20).chain(odd), "", &plan).await;
+    let json = scene.run().exits(4).json();
+    assert_eq!((&counts(&json)["applied"], failed(&json)), (&json!(20), 3));
+    assert_eq!(scene.bed.front().tally().operation("UpdateItem").requests, 20);
+    let listed = tool(&scene.bed, &["failures", scene.plan(), "list"]).exits(0);
+    assert!(listed.stdout.contains("`doc.new` cannot be set: `doc` is of type S, not M"), "{}", listed.stdout);
+}

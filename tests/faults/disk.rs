@@ -1,0 +1,53 @@
+//! "A commit that fails (disk full, I/O error) stops the run: nothing is reported as done that is not durable."
+//!
+//! A file size limit stands in for a full disk: it makes every write beyond it fail.
+
+use super::*;
+
+/// Starts the run where no file may grow beyond so many blocks of 512 bytes.
+fn limited(scene: &Scene, before: &str, blocks: u32) -> Ran {
+    let binary = scene.bed.command().get_program().to_owned();
+    let mut shell = scene.bed.command();
+    let environment: Vec<_> = shell.get_envs().map(|(k, v)| (k.to_owned(), v.map(ToOwned::to_owned))).collect();
+    shell = std::process::Command::new("sh");
+    shell.current_dir(scene.bed.dir()).env_clear();
+    shell.envs(environment.into_iter().filter_map(|(k, v)| v.map(|v| (k, v))));
+    let script = format!("{before} ulimit -f {blocks}; exec \"$@\"");
+    shell.args(["-c", &script, "sh"]).arg(binary);
+    shell.args(["run", scene.plan(), "--yes", "--output", "json", "-vv"]);
+    run(shell)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_fails_stops_the_run() {
+    // Overwriting, so that pre-images make the file grow as well.
+    let more = "[scan]\nsegments = 4\npage_limit = 5\n";
+    let scene = Scene::moving_over(400, more).await;
+    // Ignored, the signal that comes with the limit becomes an error like that of a full disk.
+    let ran = limited(&scene, "trap '' XFSZ;", 400).exits(6);
+    let said = ran.said();
+    assert!(said.contains("could not be used: while storing progress"), "{said}");
+    assert!(said.contains("resumes from the last checkpoint"), "{said}");
+    assert_eq!(ran.stdout, "", "nothing is reported");
+    let committed = scene.committed_is_true().await;
+    assert!((1..400).contains(&committed), "{committed}");
+    let written = scene.bed.front().tally().operation("UpdateItem").ok;
+    assert!(written < 400, "it went on writing");
+
+    // By default the limit's signal ends the process, as a kill would.
+    let killed = limited(&scene, "", 400);
+    assert_ne!(killed.code, 0, "{killed:?}");
+    scene.committed_is_true().await;
+    scene.resumes_to_the_right_end().await;
+}
+
+impl Scene {
+    /// [`MOVE`] over so many items that hold something else at the target, overwriting it.
+    async fn moving_over(count: usize, more: &str) -> Scene {
+        let items = items(count).map(|mut item| {
+            item.insert("new".into(), secret("x".repeat(300)));
+            item
+        });
+        Scene::of(items, "on_existing = \"overwrite\"", &format!("{MOVE}{more}")).await
+    }
+}

@@ -1,0 +1,160 @@
+//! "Drain takes no new items and waits for no permits: it waits only for requests in flight (at most 10 s). It works at
+//! rate 0."
+
+use std::time::Instant;
+
+use backfill::change::Changes;
+use backfill::checkpoint::RunStatus;
+use backfill::checkpoint::store::{Begin, Identity, NewRun};
+use backfill::engine::{Job, StopReason, describe};
+use backfill::table::Table;
+use backfill::table::dynamo::{DynamoTable, connect};
+use backfill::throttle::budget;
+
+use super::*;
+
+/// Ten seconds, and what a busy machine adds.
+const AT_MOST: Duration = Duration::from_secs(10);
+
+impl Scene {
+    /// Waits until so many writes were answered.
+    async fn until_written(&self, writes: u64) {
+        let began = Instant::now();
+        while self.bed.front().tally().operation("UpdateItem").ok < writes {
+            assert!(began.elapsed() < Duration::from_secs(30), "the run does not get going");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Signals a run, and asserts that it ends in time, resumably, and with what was complete committed.
+    async fn drains(&self, running: Running, signal: Signal) -> Ran {
+        running.signal(signal);
+        let signalled = Instant::now();
+        let ran = tokio::task::block_in_place(|| running.end()).exits(130);
+        assert!(signalled.elapsed() <= AT_MOST, "it took {:?}", signalled.elapsed());
+        assert!(ran.said().contains("stopping: waiting for requests in flight"), "{}", ran.said());
+        let json = ran.json();
+        assert_eq!((&json["run"]["status"], &json["stopped"]), (&json!("stopped"), &json!("it was interrupted")));
+        self.mend();
+        assert_eq!(counts(&json)["scanned"], self.committed_is_true().await);
+        ran
+    }
+}
+
+/// The rate is set to 0 in the middle; the run is then asked to stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_at_rate_zero_ends() {
+    let scene = Scene::moving(300, QUICK).await;
+    let plan = backfill::plan::load("plan", &std::fs::read_to_string(&scene.plan).unwrap()).unwrap().plan;
+    let table: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &scene.table));
+    let description = describe(table.as_ref(), Duration::from_secs(5)).await.unwrap();
+    let changes = Changes::for_run(&plan.changes, plan.strategy, plan.on_existing, description.key.clone());
+    let identity = Identity {
+        migration: plan.name.clone(),
+        fingerprint: plan.fingerprint().to_string(),
+        table_arn: description.arn.clone(),
+        table_id: description.id.clone(),
+        meaning: plan.meaning(),
+    };
+    let new = NewRun {
+        phase: "expand".into(),
+        total_segments: 4,
+        tool_version: "test".into(),
+        table_items_estimate: None,
+    };
+    let store = Store::open(&scene.state_path(), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
+    let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
+    let (slow, ..) = budget(Some(100.0), None, &description);
+    let job = Arc::new(Job::new(plan, Arc::new(changes), table, description, slow));
+    let working = {
+        let (job, store) = (Arc::clone(&job), store.clone());
+        tokio::spawn(async move { job.expand(&store, &session).await })
+    };
+    scene.until_written(100).await;
+    job.writes.set_rate(0.0);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!working.is_finished() && job.writes.waiting() > 0, "it waits for permits that never come");
+    let written = scene.bed.front().tally().operation("UpdateItem").requests;
+
+    let asked = Instant::now();
+    job.stop.stop(StopReason::Interrupted);
+    let ended = working.await.unwrap().unwrap();
+    assert!(asked.elapsed() <= Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert_eq!((ended.stopped, ended.run.status), (Some(StopReason::Interrupted), RunStatus::Stopped));
+    assert_eq!(scene.bed.front().tally().operation("UpdateItem").requests, written, "nothing more was sent");
+    assert!(ended.run.lower_bound, "pages were given up in the middle");
+    store.close().await.unwrap();
+    drop(job);
+    assert!(scene.committed_is_true().await > 0, "complete pages are committed");
+    scene.resumes_to_the_right_end().await;
+}
+
+/// One write a second, so that nearly all of the run waits for permits, and then SIGTERM.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_for_permits_ends_on_sigterm() {
+    let scene = Scene::of(items(200), "", &format!("{MOVE}[scan]\nsegments = 4\npage_limit = 2\n[capacity]\nwrite = 1\n")).await;
+    let running = scene.start();
+    scene.until_written(8).await;
+    let ran = scene.drains(running, Signal::SIGTERM).await;
+    assert!(ran.took < Duration::from_secs(20), "{:?}", ran.took);
+    let text = std::fs::read_to_string(&scene.plan).unwrap().replace("write = 1\n", "write = 1000\n");
+    std::fs::write(&scene.plan, text).unwrap();
+    scene.resumes_to_the_right_end().await;
+}
+
+/// Writes that hang: each attempt ends after five seconds, and is not made again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_writes_hang_ends_on_ctrl_c() {
+    let scene = Scene::moving(200, QUICK).await;
+    let passed = AtomicU64::new(0);
+    scene.fault(move |request| match request.operation.as_str() {
+        "UpdateItem" if passed.fetch_add(1, Ordering::SeqCst) >= 100 => Fault::Delay(Duration::from_secs(60)),
+        _ => Fault::Pass,
+    });
+    let running = scene.start();
+    scene.until_written(100).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    scene.drains(running, Signal::SIGINT).await;
+    scene.resumes_to_the_right_end().await;
+}
+
+/// Scans that hang are not waited for: giving up a read harms nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_scans_hang_ends_on_sigterm() {
+    let scene = Scene::moving(200, QUICK).await;
+    scene.fault(|request| match request.operation.as_str() {
+        "Scan" if request.operation_sequence >= 8 => Fault::Delay(Duration::from_secs(60)),
+        _ => Fault::Pass,
+    });
+    let running = scene.start();
+    scene.until_written(40).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let asked = Instant::now();
+    scene.drains(running, Signal::SIGTERM).await;
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    scene.resumes_to_the_right_end().await;
+}
+
+/// The second signal stops at once, and still loses nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_stops_at_once() {
+    let scene = Scene::moving(200, QUICK).await;
+    scene.fault(|request| match request.operation.as_str() {
+        "UpdateItem" if request.operation_sequence >= 100 => Fault::Delay(Duration::from_secs(60)),
+        _ => Fault::Pass,
+    });
+    let running = scene.start();
+    scene.until_written(100).await;
+    running.signal(Signal::SIGTERM);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    running.signal(Signal::SIGTERM);
+    let asked = Instant::now();
+    let ran = tokio::task::block_in_place(|| running.end()).exits(130);
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(ran.said().contains("Nothing is lost"), "{}", ran.said());
+    scene.mend();
+    scene.committed_is_true().await;
+    let status = tool(&scene.bed, &["status", scene.plan()]).exits(0);
+    assert!(status.stdout.contains("its process died; `run` resumes it"), "{}", status.stdout);
+    scene.resumes_to_the_right_end().await;
+}

@@ -1,0 +1,181 @@
+//! Errors of the whole: they stop the run, resumably, and nothing is committed past them.
+
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use backfill::local::{Front, FrontOptions};
+
+/// From this write on, so many of which are let through, the rule answers.
+fn after_writes(writes: u64, on: &'static [&'static str], fault: Fault) -> impl Fn(&RequestInfo) -> Fault + Send + Sync {
+    let passed = AtomicU64::new(0);
+    move |request| {
+        if request.operation == "UpdateItem" {
+            passed.fetch_add(1, Ordering::SeqCst);
+        }
+        let over = passed.load(Ordering::SeqCst) > writes;
+        if over && on.contains(&request.operation.as_str()) { fault.clone() } else { Fault::Pass }
+    }
+}
+
+const EVERYTHING: &[&str] = &["Scan", "UpdateItem", "GetItem", "DescribeTable"];
+
+/// Credentials that stop working after a third of the items.
+async fn credentials(fault: Fault, on: &'static [&'static str], says: &[&str]) {
+    let scene = Scene::moving(300, QUICK).await;
+    scene.fault(after_writes(100, on, fault));
+    let ran = scene.run().exits(6);
+    let json = ran.json();
+    let stopped = json["stopped"].as_str().unwrap();
+    for part in says {
+        assert!(stopped.contains(part), "{part} is missing: {stopped}");
+    }
+    assert_eq!(json["run"]["status"], "stopped");
+    scene.mend();
+    let committed = scene.committed_is_true().await;
+    assert_eq!(counts(&json)["scanned"], committed, "what it reports is what is committed");
+    assert!(committed <= 100, "committed {committed}");
+    assert!(committed > 0, "what was complete before the error is kept");
+    let applied = scene.bed.dump(&scene.table).await.values().filter(|i| i.contains_key("new")).count();
+    assert!(applied <= 101, "{applied} items were written");
+    let status = tool(&scene.bed, &["status", scene.plan()]).exits(0);
+    assert!(status.stdout.contains("stopped") && status.stdout.contains(says[0]), "{}", status.stdout);
+    let end = scene.resumes_to_the_right_end().await;
+    assert_eq!(end["run"]["sessions"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_expires_after_a_third_stops_the_run() {
+    let message = "The security token included in the request is expired";
+    let fault = reply(400, "ExpiredTokenException", message);
+    credentials(fault, EVERYTHING, &["ExpiredTokenException", message, "Renew the credentials"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_withdrawn_after_a_third_stops_the_run() {
+    let message = "The security token included in the request is invalid.";
+    let fault = reply(400, "UnrecognizedClientException", message);
+    credentials(fault, EVERYTHING, &["UnrecognizedClientException", message, "Renew the credentials"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permission_that_is_withdrawn_after_a_third_stops_the_run() {
+    let message = "User: arn:aws:iam::123456789012:user/ops is not authorized to perform: dynamodb:UpdateItem on resource: \
+                   arn:aws:dynamodb:us-east-1:000000000000:table/t";
+    let fault = reply(400, "AccessDeniedException", message);
+    credentials(fault, &["UpdateItem"], &["AccessDeniedException", "dynamodb:UpdateItem", "Grant the permission"]).await;
+}
+
+/// An error of the table or the plan, from the first item on: nothing at all is committed.
+async fn table_wide(on: &'static [&'static str], fault: Fault, says: &[&str]) {
+    let scene = Scene::moving(300, QUICK).await;
+    scene.fault(after_writes(0, on, fault));
+    let ran = scene.run().exits(6);
+    let json = ran.json();
+    let stopped = json["stopped"].as_str().unwrap();
+    for part in says {
+        assert!(stopped.contains(part), "{part} is missing: {stopped}");
+    }
+    let summary = scene.state().summary().unwrap();
+    let totals = summary.current.unwrap().totals;
+    assert_eq!((totals.pages, totals.counts.scanned), (0, 0), "nothing may be committed");
+    assert_eq!(stored_failures(&scene.state()), 0, "no failure may be recorded");
+    assert_eq!(counts(&json)["scanned"], 0);
+    scene.mend();
+    scene.ends_as(Item::clone).await;
+    scene.resumes_to_the_right_end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expression_that_is_rejected_stops_the_run_at_once() {
+    let fault = reply(400, "ValidationException", "Invalid UpdateExpression: Syntax error; token: \"S3CRET-7\"");
+    table_wide(&["UpdateItem"], fault, &["Invalid UpdateExpression: Syntax error", "check the plan's changes"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_items_that_all_fail_stop_the_run() {
+    let fault = reply(400, "ValidationException", "Something new that nobody knows: 'S3CRET-7'");
+    table_wide(&["UpdateItem"], fault, &["every one of the first 1", "Something new that nobody knows"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_that_is_not_allowed_stops_the_run() {
+    let scene = Scene::moving(60, QUICK).await;
+    scene.fault(|request| match request.operation.as_str() {
+        "Scan" => reply(400, "AccessDeniedException", "not authorized to perform: dynamodb:Scan"),
+        _ => Fault::Pass,
+    });
+    let ran = scene.run().exits(6);
+    let stopped = ran.json()["stopped"].as_str().unwrap().to_owned();
+    assert!(stopped.contains("dynamodb:Scan") && stopped.contains("Grant the permission"), "{stopped}");
+    assert_eq!(scene.state().summary().unwrap().current.unwrap().totals.pages, 0);
+    scene.resumes_to_the_right_end().await;
+}
+
+/// A table of which only a handful of items all fail, legitimately, is finished, and they are listed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handful_of_items_that_all_fail_is_no_error_of_the_whole() {
+    let filler = "x".repeat(250 * 1024);
+    let large = (0..5).map(|n| item("P", &format!("S#{n}"), [("old", Value::S(format!("{}-{filler}", tool::SECRET)))]));
+    let scene = Scene::of(large, "", &format!("{MOVE}{SMALL_PAGES}")).await;
+    let json = scene.run().exits(4).json();
+    assert_eq!((&counts(&json)["scanned"], failed(&json)), (&json!(5), 5));
+    assert_eq!(json["run"]["status"], "complete");
+    scene.ends_as(Item::clone).await;
+    let listed = tool(&scene.bed, &["failures", scene.plan(), "list", "--output", "json"]).exits(0).json();
+    assert_eq!(listed["failures"].as_array().unwrap().len(), 5);
+    for failure in listed["failures"].as_array().unwrap() {
+        assert!(failure["reason"].as_str().unwrap().contains("size"), "{failure}");
+    }
+}
+
+/// An endpoint that stops answering for longer than `[retry] give_up_after`: nobody listens there any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_gone_is_given_up() {
+    let scene = Scene::moving(300, "").await;
+    let upstream = scene.bed.local().unwrap().engine().endpoint();
+    let front = Front::start(FrontOptions { upstream: upstream.clone(), ..FrontOptions::default() }).unwrap();
+    let port = front.endpoint().rsplit(':').next().unwrap().parse().unwrap();
+    let text = std::fs::read_to_string(&scene.plan).unwrap().replace(&scene.bed.endpoint(), &front.endpoint());
+    std::fs::write(
+        &scene.plan,
+        text + "[retry]\nbase = \"5ms\"\ncap = \"200ms\"\ngive_up_after = \"2s\"\n[capacity]\nwrite = 100\n",
+    )
+    .unwrap();
+    let running = scene.start();
+    while front.tally().operation("UpdateItem").ok < 60 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::task::block_in_place(|| front.stop());
+    let ran = tokio::task::block_in_place(|| running.end()).exits(6);
+    let stopped = ran.json()["stopped"].as_str().unwrap().to_owned();
+    assert!(stopped.contains("[retry] give_up_after") && stopped.contains("connection"), "{stopped}");
+    assert!(stopped.contains("2 s"), "{stopped}");
+    assert!(scene.committed_is_true().await > 0);
+    // Nobody there at the start: refused before anything is begun.
+    let refused = scene.run().exits(3);
+    assert!(refused.said().contains("Nothing was done") && refused.stdout.is_empty(), "{refused:?}");
+    let _front = Front::start(FrontOptions { port, upstream, ..FrontOptions::default() }).unwrap();
+    scene.resumes_to_the_right_end().await;
+}
+
+/// The same for an endpoint that answers nothing but errors, and for one that resets every connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_only_fails_is_given_up() {
+    for fault in [reply(500, "InternalServerError", "S3CRET"), Fault::Reset] {
+        let scene =
+            Scene::moving(120, "[retry]\nbase = \"5ms\"\ncap = \"100ms\"\ngive_up_after = \"1s\"\n").await;
+        let (broken, writes) = (AtomicBool::new(false), AtomicU64::new(0));
+        scene.fault(move |request| {
+            let writes = if request.operation == "UpdateItem" { writes.fetch_add(1, Ordering::SeqCst) } else { 0 };
+            if writes > 50 {
+                broken.store(true, Ordering::SeqCst);
+            }
+            if broken.load(Ordering::SeqCst) { fault.clone() } else { Fault::Pass }
+        });
+        let ran = scene.run().exits(6);
+        assert!(ran.json()["stopped"].as_str().unwrap().contains("give_up_after"), "{ran:?}");
+        scene.mend();
+        scene.committed_is_true().await;
+        scene.resumes_to_the_right_end().await;
+    }
+}
