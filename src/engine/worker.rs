@@ -18,7 +18,7 @@ const MAX_PAGE_ITEMS: f64 = 1_000.0;
 const MIN_PAGE_ITEMS: f64 = 25.0;
 
 /// A page's writes take about this long at a segment's share of the write budget.
-const WRITE_SECONDS: f64 = 3.0;
+const WRITE_SECONDS: f64 = 1.0;
 
 /// How a run reads the table.
 #[derive(Debug, Clone, PartialEq)]
@@ -169,7 +169,7 @@ impl PageSize {
         }
     }
 
-    /// So many items that reading them takes about one second of the read budget, and writing them a few seconds of the
+    /// So many items that reading them takes about one second of the read budget, and writing them about one second of the
     /// segment's share of the write budget: a kill repeats at most two pages a segment, and a drain abandons at most one.
     fn limit(self, reading: &Reading, requests: &Requests) -> u32 {
         if let Some(limit) = reading.page_limit {

@@ -77,23 +77,25 @@ async fn show(watched: Watched) {
         let now = watched.progress.snapshot();
         let write_units = now.counts.write_units + now.counts.estimated_write_units;
         pace.note(start.elapsed(), now.counts.scanned, write_units);
-        let text = line(&watched, &pace, &now, now.throttled > throttled_before);
+        let figures = figures(&watched, &pace, &now);
+        let standing = standing(&watched, &pace, &now, now.throttled > throttled_before);
         throttled_before = now.throttled;
         match &bar {
             Some(bar) => {
                 bar.set_position(pace.done());
-                bar.set_message(text);
+                bar.set_prefix(standing);
+                bar.set_message(figures);
             }
-            None => tracing::info!("{text}"),
+            None => tracing::info!("{figures} · {standing}"),
         }
     }
 }
 
 fn bar(watched: &Watched) -> ProgressBar {
     let (bar, template) = if watched.item_estimate > 0 {
-        (ProgressBar::new(watched.item_estimate), "{bar:24} {wide_msg}")
+        (ProgressBar::new(watched.item_estimate), "{bar:16} {msg}\n{prefix}")
     } else {
-        (ProgressBar::new_spinner(), "{spinner} {wide_msg}")
+        (ProgressBar::new_spinner(), "{spinner} {msg}\n{prefix}")
     };
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
@@ -111,20 +113,24 @@ impl Drop for Cleared {
     }
 }
 
-/// Items, rate, write units, segments, time left, and why it is not faster.
-fn line(watched: &Watched, pace: &Pace, now: &Snapshot, throttled_just_now: bool) -> String {
+/// Items, rate, write units, segments.
+fn figures(watched: &Watched, pace: &Pace, now: &Snapshot) -> String {
     let percent = pace.percent().map_or_else(String::new, |p| format!(" (~{p} %)"));
     let (items, units) = pace.rates().unwrap_or((0.0, 0.0));
-    let eta = pace.eta().map_or_else(|| "ETA unknown".to_owned(), |eta| format!("ETA ~{}", duration(eta)));
     format!(
-        "{} items{percent} · {} items/s · {} WCU/s · segments {}/{} · {eta} · {}",
+        "{} items{percent} · {}/s · {} WCU/s · {}/{} segments",
         number(pace.done()),
         number(items.round() as u64),
         number(units.round() as u64),
         watched.segments_before + now.segments_done,
         watched.total_segments,
-        state(watched, now, throttled_just_now),
     )
+}
+
+/// Time left, and why it is not faster.
+fn standing(watched: &Watched, pace: &Pace, now: &Snapshot, throttled_just_now: bool) -> String {
+    let eta = pace.eta().map_or_else(|| "ETA unknown".to_owned(), |eta| format!("ETA ~{}", duration(eta)));
+    format!("{eta} · {}", state(watched, now, throttled_just_now))
 }
 
 /// What holds the run back now. We wait, DynamoDB throttles, somebody pauses.

@@ -184,7 +184,9 @@ impl Scene {
             let (endpoint, table) = (endpoint.clone(), table.clone());
             let delete = move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(common::client(&endpoint).delete_item().table_name(table).set_key(Some(key)).send()).unwrap();
+                runtime
+                    .block_on(common::client(&endpoint).delete_item().table_name(table).set_key(Some(key)).send())
+                    .unwrap();
             };
             std::thread::spawn(delete).join().unwrap();
         }
