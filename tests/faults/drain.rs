@@ -56,12 +56,8 @@ async fn a_drain_at_rate_zero_ends() {
         table_id: description.id.clone(),
         meaning: plan.meaning(),
     };
-    let new = NewRun {
-        phase: "expand".into(),
-        total_segments: 4,
-        tool_version: "test".into(),
-        table_items_estimate: None,
-    };
+    let new =
+        NewRun { phase: "expand".into(), total_segments: 4, tool_version: "test".into(), table_items_estimate: None };
     let store = Store::open(&scene.state_path(), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
     let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
     let (slow, ..) = budget(Some(100.0), None, &description);
@@ -92,7 +88,9 @@ async fn a_drain_at_rate_zero_ends() {
 /// One write a second, so that nearly all of the run waits for permits, and then SIGTERM.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_waits_for_permits_ends_on_sigterm() {
-    let scene = Scene::of(items(200), "", &format!("{MOVE}[scan]\nsegments = 4\npage_limit = 2\n[capacity]\nwrite = 1\n")).await;
+    let scene =
+        Scene::of(items(200), "", &format!("{MOVE}[scan]\nsegments = 4\npage_limit = 2\n[capacity]\nwrite = 1\n"))
+            .await;
     let running = scene.start();
     scene.until_written(8).await;
     let ran = scene.drains(running, Signal::SIGTERM).await;

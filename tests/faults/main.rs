@@ -17,7 +17,7 @@ mod stops;
 mod transient;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::checkpoint::SegmentStatus;
 use backfill::checkpoint::store::{ListQuery, StateFile, Store};
-use backfill::item::{Item, ItemKey, Value};
+use backfill::item::{Item, Value};
 use backfill::local::front::FaultRule;
 use backfill::local::{Fault, RequestInfo};
 use common::{Bed, bytes_of, from_sdk, key_of};
@@ -184,7 +184,9 @@ impl Scene {
             let (endpoint, table) = (endpoint.clone(), table.clone());
             let delete = move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(common::client(&endpoint).delete_item().table_name(table).set_key(Some(key)).send()).unwrap();
+                runtime
+                    .block_on(common::client(&endpoint).delete_item().table_name(table).set_key(Some(key)).send())
+                    .unwrap();
             };
             std::thread::spawn(delete).join().unwrap();
         }

@@ -6,7 +6,11 @@ use super::*;
 use backfill::local::{Front, FrontOptions};
 
 /// From this write on, so many of which are let through, the rule answers.
-fn after_writes(writes: u64, on: &'static [&'static str], fault: Fault) -> impl Fn(&RequestInfo) -> Fault + Send + Sync {
+fn after_writes(
+    writes: u64,
+    on: &'static [&'static str],
+    fault: Fault,
+) -> impl Fn(&RequestInfo) -> Fault + Send + Sync {
     let passed = AtomicU64::new(0);
     move |request| {
         if request.operation == "UpdateItem" {
@@ -62,7 +66,8 @@ async fn a_permission_that_is_withdrawn_after_a_third_stops_the_run() {
     let message = "User: arn:aws:iam::123456789012:user/ops is not authorized to perform: dynamodb:UpdateItem on resource: \
                    arn:aws:dynamodb:us-east-1:000000000000:table/t";
     let fault = reply(400, "AccessDeniedException", message);
-    credentials(fault, &["UpdateItem"], &["AccessDeniedException", "dynamodb:UpdateItem", "Grant the permission"]).await;
+    credentials(fault, &["UpdateItem"], &["AccessDeniedException", "dynamodb:UpdateItem", "Grant the permission"])
+        .await;
 }
 
 /// An error of the table or the plan, from the first item on: nothing at all is committed.
@@ -162,8 +167,7 @@ async fn an_endpoint_that_is_gone_is_given_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_only_fails_is_given_up() {
     for fault in [reply(500, "InternalServerError", "S3CRET"), Fault::Reset] {
-        let scene =
-            Scene::moving(120, "[retry]\nbase = \"5ms\"\ncap = \"100ms\"\ngive_up_after = \"1s\"\n").await;
+        let scene = Scene::moving(120, "[retry]\nbase = \"5ms\"\ncap = \"100ms\"\ngive_up_after = \"1s\"\n").await;
         let (broken, writes) = (AtomicBool::new(false), AtomicU64::new(0));
         scene.fault(move |request| {
             let writes = if request.operation == "UpdateItem" { writes.fetch_add(1, Ordering::SeqCst) } else { 0 };

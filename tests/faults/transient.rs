@@ -41,7 +41,9 @@ async fn each_error_that_says_later_is_retried() {
         let fresh = first(format!("{operation} {} {}", request.body()["ExclusiveStartKey"], request.body()["Key"]));
         if operation == "UpdateItem" && fresh && sort_key.ends_with('7') {
             // Gone before its write: the condition fails without an image, and a GetItem has to decide.
-            delete(common::to_sdk(key_of(&backfill::item::item_from_json(&request.body()["Key"]).unwrap()).attributes()));
+            delete(common::to_sdk(
+                key_of(&backfill::item::item_from_json(&request.body()["Key"]).unwrap()).attributes(),
+            ));
             return Fault::Pass;
         }
         if fresh { later(n) } else { Fault::Pass }
@@ -105,7 +107,9 @@ async fn a_reply_later_than_the_attempt_timeout_is_retried() {
             _ => false,
         };
         if request.operation == "UpdateItem" && sort_key == "S#00013" {
-            delete(common::to_sdk(key_of(&backfill::item::item_from_json(&request.body()["Key"]).unwrap()).attributes()));
+            delete(common::to_sdk(
+                key_of(&backfill::item::item_from_json(&request.body()["Key"]).unwrap()).attributes(),
+            ));
         }
         if late && first(format!("{} {sort_key}", request.operation)) {
             Fault::Delay(Duration::from_millis(5_600))
