@@ -26,7 +26,8 @@ pub struct Expand {
 }
 
 impl Expand {
-    /// A handler for one run, of which `so_far` is committed.
+    /// A handler for one run, of which `so_far` is committed. `proven` says that an earlier pass of the same plan got to
+    /// its end, so that items which all fail again are no sign of a wrong plan.
     pub fn new(
         writer: Writer,
         store: Arc<dyn CheckpointStore>,
@@ -34,8 +35,9 @@ impl Expand {
         requests: Requests,
         max_failures: u64,
         so_far: &Counts,
+        proven: bool,
     ) -> Expand {
-        let probation = Probation::new(so_far.of(Outcome::Applied) > 0);
+        let probation = Probation::new(proven || so_far.of(Outcome::Applied) > 0);
         let failures = AtomicU64::new(so_far.failures());
         Expand { writer, store, run, requests, probation, max_failures, failures }
     }

@@ -126,7 +126,8 @@ impl Job {
         let requests = self.requests();
         let writer = self.writer(store, run);
         let limit = self.plan.limits.max_failures;
-        let handler = Expand::new(writer, Arc::new(store.clone()), run.id, requests.clone(), limit, &before.counts);
+        let (keeper, proven) = (Arc::new(store.clone()), run.pass > 1);
+        let handler = Expand::new(writer, keeper, run.id, requests.clone(), limit, &before.counts, proven);
         let handler = Arc::new(handler);
         sweep(self.reading(run.total_segments), &scheduler, &requests, handler.clone()).await;
         if !self.stop.is_stopping() {

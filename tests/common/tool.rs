@@ -1,4 +1,5 @@
 //! Running the real binary to its end, and what must hold of whatever it prints.
+#![expect(dead_code, reason = "each test binary uses its own part of this module")]
 
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
@@ -10,39 +11,39 @@ use serde_json::Value as Json;
 use super::common::Bed;
 
 /// Stands in every attribute value that tests plant, keys excepted: it must never be printed.
-pub const SECRET: &str = "S3CRET";
+pub(crate) const SECRET: &str = "S3CRET";
 
 /// The same for numbers.
-pub const SECRET_NUMBER: &str = "90210481516";
+pub(crate) const SECRET_NUMBER: &str = "90210481516";
 
 /// No run of these tests takes so long; a tool that hangs is killed, and the test fails.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What the tool came to.
 #[derive(Debug)]
-pub struct Ran {
+pub(crate) struct Ran {
     /// Exit code; -1 where a signal ended it.
-    pub code: i32,
+    pub(crate) code: i32,
     /// Everything on stdout.
-    pub stdout: String,
+    pub(crate) stdout: String,
     /// Everything on stderr.
-    pub stderr: String,
+    pub(crate) stderr: String,
     /// How long it ran.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 /// A secret text.
-pub fn secret(what: impl std::fmt::Display) -> Value {
+pub(crate) fn secret(what: impl std::fmt::Display) -> Value {
     Value::S(format!("{SECRET}-{what}"))
 }
 
 /// A secret number.
-pub fn secret_number(last: usize) -> Value {
+pub(crate) fn secret_number(last: usize) -> Value {
     Value::N(Num::parse(&format!("{SECRET_NUMBER}{last}")).unwrap())
 }
 
 /// An item with this key and these attributes.
-pub fn item<const N: usize>(pk: &str, sk: &str, attributes: [(&str, Value); N]) -> Item {
+pub(crate) fn item<const N: usize>(pk: &str, sk: &str, attributes: [(&str, Value); N]) -> Item {
     let mut item: Item = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     item.insert("pk".into(), Value::S(pk.into()));
     item.insert("sk".into(), Value::S(sk.into()));
@@ -50,19 +51,19 @@ pub fn item<const N: usize>(pk: &str, sk: &str, attributes: [(&str, Value); N]) 
 }
 
 /// Runs the tool in the bed's directory, with every log line there is and with backtraces asked for.
-pub fn tool(bed: &Bed, args: &[&str]) -> Ran {
+pub(crate) fn tool(bed: &Bed, args: &[&str]) -> Ran {
     let mut command = bed.command();
     command.args(args).arg("-vv");
     run(command)
 }
 
 /// Runs a command to its end.
-pub fn run(command: Command) -> Ran {
+pub(crate) fn run(command: Command) -> Ran {
     Running::start(command).end()
 }
 
 /// A tool that runs.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     stdout: std::thread::JoinHandle<String>,
     stderr: std::thread::JoinHandle<String>,
@@ -72,7 +73,7 @@ pub struct Running {
 
 impl Running {
     /// Starts a command.
-    pub fn start(mut command: Command) -> Running {
+    pub(crate) fn start(mut command: Command) -> Running {
         command.env("RUST_BACKTRACE", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let what = format!("{:?}", command.get_args().collect::<Vec<_>>());
         let mut child = command.spawn().unwrap();
@@ -91,17 +92,17 @@ impl Running {
     }
 
     /// Its process id.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Sends it a signal.
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
     /// Waits for its end, and holds what it printed against what must hold of every output.
-    pub fn end(mut self) -> Ran {
+    pub(crate) fn end(mut self) -> Ran {
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
@@ -135,7 +136,7 @@ impl Ran {
     }
 
     /// The one JSON document on stdout.
-    pub fn json(&self) -> Json {
+    pub(crate) fn json(&self) -> Json {
         let json: Json = serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e} in {self:?}"));
         assert_eq!(json["schema_version"], 1, "{self:?}");
         json
@@ -143,13 +144,13 @@ impl Ran {
 
     /// Asserts the exit code.
     #[track_caller]
-    pub fn exits(self, code: i32) -> Ran {
+    pub(crate) fn exits(self, code: i32) -> Ran {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{:.20000}", self.stdout, self.stderr);
         self
     }
 
     /// stderr without log lines: what the tool says to the operator.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         let is_log = |line: &str| {
             let mut words = line.split_whitespace();
             words.next().is_some_and(|w| w.ends_with('Z') && w.contains('T'))

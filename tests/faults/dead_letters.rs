@@ -35,7 +35,7 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_settles_them() {
 
     // Nothing has been mended yet: they fail again.
     let again = tool(&scene.bed, &["failures", scene.plan(), "retry", "--output", "json"]).exits(4).json();
-    assert_eq!((&again["retried"], &again["outcomes"]["rejected"]), (&json!(20), &json!(20)), "{again}");
+    assert_eq!((&again["counts"]["scanned"], &again["counts"]["rejected"]), (&json!(20), &json!(20)), "{again}");
 
     // Of the items, some are made smaller, one is deleted, one gets its new attribute by other means.
     let mut after: BTreeMap<String, Item> = scene.before.iter().map(|(k, i)| (k.clone(), moved(i))).collect();
@@ -58,7 +58,7 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_settles_them() {
         put.set_item(Some(common::to_sdk(&small))).send().await.unwrap();
     }
     let settled = tool(&scene.bed, &["failures", scene.plan(), "retry", "--output", "json"]).exits(0).json();
-    let outcomes = &settled["outcomes"];
+    let outcomes = &settled["counts"];
     assert_eq!(
         (&outcomes["applied"], &outcomes["already_applied"], &outcomes["gone"]),
         (&json!(18), &json!(1), &json!(1)),
@@ -82,4 +82,18 @@ async fn an_item_of_the_wrong_shape_fails_alone() {
     assert_eq!(scene.bed.front().tally().operation("UpdateItem").requests, 20);
     let listed = tool(&scene.bed, &["failures", scene.plan(), "list"]).exits(0);
     assert!(listed.stdout.contains("`doc.new` cannot be set: `doc` is of type S, not M"), "{}", listed.stdout);
+}
+
+/// A second pass in which many items fail once more, and none needs a write, is no plan that fails everywhere: the first
+/// pass got through.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_pass_over_many_failures_gets_to_its_end() {
+    let odd = (0..120)
+        .map(|n| item(&format!("ODD#{n}"), &format!("S#{n}"), [("old", secret(n)), ("doc", secret("not a map"))]));
+    let plan = format!("[[change]]\nmove = \"old\"\nto = \"doc.new\"\n{SMALL_PAGES}");
+    let scene = Scene::of(items(600).chain(odd), "", &plan).await;
+    assert_eq!(failed(&scene.run().exits(4).json()), 120);
+    let args = ["run", scene.plan(), "--again", "--yes", "--output", "json"];
+    let json = tool(&scene.bed, &args).exits(4).json();
+    assert_eq!((failed(&json), &counts(&json)["already_applied"]), (120, &json!(600)), "{json}");
 }

@@ -93,8 +93,10 @@ async fn a_run_that_waits_for_permits_ends_on_sigterm() {
             .await;
     let running = scene.start();
     scene.until_written(8).await;
-    let ran = scene.drains(running, Signal::SIGTERM).await;
-    assert!(ran.took < Duration::from_secs(20), "{:?}", ran.took);
+    let asked = Instant::now();
+    scene.drains(running, Signal::SIGTERM).await;
+    // Eight writes wait, which is eight seconds: nobody waited for them.
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     let text = std::fs::read_to_string(&scene.plan).unwrap().replace("write = 1\n", "write = 1000\n");
     std::fs::write(&scene.plan, text).unwrap();
     scene.resumes_to_the_right_end().await;

@@ -17,7 +17,7 @@ mod stops;
 mod transient;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::checkpoint::SegmentStatus;
 use backfill::checkpoint::store::{ListQuery, StateFile, Store};
-use backfill::item::{Item, ItemKey, Value};
+use backfill::item::{Item, Value};
 use backfill::local::front::FaultRule;
 use backfill::local::{Fault, RequestInfo};
 use common::{Bed, bytes_of, from_sdk, key_of};

@@ -11,11 +11,27 @@ fn says(error: &StoreError, words: &[&str]) {
     assert!(text.contains("was not") || text.contains("Nothing"), "{text}");
 }
 
-#[test]
-fn a_file_of_another_plan_or_table_is_refused_and_says_what_differs() {
+#[tokio::test]
+async fn a_file_without_a_run_is_anybodys() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     drop(open(&path));
+    let other = Identity { fingerprint: "bbbbbbbbbbbbbbbbbbbb".to_owned(), ..identity() };
+    let store = Store::open(&path, &other, clock).unwrap();
+    assert_eq!(summary(&path).identity, other);
+    begin(&store, Begin::ResumeOrNew, 1).await;
+    drop(store);
+    assert!(
+        matches!(refusal(&path, &identity()), StoreError::Foreign(_)),
+        "from its first run on it belongs to one plan"
+    );
+}
+
+#[tokio::test]
+async fn a_file_of_another_plan_or_table_is_refused_and_says_what_differs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    begin(&open(&path), Begin::ResumeOrNew, 1).await;
     let mut other = identity();
     other.fingerprint = "bbbbbbbbbbbbbbbbbbbb".to_owned();
     other.meaning = "move zip to zipcode".to_owned();

@@ -30,7 +30,8 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// a file that was cut short.
 const CHECKED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Takes the lock, makes the file if there is none, and checks that it is this identity's.
+/// Takes the lock, makes the file if there is none, and checks that it is this identity's. A file without a run becomes
+/// it.
 pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<Owned, StoreError> {
     let path = resolve(path)?;
     if path.exists() {
@@ -44,8 +45,15 @@ pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<
     let mut connection =
         connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|f| f.explain(&path, "opening it"))?;
     check_version(&connection, &path, LAYOUT_VERSION)?;
-    check_identity(&connection, &path, identity)?;
+    let used = read::has_runs(&connection).map_err(|f| f.explain(&path, "reading its runs"))?;
+    if used {
+        check_identity(&connection, &path, identity)?;
+    }
     prepare(&mut connection, &path).map_err(|f| f.explain(&path, "opening it"))?;
+    if !used {
+        // Somebody declined, or a process ended, before the first run: nothing in the file is about the old plan.
+        write_identity(&connection, identity, now).map_err(|f| f.explain(&path, "writing whose it is"))?;
+    }
     Ok(Owned { connection, lock, path })
 }
 
@@ -226,12 +234,17 @@ fn fill(new: &Path, identity: &Identity, now: &str) -> Result<(), Failed> {
     let mut connection = connect(new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     migrate(&mut connection, MIGRATIONS)?;
+    write_identity(&connection, identity, now)?;
+    connection.close().map_err(|(_, e)| e.into())
+}
+
+fn write_identity(connection: &Connection, identity: &Identity, now: &str) -> Result<(), Failed> {
     connection.execute(
-        "INSERT INTO identity (id, migration, fingerprint, meaning, table_arn, table_id, created_at) \
+        "INSERT OR REPLACE INTO identity (id, migration, fingerprint, meaning, table_arn, table_id, created_at) \
          VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)",
         params![identity.migration, identity.fingerprint, identity.meaning, identity.table_arn, identity.table_id, now],
     )?;
-    connection.close().map_err(|(_, e)| e.into())
+    Ok(())
 }
 
 /// Sets the connection up for writing, brings the file to this version's layout and notes sessions that were killed.

@@ -37,6 +37,11 @@ pub(super) fn runs(connection: &Connection) -> Result<Vec<RunRecord>, Failed> {
     collect(connection, &format!("{RUN} ORDER BY id"), [], run_from)
 }
 
+/// Whether a run was ever begun.
+pub(super) fn has_runs(connection: &Connection) -> Result<bool, Failed> {
+    Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM runs)", [], |row| row.get(0))?)
+}
+
 /// The newest run of a phase.
 pub(super) fn current_run(connection: &Connection, phase: &str) -> Result<Option<RunRecord>, Failed> {
     let found = collect(connection, &format!("{RUN} WHERE phase = ?1 ORDER BY id DESC LIMIT 1"), [phase], run_from)?;

@@ -1,7 +1,7 @@
 -- Version 1 of a state file. A released version never changes: later ones follow it in MIGRATIONS (open.rs).
 -- Keys, start keys and values are DynamoDB JSON; times are RFC 3339 in UTC.
 
--- Whose file this is: one row, written with the file and never changed.
+-- Whose file this is: one row, written with the file and, once a run has begun, never changed.
 CREATE TABLE identity (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     migration   TEXT NOT NULL,

@@ -4,7 +4,7 @@
 //! (`ThrottlingReasons`). The wire spells the reasons' key differently in different exceptions.
 
 use aws_sdk_dynamodb::config::http::HttpResponse;
-use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 use crate::table::{FatalKind, TableError, ThrottlingReason};
 
@@ -32,7 +32,7 @@ where
             transient(&format!("the connection failed ({})", root_cause(failure.as_connector_error())), true)
         }
         SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => {
-            let text = DisplayErrorContext(error).to_string();
+            let text = causes(error);
             if text.to_ascii_lowercase().contains("credential") {
                 fatal(FatalKind::Credentials, "no credentials could be had", &text)
             } else {
@@ -142,7 +142,23 @@ fn transient(message: &str, ambiguous: bool) -> TableError {
 
 fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
     let message = if kind == FatalKind::Request { clean(message) } else { message.to_owned() };
+    // What follows it is a sentence of ours.
+    let message = message.trim_end_matches('.');
     TableError::Fatal { kind, message: if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") } }
+}
+
+/// An error's causes, on one line, each said once; the outer ones say no more than "dispatch failure" and "other".
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = String::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string().lines().map(str::trim).collect::<Vec<_>>().join("; ").replace(":; ", ": ");
+        if said != "other" && !text.contains(&said) {
+            text = if text.is_empty() { said } else { format!("{text}: {said}") };
+        }
+        cause = error.source();
+    }
+    text
 }
 
 fn root_cause(error: Option<&(impl std::error::Error + 'static)>) -> String {

@@ -53,7 +53,9 @@ pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
     if shared.region().is_none() {
         return Err(TableError::Fatal {
             kind: super::super::FatalKind::Endpoint,
-            message: "no AWS region is configured: not in the plan's [table], the environment or the profile".into(),
+            message:
+                "no AWS region is configured: not in the plan's [table], by --region, in AWS_REGION or in the profile"
+                    .into(),
         });
     }
     let timeouts =

@@ -1,0 +1,127 @@
+//! `init`, `check`, `status` and `failures list` where all is well.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn init_writes_a_plan_that_loads_and_never_overwrites() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    let said = tool(&bed, &["init", "new.toml", "--table", &table, "--endpoint-url", &bed.endpoint()]).exits(0).said();
+    assert!(said.contains("wrote new.toml") && said.contains("backfill check new.toml"), "{said}");
+    let written = std::fs::read_to_string(bed.dir().join("new.toml")).unwrap();
+    let plan = backfill::plan::load("new.toml", &written).unwrap().plan;
+    assert_eq!((plan.table.name.as_str(), plan.table.key), (table.as_str(), Some(vec!["pk".into(), "sk".into()])));
+    let checked =
+        tool(&bed, &["check", "new.toml", "--endpoint-url", &bed.endpoint(), "--output", "json"]).exits(0).json();
+    assert_eq!(checked["key"], json!(["pk", "sk"]));
+
+    let refusal = refused(&bed, 2, &["init", "new.toml", "--table", &table, "--endpoint-url", &bed.endpoint()]);
+    refusal.is_one_paragraph().says(&["new.toml was not written", "exists", "Name another file"]);
+    assert_eq!(std::fs::read_to_string(bed.dir().join("new.toml")).unwrap(), written);
+
+    // Without a table, with one that cannot be reached, to stdout, and where no file can be.
+    tool(&bed, &["init"]).exits(0);
+    backfill::plan::load("plan.toml", &std::fs::read_to_string(bed.dir().join("plan.toml")).unwrap()).unwrap();
+    let missing =
+        tool(&bed, &["init", "missing.toml", "--table", "orders", "--endpoint-url", &bed.endpoint()]).exits(0);
+    assert!(missing.said().contains("without the table's description"), "{}", missing.said());
+    let missing = std::fs::read_to_string(bed.dir().join("missing.toml")).unwrap();
+    assert_eq!(backfill::plan::load("missing.toml", &missing).unwrap().plan.table.name, "orders");
+    let piped = tool(&bed, &["init", "-"]).exits(0);
+    backfill::plan::load("-", &piped.stdout).unwrap();
+    refused(&bed, 2, &["init", "new.toml/plan.toml"]).is_one_paragraph().says(&["was not written"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_asks_the_table_and_changes_nothing() {
+    let (bed, table, plan) = scene(20, "[capacity]\nwrite = 50\n").await;
+    let ran = tool(&bed, &["check", text(&plan)]).exits(0);
+    assert!(ran.said().contains("is valid"), "{}", ran.said());
+    for part in [
+        "move old to new",
+        &table,
+        "pk + sk",
+        "50 WCU/s (from the plan)",
+        "2000 RCU/s",
+        ".backfill/plan.db",
+        "--dry-run",
+    ] {
+        assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
+    }
+    let json = tool(&bed, &["check", text(&plan), "--output", "json"]).exits(0).json();
+    assert_eq!((&json["type"], &json["segments"]), (&json!("check"), &json!(16)));
+    assert!(json["table_arn"].as_str().unwrap().ends_with(&table), "{json}");
+    let tally = bed.front().tally();
+    assert_eq!(tally.operation("Scan").requests, 0);
+    nothing_was_written(&bed);
+    assert!(!bed.dir().join(".backfill").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_and_failures_while_it_runs_after_it_died_and_at_the_end() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    let odd = (0..4).map(|n| item("ODD", &format!("S#{n}\u{1b}[31m"), [("old", secret(n)), ("new", secret("other"))]));
+    bed.load(&table, items(60).chain(odd)).await;
+    let plan = bed.plan("plan", &table, "", &format!("{MOVE}{SLOWLY}"));
+    let mut command = bed.command();
+    command.args(["run", text(&plan), "--yes"]);
+    let running = Running::start(command);
+    while bed.front().tally().operation("UpdateItem").ok < 20 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let status = tool(&bed, &["status", text(&plan)]).exits(0);
+    for part in ["migration plan on arn:", "move old to new", "running: process", "segments", "items scanned"] {
+        assert!(status.stdout.contains(part), "{part}: {}", status.stdout);
+    }
+    running.signal(Signal::SIGKILL);
+    assert_eq!(tokio::task::block_in_place(|| running.end()).code, -1);
+    let status = tool(&bed, &["status", text(&plan)]).exits(0);
+    assert!(status.stdout.contains("its process died; `run` resumes it"), "{}", status.stdout);
+    assert!(status.stdout.contains("at least"), "what a kill made uncertain is labelled: {}", status.stdout);
+    let json = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
+    assert_eq!((&json["state"]["current"]["died"], &json["same_plan"]), (&json!(true), &json!(true)));
+
+    let text_of = std::fs::read_to_string(&plan).unwrap().replace("write = 20", "write = 1000");
+    std::fs::write(&plan, text_of).unwrap();
+    let ran = tool(&bed, &["run", text(&plan)]).exits(5);
+    for part in ["Run 1 is complete", "dual-wrote since", "backfill failures", "at least", "diverged"] {
+        assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
+    }
+    let status = tool(&bed, &["status", text(&plan)]).exits(0);
+    assert!(status.stdout.contains("complete") && status.stdout.contains("4 diverged items"), "{}", status.stdout);
+    assert!(status.stdout.contains("about 100 % of 64 items"), "{}", status.stdout);
+    let listed = tool(&bed, &["failures", text(&plan), "list"]).exits(0);
+    assert_eq!(listed.stdout.matches("pk=ODD").count(), 4, "{}", listed.stdout);
+    assert!(listed.stdout.contains("\\u{1b}"), "control characters of keys are escaped: {}", listed.stdout);
+    let one = tool(&bed, &["failures", text(&plan), "list", "--limit", "1", "--output", "json"]).exits(0).json();
+    assert_eq!((one["diverged"].as_array().unwrap().len(), &one["open_diverged"]), (1, &json!(4)));
+}
+
+/// Values never reach the logs, whatever is asked for: neither ours nor those of the crates below.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_level_shows_values() {
+    for (more, log) in [
+        (vec!["-v"], None),
+        (vec!["-vvv"], None),
+        (vec!["--log-format", "json"], Some("trace")),
+        (vec![], Some("aws_smithy_runtime=trace,hyper=trace")),
+    ] {
+        let (bed, _, plan) = scene(10, "").await;
+        fault(&bed, |request| match request.operation.as_str() {
+            "UpdateItem" if request.operation_sequence == 0 => Fault::DropReply,
+            _ => Fault::Pass,
+        });
+        let mut command = bed.command();
+        command.args(["run", text(&plan), "--yes"]).args(&more);
+        if let Some(log) = log {
+            command.env("BACKFILL_LOG", log);
+        }
+        // That no value is among what it prints is held of every run.
+        let ran = tool::run(command).exits(0);
+        if more.contains(&"json") {
+            let lines: Vec<Json> = ran.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            assert!(lines.iter().any(|line| line["level"] == "DEBUG"), "{}", ran.stderr);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The command line as an operator meets it: what each command prints and returns, and what each bad input gets.
+//!
+//! A bad input gets one paragraph on stderr that says what happened, what was and was not done and what to do, the exit
+//! code that `--help` documents, and nothing on stdout.
+#![cfg(feature = "local")]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/tool.rs"]
+mod tool;
+
+mod commands;
+mod plans;
+mod reach;
+mod runs;
+mod states;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backfill::item::Item;
+use backfill::local::front::FaultRule;
+use backfill::local::{Fault, RequestInfo};
+use common::{Bed, bytes_of};
+use nix::sys::signal::Signal;
+use serde_json::{Map, Value as Json, json};
+use tool::{Running, item, secret, tool};
+
+const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
+
+/// Slow enough to be met while it runs.
+const SLOWLY: &str = "[scan]\nsegments = 2\npage_limit = 5\n[capacity]\nwrite = 20\n";
+
+/// What a bad input got.
+struct Refused {
+    text: String,
+}
+
+/// Runs the tool, and holds its refusal against what every refusal must be.
+#[track_caller]
+fn refused(bed: &Bed, code: i32, args: &[&str]) -> Refused {
+    let ran = tool(bed, &[args, &["--output", "json"]].concat()).exits(code);
+    assert_eq!(ran.stdout, "", "an error is no result");
+    let said = ran.said();
+    let text = match said.find("error") {
+        // A header, or the part of a check that could be done, may stand before it.
+        Some(at) => said[at..].to_owned(),
+        None => panic!("no error in: {said}"),
+    };
+    assert!(!text.contains("\n\n\n") && text.len() < 3_000, "{text}");
+    Refused { text }
+}
+
+impl Refused {
+    /// Asserts that it says all this.
+    #[track_caller]
+    fn says(self, parts: &[&str]) -> Refused {
+        for part in parts {
+            assert!(self.text.contains(part), "{part:?} is missing in: {}", self.text);
+        }
+        self
+    }
+
+    /// Asserts that it is one paragraph, and that it says what was not done.
+    #[track_caller]
+    fn is_one_paragraph(self) -> Refused {
+        assert!(self.text.starts_with("error: "), "{}", self.text);
+        assert!(!self.text.contains("\n\n"), "{}", self.text);
+        let did_not = ["Nothing was", "nothing was", "was not", "were not", "is not stored"];
+        assert!(did_not.iter().any(|part| self.text.contains(part)), "what was not done? {}", self.text);
+        for clumsy in ["..", "Err(", "Some(", "None", "Error {", "DispatchFailure"] {
+            assert!(!self.text.contains(clumsy), "{clumsy} in: {}", self.text);
+        }
+        self
+    }
+}
+
+/// A bed with a table of so many items that need [`MOVE`], and a plan for it.
+async fn scene(count: usize, more: &str) -> (Bed, String, PathBuf) {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    bed.load(&table, items(count)).await;
+    let plan = bed.plan("plan", &table, "", &format!("{MOVE}{more}"));
+    (bed, table, plan)
+}
+
+fn items(count: usize) -> impl Iterator<Item = Item> {
+    (0..count).map(|n| item(&format!("P#{}", n % 7), &format!("S#{n}"), [("old", secret(n))]))
+}
+
+fn text(path: &std::path::Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn fault(bed: &Bed, rule: impl Fn(&RequestInfo) -> Fault + Send + Sync + 'static) {
+    bed.front().set_faults(Some(Arc::new(rule) as FaultRule));
+}
+
+/// Every request of an operation gets this error.
+fn answer(bed: &Bed, operation: &'static str, status: u16, error: &'static str, message: &'static str) {
+    fault(bed, move |request| {
+        if request.operation != operation {
+            return Fault::Pass;
+        }
+        Fault::Reply { status, error: error.into(), message: message.into(), extra: Map::new() }
+    });
+}
+
+/// `DescribeTable` gets this table.
+fn described(bed: &Bed, table: Json) {
+    let extra = Map::from_iter([("Table".to_owned(), table)]);
+    fault(bed, move |request| {
+        if request.operation != "DescribeTable" {
+            return Fault::Pass;
+        }
+        Fault::Reply { status: 200, error: "Made.Up".into(), message: String::new(), extra: extra.clone() }
+    });
+}
+
+/// A description of a table, as `DescribeTable` gives it.
+fn description(name: &str, arn: &str, status: &str) -> Json {
+    json!({
+        "TableName": name, "TableArn": arn, "TableStatus": status, "ItemCount": 10, "TableSizeBytes": 1000,
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}, {"AttributeName": "sk", "AttributeType": "S"}],
+        "BillingModeSummary": {"BillingMode": "PAY_PER_REQUEST"},
+    })
+}
+
+/// Asserts that no write was sent.
+#[track_caller]
+fn nothing_was_written(bed: &Bed) {
+    let tally = bed.front().tally();
+    for write in ["UpdateItem", "PutItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems", "ExecuteStatement"] {
+        assert_eq!(tally.operation(write).requests, 0, "{write}");
+    }
+}

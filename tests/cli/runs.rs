@@ -1,0 +1,160 @@
+//! What `run` accepts when.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_run_that_nobody_confirms() {
+    let (bed, table, plan) = scene(5, "").await;
+    let refusal = refused(&bed, 2, &["run", text(&plan)]);
+    refusal.is_one_paragraph().says(&["nobody is here to confirm", "Nothing was written", "--yes", "--dry-run"]);
+    nothing_was_written(&bed);
+    // No run has begun, so the plan may still change.
+    let changed = bed.plan("plan", &table, "", "[[change]]\nmove = \"old\"\nto = \"newer\"\n");
+    tool(&bed, &["run", text(&changed), "--yes"]).exits(0);
+    // To resume, nobody has to be asked; a complete run has nothing to ask.
+    tool(&bed, &["run", text(&changed)]).exits(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_complete_run_another_pass_and_a_restart() {
+    let (bed, table, plan) = scene(40, "[scan]\nsegments = 3\n").await;
+    let plan = text(&plan);
+    let again = refused(&bed, 3, &["run", plan, "--again", "--yes"]);
+    again.is_one_paragraph().says(&["--again"]);
+    nothing_was_written(&bed);
+
+    let first = tool(&bed, &["run", plan, "--yes", "--output", "json"]).exits(0).json();
+    assert_eq!((&first["run"]["id"], &first["totals"]["counts"]["applied"]), (&json!(1), &json!(40)));
+    bed.front().reset_tally();
+    let complete = tool(&bed, &["run", plan, "--yes", "--output", "json"]).exits(0);
+    assert!(
+        complete.said().contains("already complete") || complete.said().contains("complete already"),
+        "{}",
+        complete.said()
+    );
+    assert!(complete.said().contains("--again"), "{}", complete.said());
+    assert_eq!(complete.json()["run"]["status"], "complete");
+    assert_eq!(bed.front().tally().operation("Scan").requests, 0);
+    let human = tool(&bed, &["run", plan]).exits(0);
+    assert!(human.stdout.contains("--again") && human.stdout.contains("40"), "{}", human.stdout);
+
+    // Items that an old writer inserted behind the first pass.
+    bed.load(&table, (0..3).map(|n| item("late", &n.to_string(), [("old", secret(n))]))).await;
+    refused(&bed, 2, &["run", plan, "--again"]).is_one_paragraph().says(&["--yes"]);
+    let second = tool(&bed, &["run", plan, "--again", "--yes", "--output", "json"]).exits(0).json();
+    assert_eq!((&second["run"]["id"], &second["run"]["pass"]), (&json!(2), &json!(2)));
+    let counts = &second["totals"]["counts"];
+    assert_eq!((&counts["applied"], &counts["already_applied"]), (&json!(3), &json!(40)));
+
+    let third = tool(&bed, &["run", plan, "--restart", "--yes", "--output", "json"]).exits(0).json();
+    assert_eq!((&third["run"]["id"], &third["totals"]["counts"]["already_applied"]), (&json!(3), &json!(43)));
+    let status = tool(&bed, &["status", plan, "--output", "json"]).exits(0).json();
+    let runs: Vec<_> =
+        status["state"]["runs"].as_array().unwrap().iter().map(|r| r["status"].as_str().unwrap()).collect();
+    assert_eq!(runs, ["complete", "complete", "complete"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_pass_before_the_first_is_complete_and_a_restart_in_the_middle() {
+    let (bed, table, plan) = scene(60, SLOWLY).await;
+    let plan_text = text(&plan);
+    let mut command = bed.command();
+    command.args(["run", plan_text, "--yes", "--output", "json"]);
+    let first = Running::start(command);
+    while bed.front().tally().operation("UpdateItem").ok < 15 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    first.signal(Signal::SIGINT);
+    tokio::task::block_in_place(|| first.end()).exits(130);
+    let refusal = refused(&bed, 3, &["run", plan_text, "--again", "--yes"]).is_one_paragraph();
+    refusal.says(&["--again", "after a complete one", "resume"]);
+    let quick = bed.plan("plan", &table, "", &format!("{MOVE}[scan]\nsegments = 3\n"));
+    let restarted = tool(&bed, &["run", text(&quick), "--restart", "--yes", "--output", "json"]).exits(0).json();
+    assert_eq!((&restarted["run"]["id"], &restarted["run"]["total_segments"]), (&json!(2), &json!(3)));
+    let counts = &restarted["totals"]["counts"];
+    assert_eq!(counts["scanned"], 60);
+    assert!(counts["already_applied"].as_u64().unwrap() >= 15, "{counts}");
+    let status = tool(&bed, &["status", plan_text, "--output", "json"]).exits(0).json();
+    assert_eq!(status["state"]["runs"][0]["status"], "superseded", "the old run stays on record");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_only_removes() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    bed.load(&table, items(5)).await;
+    let remove = "[[change]]\nremove = \"old\"\n";
+    let plan = bed.plan("remove", &table, "", remove);
+    for args in [vec!["check", text(&plan)], vec!["run", text(&plan), "--yes"], vec!["run", text(&plan), "--dry-run"]] {
+        let refusal = refused(&bed, 3, &args).is_one_paragraph();
+        refusal.says(&["only removes", "contract", "strategy = \"in-place\""]);
+    }
+    nothing_was_written(&bed);
+    assert!(!bed.dir().join(".backfill").exists());
+    let plan = bed.plan("remove", &table, "strategy = \"in-place\"", remove);
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("old")));
+}
+
+/// What a dry run predicts is what the run then does, and it sends no write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_writes_nothing_and_predicts_the_run() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    let filler = "x".repeat(250 * 1024);
+    let mixed = (0..70).map(|n| {
+        let attributes = match n % 7 {
+            0..=2 => vec![("old", secret(n))],
+            3 => vec![("old", secret(n)), ("doc", secret("no map"))],
+            4 => vec![("old", secret(n)), ("doc", doc(secret(n)))],
+            5 => vec![("old", secret(n)), ("doc", doc(secret("other")))],
+            _ => vec![],
+        };
+        let mut item = item(&format!("P#{}", n % 5), &format!("S#{n}"), []);
+        item.extend(attributes.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        if n == 7 {
+            item.insert("old".into(), secret(&filler));
+        }
+        item
+    });
+    bed.load(&table, mixed).await;
+    let before = bed.dump(&table).await;
+    bed.front().reset_tally();
+    let plan = bed.plan("mixed", &table, "", "[[change]]\nmove = \"old\"\nto = \"doc.new\"\n");
+    let plan = text(&plan);
+    let dry = tool(&bed, &["run", plan, "--dry-run", "--output", "json"]).exits(0).json();
+    nothing_was_written(&bed);
+    assert_eq!(dry["complete"], true);
+    assert!(!bed.dir().join(".backfill").exists(), "a dry run leaves no state behind");
+    let shapes = dry["shapes"].as_array().unwrap();
+    assert!(!shapes.is_empty() && shapes.len() <= 10, "{shapes:?}");
+    let human = tool(&bed, &["run", plan, "--dry-run"]).exits(0);
+    assert!(
+        human.stdout.contains("nothing was written") && human.stdout.contains("{ doc: - } → { doc: M }"),
+        "{}",
+        human.stdout
+    );
+    let after = bed.dump(&table).await;
+    assert!(before.iter().all(|(key, item)| bytes_of(item) == bytes_of(&after[key])), "a dry run changed something");
+
+    let run = tool(&bed, &["run", plan, "--yes", "--output", "json"]).exits(4).json();
+    let counts = &run["totals"]["counts"];
+    for (predicted, counted) in [
+        ("scanned", "scanned"),
+        ("would_change", "applied"),
+        ("already_applied", "already_applied"),
+        ("nothing_to_do", "nothing_to_do"),
+        ("diverged", "diverged"),
+    ] {
+        assert_eq!(dry[predicted], counts[counted], "{predicted}: {dry} {counts}");
+        assert_ne!(dry[predicted], 0, "{predicted}");
+    }
+    let failing = dry["rejected"].as_u64().unwrap() + dry["would_exceed_400_kb"].as_u64().unwrap();
+    assert_eq!((failing, &dry["would_exceed_400_kb"]), (counts["rejected"].as_u64().unwrap(), &json!(1)));
+    let difference = dry["estimated_write_units"].as_f64().unwrap() - counts["write_units"].as_f64().unwrap();
+    assert!(difference.abs() < 0.01, "{dry} {counts}");
+}
+
+fn doc(value: backfill::item::Value) -> backfill::item::Value {
+    backfill::item::Value::M([("new".to_owned(), value)].into())
+}

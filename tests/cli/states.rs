@@ -1,0 +1,149 @@
+//! State files that cannot be used: exit 7; places where none can be: exit 3.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_file_of_another_plan() {
+    let (bed, table, plan) = scene(5, "").await;
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    bed.front().reset_tally();
+    let changed = bed.plan("plan", &table, "", "[[change]]\nmove = \"old\"\nto = \"newer\"\n");
+    for args in [
+        vec!["run", text(&changed), "--yes"],
+        vec!["run", text(&changed), "--restart", "--yes"],
+        vec!["failures", text(&changed), "retry"],
+    ] {
+        let refused = refused(&bed, 7, &args).is_one_paragraph();
+        refused.says(&["belongs to another plan", "move old to new", "move old to newer", "--state"]);
+    }
+    // Reading harms nobody: it works, and says so.
+    let status = tool(&bed, &["status", text(&changed)]).exits(0);
+    assert!(status.stdout.contains("another plan"), "{}", status.stdout);
+    assert_eq!(tool(&bed, &["status", text(&changed), "--output", "json"]).exits(0).json()["same_plan"], false);
+    nothing_was_written(&bed);
+    // What is not of the plan's meaning may change.
+    let same = bed.plan("plan", &table, "", &format!("# a note\n{MOVE}[capacity]\nwrite = 5\n[scan]\nactive = 2\n"));
+    tool(&bed, &["run", text(&same), "--yes"]).exits(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_recreated_or_is_another_one() {
+    let (bed, table, plan) = scene(5, "").await;
+    let arn = "arn:aws:dynamodb:eu-west-1:111122223333:table/t";
+    let with_id = |id: &str| {
+        let mut table = description(&table, arn, "ACTIVE");
+        table["TableId"] = id.into();
+        table
+    };
+    described(&bed, with_id("id-of-the-first"));
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    bed.front().reset_tally();
+    described(&bed, with_id("id-of-the-second"));
+    let args = ["run", text(&plan), "--yes"];
+    refused(&bed, 7, &args).is_one_paragraph().says(&[
+        "deleted and created anew",
+        "id-of-the-first",
+        "id-of-the-second",
+        "--state",
+    ]);
+    described(&bed, description(&table, "arn:aws:dynamodb:us-east-1:111122223333:table/t", "ACTIVE"));
+    refused(&bed, 7, &args).is_one_paragraph().says(&["another table", arn, "us-east-1", "region"]);
+    nothing_was_written(&bed);
+}
+
+/// The embedded engine gives a recreated table another id, as DynamoDB does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_recreated_for_real() {
+    let (bed, table, plan) = scene(5, "").await;
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    bed.client().delete_table().table_name(&table).send().await.unwrap();
+    bed.local().unwrap().engine().create_table(&backfill::local::sample::create_table_request(&table)).unwrap();
+    bed.front().reset_tally();
+    refused(&bed, 7, &["run", text(&plan), "--again", "--yes"]).is_one_paragraph().says(&["deleted and created anew"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_file_that_is_damaged_or_something_else() {
+    let (bed, _, plan) = scene(5, "").await;
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    bed.front().reset_tally();
+    let good = std::fs::read(bed.dir().join(".backfill/plan.db")).unwrap();
+    let mut damaged = good.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle..].fill(0x5a);
+    for (name, bytes, says) in [
+        ("text.db", b"not a database at all, but text".to_vec(), "not a state file"),
+        ("short.db", good[..good.len() / 2].to_vec(), "damaged"),
+        ("damaged.db", damaged, "damaged"),
+        ("empty.db", Vec::new(), "is empty"),
+    ] {
+        let path = bed.dir().join(name);
+        std::fs::write(&path, &bytes).unwrap();
+        for args in [vec!["run", text(&plan), "--yes"], vec!["failures", text(&plan), "retry"]] {
+            let args = [args, vec!["--state", name]].concat();
+            refused(&bed, 7, &args).is_one_paragraph().says(&[name, says, "Restore the file from a copy", "--state"]);
+            assert_eq!(std::fs::read(&path).unwrap(), bytes, "{name} is left as it is");
+        }
+        let ran = tool(&bed, &["status", text(&plan), "--state", name]);
+        assert!(matches!(ran.code, 0 | 7), "{ran:?}");
+    }
+    nothing_was_written(&bed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_file_that_another_process_holds() {
+    let (bed, _, plan) = scene(60, SLOWLY).await;
+    let mut command = bed.command();
+    command.args(["run", text(&plan), "--yes", "--output", "json"]);
+    let first = Running::start(command);
+    while bed.front().tally().operation("UpdateItem").ok < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let pid = first.pid().to_string();
+    for args in [
+        vec!["run", text(&plan), "--yes"],
+        vec!["run", text(&plan), "--restart", "--yes"],
+        vec!["failures", text(&plan), "retry"],
+    ] {
+        let refused = refused(&bed, 7, &args).is_one_paragraph();
+        refused.says(&["is in use by process", &pid, "on host", "`backfill status` works", "stop it"]);
+    }
+    // Reading works meanwhile, and names who works on it.
+    let status = tool(&bed, &["status", text(&plan)]).exits(0);
+    assert!(status.stdout.contains(&format!("running: process {pid}")), "{}", status.stdout);
+    let json = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
+    assert_eq!(json["state"]["holder"]["pid"], first.pid());
+    tool(&bed, &["failures", text(&plan), "list"]).exits(0);
+    first.signal(Signal::SIGTERM);
+    tokio::task::block_in_place(|| first.end()).exits(130);
+}
+
+/// Root may write anywhere, so these are places where nobody can.
+#[tokio::test(flavor = "multi_thread")]
+async fn places_where_no_state_file_can_be() {
+    let (bed, _, plan) = scene(5, "").await;
+    std::fs::write(bed.dir().join("file"), "x").unwrap();
+    std::fs::create_dir(bed.dir().join("folder")).unwrap();
+    std::os::unix::fs::symlink("gone", bed.dir().join("link.db")).unwrap();
+    for (state, says) in [
+        ("file/state.db", "ot a directory"),
+        ("/proc/nowhere/state.db", "/proc/nowhere"),
+        ("folder", "is a directory"),
+        ("/dev/null", "not a regular file"),
+        ("link.db", "symbolic link"),
+        ("..", "directory"),
+    ] {
+        let args = ["run", text(&plan), "--yes", "--state", state];
+        refused(&bed, 3, &args).is_one_paragraph().says(&[says, "--state"]);
+    }
+    nothing_was_written(&bed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_state_file_yet() {
+    let (bed, _, plan) = scene(5, "").await;
+    for args in [vec!["status", text(&plan)], vec!["failures", text(&plan), "list"]] {
+        refused(&bed, 3, &args).is_one_paragraph().says(&["there is no state file", "no run has begun", "--state"]);
+    }
+    refused(&bed, 3, &["failures", text(&plan), "retry"]).is_one_paragraph().says(&["no run yet"]);
+}
