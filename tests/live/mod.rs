@@ -193,8 +193,12 @@ fn hold_writes_back(
             Some(owner) if n % 3 != 0 => {
                 // A writer that has stopped wants no hints.
                 let _ = senders[owner as usize].send(pk);
-                let behind = done.load(Ordering::Relaxed) < n;
-                Fault::Delay(Duration::from_millis(if behind { 400 } else { 5 + n % 40 }))
+                let millis = match n.saturating_sub(done.load(Ordering::Relaxed)) {
+                    0 => 5 + n % 40,
+                    1..=50 => 400,
+                    _ => 1200,
+                };
+                Fault::Delay(Duration::from_millis(millis))
             }
             _ => Fault::Pass,
         }

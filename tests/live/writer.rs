@@ -218,10 +218,14 @@ impl Writer {
                 self.put_back(kind, image).await;
                 continue;
             }
-            // An item that the tool is about to write comes first.
-            let pk = match self.hints.try_recv() {
-                Ok(pk) => pk,
-                Err(_) => {
+            // An item that the tool is about to write comes first; the newest, for older ones may be written by now.
+            let mut hinted = None;
+            while let Ok(pk) = self.hints.try_recv() {
+                hinted = Some(pk);
+            }
+            let pk = match hinted {
+                Some(pk) => pk,
+                None => {
                     tokio::time::sleep(Duration::from_millis(self.rng.u64(0..5))).await;
                     self.any_item()
                 }
