@@ -22,6 +22,10 @@ use backfill::item::{Item, ItemKey, KeyAttribute, KeySchema, Num, Value};
 use backfill::local::{Front, FrontOptions, Local, LocalOptions};
 use tempfile::TempDir;
 
+/// Names the server to test on. Its credentials and region come from the environment too: some servers keep the tables of
+/// each access key and region apart.
+const ENDPOINT: &str = "BACKFILL_TEST_ENDPOINT";
+
 /// A server, a layer in front of it that counts and injects faults, and a directory for plans and state.
 pub struct Bed {
     local: Option<Local>,
@@ -33,7 +37,7 @@ pub struct Bed {
 impl Bed {
     /// Starts the embedded engine in memory, or uses the server that `BACKFILL_TEST_ENDPOINT` names.
     pub fn start() -> Bed {
-        match std::env::var("BACKFILL_TEST_ENDPOINT") {
+        match std::env::var(ENDPOINT) {
             Ok(upstream) => {
                 let front = Front::start(FrontOptions { upstream, ..FrontOptions::default() }).unwrap();
                 Bed::of(None, Some(front))
@@ -164,7 +168,11 @@ impl Bed {
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backfill"));
         command.current_dir(self.dir()).env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", self.dir());
-        for name in ["PATH", "LLVM_PROFILE_FILE"] {
+        let mut names = vec!["PATH", "LLVM_PROFILE_FILE"];
+        if std::env::var_os(ENDPOINT).is_some() {
+            names.extend(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"]);
+        }
+        for name in names {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
@@ -173,13 +181,18 @@ impl Bed {
     }
 }
 
-/// A client with the same made-up credentials and region as the tool uses on loopback, and without retries.
+/// A client with the same credentials and region as the tool uses in [`Bed::command`], and without retries.
 pub fn client(endpoint: &str) -> Client {
+    let external = std::env::var_os(ENDPOINT).is_some();
+    let setting = |name: &str, otherwise: &str| {
+        std::env::var(name).ok().filter(|_| external).unwrap_or_else(|| otherwise.to_owned())
+    };
+    let (id, secret) = (setting("AWS_ACCESS_KEY_ID", "local"), setting("AWS_SECRET_ACCESS_KEY", "local"));
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .endpoint_url(endpoint)
-        .region(Region::from_static("us-east-1"))
-        .credentials_provider(Credentials::new("local", "local", None, None, "test"))
+        .region(Region::new(setting("AWS_REGION", "us-east-1")))
+        .credentials_provider(Credentials::new(id, secret, None, None, "test"))
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(30)).build())
         .build();

@@ -1,0 +1,41 @@
+//! What the tool rests on, held by the server: the embedded engine, or the one that `BACKFILL_TEST_ENDPOINT` names.
+//!
+//! `writes` holds every kind of guarded write to a model of it, `reads` the scan and the errors, `runs` whole runs of the
+//! real binary.
+#![cfg(feature = "local")]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../live/mod.rs"]
+mod live;
+mod reads;
+mod runs;
+mod writes;
+
+use backfill::item::{Item, item_from_json};
+use backfill::plan::TableRef;
+use backfill::table::dynamo::{DynamoTable, connect};
+use common::Bed;
+use serde_json::Value as Json;
+
+/// A table of the server as the engine sees it.
+async fn table(bed: &Bed, name: &str) -> DynamoTable {
+    let reference = TableRef {
+        name: name.to_owned(),
+        key: None,
+        region: Some(std::env::var("AWS_REGION").unwrap_or_else(|_| "us-east-1".to_owned())),
+        endpoint_url: Some(bed.endpoint()),
+        profile: None,
+        account: None,
+    };
+    DynamoTable::new(&connect(&reference).await.unwrap(), name)
+}
+
+/// An item with this key and these attributes.
+fn item(pk: &str, attributes: &Json) -> Item {
+    let mut item = item_from_json(attributes).unwrap();
+    for (name, value) in [("pk", pk), ("sk", "x")] {
+        item.insert(name.into(), backfill::item::Value::S(value.into()));
+    }
+    item
+}

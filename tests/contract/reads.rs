@@ -1,0 +1,138 @@
+//! Scans, descriptions and errors.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType as Kind,
+};
+use backfill::change::{Action, Condition, GuardedWrite};
+use backfill::item::{Item, ItemKey, Num, Path, Value};
+use backfill::table::{FatalKind, ScanRequest, Table, TableError, WriteReply};
+use serde_json::json;
+
+use crate::common::{Bed, bytes_of, key_of, to_sdk};
+use crate::{item, table};
+
+/// Every item of every segment, in pages of at most `limit`. Start keys take the way through their stored text.
+async fn scan(table: &dyn Table, total_segments: u32, limit: Option<u32>, consistent: bool) -> Vec<Item> {
+    let mut items = Vec::new();
+    for segment in 0..total_segments {
+        let mut start_key = None;
+        loop {
+            let request = ScanRequest { segment, total_segments, start_key, limit, consistent };
+            let page = table.scan(&request).await.unwrap();
+            assert!(limit.is_none_or(|limit| page.items.len() <= limit as usize));
+            assert!(page.units.is_some_and(|units| units > 0.0) || page.items.is_empty(), "{:?}", page.units);
+            items.extend(page.items);
+            let Some(next) = page.next else { break };
+            start_key = Some(ItemKey::from_text(&next.to_text()).unwrap());
+        }
+    }
+    items
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_segmentation_reads_every_item_once() {
+    let bed = Bed::start();
+    let name = bed.create_table().await;
+    let expected: BTreeMap<String, String> = (0..600)
+        .map(|n| {
+            // One partition key has many items, some have one.
+            let pk = if n % 4 == 0 { "hot".to_owned() } else { format!("k{n}") };
+            let mut item = item(&pk, &json!({"n": {"N": n.to_string()}, "text": {"S": "y".repeat(n)}}));
+            item.insert("sk".into(), Value::S(format!("{n}")));
+            item
+        })
+        .map(|item| (key_of(&item).to_text(), bytes_of(&item)))
+        .collect();
+    let items = expected.values().map(|text| backfill::item::item_from_json(&text.parse().unwrap()).unwrap());
+    bed.load(&name, items).await;
+    let table = table(&bed, &name).await;
+    for (segments, limit, consistent) in [(1, None, false), (3, Some(37), true), (16, Some(1), false), (50, None, true)]
+    {
+        let items = scan(&table, segments, limit, consistent).await;
+        assert_eq!(items.len(), expected.len(), "{segments} segments, limit {limit:?}");
+        let found: BTreeMap<String, String> = items.iter().map(|i| (key_of(i).to_text(), bytes_of(i))).collect();
+        assert_eq!(found, expected, "{segments} segments, limit {limit:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_description_names_the_key_and_the_table() {
+    let bed = Bed::start();
+    let name = bed.create_table().await;
+    let found = table(&bed, &name).await.describe().await.unwrap();
+    assert_eq!((found.name.as_str(), found.status.as_str()), (name.as_str(), "ACTIVE"));
+    assert_eq!(found.key, crate::common::key_schema());
+    assert_eq!((found.provisioned, found.indexes.len()), (None, 0));
+    assert!(found.arn.ends_with(&format!("table/{name}")), "{}", found.arn);
+}
+
+/// Keys of numbers and of bytes: read page by page, and written by key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_other_types_take_the_same_way() {
+    let bed = Bed::start();
+    let number = |text: &str| Value::N(Num::parse(text).unwrap());
+    let keys: Vec<Item> =
+        [("-1.5", vec![0]), ("-1.5", vec![0, 255]), ("0", vec![1]), ("12345678901234567890", vec![b'"'])]
+            .into_iter()
+            .map(|(pk, sk)| [("no".to_owned(), number(pk)), ("a.b".to_owned(), Value::B(sk))].into())
+            .collect();
+    let name = format!("keys_{}_{}", std::process::id(), fastrand::u32(..));
+    let mut request = bed.client().create_table().table_name(&name).billing_mode(BillingMode::PayPerRequest);
+    for (attribute, role, kind) in [("no", KeyType::Hash, Kind::N), ("a.b", KeyType::Range, Kind::B)] {
+        let element = KeySchemaElement::builder().attribute_name(attribute).key_type(role).build().unwrap();
+        let definition = AttributeDefinition::builder().attribute_name(attribute).attribute_type(kind).build().unwrap();
+        request = request.key_schema(element).attribute_definitions(definition);
+    }
+    request.send().await.unwrap();
+    for key in &keys {
+        bed.client().put_item().table_name(&name).set_item(Some(to_sdk(key))).send().await.unwrap();
+    }
+    let table = table(&bed, &name).await;
+    let schema = table.describe().await.unwrap().key;
+    let found = scan(&table, 2, Some(1), true).await;
+    assert_eq!(found.len(), keys.len());
+    assert!(keys.iter().all(|key| found.contains(key)));
+    for item in &found {
+        let key = schema.key_of(item).unwrap();
+        let v = Path::attribute("v");
+        let write = GuardedWrite {
+            key: key.clone(),
+            actions: vec![Action::SetValue { to: v.clone(), value: Value::Null }],
+            conditions: vec![Condition::ItemExists("no".into()), Condition::Missing(v.clone())],
+            pre_images: vec![],
+            bytes_before: 0,
+            bytes_after: 0,
+        };
+        let replies = [table.write(&[write.clone()]).await, table.write(&[write]).await].concat();
+        assert!(matches!(replies[0], Ok(WriteReply::Applied { .. })), "{replies:?}");
+        assert!(matches!(replies[1], Ok(WriteReply::ConditionFailed { .. })), "{replies:?}");
+        assert_eq!(v.get(&table.get(&key).await.unwrap().item.unwrap()), Some(&Value::Null));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_table_stops_the_run_whatever_is_asked_of_it() {
+    let bed = Bed::start();
+    let table = table(&bed, "no-such-table").await;
+    let key = key_of(&item("x", &json!({})));
+    let request = ScanRequest { segment: 0, total_segments: 1, start_key: None, limit: None, consistent: false };
+    let write = GuardedWrite {
+        key: key.clone(),
+        actions: vec![Action::SetValue { to: Path::attribute("v"), value: Value::Null }],
+        conditions: vec![Condition::ItemExists("pk".into())],
+        pre_images: vec![],
+        bytes_before: 0,
+        bytes_after: 0,
+    };
+    let errors = [
+        table.describe().await.unwrap_err(),
+        table.scan(&request).await.unwrap_err(),
+        table.get(&key).await.unwrap_err(),
+        table.write(&[write]).await.remove(0).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(&error, TableError::Fatal { kind: FatalKind::TableMissing, .. }), "{error:?}");
+    }
+}

@@ -1,0 +1,430 @@
+//! Every kind of guarded write, on an image of every type, and on images that a live writer has changed meanwhile.
+
+use backfill::change::{Action, Change, Changes, Condition, Decision, GuardedWrite, OnExisting, Strategy};
+use backfill::item::{Item, Path, Value};
+use backfill::table::dynamo::DynamoTable;
+use backfill::table::{Table, TableError, WriteReply};
+use futures::StreamExt as _;
+use serde_json::{Value as Json, json};
+
+use crate::common::{Bed, bytes_of, key_of, key_schema, to_sdk};
+use crate::{item, table};
+use OnExisting::{Keep, Overwrite};
+use Strategy::{ExpandContract, InPlace};
+
+/// Requests that one test has under way.
+const CONCURRENCY: usize = 16;
+
+/// One item under one plan.
+struct Case {
+    what: &'static str,
+    plan: Vec<Change>,
+    strategy: Strategy,
+    on_existing: OnExisting,
+    before: Json,
+    after: Json,
+}
+
+fn path(text: &str) -> Path {
+    text.parse().unwrap()
+}
+
+fn mv(from: &str, to: &str) -> Change {
+    Change::Move { from: path(from), to: path(to) }
+}
+
+fn copy(from: &str, to: &str) -> Change {
+    Change::Copy { from: path(from), to: path(to) }
+}
+
+fn set(to: &str, value: &Json) -> Change {
+    Change::Set { to: path(to), value: Value::from_json(value).unwrap() }
+}
+
+fn remove(at: &str) -> Change {
+    Change::Remove { path: path(at) }
+}
+
+/// Two unequal values of each type.
+fn values() -> Vec<(Json, Json)> {
+    vec![
+        (json!({"S": "ä \u{0} \"x\""}), json!({"S": ""})),
+        (json!({"N": "-12345678901234567890123456789012345678"}), json!({"N": "0.00000000001"})),
+        (json!({"B": "AP8B"}), json!({"B": ""})),
+        (json!({"BOOL": true}), json!({"BOOL": false})),
+        (json!({"NULL": true}), json!({"S": "null"})),
+        (json!({"SS": ["a", "ü", "z"]}), json!({"SS": ["a"]})),
+        (json!({"NS": ["1", "-2.5", "3"]}), json!({"NS": ["1"]})),
+        (json!({"BS": ["AA==", "AP8="]}), json!({"BS": ["AA=="]})),
+        (json!({"L": [{"S": "a"}, {"L": []}, {"M": {}}]}), json!({"L": []})),
+        (json!({"M": {"k.1": {"N": "1"}, "l": {"L": [{"M": {"z": {"NULL": true}}}]}}}), json!({"M": {}})),
+    ]
+}
+
+/// Every kind of write, with `a` for the value that the plan wants and `b` for another one.
+fn cases(a: &Json, b: &Json) -> Vec<Case> {
+    let case =
+        |what, plan, strategy, on_existing, before, after| Case { what, plan, strategy, on_existing, before, after };
+    let new = || vec![mv("old", "new")];
+    vec![
+        case("move", new(), ExpandContract, Keep, json!({"old": a, "x": b}), json!({"old": a, "new": a, "x": b})),
+        case("move in place", new(), InPlace, Keep, json!({"old": a, "x": b}), json!({"new": a, "x": b})),
+        case("move over", new(), ExpandContract, Overwrite, json!({"old": a, "new": b}), json!({"old": a, "new": a})),
+        case("move over in place", new(), InPlace, Overwrite, json!({"old": a, "new": b}), json!({"new": a})),
+        case("equal, in place", new(), InPlace, Keep, json!({"old": a, "new": a}), json!({"new": a})),
+        case(
+            "copy into a document",
+            vec![copy("old", "doc.new")],
+            ExpandContract,
+            Keep,
+            json!({"old": a, "doc": {"M": {"x": b}}}),
+            json!({"old": a, "doc": {"M": {"x": b, "new": a}}}),
+        ),
+        case(
+            "copy into documents that are missing",
+            vec![copy("old", "doc.in.new")],
+            ExpandContract,
+            Keep,
+            json!({"old": a}),
+            json!({"old": a, "doc": {"M": {"in": {"M": {"new": a}}}}}),
+        ),
+        case(
+            "move into a document that is missing inside one",
+            vec![mv("old", "doc.in.new")],
+            InPlace,
+            Keep,
+            json!({"old": a, "doc": {"M": {"x": b}}}),
+            json!({"doc": {"M": {"x": b, "in": {"M": {"new": a}}}}}),
+        ),
+        case(
+            "move over, in a document, in place",
+            vec![mv("doc.old", "doc.new")],
+            InPlace,
+            Overwrite,
+            json!({"doc": {"M": {"old": a, "new": b, "x": b}}}),
+            json!({"doc": {"M": {"new": a, "x": b}}}),
+        ),
+        case(
+            "move out of a document",
+            vec![mv("doc.old", "new")],
+            InPlace,
+            Keep,
+            json!({"doc": {"M": {"old": a, "x": b}}}),
+            json!({"doc": {"M": {"x": b}}, "new": a}),
+        ),
+        case(
+            "copy out of a list",
+            vec![copy("list[1].x", "new")],
+            ExpandContract,
+            Keep,
+            json!({"list": {"L": [b, {"M": {"x": a}}]}}),
+            json!({"list": {"L": [b, {"M": {"x": a}}]}, "new": a}),
+        ),
+        case(
+            "copy into a list's document",
+            vec![copy("old", "list[1].x")],
+            ExpandContract,
+            Keep,
+            json!({"old": a, "list": {"L": [b, {"M": {}}]}}),
+            json!({"old": a, "list": {"L": [b, {"M": {"x": a}}]}}),
+        ),
+        case(
+            "quoted names and reserved words",
+            vec![mv("\"e-mail\"", "\"a.b\".\"#1 \"\"q\"\"\""), copy("status", "\"größe :x\"")],
+            InPlace,
+            Keep,
+            json!({"e-mail": a, "a.b": {"M": {}}, "status": b}),
+            json!({"a.b": {"M": {"#1 \"q\"": a}}, "status": b, "größe :x": b}),
+        ),
+        case("set", vec![set("v", a)], ExpandContract, Keep, json!({"x": b}), json!({"x": b, "v": a})),
+        case("set over", vec![set("v", a)], ExpandContract, Overwrite, json!({"v": b}), json!({"v": a})),
+        case(
+            "set in documents, there and missing",
+            vec![set("doc.v", a), set("none.v", a)],
+            ExpandContract,
+            Keep,
+            json!({"doc": {"M": {"x": b}}}),
+            json!({"doc": {"M": {"x": b, "v": a}}, "none": {"M": {"v": a}}}),
+        ),
+        case("remove", vec![remove("old")], InPlace, Keep, json!({"old": a, "x": b}), json!({"x": b})),
+        case(
+            "remove from a document",
+            vec![remove("doc.old"), remove("none")],
+            InPlace,
+            Keep,
+            json!({"doc": {"M": {"old": a, "x": b}}}),
+            json!({"doc": {"M": {"x": b}}}),
+        ),
+        case(
+            "all at once",
+            vec![mv("old", "new"), copy("c", "doc.c"), set("v", b), remove("gone"), mv("late", "later"), set("w", a)],
+            InPlace,
+            Overwrite,
+            json!({"old": a, "new": b, "c": b, "gone": a, "later": a, "w": a}),
+            json!({"new": a, "c": b, "doc": {"M": {"c": b}}, "v": b, "later": a, "w": a}),
+        ),
+    ]
+}
+
+impl Case {
+    fn changes(&self) -> Changes {
+        Changes::for_run(&self.plan, self.strategy, self.on_existing, key_schema())
+    }
+
+    fn write(&self, image: &Item) -> GuardedWrite {
+        match self.changes().decide(image) {
+            Decision::Write(write) => write,
+            other => panic!("{}: {other:?}", self.what),
+        }
+    }
+
+    /// Every path that the plan names, and every container on the way there.
+    fn paths(&self) -> Vec<Path> {
+        let mut paths = Vec::new();
+        for change in &self.plan {
+            let named = match change {
+                Change::Move { from, to } | Change::Copy { from, to } => vec![from, to],
+                Change::Set { to, .. } => vec![to],
+                Change::Remove { path } => vec![path],
+            };
+            for path in named {
+                paths.push(path.clone());
+                paths.extend(path.ancestors());
+            }
+        }
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
+    /// Images that a live writer may have made of this one: each path of the plan removed, or of another value or type.
+    fn raced(&self, image: &Item, a: &Json, b: &Json) -> Vec<Item> {
+        let replacements =
+            [a, b, &json!({"S": "late"}), &json!({"M": {}}), &json!({"M": {"x": {"S": "late"}}}), &json!({"L": []})]
+                .map(|json| Value::from_json(json).unwrap());
+        let mut images = Vec::new();
+        for path in self.paths() {
+            let mut without = image.clone();
+            if path.remove(&mut without).is_some() {
+                images.push(without);
+            }
+            for replacement in &replacements {
+                let mut with = image.clone();
+                if path.set(&mut with, replacement.clone()) && bytes_of(&with) != bytes_of(image) {
+                    images.push(with);
+                }
+            }
+        }
+        images
+    }
+}
+
+/// What DynamoDB must do with a guarded write: the image after it, or none where a condition does not hold.
+fn model(write: &GuardedWrite, image: &Item) -> Option<Item> {
+    let holds = write.conditions.iter().all(|condition| match condition {
+        Condition::ItemExists(name) => image.contains_key(name),
+        Condition::Exists(path) => path.get(image).is_some(),
+        Condition::Missing(path) => path.get(image).is_none(),
+        Condition::IsMap(path) => matches!(path.get(image), Some(Value::M(_))),
+        Condition::Equals(path, value) => path.get(image) == Some(value),
+        Condition::Same(a, b) => a.get(image).is_some() && a.get(image) == b.get(image),
+    });
+    holds.then(|| {
+        let mut after = image.clone();
+        for action in &write.actions {
+            match action {
+                Action::SetFrom { to, from } => assert!(to.set(&mut after, from.get(image).unwrap().clone())),
+                Action::SetValue { to, value } => assert!(to.set(&mut after, value.clone())),
+                Action::Remove { path } => assert!(path.remove(&mut after).is_some()),
+            }
+        }
+        after
+    })
+}
+
+/// A table of the server, with its own client beside the tool's.
+struct Server<'a> {
+    bed: &'a Bed,
+    name: String,
+    table: DynamoTable,
+}
+
+impl<'a> Server<'a> {
+    async fn new(bed: &'a Bed) -> Server<'a> {
+        let name = bed.create_table().await;
+        let table = table(bed, &name).await;
+        Server { bed, name, table }
+    }
+
+    async fn put(&self, item: &Item) {
+        self.bed.client().put_item().table_name(&self.name).set_item(Some(to_sdk(item))).send().await.unwrap();
+    }
+
+    async fn delete(&self, item: &Item) {
+        let key = to_sdk(key_of(item).attributes());
+        self.bed.client().delete_item().table_name(&self.name).set_key(Some(key)).send().await.unwrap();
+    }
+
+    async fn get(&self, item: &Item) -> Option<Item> {
+        let got = self.table.get(&key_of(item)).await.unwrap();
+        assert!(got.units.is_some_and(|units| units > 0.0), "a get states what it consumed");
+        got.item
+    }
+
+    async fn send(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
+        let mut replies = self.table.write(std::slice::from_ref(write)).await;
+        assert_eq!(replies.len(), 1);
+        replies.remove(0)
+    }
+
+    /// Sends a write that must fail as a condition. The image in the reply, or else a read, is the item as it is.
+    async fn fails(&self, what: &str, write: &GuardedWrite, image: Option<&Item>) {
+        let reply = self.send(write).await;
+        let Ok(WriteReply::ConditionFailed { image: returned }) = reply else { panic!("{what}: {reply:?}") };
+        let text = |item: Option<&Item>| item.map(bytes_of);
+        let there = self.get(&write.key.attributes().clone()).await;
+        assert_eq!(text(there.as_ref()), text(image), "{what}: a failed condition changed the item");
+        assert_eq!(text(returned.or(there).as_ref()), text(image), "{what}: the reply's image");
+    }
+
+    /// A write on the image that it was planned from, twice, and on an item that was deleted.
+    async fn apply(&self, case: &Case, pk: &str) {
+        let (what, before, after) = (case.what, item(pk, &case.before), item(pk, &case.after));
+        self.put(&before).await;
+        let image = self.get(&before).await.unwrap();
+        assert_eq!(bytes_of(&image), bytes_of(&before), "{what}: an item comes back as it was put");
+        let write = case.write(&image);
+        let reply = self.send(&write).await;
+        assert!(matches!(reply, Ok(WriteReply::Applied { units: Some(units) }) if units >= 1.0), "{what}: {reply:?}");
+        let now = self.get(&before).await.unwrap();
+        assert_eq!(bytes_of(&now), bytes_of(&after), "{what}");
+        let again = case.changes().decide(&now);
+        assert!(matches!(again, Decision::AlreadyApplied | Decision::NothingToDo), "{what}: {again:?}");
+        self.fails(what, &write, Some(&after)).await;
+        self.delete(&before).await;
+        self.fails(what, &write, None).await;
+    }
+
+    /// A write on an image that a live writer has made in the meantime.
+    async fn race(&self, case: &Case, image: &Item, raced: &Item) {
+        let write = case.write(image);
+        let what = format!("{} on {}", case.what, bytes_of(raced));
+        self.put(raced).await;
+        let Some(after) = model(&write, raced) else { return self.fails(&what, &write, Some(raced)).await };
+        let reply = self.send(&write).await;
+        assert!(matches!(reply, Ok(WriteReply::Applied { .. })), "{what}: {reply:?}");
+        let now = self.get(raced).await;
+        assert_eq!(now.as_ref().map(bytes_of), Some(bytes_of(&after)), "{what}");
+    }
+}
+
+/// Each kind of write, for each type: exactly the expected image; decided again, nothing to do; sent again, as after a lost
+/// reply, a failed condition; a deleted item stays deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_write_makes_exactly_what_the_plan_implies_and_only_once() {
+    let bed = Bed::start();
+    let server = Server::new(&bed).await;
+    let all = values()
+        .into_iter()
+        .enumerate()
+        .flat_map(|(n, (a, b))| cases(&a, &b).into_iter().enumerate().map(move |(m, case)| (format!("{n}-{m}"), case)));
+    let server = &server;
+    futures::stream::iter(all)
+        .for_each_concurrent(CONCURRENCY, |(pk, case)| async move { server.apply(&case, &pk).await })
+        .await;
+}
+
+/// Whatever became of the item since it was read: the write fails as a condition, or makes of the item what the model says.
+/// It is never an error.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_race_fails_as_a_condition_or_applies_to_the_item_as_it_is() {
+    let bed = Bed::start();
+    let server = Server::new(&bed).await;
+    let values = values();
+    let mut races = Vec::new();
+    // A scalar, a set and a document: the types make no difference to where a condition can fail.
+    for (n, (a, b)) in [&values[0], &values[6], &values[9]].into_iter().enumerate() {
+        for (m, case) in cases(a, b).into_iter().enumerate() {
+            let case = std::sync::Arc::new(case);
+            let count = case.raced(&item("x", &case.before), a, b).len();
+            for i in 0..count {
+                let pk = format!("{n}-{m}-{i}");
+                let image = item(&pk, &case.before);
+                let raced = case.raced(&image, a, b).swap_remove(i);
+                races.push((case.clone(), image, raced));
+            }
+        }
+    }
+    let failing = races.iter().filter(|(case, image, raced)| model(&case.write(image), raced).is_none()).count();
+    assert!(failing > 300 && races.len() - failing > 30, "{failing} of {} races fail", races.len());
+    let server = &server;
+    futures::stream::iter(races)
+        .for_each_concurrent(
+            CONCURRENCY,
+            |(case, image, raced)| async move { server.race(&case, &image, &raced).await },
+        )
+        .await;
+}
+
+/// Values that DynamoDB takes for equal although their texts differ: what the client decides, the server agrees with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_compares_as_the_tool_does() {
+    let bed = Bed::start();
+    let server = Server::new(&bed).await;
+    let equal = [
+        (json!({"N": "1.0"}), json!({"N": "1"})),
+        (json!({"N": "1E+2"}), json!({"N": "100"})),
+        (json!({"SS": ["b", "a"]}), json!({"SS": ["a", "b"]})),
+        (json!({"NS": ["2", "1.0"]}), json!({"NS": ["1", "2"]})),
+        (
+            json!({"M": {"x": {"N": "10.0"}, "y": {"L": [{"N": "1"}]}}}),
+            json!({"M": {"y": {"L": [{"N": "1.0"}]}, "x": {"N": "10"}}}),
+        ),
+    ];
+    for (n, (old, new)) in equal.into_iter().enumerate() {
+        let case = Case {
+            what: "equal values",
+            plan: vec![mv("old", "new")],
+            strategy: InPlace,
+            on_existing: Keep,
+            before: json!({"old": old, "new": new}),
+            after: json!({"new": new}),
+        };
+        let before = item(&n.to_string(), &case.before);
+        server.put(&before).await;
+        let image = server.get(&before).await.unwrap();
+        let reply = server.send(&case.write(&image)).await;
+        assert!(matches!(reply, Ok(WriteReply::Applied { .. })), "{old} {new}: {reply:?}");
+        let now = server.get(&before).await.unwrap();
+        assert_eq!(now.keys().collect::<Vec<_>>(), ["new", "pk", "sk"]);
+        assert_eq!(now["new"], before["new"]);
+    }
+}
+
+/// The size limit is one item's failure, for each way in which an item can grow; the item stays as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_that_would_pass_400_kb_is_rejected_and_nothing_else() {
+    let bed = Bed::start();
+    let server = Server::new(&bed).await;
+    let large = json!({"S": "x".repeat(210 * 1024)});
+    let growing = [
+        (vec![copy("old", "new")], json!({"old": large})),
+        (vec![copy("old", "doc.new")], json!({"old": large})),
+        (vec![set("v", &large)], json!({"old": large})),
+    ];
+    for (n, (plan, before)) in growing.into_iter().enumerate() {
+        let case = Case {
+            what: "too large",
+            plan,
+            strategy: ExpandContract,
+            on_existing: Keep,
+            after: before.clone(),
+            before,
+        };
+        let before = item(&n.to_string(), &case.before);
+        server.put(&before).await;
+        let reply = server.send(&case.write(&before)).await;
+        assert!(matches!(&reply, Err(TableError::Rejected { message }) if !message.contains("xxx")), "{reply:?}");
+        assert_eq!(server.get(&before).await, Some(before));
+    }
+}
