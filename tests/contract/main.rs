@@ -4,6 +4,7 @@
 //! real binary.
 #![cfg(feature = "local")]
 
+mod cases;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../live/mod.rs"]
