@@ -95,17 +95,18 @@ impl Writer {
     /// Records the pre-images of all these writes durably, then cuts them into chunks.
     async fn prepare(&self, writes: Vec<GuardedWrite>) -> Result<Vec<Vec<Pending>>, Stopped> {
         let mut ids = self.journal(&writes).await?.into_iter();
-        let mut pending: Vec<Pending> = writes
-            .into_iter()
-            .map(|write| {
-                let journaled = ids.by_ref().take(write.pre_images.len()).collect();
-                Pending { write, journaled, ambiguous: false, replans: 0, attempts: Attempts::default() }
-            })
-            .collect();
+        let mut pending = writes.into_iter().map(|write| {
+            let journaled = ids.by_ref().take(write.pre_images.len()).collect();
+            Pending { write, journaled, ambiguous: false, replans: 0, attempts: Attempts::default() }
+        });
         let mut chunks = Vec::new();
-        while !pending.is_empty() {
-            let rest = pending.split_off(self.requests.max_chunk().min(pending.len()));
-            chunks.push(std::mem::replace(&mut pending, rest));
+        loop {
+            // Each in a vector of its own size: `split_off` would leave every chunk the capacity of all that follow.
+            let chunk: Vec<Pending> = pending.by_ref().take(self.requests.max_chunk()).collect();
+            if chunk.is_empty() {
+                break;
+            }
+            chunks.push(chunk);
         }
         Ok(chunks)
     }
