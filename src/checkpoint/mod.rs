@@ -33,6 +33,9 @@ pub trait CheckpointStore: Send + Sync {
 
     /// Appends pre-images. When it returns they are durable, and only then may the writes that destroy them be sent.
     async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError>;
+
+    /// Marks pre-images whose write DynamoDB certainly did not apply, outside of a commit: for pages that are abandoned.
+    async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError>;
 }
 
 /// Progress of one segment by one or more whole pages.

@@ -2,13 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
-
 use super::exit::Exit;
 use super::target::Target;
-use super::{output, run};
-use crate::checkpoint::RunStatus;
-use crate::checkpoint::store::StateFile;
+use super::{demo_folder, output, run};
 use crate::cli::{DemoArgs, Global, RunArgs};
 use crate::local::{Local, LocalOptions, sample};
 use crate::telemetry::number;
@@ -23,12 +19,7 @@ const SEED: u64 = 1;
 pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit> {
     let (dir, items) = (args.dir, args.items);
     let (db, plan, state) = (dir.join("table.db"), dir.join("plan.toml"), dir.join("state.db"));
-    let finished = is_complete(&state);
-    if args.fresh || finished {
-        clear(&dir).with_context(|| format!("{} could not be cleared; nothing was started", dir.display()))?;
-    }
-    std::fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made; nothing was done", dir.display()))?;
-    std::fs::write(&plan, PLAN).with_context(|| format!("{} cannot be written", plan.display()))?;
+    demo_folder::prepare(&dir, PLAN, args.fresh)?;
     output::stderr("1. The table: DynamoDB's API on loopback, with sample data. No AWS account is touched.");
     let options = LocalOptions { port: 0, db: Some(db), items: Some(items), seed: SEED, front: true };
     let served = tokio::task::spawn_blocking(move || Local::start(options)).await??;
@@ -79,21 +70,4 @@ fn next_steps(exit: Exit, dir: &Path, plan: &Path, state: &Path) {
         "3. What to try next\n   {first}:\n     {me} demo --dir {dir}\n   how far it is, also while it runs:\n     {me} status \
          {plan} --state {state}\n   which items diverged:\n     {me} failures {plan} list --state {state}"
     ));
-}
-
-/// Whether an earlier demo ran to its end.
-fn is_complete(state: &Path) -> bool {
-    let summary = StateFile::open(state).and_then(|file| file.summary());
-    summary.is_ok_and(|s| s.current.is_some_and(|c| c.run.status == RunStatus::Complete))
-}
-
-/// Removes what an earlier demo made, and nothing else.
-fn clear(dir: &Path) -> std::io::Result<()> {
-    for name in ["table.db", "table.db-wal", "table.db-shm", "state.db", "state.db-wal", "state.db-shm"] {
-        match std::fs::remove_file(dir.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
 }

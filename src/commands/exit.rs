@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use crate::change::Outcome;
-use crate::checkpoint::{Counts, StoreError};
+use crate::checkpoint::StoreError;
+use crate::checkpoint::store::OpenWork;
 use crate::engine::StopReason;
 use crate::plan::PlanErrors;
 use crate::preflight::PreflightError;
@@ -47,12 +47,12 @@ impl Exit {
         }
     }
 
-    /// The exit code of a run with these counts: a stop says more than what was found on the way.
-    pub fn of_run(counts: &Counts, stopped: Option<&StopReason>) -> Exit {
+    /// The exit code of a run that leaves this open: a stop says more than what was found on the way.
+    pub fn of_run(open: OpenWork, stopped: Option<&StopReason>) -> Exit {
         match stopped {
             Some(reason) => Exit::of_stop(reason),
-            None if counts.failures() > 0 => Exit::Failures,
-            None if counts.of(Outcome::Diverged) > 0 => Exit::Mismatch,
+            None if open.failures > 0 => Exit::Failures,
+            None if open.diverged > 0 => Exit::Mismatch,
             None => Exit::Done,
         }
     }

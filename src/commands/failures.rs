@@ -60,6 +60,7 @@ async fn retry(global: &Global, args: &FailuresArgs) -> anyhow::Result<Exit> {
     };
     signals::listen(job.stop.clone())?;
     let counts = job.retry_failures(&store, &run).await?;
+    let open = store.open_work(None).await?;
     store.close().await?;
     let stopped = job.stop.reason();
     output::result(
@@ -73,5 +74,5 @@ async fn retry(global: &Global, args: &FailuresArgs) -> anyhow::Result<Exit> {
             write_counts(out, &counts, false)
         },
     );
-    Ok(Exit::of_run(&counts, stopped))
+    Ok(Exit::of_run(open, stopped))
 }

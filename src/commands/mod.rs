@@ -4,6 +4,8 @@ mod check;
 mod confirm;
 #[cfg(feature = "local")]
 mod demo;
+#[cfg(feature = "local")]
+mod demo_folder;
 mod exit;
 mod failures;
 mod init;

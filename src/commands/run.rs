@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use super::confirm::confirm;
-use super::exit::Exit;
+use super::exit::{Exit, Refusal};
 use super::target::Target;
 use super::{output, signals};
 use crate::checkpoint::RunStatus;
 use crate::checkpoint::store::{Begin, NewRun, RunRecord};
 use crate::cli::{Global, RunArgs};
-use crate::engine::{DryRun, LocalScheduler, auto_segments, sweep};
+use crate::engine::{DryRun, Ended, LocalScheduler, auto_segments, sweep};
 use crate::telemetry::{RunReport, Subject, display};
 
 /// The phase that `run` works on.
 pub(super) const PHASE: &str = "expand";
+
+const NOT_YET_AGAIN: &str = "another pass can be made only after a complete one. Nothing was written. Start it without \
+                             --again, to begin or to resume";
 
 /// Runs a plan.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
@@ -31,10 +34,14 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
         (_, true) => Begin::Restart,
         _ => Begin::ResumeOrNew,
     };
-    if let Some(run) = current.as_ref().filter(|r| r.status == RunStatus::Complete && how == Begin::ResumeOrNew) {
-        let totals = store.totals(run.id).await?;
+    let complete = current.as_ref().filter(|run| run.status == RunStatus::Complete);
+    if let Some(run) = complete.filter(|_| how == Begin::ResumeOrNew) {
+        let (totals, open) = (store.totals(run.id).await?, store.open_work(Some(run.id)).await?);
         output::stderr("this run is complete already: nothing was written. Another pass begins with --again");
-        return Ok(report(global, &RunReport { subject: subject(target), run, totals: &totals, stopped: None }));
+        return Ok(report(global, &RunReport { subject: subject(target), run, totals: &totals, open, stopped: None }));
+    }
+    if complete.is_none() && how == Begin::Again {
+        return Err(Refusal::error(Exit::Refused, NOT_YET_AGAIN));
     }
     let resumed = current.as_ref().filter(|r| how == Begin::ResumeOrNew && RunRecord::is_unfinished(r));
     let basis = (target.write_basis, target.read_basis);
@@ -56,8 +63,8 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
     line.clear().await;
     let ended = ended?;
     store.close().await?;
-    let (run, totals, stopped) = (&ended.run, &ended.totals, ended.stopped.as_ref());
-    Ok(report(global, &RunReport { subject: subject(target), run, totals, stopped }))
+    let Ended { run, totals, open, stopped } = &ended;
+    Ok(report(global, &RunReport { subject: subject(target), run, totals, open: *open, stopped: stopped.as_ref() }))
 }
 
 async fn dry_run(global: &Global, target: &Target) -> anyhow::Result<Exit> {
@@ -73,7 +80,7 @@ async fn dry_run(global: &Global, target: &Target) -> anyhow::Result<Exit> {
 }
 
 fn report(global: &Global, report: &RunReport<'_>) -> Exit {
-    let exit = Exit::of_run(&report.totals.counts, report.stopped);
+    let exit = Exit::of_run(report.open, report.stopped);
     output::result(global, || report.to_json(exit as u8), |out| report.write(out));
     exit
 }

@@ -59,7 +59,10 @@ pub async fn sweep(reading: Reading, scheduler: &dyn Scheduler, requests: &Reque
             Some(Ok(ended)) => {
                 requests.progress().segment_ended(ended.is_ok());
             }
-            Some(Err(panic)) => stop.stop(StopReason::Internal(panic.to_string())),
+            Some(Err(panic)) => {
+                requests.progress().page_abandoned();
+                stop.stop(StopReason::Internal(panic.to_string()));
+            }
         }
     }
     // Workers take no new items and wait for no permits by now; each only awaits what it has in flight.

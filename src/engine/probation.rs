@@ -1,22 +1,27 @@
-//! Until DynamoDB has accepted one write, failures may be the plan's fault, not the items': nothing that rests on them is
-//! committed. Pure bookkeeping.
+//! Until DynamoDB has accepted one write, refused writes may be the plan's fault, not the items': nothing that rests on
+//! them is committed. Pure bookkeeping.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::worker::Pages;
 
-/// So many items failing, and not one write accepted, stops the run.
+/// So many refused writes, and not one accepted, stop the run.
 const ALL_FAILING: u64 = 100;
 
-/// Holds back pages with failures until a write has been accepted.
+/// A segment holds back at most so many pages: what an interruption repeats stays bounded. Beyond it they are committed
+/// with their failures, which `failures retry` can try again.
+const MAX_HELD_PAGES: u64 = 16;
+
+/// Holds back pages with refused writes until a write has been accepted.
 #[derive(Debug)]
 pub(super) struct Probation(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     over: bool,
-    failures: u64,
+    refused: u64,
+    reason: Option<String>,
     held: BTreeMap<u32, Pages>,
 }
 
@@ -29,25 +34,27 @@ pub(super) enum Ruling {
     Held,
     /// The run must stop, and nothing of this is committed.
     AllFailing {
-        /// Items that have failed.
-        failures: u64,
-        /// The first one's reason.
+        /// Writes that were refused.
+        refused: u64,
+        /// Why the first one was.
         reason: String,
     },
 }
 
 impl Probation {
-    /// A run of which writes have been accepted before is past its probation.
+    /// A plan of which a write has been accepted before is past its probation.
     pub(super) fn new(over: bool) -> Probation {
         Probation(Mutex::new(State { over, ..State::default() }))
     }
 
-    /// Hands in a segment's next pages. Pages that are held are merged, so that the memory this takes is bounded by the
-    /// failures in them.
+    /// Hands in a segment's next pages.
     pub(super) fn submit(&self, pages: Pages) -> Ruling {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.over |= pages.settled.accepted;
-        let failed = pages.settled.failures.len() as u64;
+        state.refused += pages.settled.rejected_writes;
+        if pages.settled.rejected_writes > 0 && state.reason.is_none() {
+            state.reason = pages.settled.failures.first().map(|failure| failure.reason.clone());
+        }
         let segment = pages.segment;
         let pages = match state.held.remove(&segment) {
             Some(mut held) => {
@@ -56,21 +63,23 @@ impl Probation {
             }
             None => pages,
         };
-        if state.over || pages.settled.failures.is_empty() {
+        if !state.over && state.refused >= ALL_FAILING {
+            return Ruling::AllFailing { refused: state.refused, reason: state.reason.clone().unwrap_or_default() };
+        }
+        if state.over || pages.settled.rejected_writes == 0 || pages.pages >= MAX_HELD_PAGES {
             return Ruling::Commit(Box::new(pages));
         }
-        state.failures += failed;
         state.held.insert(segment, pages);
-        if state.failures < ALL_FAILING {
-            return Ruling::Held;
-        }
-        let first = state.held.values().find_map(|p| p.settled.failures.first());
-        Ruling::AllFailing { failures: state.failures, reason: first.map_or_else(String::new, |f| f.reason.clone()) }
+        Ruling::Held
     }
 
-    /// What is still held, when every segment has been read to its end: the few items that failed are just that.
-    pub(super) fn finish(&self) -> Vec<Pages> {
+    /// What is still held when no worker is left and it may be committed: the table has been read to its end, so that the
+    /// few refused writes are just that, or a write has been accepted since.
+    pub(super) fn finish(&self, every_segment_ended: bool) -> Vec<Pages> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !every_segment_ended && !state.over {
+            return Vec::new();
+        }
         std::mem::take(&mut state.held).into_values().collect()
     }
 }
@@ -84,7 +93,7 @@ mod tests {
     use crate::item::{Item, ItemKey};
 
     fn pages(segment: u32, first: u64, failures: usize, accepted: bool) -> Pages {
-        let mut settled = Settled { accepted, ..Settled::default() };
+        let mut settled = Settled { accepted, rejected_writes: failures as u64, ..Settled::default() };
         for _ in 0..failures {
             settled.counts.count(Outcome::Rejected);
             let key = ItemKey::new(Item::new());
@@ -100,7 +109,7 @@ mod tests {
         assert_eq!(probation.submit(pages(1, 1, 39, false)), Ruling::Held);
         assert_eq!(
             probation.submit(pages(0, 2, 1, false)),
-            Ruling::AllFailing { failures: 100, reason: "too large".into() }
+            Ruling::AllFailing { refused: 100, reason: "too large".into() }
         );
     }
 
@@ -112,7 +121,36 @@ mod tests {
         assert!(matches!(probation.submit(pages(1, 1, 1, true)), Ruling::Commit(p) if p.segment == 1));
         let Ruling::Commit(all) = probation.submit(pages(0, 3, 0, false)) else { panic!("still held") };
         assert_eq!((all.first, all.pages, all.settled.counts.scanned), (1, 3, 3));
-        assert!(probation.finish().is_empty());
+        assert!(probation.finish(true).is_empty());
+    }
+
+    #[test]
+    fn what_is_held_is_released_at_the_end_or_when_the_plan_is_proven() {
+        let probation = Probation::new(false);
+        assert_eq!(probation.submit(pages(0, 1, 3, false)), Ruling::Held);
+        assert!(probation.finish(false).is_empty(), "an interruption proves nothing");
+        assert!(matches!(probation.submit(pages(1, 1, 0, true)), Ruling::Commit(_)));
+        assert_eq!(probation.finish(false).len(), 1);
+    }
+
+    #[test]
+    fn items_that_cannot_change_by_their_shape_are_no_sign_of_a_wrong_plan() {
+        let probation = Probation::new(false);
+        for page in 1..=20 {
+            let mut shapes = pages(0, page, 50, false);
+            shapes.settled.rejected_writes = 0;
+            assert!(matches!(probation.submit(shapes), Ruling::Commit(_)));
+        }
+    }
+
+    #[test]
+    fn a_segment_holds_a_bounded_number_of_pages() {
+        let probation = Probation::new(false);
+        assert_eq!(probation.submit(pages(0, 1, 1, false)), Ruling::Held);
+        for page in 2..MAX_HELD_PAGES {
+            assert_eq!(probation.submit(pages(0, page, 0, false)), Ruling::Held);
+        }
+        assert!(matches!(probation.submit(pages(0, MAX_HELD_PAGES, 0, false)), Ruling::Commit(_)));
     }
 
     #[test]
@@ -120,6 +158,6 @@ mod tests {
         let probation = Probation::new(false);
         assert!(matches!(probation.submit(pages(0, 1, 0, false)), Ruling::Commit(_)));
         assert_eq!(probation.submit(pages(0, 2, 2, false)), Ruling::Held);
-        assert_eq!(probation.finish().len(), 1);
+        assert_eq!(probation.finish(true).len(), 1);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::stop::{StopReason, Stopped, Stopper};
@@ -12,8 +12,8 @@ use crate::item::{ItemKey, Units, read_units};
 use crate::plan::Retry;
 use crate::table::{Directive, Got, Page, ScanRequest, Table, TableError, WriteReply};
 use crate::telemetry::Progress;
-use crate::throttle::Bucket;
 use crate::throttle::backoff::Backoff;
+use crate::throttle::{Bucket, Permit};
 
 /// Write requests in flight at the same time, over all segments: enough to keep 1,000 WCU/s going at 50 ms a request, few
 /// enough that a drain has little to wait for.
@@ -31,11 +31,34 @@ pub struct Requests {
     slots: Arc<Semaphore>,
 }
 
-/// How often a request was tried in vain, and since when.
+/// How often a request was tried in vain, since when, and how much of that time we made it wait ourselves.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     failed: u32,
     since: Option<Instant>,
+    waited: Duration,
+}
+
+impl Attempts {
+    /// Notes time that the request spent waiting for our own permits: no sign that it cannot succeed.
+    pub(super) fn waited(&mut self, time: Duration) {
+        if self.since.is_some() {
+            self.waited += time;
+        }
+    }
+
+    /// For how long the request has been failing.
+    fn failing(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed().saturating_sub(self.waited))
+    }
+}
+
+/// Leave to send a chunk of writes: permits and a slot.
+pub(super) struct Admission {
+    permit: Permit,
+    _slot: OwnedSemaphorePermit,
+    /// How long it was waited for.
+    pub(super) waited: Duration,
 }
 
 /// What a request consumed: what the server said, and what is estimated where it said nothing.
@@ -89,7 +112,7 @@ impl Requests {
     pub(super) async fn scan(&self, request: &ScanRequest, estimate: Units) -> Result<Page, Stopped> {
         let mut attempts = Attempts::default();
         loop {
-            let permit = self.stop.unless_stopping(self.reads.acquire(estimate)).await?;
+            let permit = self.read_permit(estimate, &mut attempts).await?;
             match self.table.scan(request).await {
                 Ok(page) => {
                     self.reads.settle(permit, page.units.unwrap_or(estimate));
@@ -108,7 +131,7 @@ impl Requests {
         let estimate = read_units(4096, true);
         let mut attempts = Attempts::default();
         loop {
-            let permit = self.stop.unless_stopping(self.reads.acquire(estimate)).await?;
+            let permit = self.read_permit(estimate, &mut attempts).await?;
             match self.table.get(key).await {
                 Ok(got) => {
                     self.reads.settle(permit, got.units.unwrap_or(estimate));
@@ -122,17 +145,32 @@ impl Requests {
         }
     }
 
-    /// Sends a chunk of writes once, when permits and a slot are there. Given up only before it is sent: once in flight,
-    /// its replies are waited for.
+    async fn read_permit(&self, estimate: Units, attempts: &mut Attempts) -> Result<Permit, Stopped> {
+        let since = Instant::now();
+        let permit = self.stop.unless_stopping(self.reads.acquire(estimate)).await?;
+        attempts.waited(since.elapsed());
+        Ok(permit)
+    }
+
+    /// Waits until a chunk of writes may be sent. Given up when the run stops: nothing has been sent then.
+    pub(super) async fn admit(&self, chunk: &[GuardedWrite]) -> Result<Admission, Stopped> {
+        let since = Instant::now();
+        let units = chunk.iter().map(GuardedWrite::estimated_units).sum();
+        let permit = self.stop.unless_stopping(self.writes.acquire(units)).await?;
+        // The semaphore is never closed.
+        let slot = self.stop.unless_stopping(Arc::clone(&self.slots).acquire_owned()).await?.map_err(|_| Stopped)?;
+        Ok(Admission { permit, _slot: slot, waited: since.elapsed() })
+    }
+
+    /// Sends an admitted chunk once. In flight, its replies are waited for whatever happens.
     pub(super) async fn write(
         &self,
+        admission: Admission,
         chunk: &[GuardedWrite],
-    ) -> Result<(Vec<Result<WriteReply, TableError>>, Spent), Stopped> {
+    ) -> (Vec<Result<WriteReply, TableError>>, Spent) {
         let estimates: Vec<Units> = chunk.iter().map(GuardedWrite::estimated_units).collect();
-        let permit = self.stop.unless_stopping(self.writes.acquire(estimates.iter().sum())).await?;
-        let slot = self.stop.unless_stopping(self.slots.acquire()).await?;
+        let Admission { permit, _slot, .. } = admission;
         let replies = self.table.write(chunk).await;
-        drop(slot);
         let mut spent = Spent::default();
         for (reply, estimate) in replies.iter().zip(&estimates) {
             match reply {
@@ -147,7 +185,7 @@ impl Requests {
             }
         }
         self.writes.settle(permit, spent.write + spent.estimated_write);
-        Ok((replies, spent))
+        (replies, spent)
     }
 
     /// What follows from a failed request: returns when it should be sent again, or gives up the run.
@@ -160,10 +198,10 @@ impl Requests {
             self.stop.stop(stop_reason(error));
             return Err(Stopped);
         }
-        let since = *attempts.since.get_or_insert_with(Instant::now);
+        attempts.since.get_or_insert_with(Instant::now);
         attempts.failed += 1;
-        if since.elapsed() >= self.retry.give_up_after {
-            let after = format!("{} s", since.elapsed().as_secs());
+        if attempts.failing() >= self.retry.give_up_after {
+            let after = format!("{} s", attempts.failing().as_secs());
             self.stop.stop(StopReason::GaveUp { after, message: error.to_string() });
             return Err(Stopped);
         }

@@ -6,7 +6,7 @@ use super::stop::Stopped;
 use super::writer::{Settled, Writer};
 use crate::change::Outcome;
 use crate::checkpoint::store::{FailureRecord, ListQuery, RunRecord, Store};
-use crate::checkpoint::{Counts, StoreError};
+use crate::checkpoint::{CheckpointStore as _, Counts, StoreError};
 
 /// Failures that are read from the store in one go.
 const BATCH: u32 = 100;

@@ -10,8 +10,7 @@ use super::requests::Requests;
 use super::stop::{StopReason, Stopped};
 use super::worker::{Handler, Pages};
 use super::writer::{Settled, Writer};
-use crate::change::Outcome;
-use crate::checkpoint::{CheckpointStore, Commit, Counts, RunId, SegmentEvent};
+use crate::checkpoint::{CheckpointStore, Commit, RunId, SegmentEvent};
 use crate::item::Item;
 
 /// Writes pages and commits them.
@@ -26,25 +25,25 @@ pub struct Expand {
 }
 
 impl Expand {
-    /// A handler for one run, of which `so_far` is committed. `proven` says that an earlier pass of the same plan got to
-    /// its end, so that items which all fail again are no sign of a wrong plan.
+    /// A handler for one run, of which `failures` items wait for somebody. `proven` says that a write of this plan has
+    /// been accepted before, so that items which all fail are no sign of a wrong plan.
     pub fn new(
         writer: Writer,
         store: Arc<dyn CheckpointStore>,
         run: RunId,
         requests: Requests,
         max_failures: u64,
-        so_far: &Counts,
+        failures: u64,
         proven: bool,
     ) -> Expand {
-        let probation = Probation::new(proven || so_far.of(Outcome::Applied) > 0);
-        let failures = AtomicU64::new(so_far.failures());
+        let (probation, failures) = (Probation::new(proven), AtomicU64::new(failures));
         Expand { writer, store, run, requests, probation, max_failures, failures }
     }
 
-    /// Commits what was held back until a first write was accepted. To be called when every segment has ended.
-    pub async fn finish(&self) -> Result<(), Stopped> {
-        for pages in self.probation.finish() {
+    /// Commits what was held back until a first write was accepted, as far as it may be. To be called when no worker is
+    /// left.
+    pub async fn finish(&self, every_segment_ended: bool) -> Result<(), Stopped> {
+        for pages in self.probation.finish(every_segment_ended) {
             self.make_durable(pages).await?;
         }
         Ok(())
@@ -80,8 +79,8 @@ impl Handler for Expand {
         match self.probation.submit(pages) {
             Ruling::Commit(pages) => self.make_durable(*pages).await,
             Ruling::Held => Ok(()),
-            Ruling::AllFailing { failures, reason } => {
-                self.requests.stop().stop(StopReason::AllFailing { failures, reason });
+            Ruling::AllFailing { refused, reason } => {
+                self.requests.stop().stop(StopReason::AllFailing { refused, reason });
                 Err(Stopped)
             }
         }

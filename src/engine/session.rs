@@ -10,7 +10,7 @@ use super::sweep;
 use super::worker::Reading;
 use super::writer::Writer;
 use crate::change::Changes;
-use crate::checkpoint::store::{RunRecord, SegmentTotals, Session, Store};
+use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals, Session, Store};
 use crate::checkpoint::{RunStatus, StoreError};
 use crate::plan::Plan;
 use crate::table::{Table, TableDescription};
@@ -49,6 +49,8 @@ pub struct Ended {
     pub run: RunRecord,
     /// What its segments counted, over all sessions.
     pub totals: SegmentTotals,
+    /// What of it waits for somebody.
+    pub open: OpenWork,
     /// Why it stopped before its end, if it did.
     pub stopped: Option<StopReason>,
 }
@@ -121,19 +123,17 @@ impl Job {
     /// what was committed before stays.
     pub async fn expand(&self, store: &Store, session: &Session) -> Result<Ended, StoreError> {
         let run = &session.run;
-        let before = store.totals(run.id).await?;
         let scheduler = schedule(store, run).await?;
         let requests = self.requests();
         let writer = self.writer(store, run);
         let limit = self.plan.limits.max_failures;
-        let (keeper, proven) = (Arc::new(store.clone()), run.pass > 1);
-        let handler = Expand::new(writer, keeper, run.id, requests.clone(), limit, &before.counts, proven);
+        let failures = store.open_work(Some(run.id)).await?.failures;
+        let (keeper, proven) = (Arc::new(store.clone()), store.is_proven().await?);
+        let handler = Expand::new(writer, keeper, run.id, requests.clone(), limit, failures, proven);
         let handler = Arc::new(handler);
         sweep(self.reading(run.total_segments), &scheduler, &requests, handler.clone()).await;
-        if !self.stop.is_stopping() {
-            // An error stands in the stopper like every other.
-            let _ = handler.finish().await;
-        }
+        // An error stands in the stopper like every other.
+        let _ = handler.finish(!self.stop.is_stopping()).await;
         self.end(store, run).await
     }
 
@@ -146,7 +146,8 @@ impl Job {
         let status = if complete { RunStatus::Complete } else { RunStatus::Stopped };
         let abandoned = if complete { 0 } else { self.progress.snapshot().abandoned_pages };
         let run = store.end_session(run.id, status, stopped.as_ref().map(ToString::to_string), abandoned).await?;
-        Ok(Ended { run, totals, stopped })
+        let open = store.open_work(Some(run.id)).await?;
+        Ok(Ended { run, totals, open, stopped })
     }
 }
 

@@ -23,7 +23,7 @@ pub enum StopReason {
     /// More items failed than `[limits] max_failures` allows.
     #[error(
         "{failures} items have failed, and [limits] max_failures is {limit}. Look at them with `backfill failures`, then \
-         raise the limit or mend the cause"
+         mend the cause and `backfill failures retry`, or raise the limit"
     )]
     MaxFailures {
         /// Items that have failed.
@@ -33,13 +33,13 @@ pub enum StopReason {
     },
     /// Not one write was accepted so far, and many were not.
     #[error(
-        "every one of the first {failures} items that needed a write failed, so the plan itself is probably wrong. The \
-         first reason: {reason}"
+        "DynamoDB refused each of the first {refused} writes, so the plan itself is probably wrong. Nothing of them is \
+         recorded. The first reason: {reason}"
     )]
     AllFailing {
-        /// Items that have failed.
-        failures: u64,
-        /// The first one's reason.
+        /// Writes that were refused.
+        refused: u64,
+        /// Why the first one was.
         reason: String,
     },
     /// One request kept failing for longer than `[retry] give_up_after`.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::requests::Requests;
-use super::stop::Stopped;
+use super::stop::{StopReason, Stopped};
 use super::writer::Settled;
 use crate::checkpoint::{SegmentState, SegmentStatus};
 use crate::item::{Item, ItemKey, Units, read_units};
 use crate::table::{Page, ScanRequest};
 
-/// Items of one page at most, whatever the read budget: it bounds what a page takes in memory, and what a kill repeats.
-const MAX_PAGE_ITEMS: f64 = 1_000.0;
+/// Items of one page at most, whatever the budgets: it bounds what a page takes in memory, and what a kill repeats. Few
+/// enough that a table of 20,000 items already takes the memory that any larger one does (`tests/memory.rs`).
+const MAX_PAGE_ITEMS: f64 = 250.0;
 
 /// A small write budget does not make pages smaller than this: each costs a request.
 const MIN_PAGE_ITEMS: f64 = 25.0;
@@ -95,10 +96,17 @@ pub(super) async fn work_segment(
         let next = page.next.clone();
         let following = next.clone().map(|key| Fetch::start(segment, Some(key), size, &reading, &requests));
 
-        let mut settled = handler.settle(page.items).await.inspect_err(|_| requests.progress().page_abandoned())?;
+        let abandoned = |_: &Stopped| requests.progress().page_abandoned();
+        let items = page.items.len() as u64;
+        let mut settled = handler.settle(page.items).await.inspect_err(abandoned)?;
+        if settled.counts.scanned != items {
+            let why = format!("{} outcomes for {items} items of a page", settled.counts.scanned);
+            requests.stop().stop(StopReason::Internal(why));
+            return Err(Stopped).inspect_err(abandoned);
+        }
         settled.counts.read_units += page.units.unwrap_or(0.0);
         size.learn_writes(&settled);
-        handler.commit(Pages { segment, first: number, pages: 1, next, settled }).await?;
+        handler.commit(Pages { segment, first: number, pages: 1, next, settled }).await.inspect_err(abandoned)?;
 
         match following {
             Some(fetch) => fetching = fetch,
@@ -134,7 +142,7 @@ impl Fetch {
         match requests.stop().unless_stopping(self.0).await? {
             Ok(fetched) => fetched,
             Err(panic) => {
-                requests.stop().stop(super::StopReason::Internal(panic.to_string()));
+                requests.stop().stop(StopReason::Internal(panic.to_string()));
                 Err(Stopped)
             }
         }
@@ -165,7 +173,9 @@ impl PageSize {
     fn learn_writes(&mut self, settled: &Settled) {
         if settled.counts.scanned > 0 {
             let written = settled.counts.write_units + settled.counts.estimated_write_units;
-            self.write_units_per_item = written / settled.counts.scanned as f64;
+            let per_item = written / settled.counts.scanned as f64;
+            // Half from what was known before: one page that needed nothing must not make the next one huge.
+            self.write_units_per_item = (self.write_units_per_item + per_item) / 2.0;
         }
     }
 

@@ -7,7 +7,7 @@ use futures::stream::FuturesUnordered;
 
 use super::requests::{Attempts, Requests, Spent, stop_reason};
 use super::stop::{StopReason, Stopped};
-use crate::change::{Changes, Decision, GuardedWrite, Outcome};
+use crate::change::{Changes, Decision, GuardedWrite, Outcome, PreImage};
 use crate::checkpoint::{CheckpointStore, Counts, DivergedItem, Failure, PreImageId, PreImageRow, RunId};
 use crate::item::{Item, ItemKey, Path};
 use crate::table::{Directive, TableError, WriteReply};
@@ -37,6 +37,8 @@ pub struct Settled {
     pub refused: Vec<PreImageId>,
     /// Whether DynamoDB accepted at least one write.
     pub accepted: bool,
+    /// Writes that were sent and that DynamoDB did not allow: among the failures, those that may be the plan's fault.
+    pub rejected_writes: u64,
 }
 
 /// The end of one item's way.
@@ -57,6 +59,12 @@ struct Pending {
     attempts: Attempts,
 }
 
+impl Pending {
+    fn new(write: GuardedWrite) -> Pending {
+        Pending { write, journaled: Vec::new(), ambiguous: false, replans: 0, attempts: Attempts::default() }
+    }
+}
+
 impl Writer {
     /// A writer of these changes into one run.
     pub fn new(changes: Arc<Changes>, requests: Requests, store: Arc<dyn CheckpointStore>, run: RunId) -> Writer {
@@ -74,7 +82,7 @@ impl Writer {
                 decided => settled.end(self.key_of(&item), end_of(decided, false)),
             }
         }
-        let mut chunks = self.prepare(writes).await?.into_iter();
+        let mut chunks = cut(writes.into_iter().map(Pending::new), self.requests.max_chunk()).into_iter();
         let mut in_progress = FuturesUnordered::new();
         let mut stopped = false;
         loop {
@@ -86,53 +94,38 @@ impl Writer {
                 Some(Ok(more)) => settled.merge(more),
                 // The others are not dropped: what they have in flight is waited for, the rest they give up themselves.
                 Some(Err(Stopped)) => stopped = true,
-                None if stopped => return Err(Stopped),
+                None if stopped => return self.abandon(settled, Vec::new()).await,
                 None => return Ok(settled),
             }
         }
     }
 
-    /// Records the pre-images of all these writes durably, then cuts them into chunks.
-    async fn prepare(&self, writes: Vec<GuardedWrite>) -> Result<Vec<Vec<Pending>>, Stopped> {
-        let mut ids = self.journal(&writes).await?.into_iter();
-        let mut pending = writes.into_iter().map(|write| {
-            let journaled = ids.by_ref().take(write.pre_images.len()).collect();
-            Pending { write, journaled, ambiguous: false, replans: 0, attempts: Attempts::default() }
-        });
-        let mut chunks = Vec::new();
-        loop {
-            // Each in a vector of its own size: `split_off` would leave every chunk the capacity of all that follow.
-            let chunk: Vec<Pending> = pending.by_ref().take(self.requests.max_chunk()).collect();
-            if chunk.is_empty() {
-                break;
-            }
-            chunks.push(chunk);
-        }
-        Ok(chunks)
-    }
-
-    /// Makes the pre-images of these writes durable; one id for each, in order.
-    async fn journal(&self, writes: &[GuardedWrite]) -> Result<Vec<PreImageId>, Stopped> {
-        let rows: Vec<PreImageRow> = writes
+    /// Makes the pre-images of these writes durable, where that has not been done. Only then may they be sent.
+    async fn journal(&self, chunk: &mut [Pending]) -> Result<(), Stopped> {
+        let due = |member: &Pending| member.journaled.is_empty() && !member.write.pre_images.is_empty();
+        let row = |write: &GuardedWrite, pre: &PreImage| PreImageRow {
+            key: write.key.clone(),
+            path: pre.path.clone(),
+            value: pre.value.clone(),
+        };
+        let rows: Vec<PreImageRow> = chunk
             .iter()
-            .flat_map(|write| {
-                write.pre_images.iter().map(|pre| PreImageRow {
-                    key: write.key.clone(),
-                    path: pre.path.clone(),
-                    value: pre.value.clone(),
-                })
-            })
+            .filter(|member| due(member))
+            .flat_map(|member| member.write.pre_images.iter().map(|pre| row(&member.write, pre)))
             .collect();
         if rows.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let expected = rows.len();
-        let ids = self.store.append_pre_images(self.run, rows).await.map_err(|e| e.to_string());
-        match ids {
-            Ok(ids) if ids.len() == expected => Ok(ids),
-            Ok(ids) => Err(self.give_up(format!("{} ids for {expected} pre-images", ids.len()))),
-            Err(error) => Err(self.give_up(error)),
+        let ids = self.store.append_pre_images(self.run, rows).await.map_err(|e| self.give_up(e.to_string()))?;
+        if ids.len() != expected {
+            return Err(self.give_up(format!("{} ids for {expected} pre-images", ids.len())));
         }
+        let mut ids = ids.into_iter();
+        for member in chunk.iter_mut().filter(|member| due(member)) {
+            member.journaled = ids.by_ref().take(member.write.pre_images.len()).collect();
+        }
+        Ok(())
     }
 
     /// Sends a chunk until every member has an outcome.
@@ -140,7 +133,16 @@ impl Writer {
         let mut settled = Settled::default();
         while !pending.is_empty() {
             let writes: Vec<GuardedWrite> = pending.iter().map(|p| p.write.clone()).collect();
-            let (replies, spent) = self.requests.write(&writes).await?;
+            let admitted = self.requests.admit(&writes).await;
+            let Ok(admission) = admitted else { return self.abandon(settled, pending).await };
+            pending.iter_mut().for_each(|member| member.attempts.waited(admission.waited));
+            self.journal(&mut pending).await?;
+            let (replies, spent) = self.requests.write(admission, &writes).await;
+            if replies.len() != pending.len() {
+                let why = format!("{} replies for {} writes", replies.len(), pending.len());
+                self.requests.stop().stop(StopReason::Internal(why));
+                return Err(Stopped);
+            }
             settled.spend(spent);
             let mut again = Vec::new();
             let mut failed: Option<TableError> = None;
@@ -161,21 +163,38 @@ impl Writer {
                     }
                     Err(error) if error.directive() == Directive::FailItem => {
                         settled.refuse(&mut member);
+                        settled.rejected_writes += 1;
                         settled.end(member.write.key, End::Failed(Outcome::Rejected, error.to_string()));
                     }
                     Err(error) => {
+                        settled.refuse(&mut member);
                         self.requests.progress().request_failed(&error.to_string());
                         self.requests.stop().stop(stop_reason(&error));
-                        return Err(Stopped);
+                        return self.abandon(settled, again).await;
                     }
                 }
             }
             pending = again;
-            if let (Some(error), Some(first)) = (failed, pending.first_mut()) {
-                self.requests.after_failure(&error, &mut first.attempts).await?;
+            if let (Some(error), Some(first)) = (failed, pending.first_mut())
+                && self.requests.after_failure(&error, &mut first.attempts).await.is_err()
+            {
+                return self.abandon(settled, pending).await;
             }
         }
         Ok(settled)
+    }
+
+    /// Gives up a chunk because the run is stopping. Its page will not be committed, so what is certain of pre-images is
+    /// stored now: a rollback must not restore what no write has destroyed.
+    async fn abandon(&self, mut settled: Settled, pending: Vec<Pending>) -> Result<Settled, Stopped> {
+        for mut member in pending {
+            settled.refuse(&mut member);
+        }
+        if !settled.refused.is_empty() {
+            // Not being told is safe: the pre-image then counts as one whose write may have been applied.
+            let _ = self.store.mark_refused(std::mem::take(&mut settled.refused)).await;
+        }
+        Err(Stopped)
     }
 
     /// After a failed condition: the item as it is now decides. Returns the write to send next, if there is one.
@@ -206,11 +225,7 @@ impl Writer {
                 settled.end(key, End::Failed(Outcome::Conflict, why));
                 Ok(None)
             }
-            Decision::Write(write) => {
-                let journaled = self.journal(std::slice::from_ref(&write)).await?;
-                let replans = member.replans + 1;
-                Ok(Some(Pending { write, journaled, ambiguous: false, replans, attempts: Attempts::default() }))
-            }
+            Decision::Write(write) => Ok(Some(Pending { replans: member.replans + 1, ..Pending::new(write) })),
             decided => {
                 settled.end(key, end_of(decided, true));
                 Ok(None)
@@ -238,6 +253,19 @@ fn end_of(decision: Decision, after_condition: bool) -> End {
         Decision::Diverged(paths) => End::Diverged(paths),
         Decision::Rejected(why) => End::Failed(Outcome::Rejected, why),
         Decision::Write(_) => End::Failed(Outcome::Conflict, "it still needs a write".into()),
+    }
+}
+
+/// Cuts into chunks, each in a vector of its own size: cut off from one long vector, every chunk would keep the capacity
+/// of all that follow it, which is quadratic in a page's items.
+fn cut<T>(mut members: impl Iterator<Item = T>, at_most: usize) -> Vec<Vec<T>> {
+    let mut chunks = Vec::new();
+    loop {
+        let chunk: Vec<T> = members.by_ref().take(at_most).collect();
+        if chunk.is_empty() {
+            return chunks;
+        }
+        chunks.push(chunk);
     }
 }
 
@@ -277,5 +305,6 @@ impl Settled {
         self.diverged.extend(other.diverged);
         self.refused.extend(other.refused);
         self.accepted |= other.accepted;
+        self.rejected_writes += other.rejected_writes;
     }
 }

@@ -52,6 +52,11 @@ pub struct TableDescription {
     pub size_bytes: u64,
     /// Provisioned (read, write) capacity units per second; none on demand.
     pub provisioned: Option<(f64, f64)>,
+    /// The table's own (read, write) maxima on demand, where it has them.
+    pub on_demand_max: (Option<f64>, Option<f64>),
+    /// The least write capacity that a global secondary index is provisioned with or limited to: an index that is short
+    /// of it throttles the table's writes (developer guide, "GSI throttling").
+    pub least_index_write: Option<f64>,
     /// Names of the global and local secondary indexes.
     pub indexes: Vec<String>,
 }

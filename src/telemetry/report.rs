@@ -6,8 +6,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use super::{number, write_counts, write_prediction};
-use crate::change::Outcome;
-use crate::checkpoint::store::{RunRecord, SegmentTotals};
+use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals};
 use crate::engine::{Prediction, StopReason};
 use crate::plan::Plan;
 use crate::table::TableDescription;
@@ -37,6 +36,8 @@ pub struct RunReport<'a> {
     pub run: &'a RunRecord,
     /// What its segments counted, over all sessions.
     pub totals: &'a SegmentTotals,
+    /// What of it waits for somebody.
+    pub open: OpenWork,
     /// Why it stopped before its end, if it did.
     pub stopped: Option<&'a StopReason>,
 }
@@ -91,7 +92,7 @@ impl Subject<'_> {
 impl RunReport<'_> {
     /// For people.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
-        let RunReport { subject, run, totals, stopped } = self;
+        let RunReport { subject, run, totals, open, stopped } = self;
         let (plan, state) = (subject.plan_path.display(), subject.state_path.display());
         match stopped {
             None => writeln!(out, "Run {} is complete: {} segments.", run.id.0, number(totals.done.into()))?,
@@ -104,7 +105,10 @@ impl RunReport<'_> {
             )?,
         }
         write_counts(out, &totals.counts, run.lower_bound)?;
-        if subject.advice && totals.counts.failures() + totals.counts.of(Outcome::Diverged) > 0 {
+        if open.failures + open.diverged > 0 {
+            writeln!(out, "Open: {} failures, {} diverged items.", number(open.failures), number(open.diverged))?;
+        }
+        if subject.advice && open.failures + open.diverged > 0 {
             writeln!(out, "Their keys: backfill failures {plan} list --state {state}")?;
         }
         match stopped {
@@ -123,7 +127,8 @@ impl RunReport<'_> {
     pub fn to_json(&self, exit_code: u8) -> Json {
         json!({
             "type": "run", "table_arn": self.subject.table.arn, "fingerprint": self.subject.plan.fingerprint().as_str(),
-            "run": self.run, "totals": self.totals, "stopped": self.stopped.map(ToString::to_string),
+            "run": self.run, "totals": self.totals, "open_failures": self.open.failures,
+            "open_diverged": self.open.diverged, "stopped": self.stopped.map(ToString::to_string),
             "exit_code": exit_code,
         })
     }

@@ -34,8 +34,8 @@ impl Basis {
     pub fn text(self) -> &'static str {
         match self {
             Basis::Plan => "from the plan",
-            Basis::Provisioned => "default: a quarter of the provisioned capacity",
-            Basis::OnDemand => "default on demand",
+            Basis::Provisioned => "default: a quarter of what the table and its indexes are provisioned with",
+            Basis::OnDemand => "default on demand, at most a quarter of the table's and its indexes' maximum",
         }
     }
 }
@@ -46,14 +46,63 @@ const ON_DEMAND: Budget = Budget { write: 1_000.0, read: 2_000.0 };
 
 /// The budget of a job, and the basis of its write and of its read part.
 pub fn budget(write: Option<Units>, read: Option<Units>, table: &TableDescription) -> (Budget, Basis, Basis) {
-    let (default, basis) = match table.provisioned {
-        Some((read, write)) => {
-            (Budget { write: (write / 4.0).max(0.5), read: (read / 4.0).max(0.5) }, Basis::Provisioned)
-        }
+    let (mut default, basis) = match table.provisioned {
+        Some((read, write)) => (Budget { write: write / 4.0, read: read / 4.0 }, Basis::Provisioned),
         None => (ON_DEMAND, Basis::OnDemand),
     };
+    let quarter_at_most = |units: &mut Units, ceiling: Option<f64>| {
+        *units = ceiling.map_or(*units, |ceiling| units.min(ceiling / 4.0)).max(0.5);
+    };
+    quarter_at_most(&mut default.read, table.on_demand_max.0);
+    quarter_at_most(&mut default.write, table.on_demand_max.1);
+    quarter_at_most(&mut default.write, table.least_index_write);
     let pick = |stated: Option<Units>, default| stated.map_or((default, basis), |units| (units, Basis::Plan));
     let (write, write_basis) = pick(write, default.write);
     let (read, read_basis) = pick(read, default.read);
     (Budget { write, read }, write_basis, read_basis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::{KeyAttribute, KeySchema};
+
+    fn table() -> TableDescription {
+        TableDescription {
+            name: "t".into(),
+            arn: String::new(),
+            id: None,
+            status: "ACTIVE".into(),
+            key: KeySchema { partition: KeyAttribute { name: "pk".into(), kind: "S".into() }, sort: None },
+            item_count: 0,
+            size_bytes: 0,
+            provisioned: None,
+            on_demand_max: (None, None),
+            least_index_write: None,
+            indexes: Vec::new(),
+        }
+    }
+
+    fn default_of(table: &TableDescription) -> (f64, f64) {
+        let (budget, ..) = budget(None, None, table);
+        (budget.write, budget.read)
+    }
+
+    #[test]
+    fn the_default_is_harmless_whatever_is_short() {
+        assert_eq!(default_of(&table()), (1_000.0, 2_000.0));
+        assert_eq!(default_of(&TableDescription { provisioned: Some((400.0, 200.0)), ..table() }), (50.0, 100.0));
+        let capped = TableDescription { on_demand_max: (Some(40.0), Some(200.0)), ..table() };
+        assert_eq!(default_of(&capped), (50.0, 10.0));
+        let thin_index =
+            TableDescription { provisioned: Some((400.0, 1_000.0)), least_index_write: Some(10.0), ..table() };
+        assert_eq!(default_of(&thin_index), (2.5, 100.0));
+        assert_eq!(default_of(&TableDescription { provisioned: Some((1.0, 1.0)), ..table() }), (0.5, 0.5));
+    }
+
+    #[test]
+    fn a_stated_budget_stands() {
+        let (budget, write, read) = budget(Some(7.0), None, &table());
+        assert_eq!((budget.write, write, read), (7.0, Basis::Plan, Basis::OnDemand));
+    }
 }

@@ -22,8 +22,8 @@ use async_trait::async_trait;
 
 pub use lock::Holder;
 pub use records::{
-    Begin, DivergedRecord, FailureRecord, Identity, ListQuery, NewRun, PreImageRecord, RowStatus, RunProgress,
-    RunRecord, SegmentTotals, Session, StateSummary,
+    Begin, DivergedRecord, FailureRecord, Identity, ListQuery, NewRun, OpenWork, PreImageRecord, RowStatus,
+    RunProgress, RunRecord, SegmentTotals, Session, StateSummary,
 };
 pub use state_file::StateFile;
 
@@ -119,6 +119,16 @@ impl Store {
         self.thread.run(move |c| read::totals(c, &read::run(c, run)?)).await
     }
 
+    /// Items that wait for somebody: of one run, or of all.
+    pub async fn open_work(&self, run: Option<RunId>) -> Result<OpenWork, StoreError> {
+        self.thread.run(move |c| read::open_work(c, run)).await
+    }
+
+    /// Whether any run of this file has applied a write or got to its end: then the plan is not wrong for every item.
+    pub async fn is_proven(&self) -> Result<bool, StoreError> {
+        self.thread.run(read::is_proven).await
+    }
+
     /// Failures, oldest first.
     pub async fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
         self.thread.run(move |c| read::failures(c, query)).await
@@ -155,11 +165,6 @@ impl Store {
         self.thread.run(move |c| write::resolve(c, &items, &now)).await
     }
 
-    /// Marks pre-images whose write DynamoDB certainly refused, outside of a commit.
-    pub async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError> {
-        self.thread.run(move |c| write::mark_refused(c, &ids)).await
-    }
-
     /// An item's pre-images whose write was not refused, newest first: of one path, or of all.
     pub async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError> {
         self.thread.run(move |c| read::pre_images(c, &key, path.as_ref())).await
@@ -182,5 +187,9 @@ impl CheckpointStore for Store {
     async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError> {
         let now = (self.clock)();
         self.thread.run(move |c| write::append_pre_images(c, run, &rows, &now)).await
+    }
+
+    async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError> {
+        self.thread.run(move |c| write::mark_refused(c, &ids)).await
     }
 }

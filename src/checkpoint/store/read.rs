@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use super::super::{Counts, PreImageId, RunId, RunStatus, SegmentEvent, SegmentState};
 use super::error::Failed;
 use super::records::{
-    DivergedRecord, FailureRecord, Identity, ListQuery, PreImageRecord, RowStatus, RunRecord, SegmentTotals,
+    DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, PreImageRecord, RowStatus, RunRecord, SegmentTotals,
 };
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Value};
@@ -163,13 +163,24 @@ pub(super) fn pre_images(
 }
 
 /// Items with an open failure, items that are diverged and not settled, and pre-images not refused.
-pub(super) fn open_work(connection: &Connection) -> Result<(u64, u64, u64), Failed> {
-    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
-    Ok((
-        count("SELECT count(DISTINCT key) FROM failures WHERE status = 'open'")?,
-        count("SELECT count(DISTINCT key) FROM diverged WHERE status = 'open'")?,
-        count("SELECT count(*) FROM pre_images WHERE refused = 0")?,
-    ))
+pub(super) fn open_work(connection: &Connection, run: Option<RunId>) -> Result<OpenWork, Failed> {
+    let run = run.map(|run| run.0);
+    let count = |table: &str| {
+        let sql = format!("SELECT count(DISTINCT key) FROM {table} WHERE status = 'open' AND (?1 IS NULL OR run = ?1)");
+        connection.query_row(&sql, [run], |row| row.get::<_, u64>(0))
+    };
+    Ok(OpenWork { failures: count("failures")?, diverged: count("diverged")? })
+}
+
+/// Pre-images on record whose write was not refused.
+pub(super) fn pre_image_count(connection: &Connection) -> Result<u64, Failed> {
+    Ok(connection.query_row("SELECT count(*) FROM pre_images WHERE refused = 0", [], |row| row.get(0))?)
+}
+
+pub(super) fn is_proven(connection: &Connection) -> Result<bool, Failed> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM segments WHERE applied > 0) \
+               OR EXISTS (SELECT 1 FROM runs WHERE status = 'complete')";
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
 const SEGMENT: &str = "SELECT segment, status, start_key, pages, scanned, applied, already_applied, nothing_to_do, gone, \

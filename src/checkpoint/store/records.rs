@@ -185,6 +185,15 @@ pub struct DivergedRecord {
     pub resolved_as: Option<String>,
 }
 
+/// Items that wait for somebody.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OpenWork {
+    /// Items with an open failure.
+    pub failures: u64,
+    /// Items that are diverged and not settled.
+    pub diverged: u64,
+}
+
 /// Which failures or diverged items to list, in the order they were first met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListQuery {

@@ -48,7 +48,7 @@ impl StateFile {
                     run: run.clone(),
                 }),
             };
-            let (open_failures, open_diverged, pre_images) = read::open_work(connection)?;
+            let open = read::open_work(connection, None)?;
             Ok(StateSummary {
                 path: self.path.clone(),
                 layout_version: self.version,
@@ -56,9 +56,9 @@ impl StateFile {
                 created_at,
                 runs,
                 current,
-                open_failures,
-                open_diverged,
-                pre_images,
+                open_failures: open.failures,
+                open_diverged: open.diverged,
+                pre_images: read::pre_image_count(connection)?,
                 holder,
             })
         })

@@ -99,7 +99,7 @@ fn concerns_every_item(message: &str) -> bool {
         "Invalid UpdateExpression",
         "Invalid ConditionExpression",
         "ExpressionAttributeNames",
-        "ExpressionAttributeValues",
+        "Value provided in ExpressionAttributeValues unused",
         "Cannot update attribute",
         "provided key element does not match the schema",
         "Expression size has exceeded",
@@ -136,12 +136,23 @@ fn clean(message: &str) -> String {
     out
 }
 
+/// What may go to a terminal: no control characters, no novel.
+fn escaped(message: &str) -> String {
+    let mut out = String::new();
+    for c in message.chars().take(600) {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
 fn transient(message: &str, ambiguous: bool) -> TableError {
     TableError::Transient { message: message.to_owned(), ambiguous }
 }
 
 fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
-    let message = if kind == FatalKind::Request { clean(message) } else { message.to_owned() };
+    // A signature error of some services goes on with the request that was signed.
+    let message = message.split("The Canonical String").next().unwrap_or_default();
+    let message = if kind == FatalKind::Request { clean(message) } else { escaped(message) };
     // What follows it is a sentence of ours.
     let message = message.trim_end_matches('.');
     TableError::Fatal { kind, message: if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") } }

@@ -147,7 +147,18 @@ fn describe(table: &SdkDescription) -> Option<TableDescription> {
         // Both are reported as zero on demand.
         (read > 0 && write > 0).then_some((read as f64, write as f64))
     });
+    let maxima = table.on_demand_throughput();
+    let limit = |units: Option<i64>| units.filter(|units| *units > 0).map(|units| units as f64);
+    let index_writes = table.global_secondary_indexes().iter().filter_map(|index| {
+        let provisioned = index.provisioned_throughput().and_then(|p| limit(p.write_capacity_units()));
+        provisioned.or_else(|| limit(index.on_demand_throughput().and_then(|m| m.max_write_request_units())))
+    });
     Some(TableDescription {
+        on_demand_max: (
+            limit(maxima.and_then(|m| m.max_read_request_units())),
+            limit(maxima.and_then(|m| m.max_write_request_units())),
+        ),
+        least_index_write: index_writes.min_by(f64::total_cmp),
         name: table.table_name()?.to_owned(),
         arn: table.table_arn().unwrap_or_default().to_owned(),
         id: table.table_id().map(str::to_owned),

@@ -1,0 +1,54 @@
+//! The folder that a demo lives in: its table, its plan and its state.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::exit::{Exit, Refusal};
+use crate::checkpoint::RunStatus;
+use crate::checkpoint::store::StateFile;
+use crate::plan::load;
+
+/// Makes the folder ready: clears a demo that is finished, or any when it is to be `fresh`, and keeps one that was stopped
+/// in the middle. A folder that holds something else is refused, untouched.
+pub(super) fn prepare(dir: &Path, plan: &str, fresh: bool) -> anyhow::Result<()> {
+    if is_finished(dir, plan)? || fresh {
+        clear(dir).with_context(|| format!("{} could not be cleared; nothing was started", dir.display()))?;
+    }
+    std::fs::create_dir_all(dir).with_context(|| format!("{} cannot be made; nothing was done", dir.display()))?;
+    let file = dir.join("plan.toml");
+    std::fs::write(&file, plan).with_context(|| format!("{} cannot be written; nothing was done", file.display()))
+}
+
+/// Whether the folder holds a demo that ran to its end; an error where it holds something else, or one that runs now.
+fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
+    let (plan_file, state) = (dir.join("plan.toml"), dir.join("state.db"));
+    let refuse = |what: &str| {
+        let text = format!("{} {what}. Nothing was touched. Name another folder with --dir", dir.display());
+        Err(Refusal::error(Exit::Refused, text))
+    };
+    if std::fs::read_to_string(plan_file).is_ok_and(|text| text != plan) {
+        return refuse("has a plan.toml that is not the demo's");
+    }
+    if !state.exists() {
+        return Ok(false);
+    }
+    let summary = StateFile::open(&state)?.summary()?;
+    let ours = load("the demo's plan", plan)?.plan.fingerprint();
+    match summary.current {
+        _ if summary.identity.fingerprint != ours.as_str() => refuse("has a state.db that is not the demo's"),
+        _ if summary.holder.is_some() => refuse("is in use by a demo that runs now"),
+        current => Ok(current.is_some_and(|c| c.run.status == RunStatus::Complete)),
+    }
+}
+
+/// Removes what an earlier demo made, and nothing else.
+fn clear(dir: &Path) -> std::io::Result<()> {
+    for name in ["table.db", "table.db-wal", "table.db-shm", "state.db", "state.db-wal", "state.db-shm"] {
+        match std::fs::remove_file(dir.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
