@@ -133,7 +133,8 @@ fn clean(message: &str) -> String {
             out.extend(c.escape_debug());
         }
     }
-    out
+    // What follows is a sentence of ours.
+    out.trim_end_matches('.').to_owned()
 }
 
 fn transient(message: &str, ambiguous: bool) -> TableError {
@@ -141,9 +142,7 @@ fn transient(message: &str, ambiguous: bool) -> TableError {
 }
 
 fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
-    let message = if kind == FatalKind::Request { clean(message) } else { message.to_owned() };
-    // What follows it is a sentence of ours.
-    let message = message.trim_end_matches('.');
+    let message = if kind == FatalKind::Request { clean(message) } else { message.trim_end_matches('.').to_owned() };
     TableError::Fatal { kind, message: if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") } }
 }
 
