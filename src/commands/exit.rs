@@ -93,7 +93,7 @@ impl Refusal {
 pub fn report_error(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref::<PlanErrors>() {
         Some(plan) => super::output::stderr(&plan.render(std::io::IsTerminal::is_terminal(&std::io::stderr()))),
-        None => super::output::stderr(&format!("error: {error}")),
+        None => super::output::stderr(&format!("error: {error:#}")),
     }
     Exit::of_error(error).into()
 }

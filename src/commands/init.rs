@@ -7,7 +7,7 @@ use super::output;
 use super::target::apply;
 use crate::cli::{Global, InitArgs};
 use crate::plan::{TableRef, TemplateTable, template};
-use crate::preflight::reach;
+use crate::preflight::{PreflightError, reach};
 
 /// Writes the plan. A file that is there is never overwritten.
 pub(super) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
@@ -58,7 +58,13 @@ async fn look_at(global: &Global, name: &str) -> TemplateTable {
             size_bytes: Some(found.size_bytes),
         },
         Err(error) => {
-            output::stderr(&format!("the plan is written without the table's description: {error}"));
+            let why = match error {
+                PreflightError::Unusable { error, .. } => error.to_string(),
+                other => other.to_string(),
+            };
+            output::stderr(&format!(
+                "the plan is written without the table's description, which could not be had: {why}"
+            ));
             TemplateTable {
                 name: name.to_owned(),
                 key: Vec::new(),

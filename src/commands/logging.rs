@@ -15,8 +15,8 @@ use crate::cli::{Global, LogFormat};
 pub(super) fn init(global: &Global) {
     let level = match global.verbose {
         0 => "backfill=info,warn",
-        1 => "backfill=debug,info",
-        _ => "trace",
+        1 => "backfill=debug,warn",
+        _ => "backfill=trace,warn",
     };
     let filter = EnvFilter::try_from_env("BACKFILL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(BesideTheBar).with_target(false);

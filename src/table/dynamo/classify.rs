@@ -133,7 +133,8 @@ fn clean(message: &str) -> String {
             out.extend(c.escape_debug());
         }
     }
-    out
+    // What follows is a sentence of ours.
+    out.trim_end_matches('.').to_owned()
 }
 
 /// What may go to a terminal: no control characters, no novel.
@@ -142,7 +143,7 @@ fn escaped(message: &str) -> String {
     for c in message.chars().take(600) {
         if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
     }
-    out
+    out.trim_end_matches(['.', ' ']).to_owned()
 }
 
 fn transient(message: &str, ambiguous: bool) -> TableError {
@@ -153,8 +154,6 @@ fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
     // A signature error of some services goes on with the request that was signed.
     let message = message.split("The Canonical String").next().unwrap_or_default();
     let message = if kind == FatalKind::Request { clean(message) } else { escaped(message) };
-    // What follows it is a sentence of ours.
-    let message = message.trim_end_matches('.');
     TableError::Fatal { kind, message: if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") } }
 }
 
