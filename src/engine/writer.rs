@@ -95,20 +95,11 @@ impl Writer {
     /// Records the pre-images of all these writes durably, then cuts them into chunks.
     async fn prepare(&self, writes: Vec<GuardedWrite>) -> Result<Vec<Vec<Pending>>, Stopped> {
         let mut ids = self.journal(&writes).await?.into_iter();
-        let mut pending = writes.into_iter().map(|write| {
+        let pending = writes.into_iter().map(|write| {
             let journaled = ids.by_ref().take(write.pre_images.len()).collect();
             Pending { write, journaled, ambiguous: false, replans: 0, attempts: Attempts::default() }
         });
-        let mut chunks = Vec::new();
-        loop {
-            // Each in a vector of its own size: `split_off` would leave every chunk the capacity of all that follow.
-            let chunk: Vec<Pending> = pending.by_ref().take(self.requests.max_chunk()).collect();
-            if chunk.is_empty() {
-                break;
-            }
-            chunks.push(chunk);
-        }
-        Ok(chunks)
+        Ok(cut(pending, self.requests.max_chunk()))
     }
 
     /// Makes the pre-images of these writes durable; one id for each, in order.
@@ -241,6 +232,19 @@ fn end_of(decision: Decision, after_condition: bool) -> End {
     }
 }
 
+/// Cuts into chunks, each in a vector of its own size: cut off from one long vector, every chunk would keep the capacity
+/// of all that follow it, which is quadratic in a page's items.
+fn cut<T>(mut members: impl Iterator<Item = T>, at_most: usize) -> Vec<Vec<T>> {
+    let mut chunks = Vec::new();
+    loop {
+        let chunk: Vec<T> = members.by_ref().take(at_most).collect();
+        if chunk.is_empty() {
+            return chunks;
+        }
+        chunks.push(chunk);
+    }
+}
+
 impl Settled {
     fn end(&mut self, key: ItemKey, end: End) {
         match end {
@@ -277,5 +281,19 @@ impl Settled {
         self.diverged.extend(other.diverged);
         self.refused.extend(other.refused);
         self.accepted |= other.accepted;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_take_memory_in_proportion_to_their_members() {
+        let chunks = cut(0..1_000, 1);
+        assert_eq!(chunks.concat(), (0..1_000).collect::<Vec<_>>());
+        assert!(chunks.iter().map(Vec::capacity).sum::<usize>() <= 8_000);
+        assert_eq!(cut(0..7, 3), [vec![0, 1, 2], vec![3, 4, 5], vec![6]]);
+        assert!(cut(0..0, 3).is_empty());
     }
 }
