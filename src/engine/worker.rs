@@ -12,7 +12,8 @@ use crate::item::{Item, ItemKey, Units, read_units};
 use crate::table::{Page, ScanRequest};
 
 /// Items of one page at most, whatever the read budget: it bounds what a page takes in memory, and what a kill repeats.
-const MAX_PAGE_ITEMS: u32 = 1_000;
+/// Few enough that a table of 20,000 items already takes the memory that any larger one does (`tests/memory.rs`).
+const MAX_PAGE_ITEMS: u32 = 250;
 
 /// How a run reads the table.
 #[derive(Debug, Clone, PartialEq)]
