@@ -5,6 +5,7 @@
 //!
 //! Where the kills fall is drawn from a seed that is printed; `BACKFILL_TEST_SEED` sets it.
 #![cfg(feature = "local")]
+#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -257,8 +258,8 @@ async fn killed_at_random_moments_it_ends_as_if_it_never_was() {
     let (kills, status) = migration.run_under_kills(700, &mut rng);
     println!("  {kills} kills in {:.1} s", began.elapsed().as_secs_f64());
     assert!(kills >= 20, "only {kills} kills");
-    assert_eq!(status.code(), Some(5), "diverged items; {}", log_of(migration.bed.dir()));
     migration.check_items().await;
+    assert_eq!(status.code(), Some(5), "diverged items; {}", log_of(migration.bed.dir()));
     let counts = migration.check_counts();
     println!("  {:?} of {:?}", counts.outcomes, Outcome::ALL);
     migration.check_second_pass();
@@ -274,8 +275,8 @@ async fn killed_in_place_every_destroyed_value_is_on_record() {
     migration.bed.front().set_faults(Some(some_updates_late()));
     let (kills, status) = migration.run_under_kills(500, &mut rng);
     assert!(kills >= 8, "only {kills} kills");
-    assert_eq!(status.code(), Some(0), "{}", log_of(migration.bed.dir()));
     migration.check_items().await;
+    assert_eq!(status.code(), Some(0), "{}", log_of(migration.bed.dir()));
     migration.check_counts();
     let (destroyed, recorded) = migration.check_pre_images().await;
     println!("  {kills} kills; {destroyed} values destroyed, {recorded} pre-images");
@@ -317,8 +318,8 @@ async fn terminated_it_drains_and_resumes() {
     let status = child.wait().unwrap();
     let standing = migration.account();
     println!("  resumed; {} pages read again", standing.read_again);
-    assert_eq!(status.code(), Some(5), "{}", log_of(migration.bed.dir()));
     migration.check_items().await;
+    assert_eq!(status.code(), Some(5), "{}", log_of(migration.bed.dir()));
     migration.check_counts();
 }
 
@@ -350,7 +351,7 @@ async fn a_second_signal_stops_at_once_without_loss() {
     migration.bed.front().set_faults(None);
     let status = migration.start().wait().unwrap();
     migration.account();
-    assert_eq!(status.code(), Some(5), "{}", log_of(migration.bed.dir()));
     migration.check_items().await;
+    assert_eq!(status.code(), Some(5), "{}", log_of(migration.bed.dir()));
     migration.check_counts();
 }
