@@ -308,3 +308,17 @@ impl Settled {
         self.rejected_writes += other.rejected_writes;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_take_memory_in_proportion_to_their_members() {
+        let chunks = cut(0..1_000, 1);
+        assert_eq!(chunks.concat(), (0..1_000).collect::<Vec<_>>());
+        assert!(chunks.iter().map(Vec::capacity).sum::<usize>() <= 8_000);
+        assert_eq!(cut(0..7, 3), [vec![0, 1, 2], vec![3, 4, 5], vec![6]]);
+        assert!(cut(0..0, 3).is_empty());
+    }
+}

@@ -1,0 +1,87 @@
+//! What the plans of these tests imply for an item of the sample table, said without the tool's own code for it.
+
+use backfill::change::Outcome;
+use backfill::item::{Item, Value};
+
+/// An item as it has to be in the end.
+#[derive(Debug)]
+pub(crate) struct After {
+    pub(crate) item: Item,
+    /// What a run that is never killed makes of it.
+    pub(crate) outcome: Outcome,
+    /// Values that are gone then, by path.
+    pub(crate) destroyed: Vec<(&'static str, Value)>,
+}
+
+/// `email` copied to `contact_email`; what is there already is kept.
+pub(crate) fn renamed(before: &Item) -> After {
+    let mut item = before.clone();
+    let outcome = match (before.get("email"), before.get("contact_email")) {
+        (Some(old), None) => {
+            item.insert("contact_email".into(), old.clone());
+            Outcome::Applied
+        }
+        (None, None) => Outcome::NothingToDo,
+        (Some(old), Some(new)) if old != new => Outcome::Diverged,
+        (_, Some(_)) => Outcome::AlreadyApplied,
+    };
+    After { item, outcome, destroyed: Vec::new() }
+}
+
+/// Moves into a document that is there (`address`), into one that is not (`billing`), over something else
+/// (`contact_email`, `status`), and removes at the top level and inside a document.
+pub(crate) const IN_PLACE: &str = r#"
+[[change]]
+move = "email"
+to = "contact_email"
+[[change]]
+move = "address.zip"
+to = 'address."post-code"'
+[[change]]
+move = "total"
+to = "billing.total"
+[[change]]
+set = "status"
+value = "migrated"
+[[change]]
+remove = "about"
+[[change]]
+remove = "payload.q"
+[[change]]
+remove = '"e-mail.addr#1"'
+"#;
+
+/// What [`IN_PLACE`] implies with `on_existing = "overwrite"`. Every item gets a `status`, so every item is written.
+pub(crate) fn in_place(before: &Item) -> After {
+    let mut item = before.clone();
+    let mut destroyed = Vec::new();
+    if let Some(email) = item.remove("email") {
+        match item.insert("contact_email".into(), email) {
+            Some(other) if Some(&other) != before.get("email") => destroyed.push(("contact_email", other)),
+            _ => {}
+        }
+    }
+    if let Some(Value::M(address)) = item.get_mut("address")
+        && let Some(zip) = address.remove("zip")
+    {
+        address.insert("post-code".into(), zip);
+    }
+    if let Some(total) = item.remove("total") {
+        item.insert("billing".into(), Value::M([("total".to_owned(), total)].into()));
+    }
+    if let Some(status) = item.insert("status".into(), Value::S("migrated".into())) {
+        destroyed.push(("status", status));
+    }
+    if let Some(about) = item.remove("about") {
+        destroyed.push(("about", about));
+    }
+    if let Some(Value::M(payload)) = item.get_mut("payload")
+        && let Some(q) = payload.remove("q")
+    {
+        destroyed.push(("payload.q", q));
+    }
+    if let Some(address) = item.remove("e-mail.addr#1") {
+        destroyed.push(("\"e-mail.addr#1\"", address));
+    }
+    After { item, outcome: Outcome::Applied, destroyed }
+}
