@@ -16,7 +16,7 @@ async fn init_writes_a_plan_that_loads_and_never_overwrites() {
     assert_eq!(checked["key"], json!(["pk", "sk"]));
 
     let refusal = refused(&bed, 2, &["init", "new.toml", "--table", &table, "--endpoint-url", &bed.endpoint()]);
-    refusal.is_one_paragraph().says(&["new.toml was not written", "exists", "Name another file"]);
+    refusal.in_one_paragraph().says(&["new.toml was not written", "exists", "Name another file"]);
     assert_eq!(std::fs::read_to_string(bed.dir().join("new.toml")).unwrap(), written);
 
     // Without a table, with one that cannot be reached, to stdout, and where no file can be.
@@ -29,7 +29,7 @@ async fn init_writes_a_plan_that_loads_and_never_overwrites() {
     assert_eq!(backfill::plan::load("missing.toml", &missing).unwrap().plan.table.name, "orders");
     let piped = tool(&bed, &["init", "-"]).exits(0);
     backfill::plan::load("-", &piped.stdout).unwrap();
-    refused(&bed, 2, &["init", "new.toml/plan.toml"]).is_one_paragraph().says(&["was not written"]);
+    refused(&bed, 2, &["init", "new.toml/plan.toml"]).in_one_paragraph().says(&["was not written"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

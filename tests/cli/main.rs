@@ -64,7 +64,7 @@ impl Refused {
 
     /// Asserts that it is one paragraph, and that it says what was not done.
     #[track_caller]
-    fn is_one_paragraph(self) -> Refused {
+    fn in_one_paragraph(self) -> Refused {
         assert!(self.text.starts_with("error: "), "{}", self.text);
         assert!(!self.text.contains("\n\n"), "{}", self.text);
         let did_not = ["Nothing was", "nothing was", "was not", "were not", "is not stored"];

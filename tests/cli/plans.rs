@@ -39,9 +39,9 @@ async fn a_plan_that_is_not_there() {
         vec!["status", "none.toml"],
         vec!["failures", "none.toml", "list"],
     ] {
-        refused(&bed, 2, &command).is_one_paragraph().says(&["none.toml", "No such file", "backfill init"]);
+        refused(&bed, 2, &command).in_one_paragraph().says(&["none.toml", "No such file", "backfill init"]);
     }
-    refused(&bed, 2, &["check", "."]).is_one_paragraph().says(&["directory"]);
+    refused(&bed, 2, &["check", "."]).in_one_paragraph().says(&["directory"]);
     std::fs::write(bed.dir().join("binary.toml"), [0xff, 0xfe, 0, 1]).unwrap();
     refused(&bed, 2, &["check", "binary.toml"]).says(&["not a plan", "UTF-8"]);
     std::fs::write(bed.dir().join("empty.toml"), "").unwrap();

@@ -5,7 +5,7 @@ use super::*;
 /// Commands that need the table; none of them may leave a trace.
 fn each(bed: &Bed, plan: &str, check: impl Fn(Refused)) {
     for args in [vec!["check", plan], vec!["run", plan, "--yes"], vec!["run", plan, "--dry-run"]] {
-        check(refused(bed, 3, &args).is_one_paragraph());
+        check(refused(bed, 3, &args).in_one_paragraph());
     }
     assert_eq!(bed.front().tally().operation("Scan").requests, 0);
     nothing_was_written(bed);
@@ -98,7 +98,7 @@ async fn an_endpoint_where_nobody_listens() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let endpoint = format!("http://{free}");
     let ran = refused(&bed, 3, &["run", text(&plan), "--yes", "--endpoint-url", &endpoint]);
-    ran.is_one_paragraph().says(&[&table, "onnection refused", "Nothing was done", "`endpoint_url`"]);
+    ran.in_one_paragraph().says(&[&table, "onnection refused", "Nothing was done", "`endpoint_url`"]);
 
     // A name that nobody has: a region that does not exist looks like this.
     let mut command = bed.command();
@@ -126,6 +126,6 @@ async fn an_endpoint_where_nobody_listens() {
         }
     });
     let ran = refused(&bed, 3, &["run", text(&plan), "--yes", "--endpoint-url", &endpoint]);
-    ran.is_one_paragraph().says(&["404", "without a DynamoDB error", "`endpoint_url`"]);
+    ran.in_one_paragraph().says(&["404", "without a DynamoDB error", "`endpoint_url`"]);
     nothing_was_written(&bed);
 }

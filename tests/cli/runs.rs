@@ -6,7 +6,7 @@ use super::*;
 async fn a_new_run_that_nobody_confirms() {
     let (bed, table, plan) = scene(5, "").await;
     let refusal = refused(&bed, 2, &["run", text(&plan)]);
-    refusal.is_one_paragraph().says(&["nobody is here to confirm", "Nothing was written", "--yes", "--dry-run"]);
+    refusal.in_one_paragraph().says(&["nobody is here to confirm", "Nothing was written", "--yes", "--dry-run"]);
     nothing_was_written(&bed);
     // No run has begun, so the plan may still change.
     let changed = bed.plan("plan", &table, "", "[[change]]\nmove = \"old\"\nto = \"newer\"\n");
@@ -20,7 +20,7 @@ async fn a_complete_run_another_pass_and_a_restart() {
     let (bed, table, plan) = scene(40, "[scan]\nsegments = 3\n").await;
     let plan = text(&plan);
     let again = refused(&bed, 3, &["run", plan, "--again", "--yes"]);
-    again.is_one_paragraph().says(&["--again"]);
+    again.in_one_paragraph().says(&["--again"]);
     nothing_was_written(&bed);
 
     let first = tool(&bed, &["run", plan, "--yes", "--output", "json"]).exits(0).json();
@@ -40,7 +40,7 @@ async fn a_complete_run_another_pass_and_a_restart() {
 
     // Items that an old writer inserted behind the first pass.
     bed.load(&table, (0..3).map(|n| item("late", &n.to_string(), [("old", secret(n))]))).await;
-    refused(&bed, 2, &["run", plan, "--again"]).is_one_paragraph().says(&["--yes"]);
+    refused(&bed, 2, &["run", plan, "--again"]).in_one_paragraph().says(&["--yes"]);
     let second = tool(&bed, &["run", plan, "--again", "--yes", "--output", "json"]).exits(0).json();
     assert_eq!((&second["run"]["id"], &second["run"]["pass"]), (&json!(2), &json!(2)));
     let counts = &second["totals"]["counts"];
@@ -66,7 +66,7 @@ async fn another_pass_before_the_first_is_complete_and_a_restart_in_the_middle()
     }
     first.signal(Signal::SIGINT);
     tokio::task::block_in_place(|| first.end()).exits(130);
-    let refusal = refused(&bed, 3, &["run", plan_text, "--again", "--yes"]).is_one_paragraph();
+    let refusal = refused(&bed, 3, &["run", plan_text, "--again", "--yes"]).in_one_paragraph();
     refusal.says(&["--again", "after a complete one", "resume"]);
     let quick = bed.plan("plan", &table, "", &format!("{MOVE}[scan]\nsegments = 3\n"));
     let restarted = tool(&bed, &["run", text(&quick), "--restart", "--yes", "--output", "json"]).exits(0).json();
@@ -86,7 +86,7 @@ async fn a_plan_that_only_removes() {
     let remove = "[[change]]\nremove = \"old\"\n";
     let plan = bed.plan("remove", &table, "", remove);
     for args in [vec!["check", text(&plan)], vec!["run", text(&plan), "--yes"], vec!["run", text(&plan), "--dry-run"]] {
-        let refusal = refused(&bed, 3, &args).is_one_paragraph();
+        let refusal = refused(&bed, 3, &args).in_one_paragraph();
         refusal.says(&["only removes", "contract", "strategy = \"in-place\""]);
     }
     nothing_was_written(&bed);

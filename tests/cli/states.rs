@@ -13,7 +13,7 @@ async fn a_state_file_of_another_plan() {
         vec!["run", text(&changed), "--restart", "--yes"],
         vec!["failures", text(&changed), "retry"],
     ] {
-        let refused = refused(&bed, 7, &args).is_one_paragraph();
+        let refused = refused(&bed, 7, &args).in_one_paragraph();
         refused.says(&["belongs to another plan", "move old to new", "move old to newer", "--state"]);
     }
     // Reading harms nobody: it works, and says so.
@@ -40,14 +40,14 @@ async fn a_table_that_was_recreated_or_is_another_one() {
     bed.front().reset_tally();
     described(&bed, with_id("id-of-the-second"));
     let args = ["run", text(&plan), "--yes"];
-    refused(&bed, 7, &args).is_one_paragraph().says(&[
+    refused(&bed, 7, &args).in_one_paragraph().says(&[
         "deleted and created anew",
         "id-of-the-first",
         "id-of-the-second",
         "--state",
     ]);
     described(&bed, description(&table, "arn:aws:dynamodb:us-east-1:111122223333:table/t", "ACTIVE"));
-    refused(&bed, 7, &args).is_one_paragraph().says(&["another table", arn, "us-east-1", "region"]);
+    refused(&bed, 7, &args).in_one_paragraph().says(&["another table", arn, "us-east-1", "region"]);
     nothing_was_written(&bed);
 }
 
@@ -59,7 +59,7 @@ async fn a_table_that_was_recreated_for_real() {
     bed.client().delete_table().table_name(&table).send().await.unwrap();
     bed.local().unwrap().engine().create_table(&backfill::local::sample::create_table_request(&table)).unwrap();
     bed.front().reset_tally();
-    refused(&bed, 7, &["run", text(&plan), "--again", "--yes"]).is_one_paragraph().says(&["deleted and created anew"]);
+    refused(&bed, 7, &["run", text(&plan), "--again", "--yes"]).in_one_paragraph().says(&["deleted and created anew"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,7 +81,7 @@ async fn a_state_file_that_is_damaged_or_something_else() {
         std::fs::write(&path, &bytes).unwrap();
         for args in [vec!["run", text(&plan), "--yes"], vec!["failures", text(&plan), "retry"]] {
             let args = [args, vec!["--state", name]].concat();
-            refused(&bed, 7, &args).is_one_paragraph().says(&[name, says, "Restore the file from a copy", "--state"]);
+            refused(&bed, 7, &args).in_one_paragraph().says(&[name, says, "Restore the file from a copy", "--state"]);
             assert_eq!(std::fs::read(&path).unwrap(), bytes, "{name} is left as it is");
         }
         let ran = tool(&bed, &["status", text(&plan), "--state", name]);
@@ -105,7 +105,7 @@ async fn a_state_file_that_another_process_holds() {
         vec!["run", text(&plan), "--restart", "--yes"],
         vec!["failures", text(&plan), "retry"],
     ] {
-        let refused = refused(&bed, 7, &args).is_one_paragraph();
+        let refused = refused(&bed, 7, &args).in_one_paragraph();
         refused.says(&["is in use by process", &pid, "on host", "`backfill status` works", "stop it"]);
     }
     // Reading works meanwhile, and names who works on it.
@@ -134,7 +134,7 @@ async fn places_where_no_state_file_can_be() {
         ("..", "directory"),
     ] {
         let args = ["run", text(&plan), "--yes", "--state", state];
-        refused(&bed, 3, &args).is_one_paragraph().says(&[says, "--state"]);
+        refused(&bed, 3, &args).in_one_paragraph().says(&[says, "--state"]);
     }
     nothing_was_written(&bed);
 }
@@ -143,7 +143,7 @@ async fn places_where_no_state_file_can_be() {
 async fn no_state_file_yet() {
     let (bed, _, plan) = scene(5, "").await;
     for args in [vec!["status", text(&plan)], vec!["failures", text(&plan), "list"]] {
-        refused(&bed, 3, &args).is_one_paragraph().says(&["there is no state file", "no run has begun", "--state"]);
+        refused(&bed, 3, &args).in_one_paragraph().says(&["there is no state file", "no run has begun", "--state"]);
     }
-    refused(&bed, 3, &["failures", text(&plan), "retry"]).is_one_paragraph().says(&["no run yet"]);
+    refused(&bed, 3, &["failures", text(&plan), "retry"]).in_one_paragraph().says(&["no run yet"]);
 }

@@ -105,7 +105,8 @@ async fn keys_of_other_types_take_the_same_way() {
             bytes_before: 0,
             bytes_after: 0,
         };
-        let replies = [table.write(&[write.clone()]).await, table.write(&[write]).await].concat();
+        let replies =
+            [table.write(std::slice::from_ref(&write)).await, table.write(std::slice::from_ref(&write)).await].concat();
         assert!(matches!(replies[0], Ok(WriteReply::Applied { .. })), "{replies:?}");
         assert!(matches!(replies[1], Ok(WriteReply::ConditionFailed { .. })), "{replies:?}");
         assert_eq!(v.get(&table.get(&key).await.unwrap().item.unwrap()), Some(&Value::Null));

@@ -69,6 +69,38 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_settles_them() {
     let now = scene.bed.dump(&scene.table).await;
     assert_eq!(now.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
     assert!(now.iter().all(|(key, item)| bytes_of(item) == bytes_of(&after[key])));
+    // Nothing is open any more, so the complete run has nothing to report either.
+    let json = scene.run().exits(0).json();
+    assert_eq!((failed(&json), &json["open_failures"]), (20, &json!(0)), "the counts stay as history");
+}
+
+/// "Mend the cause and `backfill failures retry`": what is settled does not count against the limit when it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn settled_failures_leave_room_under_the_limit() {
+    let all = items(10).chain((0..11).map(too_large));
+    let scene = Scene::of(all, "", &format!("{MOVE}[scan]\nsegments = 1\npage_limit = 1\n{FEW}")).await;
+    scene.run().exits(6);
+    let stopped_at = scene.state().failures(ListQuery { run: None, open_only: true, after: 0, limit: 100 }).unwrap();
+    assert_eq!(stopped_at.len(), 6);
+    for failure in stopped_at {
+        let mut item = scene.before[&failure.key.to_text()].clone();
+        item.insert("old".into(), secret("smaller"));
+        let put = scene.bed.client().put_item().table_name(&scene.table);
+        put.set_item(Some(common::to_sdk(&item))).send().await.unwrap();
+    }
+    tool(&scene.bed, &["failures", scene.plan(), "retry"]).exits(0);
+    let json = scene.run().exits(4).json();
+    assert_eq!((&json["run"]["status"], &json["open_failures"]), (&json!("complete"), &json!(5)), "{json}");
+}
+
+/// A lost state file, and a table that is done but for items that cannot be changed: that is no wrong plan.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_state_file_over_many_failures_gets_to_its_end() {
+    let odd = (0..120).map(|n| item("ODD", &format!("S#{n}"), [("old", secret(n)), ("doc", secret("not a map"))]));
+    let plan = format!("[[change]]\nmove = \"old\"\nto = \"doc.new\"\n{SMALL_PAGES}");
+    let scene = Scene::of(odd, "", &plan).await;
+    let json = scene.run().exits(4).json();
+    assert_eq!((&json["run"]["status"], failed(&json)), (&json!("complete"), 120));
 }
 
 /// An item whose shape forbids the change fails alone, with the reason and without a request.

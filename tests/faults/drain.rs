@@ -158,3 +158,21 @@ async fn a_second_signal_stops_at_once() {
     assert!(status.stdout.contains("its process died; `run` resumes it"), "{}", status.stdout);
     scene.resumes_to_the_right_end().await;
 }
+
+/// A pre-image is recorded when its write is about to be sent, not when its page is begun: what a drain gives up has
+/// destroyed nothing, and a rollback must find nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_leaves_no_pre_image_of_a_write_that_was_not_sent() {
+    let both = items(200).map(|mut item| {
+        item.insert("new".into(), secret("other"));
+        item
+    });
+    let plan = format!("{MOVE}[scan]\nsegments = 2\npage_limit = 100\n[capacity]\nwrite = 20\n");
+    let scene = Scene::of(both, "on_existing = \"overwrite\"", &plan).await;
+    let running = scene.start();
+    scene.until_written(20).await;
+    scene.drains(running, Signal::SIGTERM).await;
+    let written = scene.bed.front().tally().operation("UpdateItem").ok;
+    assert!((20..200).contains(&written), "{written}");
+    assert_eq!(scene.state().summary().unwrap().pre_images, written);
+}

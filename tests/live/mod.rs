@@ -190,7 +190,7 @@ fn hold_writes_back(
         let n = counter.fetch_add(1, Ordering::Relaxed);
         let pk = request.body()["Key"]["pk"]["S"].as_str().unwrap_or_default().to_owned();
         match writer::owner(&pk) {
-            Some(owner) if n % 3 != 0 => {
+            Some(owner) if !n.is_multiple_of(3) => {
                 // A writer that has stopped wants no hints.
                 let _ = senders[owner as usize].send(pk);
                 let millis = match n.saturating_sub(done.load(Ordering::Relaxed)) {
