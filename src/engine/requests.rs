@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -110,32 +111,29 @@ impl Requests {
 
     /// Reads one page; `estimate` is what it will probably cost.
     pub(super) async fn scan(&self, request: &ScanRequest, estimate: Units) -> Result<Page, Stopped> {
-        let mut attempts = Attempts::default();
-        loop {
-            let permit = self.read_permit(estimate, &mut attempts).await?;
-            match self.table.scan(request).await {
-                Ok(page) => {
-                    self.reads.settle(permit, page.units.unwrap_or(estimate));
-                    return Ok(page);
-                }
-                Err(error) => {
-                    self.reads.settle(permit, cost_of_failure(&error, estimate));
-                    self.after_failure(&error, &mut attempts).await?;
-                }
-            }
-        }
+        self.read(estimate, || self.table.scan(request), |page| page.units).await
     }
 
     /// Reads one item, strongly consistently.
     pub(super) async fn get(&self, key: &ItemKey) -> Result<Got, Stopped> {
-        let estimate = read_units(4096, true);
+        self.read(read_units(4096, true), || self.table.get(key), |got| got.units).await
+    }
+
+    async fn read<'a, T>(
+        &'a self,
+        estimate: Units,
+        send: impl Fn() -> BoxFuture<'a, Result<T, TableError>>,
+        consumed: impl Fn(&T) -> Option<Units>,
+    ) -> Result<T, Stopped> {
         let mut attempts = Attempts::default();
         loop {
-            let permit = self.read_permit(estimate, &mut attempts).await?;
-            match self.table.get(key).await {
-                Ok(got) => {
-                    self.reads.settle(permit, got.units.unwrap_or(estimate));
-                    return Ok(got);
+            let since = Instant::now();
+            let permit = self.stop.unless_stopping(self.reads.acquire(estimate)).await?;
+            attempts.waited(since.elapsed());
+            match send().await {
+                Ok(reply) => {
+                    self.reads.settle(permit, consumed(&reply).unwrap_or(estimate));
+                    return Ok(reply);
                 }
                 Err(error) => {
                     self.reads.settle(permit, cost_of_failure(&error, estimate));
@@ -143,13 +141,6 @@ impl Requests {
                 }
             }
         }
-    }
-
-    async fn read_permit(&self, estimate: Units, attempts: &mut Attempts) -> Result<Permit, Stopped> {
-        let since = Instant::now();
-        let permit = self.stop.unless_stopping(self.reads.acquire(estimate)).await?;
-        attempts.waited(since.elapsed());
-        Ok(permit)
     }
 
     /// Waits until a chunk of writes may be sent. Given up when the run stops: nothing has been sent then.
@@ -238,5 +229,21 @@ pub async fn describe(table: &dyn Table, patience: Duration) -> Result<crate::ta
             }
             other => return other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_our_own_permits_is_no_failing() {
+        let mut attempts = Attempts::default();
+        attempts.waited(Duration::from_secs(3600));
+        assert_eq!(attempts.failing(), Duration::ZERO);
+        attempts.since = Some(Instant::now());
+        tokio::time::advance(Duration::from_secs(100)).await;
+        attempts.waited(Duration::from_secs(90));
+        assert_eq!(attempts.failing(), Duration::from_secs(10));
     }
 }

@@ -32,6 +32,7 @@ async fn init_writes_a_plan_that_loads_and_never_overwrites() {
     refused(&bed, 2, &["init", "new.toml/plan.toml"]).in_one_paragraph().says(&["was not written"]);
 }
 
+/// RUNBOOK: "reads the plan and the table's description and writes nothing".
 #[tokio::test(flavor = "multi_thread")]
 async fn check_asks_the_table_and_changes_nothing() {
     let (bed, table, plan) = scene(20, "[capacity]\nwrite = 50\n").await;
@@ -57,6 +58,7 @@ async fn check_asks_the_table_and_changes_nothing() {
     assert!(!bed.dir().join(".backfill").exists());
 }
 
+/// RUNBOOK: "reads the state file, from any terminal on the machine, also after the process died".
 #[tokio::test(flavor = "multi_thread")]
 async fn status_and_failures_while_it_runs_after_it_died_and_at_the_end() {
     let bed = Bed::embedded();

@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// RUNBOOK: "It prints account, table ARN, state file, and whether it starts anew or resumes, and asks".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_run_that_nobody_confirms() {
     let (bed, table, plan) = scene(5, "").await;
@@ -97,6 +98,7 @@ async fn a_plan_that_only_removes() {
 }
 
 /// What a dry run predicts is what the run then does, and it sends no write.
+/// RUNBOOK: "says how many items would change, how many are done, how many diverge, and how many would grow past 400 KB".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_writes_nothing_and_predicts_the_run() {
     let bed = Bed::embedded();

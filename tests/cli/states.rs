@@ -52,6 +52,7 @@ async fn a_table_that_was_recreated_or_is_another_one() {
 }
 
 /// The embedded engine gives a recreated table another id, as DynamoDB does.
+/// RUNBOOK: "the plan's meaning changed, or the table was recreated".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_was_recreated_for_real() {
     let (bed, table, plan) = scene(5, "").await;
@@ -90,6 +91,7 @@ async fn a_state_file_that_is_damaged_or_something_else() {
     nothing_was_written(&bed);
 }
 
+/// RUNBOOK: "the message names its pid and host".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_file_that_another_process_holds() {
     let (bed, _, plan) = scene(60, SLOWLY).await;

@@ -18,6 +18,7 @@ fn limited(scene: &Scene, before: &str, blocks: u32) -> Ran {
     run(shell)
 }
 
+/// RUNBOOK: "the run stopped at the last commit".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_fails_stops_the_run() {
     // Overwriting, so that pre-images make the file grow as well.

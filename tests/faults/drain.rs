@@ -85,6 +85,8 @@ async fn a_drain_at_rate_zero_ends() {
     scene.resumes_to_the_right_end().await;
 }
 
+/// RUNBOOK: "waits up to 10 s for what is in flight, commits, and exits with 130".
+///
 /// One write a second, so that nearly all of the run waits for permits, and then SIGTERM.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_waits_for_permits_ends_on_sigterm() {

@@ -48,6 +48,7 @@ async fn credentials(fault: Fault, on: &'static [&'static str], says: &[&str]) {
     assert_eq!(end["run"]["sessions"], 2);
 }
 
+/// RUNBOOK: "nothing past that point is committed".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_expires_after_a_third_stops_the_run() {
     let message = "The security token included in the request is expired";

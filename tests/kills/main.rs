@@ -247,6 +247,7 @@ fn log_of(dir: &Path) -> String {
 }
 
 /// `backfill --help`: "It can be killed at any moment and continues where it was."
+/// RUNBOOK: "the state file holds everything that was committed".
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_moments_it_ends_as_if_it_never_was() {
     const ITEMS: u64 = 20_000;
@@ -266,6 +267,7 @@ async fn killed_at_random_moments_it_ends_as_if_it_never_was() {
 }
 
 /// In place, values are destroyed: what overwrites and removes destroy is on record, whatever the moment of the kill.
+/// RUNBOOK: "has the only copy of what was overwritten or removed".
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_place_every_destroyed_value_is_on_record() {
     const ITEMS: u64 = 5_000;
@@ -324,6 +326,7 @@ async fn terminated_it_drains_and_resumes() {
 }
 
 /// "Interrupt again to stop at once": without waiting for what is in flight, and without loss.
+/// RUNBOOK: "A second signal stops at once; nothing is lost then either".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_stops_at_once_without_loss() {
     const ITEMS: u64 = 2_000;
