@@ -9,6 +9,9 @@ use crate::checkpoint::RunStatus;
 use crate::checkpoint::store::StateFile;
 use crate::plan::load;
 
+/// What a demo makes beside its plan.
+const MADE: [&str; 6] = ["table.db", "table.db-wal", "table.db-shm", "state.db", "state.db-wal", "state.db-shm"];
+
 /// Makes the folder ready: clears a demo that is finished, or any when it is to be `fresh`, and keeps one that was stopped
 /// in the middle. A folder that holds something else is refused, untouched.
 pub(super) fn prepare(dir: &Path, plan: &str, fresh: bool) -> anyhow::Result<()> {
@@ -27,11 +30,14 @@ fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
         let text = format!("{} {what}. Nothing was touched. Name another folder with --dir", dir.display());
         Err(Refusal::error(Exit::Refused, text))
     };
-    if std::fs::read_to_string(plan_file).is_ok_and(|text| text != plan) {
-        return refuse("has a plan.toml that is not the demo's");
-    }
-    if !state.exists() {
-        return Ok(false);
+    match std::fs::read_to_string(plan_file) {
+        Ok(text) if text != plan => return refuse("has a plan.toml that is not the demo's"),
+        // The demo writes its plan before anything else.
+        Err(_) if MADE.iter().any(|name| dir.join(name).exists()) => {
+            return refuse("has files that are not the demo's");
+        }
+        _ if !state.exists() => return Ok(false),
+        _ => {}
     }
     let summary = StateFile::open(&state)?.summary()?;
     let ours = load("the demo's plan", plan)?.plan.fingerprint();
@@ -44,7 +50,7 @@ fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
 
 /// Removes what an earlier demo made, and nothing else.
 fn clear(dir: &Path) -> std::io::Result<()> {
-    for name in ["table.db", "table.db-wal", "table.db-shm", "state.db", "state.db-wal", "state.db-shm"] {
+    for name in MADE {
         match std::fs::remove_file(dir.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}

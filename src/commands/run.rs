@@ -7,7 +7,7 @@ use super::exit::{Exit, Refusal};
 use super::target::Target;
 use super::{output, signals};
 use crate::checkpoint::RunStatus;
-use crate::checkpoint::store::{Begin, NewRun, RunRecord};
+use crate::checkpoint::store::{Begin, NewRun};
 use crate::cli::{Global, RunArgs};
 use crate::engine::{DryRun, Ended, LocalScheduler, auto_segments, sweep};
 use crate::telemetry::{RunReport, Subject, display};
@@ -40,10 +40,14 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
         output::stderr("this run is complete already: nothing was written. Another pass begins with --again");
         return Ok(report(global, &RunReport { subject: subject(target), run, totals: &totals, open, stopped: None }));
     }
-    if complete.is_none() && how == Begin::Again {
+    let resumed = current.as_ref().filter(|run| match how {
+        Begin::ResumeOrNew => run.is_unfinished(),
+        Begin::Again => run.is_unfinished() && run.pass > 1,
+        Begin::Restart => false,
+    });
+    if complete.or(resumed).is_none() && how == Begin::Again {
         return Err(Refusal::error(Exit::Refused, NOT_YET_AGAIN));
     }
-    let resumed = current.as_ref().filter(|r| how == Begin::ResumeOrNew && RunRecord::is_unfinished(r));
     let basis = (target.write_basis, target.read_basis);
     output::stderr(&subject(target).header(target.budget, basis, resumed));
     if resumed.is_none() {

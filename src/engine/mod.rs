@@ -69,7 +69,7 @@ pub async fn sweep(reading: Reading, scheduler: &dyn Scheduler, requests: &Reque
     let drained = timeout(DRAIN, async { while workers.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         tracing::warn!(seconds = DRAIN.as_secs(), "requests were still in flight at the end of the drain; given up");
-        requests.progress().page_abandoned();
+        (0..workers.len()).for_each(|_| requests.progress().page_abandoned());
         workers.shutdown().await;
     }
 }

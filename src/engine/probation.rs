@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::worker::Pages;
+use crate::change::Outcome;
 
 /// So many refused writes, and not one accepted, stop the run.
 const ALL_FAILING: u64 = 100;
@@ -21,6 +22,7 @@ pub(super) struct Probation(Mutex<State>);
 struct State {
     over: bool,
     refused: u64,
+    already: u64,
     reason: Option<String>,
     held: BTreeMap<u32, Pages>,
 }
@@ -50,8 +52,11 @@ impl Probation {
     /// Hands in a segment's next pages.
     pub(super) fn submit(&self, pages: Pages) -> Ruling {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.over |= pages.settled.accepted;
         state.refused += pages.settled.rejected_writes;
+        state.already += pages.settled.counts.of(Outcome::AlreadyApplied);
+        // A table that is done but for items that cannot be changed has no write to be accepted, and is no sign either.
+        let mostly_done = state.refused >= ALL_FAILING && state.already >= state.refused;
+        state.over |= pages.settled.accepted || mostly_done;
         if pages.settled.rejected_writes > 0 && state.reason.is_none() {
             state.reason = pages.settled.failures.first().map(|failure| failure.reason.clone());
         }
@@ -64,6 +69,7 @@ impl Probation {
             None => pages,
         };
         if !state.over && state.refused >= ALL_FAILING {
+            state.held.insert(segment, pages);
             return Ruling::AllFailing { refused: state.refused, reason: state.reason.clone().unwrap_or_default() };
         }
         if state.over || pages.settled.rejected_writes == 0 || pages.pages >= MAX_HELD_PAGES {
@@ -73,21 +79,18 @@ impl Probation {
         Ruling::Held
     }
 
-    /// What is still held when no worker is left and it may be committed: the table has been read to its end, so that the
-    /// few refused writes are just that, or a write has been accepted since.
-    pub(super) fn finish(&self, every_segment_ended: bool) -> Vec<Pages> {
+    /// What is still held when no worker is left, and whether it may be committed: the table has been read to its end, so
+    /// that the few refused writes are just that, or a write has been accepted since.
+    pub(super) fn finish(&self, every_segment_ended: bool) -> (Vec<Pages>, bool) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !every_segment_ended && !state.over {
-            return Vec::new();
-        }
-        std::mem::take(&mut state.held).into_values().collect()
+        let held = std::mem::take(&mut state.held).into_values().collect();
+        (held, every_segment_ended || state.over)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::Outcome;
     use crate::checkpoint::Failure;
     use crate::engine::Settled;
     use crate::item::{Item, ItemKey};
@@ -121,16 +124,18 @@ mod tests {
         assert!(matches!(probation.submit(pages(1, 1, 1, true)), Ruling::Commit(p) if p.segment == 1));
         let Ruling::Commit(all) = probation.submit(pages(0, 3, 0, false)) else { panic!("still held") };
         assert_eq!((all.first, all.pages, all.settled.counts.scanned), (1, 3, 3));
-        assert!(probation.finish(true).is_empty());
+        assert!(probation.finish(true).0.is_empty());
     }
 
     #[test]
     fn what_is_held_is_released_at_the_end_or_when_the_plan_is_proven() {
         let probation = Probation::new(false);
         assert_eq!(probation.submit(pages(0, 1, 3, false)), Ruling::Held);
-        assert!(probation.finish(false).is_empty(), "an interruption proves nothing");
         assert!(matches!(probation.submit(pages(1, 1, 0, true)), Ruling::Commit(_)));
-        assert_eq!(probation.finish(false).len(), 1);
+        assert!(matches!(probation.finish(false), (held, true) if held.len() == 1));
+        let interrupted = Probation::new(false);
+        assert_eq!(interrupted.submit(pages(0, 1, 3, false)), Ruling::Held);
+        assert!(!interrupted.finish(false).1, "an interruption proves nothing");
     }
 
     #[test]
@@ -141,6 +146,15 @@ mod tests {
             shapes.settled.rejected_writes = 0;
             assert!(matches!(probation.submit(shapes), Ruling::Commit(_)));
         }
+    }
+
+    #[test]
+    fn a_table_that_is_mostly_done_proves_the_plan() {
+        let probation = Probation::new(false);
+        let mut done = pages(0, 1, 0, false);
+        (0..150).for_each(|_| done.settled.counts.count(Outcome::AlreadyApplied));
+        assert!(matches!(probation.submit(done), Ruling::Commit(_)));
+        assert!(matches!(probation.submit(pages(0, 2, 120, false)), Ruling::Commit(_)));
     }
 
     #[test]
@@ -158,6 +172,6 @@ mod tests {
         let probation = Probation::new(false);
         assert!(matches!(probation.submit(pages(0, 1, 0, false)), Ruling::Commit(_)));
         assert_eq!(probation.submit(pages(0, 2, 2, false)), Ruling::Held);
-        assert_eq!(probation.finish(true).len(), 1);
+        assert!(matches!(probation.finish(true), (held, true) if held.len() == 1));
     }
 }

@@ -43,8 +43,14 @@ impl Expand {
     /// Commits what was held back until a first write was accepted, as far as it may be. To be called when no worker is
     /// left.
     pub async fn finish(&self, every_segment_ended: bool) -> Result<(), Stopped> {
-        for pages in self.probation.finish(every_segment_ended) {
-            self.make_durable(pages).await?;
+        let (held, may_commit) = self.probation.finish(every_segment_ended);
+        for pages in held {
+            if may_commit {
+                self.make_durable(pages).await?;
+            } else if !pages.settled.refused.is_empty() {
+                // The pages are given up; that their writes were refused stays true. Not being told is safe.
+                let _ = self.store.mark_refused(pages.settled.refused).await;
+            }
         }
         Ok(())
     }

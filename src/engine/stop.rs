@@ -33,8 +33,8 @@ pub enum StopReason {
     },
     /// Not one write was accepted so far, and many were not.
     #[error(
-        "DynamoDB refused each of the first {refused} writes, so the plan itself is probably wrong. Nothing of them is \
-         recorded. The first reason: {reason}"
+        "DynamoDB refused each of the first {refused} writes, so the plan itself is probably wrong. A corrected plan \
+         starts under another [migration] name. The first reason: {reason}"
     )]
     AllFailing {
         /// Writes that were refused.

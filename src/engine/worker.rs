@@ -73,7 +73,8 @@ pub trait Handler: Send + Sync {
 /// Works on one segment until it ends or the run stops.
 ///
 /// The next page is fetched while the current one is written. At any moment at most two pages are read and not yet
-/// committed: the one being written and the prefetched one. A kill reads those again, and no others.
+/// committed: the one being written and the prefetched one. A kill reads those again, and no others. (Until a first write
+/// is accepted, pages with refused writes are held back too: `probation.rs`.)
 pub(super) async fn work_segment(
     segment: u32,
     state: SegmentState,

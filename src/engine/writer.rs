@@ -10,7 +10,7 @@ use super::stop::{StopReason, Stopped};
 use crate::change::{Changes, Decision, GuardedWrite, Outcome, PreImage};
 use crate::checkpoint::{CheckpointStore, Counts, DivergedItem, Failure, PreImageId, PreImageRow, RunId};
 use crate::item::{Item, ItemKey, Path};
-use crate::table::{Directive, TableError, WriteReply};
+use crate::table::{Directive, FatalKind, TableError, WriteReply};
 
 /// How often a write is planned anew from the image that its failed condition brought, before the item is a `Conflict`.
 const MAX_REPLANS: u32 = 8;
@@ -154,7 +154,10 @@ impl Writer {
                     }
                     Ok(WriteReply::ConditionFailed { image }) => {
                         settled.accepted = true;
-                        again.extend(self.replan(member, image, &mut settled).await?);
+                        match self.replan(member, image, &mut settled).await {
+                            Ok(next) => again.extend(next),
+                            Err(Stopped) => return self.abandon(settled, again).await,
+                        }
                     }
                     Err(error) if error.directive() == Directive::Retry => {
                         member.ambiguous |= error.is_ambiguous();
@@ -167,6 +170,8 @@ impl Writer {
                         settled.end(member.write.key, End::Failed(Outcome::Rejected, error.to_string()));
                     }
                     Err(error) => {
+                        // What is not DynamoDB's own answer does not say that the write was not applied.
+                        member.ambiguous |= matches!(error, TableError::Fatal { kind: FatalKind::Endpoint, .. });
                         settled.refuse(&mut member);
                         self.requests.progress().request_failed(&error.to_string());
                         self.requests.stop().stop(stop_reason(&error));
@@ -205,6 +210,7 @@ impl Writer {
         settled: &mut Settled,
     ) -> Result<Option<Pending>, Stopped> {
         let key = member.write.key.clone();
+        settled.refuse(&mut member);
         let image = match image {
             Some(image) => Some(image),
             // No image is not yet proof that the item is gone: some engines return none.
@@ -214,7 +220,6 @@ impl Writer {
                 got.item
             }
         };
-        settled.refuse(&mut member);
         let Some(image) = image else {
             settled.end(key, End::Outcome(Outcome::Gone));
             return Ok(None);

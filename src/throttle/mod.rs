@@ -27,6 +27,8 @@ pub enum Basis {
     Provisioned,
     /// The harmless default on demand.
     OnDemand,
+    /// A quarter of the table's own maximum on demand, or of the write capacity of its thinnest index.
+    Ceiling,
 }
 
 impl Basis {
@@ -34,8 +36,9 @@ impl Basis {
     pub fn text(self) -> &'static str {
         match self {
             Basis::Plan => "from the plan",
-            Basis::Provisioned => "default: a quarter of what the table and its indexes are provisioned with",
-            Basis::OnDemand => "default on demand, at most a quarter of the table's and its indexes' maximum",
+            Basis::Provisioned => "default: a quarter of the provisioned capacity",
+            Basis::OnDemand => "default on demand",
+            Basis::Ceiling => "default: a quarter of the table's maximum, or of what its thinnest index has",
         }
     }
 }
@@ -44,21 +47,25 @@ impl Basis {
 /// writes, less in reads (developer guide, "Pre-warming on-demand capacity": 4,000 writes and 12,000 reads per second).
 const ON_DEMAND: Budget = Budget { write: 1_000.0, read: 2_000.0 };
 
+/// A default is at least this: one eventually consistent read a second.
+const LEAST: Units = 0.5;
+
 /// The budget of a job, and the basis of its write and of its read part.
 pub fn budget(write: Option<Units>, read: Option<Units>, table: &TableDescription) -> (Budget, Basis, Basis) {
-    let (mut default, basis) = match table.provisioned {
+    let (default, basis) = match table.provisioned {
         Some((read, write)) => (Budget { write: write / 4.0, read: read / 4.0 }, Basis::Provisioned),
         None => (ON_DEMAND, Basis::OnDemand),
     };
-    let quarter_at_most = |units: &mut Units, ceiling: Option<f64>| {
-        *units = ceiling.map_or(*units, |ceiling| units.min(ceiling / 4.0)).max(0.5);
+    let pick = |stated: Option<Units>, default: Units, ceilings: [Option<Units>; 2]| {
+        let ceiling = ceilings.into_iter().flatten().map(|units| units / 4.0).min_by(f64::total_cmp);
+        match (stated, ceiling) {
+            (Some(units), _) => (units, Basis::Plan),
+            (None, Some(ceiling)) if ceiling < default => (ceiling.max(LEAST), Basis::Ceiling),
+            (None, _) => (default.max(LEAST), basis),
+        }
     };
-    quarter_at_most(&mut default.read, table.on_demand_max.0);
-    quarter_at_most(&mut default.write, table.on_demand_max.1);
-    quarter_at_most(&mut default.write, table.least_index_write);
-    let pick = |stated: Option<Units>, default| stated.map_or((default, basis), |units| (units, Basis::Plan));
-    let (write, write_basis) = pick(write, default.write);
-    let (read, read_basis) = pick(read, default.read);
+    let (write, write_basis) = pick(write, default.write, [table.on_demand_max.1, table.least_index_write]);
+    let (read, read_basis) = pick(read, default.read, [table.on_demand_max.0, None]);
     (Budget { write, read }, write_basis, read_basis)
 }
 

@@ -109,6 +109,19 @@ async fn a_hundred_items_that_all_fail_stop_the_run() {
     table_wide(&["UpdateItem"], fault, &["each of the first 1", "Something new that nobody knows"]).await;
 }
 
+/// What is given up with a wrong plan has destroyed nothing: a rollback must find no pre-image of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_writes_leave_no_valid_pre_image() {
+    let plan = format!("[[change]]\nremove = \"old\"\n{SMALL_PAGES}{QUICK}");
+    let scene = Scene::of(items(300), "strategy = \"in-place\"", &plan).await;
+    let refusal = reply(400, "ValidationException", "Something new that nobody knows");
+    scene.fault(after_writes(0, &["UpdateItem"], refusal));
+    scene.run().exits(6);
+    let summary = scene.state().summary().unwrap();
+    assert!(scene.bed.front().tally().operation("UpdateItem").requests >= 100);
+    assert_eq!((summary.pre_images, summary.current.unwrap().totals.pages), (0, 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scan_that_is_not_allowed_stops_the_run() {
     let scene = Scene::moving(60, QUICK).await;

@@ -158,13 +158,6 @@ impl Store {
         self.thread.run(move |c| write::update_failure(c, run, &failure, &now)).await
     }
 
-    /// Settles whatever is open of these items, failures and diverged alike, in whatever run. Gives the number of
-    /// records settled.
-    pub async fn resolve(&self, items: Vec<(ItemKey, Outcome)>) -> Result<usize, StoreError> {
-        let now = (self.clock)();
-        self.thread.run(move |c| write::resolve(c, &items, &now)).await
-    }
-
     /// An item's pre-images whose write was not refused, newest first: of one path, or of all.
     pub async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError> {
         self.thread.run(move |c| read::pre_images(c, &key, path.as_ref())).await

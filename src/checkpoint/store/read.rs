@@ -178,7 +178,7 @@ pub(super) fn pre_image_count(connection: &Connection) -> Result<u64, Failed> {
 }
 
 pub(super) fn is_proven(connection: &Connection) -> Result<bool, Failed> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM segments WHERE applied > 0) \
+    let sql = "SELECT EXISTS (SELECT 1 FROM segments WHERE applied > 0 OR already_applied >= 100) \
                OR EXISTS (SELECT 1 FROM runs WHERE status = 'complete')";
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }

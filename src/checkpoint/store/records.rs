@@ -32,7 +32,7 @@ pub enum Begin {
     ResumeOrNew,
     /// Begin anew; an unfinished run is superseded, and stays on record.
     Restart,
-    /// Make another pass. Refused unless the last run is complete.
+    /// Make another pass, or resume one. Refused unless the last run is complete, or another pass itself.
     Again,
 }
 

@@ -32,6 +32,8 @@ pub(super) fn begin(connection: &Connection, how: Begin, new: &NewRun, now: &str
     }
     match (how, current) {
         (Begin::ResumeOrNew, Some(run)) if run.is_unfinished() => resume(connection, &run),
+        // Another pass that was interrupted is resumed by the command that began it, too.
+        (Begin::Again, Some(run)) if run.is_unfinished() && run.pass > 1 => resume(connection, &run),
         (Begin::ResumeOrNew, Some(run)) if run.status == RunStatus::Complete => Err(refused(format!(
             "pass {} is complete, so there is nothing to resume; --again makes another pass, --restart begins anew. \
              Nothing was changed",
@@ -320,20 +322,6 @@ pub(super) fn update_failure(
         params![run.0, failure.key.to_text(), failure.outcome.name(), failure.reason, now],
     )?;
     Ok(changed > 0)
-}
-
-/// Settles open failures and diverged records of these items, of whatever run. Gives how many records it settled.
-pub(super) fn resolve(connection: &Connection, items: &[(ItemKey, Outcome)], now: &str) -> Result<usize, Failed> {
-    let mut settled = 0;
-    for (key, outcome) in items {
-        for table in ["failures", "diverged"] {
-            let sql = format!(
-                "UPDATE {table} SET status = 'resolved', resolved_as = ?2, last_at = ?3 WHERE key = ?1 AND status = 'open'"
-            );
-            settled += connection.prepare_cached(&sql)?.execute(params![key.to_text(), outcome.name(), now])?;
-        }
-    }
-    Ok(settled)
 }
 
 fn must_be_failure(outcome: Outcome) -> Result<(), Failed> {
