@@ -379,8 +379,9 @@ fn home_directories_are_recognised() {
 
 /// An absolute path into a home directory, at the beginning of a word.
 fn names_a_home(line: &str) -> bool {
-    ["/home/", "/Users/", "/root/", "C:\\Users\\"].iter().any(|home| {
-        line.match_indices(home).any(|(at, _)| {
+    [("/home", '/'), ("/Users", '/'), ("/root", '/'), ("C:\\Users", '\\')].iter().any(|(folder, separator)| {
+        let home = format!("{folder}{separator}");
+        line.match_indices(&home).any(|(at, _)| {
             let before = line[..at].chars().next_back();
             let after = line[at + home.len()..].chars().next();
             let goes_on = after.is_some_and(|c| c.is_alphanumeric() || matches!(c, '.' | '_'));

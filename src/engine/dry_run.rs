@@ -86,7 +86,7 @@ impl Handler for DryRun {
 
     async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).read_units += pages.settled.counts.read_units;
-        self.requests.progress().committed(&pages.settled.counts, pages.pages);
+        self.requests.progress().committed(&pages.settled.counts, pages.pages, pages.next.is_none());
         Ok(())
     }
 }

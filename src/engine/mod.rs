@@ -56,9 +56,7 @@ pub async fn sweep(reading: Reading, scheduler: &dyn Scheduler, requests: &Reque
         };
         match ended {
             None => break,
-            Some(Ok(ended)) => {
-                requests.progress().segment_ended(ended.is_ok());
-            }
+            Some(Ok(_)) => requests.progress().segment_left(),
             Some(Err(panic)) => {
                 requests.progress().page_abandoned();
                 stop.stop(StopReason::Internal(panic.to_string()));

@@ -35,7 +35,7 @@ pub struct Requests {
 /// How often a request was tried in vain, since when, and how much of that time we made it wait ourselves.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
-    failed: u32,
+    pub(super) failed: u32,
     since: Option<Instant>,
     waited: Duration,
 }

@@ -59,14 +59,14 @@ impl Expand {
         let Pages { segment, first, pages, next, settled } = pages;
         let Settled { counts, failures, diverged, refused, .. } = settled;
         let failed = failures.len() as u64;
-        let progress = counts.clone();
+        let (progress, ends) = (counts.clone(), next.is_none());
         let event = SegmentEvent::PagesDone { first, pages, next, counts };
         let commit = Commit { run: self.run, segment, event, failures, diverged, refused };
         if let Err(error) = self.store.commit(commit).await {
             self.requests.stop().stop(StopReason::Store(error.to_string()));
             return Err(Stopped);
         }
-        self.requests.progress().committed(&progress, pages);
+        self.requests.progress().committed(&progress, pages, ends);
         let failures = self.failures.fetch_add(failed, Ordering::Relaxed) + failed;
         if failed > 0 && failures > self.max_failures {
             self.requests.stop().stop(StopReason::MaxFailures { failures, limit: self.max_failures });

@@ -180,8 +180,9 @@ impl Writer {
                 }
             }
             pending = again;
-            if let (Some(error), Some(first)) = (failed, pending.first_mut())
-                && self.requests.after_failure(&error, &mut first.attempts).await.is_err()
+            // The one that has failed most often decides how long to wait and when to give up.
+            if let (Some(error), Some(worst)) = (failed, pending.iter_mut().max_by_key(|m| m.attempts.failed))
+                && self.requests.after_failure(&error, &mut worst.attempts).await.is_err()
             {
                 return self.abandon(settled, pending).await;
             }

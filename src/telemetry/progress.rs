@@ -28,7 +28,7 @@ pub struct Snapshot {
     pub pages: u64,
     /// Segments worked on now.
     pub segments_active: u64,
-    /// Segments that this process has ended.
+    /// Segments whose last page this process has committed.
     pub segments_done: u64,
     /// Requests that DynamoDB throttled.
     pub throttled: u64,
@@ -59,18 +59,19 @@ impl Progress {
         }
     }
 
-    pub(crate) fn committed(&self, counts: &Counts, pages: u64) {
+    /// Pages are committed; `ends` says that they are the last of their segment.
+    pub(crate) fn committed(&self, counts: &Counts, pages: u64, ends: bool) {
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).add(counts);
         self.pages.fetch_add(pages, Ordering::Relaxed);
+        self.segments_done.fetch_add(u64::from(ends), Ordering::Relaxed);
     }
 
     pub(crate) fn segment_started(&self) {
         self.segments_active.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn segment_ended(&self, done: bool) {
+    pub(crate) fn segment_left(&self) {
         self.segments_active.fetch_sub(1, Ordering::Relaxed);
-        self.segments_done.fetch_add(u64::from(done), Ordering::Relaxed);
     }
 
     pub(crate) fn throttled(&self) {
