@@ -33,7 +33,7 @@
 //! **Checkpoints.** A page's start key is committed when every outcome of the page, and of all pages before it in its
 //! segment, is known and, if a failure, recorded: in one transaction. Progress moves only through
 //! [`checkpoint::SegmentState::next`]. A commit that fails stops the run. Until DynamoDB has accepted one write, pages
-//! with failures are held back, so that a plan that fails everywhere leaves nothing behind.
+//! with refused writes are held back, up to a bound, so that a plan that fails everywhere leaves nothing behind.
 //!
 //! **Capacity.** Nothing is sent without permits, in capacity units, settled afterwards against what DynamoDB says it
 //! consumed. The SDK's retries are off: one place owns retry, backoff and the bound.
@@ -51,7 +51,7 @@
 //! | after the commit | the page is never read again |
 //!
 //! At any moment each active segment has at most two pages that are read and not committed: the one being written and the
-//! prefetched one. Counts of a run that was killed are a lower bound for `applied`, and say so.
+//! prefetched one; and, until a first write is accepted, the pages that are held back. Counts of a run that was killed are a lower bound for `applied`, and say so.
 //!
 //! # Seams
 //!

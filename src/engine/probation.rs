@@ -10,9 +10,10 @@ use crate::change::Outcome;
 /// So many refused writes, and not one accepted, stop the run.
 const ALL_FAILING: u64 = 100;
 
-/// A segment holds back at most so many pages: what an interruption repeats stays bounded. Beyond it they are committed
-/// with their failures, which `failures retry` can try again.
-const MAX_HELD_PAGES: u64 = 16;
+/// A segment holds back at most about so many items: what an interruption repeats, and what is kept in memory, stays
+/// bounded. A plan that is wrong for every item is found out long before, unless hardly any item needs a write; then they
+/// are committed with their failures, which `failures retry` can try again.
+const MAX_HELD_ITEMS: u64 = 10_000;
 
 /// Holds back pages with refused writes until a write has been accepted.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl Probation {
             state.held.insert(segment, pages);
             return Ruling::AllFailing { refused: state.refused, reason: state.reason.clone().unwrap_or_default() };
         }
-        if state.over || pages.settled.rejected_writes == 0 || pages.pages >= MAX_HELD_PAGES {
+        if state.over || pages.settled.rejected_writes == 0 || pages.settled.counts.scanned >= MAX_HELD_ITEMS {
             return Ruling::Commit(Box::new(pages));
         }
         state.held.insert(segment, pages);
@@ -158,13 +159,21 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_holds_a_bounded_number_of_pages() {
+    fn a_segment_holds_a_bounded_number_of_items() {
         let probation = Probation::new(false);
         assert_eq!(probation.submit(pages(0, 1, 1, false)), Ruling::Held);
-        for page in 2..MAX_HELD_PAGES {
-            assert_eq!(probation.submit(pages(0, page, 0, false)), Ruling::Held);
+        let mut idle = pages(0, 2, 0, false);
+        (0..MAX_HELD_ITEMS).for_each(|_| idle.settled.counts.count(Outcome::NothingToDo));
+        assert!(matches!(probation.submit(idle), Ruling::Commit(all) if all.pages == 2));
+    }
+
+    #[test]
+    fn small_pages_do_not_let_a_wrong_plan_through() {
+        let probation = Probation::new(false);
+        for page in 1..ALL_FAILING {
+            assert_eq!(probation.submit(pages(0, page, 1, false)), Ruling::Held, "page {page}");
         }
-        assert!(matches!(probation.submit(pages(0, MAX_HELD_PAGES, 0, false)), Ruling::Commit(_)));
+        assert!(matches!(probation.submit(pages(0, ALL_FAILING, 1, false)), Ruling::AllFailing { .. }));
     }
 
     #[test]

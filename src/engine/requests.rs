@@ -143,10 +143,9 @@ impl Requests {
         }
     }
 
-    /// Waits until a chunk of writes may be sent. Given up when the run stops: nothing has been sent then.
-    pub(super) async fn admit(&self, chunk: &[GuardedWrite]) -> Result<Admission, Stopped> {
+    /// Waits until writes of so many units may be sent. Given up when the run stops: nothing has been sent then.
+    pub(super) async fn admit(&self, units: Units) -> Result<Admission, Stopped> {
         let since = Instant::now();
-        let units = chunk.iter().map(GuardedWrite::estimated_units).sum();
         let permit = self.stop.unless_stopping(self.writes.acquire(units)).await?;
         // The semaphore is never closed.
         let slot = self.stop.unless_stopping(Arc::clone(&self.slots).acquire_owned()).await?.map_err(|_| Stopped)?;
@@ -157,9 +156,9 @@ impl Requests {
     pub(super) async fn write(
         &self,
         admission: Admission,
-        chunk: &[GuardedWrite],
+        chunk: &[&GuardedWrite],
     ) -> (Vec<Result<WriteReply, TableError>>, Spent) {
-        let estimates: Vec<Units> = chunk.iter().map(GuardedWrite::estimated_units).collect();
+        let estimates: Vec<Units> = chunk.iter().map(|write| write.estimated_units()).collect();
         let Admission { permit, _slot, .. } = admission;
         let replies = self.table.write(chunk).await;
         let mut spent = Spent::default();

@@ -132,11 +132,11 @@ impl Writer {
     async fn settle_chunk(&self, mut pending: Vec<Pending>) -> Result<Settled, Stopped> {
         let mut settled = Settled::default();
         while !pending.is_empty() {
-            let writes: Vec<GuardedWrite> = pending.iter().map(|p| p.write.clone()).collect();
-            let admitted = self.requests.admit(&writes).await;
-            let Ok(admission) = admitted else { return self.abandon(settled, pending).await };
+            let units = pending.iter().map(|member| member.write.estimated_units()).sum();
+            let Ok(admission) = self.requests.admit(units).await else { return self.abandon(settled, pending).await };
             pending.iter_mut().for_each(|member| member.attempts.waited(admission.waited));
             self.journal(&mut pending).await?;
+            let writes: Vec<&GuardedWrite> = pending.iter().map(|member| &member.write).collect();
             let (replies, spent) = self.requests.write(admission, &writes).await;
             if replies.len() != pending.len() {
                 let why = format!("{} replies for {} writes", replies.len(), pending.len());

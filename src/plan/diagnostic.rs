@@ -125,11 +125,6 @@ impl PlanErrors {
         self.list.len()
     }
 
-    /// One line for each error, without the place.
-    pub fn titles(&self) -> impl Iterator<Item = &str> {
-        self.list.iter().map(|d| d.title.as_str())
-    }
-
     /// Every error with its place and the way out, for a terminal. Control characters of the plan are made visible.
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };

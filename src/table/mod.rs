@@ -27,7 +27,7 @@ pub trait Table: Send + Sync {
 
     /// Sends a chunk of guarded writes and returns what came of each, in order and exactly as many. A chunk never names
     /// an item twice and has at most [`Table::max_chunk`] members.
-    async fn write(&self, chunk: &[GuardedWrite]) -> Vec<Result<WriteReply, TableError>>;
+    async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>>;
 
     /// How many writes one call of [`Table::write`] takes; 1 where each write is a request of its own.
     fn max_chunk(&self) -> usize;

@@ -43,13 +43,13 @@ pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) ->
         };
         writeln!(out, "    {label:<16} {:>12}{note}", number(counts.of(outcome)))?;
     }
-    let about = if counts.estimated_write_units > 0.0 {
-        format!(" + {} estimated where the reply names none", units(counts.estimated_write_units))
+    let more = if counts.estimated_write_units > 0.0 {
+        format!("; {} WCU more are estimated, where a reply names none", units(counts.estimated_write_units))
     } else {
         String::new()
     };
-    let least = if lower_bound { " at least" } else { "" };
-    writeln!(out, "  consumed{least} {} WCU{about}, {} RCU", units(counts.write_units), units(counts.read_units))
+    let (write, read) = (units(counts.write_units), units(counts.read_units));
+    writeln!(out, "  consumed, by DynamoDB's replies for these items: {write} WCU, {read} RCU{more}")
 }
 
 /// Outcomes by name, and what was consumed.

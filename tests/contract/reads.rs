@@ -105,8 +105,7 @@ async fn keys_of_other_types_take_the_same_way() {
             bytes_before: 0,
             bytes_after: 0,
         };
-        let replies =
-            [table.write(std::slice::from_ref(&write)).await, table.write(std::slice::from_ref(&write)).await].concat();
+        let replies = [table.write(&[&write]).await, table.write(&[&write]).await].concat();
         assert!(matches!(replies[0], Ok(WriteReply::Applied { .. })), "{replies:?}");
         assert!(matches!(replies[1], Ok(WriteReply::ConditionFailed { .. })), "{replies:?}");
         assert_eq!(v.get(&table.get(&key).await.unwrap().item.unwrap()), Some(&Value::Null));
@@ -131,7 +130,7 @@ async fn a_missing_table_stops_the_run_whatever_is_asked_of_it() {
         table.describe().await.unwrap_err(),
         table.scan(&request).await.unwrap_err(),
         table.get(&key).await.unwrap_err(),
-        table.write(&[write]).await.remove(0).unwrap_err(),
+        table.write(&[&write]).await.remove(0).unwrap_err(),
     ];
     for error in errors {
         assert!(matches!(&error, TableError::Fatal { kind: FatalKind::TableMissing, .. }), "{error:?}");

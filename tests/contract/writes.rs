@@ -69,7 +69,7 @@ impl<'a> Server<'a> {
     }
 
     async fn send(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
-        let mut replies = self.table.write(std::slice::from_ref(write)).await;
+        let mut replies = self.table.write(&[write]).await;
         assert_eq!(replies.len(), 1);
         replies.remove(0)
     }

@@ -124,7 +124,8 @@ impl Store {
         self.thread.run(move |c| read::open_work(c, run)).await
     }
 
-    /// Whether any run of this file has applied a write or got to its end: then the plan is not wrong for every item.
+    /// Whether any run of this file has applied a write, found many items as the plan implies, or got to its end: then the
+    /// plan is not wrong for every item.
     pub async fn is_proven(&self) -> Result<bool, StoreError> {
         self.thread.run(read::is_proven).await
     }

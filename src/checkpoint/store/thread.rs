@@ -111,7 +111,7 @@ impl StoreThread {
 
     fn gone(&self) -> StoreError {
         StoreError::Io(format!(
-            "the state file {} is closed. What was being stored is not stored; start the same command again: it resumes \
+            "the state file {} is closed. What was being stored may not be stored; start the same command again: it resumes \
              from the last checkpoint.",
             self.path.display()
         ))

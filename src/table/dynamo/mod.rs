@@ -112,7 +112,7 @@ impl Table for DynamoTable {
         Ok(Got { item: reply.item.map(from_sdk_item).transpose()?, units })
     }
 
-    async fn write(&self, chunk: &[GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+    async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         futures::future::join_all(chunk.iter().map(|write| self.update(write))).await
     }
 
