@@ -74,7 +74,8 @@ pub fn check_table(table: &TableRef, description: &TableDescription) -> Result<(
 
 /// The changes that `run` makes of a plan on this table.
 pub fn run_changes(plan: &Plan, description: &TableDescription) -> Result<Arc<Changes>, PreflightError> {
-    let changes = Changes::for_run(&plan.changes, plan.strategy, plan.on_existing, description.key.clone());
+    let indexes = description.indexes.iter().map(|index| index.schema.clone()).collect();
+    let changes = Changes::for_run(&plan.changes, plan.strategy, plan.on_existing, description.key.clone(), indexes);
     if changes.is_empty() { Err(PreflightError::NothingToRun) } else { Ok(Arc::new(changes)) }
 }
 

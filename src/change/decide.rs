@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Change, Condition, GuardedWrite, OnExisting, PreImage, Strategy};
-use crate::item::{Item, KeySchema, Path, Step, Value, attribute_bytes, item_bytes};
+use super::{Action, Change, Condition, GuardedWrite, OnExisting, PreImage, Strategy, WriteCost};
+use crate::item::{IndexSchema, Item, KeySchema, Path, Step, Value, attribute_bytes, item_bytes, write_units};
 
 /// The changes that one phase makes, ready to be held against items.
 #[derive(Debug, Clone)]
@@ -11,6 +11,7 @@ pub struct Changes {
     steps: Vec<Wanted>,
     on_existing: OnExisting,
     key: KeySchema,
+    indexes: Vec<IndexSchema>,
 }
 
 /// What one item needs.
@@ -38,7 +39,13 @@ enum Wanted {
 
 impl Changes {
     /// The changes that `run` makes: all of them in place; otherwise only what adds, and the rest waits for `contract`.
-    pub fn for_run(changes: &[Change], strategy: Strategy, on_existing: OnExisting, key: KeySchema) -> Changes {
+    pub fn for_run(
+        changes: &[Change],
+        strategy: Strategy,
+        on_existing: OnExisting,
+        key: KeySchema,
+        indexes: Vec<IndexSchema>,
+    ) -> Changes {
         let in_place = strategy == Strategy::InPlace;
         let steps = changes
             .iter()
@@ -49,12 +56,17 @@ impl Changes {
                 Change::Remove { path } => in_place.then_some(Wanted::Remove { path }),
             })
             .collect();
-        Changes { steps, on_existing, key }
+        Changes { steps, on_existing, key, indexes }
     }
 
     /// Whether this phase changes nothing: every change waits for a later one.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// The indexes that the changes were prepared with: what [`WriteCost::indexes`] counts.
+    pub fn indexes(&self) -> &[IndexSchema] {
+        &self.indexes
     }
 
     /// The key schema that the changes were prepared for.
@@ -199,13 +211,15 @@ impl<'a> Draft<'a> {
         let mut conditions = vec![Condition::ItemExists(partition_key.to_owned())];
         conditions.append(&mut self.conditions);
         let bytes_before = item_bytes(self.item);
+        let bytes_after = (bytes_before + self.grows).saturating_sub(self.shrinks);
         Decision::Write(GuardedWrite {
             key,
             actions: self.actions,
             conditions,
             pre_images: self.pre_images,
             bytes_before,
-            bytes_after: (bytes_before + self.grows).saturating_sub(self.shrinks),
+            bytes_after,
+            cost: WriteCost { table: write_units(bytes_before, bytes_after), indexes: Vec::new() },
         })
     }
 

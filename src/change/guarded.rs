@@ -1,6 +1,6 @@
 //! A guarded write: one conditional update of one item, still independent of how it is sent.
 
-use crate::item::{ItemKey, Path, Units, Value, write_units};
+use crate::item::{ItemKey, Path, Units, Value};
 
 /// One `UpdateItem`, with the condition that makes it safe against every live writer.
 ///
@@ -19,12 +19,24 @@ pub struct GuardedWrite {
     pub bytes_before: usize,
     /// Bytes of the whole item as this write would leave that image.
     pub bytes_after: usize,
+    /// What it will consume.
+    pub cost: WriteCost,
 }
 
-impl GuardedWrite {
-    /// Write capacity units that the table will charge, estimated from the image (indexes not included).
-    pub fn estimated_units(&self) -> Units {
-        write_units(self.bytes_before, self.bytes_after)
+/// Write capacity that a write will consume, estimated from the image that it was planned from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WriteCost {
+    /// By the table, its local indexes included, in write capacity units.
+    pub table: Units,
+    /// By each global index that the write touches: its place among the indexes that the changes were prepared with, and
+    /// write capacity units.
+    pub indexes: Vec<(usize, Units)>,
+}
+
+impl WriteCost {
+    /// Write capacity units in all: what is billed.
+    pub fn total(&self) -> Units {
+        self.table + self.indexes.iter().map(|(_, units)| units).sum::<Units>()
     }
 }
 

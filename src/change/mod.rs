@@ -11,7 +11,7 @@ mod tests;
 
 pub use decide::{Changes, Decision};
 pub use expression::{Expression, render};
-pub use guarded::{Action, Condition, GuardedWrite, PreImage};
+pub use guarded::{Action, Condition, GuardedWrite, PreImage, WriteCost};
 
 use crate::item::{Path, Value};
 

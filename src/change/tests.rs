@@ -68,7 +68,7 @@ fn remove(text: &str) -> Change {
 }
 
 fn decide(changes: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Item) -> Decision {
-    Changes::for_run(changes, strategy, on_existing, key()).decide(image)
+    Changes::for_run(changes, strategy, on_existing, key(), Vec::new()).decide(image)
 }
 
 /// Applies a decision that must be a write, and checks what holds for every write.
@@ -206,7 +206,7 @@ fn a_change_that_needs_nothing_is_held_to_it_while_others_are_written() {
 #[test]
 fn removes_wait_for_contract_unless_in_place() {
     let image = json!({"pk": {"S": "1"}, "old": {"M": {"x": {"S": "y"}, "z": {"NULL": true}}}});
-    assert!(Changes::for_run(&[remove("old.x")], ExpandContract, Keep, key()).is_empty());
+    assert!(Changes::for_run(&[remove("old.x")], ExpandContract, Keep, key(), Vec::new()).is_empty());
     assert_eq!(
         written(&[remove("old.x")], InPlace, Keep, &image),
         json!({"pk": {"S": "1"}, "old": {"M": {"z": {"NULL": true}}}})
@@ -218,7 +218,7 @@ fn no_estimate_is_needed_to_see_the_400_kb_limit() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x".repeat(210 * 1024)}}));
     let Decision::Write(write) = decide(&[mv("a", "b")], ExpandContract, Keep, &image) else { panic!() };
     assert!(write.bytes_after > MAX_ITEM_BYTES);
-    assert_eq!(write.estimated_units(), write.bytes_after.div_ceil(1024) as f64);
+    assert_eq!(write.cost.total(), write.bytes_after.div_ceil(1024) as f64);
 }
 
 fn any_value() -> impl Generator<Value = Value> {

@@ -7,7 +7,7 @@ use super::exit::{Exit, Refusal};
 use crate::checkpoint::store::{Identity, Store};
 use crate::cli::Global;
 use crate::engine::Job;
-use crate::plan::{Loaded, Plan, TableRef, load_bytes};
+use crate::plan::{Loaded, Plan, Rate, TableRef, load_bytes};
 use crate::preflight::{check_table, reach, run_changes};
 use crate::table::{Table, TableDescription};
 use crate::throttle::{Basis, Budget, budget};
@@ -67,7 +67,12 @@ impl Target {
         check_table(&loaded.plan.table, &description)?;
         loaded.check_key_schema(&description.key)?;
         let plan = loaded.plan;
-        let (budget, write_basis, read_basis) = budget(plan.capacity.write, plan.capacity.read, &description);
+        let stated = |rate: Option<Rate>| match rate {
+            Some(Rate::Units(units)) => Some(units),
+            _ => None,
+        };
+        let (budget, write_basis, read_basis) =
+            budget(stated(plan.capacity.write), stated(plan.capacity.read), &description);
         let state = state_path(global, &plan);
         let path = path.to_owned();
         Ok(Target { path, state, plan, table, description, budget, write_basis, read_basis, advice: true })

@@ -118,7 +118,7 @@ impl Prediction {
             }
             Decision::Write(write) => {
                 self.would_change += 1;
-                self.write_units += write.estimated_units();
+                self.write_units += write.cost.total();
                 self.keep_shape(shape(item, &write));
                 Outcome::Applied
             }

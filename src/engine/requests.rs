@@ -158,14 +158,14 @@ impl Requests {
         admission: Admission,
         chunk: &[&GuardedWrite],
     ) -> (Vec<Result<WriteReply, TableError>>, Spent) {
-        let estimates: Vec<Units> = chunk.iter().map(|write| write.estimated_units()).collect();
+        let estimates: Vec<Units> = chunk.iter().map(|write| write.cost.total()).collect();
         let Admission { permit, _slot, .. } = admission;
         let replies = self.table.write(chunk).await;
         let mut spent = Spent::default();
         for (reply, estimate) in replies.iter().zip(&estimates) {
             match reply {
-                Ok(WriteReply::Applied { units: Some(units) }) => spent.write += units,
-                Ok(WriteReply::Applied { units: None }) => spent.estimated_write += estimate,
+                Ok(WriteReply::Applied { consumed: Some(consumed) }) => spent.write += consumed.total(),
+                Ok(WriteReply::Applied { consumed: None }) => spent.estimated_write += estimate,
                 // A failed condition is charged by the item as it is, at least one unit.
                 Ok(WriteReply::ConditionFailed { image }) => {
                     let bytes = image.as_ref().map_or(0, crate::item::item_bytes);

@@ -132,7 +132,7 @@ impl Writer {
     async fn settle_chunk(&self, mut pending: Vec<Pending>) -> Result<Settled, Stopped> {
         let mut settled = Settled::default();
         while !pending.is_empty() {
-            let units = pending.iter().map(|member| member.write.estimated_units()).sum();
+            let units = pending.iter().map(|member| member.write.cost.total()).sum();
             let Ok(admission) = self.requests.admit(units).await else { return self.abandon(settled, pending).await };
             pending.iter_mut().for_each(|member| member.attempts.waited(admission.waited));
             self.journal(&mut pending).await?;

@@ -1,12 +1,14 @@
 //! Items as DynamoDB knows them: attribute values, numbers of 38 digits, document paths, keys, and the size rules that
 //! turn an item into capacity units. Pure: nothing here waits, reads a clock or talks to anything.
 
+mod index;
 mod key;
 mod num;
 mod path;
 mod size;
 mod value;
 
+pub use index::{IndexSchema, Projection};
 pub use key::{ItemKey, KeyAttribute, KeySchema};
 pub use num::{Num, NumError};
 pub use path::{Path, PathError, Step};

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::changes::{self, WrittenChange};
 use super::diagnostic::{Diagnostic, PlanErrors, Problems, Span, whole_lines};
 use super::fields::{Fields, check, spell};
-use super::{Capacity, Limits, Plan, Retry, ScanOptions, TableRef, rules};
+use super::{Capacity, Limits, Plan, Rate, Retry, ScanOptions, TableRef, rules};
 use crate::change::{OnExisting, Strategy};
 use crate::item::KeySchema;
 
@@ -182,15 +182,17 @@ fn read_scan(root: &Fields<'_, '_>, problems: &mut Problems) -> ScanOptions {
 
 fn read_capacity(root: &Fields<'_, '_>, problems: &mut Problems) -> Capacity {
     let Some(fields) = section(root, "capacity", "[capacity]", &["write", "read"], None, problems) else {
-        return Capacity { write: None, read: None };
+        return Capacity::default();
     };
-    Capacity { write: fields.rate("write", 1_000_000, problems), read: fields.rate("read", 1_000_000, problems) }
+    let write = fields.rate("write", 1_000_000, problems).map(Rate::Units);
+    Capacity { write, read: fields.rate("read", 1_000_000, problems).map(Rate::Units), ..Capacity::default() }
 }
 
 fn read_limits(root: &Fields<'_, '_>, problems: &mut Problems) -> Limits {
     let fields = section(root, "limits", "[limits]", &["max_failures"], None, problems);
     let max = fields.and_then(|fields| fields.whole("max_failures", "1000", 0..=1_000_000_000, problems));
-    Limits { max_failures: max.unwrap_or(1000) }
+    let max_failures = max.unwrap_or(1000);
+    Limits { max_failures, max_wcu: None, max_cost_usd: None, max_items: None, deadline: None, window: None }
 }
 
 fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {

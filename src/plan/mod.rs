@@ -23,6 +23,10 @@ pub use template::{TemplateTable, template};
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+
 use crate::change::{Change, OnExisting, Strategy};
 
 /// A valid plan. Everything downstream takes this, never the file.
@@ -78,20 +82,65 @@ pub struct ScanOptions {
     pub consistent: bool,
 }
 
-/// `[capacity]`, in capacity units per second; none takes the harmless default.
-#[derive(Debug, Clone, PartialEq)]
+/// `[capacity]`; what is left out takes the harmless default.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Capacity {
-    /// Write budget.
+    /// Write budget of the table.
+    pub write: Option<Rate>,
+    /// Read budget of the table.
+    pub read: Option<Rate>,
+    /// At most this on one key range, that is, on one segment.
+    pub per_key_range: ScopeCapacity,
+    /// At most this on the items of one partition key.
+    pub per_partition_key: ScopeCapacity,
+    /// Write budgets of indexes, by name.
+    pub indexes: Vec<(String, Rate)>,
+}
+
+/// A budget as it is written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rate {
+    /// Capacity units per second.
+    Units(f64),
+    /// Percent of what the table or index is provisioned with, limited to, or warm for; above 0, at most 100.
+    Percent(f64),
+}
+
+/// Capacity units per second of a narrow scope.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ScopeCapacity {
+    /// Writes.
     pub write: Option<f64>,
-    /// Read budget.
+    /// Reads.
     pub read: Option<f64>,
 }
 
 /// `[limits]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// The run stops when more items than this have failed.
     pub max_failures: u64,
+    /// The run stops before it has consumed more write capacity units than this, indexes included, over all its sessions.
+    pub max_wcu: Option<f64>,
+    /// The run stops before its reads and writes have cost more US dollars than this, over all its sessions.
+    pub max_cost_usd: Option<f64>,
+    /// The run stops when it has scanned so many items, over all its sessions.
+    pub max_items: Option<u64>,
+    /// The run stops at this time.
+    pub deadline: Option<Timestamp>,
+    /// The run works at these times of the day only, and waits at others.
+    pub window: Option<Window>,
+}
+
+/// A daily window of time. It crosses midnight where it ends before it begins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Window {
+    /// It opens at this time of the day.
+    pub opens: Time,
+    /// And closes at this one.
+    pub closes: Time,
+    /// In this time zone.
+    pub zone: TimeZone,
 }
 
 /// `[retry]`

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 pub use error::{Directive, FatalKind, TableError, ThrottlingReason};
 
 use crate::change::GuardedWrite;
-use crate::item::{Item, ItemKey, KeySchema, Units};
+use crate::item::{IndexSchema, Item, ItemKey, KeySchema, Units};
 
 /// What the engine needs of a DynamoDB table. One place above it owns retry, so an implementation sends each request
 /// once and reports what came of it.
@@ -54,11 +54,23 @@ pub struct TableDescription {
     pub provisioned: Option<(f64, f64)>,
     /// The table's own (read, write) maxima on demand, where it has them.
     pub on_demand_max: (Option<f64>, Option<f64>),
-    /// The least write capacity that a global secondary index is provisioned with or limited to: an index that is short
-    /// of it throttles the table's writes (developer guide, "GSI throttling").
-    pub least_index_write: Option<f64>,
-    /// Names of the global and local secondary indexes.
-    pub indexes: Vec<String>,
+    /// Warm throughput (read, write): what the table serves at once, where DynamoDB says so.
+    pub warm: Option<(f64, f64)>,
+    /// Global and local secondary indexes.
+    pub indexes: Vec<IndexDescription>,
+}
+
+/// A secondary index, as far as the tool uses it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IndexDescription {
+    /// Name, key and projection.
+    pub schema: IndexSchema,
+    /// Provisioned (read, write) capacity units per second of a global index; none on demand, and none of a local one.
+    pub provisioned: Option<(f64, f64)>,
+    /// The index's own (read, write) maxima on demand, where it has them.
+    pub on_demand_max: (Option<f64>, Option<f64>),
+    /// Warm throughput (read, write).
+    pub warm: Option<(f64, f64)>,
 }
 
 impl TableDescription {
@@ -108,13 +120,29 @@ pub struct Got {
     pub units: Option<Units>,
 }
 
+/// Write capacity that one request consumed, by DynamoDB's own word (`ReturnConsumedCapacity = INDEXES`).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Consumed {
+    /// By the table and its local indexes, in write capacity units.
+    pub table: Units,
+    /// By each global index that the request touched: its name, and write capacity units.
+    pub indexes: Vec<(String, Units)>,
+}
+
+impl Consumed {
+    /// Write capacity units in all: what is billed.
+    pub fn total(&self) -> Units {
+        self.table + self.indexes.iter().map(|(_, units)| units).sum::<Units>()
+    }
+}
+
 /// What came of one guarded write that DynamoDB answered.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WriteReply {
     /// It was applied.
     Applied {
-        /// Write capacity units consumed, where the server said so.
-        units: Option<Units>,
+        /// Write capacity consumed, where the server said so.
+        consumed: Option<Consumed>,
     },
     /// The condition did not hold; nothing changed.
     ConditionFailed {

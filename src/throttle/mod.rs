@@ -18,6 +18,19 @@ pub struct Budget {
     pub read: Units,
 }
 
+/// What a job may take of every scope, in capacity units per second.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Budgets {
+    /// Of the whole table.
+    pub table: Budget,
+    /// Of one key range: one segment of the run.
+    pub per_key_range: Budget,
+    /// Of the items of one partition key.
+    pub per_partition_key: Budget,
+    /// Of each index, in the order of the table's description; writes. A local index has none of its own.
+    pub indexes: Vec<Option<Units>>,
+}
+
 /// Where a budget comes from: printed before a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Basis {
@@ -64,7 +77,7 @@ pub fn budget(write: Option<Units>, read: Option<Units>, table: &TableDescriptio
             (None, _) => (default.max(LEAST), basis),
         }
     };
-    let (write, write_basis) = pick(write, default.write, [table.on_demand_max.1, table.least_index_write]);
+    let (write, write_basis) = pick(write, default.write, [table.on_demand_max.1, None]);
     let (read, read_basis) = pick(read, default.read, [table.on_demand_max.0, None]);
     (Budget { write, read }, write_basis, read_basis)
 }
@@ -85,7 +98,7 @@ mod tests {
             size_bytes: 0,
             provisioned: None,
             on_demand_max: (None, None),
-            least_index_write: None,
+            warm: None,
             indexes: Vec::new(),
         }
     }
@@ -101,9 +114,6 @@ mod tests {
         assert_eq!(default_of(&TableDescription { provisioned: Some((400.0, 200.0)), ..table() }), (50.0, 100.0));
         let capped = TableDescription { on_demand_max: (Some(40.0), Some(200.0)), ..table() };
         assert_eq!(default_of(&capped), (50.0, 10.0));
-        let thin_index =
-            TableDescription { provisioned: Some((400.0, 1_000.0)), least_index_write: Some(10.0), ..table() };
-        assert_eq!(default_of(&thin_index), (2.5, 100.0));
         assert_eq!(default_of(&TableDescription { provisioned: Some((1.0, 1.0)), ..table() }), (0.5, 0.5));
     }
 

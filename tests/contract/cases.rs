@@ -161,7 +161,7 @@ pub(super) fn cases(a: &Json, b: &Json) -> Vec<Case> {
 
 impl Case {
     pub(super) fn changes(&self) -> Changes {
-        Changes::for_run(&self.plan, self.strategy, self.on_existing, key_schema())
+        Changes::for_run(&self.plan, self.strategy, self.on_existing, key_schema(), Vec::new())
     }
 
     pub(super) fn write(&self, image: &Item) -> GuardedWrite {

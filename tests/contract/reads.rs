@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType as Kind,
 };
-use backfill::change::{Action, Condition, GuardedWrite};
+use backfill::change::{Action, Condition, GuardedWrite, WriteCost};
 use backfill::item::{Item, ItemKey, Num, Path, Value};
 use backfill::table::{FatalKind, ScanRequest, Table, TableError, WriteReply};
 use serde_json::json;
@@ -104,6 +104,7 @@ async fn keys_of_other_types_take_the_same_way() {
             pre_images: vec![],
             bytes_before: 0,
             bytes_after: 0,
+            cost: WriteCost::default(),
         };
         let replies = [table.write(&[&write]).await, table.write(&[&write]).await].concat();
         assert!(matches!(replies[0], Ok(WriteReply::Applied { .. })), "{replies:?}");
@@ -125,6 +126,7 @@ async fn a_missing_table_stops_the_run_whatever_is_asked_of_it() {
         pre_images: vec![],
         bytes_before: 0,
         bytes_after: 0,
+        cost: WriteCost::default(),
     };
     let errors = [
         table.describe().await.unwrap_err(),

@@ -92,7 +92,10 @@ impl<'a> Server<'a> {
         assert_eq!(bytes_of(&image), bytes_of(&before), "{what}: an item comes back as it was put");
         let write = case.write(&image);
         let reply = self.send(&write).await;
-        assert!(matches!(reply, Ok(WriteReply::Applied { units: Some(units) }) if units >= 1.0), "{what}: {reply:?}");
+        assert!(
+            matches!(reply, Ok(WriteReply::Applied { consumed: Some(ref consumed) }) if consumed.total() >= 1.0),
+            "{what}: {reply:?}"
+        );
         let now = self.get(&before).await.unwrap();
         assert_eq!(bytes_of(&now), bytes_of(&after), "{what}");
         let again = case.changes().decide(&now);

@@ -48,7 +48,7 @@ async fn a_drain_at_rate_zero_ends() {
     let plan = backfill::plan::load("plan", &std::fs::read_to_string(&scene.plan).unwrap()).unwrap().plan;
     let table: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &scene.table));
     let description = describe(table.as_ref(), Duration::from_secs(5)).await.unwrap();
-    let changes = Changes::for_run(&plan.changes, plan.strategy, plan.on_existing, description.key.clone());
+    let changes = Changes::for_run(&plan.changes, plan.strategy, plan.on_existing, description.key.clone(), Vec::new());
     let identity = Identity {
         migration: plan.name.clone(),
         fingerprint: plan.fingerprint().to_string(),

@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::types::{
 
 pub use client::{Connection, connect};
 
-use super::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
+use super::{Consumed, Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
 use crate::change::{GuardedWrite, render};
 use crate::item::{ItemKey, KeyAttribute, KeySchema, Units};
 use classify::{Call, classify, unusable_reply};
@@ -54,7 +54,7 @@ impl DynamoTable {
             .send()
             .await;
         match sent {
-            Ok(reply) => Ok(WriteReply::Applied { units: units(reply.consumed_capacity()) }),
+            Ok(reply) => Ok(WriteReply::Applied { consumed: consumed(reply.consumed_capacity()) }),
             Err(error) => match condition_failure(&error) {
                 Some(image) => Ok(WriteReply::ConditionFailed { image: image.map(from_sdk_item).transpose()? }),
                 None => Err(classify(&error, Call::Write)),
@@ -140,8 +140,6 @@ fn describe(table: &SdkDescription) -> Option<TableDescription> {
         let element: Option<&KeySchemaElement> = table.key_schema().iter().find(|e| *e.key_type() == kind);
         element.map(|e| KeyAttribute { name: e.attribute_name().to_owned(), kind: kind_of(e.attribute_name()) })
     };
-    let global = table.global_secondary_indexes().iter().filter_map(|i| i.index_name());
-    let local = table.local_secondary_indexes().iter().filter_map(|i| i.index_name());
     let provisioned = table.provisioned_throughput().and_then(|p| {
         let (read, write) = (p.read_capacity_units()?, p.write_capacity_units()?);
         // Both are reported as zero on demand.
@@ -149,16 +147,12 @@ fn describe(table: &SdkDescription) -> Option<TableDescription> {
     });
     let maxima = table.on_demand_throughput();
     let limit = |units: Option<i64>| units.filter(|units| *units > 0).map(|units| units as f64);
-    let index_writes = table.global_secondary_indexes().iter().filter_map(|index| {
-        let provisioned = index.provisioned_throughput().and_then(|p| limit(p.write_capacity_units()));
-        provisioned.or_else(|| limit(index.on_demand_throughput().and_then(|m| m.max_write_request_units())))
-    });
     Some(TableDescription {
         on_demand_max: (
             limit(maxima.and_then(|m| m.max_read_request_units())),
             limit(maxima.and_then(|m| m.max_write_request_units())),
         ),
-        least_index_write: index_writes.min_by(f64::total_cmp),
+        warm: None,
         name: table.table_name()?.to_owned(),
         arn: table.table_arn().unwrap_or_default().to_owned(),
         id: table.table_id().map(str::to_owned),
@@ -174,8 +168,12 @@ fn describe(table: &SdkDescription) -> Option<TableDescription> {
         } else {
             provisioned
         },
-        indexes: global.chain(local).map(str::to_owned).collect(),
+        indexes: Vec::new(),
     })
+}
+
+fn consumed(consumed: Option<&ConsumedCapacity>) -> Option<Consumed> {
+    units(consumed).map(|table| Consumed { table, indexes: Vec::new() })
 }
 
 fn units(consumed: Option<&ConsumedCapacity>) -> Option<Units> {
