@@ -62,11 +62,12 @@ pub(super) struct Admission {
     pub(super) waited: Duration,
 }
 
-/// What a request consumed: what the server said, and what is estimated where it said nothing.
+/// What a request consumed: what the server said, what is assumed where it said nothing, and what was estimated before.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Spent {
     pub(super) read: Units,
     pub(super) write: Units,
+    pub(super) assumed_write: Units,
     pub(super) estimated_write: Units,
 }
 
@@ -165,16 +166,19 @@ impl Requests {
         for (reply, estimate) in replies.iter().zip(&estimates) {
             match reply {
                 Ok(WriteReply::Applied { consumed: Some(consumed) }) => spent.write += consumed.total(),
-                Ok(WriteReply::Applied { consumed: None }) => spent.estimated_write += estimate,
+                Ok(WriteReply::Applied { consumed: None }) => spent.assumed_write += estimate,
                 // A failed condition is charged by the item as it is, at least one unit.
                 Ok(WriteReply::ConditionFailed { image }) => {
                     let bytes = image.as_ref().map_or(0, crate::item::item_bytes);
-                    spent.estimated_write += crate::item::write_units(bytes, 0);
+                    spent.assumed_write += crate::item::write_units(bytes, 0);
                 }
-                Err(error) => spent.estimated_write += cost_of_failure(error, *estimate),
+                // What certainly consumed nothing, as a throttled request, says nothing of the estimate either.
+                Err(error) if !error.is_ambiguous() => continue,
+                Err(_) => spent.assumed_write += estimate,
             }
+            spent.estimated_write += estimate;
         }
-        self.writes.settle(permit, spent.write + spent.estimated_write);
+        self.writes.settle(permit, spent.write + spent.assumed_write);
         (replies, spent)
     }
 

@@ -173,8 +173,7 @@ impl PageSize {
 
     fn learn_writes(&mut self, settled: &Settled) {
         if settled.counts.scanned > 0 {
-            let written = settled.counts.write_units + settled.counts.estimated_write_units;
-            let per_item = written / settled.counts.scanned as f64;
+            let per_item = settled.counts.spent_write_units() / settled.counts.scanned as f64;
             // Half from what was known before: one page that needed nothing must not make the next one huge.
             self.write_units_per_item = (self.write_units_per_item + per_item) / 2.0;
         }

@@ -293,6 +293,7 @@ impl Settled {
     fn spend(&mut self, spent: Spent) {
         self.counts.read_units += spent.read;
         self.counts.write_units += spent.write;
+        self.counts.assumed_write_units += spent.assumed_write;
         self.counts.estimated_write_units += spent.estimated_write;
     }
 
