@@ -1,7 +1,7 @@
 //! `[capacity]`: what the job may take of the table, of its narrower scopes and of its indexes.
 
 use toml::Spanned;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Problems, Span};
 use super::fields::{Fields, above_zero, number_of};
@@ -83,6 +83,11 @@ fn scope(
     let mut units = |name, example, access| {
         let (_, value) = fields.get(name)?;
         places.push((field(access), value.span()));
+        if let DeValue::String(_) = value.get_ref() {
+            let problem = fields.wrong_type(name, value, "a number, without quotes", example);
+            problems.add(problem.help("no percentage here: DynamoDB does not say what a partition has"));
+            return None;
+        }
         fields.number(name, example, MAX_RATE, ABOUT, problems)
     };
     ScopeCapacity { write: units("write", "250", Access::Write), read: units("read", "750", Access::Read) }
@@ -101,9 +106,8 @@ fn indexes(capacity: &Fields<'_, '_>, places: &mut Places, problems: &mut Proble
     let mut indexes = Vec::new();
     for (name, at, value) in fields.present(&names) {
         let shown = format!("{name:?}");
-        if let DeValue::Table(_) = value.get_ref() {
-            let problem = fields.wrong_type(&shown, value, "a number, or a percentage in quotes", "200");
-            problems.add(problem.help("a name with dots in it goes in quotes: `\"orders.by-date\" = 200`"));
+        if let DeValue::Table(inner) = value.get_ref() {
+            problems.add(index_table(name, inner, value.span()));
         } else if !is_index_name(name) {
             problems.add(
                 Diagnostic::new("DynamoDB has no index of such a name", at, "not the name of an index")
@@ -117,6 +121,20 @@ fn indexes(capacity: &Fields<'_, '_>, places: &mut Places, problems: &mut Proble
         }
     }
     indexes
+}
+
+/// For a table where a budget should be: most likely a name with dots and without quotes.
+fn index_table(name: &str, inner: &DeTable<'_>, at: Span) -> Diagnostic {
+    let problem = Diagnostic::new(format!("{name:?} in [capacity.index] is a table"), at, "expected a budget");
+    match inner.keys().next().map(|key| key.get_ref().as_ref()) {
+        None | Some("write" | "read") => {
+            problem.help(format!("an index has one budget, for what is written to it: `{name:?} = 200`"))
+        }
+        Some(rest) => {
+            let full = format!("{name}.{rest}");
+            problem.help(format!("a name with dots in it goes in quotes: `{full:?} = 200`"))
+        }
+    }
 }
 
 /// What DynamoDB takes for the name of an index (developer guide, "Naming rules").

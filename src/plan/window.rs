@@ -15,7 +15,7 @@ pub(super) const EXAMPLE: &str = "22:00-06:00 Europe/Paris";
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
     pub(super) part: Range<usize>,
-    pub(super) title: &'static str,
+    pub(super) title: String,
     pub(super) label: &'static str,
     pub(super) help: Vec<String>,
 }
@@ -26,7 +26,7 @@ pub(super) fn read(text: &str) -> Result<Window, Wrong> {
     let (times, zone) = text.split_once(' ').unwrap_or((text, ""));
     let Some((opens, closes)) = times.split_once('-') else {
         let (title, label) = ("`window` is not a daily window", "not two times with a dash between");
-        return Err(Wrong { part: 0..times.len(), title, label, help: vec![example()] });
+        return Err(Wrong { part: 0..text.len(), title: title.into(), label, help: vec![example()] });
     };
     let from = opens.len() + 1;
     let (opens, closes) = (time(opens, 0)?, time(closes, from)?);
@@ -36,21 +36,21 @@ pub(super) fn read(text: &str) -> Result<Window, Wrong> {
         let help = vec!["name it, so that the window is the same on every machine".into(), example()];
         return Err(Wrong {
             part: 0..text.len(),
-            title: "`window` has no time zone",
+            title: "`window` has no time zone".into(),
             label: "no time zone behind the times",
             help,
         });
     }
     let zone = find(zone).map_err(|help| Wrong {
         part: zone_at..text.len(),
-        title: "there is no such time zone",
+        title: "there is no such time zone".into(),
         label: "not in the IANA database",
         help,
     })?;
     if opens == closes {
         let help = vec!["leave `window` out to work at all times of the day".into(), example()];
         let (title, label) = ("`window` opens when it closes", "the same time twice");
-        return Err(Wrong { part: 0..times.len(), title, label, help });
+        return Err(Wrong { part: 0..times.len(), title: title.into(), label, help });
     }
     Ok(Window { opens, closes, zone })
 }
@@ -67,8 +67,8 @@ fn time(text: &str, at: usize) -> Result<Time, Wrong> {
         let form = "hours and minutes, two digits each: 06:30".to_owned();
         Wrong {
             part: at..at + text.len(),
-            title: "`window` has a time that is none",
-            label: "not a time from 00:00 to 23:59",
+            title: format!("`{text}` is not a time of the day"),
+            label: "must be from 00:00 to 23:59",
             help: vec![midnight.unwrap_or(form)],
         }
     })
@@ -126,11 +126,11 @@ mod tests {
         for (text, part) in [
             ("", ""),
             ("night", "night"),
-            ("22:00 Europe/Paris", "22:00"),
+            ("22:00 Europe/Paris", "22:00 Europe/Paris"),
             ("22:00-06:00", "22:00-06:00"),
             ("22:00-06:00 ", "22:00-06:00 "),
-            ("22:00–06:00 Europe/Paris", "22:00–06:00"),
-            ("22:00 - 06:00 Europe/Paris", "22:00"),
+            ("22:00–06:00 Europe/Paris", "22:00–06:00 Europe/Paris"),
+            ("22:00 - 06:00 Europe/Paris", "22:00 - 06:00 Europe/Paris"),
             ("22-06 Europe/Paris", "22"),
             ("9:00-17:00 Europe/Paris", "9:00"),
             ("09:00-24:00 Europe/Paris", "24:00"),

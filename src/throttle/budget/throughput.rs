@@ -91,12 +91,14 @@ impl Throughput {
     }
 
     fn too_much(&self, what: &str, field: CapacityField) -> BudgetError {
+        let narrow = matches!(field, CapacityField::KeyRange(_) | CapacityField::PartitionKey(_));
+        let less = if narrow { "state less" } else { "state less, or a percentage in quotes" };
         BudgetError {
             field,
             title: format!("this budget is more than {} has", self.who),
             label: format!("more than {what}"),
             help: vec![
-                "DynamoDB would throttle it, and the application with it: state less, or a percentage in quotes".into(),
+                format!("DynamoDB would throttle it, and the application with it: {less}"),
                 "if it is what you need, raise the capacity first".into(),
             ],
         }
