@@ -5,22 +5,24 @@ use std::sync::Arc;
 use super::requests::Requests;
 use super::run::Expand;
 use super::schedule::LocalScheduler;
+use super::segments::{SegmentChoice, auto_segments};
 use super::stop::{StopReason, Stopper};
+use super::survey::surveyed_items;
 use super::sweep;
 use super::worker::Reading;
 use super::writer::Writer;
 use crate::change::Changes;
 use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals, Session, Store};
 use crate::checkpoint::{RunStatus, StoreError};
-use crate::plan::Plan;
+use crate::plan::{Plan, ScopeCapacity};
 use crate::table::{Table, TableDescription};
 use crate::telemetry::Progress;
 use crate::telemetry::display::Watched;
-use crate::throttle::{Bucket, Budget};
+use crate::throttle::{Bucket, Budget, Budgets};
 
-/// Segments worked on at the same time, unless the plan says otherwise: each has two pages in memory, and together they
-/// keep the write slots busy.
-const DEFAULT_ACTIVE: u32 = 8;
+/// One key range or partition key gets this, unless the plan says otherwise: a quarter of what one partition serves
+/// (developer guide, "Partition key design": 1,000 writes and 3,000 reads per second).
+const NARROW: Budget = Budget { write: 250.0, read: 750.0 };
 
 /// What a run works with: the table and what it is allowed.
 pub struct Job {
@@ -36,6 +38,8 @@ pub struct Job {
     pub reads: Arc<Bucket>,
     /// Write bucket.
     pub writes: Arc<Bucket>,
+    /// What it may take.
+    pub budgets: Budgets,
     /// How it is stopped.
     pub stop: Stopper,
     /// What it tells.
@@ -64,7 +68,18 @@ impl Job {
         description: TableDescription,
         budget: Budget,
     ) -> Job {
+        let narrow = |stated: ScopeCapacity| Budget {
+            write: stated.write.unwrap_or(NARROW.write).min(budget.write),
+            read: stated.read.unwrap_or(NARROW.read).min(budget.read),
+        };
+        let budgets = Budgets {
+            table: budget,
+            per_key_range: narrow(plan.capacity.per_key_range),
+            per_partition_key: narrow(plan.capacity.per_partition_key),
+            indexes: vec![None; description.indexes.len()],
+        };
         Job {
+            budgets,
             plan,
             changes,
             table,
@@ -88,14 +103,22 @@ impl Job {
         )
     }
 
+    /// How a run of this job divides the table. A run that is resumed keeps its segments.
+    pub fn segments(&self) -> SegmentChoice {
+        auto_segments(&self.plan.scan, &self.description, &self.budgets)
+    }
+
     /// How the table is read, in so many segments.
     pub fn reading(&self, total_segments: u32) -> Reading {
+        let (scan, table, choice) = (&self.plan.scan, &self.description, self.segments());
         Reading {
-            total_segments,
-            active: self.plan.scan.active.unwrap_or(DEFAULT_ACTIVE),
-            page_limit: self.plan.scan.page_limit,
-            consistent: self.plan.scan.consistent,
-            mean_item_bytes: self.description.size_bytes.checked_div(self.description.item_count),
+            active: choice.active,
+            page_limit: scan.page_limit,
+            consistent: scan.consistent,
+            mean_item_bytes: table.size_bytes.checked_div(table.item_count),
+            large: choice.large,
+            survey: surveyed_items(table, scan, total_segments, self.budgets.table),
+            ..Reading::new(total_segments, &table.key.partition.name)
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::task::AbortOnDropHandle;
 
+use super::lanes::{Lane, Seat};
 use super::requests::Requests;
 use super::stop::{StopReason, Stopped};
 use super::writer::Settled;
@@ -34,6 +35,28 @@ pub struct Reading {
     pub consistent: bool,
     /// Mean bytes of an item, where the table's description tells: sizes the first page.
     pub mean_item_bytes: Option<u64>,
+    /// Segments worked on beside them, where they are known to be large.
+    pub large: u32,
+    /// Items of a first page that is read ahead; none reads none ahead.
+    pub survey: Option<u32>,
+    /// Name of the partition key.
+    pub partition_key: String,
+}
+
+impl Reading {
+    /// Reads so many segments of a table with this partition key, one at a time, with nothing known of its items.
+    pub fn new(total_segments: u32, partition_key: impl Into<String>) -> Reading {
+        Reading {
+            total_segments,
+            active: 1,
+            page_limit: None,
+            consistent: false,
+            mean_item_bytes: None,
+            large: 0,
+            survey: None,
+            partition_key: partition_key.into(),
+        }
+    }
 }
 
 /// One or more whole pages of a segment, settled and ready to be committed.
@@ -81,6 +104,7 @@ pub(super) async fn work_segment(
     reading: Arc<Reading>,
     requests: Requests,
     handler: Arc<dyn Handler>,
+    seat: Seat,
 ) -> Result<(), Stopped> {
     let start_key = match state.status {
         SegmentStatus::Pending => None,
@@ -89,13 +113,15 @@ pub(super) async fn work_segment(
     };
     let mut number = state.pages;
     let mut size = PageSize::first(&reading);
-    let mut fetching = Fetch::start(segment, start_key, size, &reading, &requests);
+    let mut fetching = Fetch::start(segment, start_key, size, &reading, &requests, seat.lane());
     loop {
         let page = fetching.page(&requests).await?;
         number += 1;
         size.learn_cost(&page);
+        seat.look_at(&page, &reading);
         let next = page.next.clone();
-        let following = next.clone().map(|key| Fetch::start(segment, Some(key), size, &reading, &requests));
+        let following =
+            next.clone().map(|key| Fetch::start(segment, Some(key), size, &reading, &requests, seat.lane()));
 
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
         let items = page.items.len() as u64;
@@ -105,7 +131,7 @@ pub(super) async fn work_segment(
             requests.stop().stop(StopReason::Internal(why));
             return Err(Stopped).inspect_err(abandoned);
         }
-        settled.counts.read_units += page.units.unwrap_or(0.0);
+        settled.counts.read_units += page.units.unwrap_or(0.0) + seat.take_surveyed();
         size.learn_writes(&settled);
         handler.commit(Pages { segment, first: number, pages: 1, next, settled }).await.inspect_err(abandoned)?;
 
@@ -126,14 +152,16 @@ impl Fetch {
         size: PageSize,
         reading: &Reading,
         requests: &Requests,
+        lane: Lane,
     ) -> Fetch {
-        let limit = size.limit(reading, requests);
+        let limit = size.limit(reading, requests, lane);
         let request = ScanRequest {
             segment,
             total_segments: reading.total_segments,
             start_key,
             limit: Some(limit),
             consistent: reading.consistent,
+            keys_only: false,
         };
         let (estimate, requests) = (size.estimate(limit), requests.clone());
         Fetch(AbortOnDropHandle::new(tokio::spawn(async move { requests.scan(&request, estimate).await })))
@@ -152,13 +180,13 @@ impl Fetch {
 
 /// What the pages of a segment cost so far; from it, how many items the next one asks for.
 #[derive(Debug, Clone, Copy)]
-struct PageSize {
+pub(super) struct PageSize {
     read_units_per_item: Units,
     write_units_per_item: Units,
 }
 
 impl PageSize {
-    fn first(reading: &Reading) -> PageSize {
+    pub(super) fn first(reading: &Reading) -> PageSize {
         // Without a description: items of 4 KB, which is more than most have. Every item may need a write.
         let bytes = reading.mean_item_bytes.filter(|b| *b > 0).unwrap_or(4096) as f64;
         let read_units_per_item = bytes / 4096.0 * if reading.consistent { 1.0 } else { 0.5 };
@@ -182,17 +210,20 @@ impl PageSize {
 
     /// So many items that reading them takes about one second of the read budget, and writing them about one second of the
     /// segment's share of the write budget: a kill repeats at most two pages a segment, and a drain abandons at most one.
-    fn limit(self, reading: &Reading, requests: &Requests) -> u32 {
+    fn limit(self, reading: &Reading, requests: &Requests, lane: Lane) -> u32 {
         if let Some(limit) = reading.page_limit {
             return limit;
         }
         let readable = requests.read_rate() / self.read_units_per_item.max(1e-6);
-        let share = requests.write_rate() / f64::from(reading.active.max(1));
+        let share = match lane {
+            Lane::Shared => requests.write_rate() / f64::from(reading.active.max(1)),
+            Lane::Large => requests.write_rate(),
+        };
         let writable = share * WRITE_SECONDS / self.write_units_per_item.max(1e-6);
         readable.min(writable.max(MIN_PAGE_ITEMS)).clamp(1.0, MAX_PAGE_ITEMS) as u32
     }
 
-    fn estimate(self, limit: u32) -> Units {
+    pub(super) fn estimate(self, limit: u32) -> Units {
         // A page never costs more than 1 MB read strongly consistently.
         (f64::from(limit) * self.read_units_per_item).clamp(0.5, read_units(1024 * 1024, true))
     }

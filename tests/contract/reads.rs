@@ -19,7 +19,7 @@ async fn scan(table: &dyn Table, total_segments: u32, limit: Option<u32>, consis
     for segment in 0..total_segments {
         let mut start_key = None;
         loop {
-            let request = ScanRequest { segment, total_segments, start_key, limit, consistent };
+            let request = ScanRequest { segment, total_segments, start_key, limit, consistent, keys_only: false };
             let page = table.scan(&request).await.unwrap();
             assert!(limit.is_none_or(|limit| page.items.len() <= limit as usize));
             assert!(page.units.is_some_and(|units| units > 0.0) || page.items.is_empty(), "{:?}", page.units);
@@ -118,7 +118,14 @@ async fn a_missing_table_stops_the_run_whatever_is_asked_of_it() {
     let bed = Bed::start();
     let table = table(&bed, "no-such-table").await;
     let key = key_of(&item("x", &json!({})));
-    let request = ScanRequest { segment: 0, total_segments: 1, start_key: None, limit: None, consistent: false };
+    let request = ScanRequest {
+        segment: 0,
+        total_segments: 1,
+        start_key: None,
+        limit: None,
+        consistent: false,
+        keys_only: false,
+    };
     let write = GuardedWrite {
         key: key.clone(),
         actions: vec![Action::SetValue { to: Path::attribute("v"), value: Value::Null }],

@@ -60,7 +60,8 @@ impl Pages {
     /// had more than two pages of a segment open.
     pub(crate) fn session_ended(&mut self, log: &[ScanPage], state: &Path) -> Standing {
         let mut read: BTreeMap<u32, Vec<Option<String>>> = BTreeMap::new();
-        for page in &log[self.seen..] {
+        // The survey's looks at keys are no progress, and no page of the work.
+        for page in log[self.seen..].iter().filter(|page| !page.keys_only) {
             read.entry(page.segment.unwrap()).or_default().push(page.start_key.clone());
         }
         self.seen = log.len();
