@@ -168,3 +168,6 @@ impl<'a> Survey<'a> {
         Box::pin(async move { (segment, read.await) })
     }
 }
+
+#[cfg(test)]
+mod tests;
