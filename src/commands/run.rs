@@ -9,7 +9,7 @@ use super::{output, signals};
 use crate::checkpoint::RunStatus;
 use crate::checkpoint::store::{Begin, NewRun};
 use crate::cli::{Global, RunArgs};
-use crate::engine::{DryRun, Ended, LocalScheduler, auto_segments, sweep};
+use crate::engine::{DryRun, Ended, LocalScheduler, Reading, sweep};
 use crate::telemetry::{RunReport, Subject, display};
 
 /// The phase that `run` works on.
@@ -54,7 +54,7 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
     }
     let new = NewRun {
         phase: PHASE.into(),
-        total_segments: segments(target),
+        total_segments: job.segments().segments,
         tool_version: env!("CARGO_PKG_VERSION").into(),
         table_items_estimate: Some(target.description.item_count),
     };
@@ -71,11 +71,14 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
 }
 
 async fn dry_run(global: &Global, target: &Target) -> anyhow::Result<Exit> {
-    let (job, segments) = (target.job()?, segments(target));
+    let job = target.job()?;
+    let segments = job.segments().segments;
     signals::listen(job.stop.clone())?;
     let line = display::Line::show(job.watched(segments, None));
     let handler = Arc::new(DryRun::new(job.changes.clone(), job.requests()));
-    sweep(job.reading(segments), &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;
+    // Nothing is written, so no collection takes long enough for an early start to pay for the survey's reads.
+    let reading = Reading { survey: None, ..job.reading(segments) };
+    sweep(reading, &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;
     line.clear().await;
     let (found, stopped, subject) = (handler.prediction(), job.stop.reason(), subject(target));
     output::result(global, || subject.dry_run_json(&found, stopped), |out| subject.write_dry_run(out, &found, stopped));
@@ -91,8 +94,4 @@ fn report(global: &Global, report: &RunReport<'_>) -> Exit {
 fn subject(target: &Target) -> Subject<'_> {
     let Target { plan, path, state, description, advice, .. } = target;
     Subject { plan, plan_path: path, state_path: state, table: description, advice: *advice }
-}
-
-fn segments(target: &Target) -> u32 {
-    target.plan.scan.segments.unwrap_or_else(|| auto_segments(target.description.size_bytes))
 }

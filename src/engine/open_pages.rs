@@ -8,7 +8,7 @@ use super::requests::Requests;
 use super::stop::{StopReason, Stopped};
 use super::worker::{Handler, Pages};
 use super::writer::{Rest, Settled, Settling};
-use crate::table::Page;
+use crate::item::Item;
 
 /// Items that a segment sets aside take at most about so many bytes; then the segment waits for them. Enough for some
 /// thousand items of a hot partition key to be passed by; with all segments that may be active at once, a bound on memory.
@@ -43,16 +43,20 @@ impl<'a> OpenPages<'a> {
         OpenPages { handler, pages: VecDeque::new(), bytes: 0 }
     }
 
-    /// Settles a page, and commits what is complete. Returns when there is room for another one.
-    pub(super) async fn settle(&mut self, mut pages: Pages, page: Page, requests: &Requests) -> Result<(), Stopped> {
-        let (items, units) = (page.items.len() as u64, page.units.unwrap_or(0.0));
+    /// Settles the items of a page, and commits what is complete. Returns when there is room for another page.
+    pub(super) async fn settle(
+        &mut self,
+        mut pages: Pages,
+        items: Vec<Item>,
+        requests: &Requests,
+    ) -> Result<(), Stopped> {
+        let count = items.len() as u64;
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
-        let Settling { settled, rest } = self.handler.settle(page.items, requests).await.inspect_err(abandoned)?;
-        pages.settled = settled;
-        pages.settled.counts.read_units += units;
+        let Settling { settled, rest } = self.handler.settle(items, requests).await.inspect_err(abandoned)?;
+        pages.settled.merge(settled);
         let rest = rest.map(|Rest { bytes, settled }| (bytes, AbortOnDropHandle::new(tokio::spawn(settled))));
         self.bytes += rest.as_ref().map_or(0, |(bytes, _)| *bytes);
-        self.pages.push_back(OpenPage { pages, items, rest });
+        self.pages.push_back(OpenPage { pages, items: count, rest });
         while self.pages.front().is_some_and(OpenPage::is_settled) || self.is_full() {
             self.commit_first(requests).await?;
         }

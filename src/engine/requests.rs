@@ -96,9 +96,9 @@ impl Requests {
         Requests { table, partition_key, indexes, scopes, range, retry, stop, progress, slots, outstanding }
     }
 
-    /// The same, in a key range of their own, with so many writes under way or waiting at the same time.
-    pub(super) fn in_segment(&self, outstanding: usize) -> Requests {
-        let outstanding = Arc::new(AtomicUsize::new(outstanding));
+    /// The same, in a key range of their own.
+    pub(super) fn in_segment(&self) -> Requests {
+        let outstanding = Arc::new(AtomicUsize::new(MAX_WRITES_IN_FLIGHT));
         Requests { range: self.scopes.key_range(), outstanding, ..self.clone() }
     }
 
@@ -106,6 +106,11 @@ impl Requests {
     /// served, so a segment's share of the table follows from it.
     pub(super) fn outstanding(&self) -> usize {
         self.outstanding.load(Ordering::Relaxed).max(1)
+    }
+
+    /// Changes [`Requests::outstanding`].
+    pub(super) fn keep_outstanding(&self, writes: usize) {
+        self.outstanding.store(writes, Ordering::Relaxed);
     }
 
     pub(super) fn stop(&self) -> &Stopper {

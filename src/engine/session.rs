@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::requests::Requests;
 use super::run::Expand;
 use super::schedule::LocalScheduler;
+use super::segments::{SegmentChoice, auto_segments};
 use super::stop::{StopReason, Stopper};
+use super::survey::surveyed_items;
 use super::sweep;
 use super::worker::Reading;
 use super::writer::Writer;
@@ -17,10 +19,6 @@ use crate::table::{Table, TableDescription};
 use crate::telemetry::Progress;
 use crate::telemetry::display::Watched;
 use crate::throttle::{Budgets, Feedback, Scopes};
-
-/// Segments worked on at the same time, unless the plan says otherwise: each has two pages in memory, and together they
-/// keep the write slots busy.
-const DEFAULT_ACTIVE: u32 = 8;
 
 /// What a run works with: the table and what it is allowed.
 pub struct Job {
@@ -34,6 +32,8 @@ pub struct Job {
     pub description: TableDescription,
     /// The token buckets of every scope.
     pub scopes: Arc<Scopes>,
+    /// What it may take.
+    pub budgets: Budgets,
     /// How it is stopped.
     pub stop: Stopper,
     /// What it tells.
@@ -64,6 +64,7 @@ impl Job {
     ) -> Job {
         let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
         Job {
+            budgets: budgets.clone(),
             plan,
             changes,
             table,
@@ -86,14 +87,22 @@ impl Job {
         )
     }
 
+    /// How a run of this job divides the table. A run that is resumed keeps its segments.
+    pub fn segments(&self) -> SegmentChoice {
+        auto_segments(&self.plan.scan, &self.description, &self.budgets)
+    }
+
     /// How the table is read, in so many segments.
     pub fn reading(&self, total_segments: u32) -> Reading {
+        let (scan, table, choice) = (&self.plan.scan, &self.description, self.segments());
         Reading {
-            total_segments,
-            active: self.plan.scan.active.unwrap_or(DEFAULT_ACTIVE),
-            page_limit: self.plan.scan.page_limit,
-            consistent: self.plan.scan.consistent,
-            mean_item_bytes: self.description.size_bytes.checked_div(self.description.item_count),
+            active: choice.active,
+            page_limit: scan.page_limit,
+            consistent: scan.consistent,
+            mean_item_bytes: table.size_bytes.checked_div(table.item_count),
+            large: choice.large,
+            survey: surveyed_items(table, scan, total_segments, self.budgets.table),
+            ..Reading::new(total_segments, &table.key.partition.name)
         }
     }
 
