@@ -73,8 +73,8 @@ impl Target {
     /// The work that `run` does on this table.
     pub(super) fn job(&self) -> anyhow::Result<Job> {
         let changes = run_changes(&self.plan, &self.description)?;
-        let budget = self.resolved.budgets.table;
-        Ok(Job::new(self.plan.clone(), changes, self.table.clone(), self.description.clone(), budget))
+        let (table, description) = (self.table.clone(), self.description.clone());
+        Ok(Job::new(self.plan.clone(), changes, table, description, &self.resolved.budgets))
     }
 
     /// Takes the state file of this plan and table.

@@ -82,7 +82,8 @@ impl Subject<'_> {
             "scanned": found.scanned, "would_change": found.would_change, "already_applied": found.already_applied,
             "nothing_to_do": found.nothing_to_do, "diverged": found.diverged, "rejected": found.rejected,
             "would_exceed_400_kb": found.would_exceed, "estimated_write_units": found.write_units,
-            "read_units": found.read_units, "shapes": found.shapes.iter().map(shape).collect::<Vec<_>>(),
+            "estimated_index_write_units": found.index_write_units, "read_units": found.read_units,
+            "shapes": found.shapes.iter().map(shape).collect::<Vec<_>>(),
         })
     }
 }

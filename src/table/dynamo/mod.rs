@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
+    AttributeValue, Capacity, ConsumedCapacity, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
 };
 
 pub use client::{Connection, connect};
@@ -51,7 +51,7 @@ impl DynamoTable {
                 expression.values.iter().map(|(k, v)| (k.clone(), to_sdk(v))).collect(),
             ))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
             .send()
             .await;
         match sent {
@@ -132,8 +132,20 @@ fn condition_failure(error: &SdkError<UpdateItemError>) -> Option<Option<HashMap
     }
 }
 
+/// What a write consumed, by table and index. What the reply's total has beyond the arms that it names is the table's: an
+/// engine that names none, or not all, still states what was consumed.
 fn consumed(consumed: Option<&ConsumedCapacity>) -> Option<Consumed> {
-    units(consumed).map(|table| Consumed { table, indexes: Vec::new() })
+    let (total, consumed) = (units(consumed)?, consumed?);
+    let arm = |capacity: &Capacity| capacity.capacity_units().or(capacity.write_capacity_units()).unwrap_or(0.0);
+    let arms = |named: Option<&HashMap<String, Capacity>>| -> Vec<(String, Units)> {
+        let units = named.into_iter().flatten().map(|(name, capacity)| (name.clone(), arm(capacity)));
+        units.filter(|(_, units)| *units > 0.0).collect()
+    };
+    let sum = |arms: &[(String, Units)]| arms.iter().map(|(_, units)| units).sum::<Units>();
+    let mut indexes = arms(consumed.global_secondary_indexes());
+    indexes.sort_by(|a, b| a.0.cmp(&b.0));
+    let table = consumed.table().map_or(0.0, arm) + sum(&arms(consumed.local_secondary_indexes()));
+    Some(Consumed { table: table.max(total - sum(&indexes)), indexes })
 }
 
 fn units(consumed: Option<&ConsumedCapacity>) -> Option<Units> {
@@ -142,4 +154,42 @@ fn units(consumed: Option<&ConsumedCapacity>) -> Option<Units> {
 
 fn some_unless_empty<V>(map: HashMap<String, V>) -> Option<HashMap<String, V>> {
     (!map.is_empty()).then_some(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capacity(units: f64) -> Capacity {
+        Capacity::builder().capacity_units(units).build()
+    }
+
+    #[test]
+    fn units_go_to_the_table_or_to_the_index_that_consumed_them() {
+        let total = |units| ConsumedCapacity::builder().table_name("t").capacity_units(units);
+        let named = |table, indexes: &[(&str, f64)]| {
+            let indexes = indexes.iter().map(|(name, units)| ((*name).to_owned(), *units)).collect();
+            Some(Consumed { table, indexes })
+        };
+        let whole = total(9.0)
+            .table(capacity(2.0))
+            .local_secondary_indexes("l", capacity(3.0))
+            .global_secondary_indexes("h", capacity(3.0))
+            .global_secondary_indexes("g", capacity(1.0))
+            .global_secondary_indexes("untouched", capacity(0.0));
+        assert_eq!(consumed(Some(&whole.build())), named(5.0, &[("g", 1.0), ("h", 3.0)]));
+        // Without arms, all of it is taken for the table's; without a total, nothing is known.
+        assert_eq!(consumed(Some(&total(4.0).build())), named(4.0, &[]));
+        assert_eq!(
+            consumed(Some(&total(4.0).global_secondary_indexes("g", capacity(1.0)).build())),
+            named(3.0, &[("g", 1.0)])
+        );
+        assert_eq!(
+            consumed(Some(&total(4.0).table(capacity(1.0)).build())),
+            named(4.0, &[]),
+            "the total is what is billed"
+        );
+        assert_eq!(consumed(Some(&ConsumedCapacity::builder().table_name("t").build())), None);
+        assert_eq!(consumed(None), None);
+    }
 }
