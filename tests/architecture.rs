@@ -33,7 +33,18 @@ enum At {
 }
 
 /// The rooms that are pure: their functions depend on their arguments alone.
-const PURE: &[&str] = &["plan", "item", "change", "expr", "checkpoint/mod", "checkpoint/state", "throttle/backoff"];
+const PURE: &[&str] = &[
+    "plan",
+    "item",
+    "change",
+    "expr",
+    "price",
+    "checkpoint/mod",
+    "checkpoint/state",
+    "checkpoint/spend",
+    "throttle/backoff",
+    "throttle/window",
+];
 
 const RULES: &[Rule] = &[
     Rule {

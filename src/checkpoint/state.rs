@@ -1,5 +1,6 @@
 //! The pure state of a segment and of a run, and the only way in which they change.
 
+use super::Spend;
 use crate::change::Outcome;
 use crate::item::{ItemKey, Units};
 
@@ -33,6 +34,11 @@ impl Counts {
     /// Items that failed.
     pub fn failures(&self) -> u64 {
         Outcome::ALL.iter().filter(|o| o.is_failure()).map(|o| self.of(*o)).sum()
+    }
+
+    /// Capacity that these items consumed: by the server's word, and by estimate where it said nothing.
+    pub fn spend(&self) -> Spend {
+        Spend { write: self.write_units + self.estimated_write_units, read: self.read_units }
     }
 
     /// Adds what was counted elsewhere.

@@ -3,6 +3,7 @@
 pub mod backoff;
 mod bucket;
 mod clock;
+mod window;
 
 pub use bucket::{Bucket, Permit};
 
