@@ -7,8 +7,11 @@ use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::allowance::{Allowance, Grant};
+use super::gate::Gate;
 use super::stop::{StopReason, Stopped, Stopper};
 use crate::change::GuardedWrite;
+use crate::checkpoint::Spend;
 use crate::item::{ItemKey, Units, read_units};
 use crate::plan::Retry;
 use crate::table::{Directive, Got, Page, ScanRequest, Table, TableError, WriteReply};
@@ -29,6 +32,8 @@ pub struct Requests {
     retry: Retry,
     stop: Stopper,
     progress: Arc<Progress>,
+    allowance: Arc<Allowance>,
+    gate: Arc<Gate>,
     slots: Arc<Semaphore>,
 }
 
@@ -57,6 +62,7 @@ impl Attempts {
 /// Leave to send a chunk of writes: permits and a slot.
 pub(super) struct Admission {
     permit: Permit,
+    grant: Grant,
     _slot: OwnedSemaphorePermit,
     /// How long it was waited for.
     pub(super) waited: Duration,
@@ -79,9 +85,11 @@ impl Requests {
         retry: Retry,
         stop: Stopper,
         progress: Arc<Progress>,
+        allowance: Arc<Allowance>,
+        gate: Arc<Gate>,
     ) -> Requests {
         let slots = Arc::new(Semaphore::new(MAX_WRITES_IN_FLIGHT));
-        Requests { table, reads, writes, retry, stop, progress, slots }
+        Requests { table, reads, writes, retry, stop, progress, allowance, gate, slots }
     }
 
     pub(super) fn stop(&self) -> &Stopper {
@@ -90,6 +98,14 @@ impl Requests {
 
     pub(super) fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    pub(super) fn allowance(&self) -> &Arc<Allowance> {
+        &self.allowance
+    }
+
+    pub(super) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     pub(super) fn max_chunk(&self) -> usize {
@@ -128,15 +144,23 @@ impl Requests {
         let mut attempts = Attempts::default();
         loop {
             let since = Instant::now();
+            self.stop.unless_stopping(self.gate.pass()).await?;
+            let mut grant = self.allowance.read(estimate, &self.stop).await?;
             let permit = self.stop.unless_stopping(self.reads.acquire(estimate)).await?;
+            // The window may have closed while permits were waited for.
+            self.stop.unless_stopping(self.gate.pass()).await?;
             attempts.waited(since.elapsed());
-            match send().await {
-                Ok(reply) => {
-                    self.reads.settle(permit, consumed(&reply).unwrap_or(estimate));
-                    return Ok(reply);
-                }
+            grant.send();
+            let sent = send().await;
+            let units = match &sent {
+                Ok(reply) => consumed(reply).unwrap_or(estimate),
+                Err(error) => cost_of_failure(error, estimate),
+            };
+            self.reads.settle(permit, units);
+            grant.settle(Spend { write: 0.0, read: units });
+            match sent {
+                Ok(reply) => return Ok(reply),
                 Err(error) => {
-                    self.reads.settle(permit, cost_of_failure(&error, estimate));
                     self.after_failure(&error, &mut attempts).await?;
                 }
             }
@@ -146,10 +170,14 @@ impl Requests {
     /// Waits until writes of so many units may be sent. Given up when the run stops: nothing has been sent then.
     pub(super) async fn admit(&self, units: Units) -> Result<Admission, Stopped> {
         let since = Instant::now();
+        self.stop.unless_stopping(self.gate.pass()).await?;
+        let grant = self.allowance.write(units, &self.stop).await?;
         let permit = self.stop.unless_stopping(self.writes.acquire(units)).await?;
         // The semaphore is never closed.
         let slot = self.stop.unless_stopping(Arc::clone(&self.slots).acquire_owned()).await?.map_err(|_| Stopped)?;
-        Ok(Admission { permit, _slot: slot, waited: since.elapsed() })
+        // The window may have closed while permits were waited for.
+        self.stop.unless_stopping(self.gate.pass()).await?;
+        Ok(Admission { permit, grant, _slot: slot, waited: since.elapsed() })
     }
 
     /// Sends an admitted chunk once. In flight, its replies are waited for whatever happens.
@@ -159,7 +187,8 @@ impl Requests {
         chunk: &[&GuardedWrite],
     ) -> (Vec<Result<WriteReply, TableError>>, Spent) {
         let estimates: Vec<Units> = chunk.iter().map(|write| write.cost.total()).collect();
-        let Admission { permit, _slot, .. } = admission;
+        let Admission { permit, mut grant, _slot, .. } = admission;
+        grant.send();
         let replies = self.table.write(chunk).await;
         let mut spent = Spent::default();
         for (reply, estimate) in replies.iter().zip(&estimates) {
@@ -175,6 +204,7 @@ impl Requests {
             }
         }
         self.writes.settle(permit, spent.write + spent.estimated_write);
+        grant.settle(Spend { write: spent.write + spent.estimated_write, read: 0.0 });
         (replies, spent)
     }
 

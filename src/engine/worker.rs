@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::task::AbortOnDropHandle;
 
+use super::allowance::PageLeave;
 use super::requests::Requests;
 use super::stop::{StopReason, Stopped};
 use super::writer::Settled;
@@ -91,7 +92,7 @@ pub(super) async fn work_segment(
     let mut size = PageSize::first(&reading);
     let mut fetching = Fetch::start(segment, start_key, size, &reading, &requests);
     loop {
-        let page = fetching.page(&requests).await?;
+        let (page, leave) = fetching.page(&requests).await?;
         number += 1;
         size.learn_cost(&page);
         let next = page.next.clone();
@@ -108,6 +109,7 @@ pub(super) async fn work_segment(
         settled.counts.read_units += page.units.unwrap_or(0.0);
         size.learn_writes(&settled);
         handler.commit(Pages { segment, first: number, pages: 1, next, settled }).await.inspect_err(abandoned)?;
+        leave.done();
 
         match following {
             Some(fetch) => fetching = fetch,
@@ -117,7 +119,7 @@ pub(super) async fn work_segment(
 }
 
 /// A page on its way. Dropping it gives up the read, which harms nobody.
-struct Fetch(AbortOnDropHandle<Result<Page, Stopped>>);
+struct Fetch(AbortOnDropHandle<Result<(Page, PageLeave), Stopped>>);
 
 impl Fetch {
     fn start(
@@ -128,18 +130,18 @@ impl Fetch {
         requests: &Requests,
     ) -> Fetch {
         let limit = size.limit(reading, requests);
-        let request = ScanRequest {
-            segment,
-            total_segments: reading.total_segments,
-            start_key,
-            limit: Some(limit),
-            consistent: reading.consistent,
-        };
-        let (estimate, requests) = (size.estimate(limit), requests.clone());
-        Fetch(AbortOnDropHandle::new(tokio::spawn(async move { requests.scan(&request, estimate).await })))
+        let (total_segments, consistent, requests) = (reading.total_segments, reading.consistent, requests.clone());
+        Fetch(AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut leave = requests.allowance().items(limit, requests.stop()).await?;
+            let limit = Some(leave.items());
+            let request = ScanRequest { segment, total_segments, start_key, limit, consistent };
+            let page = requests.scan(&request, size.estimate(leave.items())).await?;
+            leave.had(page.items.len());
+            Ok((page, leave))
+        })))
     }
 
-    async fn page(self, requests: &Requests) -> Result<Page, Stopped> {
+    async fn page(self, requests: &Requests) -> Result<(Page, PageLeave), Stopped> {
         match requests.stop().unless_stopping(self.0).await? {
             Ok(fetched) => fetched,
             Err(panic) => {

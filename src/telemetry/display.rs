@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Pace, Progress, Snapshot, number};
+use crate::engine::Gate;
 use crate::throttle::Bucket;
 
 /// A log line is written so often where there is no terminal.
@@ -21,6 +22,8 @@ const DRAW_EVERY: Duration = Duration::from_millis(250);
 pub struct Watched {
     /// Live figures.
     pub progress: Arc<Progress>,
+    /// When it works.
+    pub gate: Arc<Gate>,
     /// The read budget.
     pub reads: Arc<Bucket>,
     /// The write budget.
@@ -137,6 +140,8 @@ fn standing(watched: &Watched, pace: &Pace, now: &Snapshot, throttled_just_now: 
 fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String {
     if watched.writes.rate() <= 0.0 || watched.reads.rate() <= 0.0 {
         "paused".into()
+    } else if let Some(waiting) = watched.gate.waiting() {
+        waiting
     } else if throttled_just_now {
         format!("throttled by DynamoDB ({} requests so far)", number(now.throttled))
     } else if now.backing_off > 0 {

@@ -22,7 +22,7 @@ pub fn number(n: u64) -> String {
 }
 
 /// Capacity units, to the half.
-fn units(units: f64) -> String {
+pub(super) fn units(units: f64) -> String {
     let halves = (units * 2.0).round() as u64;
     format!("{}{}", number(halves / 2), if halves % 2 == 1 { ".5" } else { "" })
 }
