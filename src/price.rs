@@ -3,6 +3,7 @@
 
 use crate::checkpoint::Spend;
 use crate::item::Units;
+use crate::plan::Prices;
 use crate::table::TableDescription;
 
 /// When the list below was looked up.
@@ -68,8 +69,9 @@ impl PriceBasis {
 }
 
 impl UnitPrices {
-    /// What a table's units cost: the plan's prices (for a million units) where it states them, else the list's.
-    pub fn of(table: &TableDescription, write_per_million: Option<f64>, read_per_million: Option<f64>) -> UnitPrices {
+    /// What a table's units cost: the plan's prices where it states them, else the list's.
+    pub fn of(table: &TableDescription, stated: &Prices) -> UnitPrices {
+        let Prices { write_per_million, read_per_million } = *stated;
         let ((write, read), listed) = match table.provisioned {
             Some(_) => (PROVISIONED, PriceBasis::Provisioned),
             None => (ON_DEMAND, PriceBasis::OnDemand),

@@ -43,6 +43,7 @@ const PURE: &[&str] = &[
     "checkpoint/state",
     "checkpoint/spend",
     "throttle/backoff",
+    "throttle/budget",
     "throttle/window",
 ];
 

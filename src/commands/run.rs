@@ -49,8 +49,7 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
     if complete.or(resumed).is_none() && how == Begin::Again {
         return Err(Refusal::error(Exit::Refused, NOT_YET_AGAIN));
     }
-    let basis = (target.write_basis, target.read_basis);
-    output::stderr(&subject(target).header(target.budget, basis, resumed));
+    output::stderr(&subject(target).header(&target.resolved, resumed));
     if resumed.is_none() {
         confirm(args.yes, &format!("Write to {} now?", target.description.arn))?;
     }
@@ -69,8 +68,8 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
     let ended = ended?;
     store.close().await?;
     let Ended { run, totals, spend, open, stopped } = &ended;
-    let (subject, open, stopped) = (subject(target), *open, stopped.as_ref());
-    Ok(report(global, &RunReport { subject, run, totals, spend, open, stopped }))
+    let (subject, stopped) = (subject(target), stopped.as_ref());
+    Ok(report(global, &RunReport { subject, run, totals, spend, open: *open, stopped }))
 }
 
 async fn dry_run(global: &Global, target: &Target) -> anyhow::Result<Exit> {

@@ -74,7 +74,7 @@ impl Job {
         description: TableDescription,
         budget: Budget,
     ) -> Job {
-        let prices = UnitPrices::of(&description, None, None);
+        let prices = UnitPrices::of(&description, &plan.prices);
         Job {
             allowance: Allowance::new(&plan.limits, budget, prices),
             gate: Gate::new(&plan.limits, clock::wall()),

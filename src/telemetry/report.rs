@@ -11,7 +11,7 @@ use crate::engine::{Prediction, StopReason, slice};
 use crate::plan::Plan;
 use crate::price::UnitPrices;
 use crate::table::TableDescription;
-use crate::throttle::{Basis, Budget};
+use crate::throttle::Resolved;
 
 /// What a report is about: names for the reader, and the commands that go on from here.
 #[derive(Debug, Clone, Copy)]
@@ -46,28 +46,42 @@ pub struct RunReport<'a> {
 }
 
 impl Subject<'_> {
-    /// Account, table, plan, state path, budget, limits, and whether the run starts anew or resumes: printed before the first
+    /// Account, table, plan, state path, budgets, limits, and whether the run starts anew or resumes: printed before the first
     /// write.
-    pub fn header(&self, budget: Budget, basis: (Basis, Basis), resumed: Option<&RunRecord>) -> String {
+    pub fn header(&self, resolved: &Resolved, resumed: Option<&RunRecord>) -> String {
         let begins = match resumed {
             Some(run) => {
                 format!("resumes run {} (begun {}, {} sessions so far)", run.id.0, run.started_at, run.sessions)
             }
             None => "starts a new run".to_owned(),
         };
-        let (limits, prices) = (&self.plan.limits, UnitPrices::of(self.table, None, None));
-        let limited = limits_text(limits, slice(limits, budget, prices), prices);
-        let limited = limited.map_or_else(String::new, |text| format!("\nlimits   {text}"));
+        let budgets = resolved
+            .lines()
+            .map(|(scope, budget)| {
+                format!(
+                    "budget   {scope}: {budget}
+"
+                )
+            })
+            .collect::<String>();
+        let (limits, prices) = (&self.plan.limits, UnitPrices::of(self.table, &self.plan.prices));
+        let limited = limits_text(limits, slice(limits, resolved.budgets.table, prices), prices);
+        let limited = limited.map_or_else(String::new, |text| {
+            format!(
+                "limits   {text}
+"
+            )
+        });
         format!(
-            "account  {}\ntable    {}\nplan     {}\nstate    {}\nbudget   {} WCU/s ({}), {} RCU/s ({}){limited}\nthis     {begins}",
+            "account  {}
+table    {}
+plan     {}
+state    {}
+{budgets}{limited}this     {begins}",
             self.table.account(),
             self.table.arn,
             self.plan.meaning(),
             self.state_path.display(),
-            budget.write,
-            basis.0.text(),
-            budget.read,
-            basis.1.text(),
         )
     }
 

@@ -9,7 +9,7 @@ use backfill::checkpoint::store::{Begin, Identity, NewRun};
 use backfill::engine::{Job, StopReason, describe};
 use backfill::table::Table;
 use backfill::table::dynamo::{DynamoTable, connect};
-use backfill::throttle::budget;
+use backfill::throttle::Budget;
 
 use super::*;
 
@@ -60,7 +60,7 @@ async fn a_drain_at_rate_zero_ends() {
         NewRun { phase: "expand".into(), total_segments: 4, tool_version: "test".into(), table_items_estimate: None };
     let store = Store::open(&scene.state_path(), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
     let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
-    let (slow, ..) = budget(Some(100.0), None, &description);
+    let slow = Budget { write: 100.0, read: 2_000.0 };
     let job = Arc::new(Job::new(plan, Arc::new(changes), table, description, slow));
     let working = {
         let (job, store) = (Arc::clone(&job), store.clone());
