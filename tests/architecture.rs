@@ -45,6 +45,8 @@ const PURE: &[&str] = &[
     "throttle/backoff",
     "throttle/budget",
     "throttle/window",
+    "engine/allowance/ledger",
+    "engine/allowance/items",
 ];
 
 const RULES: &[Rule] = &[

@@ -267,3 +267,6 @@ impl Drop for PageLeave {
         self.allowance.changed.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests;
