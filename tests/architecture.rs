@@ -45,8 +45,6 @@ const PURE: &[&str] = &[
     "throttle/backoff",
     "throttle/budget",
     "throttle/window",
-    "engine/allowance/ledger",
-    "engine/allowance/items",
 ];
 
 const RULES: &[Rule] = &[
