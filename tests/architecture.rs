@@ -33,8 +33,19 @@ enum At {
 }
 
 /// The rooms that are pure: their functions depend on their arguments alone.
-const PURE: &[&str] =
-    &["plan", "item", "change", "expr", "checkpoint/mod", "checkpoint/state", "throttle/backoff", "throttle/budget"];
+const PURE: &[&str] = &[
+    "plan",
+    "item",
+    "change",
+    "expr",
+    "price",
+    "checkpoint/mod",
+    "checkpoint/state",
+    "checkpoint/spend",
+    "throttle/backoff",
+    "throttle/budget",
+    "throttle/window",
+];
 
 /// The rooms that a simulation runs in virtual time.
 const VIRTUAL: &[&str] = &["local/capacity", "local/traffic/generate"];

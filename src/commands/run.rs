@@ -36,9 +36,10 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
     };
     let complete = current.as_ref().filter(|run| run.status == RunStatus::Complete);
     if let Some(run) = complete.filter(|_| how == Begin::ResumeOrNew) {
-        let (totals, open) = (store.totals(run.id).await?, store.open_work(Some(run.id)).await?);
+        let (totals, open) = (&store.totals(run.id).await?, store.open_work(Some(run.id)).await?);
         output::stderr("this run is complete already: nothing was written. Another pass begins with --again");
-        return Ok(report(global, &RunReport { subject: subject(target), run, totals: &totals, open, stopped: None }));
+        let (subject, spend) = (subject(target), &store.spend(run.id).await?);
+        return Ok(report(global, &RunReport { subject, run, totals, spend, open, stopped: None }));
     }
     let resumed = current.as_ref().filter(|run| match how {
         Begin::ResumeOrNew => run.is_unfinished(),
@@ -66,8 +67,9 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
     line.clear().await;
     let ended = ended?;
     store.close().await?;
-    let Ended { run, totals, open, stopped } = &ended;
-    Ok(report(global, &RunReport { subject: subject(target), run, totals, open: *open, stopped: stopped.as_ref() }))
+    let Ended { run, totals, spend, open, stopped } = &ended;
+    let (subject, stopped) = (subject(target), stopped.as_ref());
+    Ok(report(global, &RunReport { subject, run, totals, spend, open: *open, stopped }))
 }
 
 async fn dry_run(global: &Global, target: &Target) -> anyhow::Result<Exit> {

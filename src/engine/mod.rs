@@ -3,7 +3,9 @@
 //! Read [`worker`](self) from top to bottom to follow one item: a page is fetched (`requests.rs`), its items are decided
 //! on and written (`writer.rs`), and the page is committed with everything it rests on (`run.rs`).
 
+mod allowance;
 mod dry_run;
+mod gate;
 mod lanes;
 mod open_pages;
 mod probation;
@@ -18,7 +20,9 @@ mod survey;
 mod worker;
 mod writer;
 
+pub use allowance::{Allowance, slice};
 pub use dry_run::{DryRun, Prediction, Shape};
+pub use gate::Gate;
 pub use lanes::Lane;
 pub use requests::{Requests, describe};
 pub use run::Expand;
@@ -50,6 +54,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// early, if it did, stands in the stopper.
 pub async fn sweep(reading: Reading, scheduler: &dyn Scheduler, requests: &Requests, handler: Arc<dyn Handler>) {
     let stop = requests.stop().clone();
+    let _watch = requests.gate().watch(&stop);
     let lanes = Lanes::new(reading.active, reading.large);
     let reading = Arc::new(reading);
     let mut survey = Survey::new(Arc::clone(&reading), scheduler, requests, &lanes);

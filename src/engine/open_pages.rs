@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use tokio_util::task::AbortOnDropHandle;
 
+use super::allowance::PageLeave;
 use super::requests::Requests;
 use super::stop::{StopReason, Stopped};
 use super::worker::{Handler, Pages};
@@ -28,6 +29,8 @@ pub(super) struct OpenPages<'a> {
 struct OpenPage {
     pages: Pages,
     items: u64,
+    /// Leave to scan those.
+    leave: PageLeave,
     /// Items that are set aside: their bytes, and the task that settles them.
     rest: Option<(usize, AbortOnDropHandle<Result<Settled, Stopped>>)>,
 }
@@ -48,6 +51,7 @@ impl<'a> OpenPages<'a> {
         &mut self,
         mut pages: Pages,
         items: Vec<Item>,
+        leave: PageLeave,
         requests: &Requests,
     ) -> Result<(), Stopped> {
         let count = items.len() as u64;
@@ -56,7 +60,7 @@ impl<'a> OpenPages<'a> {
         pages.settled.merge(settled);
         let rest = rest.map(|Rest { bytes, settled }| (bytes, AbortOnDropHandle::new(tokio::spawn(settled))));
         self.bytes += rest.as_ref().map_or(0, |(bytes, _)| *bytes);
-        self.pages.push_back(OpenPage { pages, items: count, rest });
+        self.pages.push_back(OpenPage { pages, items: count, leave, rest });
         while self.pages.front().is_some_and(OpenPage::is_settled) || self.is_full() {
             self.commit_first(requests).await?;
         }
@@ -87,7 +91,7 @@ impl<'a> OpenPages<'a> {
     }
 
     async fn commit_first(&mut self, requests: &Requests) -> Result<(), Stopped> {
-        let Some(OpenPage { mut pages, items, rest }) = self.pages.pop_front() else { return Ok(()) };
+        let Some(OpenPage { mut pages, items, leave, rest }) = self.pages.pop_front() else { return Ok(()) };
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
         if let Some((bytes, task)) = rest {
             self.bytes -= bytes;
@@ -102,6 +106,8 @@ impl<'a> OpenPages<'a> {
             requests.stop().stop(StopReason::Internal(why));
             return Err(Stopped).inspect_err(abandoned);
         }
-        self.handler.commit(pages).await.inspect_err(abandoned)
+        self.handler.commit(pages).await.inspect_err(abandoned)?;
+        leave.done();
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::allowance::PageLeave;
 use super::lanes::Seat;
 use super::open_pages::OpenPages;
 use super::requests::Requests;
@@ -139,7 +140,7 @@ async fn work_pages(
     let mut size = PageSize::first(reading, requests);
     let mut fetching = Fetch::start(segment, start_key, size, reading, requests);
     loop {
-        let page = fetching.page(requests).await?;
+        let (page, leave) = fetching.page(requests).await?;
         number += 1;
         size.learn_cost(&page);
         seat.look_at(&page, reading);
@@ -149,7 +150,7 @@ async fn work_pages(
         let since = Instant::now();
         let mut pages = Pages { segment, first: number, pages: 1, next, settled: Settled::default() };
         pages.settled.counts.read_units = page.units.unwrap_or(0.0) + seat.take_surveyed();
-        open.settle(pages, page.items, requests).await?;
+        open.settle(pages, page.items, leave, requests).await?;
         size.learn_pace(since.elapsed());
         match following {
             Some(fetch) => fetching = fetch,
@@ -159,7 +160,7 @@ async fn work_pages(
 }
 
 /// A page on its way. Dropping it gives up the read, which harms nobody.
-struct Fetch(AbortOnDropHandle<Result<Page, Stopped>>);
+struct Fetch(AbortOnDropHandle<Result<(Page, PageLeave), Stopped>>);
 
 impl Fetch {
     fn start(
@@ -170,19 +171,18 @@ impl Fetch {
         requests: &Requests,
     ) -> Fetch {
         let limit = size.limit(reading, requests);
-        let request = ScanRequest {
-            segment,
-            total_segments: reading.total_segments,
-            start_key,
-            limit: Some(limit),
-            consistent: reading.consistent,
-            keys_only: false,
-        };
-        let (estimate, requests) = (size.estimate(limit), requests.clone());
-        Fetch(AbortOnDropHandle::new(tokio::spawn(async move { requests.scan(&request, estimate).await })))
+        let (total_segments, consistent, requests) = (reading.total_segments, reading.consistent, requests.clone());
+        Fetch(AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut leave = requests.allowance().items(limit, requests.stop()).await?;
+            let limit = Some(leave.items());
+            let request = ScanRequest { segment, total_segments, start_key, limit, consistent, keys_only: false };
+            let page = requests.scan(&request, size.estimate(leave.items())).await?;
+            leave.had(page.items.len());
+            Ok((page, leave))
+        })))
     }
 
-    async fn page(self, requests: &Requests) -> Result<Page, Stopped> {
+    async fn page(self, requests: &Requests) -> Result<(Page, PageLeave), Stopped> {
         match requests.stop().unless_stopping(self.0).await? {
             Ok(fetched) => fetched,
             Err(panic) => {

@@ -11,9 +11,11 @@ use tokio::time::Instant;
 use super::*;
 use crate::change::{GuardedWrite, Outcome};
 use crate::checkpoint::{SegmentState, SegmentStatus};
-use crate::engine::{Handler, LocalScheduler, Pages, Settled, Settling, Stopper, sweep};
+use crate::clock;
+use crate::engine::{Allowance, Gate, Handler, LocalScheduler, Pages, Settled, Settling, Stopper, sweep};
 use crate::item::{ItemKey, KeyAttribute, KeySchema, Value};
-use crate::plan::Retry;
+use crate::plan::{Limits, Prices, Retry};
+use crate::price::UnitPrices;
 use crate::table::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
 use crate::telemetry::Progress;
 use crate::throttle::{Budget, Budgets, Feedback, Scopes};
@@ -198,7 +200,17 @@ impl Scene {
         let budgets = Budgets { table: all, per_key_range: all, per_partition_key: all, indexes: Vec::new() };
         let scopes = Scopes::new(&budgets, &[], Feedback::default());
         let (stop, progress_of) = (self.stop.clone(), Arc::clone(&progress));
-        let requests = Requests::new(table.clone(), &description(), scopes, retry, stop, progress_of);
+        let limits = Limits {
+            max_failures: 0,
+            max_wcu: None,
+            max_cost_usd: None,
+            max_items: None,
+            deadline: None,
+            window: None,
+        };
+        let prices = UnitPrices::of(&description(), &Prices::default());
+        let (allowance, gate) = (Allowance::new(&limits, all, prices), Gate::new(&limits, clock::wall()));
+        let requests = Requests::new(table.clone(), &description(), scopes, retry, stop, progress_of, allowance, gate);
         sweep(self.reading, &self.scheduler, &requests, handler.clone()).await;
         let (asked, charged) = (table.asked.lock().unwrap().clone(), *table.charged.lock().unwrap());
         Swept {
