@@ -34,11 +34,11 @@ pub trait Scheduler: Send + Sync {
     fn learn(&self, segment: u32, first_page: FirstPage);
 }
 
-/// A begun segment is known to be large when it has so many times the items of an ordinary one behind it.
+/// A begun segment is known to be large when it has so many times the items of a finished one behind it, on average.
 const LARGE: u64 = 4;
 
-/// An ordinary segment has at least about so many items (`segments.rs`), where no finished one tells.
-const ORDINARY_ITEMS: u64 = 250;
+/// And no fewer items than this: they are written in seconds.
+const LEAST_LARGE: u64 = 1_000;
 
 /// One machine's scheduler. To shared lanes it gives begun segments first, the longest before the others; then those known
 /// to be large, those that go on behind their first page, those of which nothing is known, and those that end with it.
@@ -146,7 +146,7 @@ impl LocalScheduler {
 impl Scheduler for LocalScheduler {
     fn next(&self, lane: Lane) -> Option<(u32, SegmentState)> {
         self.with(|queue| match lane {
-            Lane::Large => queue.begun(LARGE * queue.ordinary()).or_else(|| queue.fresh(&[Known::Large])),
+            Lane::Large => queue.begun(queue.large()).or_else(|| queue.fresh(&[Known::Large])),
             Lane::Shared => queue
                 .begun(0)
                 .or_else(|| queue.fresh(&[Known::Large, Known::GoesOn, Known::Nothing, Known::Asked, Known::Ends])),
@@ -190,9 +190,10 @@ impl Queue {
         Some((segment, SegmentState::default()))
     }
 
-    /// Items of an ordinary segment.
-    fn ordinary(&self) -> u64 {
-        self.done.0.checked_div(self.done.1).unwrap_or(0).max(ORDINARY_ITEMS)
+    /// A begun segment with so many items behind it is known to be large; where none is finished, nothing is known.
+    fn large(&self) -> u64 {
+        let mean = self.done.0.checked_div(self.done.1);
+        mean.map_or(u64::MAX, |mean| mean.saturating_mul(LARGE).max(LEAST_LARGE))
     }
 
     /// The first segment of a class, in bit-reversed order. Quick over a whole run: the search goes on where the last one
@@ -318,6 +319,10 @@ mod tests {
         assert_eq!((state.0, state.1.counts.scanned), (6, 90_000), "known to be large from its checkpoint");
         assert_eq!(scheduler.next(Lane::Large), None, "not four times the 300 items of the finished one");
         assert_eq!(drain(&scheduler, Lane::Shared), [7, 3, 0, 4, 2, 5]);
+
+        let mut unknown = LocalScheduler::new(2);
+        unknown.note(1, SegmentState { status: SegmentStatus::Scanning(key()), ..begun(90_000) });
+        assert_eq!(unknown.next(Lane::Large), None, "all may be so long");
     }
 
     #[test]

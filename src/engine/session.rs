@@ -116,7 +116,11 @@ impl Job {
             consistent: scan.consistent,
             mean_item_bytes: table.size_bytes.checked_div(table.item_count),
             large: choice.large,
-            survey: surveyed_items(table, scan, total_segments, self.budgets.table),
+            // A run of a part of the table is not made shorter by knowing the whole.
+            survey: match self.plan.limits.max_items {
+                Some(_) => None,
+                None => surveyed_items(table, scan, total_segments, self.budgets.table),
+            },
             ..Reading::new(total_segments, &table.key.partition.name)
         }
     }

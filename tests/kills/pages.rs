@@ -33,7 +33,9 @@ struct Committed {
 /// How the pages stand when a session has ended.
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
-    /// Pages that were given out and are not committed: written in part, or prefetched.
+    /// Pages of the segments that this session worked on that were given out and are not committed: written in part, or
+    /// prefetched. (Where a kill came before a segment's first commit, a later session may begin with another one: nothing
+    /// tells it of the first, and the survey changes the order.)
     pub(crate) open: usize,
     /// Segments with such pages.
     pub(crate) segments: usize,
@@ -98,8 +100,10 @@ impl Pages {
         for (segment, chain) in &self.chains {
             let open = chain.len() - self.committed.get(segment).map_or(0, |c| c.pages);
             assert!(open <= self.most_open, "segment {segment}: {open} pages were read and not committed");
-            standing.open += open;
-            standing.segments += usize::from(open > 0);
+            if read.contains_key(segment) {
+                standing.open += open;
+                standing.segments += usize::from(open > 0);
+            }
         }
         standing
     }
