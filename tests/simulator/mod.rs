@@ -9,6 +9,7 @@ pub mod application;
 pub mod bound;
 pub mod data;
 pub mod model;
+pub mod scenarios;
 pub mod service;
 pub mod store;
 pub mod table;
