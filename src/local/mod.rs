@@ -7,12 +7,14 @@
 //! Only this folder names `dynoxide`, and in it only `beneath.rs` names `rusqlite`.
 
 mod beneath;
+pub mod capacity;
 mod engine;
 mod error;
 pub mod front;
 pub mod sample;
 mod server;
 mod together;
+pub mod traffic;
 
 pub use engine::{Engine, EngineOptions};
 pub use error::LocalError;
