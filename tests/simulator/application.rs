@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::model::Demand;
+use super::model::Ask;
 use super::service::{Service, Who};
 
 /// What the application sends.
@@ -26,10 +26,10 @@ pub async fn send(traffic: Traffic, service: Arc<Service>, seed: u64) {
         ticks.tick().await;
         for (rate, write) in [(traffic.writes, true), (traffic.reads, false)] {
             for _ in 0..poisson(rate * TICK.as_secs_f64(), &mut random) {
-                let position = random.u64(..);
-                let (write, read) = if write { (1.0, 0.0) } else { (0.0, 1.0) };
+                let (position, key) = (random.u64(..), random.u32(..));
+                let ask = if write { Ask::write(position, key, 1.0, 0.0) } else { Ask::read(position, key, 1.0) };
                 // What it suffers is in the service's record.
-                let _ = service.ask(Who::Application, Demand { position, write, read, index: 0.0 });
+                let _ = service.ask(Who::Application, &ask);
             }
         }
     }

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 
 use backfill::item::{read_units, write_units};
+use backfill::local::capacity::{Kind, ModelSpec, Scope};
 use backfill::throttle::Budgets;
 
 use super::data::Data;
-use super::model::{INDEX, Limits};
+use super::model::{INDEX, model};
 
 /// The bound, and the scope that makes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +20,7 @@ pub struct Bound {
 }
 
 /// The bound of a run in so many segments. What is allowed in a scope is the smaller of its budget and the model's limit.
-pub fn bound(data: &Data, budgets: &Budgets, limits: &Limits, segments: u32) -> Bound {
+pub fn bound(data: &Data, budgets: &Budgets, spec: &ModelSpec, segments: u32) -> Bound {
     let mut longest = Bound { seconds: 0.0, scope: String::new() };
     let mut hold = |scope: String, units: f64, allowed: f64| {
         if units / allowed > longest.seconds {
@@ -29,12 +30,14 @@ pub fn bound(data: &Data, budgets: &Budgets, limits: &Limits, segments: u32) -> 
     let writes = |item: &super::data::Stored| write_units(item.bytes as usize, item.bytes as usize + super::table::GROWTH);
     let reads = |bytes: usize| read_units(bytes, false);
     let all: f64 = data.items.iter().map(writes).sum();
-    let (table, partition) = (budgets.table, limits.partition);
-    hold("table, writes".into(), all, table.write.min(limits.table.0));
-    hold("table, reads".into(), reads(data.bytes() as usize), table.read.min(limits.table.1));
-    if let Some(index) = limits.index {
+    let (table, model) = (budgets.table, model(spec));
+    let allows = |scope| (model.allows(scope, Kind::Write), model.allows(scope, Kind::Read));
+    let (of_table, partition) = (allows(Scope::Table), allows(Scope::Partition));
+    hold("table, writes".into(), all, table.write.min(of_table.0));
+    hold("table, reads".into(), reads(data.bytes() as usize), table.read.min(of_table.1));
+    if !spec.indexes.is_empty() {
         let budget = budgets.indexes.first().copied().flatten().unwrap_or(f64::MAX);
-        hold(format!("index {INDEX}"), all, index.min(budget));
+        hold(format!("index {INDEX}"), all, budget.min(allows(Scope::Index(0)).0));
     }
     for segment in 0..segments {
         let items = &data.items[data.segment(segment, segments)];
@@ -43,8 +46,9 @@ pub fn bound(data: &Data, budgets: &Budgets, limits: &Limits, segments: u32) -> 
         hold(format!("segment {segment}, writes"), items.iter().map(writes).sum(), range.write);
         hold(format!("segment {segment}, reads"), reads(bytes), range.read);
     }
-    for number in 0..limits.partitions {
-        let items = &data.items[data.segment(number, limits.partitions)];
+    let partitions = model.partitions().len() as u32;
+    for number in 0..partitions {
+        let items = &data.items[data.segment(number, partitions)];
         let bytes = items.iter().map(|item| item.bytes as usize).sum();
         hold(format!("partition {number}, writes"), items.iter().map(writes).sum(), partition.0);
         hold(format!("partition {number}, reads"), reads(bytes), partition.1);

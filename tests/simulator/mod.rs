@@ -21,6 +21,7 @@ use backfill::change::{Change, Changes, OnExisting, Strategy};
 use backfill::checkpoint::{Counts, RunId};
 use backfill::engine::{Expand, LocalScheduler, Reading, Requests, Stopper, Writer, sweep};
 use backfill::item::Path;
+use backfill::local::capacity::ModelSpec;
 use backfill::plan::Retry;
 use backfill::table::TableDescription;
 use backfill::telemetry::{Progress, Snapshot};
@@ -29,8 +30,7 @@ use backfill::throttle::{Bucket, Budgets};
 use application::Traffic;
 use bound::{Bound, bound};
 use data::{Data, SOURCE, TARGET, Workload};
-use model::Limits;
-use service::{Second, Service, Storm};
+use service::{Reasons, Second, Service};
 use store::MemoryStore;
 use table::SimTable;
 
@@ -40,7 +40,7 @@ pub struct Setup {
     /// What the table holds.
     pub workload: Workload,
     /// What the service allows.
-    pub limits: Limits,
+    pub model: ModelSpec,
     /// What the job may take; none: only the application runs.
     pub budgets: Option<Budgets>,
     /// Parallel-scan segments.
@@ -53,8 +53,6 @@ pub struct Setup {
     pub job_after: Duration,
     /// The run is observed for at most this long, from its start.
     pub at_most: Duration,
-    /// A throttling storm.
-    pub storm: Option<Storm>,
     /// A request takes this long, from the least to the most.
     pub latency: (Duration, Duration),
     /// The same seed gives the same run.
@@ -70,8 +68,10 @@ pub struct Run {
     pub ended: Option<Duration>,
     /// Second by second.
     pub seconds: Vec<Second>,
-    /// For which reasons the job was throttled, and how often.
-    pub reasons: Vec<(String, u64)>,
+    /// For which reasons the job was throttled.
+    pub reasons: Reasons,
+    /// For which the application was.
+    pub application_reasons: Reasons,
     /// What the engine committed.
     pub counts: Counts,
     /// What it told.
@@ -100,10 +100,10 @@ pub fn run(setup: &Setup) -> Run {
 async fn simulate(setup: &Setup) -> Run {
     let data = Data::draw(&setup.workload, setup.seed);
     let bound = setup.budgets.as_ref().map_or(Bound { seconds: 0.0, scope: String::new() }, |budgets| {
-        bound(&data, budgets, &setup.limits, setup.segments)
+        bound(&data, budgets, &setup.model, setup.segments)
     });
-    let service = Arc::new(Service::new(&setup.limits, setup.storm.clone(), setup.seed ^ 1));
-    let table = SimTable::new(data, Arc::clone(&service), &setup.limits, setup.latency, setup.seed ^ 2);
+    let service = Arc::new(Service::new(&setup.model));
+    let table = SimTable::new(data, Arc::clone(&service), &setup.model, setup.latency, setup.seed ^ 2);
     let table = Arc::new(table);
     let traffic = setup
         .traffic
@@ -125,12 +125,13 @@ async fn simulate(setup: &Setup) -> Run {
     if let Some(traffic) = traffic {
         traffic.abort();
     }
-    let (seconds, reasons) = service.take();
+    let (seconds, reasons, application_reasons) = service.take();
     Run {
         started,
         ended,
         seconds,
         reasons,
+        application_reasons,
         counts: store.counts(),
         progress: progress.snapshot(),
         stopped: stop.reason().map(ToString::to_string),

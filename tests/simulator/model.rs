@@ -1,8 +1,10 @@
-//! The capacity model as the simulator asks it: positions of hashes and units in, reasons out.
+//! The capacity model as the simulator asks it: where an item's hash is and what a request costs, in; reasons, out.
 
 use std::time::Duration;
 
-use backfill::table::ThrottlingReason;
+use backfill::local::capacity::{
+    BurstSpec, ConsumedUnits, Demand, IndexSpec, Kind, Model, ModelSpec, PartitionSpec, Scope, Throttled, Throughput,
+};
 
 /// The one index that a simulated table may have.
 pub const INDEX: &str = "by-group";
@@ -10,102 +12,89 @@ pub const INDEX: &str = "by-group";
 /// The simulated table.
 pub const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/simulated";
 
-/// What the service allows, in capacity units per second; writes first.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Limits {
-    /// Partitions of the table, equal ranges of the hash.
-    pub partitions: u32,
-    /// Of each partition.
-    pub partition: (f64, f64),
-    /// Of the table.
-    pub table: (f64, f64),
-    /// Writes of the index, where the table has one.
-    pub index: Option<f64>,
-    /// Unused capacity of so many seconds may be used later.
-    pub burst_seconds: f64,
-}
-
-/// What one request consumes.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Demand {
-    /// Where its partition key's hash is.
+/// A request to the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// Read or write.
+    pub kind: Kind,
+    /// Where its partition key's hash is, as a share of 2^64.
     pub position: u64,
-    /// Write units.
-    pub write: f64,
-    /// Write units of the index.
+    /// Where the last one is, of a page.
+    pub to: u64,
+    /// Number of the partition key.
+    pub key: u32,
+    /// Units of the table.
+    pub units: f64,
+    /// Units of the index.
     pub index: f64,
-    /// Read units.
-    pub read: f64,
 }
 
-/// The model.
-pub struct Model {
-    limits: Limits,
-    buckets: Vec<[Tokens; 2]>,
-    table: [Tokens; 2],
-    index: Tokens,
-}
+impl Ask {
+    /// A write.
+    pub fn write(position: u64, key: u32, units: f64, index: f64) -> Ask {
+        Ask { kind: Kind::Write, position, to: position, key, units, index }
+    }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Tokens {
-    left: f64,
-    at: Duration,
-}
-
-impl Tokens {
-    fn fill(&mut self, now: Duration, rate: f64, seconds: f64) -> bool {
-        self.left = (self.left + rate * (now - self.at).as_secs_f64()).min(rate * seconds);
-        self.at = now;
-        self.left > 0.0
+    /// A read of one partition key.
+    pub fn read(position: u64, key: u32, units: f64) -> Ask {
+        Ask { kind: Kind::Read, position, to: position, key, units, index: 0.0 }
     }
 }
 
-impl Model {
-    /// A model with empty burst buckets.
-    pub fn new(limits: &Limits) -> Model {
-        let buckets = vec![Default::default(); limits.partitions as usize];
-        Model { limits: limits.clone(), buckets, table: Default::default(), index: Tokens::default() }
+/// Limits of a table with so many partitions of DynamoDB's size that never split, with so much provisioned write and read
+/// capacity and no burst credit: what a busy table has. All are scaled alike.
+pub fn provisioned(partitions: u32, write: f64, read: f64, scale: f64) -> ModelSpec {
+    ModelSpec {
+        table: "simulated".into(),
+        scale,
+        provisioned: Some(Throughput { read, write }),
+        partitions: PartitionSpec {
+            count: Some(partitions),
+            split_after_seconds: f64::INFINITY,
+            ..PartitionSpec::default()
+        },
+        burst: BurstSpec { available: 0.0, ..BurstSpec::default() },
+        ..ModelSpec::default()
     }
+}
 
-    /// The partition that keeps a hash.
-    pub fn partition(&self, position: u64) -> usize {
-        ((u128::from(position) * u128::from(self.limits.partitions)) >> 64) as usize
-    }
+/// The same with an index of so much write capacity.
+pub fn with_index(spec: ModelSpec, write: f64) -> ModelSpec {
+    let index = IndexSpec { name: INDEX.into(), read: None, write: Some(write), partitions: None };
+    ModelSpec { indexes: vec![index], ..spec }
+}
 
-    /// Whether a request is served.
-    pub fn ask(&mut self, now: Duration, demand: Demand) -> Result<(), Vec<ThrottlingReason>> {
-        let partition = self.partition(demand.position);
-        let Limits { table, partition: each, index, burst_seconds, .. } = self.limits.clone();
-        let seconds = burst_seconds.max(1.0);
-        let kind = usize::from(demand.read > 0.0);
-        let (of_table, of_each) = if kind == 0 { (table.0, each.0) } else { (table.1, each.1) };
-        let mut reasons = Vec::new();
-        let name = if kind == 0 { "Write" } else { "Read" };
-        if !self.table[kind].fill(now, of_table, seconds) {
-            reasons.extend(self.table_reason(demand));
-        }
-        if !self.buckets[partition][kind].fill(now, of_each, seconds) {
-            let reason = format!("Table{name}KeyRangeThroughputExceeded");
-            reasons.push(ThrottlingReason { reason, resource: TABLE_ARN.into() });
-        }
-        if demand.index > 0.0 && !self.index.fill(now, index.unwrap_or(f64::MAX), seconds) {
-            let reason = "IndexWriteProvisionedThroughputExceeded".to_owned();
-            reasons.push(ThrottlingReason { reason, resource: format!("{TABLE_ARN}/index/{INDEX}") });
-        }
-        if !reasons.is_empty() {
-            return Err(reasons);
-        }
-        let units = demand.write + demand.read;
-        self.table[kind].left -= units;
-        self.buckets[partition][kind].left -= units;
-        self.index.left -= demand.index;
-        Ok(())
-    }
+/// A new model of these limits.
+pub fn model(spec: &ModelSpec) -> Model {
+    let mut model = Model::new(spec.clone());
+    model.set_arn(TABLE_ARN);
+    model
+}
 
-    /// What a throttle by the table's own limit says.
-    pub fn table_reason(&self, demand: Demand) -> Vec<ThrottlingReason> {
-        let name = if demand.read > 0.0 { "Read" } else { "Write" };
-        let reason = format!("Table{name}ProvisionedThroughputExceeded");
-        vec![ThrottlingReason { reason, resource: TABLE_ARN.into() }]
+/// Asks, and is charged for what is served.
+pub fn ask(model: &mut Model, now: Duration, ask: &Ask) -> Result<(), Throttled> {
+    let demand = Demand { kind: ask.kind, position: share(ask.position), key: u64::from(ask.key), index: None };
+    model.admit(now, &demand)?;
+    if ask.kind == Kind::Read {
+        model.charge_range(now, &demand, share(ask.to), ask.units);
+    } else {
+        let indexes = if ask.index > 0.0 { vec![(0, ask.index)] } else { Vec::new() };
+        model.charge(now, &demand, &ConsumedUnits { table: ask.units, indexes });
     }
+    Ok(())
+}
+
+/// The partition that holds a hash at the start.
+pub fn partition(spec: &ModelSpec, position: u64) -> usize {
+    let count = spec.partitions.count.unwrap_or(1);
+    ((u128::from(position) * u128::from(count)) >> 64) as usize
+}
+
+/// What a scope serves, in units per second.
+pub fn allows(spec: &ModelSpec, scope: Scope, kind: Kind) -> f64 {
+    model(spec).allows(scope, kind)
+}
+
+fn share(position: u64) -> f64 {
+    position as f64 / 2_f64.powi(64)
 }

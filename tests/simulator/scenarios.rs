@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
+use backfill::local::capacity::{ModelSpec, Storm};
 use backfill::throttle::{Budget, Budgets};
 
 use super::application::Traffic;
 use super::data::{Spread, Workload};
-use super::model::Limits;
-use super::service::{Second, Storm};
+use super::model::{provisioned, with_index};
+use super::service::Second;
 use super::{Run, Setup, run};
 
 /// Names of the scenarios, in the order in which they are run.
@@ -89,14 +90,8 @@ pub fn scenario(number: usize, scale: f64) -> Result {
 }
 
 /// The limits of a table with eight partitions whose provisioned capacity is what they serve.
-fn eight(scale: f64) -> Limits {
-    Limits {
-        partitions: 8,
-        partition: (1_000.0 * scale, 3_000.0 * scale),
-        table: (8_000.0 * scale, 24_000.0 * scale),
-        index: None,
-        burst_seconds: 0.0,
-    }
+fn eight(scale: f64) -> ModelSpec {
+    provisioned(8, 8_000.0, 24_000.0, scale)
 }
 
 /// Budgets with the default for narrow scopes.
@@ -115,17 +110,16 @@ fn wide(budgets: Budgets) -> Budgets {
     Budgets { per_key_range: budgets.table, per_partition_key: budgets.table, ..budgets }
 }
 
-fn setup(items: f64, scale: f64, limits: Limits, budgets: Budgets) -> Setup {
+fn setup(items: f64, scale: f64, model: ModelSpec, budgets: Budgets) -> Setup {
     Setup {
         workload: Workload { items: (items * scale) as u32, spread: Spread::Uniform, bytes: (300, 3_700) },
-        limits,
+        model,
         budgets: Some(budgets),
         segments: 128,
         active: 32,
         traffic: None,
         job_after: Duration::from_secs(10),
         at_most: Duration::from_secs(24 * 3600),
-        storm: None,
         latency: (Duration::from_millis(3), Duration::from_millis(9)),
         seed: 7,
     }
@@ -148,11 +142,10 @@ fn uniform(scale: f64) -> Result {
 /// 2: a budget above what the table allows; narrow scopes too, so that the service's limits are met.
 fn above(scale: f64) -> Result {
     let mut result = Result::default();
-    let eight = eight(scale);
-    let provisioned = Limits { table: (2_000.0 * scale, 24_000.0 * scale), ..eight.clone() };
-    let partitions = Limits { partitions: 4, table: (1e9, 1e9), ..eight };
+    let table = provisioned(8, 2_000.0, 24_000.0, scale);
+    let partitions = ModelSpec { provisioned: None, ..provisioned(4, 4_000.0, 12_000.0, scale) };
     for (name, limits, allowed, items) in [
-        ("table of 2,000", provisioned, 2_000.0 * scale, 130_000.0),
+        ("table of 2,000", table, 2_000.0 * scale, 130_000.0),
         ("4 partitions of 1,000", partitions, 4_000.0 * scale, 260_000.0),
     ] {
         let setup = setup(items, scale, limits, wide(budgets(2.0 * allowed / scale, 8_000.0, scale)));
@@ -230,7 +223,7 @@ fn skewed(scale: f64) -> Result {
 /// 5: an index with a quarter of the write capacity that the job's budget would need.
 fn index(scale: f64) -> Result {
     let mut result = Result::default();
-    let limits = Limits { index: Some(500.0 * scale), ..eight(scale) };
+    let limits = with_index(eight(scale), 500.0);
     let traffic = Traffic { writes: 3_200.0 * scale, reads: 9_600.0 * scale };
     let mut allowed = wide(budgets(2_000.0, 6_000.0, scale));
     allowed.indexes = vec![None];
@@ -252,8 +245,16 @@ fn storm(scale: f64) -> Result {
     let mut result = Result::default();
     for (name, chance) in [("all throttled", 1.0), ("half throttled", 0.5)] {
         let (from, until) = (40, 100);
-        let storm = Storm { from: Duration::from_secs(from), until: Duration::from_secs(until), chance };
-        let setup = Setup { storm: Some(storm), ..setup(120_000.0, scale, eight(scale), budgets(2_000.0, 8_000.0, scale)) };
+        let storm = |reason: &str| Storm {
+            from: from as f64,
+            to: until as f64,
+            fraction: chance,
+            reason: reason.parse().unwrap(),
+            index: None,
+        };
+        let names = ["TableWriteProvisionedThroughputExceeded", "TableReadProvisionedThroughputExceeded"];
+        let model = ModelSpec { storms: names.map(storm).into(), ..eight(scale) };
+        let setup = setup(120_000.0, scale, model, budgets(2_000.0, 8_000.0, scale));
         let run = run(&setup);
         let mean = |from: u64, to: u64| run.over(from as usize, to as usize).writes;
         let before = mean(from - 20, from);

@@ -1,13 +1,14 @@
-//! What stands for DynamoDB's admission: the capacity model at the virtual clock, a storm on request, and a record of
-//! who asked for what, second by second.
+//! What stands for DynamoDB's admission: the capacity model at the virtual clock, and a record of who asked for what,
+//! second by second.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use backfill::table::ThrottlingReason;
+use backfill::local::capacity::{Kind, Model, ModelSpec, ThrottlingReason};
 use tokio::time::Instant;
 
-use super::model::{Demand, Limits, Model};
+use super::model::{self, Ask};
 
 /// Who sends a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,25 +19,14 @@ pub enum Who {
     Application,
 }
 
-/// Every request in this span is throttled, by this chance, for a reason that names the table.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Storm {
-    /// In virtual time since the start.
-    pub from: Duration,
-    /// Its end.
-    pub until: Duration,
-    /// From 0 to 1.
-    pub chance: f64,
-}
-
 /// What happened in one second.
 #[derive(Debug, Clone, Default)]
 pub struct Second {
-    /// Write units of the job that were admitted: of the table, and of the index.
+    /// Write units of the job that the table served.
     pub job_writes: f64,
-    /// Write units that they cost the index.
+    /// Those of the index.
     pub job_index_writes: f64,
-    /// Read units of the job that were admitted.
+    /// Read units of the job that the table served.
     pub job_reads: f64,
     /// Requests that the job sent.
     pub job_requests: u64,
@@ -52,26 +42,28 @@ pub struct Second {
     pub rates: Vec<(String, f64)>,
 }
 
+/// For which reasons requests were throttled, and how often each.
+pub type Reasons = BTreeMap<String, u64>;
+
 /// The simulated service.
 pub struct Service {
     start: Instant,
-    storm: Option<Storm>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     model: Model,
-    random: fastrand::Rng,
     seconds: Vec<Second>,
-    reasons: Vec<(String, u64)>,
+    of_job: Reasons,
+    of_application: Reasons,
 }
 
 impl Service {
     /// A service with these limits, whose clock starts now.
-    pub fn new(limits: &Limits, storm: Option<Storm>, seed: u64) -> Service {
-        let random = fastrand::Rng::with_seed(seed);
-        let inner = Inner { model: Model::new(limits), random, seconds: Vec::new(), reasons: Vec::new() };
-        Service { start: Instant::now(), storm, inner: Mutex::new(inner) }
+    pub fn new(spec: &ModelSpec) -> Service {
+        let (of_job, of_application) = Default::default();
+        let inner = Inner { model: model::model(spec), seconds: Vec::new(), of_job, of_application };
+        Service { start: Instant::now(), inner: Mutex::new(inner) }
     }
 
     /// Virtual time since the start.
@@ -80,23 +72,18 @@ impl Service {
     }
 
     /// A request arrives: it is served, or throttled for these reasons.
-    pub fn ask(&self, who: Who, demand: Demand) -> Result<(), Vec<ThrottlingReason>> {
+    pub fn ask(&self, who: Who, ask: &Ask) -> Result<(), Vec<ThrottlingReason>> {
         let now = self.now();
         let inner = &mut *self.inner.lock().unwrap();
-        let stormy = self.storm.as_ref().is_some_and(|storm| {
-            (storm.from..storm.until).contains(&now) && inner.random.f64() < storm.chance
-        });
-        let answer = if stormy { Err(inner.model.table_reason(demand)) } else { inner.model.ask(now, demand) };
-        let partition = inner.model.partition(demand.position);
-        if let Err(reasons) = &answer && who == Who::Job {
+        let answer = model::ask(&mut inner.model, now, ask).map_err(|throttled| throttled.reasons);
+        if let Err(reasons) = &answer {
+            let counts = if who == Who::Job { &mut inner.of_job } else { &mut inner.of_application };
             for found in reasons {
-                match inner.reasons.iter_mut().find(|(reason, _)| *reason == found.reason) {
-                    Some((_, count)) => *count += 1,
-                    None => inner.reasons.push((found.reason.clone(), 1)),
-                }
+                *counts.entry(found.reason.clone()).or_default() += 1;
             }
         }
-        inner.at(now).note(who, demand, partition, answer.is_ok());
+        let partition = model::partition(inner.model.spec(), ask.position);
+        inner.at(now).note(who, ask, partition, answer.is_ok());
         answer
     }
 
@@ -106,10 +93,11 @@ impl Service {
         self.inner.lock().unwrap().at(now).rates = rates;
     }
 
-    /// Everything that was noted, and the reasons for which the job was throttled.
-    pub fn take(&self) -> (Vec<Second>, Vec<(String, u64)>) {
-        let mut inner = self.inner.lock().unwrap();
-        (std::mem::take(&mut inner.seconds), std::mem::take(&mut inner.reasons))
+    /// Everything that was noted, and the reasons for which the job and the application were throttled.
+    pub fn take(&self) -> (Vec<Second>, Reasons, Reasons) {
+        let inner = &mut *self.inner.lock().unwrap();
+        let seconds = std::mem::take(&mut inner.seconds);
+        (seconds, std::mem::take(&mut inner.of_job), std::mem::take(&mut inner.of_application))
     }
 }
 
@@ -124,7 +112,7 @@ impl Inner {
 }
 
 impl Second {
-    fn note(&mut self, who: Who, demand: Demand, partition: usize, admitted: bool) {
+    fn note(&mut self, who: Who, ask: &Ask, partition: usize, admitted: bool) {
         match who {
             Who::Application => {
                 self.application_requests += 1;
@@ -134,15 +122,22 @@ impl Second {
                 self.job_requests += 1;
                 self.job_throttled += u64::from(!admitted);
                 if admitted {
-                    self.job_writes += demand.write;
-                    self.job_index_writes += demand.index;
-                    self.job_reads += demand.read;
-                    if self.by_partition.len() <= partition {
-                        self.by_partition.resize(partition + 1, 0.0);
-                    }
-                    self.by_partition[partition] += demand.write;
+                    self.served(ask, partition);
                 }
             }
         }
+    }
+
+    fn served(&mut self, ask: &Ask, partition: usize) {
+        if ask.kind == Kind::Read {
+            self.job_reads += ask.units;
+            return;
+        }
+        self.job_writes += ask.units;
+        self.job_index_writes += ask.index;
+        if self.by_partition.len() <= partition {
+            self.by_partition.resize(partition + 1, 0.0);
+        }
+        self.by_partition[partition] += ask.units;
     }
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backfill::change::GuardedWrite;
 use backfill::item::{IndexSchema, ItemKey, KeyAttribute, KeySchema, Projection, read_units, write_units};
+use backfill::local::capacity::{Kind, ModelSpec};
 use backfill::table::{
     Consumed, Got, IndexDescription, Page, ScanRequest, Table, TableDescription, TableError, ThrottlingReason, WriteReply,
 };
 
 use super::data::{Data, INDEX_KEY, SOURCE, TARGET};
-use super::model::{Demand, INDEX, Limits, TABLE_ARN};
+use super::model::{Ask, INDEX, TABLE_ARN};
 use super::service::{Service, Who};
 
 /// A page ends when it has read so much.
@@ -35,11 +36,11 @@ impl SimTable {
     pub fn new(
         data: Data,
         service: Arc<Service>,
-        limits: &Limits,
+        spec: &ModelSpec,
         latency: (Duration, Duration),
         seed: u64,
     ) -> SimTable {
-        let description = describe(&data, limits);
+        let description = describe(&data, spec);
         let random = Mutex::new(fastrand::Rng::with_seed(seed));
         SimTable { data: Mutex::new(data), service, description, latency, random }
     }
@@ -61,14 +62,14 @@ impl SimTable {
         tokio::time::sleep((least + (most - least).mul_f64(share)) / 2).await;
     }
 
-    fn ask(&self, demand: Demand) -> Result<(), TableError> {
-        self.service.ask(Who::Job, demand).map_err(|reasons| TableError::Throttled {
+    fn ask(&self, ask: &Ask) -> Result<(), TableError> {
+        self.service.ask(Who::Job, ask).map_err(|reasons| TableError::Throttled {
             message: reasons.first().map_or_else(String::new, |r: &ThrottlingReason| r.reason.clone()),
             reasons,
         })
     }
 
-    fn page(&self, request: &ScanRequest) -> (Page, Demand) {
+    fn page(&self, request: &ScanRequest) -> (Page, Ask) {
         let data = self.data.lock().unwrap();
         let segment = data.segment(request.segment, request.total_segments);
         let start = request.start_key.as_ref().map_or(segment.start, |key| Data::place(key) + 1);
@@ -82,13 +83,13 @@ impl SimTable {
         // A page that is full says so, even if the segment ends with it: then an empty one follows.
         let full = end - start == limit || bytes >= PAGE_BYTES;
         let units = read_units(bytes, request.consistent);
-        let position = match data.items.get(start) {
-            Some(item) if start < segment.end => item.position,
-            _ => ((u128::from(request.segment) << 64) / u128::from(request.total_segments)) as u64,
-        };
+        let bound = ((u128::from(request.segment) << 64) / u128::from(request.total_segments)) as u64;
+        let at = |place: usize| data.items.get(place).filter(|_| place < segment.end).map_or(bound, |item| item.position);
+        let (position, to) = (at(start), at(end.saturating_sub(1).max(start)));
+        let key = data.items.get(start).map_or(0, |item| item.partition_key);
         let next = (full && end > start).then(|| data.key(end - 1));
         let page = Page { items: (start..end).map(|place| data.item(place)).collect(), next, units: Some(units) };
-        (page, Demand { position, read: units, ..Demand::default() })
+        (page, Ask { kind: Kind::Read, position, to, key, units, index: 0.0 })
     }
 
     fn apply(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
@@ -101,7 +102,7 @@ impl SimTable {
         // nothing in it.
         let indexed = !self.description.indexes.is_empty() && !stored.done;
         let index = if indexed { units } else { 0.0 };
-        self.ask(Demand { position: stored.position, write: units, index, ..Demand::default() })?;
+        self.ask(&Ask::write(stored.position, stored.partition_key, units, index))?;
         let mut data = self.data.lock().unwrap();
         if stored.done {
             return Ok(WriteReply::ConditionFailed { image: Some(data.item(place)) });
@@ -120,20 +121,20 @@ impl Table for SimTable {
 
     async fn scan(&self, request: &ScanRequest) -> Result<Page, TableError> {
         self.travel().await;
-        let (page, demand) = self.page(request);
-        let answer = self.ask(demand);
+        let (page, ask) = self.page(request);
+        let answer = self.ask(&ask);
         self.travel().await;
         answer.map(|()| page)
     }
 
     async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
         self.travel().await;
-        let (item, position) = {
+        let (item, stored) = {
             let (data, place) = (self.data.lock().unwrap(), Data::place(key));
-            (data.item(place), data.items[place].position)
+            (data.item(place), data.items[place])
         };
         let units = read_units(backfill::item::item_bytes(&item), true);
-        let answer = self.ask(Demand { position, read: units, ..Demand::default() });
+        let answer = self.ask(&Ask::read(stored.position, stored.partition_key, units));
         self.travel().await;
         answer.map(|()| Got { item: Some(item), units: Some(units) })
     }
@@ -150,8 +151,9 @@ impl Table for SimTable {
     }
 }
 
-fn describe(data: &Data, limits: &Limits) -> TableDescription {
+fn describe(data: &Data, spec: &ModelSpec) -> TableDescription {
     let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
+    let scaled = |units: f64| units * spec.scale;
     let index = |write: f64| IndexDescription {
         schema: IndexSchema {
             name: INDEX.into(),
@@ -159,7 +161,7 @@ fn describe(data: &Data, limits: &Limits) -> TableDescription {
             projection: Projection::All,
             local: false,
         },
-        provisioned: Some((limits.table.1, write)),
+        provisioned: spec.provisioned.map(|table| (scaled(table.read), scaled(write))),
         on_demand_max: (None, None),
         warm: None,
     };
@@ -171,9 +173,9 @@ fn describe(data: &Data, limits: &Limits) -> TableDescription {
         key: KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) },
         item_count: data.items.len() as u64,
         size_bytes: data.bytes(),
-        provisioned: Some((limits.table.1, limits.table.0)),
+        provisioned: spec.provisioned.map(|table| (scaled(table.read), scaled(table.write))),
         on_demand_max: (None, None),
         warm: None,
-        indexes: limits.index.map(index).into_iter().collect(),
+        indexes: spec.indexes.iter().filter_map(|index| index.write).map(index).collect(),
     }
 }
