@@ -10,7 +10,7 @@ use crate::engine::Job;
 use crate::plan::{Loaded, Plan, Rate, TableRef, load_bytes};
 use crate::preflight::{check_table, reach, run_changes};
 use crate::table::{Table, TableDescription};
-use crate::throttle::{Basis, Budget, budget};
+use crate::throttle::{Basis, Budget, Budgets, budget};
 
 /// A plan, and the table that it has been held against.
 pub(super) struct Target {
@@ -81,7 +81,14 @@ impl Target {
     /// The work that `run` does on this table.
     pub(super) fn job(&self) -> anyhow::Result<Job> {
         let changes = run_changes(&self.plan, &self.description)?;
-        let job = Job::new(self.plan.clone(), changes, self.table.clone(), self.description.clone(), self.budget);
+        let narrow = Budget { write: 250.0, read: 750.0 };
+        let budgets = Budgets {
+            table: self.budget,
+            per_key_range: narrow,
+            per_partition_key: narrow,
+            indexes: self.description.indexes.iter().map(|_| None).collect(),
+        };
+        let job = Job::new(self.plan.clone(), changes, self.table.clone(), self.description.clone(), &budgets);
         Ok(job)
     }
 

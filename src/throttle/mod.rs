@@ -1,10 +1,16 @@
-//! Waiting on our own side, so that DynamoDB does not have to throttle: token buckets in capacity units, and backoff.
+//! Waiting on our own side, so that DynamoDB does not have to throttle: token buckets in capacity units for every scope that
+//! a request touches, rates that answer to throttles, and backoff.
 
 pub mod backoff;
 mod bucket;
 mod clock;
+mod feedback;
+mod keyed;
+mod scopes;
 
-pub use bucket::{Bucket, Permit};
+pub use bucket::Bucket;
+pub use feedback::Feedback;
+pub use scopes::{KeyRange, ScopeStatus, Scopes, Use};
 
 use crate::item::Units;
 use crate::table::TableDescription;
