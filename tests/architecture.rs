@@ -35,6 +35,9 @@ enum At {
 /// The rooms that are pure: their functions depend on their arguments alone.
 const PURE: &[&str] = &["plan", "item", "change", "expr", "checkpoint/mod", "checkpoint/state", "throttle/backoff"];
 
+/// The rooms that a simulation runs in virtual time.
+const VIRTUAL: &[&str] = &["local/capacity", "local/traffic/generate"];
+
 const RULES: &[Rule] = &[
     Rule {
         says: "a pure room does not know the async runtime",
@@ -77,6 +80,12 @@ const RULES: &[Rule] = &[
         at: At::In(PURE),
         names: &["crate::engine", "crate::local", "crate::telemetry", "crate::cli", "crate::commands"],
         way_out: "turn the dependency round: the other room calls this one",
+    },
+    Rule {
+        says: "the capacity model and the traffic's schedule live in the time that they are given",
+        at: At::In(VIRTUAL),
+        names: &["tokio::net", "tokio::spawn", "hyper", "crate::clock", "std::time::Instant", "std::time::SystemTime"],
+        way_out: "take the time as an argument; `local/front` and `local/traffic/http` bring the real one",
     },
     Rule {
         says: "only the SDK adapter and the client's constructor name the AWS SDK",

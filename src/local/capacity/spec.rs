@@ -1,8 +1,8 @@
 //! What the model is told: the operator's TOML file.
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
 
+use super::checks::{MOST, not_negative, positive, share, some_count, some_positive};
 use super::reason::{Limit, Reason, Resource};
 use crate::item::Units;
 use crate::local::traffic::TrafficSpec;
@@ -241,36 +241,7 @@ impl ModelSpec {
     }
 }
 
-/// The most partitions that a spec may ask for: 65 million WCU, more than any account has.
-const MOST: u32 = 65_536;
-
 fn repeated<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let mut seen = std::collections::BTreeSet::new();
     names.into_iter().find(|name| !seen.insert(*name))
-}
-
-fn positive<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
-    let value = f64::deserialize(from)?;
-    if value > 0.0 { Ok(value) } else { Err(D::Error::custom("it must be more than 0")) }
-}
-
-fn some_positive<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
-    positive(from).map(Some)
-}
-
-fn not_negative<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
-    let value = f64::deserialize(from)?;
-    if value >= 0.0 { Ok(value) } else { Err(D::Error::custom("it must not be negative")) }
-}
-
-fn share<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
-    let value = f64::deserialize(from)?;
-    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(D::Error::custom("it must be a share, from 0 to 1")) }
-}
-
-fn some_count<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
-    match u32::deserialize(from)? {
-        count @ 1..=MOST => Ok(Some(count)),
-        _ => Err(D::Error::custom(format!("it must be from 1 to {MOST}"))),
-    }
 }
