@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Change, Condition, GuardedWrite, OnExisting, PreImage, Strategy, WriteCost};
-use crate::item::{IndexSchema, Item, KeySchema, Path, Step, Value, attribute_bytes, item_bytes, write_units};
+use super::cost::Pricing;
+use super::{Action, Change, Condition, GuardedWrite, OnExisting, PreImage, Strategy};
+use crate::item::{IndexSchema, Item, KeySchema, Path, Step, Value, attribute_bytes, item_bytes};
 
 /// The changes that one phase makes, ready to be held against items.
 #[derive(Debug, Clone)]
@@ -12,6 +13,7 @@ pub struct Changes {
     on_existing: OnExisting,
     key: KeySchema,
     indexes: Vec<IndexSchema>,
+    pub(super) pricing: Pricing,
 }
 
 /// What one item needs.
@@ -47,7 +49,7 @@ impl Changes {
         indexes: Vec<IndexSchema>,
     ) -> Changes {
         let in_place = strategy == Strategy::InPlace;
-        let steps = changes
+        let steps: Vec<Wanted> = changes
             .iter()
             .filter_map(|change| match change.clone() {
                 Change::Move { from, to } => Some(Wanted::Copy { from, to, is_move: true, removes_source: in_place }),
@@ -56,7 +58,8 @@ impl Changes {
                 Change::Remove { path } => in_place.then_some(Wanted::Remove { path }),
             })
             .collect();
-        Changes { steps, on_existing, key, indexes }
+        let pricing = Pricing::new(steps.iter().flat_map(Wanted::changes), &key, &indexes);
+        Changes { steps, on_existing, key, indexes, pricing }
     }
 
     /// Whether this phase changes nothing: every change waits for a later one.
@@ -83,7 +86,19 @@ impl Changes {
         for wanted in &self.steps {
             draft.add(wanted);
         }
-        draft.finish(key, &self.key.partition.name)
+        draft.finish(key, &self.key.partition.name, &self.pricing)
+    }
+}
+
+impl Wanted {
+    /// The top-level attributes that it may change.
+    fn changes(&self) -> impl Iterator<Item = &str> + Clone {
+        let (set, removed) = match self {
+            Wanted::Copy { from, to, removes_source, .. } => (Some(to), removes_source.then_some(from)),
+            Wanted::Set { to, .. } => (Some(to), None),
+            Wanted::Remove { path } => (None, Some(path)),
+        };
+        set.into_iter().chain(removed).map(Path::root)
     }
 }
 
@@ -192,7 +207,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn finish(mut self, key: crate::item::ItemKey, partition_key: &str) -> Decision {
+    fn finish(mut self, key: crate::item::ItemKey, partition_key: &str, pricing: &Pricing) -> Decision {
         if let Some(why) = self.rejected {
             return Decision::Rejected(why);
         }
@@ -212,6 +227,7 @@ impl<'a> Draft<'a> {
         conditions.append(&mut self.conditions);
         let bytes_before = item_bytes(self.item);
         let bytes_after = (bytes_before + self.grows).saturating_sub(self.shrinks);
+        let cost = pricing.cost(self.item, &self.actions, bytes_before, bytes_after);
         Decision::Write(GuardedWrite {
             key,
             actions: self.actions,
@@ -219,7 +235,7 @@ impl<'a> Draft<'a> {
             pre_images: self.pre_images,
             bytes_before,
             bytes_after,
-            cost: WriteCost { table: write_units(bytes_before, bytes_after), indexes: Vec::new() },
+            cost,
         })
     }
 

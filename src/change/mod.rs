@@ -3,6 +3,7 @@
 //! [`Changes::decide`] is the heart: image in, [`Decision`] out. It is called for every scanned item, and again with the
 //! current image whenever a condition fails.
 
+mod cost;
 mod decide;
 mod expression;
 mod guarded;

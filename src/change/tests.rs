@@ -11,7 +11,7 @@ use crate::item::{Item, KeyAttribute, KeySchema, MAX_ITEM_BYTES, Num, item_bytes
 
 /// What DynamoDB does with a guarded write: the new image, or none where a condition does not hold. Panics where
 /// DynamoDB would answer with a validation error, which no race may lead to.
-fn update(write: &GuardedWrite, item: Option<&Item>) -> Option<Item> {
+pub(super) fn update(write: &GuardedWrite, item: Option<&Item>) -> Option<Item> {
     let empty = Item::new();
     let image = item.unwrap_or(&empty);
     let holds = write.conditions.iter().all(|c| match c {
@@ -39,31 +39,31 @@ fn update(write: &GuardedWrite, item: Option<&Item>) -> Option<Item> {
     Some(after)
 }
 
-fn item(json: Json) -> Item {
+pub(super) fn item(json: Json) -> Item {
     item_from_json(&json).unwrap()
 }
 
-fn key() -> KeySchema {
+pub(super) fn key() -> KeySchema {
     KeySchema { partition: KeyAttribute { name: "pk".into(), kind: "S".into() }, sort: None }
 }
 
-fn path(text: &str) -> Path {
+pub(super) fn path(text: &str) -> Path {
     text.parse().unwrap()
 }
 
-fn mv(from: &str, to: &str) -> Change {
+pub(super) fn mv(from: &str, to: &str) -> Change {
     Change::Move { from: path(from), to: path(to) }
 }
 
-fn copy(from: &str, to: &str) -> Change {
+pub(super) fn copy(from: &str, to: &str) -> Change {
     Change::Copy { from: path(from), to: path(to) }
 }
 
-fn set(to: &str, value: Json) -> Change {
+pub(super) fn set(to: &str, value: Json) -> Change {
     Change::Set { to: path(to), value: Value::from_json(&value).unwrap() }
 }
 
-fn remove(text: &str) -> Change {
+pub(super) fn remove(text: &str) -> Change {
     Change::Remove { path: path(text) }
 }
 
@@ -235,7 +235,7 @@ fn any_value() -> impl Generator<Value = Value> {
     })
 }
 
-fn any_item() -> impl Generator<Value = Item> {
+pub(super) fn any_item() -> impl Generator<Value = Item> {
     proptest::collection::btree_map("[a-e]", any_value(), 0..5).prop_map(|mut item| {
         item.insert("pk".into(), Value::S("1".into()));
         item
@@ -248,7 +248,7 @@ fn any_edits() -> impl Generator<Value = std::collections::BTreeMap<String, Opti
 }
 
 /// Plans with the kinds of change side by side, such as a plan file may hold.
-fn any_plan() -> impl Generator<Value = Vec<Change>> {
+pub(super) fn any_plan() -> impl Generator<Value = Vec<Change>> {
     proptest::sample::select(vec![
         vec![mv("a", "b")],
         vec![copy("a", "b"), remove("a")],

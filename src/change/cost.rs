@@ -1,0 +1,394 @@
+//! What a write consumes: by the table, and by every index whose entry of the item it changes.
+//!
+//! Sources: developer guide, "Provisioned throughput" (the larger of the whole item before and after, in started KB) and
+//! "Global secondary indexes", "Provisioned throughput considerations" (an entry that appears, disappears or changes costs
+//! one write of its size, and two where the index key changes; local ones alike, from the table's capacity). That an entry
+//! which stays as it was costs nothing is from third-party captures.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::{Action, WriteCost};
+use crate::item::{IndexSchema, Item, KeyAttribute, KeySchema, Projection, Units, Value, attribute_bytes, write_units};
+
+/// What the writes of one phase can cost: of the table's indexes, those that the phase can touch.
+#[derive(Debug, Clone)]
+pub(super) struct Pricing {
+    touched: Vec<Touched>,
+}
+
+/// An index that some write of the phase may change.
+#[derive(Debug, Clone)]
+struct Touched {
+    /// Its place among the indexes that the changes were prepared with.
+    place: usize,
+    local: bool,
+    key: Vec<KeyAttribute>,
+    /// Every attribute that an entry has: the index key's, the table key's and the projected ones. None: all of them.
+    held: Option<Vec<String>>,
+}
+
+impl Pricing {
+    /// For writes that set or remove these top-level attributes, or something in them, and no others.
+    pub(super) fn new<'a>(
+        changed: impl Iterator<Item = &'a str> + Clone,
+        table_key: &KeySchema,
+        indexes: &[IndexSchema],
+    ) -> Pricing {
+        let touched = indexes.iter().enumerate().map(|(place, index)| Touched::new(place, index, table_key));
+        Pricing { touched: touched.filter(|index| changed.clone().any(|name| index.holds(name))).collect() }
+    }
+
+    /// What a write with these actions costs on this image, which it makes so many bytes large.
+    pub(super) fn cost(&self, image: &Item, actions: &[Action], before: usize, after: usize) -> WriteCost {
+        let mut cost = WriteCost { table: write_units(before, after), indexes: Vec::new() };
+        if self.touched.is_empty() {
+            return cost;
+        }
+        let write = Write { image, changed: self.changed(image, actions), before, after };
+        for index in &self.touched {
+            let units = index.units(&write);
+            if index.local {
+                cost.table += units;
+            } else if units > 0.0 {
+                cost.indexes.push((index.place, units));
+            }
+        }
+        cost
+    }
+
+    /// The top-level attributes that the actions leave different or remove, as far as an index holds them.
+    fn changed<'a>(&self, image: &'a Item, actions: &'a [Action]) -> BTreeMap<&'a str, Option<Cow<'a, Value>>> {
+        let mut changed = BTreeMap::new();
+        for action in actions {
+            // Every source is read as it was before the write.
+            let (path, value) = match action {
+                Action::SetFrom { to, from } => (to, from.get(image)),
+                Action::SetValue { to, value } => (to, Some(value)),
+                Action::Remove { path } => (path, None),
+            };
+            let root = path.root();
+            if !self.touched.iter().any(|index| index.holds(root)) {
+                continue;
+            }
+            if path.is_top_level() {
+                changed.insert(root, value.map(Cow::Borrowed));
+                continue;
+            }
+            let attribute = changed.entry(root).or_insert_with(|| image.get(root).map(Cow::Borrowed));
+            let document = attribute.take().map(|value| (root.to_owned(), value.into_owned()));
+            let mut document: Item = document.into_iter().collect();
+            match value {
+                Some(value) => drop(path.set(&mut document, value.clone())),
+                None => drop(path.remove(&mut document)),
+            }
+            *attribute = document.remove(root).map(Cow::Owned);
+        }
+        changed.retain(|name, value| value.as_deref() != image.get(*name));
+        changed
+    }
+}
+
+/// A write as an index sees it.
+struct Write<'a> {
+    image: &'a Item,
+    changed: BTreeMap<&'a str, Option<Cow<'a, Value>>>,
+    /// Bytes of the whole item.
+    before: usize,
+    after: usize,
+}
+
+impl Write<'_> {
+    fn value_before(&self, name: &str) -> Option<&Value> {
+        self.image.get(name)
+    }
+
+    fn value_after(&self, name: &str) -> Option<&Value> {
+        match self.changed.get(name) {
+            Some(value) => value.as_deref(),
+            None => self.image.get(name),
+        }
+    }
+}
+
+impl Touched {
+    fn new(place: usize, index: &IndexSchema, table_key: &KeySchema) -> Touched {
+        let projected = match &index.projection {
+            Projection::All => None,
+            Projection::KeysOnly => Some(&[][..]),
+            Projection::Include(names) => Some(&names[..]),
+        };
+        let held = projected.map(|names| {
+            let keys = index.key.iter().map(|key| key.name.as_str()).chain(table_key.names());
+            let mut held: Vec<String> = keys.chain(names.iter().map(String::as_str)).map(str::to_owned).collect();
+            held.sort();
+            held.dedup();
+            held
+        });
+        Touched { place, local: index.local, key: index.key.clone(), held }
+    }
+
+    fn holds(&self, name: &str) -> bool {
+        match &self.held {
+            Some(held) => held.iter().any(|n| n == name),
+            None => true,
+        }
+    }
+
+    /// What the index consumes when its entry becomes what the write makes of it.
+    fn units(&self, write: &Write<'_>) -> Units {
+        let (is_in, will_be_in) =
+            (self.has_entry(|name| write.value_before(name)), self.has_entry(|name| write.value_after(name)));
+        let before = || write_units(self.bytes(write.before, |name| write.value_before(name)), 0);
+        let after = || write_units(0, self.bytes(write.after, |name| write.value_after(name)));
+        match (is_in, will_be_in) {
+            (false, false) => 0.0,
+            (false, true) => after(),
+            (true, false) => before(),
+            // Its key says where an entry is: another key is another entry.
+            (true, true) if self.key.iter().any(|key| write.changed.contains_key(key.name.as_str())) => {
+                before() + after()
+            }
+            (true, true) if write.changed.keys().any(|name| self.holds(name)) => before().max(after()),
+            (true, true) => 0.0,
+        }
+    }
+
+    /// An item is in an index when it has every key attribute, and of the declared type. A write cannot give it one of
+    /// another type or an empty one, but an item may have had that before the index was made.
+    fn has_entry<'v>(&self, value: impl Fn(&str) -> Option<&'v Value>) -> bool {
+        self.key.iter().all(|key| match (value(&key.name), key.kind.as_str()) {
+            (Some(Value::S(s)), "S") => !s.is_empty(),
+            (Some(Value::B(b)), "B") => !b.is_empty(),
+            (Some(Value::N(_)), "N") => true,
+            _ => false,
+        })
+    }
+
+    /// Bytes of the entry of an item that has so many in all.
+    fn bytes<'v>(&self, whole: usize, value: impl Fn(&str) -> Option<&'v Value>) -> usize {
+        match &self.held {
+            None => whole,
+            Some(held) => held.iter().filter_map(|name| Some(attribute_bytes(name, value(name)?))).sum(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Just, ProptestConfig, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+    use proptest::strategy::Strategy as Generator;
+    use serde_json::{Value as Json, json};
+
+    use super::super::OnExisting::Overwrite;
+    use super::super::Strategy::{ExpandContract, InPlace};
+    use super::super::tests::{any_item, any_plan, copy, item, key, mv, remove, set, update};
+    use super::super::{Change, Changes, Decision, GuardedWrite};
+    use super::*;
+    use crate::item::{Path, item_bytes};
+
+    fn index(keys: &[(&str, &str)], projection: Projection) -> IndexSchema {
+        let key = |(name, kind): &(&str, &str)| KeyAttribute { name: (*name).into(), kind: (*kind).into() };
+        IndexSchema { name: "i".into(), key: keys.iter().map(key).collect(), projection, local: false }
+    }
+
+    fn include(names: &[&str]) -> Projection {
+        Projection::Include(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    fn decided(changes: &[Change], image: &Item, indexes: Vec<IndexSchema>) -> GuardedWrite {
+        match Changes::for_run(changes, InPlace, Overwrite, key(), indexes).decide(image) {
+            Decision::Write(write) => write,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What the table and an index with the key `k` (a string) consume.
+    fn units(changes: &[Change], image: Json, projection: Projection) -> (Units, Units) {
+        let write = decided(changes, &item(image), vec![index(&[("k", "S")], projection)]);
+        (write.cost.table, write.cost.total() - write.cost.table)
+    }
+
+    fn kb(n: usize) -> Json {
+        json!({"S": "x".repeat(n * 1024)})
+    }
+
+    #[test]
+    fn an_entry_that_appears_or_disappears_costs_its_own_size() {
+        let (old, k, two, three) = (json!({"S": "o"}), json!({"S": "k"}), kb(2), kb(3));
+        let image = |k: &Json| json!({"pk": {"S": "1"}, "old": k, "two": two, "three": three});
+        let held = || include(&["two"]);
+        assert_eq!(units(&[mv("old", "k")], image(&old), held()), (6.0, 3.0));
+        assert_eq!(units(&[mv("old", "k")], image(&old), Projection::All), (6.0, 6.0));
+        assert_eq!(units(&[mv("old", "k")], image(&old), Projection::KeysOnly), (6.0, 1.0));
+        let image = json!({"pk": {"S": "1"}, "k": k, "two": two, "three": three});
+        assert_eq!(units(&[remove("k")], image.clone(), held()), (6.0, 3.0));
+        assert_eq!(units(&[remove("k"), remove("two")], image.clone(), held()), (6.0, 3.0), "by the entry before");
+        assert_eq!(units(&[remove("k"), remove("three")], image, Projection::All), (6.0, 6.0));
+    }
+
+    #[test]
+    fn a_changed_index_key_costs_the_entry_before_and_the_one_after() {
+        let image = json!({"pk": {"S": "1"}, "k": {"S": "k"}, "old": {"S": "o"}, "two": kb(2), "three": kb(3)});
+        assert_eq!(units(&[copy("old", "k")], image.clone(), Projection::KeysOnly), (6.0, 2.0));
+        assert_eq!(units(&[copy("old", "k"), remove("two")], image.clone(), include(&["two"])), (6.0, 3.0 + 1.0));
+        assert_eq!(units(&[copy("old", "k"), remove("two")], image, Projection::All), (6.0, 6.0 + 4.0));
+    }
+
+    #[test]
+    fn a_changed_projection_costs_the_larger_entry() {
+        let image = json!({"pk": {"S": "1"}, "k": {"S": "k"}, "two": kb(2), "three": kb(3)});
+        assert_eq!(units(&[remove("two")], image.clone(), include(&["two"])), (6.0, 3.0));
+        assert_eq!(units(&[copy("three", "new")], image.clone(), include(&["new"])), (9.0, 4.0));
+        assert_eq!(units(&[set("two", json!({"S": "x"}))], image.clone(), Projection::All), (6.0, 6.0));
+        let nested = json!({"pk": {"S": "1"}, "k": {"S": "k"}, "doc": {"M": {"a": kb(2), "b": {"S": "b"}}}});
+        assert_eq!(units(&[mv("doc.b", "doc.c")], nested.clone(), include(&["doc"])), (3.0, 3.0));
+        assert_eq!(units(&[mv("doc.a", "a")], nested.clone(), include(&["doc"])), (3.0, 3.0));
+        assert_eq!(units(&[copy("doc.a", "new.in.it")], nested, include(&["new"])), (5.0, 3.0));
+    }
+
+    #[test]
+    fn an_entry_that_stays_as_it_was_costs_nothing() {
+        let image = json!({"pk": {"S": "1"}, "k": {"S": "k"}, "old": {"S": "o"}, "held": {"S": "h"}});
+        assert_eq!(units(&[mv("old", "new")], image.clone(), include(&["held"])), (1.0, 0.0));
+        assert_eq!(units(&[mv("old", "new")], image, Projection::KeysOnly), (1.0, 0.0));
+        let (image, value) = (item(json!({"pk": {"S": "1"}, "k": {"S": "k"}})), Value::S("k".into()));
+        let same = [Action::SetValue { to: Path::attribute("k"), value }];
+        let pricing = Pricing::new(["k"].into_iter(), &key(), &[index(&[("k", "S")], Projection::All)]);
+        assert_eq!(pricing.cost(&image, &same, 2048, 2048), WriteCost { table: 2.0, indexes: vec![] });
+    }
+
+    #[test]
+    fn an_item_without_an_index_key_is_not_in_the_index() {
+        let changes = [set("v", json!({"BOOL": true}))];
+        for k in [json!({"N": "1"}), json!({"NULL": true}), json!({"M": {"x": {"S": "x"}}}), json!({"S": ""})] {
+            let image = json!({"pk": {"S": "1"}, "k": k});
+            assert_eq!(units(&changes, image.clone(), Projection::All), (1.0, 0.0), "{image}");
+            // Mended, it appears.
+            assert_eq!(units(&[set("k", json!({"S": "k"}))], image, Projection::All), (1.0, 1.0));
+        }
+        let both = || vec![index(&[("k", "S"), ("n", "N")], Projection::KeysOnly)];
+        let image = item(json!({"pk": {"S": "1"}, "k": {"S": "k"}}));
+        assert_eq!(decided(&[set("n", json!({"N": "1"}))], &image, both()).cost.indexes, [(0, 1.0)]);
+        assert_eq!(decided(&[set("k", json!({"S": "l"}))], &image, both()).cost.indexes, []);
+    }
+
+    #[test]
+    fn local_indexes_are_paid_by_the_table() {
+        let local = IndexSchema { local: true, ..index(&[("pk", "S"), ("k", "S")], Projection::All) };
+        let global = index(&[("k", "S")], Projection::KeysOnly);
+        let image = item(json!({"pk": {"S": "1"}, "k": {"S": "k"}, "old": {"S": "o"}}));
+        let write = decided(&[copy("old", "k")], &image, vec![local, global]);
+        assert_eq!(write.cost, WriteCost { table: 3.0, indexes: vec![(1, 2.0)] });
+        assert_eq!(write.cost.total(), 5.0);
+    }
+
+    /// What a phase does not change decides, once, which indexes no write is held against.
+    #[test]
+    fn only_indexes_that_a_phase_can_touch_are_computed() {
+        let indexes = vec![
+            index(&[("k", "S")], include(&["email"])),
+            index(&[("email", "S")], Projection::KeysOnly),
+            index(&[("k", "S")], include(&["contact"])),
+            index(&[("k", "S")], Projection::KeysOnly),
+        ];
+        let touched = |strategy, changes: &[Change]| {
+            let changes = Changes::for_run(changes, strategy, Overwrite, key(), indexes.clone());
+            changes.pricing.touched.iter().map(|index| index.place).collect::<Vec<_>>()
+        };
+        assert_eq!(touched(ExpandContract, &[mv("email", "contact")]), [2], "the source stays");
+        assert_eq!(touched(InPlace, &[mv("email", "contact.of.it")]), [0, 1, 2]);
+        assert_eq!(touched(InPlace, &[copy("email", "c"), set("v", json!({"S": "k"}))]), [] as [usize; 0]);
+        assert_eq!(touched(InPlace, &[remove("email.x")]), [0, 1]);
+        assert_eq!(touched(InPlace, &[remove("k.x")]), [0, 2, 3]);
+    }
+
+    /// The entry of an item, if it has one: its index key, and everything that it holds.
+    fn entry(image: &Item, index: &IndexSchema) -> Option<(Vec<Value>, Item)> {
+        let of_key = |key: &KeyAttribute| image.get(&key.name).filter(|v| v.type_name() == key.kind).cloned();
+        let position = index.key.iter().map(of_key).collect::<Option<Vec<Value>>>()?;
+        if position.contains(&Value::S(String::new())) {
+            return None;
+        }
+        let mut held = image.clone();
+        held.retain(|name, _| {
+            name == "pk"
+                || index.key.iter().any(|key| key.name == *name)
+                || match &index.projection {
+                    Projection::All => true,
+                    Projection::KeysOnly => false,
+                    Projection::Include(names) => names.contains(name),
+                }
+        });
+        Some((position, held))
+    }
+
+    fn oracle(before: &Item, after: &Item, index: &IndexSchema) -> Units {
+        let size = |held: &Item| item_bytes(held).div_ceil(1024).max(1) as Units;
+        match (entry(before, index), entry(after, index)) {
+            (None, None) => 0.0,
+            (Some((_, only)), None) | (None, Some((_, only))) => size(&only),
+            (Some((from, before)), Some((to, after))) if from != to => size(&before) + size(&after),
+            (Some((_, before)), Some((_, after))) if before == after => 0.0,
+            (Some((_, before)), Some((_, after))) => size(&before).max(size(&after)),
+        }
+    }
+
+    /// Items whose attributes, and whose documents' members, are up to 3 KB large.
+    fn any_sized_item() -> impl Generator<Value = Item> {
+        let sizes = proptest::collection::vec((0..5_usize, any::<bool>(), 0..3_000_usize), 0..4);
+        (any_item(), sizes).prop_map(|(mut item, sizes)| {
+            for (n, nested, bytes) in sizes {
+                let (name, text) = (["a", "b", "c", "d", "e"][n], Value::S("x".repeat(bytes)));
+                let value = if nested { Value::M([("x".to_owned(), text)].into()) } else { text };
+                item.insert(name.to_owned(), value);
+            }
+            item
+        })
+    }
+
+    fn any_index() -> impl Generator<Value = IndexSchema> {
+        let name = || proptest::sample::select(vec!["a", "b", "c", "d", "e"]).prop_map(str::to_owned);
+        let attribute = || {
+            let kind = proptest::sample::select(vec!["S", "S", "N"]);
+            (name(), kind).prop_map(|(name, kind)| KeyAttribute { name, kind: kind.into() })
+        };
+        let projection = prop_oneof![
+            Just(Projection::All),
+            Just(Projection::KeysOnly),
+            proptest::collection::vec(name(), 1..3).prop_map(Projection::Include),
+        ];
+        (proptest::collection::vec(attribute(), 1..3), projection, any::<bool>())
+            .prop_map(|(key, projection, local)| IndexSchema { name: "i".into(), key, projection, local })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        /// The cost of a write is that of the entries before and after, built from whole items.
+        #[test]
+        fn a_write_costs_what_whole_items_say(
+            plan in any_plan(), image in any_sized_item(), in_place in any::<bool>(),
+            indexes in proptest::collection::vec(any_index(), 0..4),
+        ) {
+            let strategy = if in_place { InPlace } else { ExpandContract };
+            let changes = Changes::for_run(&plan, strategy, Overwrite, key(), indexes.clone());
+            if let Decision::Write(write) = changes.decide(&image) {
+                let after = update(&write, Some(&image)).unwrap();
+                let mut expected = WriteCost {
+                    table: item_bytes(&image).max(item_bytes(&after)).div_ceil(1024).max(1) as Units,
+                    indexes: Vec::new(),
+                };
+                for (place, index) in indexes.iter().enumerate() {
+                    match oracle(&image, &after, index) {
+                        units if index.local => expected.table += units,
+                        units if units > 0.0 => expected.indexes.push((place, units)),
+                        _ => {}
+                    }
+                }
+                prop_assert_eq!(&write.cost, &expected);
+                prop_assert!(write.cost.total() >= write.cost.table);
+            }
+        }
+    }
+}
