@@ -25,7 +25,7 @@ use backfill::local::capacity::ModelSpec;
 use backfill::plan::Retry;
 use backfill::table::TableDescription;
 use backfill::telemetry::{Progress, Snapshot};
-use backfill::throttle::{Bucket, Budgets};
+use backfill::throttle::{Budgets, Feedback, Scopes, Use};
 
 use application::Traffic;
 use bound::{Bound, bound};
@@ -33,6 +33,7 @@ use data::{Data, SOURCE, TARGET, Workload};
 use service::{Reasons, Second, Service};
 use store::MemoryStore;
 use table::SimTable;
+use tokio_util::task::AbortOnDropHandle;
 
 /// One simulated run.
 #[derive(Debug, Clone)]
@@ -53,6 +54,8 @@ pub struct Setup {
     pub job_after: Duration,
     /// The run is observed for at most this long, from its start.
     pub at_most: Duration,
+    /// How rates answer to throttles.
+    pub feedback: Feedback,
     /// A request takes this long, from the least to the most.
     pub latency: (Duration, Duration),
     /// The same seed gives the same run.
@@ -116,7 +119,8 @@ async fn simulate(setup: &Setup) -> Run {
     match &setup.budgets {
         None => tokio::time::sleep(left).await,
         Some(budgets) => {
-            let job = job(setup, budgets, Arc::clone(&table), &store, &stop, &progress);
+            let parts = (Arc::clone(&service), Arc::clone(&table));
+            let job = job(setup, budgets, parts, &store, &stop, &progress);
             if tokio::time::timeout(left, job).await.is_ok() {
                 ended = Some(service.now());
             }
@@ -145,22 +149,18 @@ async fn simulate(setup: &Setup) -> Run {
 async fn job(
     setup: &Setup,
     budgets: &Budgets,
-    table: Arc<SimTable>,
+    (service, table): (Arc<Service>, Arc<SimTable>),
     store: &Arc<MemoryStore>,
     stop: &Stopper,
     progress: &Arc<Progress>,
 ) {
     let description = table.description().clone();
     let changes = Arc::new(changes(&description));
-    let requests = Requests::new(
-        table,
-        Bucket::new(budgets.table.read),
-        Bucket::new(budgets.table.write),
-        RETRY,
-        stop.clone(),
-        Arc::clone(progress),
-    );
-    let writer = Writer::new(changes, requests.clone(), store.clone(), RunId(1));
+    let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
+    let scopes = Scopes::new(budgets, &indexes, setup.feedback);
+    let _rates = AbortOnDropHandle::new(tokio::spawn(note_rates(service, Arc::clone(&scopes))));
+    let requests = Requests::new(table, &description, scopes, RETRY, stop.clone(), Arc::clone(progress));
+    let writer = Writer::new(changes, store.clone(), RunId(1));
     let handler = Arc::new(Expand::new(writer, store.clone(), RunId(1), requests.clone(), 1_000, 0, false));
     let reading = Reading {
         total_segments: setup.segments,
@@ -171,6 +171,16 @@ async fn job(
     };
     sweep(reading, &LocalScheduler::new(setup.segments), &requests, handler.clone()).await;
     let _ = handler.finish(!stop.is_stopping()).await;
+}
+
+/// Writes down, each second, what every scope with a name may use now.
+async fn note_rates(service: Arc<Service>, scopes: Arc<Scopes>) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        let status = scopes.status().into_iter().filter(|scope| scope.used_for == Use::Write);
+        service.note_rates(status.map(|scope| (scope.name, scope.rate)).collect());
+    }
 }
 
 /// What a plan has that says nothing about it.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use backfill::local::capacity::{ModelSpec, Storm};
-use backfill::throttle::{Budget, Budgets};
+use backfill::throttle::{Budget, Budgets, Feedback};
 
 use super::application::Traffic;
 use super::data::{Spread, Workload};
@@ -120,6 +120,7 @@ fn setup(items: f64, scale: f64, model: ModelSpec, budgets: Budgets) -> Setup {
         traffic: None,
         job_after: Duration::from_secs(10),
         at_most: Duration::from_secs(24 * 3600),
+        feedback: Feedback::default(),
         latency: (Duration::from_millis(3), Duration::from_millis(9)),
         seed: 7,
     }
