@@ -14,7 +14,11 @@ pub struct Counts {
     pub write_units: Units,
     /// Read capacity units that the server said it consumed.
     pub read_units: Units,
-    /// Write capacity units estimated for requests whose answer said nothing (failed conditions, lost replies).
+    /// Write capacity units taken to be consumed by requests whose answer named none: failed conditions, by the item that
+    /// they met, and lost replies, by their estimate.
+    pub assumed_write_units: Units,
+    /// Write capacity units that the tool estimated, before sending them, for the requests of the two figures above. It is
+    /// what those two are to be held against, and was never consumed.
     pub estimated_write_units: Units,
 }
 
@@ -35,6 +39,11 @@ impl Counts {
         Outcome::ALL.iter().filter(|o| o.is_failure()).map(|o| self.of(*o)).sum()
     }
 
+    /// Write capacity units consumed, by DynamoDB's word where there is one.
+    pub fn spent_write_units(&self) -> Units {
+        self.write_units + self.assumed_write_units
+    }
+
     /// Adds what was counted elsewhere.
     pub fn add(&mut self, other: &Counts) {
         self.scanned += other.scanned;
@@ -43,6 +52,7 @@ impl Counts {
         }
         self.write_units += other.write_units;
         self.read_units += other.read_units;
+        self.assumed_write_units += other.assumed_write_units;
         self.estimated_write_units += other.estimated_write_units;
     }
 }

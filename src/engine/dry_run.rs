@@ -39,8 +39,10 @@ pub struct Prediction {
     pub rejected: u64,
     /// Items that would grow past 400 KB, by the tool's own estimate of their size; not among `would_change`.
     pub would_exceed: u64,
-    /// Write capacity units that the writes would consume: an estimate, without indexes.
+    /// Write capacity units that the writes would consume, by the table and its indexes: an estimate.
     pub write_units: Units,
+    /// What of it each global index would consume, by name; those that would consume nothing are left out.
+    pub index_write_units: BTreeMap<String, Units>,
     /// Read capacity units that the dry run consumed.
     pub read_units: Units,
     /// The most frequent kinds of change, without values; at most ten.
@@ -78,7 +80,7 @@ impl Handler for DryRun {
         let mut settled = Settled::default();
         let mut page = Prediction::default();
         for item in items {
-            settled.counts.count(page.add(&item, self.changes.decide(&item)));
+            settled.counts.count(page.add(&item, &self.changes));
         }
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).merge(page);
         Ok(Settling { settled, rest: None })
@@ -93,9 +95,9 @@ impl Handler for DryRun {
 
 impl Prediction {
     /// Counts one item. The outcome is for the progress line, which has no word for "would".
-    fn add(&mut self, item: &Item, decision: Decision) -> Outcome {
+    fn add(&mut self, item: &Item, changes: &Changes) -> Outcome {
         self.scanned += 1;
-        match decision {
+        match changes.decide(item) {
             Decision::NothingToDo => {
                 self.nothing_to_do += 1;
                 Outcome::NothingToDo
@@ -119,6 +121,9 @@ impl Prediction {
             Decision::Write(write) => {
                 self.would_change += 1;
                 self.write_units += write.cost.total();
+                for (place, units) in &write.cost.indexes {
+                    self.add_to_index(&changes.indexes()[*place].name, *units);
+                }
                 self.keep_shape(shape(item, &write));
                 Outcome::Applied
             }
@@ -135,7 +140,12 @@ impl Prediction {
         self.would_exceed += page.would_exceed;
         self.write_units += page.write_units;
         self.read_units += page.read_units;
+        page.index_write_units.iter().for_each(|(name, units)| self.add_to_index(name, *units));
         page.shapes.into_iter().for_each(|shape| self.keep_shape(shape));
+    }
+
+    fn add_to_index(&mut self, name: &str, units: Units) {
+        *self.index_write_units.entry(name.to_owned()).or_default() += units;
     }
 
     fn keep_shape(&mut self, shape: Shape) {

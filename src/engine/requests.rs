@@ -67,7 +67,7 @@ pub(super) struct Admission {
     pub(super) waited: Duration,
 }
 
-/// What a request consumed: what the server said, and what is estimated where it said nothing.
+/// What a request consumed: what the server said, what is assumed where it said nothing, and what was estimated before.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Spent {
     pub(super) read: Units,
@@ -231,7 +231,6 @@ impl Requests {
         let mut spent = Spent::default();
         for (write, reply) in chunk.iter().zip(&replies) {
             let key = self.hash_of(write);
-            spent.estimated_write += write.cost.total();
             let consumed = match reply {
                 Ok(WriteReply::Applied { consumed: Some(consumed) }) => {
                     spent.write += consumed.total();
@@ -251,6 +250,10 @@ impl Requests {
             };
             if !matches!(reply, Ok(WriteReply::Applied { consumed: Some(_) })) {
                 spent.assumed_write += consumed.total();
+            }
+            // What certainly consumed nothing, as a throttled request, says nothing of the estimate either.
+            if !matches!(reply, Err(error) if !error.is_ambiguous()) {
+                spent.estimated_write += write.cost.total();
             }
             self.scopes.settle_write(&self.range, key, &write.cost, &consumed);
         }

@@ -404,7 +404,8 @@ impl Settled {
     fn spend(&mut self, spent: Spent) {
         self.counts.read_units += spent.read;
         self.counts.write_units += spent.write;
-        self.counts.estimated_write_units += spent.assumed_write;
+        self.counts.assumed_write_units += spent.assumed_write;
+        self.counts.estimated_write_units += spent.estimated_write;
     }
 
     /// Marks the pre-images of a write that was refused. Where an attempt may have been applied, they stay valid.

@@ -73,8 +73,7 @@ async fn show(watched: Watched) {
     loop {
         tick.tick().await;
         let now = watched.progress.snapshot();
-        let write_units = now.counts.write_units + now.counts.estimated_write_units;
-        pace.note(start.elapsed(), now.counts.scanned, write_units);
+        pace.note(start.elapsed(), now.counts.scanned, now.counts.spent_write_units());
         let figures = figures(&watched, &pace, &now);
         let standing = standing(&watched, &pace, &now, now.throttled > throttled_before);
         throttled_before = now.throttled;

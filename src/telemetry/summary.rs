@@ -43,13 +43,24 @@ pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) ->
         };
         writeln!(out, "    {label:<16} {:>12}{note}", number(counts.of(outcome)))?;
     }
-    let more = if counts.estimated_write_units > 0.0 {
-        format!("; {} WCU more are estimated, where a reply names none", units(counts.estimated_write_units))
-    } else {
-        String::new()
-    };
     let (write, read) = (units(counts.write_units), units(counts.read_units));
-    writeln!(out, "  consumed, by DynamoDB's replies for these items: {write} WCU, {read} RCU{more}")
+    writeln!(out, "  consumed, by DynamoDB's replies for these items: {write} WCU, {read} RCU")?;
+    if counts.assumed_write_units > 0.0 {
+        let assumed = units(counts.assumed_write_units);
+        writeln!(out, "  assumed, where a reply names none (failed conditions, lost replies): {assumed} WCU")?;
+    }
+    if counts.estimated_write_units > 0.0 {
+        writeln!(out, "  {}", estimate_held_to(counts))?;
+    }
+    Ok(())
+}
+
+/// What was estimated before, and what it came to.
+fn estimate_held_to(counts: &Counts) -> String {
+    let (estimated, spent) = (counts.estimated_write_units, counts.spent_write_units());
+    let consumed = if counts.assumed_write_units > 0.0 { "consumed and assumed" } else { "consumed" };
+    let percent = spent / estimated * 100.0;
+    format!("estimated {} WCU, {consumed} {} ({percent:.1} % of the estimate)", units(estimated), units(spent))
 }
 
 /// Outcomes by name, and what was consumed.
@@ -59,6 +70,7 @@ pub fn counts_json(counts: &Counts) -> Json {
     map.insert("scanned".into(), counts.scanned.into());
     map.insert("write_units".into(), counts.write_units.into());
     map.insert("read_units".into(), counts.read_units.into());
+    map.insert("assumed_write_units".into(), counts.assumed_write_units.into());
     map.insert("estimated_write_units".into(), counts.estimated_write_units.into());
     Json::Object(map)
 }
@@ -79,10 +91,13 @@ pub fn write_prediction(out: &mut impl Write, found: &Prediction) -> Result<()> 
     }
     writeln!(
         out,
-        "  the writes would consume about {} WCU (estimate from item sizes, without indexes); this dry run consumed {} RCU",
+        "  the writes would consume about {} WCU (estimate from item and index entry sizes); this dry run consumed {} RCU",
         units(found.write_units),
         units(found.read_units)
     )?;
+    for (index, write_units) in &found.index_write_units {
+        writeln!(out, "    {:>12} WCU of it by the index {index}", units(*write_units))?;
+    }
     if !found.shapes.is_empty() {
         writeln!(out, "  what would change, by type ({} most frequent at most):", 10)?;
     }
@@ -100,6 +115,35 @@ mod tests {
     fn numbers_are_grouped() {
         assert_eq!([0, 999, 1000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(units(1234.5), "1,234.5");
+    }
+
+    #[test]
+    fn estimates_are_held_to_what_was_consumed() {
+        let written = |write_units, assumed_write_units, estimated_write_units| {
+            let counts = Counts { write_units, assumed_write_units, estimated_write_units, ..Counts::default() };
+            let mut text = Vec::new();
+            write_counts(&mut text, &counts, false).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        let exact = written(20_934.0, 0.0, 20_911.0);
+        assert!(exact.contains("estimated 20,911 WCU, consumed 20,934 (100.1 % of the estimate)"), "{exact}");
+        assert!(!exact.contains("assumed"), "{exact}");
+        let lost = written(90.0, 4.5, 105.0);
+        assert!(lost.contains("for these items: 90 WCU") && lost.contains("lost replies): 4.5 WCU"), "{lost}");
+        assert!(lost.contains("estimated 105 WCU, consumed and assumed 94.5 (90.0 % of the estimate)"), "{lost}");
+        assert!(!written(0.0, 0.0, 0.0).contains("estimate"), "nothing was written");
+    }
+
+    #[test]
+    fn a_prediction_names_what_each_index_would_consume() {
+        let index_write_units = [("by-email".to_owned(), 1_000.0), ("z".to_owned(), 0.5)].into();
+        let found = Prediction { write_units: 3_000.5, index_write_units, ..Prediction::default() };
+        let mut text = Vec::new();
+        write_prediction(&mut text, &found).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        for line in ["about 3,000.5 WCU", "1,000 WCU of it by the index by-email", "0.5 WCU of it by the index z"] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[test]

@@ -139,10 +139,6 @@ impl Keyed {
         (self.buckets.load(Ordering::Relaxed), self.throttles.load(Ordering::Relaxed))
     }
 
-    pub(super) fn budget(&self) -> Units {
-        self.budget
-    }
-
     /// Keys whose state is remembered now.
     #[cfg(test)]
     fn remembered(&self) -> usize {

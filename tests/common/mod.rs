@@ -15,10 +15,10 @@ use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, PutRequest, ScalarAttributeType,
-    WriteRequest,
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+    LocalSecondaryIndex, Projection as SdkProjection, ProjectionType, PutRequest, ScalarAttributeType, WriteRequest,
 };
-use backfill::item::{Item, ItemKey, KeyAttribute, KeySchema, Num, Value};
+use backfill::item::{IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Num, Projection, Value};
 use backfill::local::{Front, FrontOptions, Local, LocalOptions};
 use tempfile::TempDir;
 
@@ -84,19 +84,30 @@ impl Bed {
 
     /// Creates an on-demand table with the string keys `pk` and `sk`, and returns its name, which no other test has.
     pub async fn create_table(&self) -> String {
+        self.create_indexed_table(&[]).await
+    }
+
+    /// The same with these indexes.
+    pub async fn create_indexed_table(&self, indexes: &[IndexSchema]) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut request = self.client.create_table().table_name(&name).billing_mode(BillingMode::PayPerRequest);
-        for (attribute, kind) in [("pk", KeyType::Hash), ("sk", KeyType::Range)] {
-            let element = KeySchemaElement::builder().attribute_name(attribute).key_type(kind).build().unwrap();
-            let definition = AttributeDefinition::builder()
-                .attribute_name(attribute)
-                .attribute_type(ScalarAttributeType::S)
-                .build()
-                .unwrap();
-            request = request.key_schema(element).attribute_definitions(definition);
-        }
-        request.send().await.unwrap();
+        let key = key_schema();
+        let table_key = [Some(key.partition), key.sort].into_iter().flatten().collect::<Vec<_>>();
+        let attributes: BTreeMap<&str, &KeyAttribute> =
+            table_key.iter().chain(indexes.iter().flat_map(|i| &i.key)).map(|a| (a.name.as_str(), a)).collect();
+        let global: Vec<_> = indexes.iter().filter(|i| !i.local).map(global_index).collect();
+        let local: Vec<_> = indexes.iter().filter(|i| i.local).map(local_index).collect();
+        self.client
+            .create_table()
+            .table_name(&name)
+            .billing_mode(BillingMode::PayPerRequest)
+            .set_key_schema(Some(key_elements(&table_key)))
+            .set_attribute_definitions(Some(attributes.into_values().map(definition).collect()))
+            .set_global_secondary_indexes(Some(global).filter(|list| !list.is_empty()))
+            .set_local_secondary_indexes(Some(local).filter(|list| !list.is_empty()))
+            .send()
+            .await
+            .unwrap();
         name
     }
 
@@ -203,6 +214,51 @@ pub fn client(endpoint: &str) -> Client {
 pub fn key_schema() -> KeySchema {
     let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
     KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) }
+}
+
+/// An index with these key attributes (name and type).
+pub fn index(name: &str, key: &[(&str, &str)], projection: Projection, local: bool) -> IndexSchema {
+    let attribute = |(name, kind): &(&str, &str)| KeyAttribute { name: (*name).into(), kind: (*kind).into() };
+    IndexSchema { name: name.into(), key: key.iter().map(attribute).collect(), projection, local }
+}
+
+/// A global index for `CreateTable`.
+pub fn global_index(index: &IndexSchema) -> GlobalSecondaryIndex {
+    let built = GlobalSecondaryIndex::builder().index_name(&index.name);
+    built.set_key_schema(Some(key_elements(&index.key))).projection(projection(index)).build().unwrap()
+}
+
+fn local_index(index: &IndexSchema) -> LocalSecondaryIndex {
+    let built = LocalSecondaryIndex::builder().index_name(&index.name);
+    built.set_key_schema(Some(key_elements(&index.key))).projection(projection(index)).build().unwrap()
+}
+
+/// A key of a partition key and, where there is a second attribute, a sort key.
+pub fn key_elements(key: &[KeyAttribute]) -> Vec<KeySchemaElement> {
+    let kinds = [KeyType::Hash, KeyType::Range];
+    let element = |(attribute, kind): (&KeyAttribute, _)| {
+        KeySchemaElement::builder().attribute_name(&attribute.name).key_type(kind).build().unwrap()
+    };
+    key.iter().zip(kinds).map(element).collect()
+}
+
+/// A key attribute for `CreateTable`.
+pub fn definition(attribute: &KeyAttribute) -> AttributeDefinition {
+    let kind = ScalarAttributeType::from(attribute.kind.as_str());
+    AttributeDefinition::builder().attribute_name(&attribute.name).attribute_type(kind).build().unwrap()
+}
+
+/// An index's projection for `CreateTable`.
+pub fn projection(index: &IndexSchema) -> SdkProjection {
+    let projection = SdkProjection::builder();
+    match &index.projection {
+        Projection::All => projection.projection_type(ProjectionType::All),
+        Projection::KeysOnly => projection.projection_type(ProjectionType::KeysOnly),
+        Projection::Include(names) => {
+            projection.projection_type(ProjectionType::Include).set_non_key_attributes(Some(names.clone()))
+        }
+    }
+    .build()
 }
 
 /// An item's key.

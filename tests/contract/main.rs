@@ -1,9 +1,10 @@
 //! What the tool rests on, held by the server: the embedded engine, or the one that `BACKFILL_TEST_ENDPOINT` names.
 //!
-//! `writes` holds every kind of guarded write to a model of it, `reads` the scan and the errors, `runs` whole runs of the
+//! `capacity` holds what a write is expected to cost to what the server says; `writes` holds every kind of guarded write to a model of it, `reads` the scan and the errors, `runs` whole runs of the
 //! real binary.
 #![cfg(feature = "local")]
 
+mod capacity;
 mod cases;
 #[path = "../common/mod.rs"]
 mod common;

@@ -82,7 +82,8 @@ pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<Segment
          coalesce(sum(scanned), 0), coalesce(sum(applied), 0), coalesce(sum(already_applied), 0), \
          coalesce(sum(nothing_to_do), 0), coalesce(sum(gone), 0), coalesce(sum(diverged), 0), \
          coalesce(sum(conflict), 0), coalesce(sum(rejected), 0), \
-         total(write_units), total(read_units), total(estimated_write_units) FROM segments WHERE run = ?1";
+         total(write_units), total(read_units), total(assumed_write_units), total(estimated_write_units) \
+         FROM segments WHERE run = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([run.id.0])?;
     let row = rows.next()?.ok_or_else(|| Failed::Row("its segments do not add up".to_owned()))?;
@@ -184,7 +185,7 @@ pub(super) fn is_proven(connection: &Connection) -> Result<bool, Failed> {
 }
 
 const SEGMENT: &str = "SELECT segment, status, start_key, pages, scanned, applied, already_applied, nothing_to_do, gone, \
-     diverged, conflict, rejected, write_units, read_units, estimated_write_units FROM segments";
+     diverged, conflict, rejected, write_units, read_units, assumed_write_units, estimated_write_units FROM segments";
 
 /// A stored segment is its whole history as one event: what [`SegmentState::next`] would not have made cannot be.
 fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), Failed> {
@@ -201,7 +202,7 @@ fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), Failed> {
     Ok((segment, state.map_err(|e| Failed::Row(format!("what is stored of segment {segment} cannot be: {e}")))?))
 }
 
-/// Counts that stand in eleven columns from this one on.
+/// Counts that stand in twelve columns from this one on.
 fn counts_from(row: &Row<'_>, at: usize) -> Result<Counts, Failed> {
     let mut counts = Counts { scanned: row.get(at)?, ..Counts::default() };
     for (i, outcome) in counts.outcomes.iter_mut().enumerate() {
@@ -209,7 +210,8 @@ fn counts_from(row: &Row<'_>, at: usize) -> Result<Counts, Failed> {
     }
     counts.write_units = row.get(at + 8)?;
     counts.read_units = row.get(at + 9)?;
-    counts.estimated_write_units = row.get(at + 10)?;
+    counts.assumed_write_units = row.get(at + 10)?;
+    counts.estimated_write_units = row.get(at + 11)?;
     Ok(counts)
 }
 

@@ -288,6 +288,7 @@ fn counts_map<S: Serializer>(counts: &Counts, serializer: S) -> Result<S::Ok, S:
     }
     map.serialize_entry("write_units", &counts.write_units)?;
     map.serialize_entry("read_units", &counts.read_units)?;
+    map.serialize_entry("assumed_write_units", &counts.assumed_write_units)?;
     map.serialize_entry("estimated_write_units", &counts.estimated_write_units)?;
     map.end()
 }

@@ -48,6 +48,7 @@ CREATE TABLE segments (
     rejected              INTEGER NOT NULL,
     write_units           REAL NOT NULL,
     read_units            REAL NOT NULL,
+    assumed_write_units   REAL NOT NULL,
     estimated_write_units REAL NOT NULL,
     updated_at            TEXT NOT NULL,
     PRIMARY KEY (run, segment),

@@ -202,7 +202,8 @@ async fn counts_stand_in_the_columns_of_their_outcomes() {
         outcomes: [1, 2, 3, 4, 0, 0, 0],
         write_units: 1.5,
         read_units: 2.5,
-        estimated_write_units: 3.5,
+        assumed_write_units: 3.5,
+        estimated_write_units: 4.5,
     };
     let expected = counts.clone();
     store.commit(commit).await.unwrap();

@@ -192,8 +192,8 @@ fn put_segment(
         .prepare_cached(
             "INSERT OR REPLACE INTO segments (run, segment, status, start_key, pages, scanned, applied, \
              already_applied, nothing_to_do, gone, diverged, conflict, rejected, write_units, read_units, \
-             estimated_write_units, updated_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+             assumed_write_units, estimated_write_units, updated_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         )?
         .execute(params![
             run.0,
@@ -211,6 +211,7 @@ fn put_segment(
             rejected,
             counts.write_units,
             counts.read_units,
+            counts.assumed_write_units,
             counts.estimated_write_units,
             now
         ])?;

@@ -2,6 +2,7 @@
 
 mod classify;
 mod client;
+mod describe;
 mod values;
 
 use std::collections::HashMap;
@@ -11,16 +12,16 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, KeySchemaElement, KeyType, ReturnConsumedCapacity,
-    ReturnValuesOnConditionCheckFailure, TableDescription as SdkDescription,
+    AttributeValue, Capacity, ConsumedCapacity, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
 };
 
 pub use client::{Connection, connect};
 
 use super::{Consumed, Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
 use crate::change::{GuardedWrite, render};
-use crate::item::{ItemKey, KeyAttribute, KeySchema, Units};
+use crate::item::{ItemKey, Units};
 use classify::{Call, classify, unusable_reply};
+use describe::describe;
 use values::{from_sdk_item, to_sdk, to_sdk_item};
 
 /// A DynamoDB table behind the AWS SDK.
@@ -50,7 +51,7 @@ impl DynamoTable {
                 expression.values.iter().map(|(k, v)| (k.clone(), to_sdk(v))).collect(),
             ))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
             .send()
             .await;
         match sent {
@@ -131,49 +132,20 @@ fn condition_failure(error: &SdkError<UpdateItemError>) -> Option<Option<HashMap
     }
 }
 
-fn describe(table: &SdkDescription) -> Option<TableDescription> {
-    let kind_of = |name: &str| {
-        let found = table.attribute_definitions().iter().find(|d| d.attribute_name() == name);
-        found.map_or_else(|| "S".to_owned(), |d| d.attribute_type().as_str().to_owned())
-    };
-    let key = |kind: KeyType| {
-        let element: Option<&KeySchemaElement> = table.key_schema().iter().find(|e| *e.key_type() == kind);
-        element.map(|e| KeyAttribute { name: e.attribute_name().to_owned(), kind: kind_of(e.attribute_name()) })
-    };
-    let provisioned = table.provisioned_throughput().and_then(|p| {
-        let (read, write) = (p.read_capacity_units()?, p.write_capacity_units()?);
-        // Both are reported as zero on demand.
-        (read > 0 && write > 0).then_some((read as f64, write as f64))
-    });
-    let maxima = table.on_demand_throughput();
-    let limit = |units: Option<i64>| units.filter(|units| *units > 0).map(|units| units as f64);
-    Some(TableDescription {
-        on_demand_max: (
-            limit(maxima.and_then(|m| m.max_read_request_units())),
-            limit(maxima.and_then(|m| m.max_write_request_units())),
-        ),
-        warm: None,
-        name: table.table_name()?.to_owned(),
-        arn: table.table_arn().unwrap_or_default().to_owned(),
-        id: table.table_id().map(str::to_owned),
-        status: table.table_status().map_or_else(|| "unknown".to_owned(), |s| s.as_str().to_owned()),
-        key: KeySchema { partition: key(KeyType::Hash)?, sort: key(KeyType::Range) },
-        item_count: u64::try_from(table.item_count().unwrap_or(0)).unwrap_or(0),
-        size_bytes: u64::try_from(table.table_size_bytes().unwrap_or(0)).unwrap_or(0),
-        provisioned: if table
-            .billing_mode_summary()
-            .is_some_and(|b| b.billing_mode() == Some(&aws_sdk_dynamodb::types::BillingMode::PayPerRequest))
-        {
-            None
-        } else {
-            provisioned
-        },
-        indexes: Vec::new(),
-    })
-}
-
+/// What a write consumed, by table and index. What the reply's total has beyond the arms that it names is the table's: an
+/// engine that names none, or not all, still states what was consumed.
 fn consumed(consumed: Option<&ConsumedCapacity>) -> Option<Consumed> {
-    units(consumed).map(|table| Consumed { table, indexes: Vec::new() })
+    let (total, consumed) = (units(consumed)?, consumed?);
+    let arm = |capacity: &Capacity| capacity.capacity_units().or(capacity.write_capacity_units()).unwrap_or(0.0);
+    let arms = |named: Option<&HashMap<String, Capacity>>| -> Vec<(String, Units)> {
+        let units = named.into_iter().flatten().map(|(name, capacity)| (name.clone(), arm(capacity)));
+        units.filter(|(_, units)| *units > 0.0).collect()
+    };
+    let sum = |arms: &[(String, Units)]| arms.iter().map(|(_, units)| units).sum::<Units>();
+    let mut indexes = arms(consumed.global_secondary_indexes());
+    indexes.sort_by(|a, b| a.0.cmp(&b.0));
+    let table = consumed.table().map_or(0.0, arm) + sum(&arms(consumed.local_secondary_indexes()));
+    Some(Consumed { table: table.max(total - sum(&indexes)), indexes })
 }
 
 fn units(consumed: Option<&ConsumedCapacity>) -> Option<Units> {
@@ -182,4 +154,42 @@ fn units(consumed: Option<&ConsumedCapacity>) -> Option<Units> {
 
 fn some_unless_empty<V>(map: HashMap<String, V>) -> Option<HashMap<String, V>> {
     (!map.is_empty()).then_some(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capacity(units: f64) -> Capacity {
+        Capacity::builder().capacity_units(units).build()
+    }
+
+    #[test]
+    fn units_go_to_the_table_or_to_the_index_that_consumed_them() {
+        let total = |units| ConsumedCapacity::builder().table_name("t").capacity_units(units);
+        let named = |table, indexes: &[(&str, f64)]| {
+            let indexes = indexes.iter().map(|(name, units)| ((*name).to_owned(), *units)).collect();
+            Some(Consumed { table, indexes })
+        };
+        let whole = total(9.0)
+            .table(capacity(2.0))
+            .local_secondary_indexes("l", capacity(3.0))
+            .global_secondary_indexes("h", capacity(3.0))
+            .global_secondary_indexes("g", capacity(1.0))
+            .global_secondary_indexes("untouched", capacity(0.0));
+        assert_eq!(consumed(Some(&whole.build())), named(5.0, &[("g", 1.0), ("h", 3.0)]));
+        // Without arms, all of it is taken for the table's; without a total, nothing is known.
+        assert_eq!(consumed(Some(&total(4.0).build())), named(4.0, &[]));
+        assert_eq!(
+            consumed(Some(&total(4.0).global_secondary_indexes("g", capacity(1.0)).build())),
+            named(3.0, &[("g", 1.0)])
+        );
+        assert_eq!(
+            consumed(Some(&total(4.0).table(capacity(1.0)).build())),
+            named(4.0, &[]),
+            "the total is what is billed"
+        );
+        assert_eq!(consumed(Some(&ConsumedCapacity::builder().table_name("t").build())), None);
+        assert_eq!(consumed(None), None);
+    }
 }
