@@ -1,6 +1,7 @@
 //! What the model served and throttled.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use super::reason::{PerKind, Reason};
@@ -21,6 +22,16 @@ pub struct Figures {
     pub table: PerKind<Units>,
     /// Capacity units that each index served, in the order of the spec.
     pub indexes: Vec<PerKind<Units>>,
+}
+
+/// For an operator, on one line.
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PerKind { read, write } = self.table;
+        write!(f, "served {write:.1} WCU and {read:.1} RCU, throttled ")?;
+        write!(f, "{} writes and {} reads", self.throttled.write, self.throttled.read)?;
+        self.reasons.iter().try_for_each(|(reason, count)| write!(f, " ({reason} {count})"))
+    }
 }
 
 /// One partition: what it is and what it did.

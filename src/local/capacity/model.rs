@@ -79,17 +79,27 @@ impl Model {
 
     /// Whether DynamoDB would begin this request: every scope that it touches has something left. Takes nothing yet.
     pub fn admit(&mut self, now: Duration, demand: &Demand) -> Result<(), Throttled> {
-        let mut reached = self.storm(now, demand).map_or_else(Vec::new, |reached| vec![reached]);
-        if reached.is_empty() {
-            reached = self.reached(now, demand);
-        } else {
+        self.admit_all(now, std::slice::from_ref(demand))
+    }
+
+    /// Whether DynamoDB would begin a request for several items, all of one kind: the whole of it or nothing. It counts as
+    /// one request. DynamoDB itself serves parts of some batches.
+    pub fn admit_all(&mut self, now: Duration, demands: &[Demand]) -> Result<(), Throttled> {
+        let Some(first) = demands.first() else { return Ok(()) };
+        let mut reached = Vec::new();
+        if let Some(storm) = self.storm(now, first) {
             self.figures.storms += 1;
+            reached.push(storm);
+        } else {
+            for demand in demands {
+                self.reached(now, demand, &mut reached);
+            }
         }
         if reached.is_empty() {
-            *self.figures.admitted.of_mut(demand.kind) += 1;
+            *self.figures.admitted.of_mut(first.kind) += 1;
             return Ok(());
         }
-        *self.figures.throttled.of_mut(demand.kind) += 1;
+        *self.figures.throttled.of_mut(first.kind) += 1;
         for (reason, _) in &reached {
             *self.figures.reasons.entry(*reason).or_default() += 1;
         }
@@ -172,13 +182,17 @@ impl Model {
         partitions.map(Partitions::figures).unwrap_or_default()
     }
 
-    /// Every limit that stands in the way, narrow to wide. Nothing is allocated where there is none.
-    fn reached(&mut self, now: Duration, demand: &Demand) -> Vec<Reached> {
+    /// Adds every limit that stands in the way, narrow to wide, each once.
+    fn reached(&mut self, now: Duration, demand: &Demand, reached: &mut Vec<Reached>) {
         let (kind, own) = (demand.kind, self.spec.own_limit());
-        let reason = |resource, limit| Reason { resource, kind, limit };
-        let mut reached = Vec::new();
+        let mut add = |resource, limit, index| {
+            let limit = (Reason { resource, kind, limit }, index);
+            if !reached.contains(&limit) {
+                reached.push(limit);
+            }
+        };
         if demand.index.is_none() && !self.partitions.admit(now, kind, demand.position, demand.key) {
-            reached.push((reason(Resource::Table, Limit::KeyRange), None));
+            add(Resource::Table, Limit::KeyRange, None);
         }
         for (at, index) in self.indexes.iter_mut().enumerate() {
             if kind == Kind::Read && demand.index != Some(at) {
@@ -186,20 +200,19 @@ impl Model {
             }
             let position = place(demand, at);
             if index.partitions.as_mut().is_some_and(|parts| !parts.admit(now, kind, position, demand.key)) {
-                reached.push((reason(Resource::Index, Limit::KeyRange), Some(at)));
+                add(Resource::Index, Limit::KeyRange, Some(at));
             }
             if is_empty(&mut index.limit, now, kind) {
-                reached.push((reason(Resource::Index, own), Some(at)));
+                add(Resource::Index, own, Some(at));
             }
         }
         if demand.index.is_none() && is_empty(&mut self.table, now, kind) {
-            reached.push((reason(Resource::Table, own), None));
+            add(Resource::Table, own, None);
         }
         if is_empty(&mut self.account, now, kind) {
             let resource = if demand.index.is_some() { Resource::Index } else { Resource::Table };
-            reached.push((reason(resource, Limit::Account), demand.index));
+            add(resource, Limit::Account, demand.index);
         }
-        reached
     }
 
     fn storm(&mut self, now: Duration, demand: &Demand) -> Option<Reached> {

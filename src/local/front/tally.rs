@@ -34,6 +34,8 @@ pub struct OperationTally {
     pub errors: BTreeMap<(u16, String), u64>,
     /// Replies that a fault made up: the request was never forwarded.
     pub injected: u64,
+    /// Replies of the capacity model that throttled the request: it was never forwarded.
+    pub throttled: u64,
     /// Replies that a fault kept from the client; they are counted in `ok` and `errors` too.
     pub dropped: u64,
     /// Connections that a fault reset before the request was forwarded.

@@ -53,6 +53,16 @@ pub enum TrafficError {
     },
 }
 
+/// What DynamoDB calls a table that is not there.
+const NOT_FOUND: &str = "ResourceNotFoundException";
+
+impl TrafficError {
+    /// Whether the table may yet be created.
+    pub(super) fn table_is_missing(&self) -> bool {
+        matches!(self, TrafficError::Table { why, .. } if why == NOT_FOUND)
+    }
+}
+
 impl Http {
     /// Asks the endpoint, for example `http://127.0.0.1:8000`, for the table's keys.
     pub async fn connect(endpoint: &str, table: &str) -> Result<Http, TrafficError> {

@@ -9,6 +9,7 @@
 mod generate;
 mod http;
 mod latency;
+mod narrate;
 mod report;
 mod spec;
 
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use generate::{Due, Operation, OperationKind, Schedule};
 pub use http::{Http, TrafficError};
 pub use latency::Latency;
+pub use narrate::narrate;
 pub use report::{Lot, Second, TrafficReport};
 pub use spec::TrafficSpec;
 
