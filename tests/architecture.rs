@@ -33,8 +33,19 @@ enum At {
 }
 
 /// The rooms that are pure: their functions depend on their arguments alone.
-const PURE: &[&str] =
-    &["plan", "item", "change", "expr", "checkpoint/mod", "checkpoint/state", "throttle/backoff", "throttle/budget"];
+const PURE: &[&str] = &[
+    "plan",
+    "item",
+    "change",
+    "expr",
+    "price",
+    "checkpoint/mod",
+    "checkpoint/state",
+    "checkpoint/spend",
+    "throttle/backoff",
+    "throttle/budget",
+    "throttle/window",
+];
 
 /// The rooms that a simulation runs in virtual time.
 const VIRTUAL: &[&str] = &["local/capacity", "local/traffic/generate"];
@@ -73,8 +84,8 @@ const RULES: &[Rule] = &[
     Rule {
         says: "a pure room does not look at the environment",
         at: At::In(PURE),
-        names: &["std::env"],
-        way_out: "take it as an argument; `commands` reads the environment",
+        names: &["std::env", "jiff::tz::db", "jiff::tz::TimeZone::get", "jiff::tz::TimeZone::system"],
+        way_out: "take it as an argument, `commands` reads the environment; time zones are in jiff's bundled database",
     },
     Rule {
         says: "a pure room does not lean on one that is not",

@@ -8,7 +8,14 @@ pub(super) const MOST: u32 = 65_536;
 
 pub(in crate::local) fn positive<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     let value = f64::deserialize(from)?;
-    if value > 0.0 { Ok(value) } else { Err(D::Error::custom("it must be more than 0")) }
+    let fine = value > 0.0 && value.is_finite();
+    if fine { Ok(value) } else { Err(D::Error::custom("it must be more than 0, and finite")) }
+}
+
+/// Seconds; `inf` is never.
+pub(in crate::local) fn delay<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    let value = f64::deserialize(from)?;
+    if value > 0.0 { Ok(value) } else { Err(D::Error::custom("it must be more than 0; inf is never")) }
 }
 
 pub(in crate::local) fn some_positive<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {

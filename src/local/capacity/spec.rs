@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::checks::{MOST, not_negative, positive, share, some_count, some_positive};
+use super::checks::{MOST, delay, not_negative, positive, share, some_count, some_positive};
 use super::reason::{Limit, Reason, Resource};
 use crate::item::Units;
 use crate::local::traffic::TrafficSpec;
@@ -89,7 +89,7 @@ pub struct PartitionSpec {
     pub write: Units,
     /// A partition that has throttled for so many seconds is split in two at its middle. An assumption: DynamoDB
     /// publishes no figure. Infinite: never.
-    #[serde(deserialize_with = "positive")]
+    #[serde(deserialize_with = "delay")]
     pub split_after_seconds: f64,
 }
 
@@ -244,4 +244,73 @@ impl ModelSpec {
 fn repeated<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let mut seen = std::collections::BTreeSet::new();
     names.into_iter().find(|name| !seen.insert(*name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Kind, Model, Scope};
+    use super::*;
+
+    #[test]
+    fn a_file_says_it_all() {
+        let spec = ModelSpec::from_toml(
+            r#"
+        table = "orders"
+        scale = 0.01
+        reasons = false
+        provisioned = { read = 4000, write = 2000 }
+        [partitions]
+        split_after_seconds = inf
+        [burst]
+        seconds = 60
+        [[index]]
+        name = "by-day"
+        write = 500
+        [[storm]]
+        from = 10
+        to = 70.5
+        fraction = 0.9
+        reason = "IndexWriteProvisionedThroughputExceeded"
+        index = "by-day"
+        [traffic]
+        writes_per_second = 3
+        "#,
+        )
+        .unwrap();
+        assert_eq!((spec.table.as_str(), spec.partition_count(), spec.advertise), ("orders", 4, true));
+        assert_eq!(spec.traffic.as_ref().map(|t| (t.writes_per_second, t.keys)), Some((3.0, 1_000)));
+        let model = Model::new(spec);
+        assert_eq!(model.allows(Scope::Table, Kind::Write), 20.0);
+        assert_eq!(model.allows(Scope::Partition, Kind::Read), 30.0);
+        assert_eq!(model.allows(Scope::Index(0), Kind::Write), 5.0);
+        assert_eq!(model.allows(Scope::Index(0), Kind::Read), f64::INFINITY);
+        assert_eq!(ModelSpec::from_toml("").unwrap(), ModelSpec::default());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_says_where() {
+        for (text, wanted) in [
+            ("scale = 1\nprovisioned = { read = 0, write = 1 }", "line 2"),
+            ("scale = -1", "more than 0"),
+            ("scale = nan", "more than 0"),
+            ("scale = inf", "finite"),
+            ("\n\nspeed = 1", "line 3"),
+            ("[partitions]\ncount = 0", "from 1 to 65536"),
+            ("[burst]\navailable = 1.5", "a share, from 0 to 1"),
+            ("[[storm]]\nfrom=0\nto=1\nfraction=1\nreason=\"Slow\"", "no throttling reason"),
+            ("[[storm]]\nfrom=5\nto=1\nfraction=1\nreason=\"TableWriteAccountLimitExceeded\"", "no length"),
+            ("[[storm]]\nfrom=0\nto=1\nfraction=1\nreason=\"IndexWriteAccountLimitExceeded\"", "needs `index"),
+            (
+                "[[storm]]\nfrom=0\nto=1\nfraction=1\nindex=\"i\"\nreason=\"IndexWriteAccountLimitExceeded\"",
+                "no [[index]]",
+            ),
+            ("[[index]]\nname=\"i\"\n[[index]]\nname=\"i\"", "two [[index]]"),
+            ("on_demand = { write = 1 }\nprovisioned = { read = 1, write = 1 }", "not both"),
+            ("[traffic]\nkeys = 0", "line 2"),
+            ("table = ", "line 1"),
+        ] {
+            let error = ModelSpec::from_toml(text).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{text}\n{error}");
+        }
+    }
 }

@@ -47,9 +47,9 @@ proptest! {
     /// Whatever the limits: never more than allowed, and all of it under overload.
     #[test]
     fn what_is_served_is_what_is_allowed(
-        table in prop::option::of(20.0..500.0_f64),
-        account in prop::option::of(20.0..500.0_f64),
-        partition in 10.0..200.0_f64,
+        table in prop::option::of(5.0..150.0_f64),
+        account in prop::option::of(5.0..150.0_f64),
+        partition in 5.0..40.0_f64,
         count in 1..9_u32,
         burst in 0.0..20.0_f64,
         units in 1.0..6.0_f64,
@@ -65,7 +65,7 @@ proptest! {
         let of_partitions = f64::from(count) * limit(Scope::Partition);
         let allowed = limit(Scope::Table).min(limit(Scope::Account)).min(of_partitions);
 
-        let seconds = 100.0;
+        let seconds = 80.0;
         let offered = 3.0 * of_partitions / units;
         let served = drive(&mut model, 0.0, seconds, offered, &ConsumedUnits::table(units), even_write);
 
@@ -236,29 +236,29 @@ fn an_index_without_write_capacity_throttles_every_write_and_no_read() {
 #[test]
 fn a_partition_that_stays_hot_is_split_where_that_helps() {
     let spec = || {
-        let mut spec = ModelSpec { scale: 0.1, ..ModelSpec::default() };
+        let mut spec = ModelSpec { scale: 0.01, ..ModelSpec::default() };
         spec.partitions.count = Some(1);
         spec
     };
     let one = ConsumedUnits::table(1.0);
     let mut many_keys = Model::new(spec());
-    drive(&mut many_keys, 0.0, 599.0, 300.0, &one, even_write);
+    drive(&mut many_keys, 0.0, 599.0, 30.0, &one, even_write);
     assert_eq!(many_keys.partitions().len(), 1);
-    drive(&mut many_keys, 599.0, 5.0, 300.0, &one, even_write);
+    drive(&mut many_keys, 599.0, 5.0, 30.0, &one, even_write);
     assert_eq!(many_keys.partitions().len(), 2);
     let ended = &many_keys.ended_partitions()[0];
     assert!(ended.until.unwrap() >= Duration::from_secs(600), "{ended:?}");
-    let served = drive(&mut many_keys, 604.0, 100.0, 300.0, &one, even_write);
-    assert!((served - 20_000.0).abs() <= 200.0, "twice as much: {served}");
+    let served = drive(&mut many_keys, 604.0, 100.0, 30.0, &one, even_write);
+    assert!((served - 2_000.0).abs() <= 20.0, "twice as much: {served}");
 
     let mut one_key = Model::new(spec());
-    let served = drive(&mut one_key, 0.0, 2_000.0, 300.0, &one, |_| Demand::write(0.3, 7));
+    let served = drive(&mut one_key, 0.0, 2_000.0, 30.0, &one, |_| Demand::write(0.3, 7));
     assert_eq!(one_key.partitions().len(), 1, "no split helps one key");
-    assert!((served - 200_100.0).abs() <= 2.0, "{served}");
+    assert!((served - 20_010.0).abs() <= 2.0, "{served}");
 
     let mut now_and_then = Model::new(spec());
     for minute in 0..20 {
-        drive(&mut now_and_then, f64::from(minute) * 100.0, 5.0, 300.0, &one, even_write);
+        drive(&mut now_and_then, f64::from(minute) * 100.0, 5.0, 30.0, &one, even_write);
     }
     assert_eq!(now_and_then.partitions().len(), 1, "heat that goes is no reason");
 }
@@ -357,64 +357,5 @@ fn the_sixteen_reasons_read_back() {
     assert!(seen.contains("IndexReadAccountLimitExceeded") && seen.contains("TableWriteProvisionedThroughputExceeded"));
     for wrong in ["", "TableWrite", "TableWriteAccountLimitExceededX", "tableWriteAccountLimitExceeded"] {
         assert!(wrong.parse::<Reason>().is_err(), "{wrong}");
-    }
-}
-
-#[test]
-fn a_file_says_it_all() {
-    let spec = ModelSpec::from_toml(
-        r#"
-        table = "orders"
-        scale = 0.01
-        reasons = false
-        provisioned = { read = 4000, write = 2000 }
-        [partitions]
-        split_after_seconds = inf
-        [burst]
-        seconds = 60
-        [[index]]
-        name = "by-day"
-        write = 500
-        [[storm]]
-        from = 10
-        to = 70.5
-        fraction = 0.9
-        reason = "IndexWriteProvisionedThroughputExceeded"
-        index = "by-day"
-        [traffic]
-        writes_per_second = 3
-        "#,
-    )
-    .unwrap();
-    assert_eq!((spec.table.as_str(), spec.partition_count(), spec.advertise), ("orders", 4, true));
-    assert_eq!(spec.traffic.as_ref().map(|t| (t.writes_per_second, t.keys)), Some((3.0, 1_000)));
-    let model = Model::new(spec);
-    assert_eq!(model.allows(Scope::Table, Kind::Write), 20.0);
-    assert_eq!(model.allows(Scope::Partition, Kind::Read), 30.0);
-    assert_eq!(model.allows(Scope::Index(0), Kind::Write), 5.0);
-    assert_eq!(model.allows(Scope::Index(0), Kind::Read), f64::INFINITY);
-    assert_eq!(ModelSpec::from_toml("").unwrap(), ModelSpec::default());
-}
-
-#[test]
-fn a_file_that_cannot_be_says_where() {
-    for (text, wanted) in [
-        ("scale = 1\nprovisioned = { read = 0, write = 1 }", "line 2"),
-        ("scale = -1", "more than 0"),
-        ("scale = nan", "more than 0"),
-        ("\n\nspeed = 1", "line 3"),
-        ("[partitions]\ncount = 0", "from 1 to 65536"),
-        ("[burst]\navailable = 1.5", "a share, from 0 to 1"),
-        ("[[storm]]\nfrom=0\nto=1\nfraction=1\nreason=\"Slow\"", "no throttling reason"),
-        ("[[storm]]\nfrom=5\nto=1\nfraction=1\nreason=\"TableWriteAccountLimitExceeded\"", "no length"),
-        ("[[storm]]\nfrom=0\nto=1\nfraction=1\nreason=\"IndexWriteAccountLimitExceeded\"", "needs `index"),
-        ("[[storm]]\nfrom=0\nto=1\nfraction=1\nindex=\"i\"\nreason=\"IndexWriteAccountLimitExceeded\"", "no [[index]]"),
-        ("[[index]]\nname=\"i\"\n[[index]]\nname=\"i\"", "two [[index]]"),
-        ("on_demand = { write = 1 }\nprovisioned = { read = 1, write = 1 }", "not both"),
-        ("[traffic]\nkeys = 0", "line 2"),
-        ("table = ", "line 1"),
-    ] {
-        let error = ModelSpec::from_toml(text).unwrap_err().to_string();
-        assert!(error.contains(wanted), "{text}\n{error}");
     }
 }

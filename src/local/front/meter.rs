@@ -40,11 +40,6 @@ impl Meter {
         *self.lock() = model.map(|model| Running { model, began: Instant::now(), schema: None });
     }
 
-    /// Whether there is a model.
-    pub(super) fn is_on(&self) -> bool {
-        self.lock().is_some()
-    }
-
     /// Looks at the model, with its time.
     pub(super) fn look<T>(&self, look: impl FnOnce(&mut Model, Duration) -> T) -> Option<T> {
         let mut running = self.lock();
@@ -54,7 +49,12 @@ impl Meter {
 
     /// Decides about a request.
     pub(super) fn verdict(&self, operation: &str, body: &Bytes, metered: Metered) -> Verdict {
-        if metered == Metered::No || !self.is_on() {
+        if metered == Metered::No {
+            return Verdict::Unmetered;
+        }
+        let named =
+            |model: &mut Model, _| std::str::from_utf8(body).is_ok_and(|text| text.contains(&model.spec().table));
+        if !self.look(named).unwrap_or(false) {
             return Verdict::Unmetered;
         }
         // Parsed outside the lock: a batch is up to 16 MB.
