@@ -44,7 +44,10 @@ fn main() -> ExitCode {
     }
     let hashed = processor_time();
     let sum = (0..MILLION).map(key).max();
-    println!("hash of a key's value: {:.0} ns ({sum:?})", (processor_time() - hashed).as_nanos() as f64 / MILLION as f64);
+    println!(
+        "hash of a key's value: {:.0} ns ({sum:?})",
+        (processor_time() - hashed).as_nanos() as f64 / MILLION as f64
+    );
     drop(keys);
 
     let (scopes, range) = scopes(250.0);

@@ -27,7 +27,8 @@ pub fn bound(data: &Data, budgets: &Budgets, spec: &ModelSpec, segments: u32) ->
             longest = Bound { seconds: units / allowed, scope };
         }
     };
-    let writes = |item: &super::data::Stored| write_units(item.bytes as usize, item.bytes as usize + super::table::GROWTH);
+    let writes =
+        |item: &super::data::Stored| write_units(item.bytes as usize, item.bytes as usize + super::table::GROWTH);
     let reads = |bytes: usize| read_units(bytes, false);
     let all: f64 = data.items.iter().map(writes).sum();
     let (table, model) = (budgets.table, model(spec));

@@ -46,6 +46,7 @@ pub struct Stored {
 }
 
 /// The items of a table, in the order in which a scan meets them: by hash, then by sort key.
+#[derive(Debug, Clone)]
 pub struct Data {
     /// All of them.
     pub items: Vec<Stored>,

@@ -17,14 +17,13 @@ pub mod table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backfill::change::{Change, Changes, OnExisting, Strategy};
+use backfill::change::Changes;
 use backfill::checkpoint::{Counts, RunId};
-use backfill::engine::{Expand, LocalScheduler, Reading, Requests, Stopper, Writer, sweep};
-use backfill::item::Path;
+use backfill::engine::{Expand, Job, LocalScheduler, Writer, sweep};
 use backfill::local::capacity::ModelSpec;
-use backfill::plan::Retry;
+use backfill::plan::{Plan, load};
 use backfill::table::TableDescription;
-use backfill::telemetry::{Progress, Snapshot};
+use backfill::telemetry::Snapshot;
 use backfill::throttle::{Budgets, Feedback, Scopes, Use};
 
 use application::Traffic;
@@ -44,10 +43,8 @@ pub struct Setup {
     pub model: ModelSpec,
     /// What the job may take; none: only the application runs.
     pub budgets: Option<Budgets>,
-    /// Parallel-scan segments.
-    pub segments: u32,
-    /// Segments worked on at the same time.
-    pub active: u32,
+    /// Parallel-scan segments; none is `"auto"`.
+    pub segments: Option<u32>,
     /// What else goes on.
     pub traffic: Option<Traffic>,
     /// The application has been running for so long when the job starts.
@@ -63,7 +60,7 @@ pub struct Setup {
 }
 
 /// What a run came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Run {
     /// When the job started.
     pub started: Duration,
@@ -83,8 +80,8 @@ pub struct Run {
     pub stopped: Option<String>,
     /// Items that the table holds as written.
     pub done: usize,
-    /// The least time that it could take.
-    pub bound: Bound,
+    /// The least time that it could take; none without a job.
+    pub bound: Option<Bound>,
     /// Wall-clock time that the simulation took.
     pub cpu: Duration,
 }
@@ -102,75 +99,59 @@ pub fn run(setup: &Setup) -> Run {
 
 async fn simulate(setup: &Setup) -> Run {
     let data = Data::draw(&setup.workload, setup.seed);
-    let bound = setup.budgets.as_ref().map_or(Bound { seconds: 0.0, scope: String::new() }, |budgets| {
-        bound(&data, budgets, &setup.model, setup.segments)
-    });
     let service = Arc::new(Service::new(&setup.model));
-    let table = SimTable::new(data, Arc::clone(&service), &setup.model, setup.latency, setup.seed ^ 2);
+    let table = SimTable::new(data.clone(), Arc::clone(&service), &setup.model, setup.latency, setup.seed ^ 2);
     let table = Arc::new(table);
-    let traffic = setup
-        .traffic
-        .map(|traffic| tokio::spawn(application::send(traffic, Arc::clone(&service), setup.seed ^ 3)));
+    let traffic = setup.traffic.map(|traffic| {
+        let sent = application::send(traffic, Arc::clone(&service), setup.seed ^ 3);
+        AbortOnDropHandle::new(tokio::spawn(sent))
+    });
     tokio::time::sleep(setup.job_after).await;
     let started = service.now();
     let left = setup.at_most.saturating_sub(started);
-    let (stop, progress, store) = (Stopper::default(), Arc::new(Progress::default()), Arc::new(MemoryStore::default()));
-    let mut ended = None;
+    let mut run = Run { started, ..Run::default() };
     match &setup.budgets {
         None => tokio::time::sleep(left).await,
         Some(budgets) => {
-            let parts = (Arc::clone(&service), Arc::clone(&table));
-            let job = job(setup, budgets, parts, &store, &stop, &progress);
-            if tokio::time::timeout(left, job).await.is_ok() {
-                ended = Some(service.now());
-            }
+            let job = job(setup, budgets, &table);
+            run.bound = Some(bound(&data, budgets, &setup.model, job.segments().segments));
+            let store = Arc::new(MemoryStore::default());
+            let worked = tokio::time::timeout(left, work(&job, &store, &service)).await;
+            run.ended = worked.ok().map(|()| service.now());
+            run.counts = store.counts();
+            run.progress = job.progress.snapshot();
+            run.stopped = job.stop.reason().map(ToString::to_string);
         }
     }
-    if let Some(traffic) = traffic {
-        traffic.abort();
-    }
-    let (seconds, reasons, application_reasons) = service.take();
-    Run {
-        started,
-        ended,
-        seconds,
-        reasons,
-        application_reasons,
-        counts: store.counts(),
-        progress: progress.snapshot(),
-        stopped: stop.reason().map(ToString::to_string),
-        done: table.done(),
-        bound,
-        cpu: Duration::ZERO,
-    }
+    drop(traffic);
+    run.done = table.done();
+    (run.seconds, run.reasons, run.application_reasons) = service.take();
+    run
 }
 
-/// The job, as `engine/session.rs` puts it together.
-async fn job(
-    setup: &Setup,
-    budgets: &Budgets,
-    (service, table): (Arc<Service>, Arc<SimTable>),
-    store: &Arc<MemoryStore>,
-    stop: &Stopper,
-    progress: &Arc<Progress>,
-) {
+/// The job, as a plan that says nothing but its change and these budgets makes it.
+fn job(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Job {
+    let mut plan = plan();
+    plan.scan.segments = setup.segments;
     let description = table.description().clone();
-    let changes = Arc::new(changes(&description));
+    let changes = Arc::new(changes(&plan, &description));
     let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
-    let scopes = Scopes::new(budgets, &indexes, setup.feedback);
-    let _rates = AbortOnDropHandle::new(tokio::spawn(note_rates(service, Arc::clone(&scopes))));
-    let requests = Requests::new(table, &description, scopes, RETRY, stop.clone(), Arc::clone(progress));
-    let writer = Writer::new(changes, store.clone(), RunId(1));
-    let handler = Arc::new(Expand::new(writer, store.clone(), RunId(1), requests.clone(), 1_000, 0, false));
-    let reading = Reading {
-        total_segments: setup.segments,
-        active: setup.active,
-        page_limit: None,
-        consistent: false,
-        mean_item_bytes: description.size_bytes.checked_div(description.item_count),
-    };
-    sweep(reading, &LocalScheduler::new(setup.segments), &requests, handler.clone()).await;
-    let _ = handler.finish(!stop.is_stopping()).await;
+    let mut job = Job::new(plan, changes, table.clone(), description, budgets);
+    job.scopes = Scopes::new(budgets, &indexes, setup.feedback);
+    job
+}
+
+/// Works through the table, as `engine/session.rs` does but for the store.
+async fn work(job: &Job, store: &Arc<MemoryStore>, service: &Arc<Service>) {
+    let run = RunId(1);
+    let _rates = AbortOnDropHandle::new(tokio::spawn(note_rates(Arc::clone(service), Arc::clone(&job.scopes))));
+    let requests = job.requests();
+    let writer = Writer::new(Arc::clone(&job.changes), store.clone(), run);
+    let handler = Expand::new(writer, store.clone(), run, requests.clone(), job.plan.limits.max_failures, 0, false);
+    let handler = Arc::new(handler);
+    let segments = job.segments().segments;
+    sweep(job.reading(segments), &LocalScheduler::new(segments), &requests, handler.clone()).await;
+    let _ = handler.finish(!job.stop.is_stopping()).await;
 }
 
 /// Writes down, each second, what every scope with a name may use now.
@@ -183,17 +164,16 @@ async fn note_rates(service: Arc<Service>, scopes: Arc<Scopes>) {
     }
 }
 
-/// What a plan has that says nothing about it.
-const RETRY: Retry =
-    Retry { base: Duration::from_millis(50), cap: Duration::from_secs(20), give_up_after: Duration::from_secs(900) };
+fn plan() -> Plan {
+    let text = format!(
+        "[migration]\nname = \"simulated\"\n[table]\nname = \"simulated\"\n\
+         [[change]]\ncopy = \"{}\"\nto = \"{TARGET}\"\n",
+        SOURCE.0
+    );
+    load("simulated.toml", &text).unwrap().plan
+}
 
-fn changes(description: &TableDescription) -> Changes {
-    let path = |name: &str| Path::attribute(name.to_owned());
-    Changes::for_run(
-        &[Change::Copy { from: path(SOURCE.0), to: path(TARGET) }],
-        Strategy::ExpandContract,
-        OnExisting::Keep,
-        description.key.clone(),
-        description.indexes.iter().map(|index| index.schema.clone()).collect(),
-    )
+fn changes(plan: &Plan, description: &TableDescription) -> Changes {
+    let indexes = description.indexes.iter().map(|index| index.schema.clone()).collect();
+    Changes::for_run(&plan.changes, plan.strategy, plan.on_existing, description.key.clone(), indexes)
 }

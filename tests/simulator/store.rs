@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use backfill::checkpoint::{
-    CheckpointStore, Commit, Counts, PreImageId, PreImageRow, RunId, SegmentState, SegmentStatus, StoreError,
+    CheckpointStore, Commit, Counts, PreImageId, PreImageRow, Reservation, RunId, SegmentState, SegmentStatus,
+    StoreError,
 };
 
 /// Keeps segment states through the real state machine, so that a commit out of order fails as it would in SQLite.
@@ -45,6 +46,10 @@ impl CheckpointStore for MemoryStore {
     }
 
     async fn mark_refused(&self, _: Vec<PreImageId>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn reserve(&self, _: RunId, _: Reservation) -> Result<(), StoreError> {
         Ok(())
     }
 }

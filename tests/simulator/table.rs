@@ -8,7 +8,8 @@ use backfill::change::GuardedWrite;
 use backfill::item::{IndexSchema, ItemKey, KeyAttribute, KeySchema, Projection, read_units, write_units};
 use backfill::local::capacity::{Kind, ModelSpec};
 use backfill::table::{
-    Consumed, Got, IndexDescription, Page, ScanRequest, Table, TableDescription, TableError, ThrottlingReason, WriteReply,
+    Consumed, Got, IndexDescription, Page, ScanRequest, Table, TableDescription, TableError, ThrottlingReason,
+    WriteReply,
 };
 
 use super::data::{Data, INDEX_KEY, SOURCE, TARGET};
@@ -84,7 +85,8 @@ impl SimTable {
         let full = end - start == limit || bytes >= PAGE_BYTES;
         let units = read_units(bytes, request.consistent);
         let bound = ((u128::from(request.segment) << 64) / u128::from(request.total_segments)) as u64;
-        let at = |place: usize| data.items.get(place).filter(|_| place < segment.end).map_or(bound, |item| item.position);
+        let at =
+            |place: usize| data.items.get(place).filter(|_| place < segment.end).map_or(bound, |item| item.position);
         let (position, to) = (at(start), at(end.saturating_sub(1).max(start)));
         let key = data.items.get(start).map_or(0, |item| item.partition_key);
         let next = (full && end > start).then(|| data.key(end - 1));
