@@ -13,7 +13,7 @@
 //! | --- | --- | --- |
 //! | [`plan::PlanFile`] → [`plan::Plan`] | [`plan::load`] | `plan/` |
 //! | job, session | [`engine::Job`], [`checkpoint::store::Store::begin`] | `engine/session.rs` |
-//! | segment | [`engine::Scheduler`], [`engine::sweep`] | `engine/mod.rs`, `engine/schedule.rs` |
+//! | segment | [`engine::Scheduler`], [`engine::sweep`], by what the survey finds | `engine/mod.rs`, `engine/schedule.rs`, `engine/survey.rs` |
 //! | page → items | [`table::Table::scan`], by the segment worker | `engine/worker.rs` |
 //! | item → decision → guarded write | [`change::Changes::decide`] | `change/decide.rs` |
 //! | permits | [`throttle::Scopes`], from narrow to wide | `engine/requests.rs` |
