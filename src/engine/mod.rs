@@ -66,7 +66,12 @@ pub async fn sweep(reading: Reading, scheduler: &dyn Scheduler, requests: &Reque
                 let Some((segment, state)) = scheduler.next(lane) else { break };
                 requests.progress().segment_started();
                 let (reading, handler) = (Arc::clone(&reading), Arc::clone(&handler));
-                workers.spawn(work_segment(segment, state, reading, requests.in_segment(), handler, seat));
+                let work = work_segment(segment, state, reading, requests.in_segment(), handler, seat);
+                workers.spawn(async move {
+                    // What it came to stands in the store and in the stopper.
+                    let _ = work.await;
+                    segment
+                });
             }
         }
         // Only the segments that found no lane are left to be surveyed: where there are few, there are none.
@@ -82,7 +87,10 @@ pub async fn sweep(reading: Reading, scheduler: &dyn Scheduler, requests: &Reque
         };
         match ended {
             None => break,
-            Some(Ok(_)) => requests.progress().segment_left(),
+            Some(Ok(segment)) => {
+                scheduler.left(segment);
+                requests.progress().segment_left();
+            }
             Some(Err(panic)) => {
                 requests.progress().page_abandoned();
                 stop.stop(StopReason::Internal(panic.to_string()));
