@@ -5,7 +5,7 @@
 //! and all else smaller; `--series` prints every run second by second; `--sweep` tries constants of the feedback;
 //! `--over-http` runs the scenarios in real time, with the binary over sockets. The exit code is 1 if a figure is not as
 //! required.
-#![expect(clippy::print_stdout, reason = "the figures are the result")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the figures are the result")]
 
 mod over_http;
 #[path = "../tests/simulator/mod.rs"]

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use backfill::change::WriteCost;
 use backfill::item::{PartitionHash, Value};
-use backfill::throttle::{Budget, Budgets, Feedback, KeyRange, Scopes, Use};
+use backfill::plan::Access;
+use backfill::throttle::{Budget, Budgets, Feedback, KeyRange, Scopes};
 
 /// Nanoseconds that a write may take in the limiter.
 const REQUIRED: f64 = 1_000.0;
@@ -86,9 +87,9 @@ async fn write_each(scopes: &Scopes, range: &KeyRange, keys: &[PartitionHash]) {
     let cost = WriteCost { table: 1.0, indexes: vec![(0, 1.0)] };
     for key in keys {
         // A key that is out of units would be set aside; what it costs to find that out is part of the figure.
-        let taken = scopes.try_key(Use::Write, *key, cost.table);
+        let taken = scopes.try_key(Access::Write, *key, cost.table);
         scopes.narrow_write(range, &cost).await;
-        scopes.table(Use::Write).acquire(cost.table).await;
+        scopes.table(Access::Write).acquire(cost.table).await;
         scopes.settle_write(range, *key, &cost, &cost);
         std::hint::black_box(taken);
     }

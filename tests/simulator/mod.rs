@@ -21,10 +21,10 @@ use backfill::change::Changes;
 use backfill::checkpoint::{Counts, RunId};
 use backfill::engine::{Expand, Job, LocalScheduler, Writer, sweep};
 use backfill::local::capacity::ModelSpec;
-use backfill::plan::{Plan, load};
+use backfill::plan::{Access, Plan, load};
 use backfill::table::TableDescription;
 use backfill::telemetry::Snapshot;
-use backfill::throttle::{Budgets, Feedback, Scopes, Use};
+use backfill::throttle::{Budgets, Feedback, Scopes};
 
 use application::Traffic;
 use bound::{Bound, bound};
@@ -159,7 +159,7 @@ async fn note_rates(service: Arc<Service>, scopes: Arc<Scopes>) {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
         seconds.tick().await;
-        let status = scopes.status().into_iter().filter(|scope| scope.used_for == Use::Write);
+        let status = scopes.status().into_iter().filter(|scope| scope.access == Access::Write);
         service.note_rates(status.map(|scope| (scope.name, scope.rate)).collect());
     }
 }
