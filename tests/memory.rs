@@ -60,22 +60,8 @@ async fn peak_of_a_run(count: u64) -> u64 {
     let local = bed.local().unwrap();
     tokio::task::block_in_place(|| local.engine().load(&table, items(count))).unwrap();
     let changes = "[[change]]\nmove = \"email\"\nto = \"contact_email\"\n";
-    let capacity = format!(
-        "[capacity]
-write = 40000
-read = 40000
-{WIDE}"
-    );
-    let plan = bed.plan(
-        "memory",
-        &table,
-        "",
-        &format!(
-            "{changes}[scan]
-segments = 16
-{capacity}"
-        ),
-    );
+    let capacity = format!("[capacity]\nwrite = 40000\nread = 40000\n{WIDE}");
+    let plan = bed.plan("memory", &table, "", &format!("{changes}[scan]\nsegments = 16\n{capacity}"));
     let began = Instant::now();
     let mut command = bed.command();
     command.arg("run").arg(&plan).arg("--yes").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -205,7 +205,9 @@ impl Requests {
                 Ok(reply) => consumed(reply).unwrap_or((estimate, estimate)),
                 Err(error) => (cost_of_failure(error, estimate), cost_of_failure(error, estimate)),
             };
-            self.scopes.settle_read(&self.range, key, estimate, units, of_key);
+            if !matches!(sent, Err(TableError::Throttled { .. })) {
+                self.scopes.settle_read(&self.range, key, estimate, units, of_key);
+            }
             grant.settle(Spend { write: 0.0, read: units });
             match sent {
                 Ok(reply) => return Ok(reply),
@@ -301,7 +303,9 @@ impl Requests {
             if !matches!(reply, Err(error) if !error.is_ambiguous()) {
                 spent.estimated_write += write.cost.total();
             }
-            self.scopes.settle_write(&self.range, key, &write.cost, &consumed);
+            if !matches!(reply, Err(TableError::Throttled { .. })) {
+                self.scopes.settle_write(&self.range, key, &write.cost, &consumed);
+            }
         }
         grant.settle(Spend { write: spent.write + spent.assumed_write, read: 0.0 });
         (replies, spent)

@@ -5,7 +5,11 @@
 //! a segment of the run, which is a range of the key hash.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::bucket::Bucket;
 use super::feedback::Feedback;
@@ -25,8 +29,29 @@ pub struct Scopes {
     indexes: Vec<Option<IndexScope>>,
     per_key_range: Budget,
     feedback: Feedback,
-    key_range_throttles: std::sync::atomic::AtomicU64,
+    ranges: Arc<Ranges>,
 }
+
+/// The key ranges that are worked on, and which of them were throttled just now.
+#[derive(Debug, Default)]
+struct Ranges {
+    active: AtomicUsize,
+    made: AtomicU64,
+    throttles: AtomicU64,
+    /// By key range, when it was throttled last: at most one entry for each that is worked on, or was within
+    /// [`TOGETHER`].
+    throttled: Mutex<HashMap<u64, Instant>>,
+}
+
+/// Key ranges that are throttled within this time of one another are throttled together.
+const TOGETHER: Duration = Duration::from_secs(2);
+
+/// If so many of the key ranges that are worked on are throttled together, not one of them is hot but the table as a whole
+/// asks its partitions for too much; new segments would each have to learn it anew.
+const MANY: f64 = 0.5;
+
+/// Of fewer key ranges than this nothing is concluded.
+const FEW: usize = 4;
 
 #[derive(Debug)]
 struct Side {
@@ -43,6 +68,8 @@ struct IndexScope {
 /// The buckets of one key range, that is, of one segment while it is worked on.
 #[derive(Debug)]
 pub struct KeyRange {
+    name: u64,
+    all: Arc<Ranges>,
     reads: Bucket,
     writes: Bucket,
     turns: Mutex<HashMap<PartitionHash, Arc<tokio::sync::Mutex<()>>>>,
@@ -81,13 +108,16 @@ impl Scopes {
             indexes: index_names.iter().zip(&budgets.indexes).map(index).collect(),
             per_key_range: budgets.per_key_range,
             feedback,
-            key_range_throttles: std::sync::atomic::AtomicU64::new(0),
+            ranges: Arc::default(),
         })
     }
 
     /// The buckets of a segment that is about to be worked on.
     pub fn key_range(&self) -> Arc<KeyRange> {
+        self.ranges.active.fetch_add(1, Ordering::Relaxed);
         Arc::new(KeyRange {
+            name: self.ranges.made.fetch_add(1, Ordering::Relaxed),
+            all: Arc::clone(&self.ranges),
             reads: Bucket::new(self.per_key_range.read, self.feedback),
             writes: Bucket::new(self.per_key_range.write, self.feedback),
             turns: Mutex::default(),
@@ -173,7 +203,8 @@ impl Scopes {
     /// DynamoDB throttled a request: the scopes that its reasons name go slower. Without reasons that is the table.
     ///
     /// Reasons (developer guide, "Diagnosing throttling") are `Table…` or `Index…`, `Read…` or `Write…`, and name a limit. A
-    /// key-range reason names no range: it is taken to be the item's own, and on repetition its partition key.
+    /// key-range reason names no range: it is taken to be the item's own, and on repetition its partition key; where many
+    /// ranges are throttled together, the table.
     pub fn throttled(
         &self,
         access: Access,
@@ -189,8 +220,10 @@ impl Scopes {
             if reason.starts_with("Index") {
                 self.index_or_table(access, resource).throttled();
             } else if reason.contains("KeyRange") {
-                self.key_range_throttles.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 range.bucket(access).throttled();
+                if range.throttled_with_many() {
+                    self.table(access).throttled();
+                }
                 if let Some(key) = key {
                     self.side(access).keys.throttled(key);
                 }
@@ -220,7 +253,7 @@ impl Scopes {
     /// how many partition keys go at a rate of their own.
     pub fn key_throttles(&self) -> (u64, u64, usize) {
         let ((read_keys, reads), (write_keys, writes)) = (self.reads.keys.slowed(), self.writes.keys.slowed());
-        let ranges = self.key_range_throttles.load(std::sync::atomic::Ordering::Relaxed);
+        let ranges = self.ranges.throttles.load(Ordering::Relaxed);
         (ranges, reads + writes, read_keys + write_keys)
     }
 
@@ -258,11 +291,28 @@ impl KeyRange {
         turns.get(&key).is_some_and(|turn| Arc::strong_count(turn) > 1)
     }
 
+    /// Notes a throttle of this range; whether many others were throttled just now, too.
+    fn throttled_with_many(&self) -> bool {
+        self.all.throttles.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        let mut throttled = self.all.throttled.lock().unwrap_or_else(PoisonError::into_inner);
+        throttled.insert(self.name, now);
+        throttled.retain(|_, at| now.saturating_duration_since(*at) <= TOGETHER);
+        let active = self.all.active.load(Ordering::Relaxed);
+        throttled.len() >= FEW && throttled.len() as f64 >= MANY * active as f64
+    }
+
     fn bucket(&self, access: Access) -> &Bucket {
         match access {
             Access::Read => &self.reads,
             Access::Write => &self.writes,
         }
+    }
+}
+
+impl Drop for KeyRange {
+    fn drop(&mut self) {
+        self.all.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
