@@ -1,50 +1,106 @@
 //! What the job takes of a table's capacity, and what that does to the application: every promise as a figure, in virtual
 //! time, by the real engine against the capacity model.
 //!
-//! `cargo bench --bench capacity [-- SCENARIO…] [--scale 0.1] [--series]`: scenarios by the beginnings of their names;
-//! `--series` prints every run second by second. The exit code is 1 if a figure is not as required.
-#![expect(clippy::print_stdout, reason = "the figures are the result")]
+//! `cargo bench --bench capacity [-- SCENARIO…]`: scenarios by the beginnings of their names. `--scale 0.1` makes the table
+//! and all else smaller; `--series` prints every run second by second; `--sweep` tries constants of the feedback;
+//! `--over-http` runs the scenarios in real time, with the binary over sockets. The exit code is 1 if a figure is not as
+//! required.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the figures are the result")]
 
+mod over_http;
 #[path = "../tests/simulator/mod.rs"]
 mod simulator;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
+use backfill::throttle::Feedback;
 use simulator::Run;
-use simulator::scenarios::{Figure, NAMES, Required, scenario};
+use simulator::scenarios::{Figure, NAMES, Required, scenario, swept};
+
+#[derive(Default)]
+struct Arguments {
+    scenarios: Vec<String>,
+    scale: Option<f64>,
+    series: bool,
+    sweep: bool,
+    over_http: bool,
+}
+
+fn arguments() -> Arguments {
+    let mut read = Arguments::default();
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            // Cargo's own.
+            "--bench" => {}
+            "--series" => read.series = true,
+            "--sweep" => read.sweep = true,
+            "--over-http" => read.over_http = true,
+            "--scale" => read.scale = words.next().and_then(|scale| scale.parse().ok()),
+            _ => read.scenarios.push(word),
+        }
+    }
+    read
+}
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let scale = arguments.iter().position(|a| a == "--scale").map_or(1.0, |at| arguments[at + 1].parse().unwrap());
-    let series = arguments.iter().any(|argument| argument == "--series");
-    let wanted: Vec<&String> =
-        arguments.iter().filter(|a| !a.starts_with("--") && (a.len() == 1 || a.parse::<f64>().is_err())).collect();
+    let arguments = arguments();
     let mut missed = false;
-    for (number, name) in NAMES.iter().enumerate() {
-        if !wanted.is_empty() && !wanted.iter().any(|wanted| name.starts_with(wanted.as_str())) {
-            continue;
-        }
-        let began = std::time::Instant::now();
-        let result = scenario(number, scale);
-        for figure in &result.figures {
-            missed |= !figure.holds();
-            println!("{}", line(name, figure));
-        }
-        println!("{name:<10} ({} runs in {:.1} s)", result.runs.len(), began.elapsed().as_secs_f64());
-        for (run_name, run) in result.runs.iter().filter(|_| series) {
-            print_series(&format!("{name}: {run_name}"), run);
-        }
+    let mut tell = |name: &str, figure: &Figure| {
+        missed |= !figure.holds();
+        println!("{}", line(name, figure));
+    };
+    if arguments.over_http {
+        over_http::run(&arguments.scenarios, &mut tell);
+    } else if arguments.sweep {
+        sweep(arguments.scale.unwrap_or(0.1));
+    } else {
+        in_virtual_time(&arguments, &mut tell);
     }
     ExitCode::from(u8::from(missed))
 }
 
+fn in_virtual_time(arguments: &Arguments, tell: &mut impl FnMut(&str, &Figure)) {
+    for (number, name) in NAMES.iter().enumerate() {
+        let wanted = &arguments.scenarios;
+        if !wanted.is_empty() && !wanted.iter().any(|wanted| name.starts_with(wanted.as_str())) {
+            continue;
+        }
+        let began = Instant::now();
+        let result = scenario(number, arguments.scale.unwrap_or(1.0));
+        result.figures.iter().for_each(|figure| tell(name, figure));
+        println!("{name:<10} ({} runs in {:.1} s)", result.runs.len(), began.elapsed().as_secs_f64());
+        for (run_name, run) in result.runs.iter().filter(|_| arguments.series) {
+            print_series(&format!("{name}: {run_name}"), run);
+        }
+    }
+}
+
+/// What the feedback's constants make of a limit that is lower than the budget, and of a storm.
+fn sweep(scale: f64) {
+    println!("decrease  recovery  floor   table %  throttled %   partitions %  throttled %   back after storm, s");
+    for decrease in [0.5, 0.7, 0.8, 0.85, 0.9, 0.95] {
+        for recovery in [10.0, 15.0, 20.0, 25.0, 30.0, 40.0] {
+            for floor in [0.01, 0.05] {
+                let swept = swept(Feedback { decrease, recovery, floor }, scale);
+                println!(
+                    "{decrease:>8} {recovery:>9} {floor:>6} {:>9.1} {:>12.2} {:>14.1} {:>12.2} {:>21}",
+                    swept.table.0, swept.table.1, swept.partitions.0, swept.partitions.1, swept.back
+                );
+            }
+        }
+    }
+}
+
 fn line(scenario: &str, figure: &Figure) -> String {
+    let verdict = if figure.holds() { "ok" } else { "MISSED" };
     let (required, verdict) = match figure.required {
-        Required::AtLeast(bound) => (format!("≥ {bound}"), if figure.holds() { "ok" } else { "MISSED" }),
-        Required::AtMost(bound) => (format!("≤ {bound}"), if figure.holds() { "ok" } else { "MISSED" }),
+        Required::AtLeast(bound) => (format!("≥ {bound}"), verdict),
+        Required::AtMost(bound) => (format!("≤ {bound}"), verdict),
         Required::Nothing => (String::new(), ""),
     };
-    format!("{scenario:<10} {:<88} {:>10.2}  {required:<8} {verdict}", figure.what, figure.value)
+    format!("{scenario:<10} {:<96} {:>10.2}  {required:<8} {verdict}", figure.what, figure.value)
 }
 
 fn print_series(title: &str, run: &Run) {

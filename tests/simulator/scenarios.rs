@@ -142,26 +142,49 @@ fn uniform(scale: f64) -> Result {
 /// 2: a budget above what the table allows; narrow scopes too, so that the service's limits are met.
 fn above(scale: f64) -> Result {
     let mut result = Result::default();
-    let table = provisioned(8, 2_000.0, 24_000.0, scale);
-    let partitions = ModelSpec { provisioned: None, ..provisioned(4, 4_000.0, 12_000.0, scale) };
-    for (name, limits, allowed, items) in [
-        ("table of 2,000", table, 2_000.0 * scale, 130_000.0),
-        ("4 partitions of 1,000", partitions, 4_000.0 * scale, 260_000.0),
-    ] {
-        let setup = setup(items, scale, limits, wide(budgets(2.0 * allowed / scale, 8_000.0, scale)));
+    for (name, allowed, setup) in limited(scale) {
         let run = run(&setup);
         let steady = run.steady(30);
-        result.add(
-            format!("{name}: share of what it allows, %"),
-            100.0 * steady.writes / allowed,
-            Required::AtLeast(90.0),
-        );
+        let share = 100.0 * steady.writes / allowed;
+        result.add(format!("{name}: share of what it allows, %"), share, Required::AtLeast(90.0));
         result.add(format!("{name}: requests throttled, %"), run.throttled_percent(), Required::AtMost(2.0));
         result.add(format!("{name}: seconds in steady state"), steady.seconds as f64, Required::AtLeast(30.0));
         result.whole(name, &run, setup.workload.items);
         result.keep(name, run);
     }
     result
+}
+
+/// Setups of scenario 2, with what the table allows: limited by the table, and by its partitions alone, as on demand.
+fn limited(scale: f64) -> [(&'static str, f64, Setup); 2] {
+    let table = provisioned(8, 2_000.0, 24_000.0, scale);
+    let partitions = ModelSpec { provisioned: None, ..provisioned(4, 4_000.0, 12_000.0, scale) };
+    let twice = |allowed: f64| wide(budgets(2.0 * allowed, 8_000.0, scale));
+    [
+        ("table of 2,000", 2_000.0 * scale, setup(130_000.0, scale, table, twice(2_000.0))),
+        ("4 partitions of 1,000", 4_000.0 * scale, setup(260_000.0, scale, partitions, twice(4_000.0))),
+    ]
+}
+
+/// What some constants of the feedback come to.
+#[derive(Debug, Clone, Copy)]
+pub struct Swept {
+    /// Of a table's limit: the share that is used, and the share of requests that is throttled, in percent.
+    pub table: (f64, f64),
+    /// Of partitions' limits.
+    pub partitions: (f64, f64),
+    /// Seconds after a storm until the rate is back to 90 %.
+    pub back: u64,
+}
+
+/// Tries constants of the feedback.
+pub fn swept(feedback: Feedback, scale: f64) -> Swept {
+    let [table, partitions] = limited(scale).map(|(_, allowed, setup)| {
+        let run = run(&Setup { feedback, ..setup });
+        (100.0 * run.steady(30).writes / allowed, run.throttled_percent())
+    });
+    let setup = Setup { feedback, ..stormy(1.0, scale) };
+    Swept { table, partitions, back: run(&setup).back_after(STORM) }
 }
 
 /// 3: the application takes 60 % of the table, the job 30 %, or no more than the default.
@@ -267,36 +290,39 @@ fn index(scale: f64) -> Result {
     result
 }
 
-/// 6: a minute in which everything is throttled.
+/// The storm's seconds.
+const STORM: (u64, u64) = (40, 100);
+
+/// A run with a storm that throttles this share of all requests.
+fn stormy(share: f64, scale: f64) -> Setup {
+    let storm = |reason: &str| Storm {
+        from: STORM.0 as f64,
+        to: STORM.1 as f64,
+        fraction: share,
+        reason: reason.parse().unwrap(),
+        index: None,
+    };
+    let names = ["TableWriteProvisionedThroughputExceeded", "TableReadProvisionedThroughputExceeded"];
+    let model = ModelSpec { storms: names.map(storm).into(), ..eight(scale) };
+    setup(120_000.0, scale, model, budgets(2_000.0, 8_000.0, scale))
+}
+
+/// 6: a minute in which everything is throttled, or half of it.
 fn storm(scale: f64) -> Result {
     let mut result = Result::default();
-    for (name, chance) in [("all throttled", 1.0), ("half throttled", 0.5)] {
-        let (from, until) = (40, 100);
-        let storm = |reason: &str| Storm {
-            from: from as f64,
-            to: until as f64,
-            fraction: chance,
-            reason: reason.parse().unwrap(),
-            index: None,
-        };
-        let names = ["TableWriteProvisionedThroughputExceeded", "TableReadProvisionedThroughputExceeded"];
-        let model = ModelSpec { storms: names.map(storm).into(), ..eight(scale) };
-        let setup = setup(120_000.0, scale, model, budgets(2_000.0, 8_000.0, scale));
+    let (from, until) = (STORM.0 as usize, STORM.1 as usize);
+    for (name, share) in [("all throttled", 1.0), ("half throttled", 0.5)] {
+        let setup = stormy(share, scale);
         let run = run(&setup);
-        let mean = |from: u64, to: u64| run.over(from as usize, to as usize).writes;
-        let before = mean(from - 20, from);
-        let after = mean(until + 30, until + 50);
-        result.add(
-            format!("{name}: rate from 30 s after it, % of before"),
-            100.0 * after / before,
-            Required::AtLeast(90.0),
-        );
-        let back = (until..until + 600).find(|s| mean(*s, s + 3) >= 0.9 * before).map_or(600, |s| s - until);
-        result.add(format!("{name}: seconds until it is back to 90 %"), back as f64, Required::AtMost(30.0));
+        let (before, after) = (run.over(from - 20, from).writes, run.over(until + 30, until + 50).writes);
+        let rate = 100.0 * after / before;
+        result.add(format!("{name}: rate from 30 s after it, % of before"), rate, Required::AtLeast(90.0));
+        let back = run.back_after(STORM) as f64;
+        result.add(format!("{name}: seconds until it is back to 90 %"), back, Required::AtMost(30.0));
         let sent: u64 = run.seconds.iter().map(|s| s.job_requests).sum();
         let needed = f64::from(setup.workload.items) + run.progress.pages as f64;
         result.add(format!("{name}: requests sent by those needed"), sent as f64 / needed, Required::AtMost(1.2));
-        let within: u64 = run.seconds[from as usize..until as usize].iter().map(|s| s.job_requests).sum();
+        let within: u64 = run.seconds[from..until].iter().map(|s| s.job_requests).sum();
         result.add(format!("{name}: requests a second in the storm"), within as f64 / 60.0, Required::Nothing);
         result.whole(name, &run, setup.workload.items);
         result.keep(name, run);
@@ -332,6 +358,14 @@ impl Run {
         };
         let until = self.seconds.iter().position(most).unwrap_or(0);
         self.over(from, until)
+    }
+
+    /// Seconds after a storm until the rate, over three seconds, is back to 90 % of that before.
+    fn back_after(&self, storm: (u64, u64)) -> u64 {
+        let (from, until) = (storm.0 as usize, storm.1 as usize);
+        let enough = 0.9 * self.over(from - 20, from).writes;
+        let back = (until..until + 600).find(|second| self.over(*second, second + 3).writes >= enough);
+        back.map_or(600, |second| (second - until) as u64)
     }
 
     /// Means over these seconds.
