@@ -16,7 +16,7 @@
 //! | segment | [`engine::Scheduler`], [`engine::sweep`] | `engine/mod.rs`, `engine/schedule.rs` |
 //! | page → items | [`table::Table::scan`], by the segment worker | `engine/worker.rs` |
 //! | item → decision → guarded write | [`change::Changes::decide`] | `change/decide.rs` |
-//! | permit | [`throttle::Bucket::acquire`] | `engine/requests.rs` |
+//! | permits | [`throttle::Scopes`], from narrow to wide | `engine/requests.rs` |
 //! | outcome | [`table::Table::write`], by the writer | `engine/writer.rs` |
 //! | checkpoint | [`checkpoint::CheckpointStore::commit`] | `engine/run.rs` |
 //! | report → exit code | [`telemetry::RunReport`] | `telemetry/`, `commands/exit.rs` |
@@ -35,8 +35,11 @@
 //! [`checkpoint::SegmentState::next`]. A commit that fails stops the run. Until DynamoDB has accepted one write, pages
 //! with refused writes are held back, up to a bound, so that a plan that fails everywhere leaves nothing behind.
 //!
-//! **Capacity.** Nothing is sent without permits, in capacity units, settled afterwards against what DynamoDB says it
-//! consumed. The SDK's retries are off: one place owns retry, backoff and the bound.
+//! **Capacity.** Nothing is sent without permits from every scope that it touches, in capacity units: partition key, key
+//! range (the item's segment), each index, table, in this order, so that who waits for a narrow scope holds nothing of a
+//! wider one. Items of a hot partition key are set aside, and the rest of their segment goes on. Permits are settled
+//! afterwards against what DynamoDB says it consumed. A throttle slows the scope that its reasons name, and the rate comes
+//! back by itself ([`throttle::Feedback`]). The SDK's retries are off: one place owns retry, backoff and the bound.
 //!
 //! **Honesty.** Every figure was counted, or says what it is an estimate of. Attribute values never reach logs, errors
 //! or reports.
@@ -51,7 +54,8 @@
 //! | after the commit | the page is never read again |
 //!
 //! At any moment each active segment has at most two pages that are read and not committed: the one being written and the
-//! prefetched one; and, until a first write is accepted, the pages that are held back. Counts of a run that was killed are a lower bound for `applied`, and say so.
+//! prefetched one; beside them up to eight, and about one megabyte, that wait for items which were set aside; and, until a
+//! first write is accepted, the pages that are held back. Counts of a run that was killed are a lower bound for `applied`, and say so.
 //!
 //! # Seams
 //!

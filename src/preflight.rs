@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::change::Changes;
 use crate::engine::describe;
-use crate::plan::{Plan, TableRef};
+use crate::plan::{Loaded, Plan, PlanErrors, TableRef};
 use crate::table::dynamo::{DynamoTable, connect};
 use crate::table::{FatalKind, Table, TableDescription, TableError};
+use crate::throttle::{Resolved, resolve};
 
 /// How long a table that does not answer is asked again before a command gives up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -70,6 +71,17 @@ pub fn check_table(table: &TableRef, description: &TableDescription) -> Result<(
         return Err(PreflightError::NotActive { arn, status });
     }
     Ok(())
+}
+
+/// Holds a plan against the table that was found: its key, and what it can give. All that does not fit is reported at once.
+pub fn check_plan(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
+    let key = loaded.check_key_schema(&description.key);
+    let budgets = resolve(&loaded.plan.capacity, description).map_err(|errors| loaded.refuse(errors));
+    match (key, budgets) {
+        (Ok(()), budgets) => budgets,
+        (Err(key), Ok(_)) => Err(key),
+        (Err(key), Err(budgets)) => Err(key.and(budgets)),
+    }
 }
 
 /// The changes that `run` makes of a plan on this table.

@@ -33,7 +33,8 @@ enum At {
 }
 
 /// The rooms that are pure: their functions depend on their arguments alone.
-const PURE: &[&str] = &["plan", "item", "change", "expr", "checkpoint/mod", "checkpoint/state", "throttle/backoff"];
+const PURE: &[&str] =
+    &["plan", "item", "change", "expr", "checkpoint/mod", "checkpoint/state", "throttle/backoff", "throttle/budget"];
 
 const RULES: &[Rule] = &[
     Rule {

@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use backfill::change::{self, Change};
-use backfill::item::{KeyAttribute, KeySchema};
+use backfill::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
 use backfill::plan::{Loaded, PlanErrors, load, load_bytes};
+use backfill::preflight::check_plan;
+use backfill::table::{IndexDescription, TableDescription};
 use proptest::prelude::*;
 
 fn files(dir: &str) -> Vec<PathBuf> {
@@ -26,10 +28,32 @@ fn schema(names: &[&str]) -> KeySchema {
     KeySchema { partition: names.next().unwrap(), sort: names.next() }
 }
 
-/// Loads a plan for the table `shop` of the examples, and asks the table as well.
+/// The table `shop` of the examples, provisioned, with a global and a local index.
+fn shop() -> TableDescription {
+    let index = |name: &str, local: bool| {
+        let schema = IndexSchema { name: name.into(), key: Vec::new(), projection: Projection::KeysOnly, local };
+        let provisioned = (!local).then_some((200.0, 100.0));
+        IndexDescription { schema, provisioned, on_demand_max: (None, None), warm: None }
+    };
+    TableDescription {
+        name: "shop".into(),
+        arn: "arn:aws:dynamodb:eu-west-1:123456789012:table/shop".into(),
+        id: None,
+        status: "ACTIVE".into(),
+        key: schema(&["pk", "sk"]),
+        item_count: 0,
+        size_bytes: 0,
+        provisioned: Some((2_000.0, 1_000.0)),
+        on_demand_max: (None, None),
+        warm: None,
+        indexes: vec![index("by-mail", false), index("by-date", true)],
+    }
+}
+
+/// Loads a plan for the table `shop`, and asks the table as well.
 fn load_for_shop(label: &str, bytes: &[u8]) -> Result<Loaded, PlanErrors> {
     let loaded = load_bytes(label, bytes)?;
-    loaded.check_key_schema(&schema(&["pk", "sk"]))?;
+    check_plan(&loaded, &shop())?;
     Ok(loaded)
 }
 
@@ -123,6 +147,9 @@ fn pieces() -> impl proptest::strategy::Strategy<Value = String> {
         Just("[[change]]\n".to_owned()),
         Just("[scan]\n".to_owned()),
         Just("[retry.x]\n".to_owned()),
+        Just("[capacity]\n".to_owned()),
+        Just("[capacity.index]\n".to_owned()),
+        Just("[limits]\n".to_owned()),
         Just("[[change.move]]\n".to_owned()),
         Just("change = [".to_owned()),
         Just("{ ".to_owned()),
@@ -130,6 +157,8 @@ fn pieces() -> impl proptest::strategy::Strategy<Value = String> {
         Just("]\n".to_owned()),
         Just("\"\"\"".to_owned()),
         "(name|move|copy|set|to|value|remove|key|active|write|base|a\\.b) = ",
+        "(per_key_range|index|max_wcu|max_items|deadline|window) = ",
+        "(\"40%\"|\"22:00-06:00 (UTC|Pariß)?\"|\"[0-9:–-]{0,5}-06:00 UTC\"|2026-12-01T06:00:00Z|\"%\")\n",
         "(1|-1|1e400|nan|0x|99999999999999999999|true|\"a\\.b\"|'\"e-mail\"'|\"5s\"|2020-01-01)[\r]?\n",
         "\\PC{0,5}",
         "[\\x00-\\x20\"'\\[\\]{}=.,#]{0,4}",

@@ -9,7 +9,9 @@ use super::output;
 use super::target::{Target, read_plan};
 use crate::cli::{Global, PlanArgs};
 use crate::engine::auto_segments;
+use crate::item::IndexSchema;
 use crate::telemetry::number;
+use crate::throttle::ScopeBudget;
 
 /// Checks a plan. Where the table cannot be reached, what could be checked without it is said before the error.
 pub(super) async fn check(global: &Global, args: PlanArgs) -> anyhow::Result<Exit> {
@@ -29,8 +31,7 @@ pub(super) async fn check(global: &Global, args: PlanArgs) -> anyhow::Result<Exi
                 "table_arn": table.arn, "table_id": table.id, "table_status": table.status, "key": table.key.names().collect::<Vec<_>>(),
                 "item_count_estimate": table.item_count, "size_bytes_estimate": table.size_bytes, "indexes": table.indexes.iter().map(|index| &index.schema.name).collect::<Vec<_>>(),
                 "segments": segments, "state": target.state,
-                "budget": { "write_units_per_second": target.budget.write, "read_units_per_second": target.budget.read,
-                            "write_basis": target.write_basis.text(), "read_basis": target.read_basis.text() },
+                "budgets": target.resolved.scopes.iter().map(ScopeBudget::to_json).collect::<Vec<_>>(),
             })
         },
         |out| {
@@ -58,12 +59,12 @@ pub(super) async fn check(global: &Global, args: PlanArgs) -> anyhow::Result<Exi
                     if plan.scan.segments.is_some() { "from the plan" } else { "auto: one per GiB, at least 16" }
                 ),
             );
-            line("write", format!("{} WCU/s ({})", target.budget.write, target.write_basis.text()));
-            line("read", format!("{} RCU/s ({})", target.budget.read, target.read_basis.text()));
+            target.resolved.lines().for_each(|(scope, budget)| line("budget", format!("{scope}: {budget}")));
             line("state", target.state.display().to_string());
             if !table.indexes.is_empty() {
-                let names: Vec<&str> = table.indexes.iter().map(|index| index.schema.name.as_str()).collect();
-                line("indexes", names.join(", "));
+                let kind = |index: &IndexSchema| if index.local { "local: paid by the table" } else { "global" };
+                let names = table.indexes.iter().map(|i| format!("{} ({})", i.schema.name, kind(&i.schema)));
+                line("indexes", names.collect::<Vec<_>>().join(", "));
             }
             writeln!(out, "Next: backfill run {} --dry-run", args.plan.display())
         },

@@ -48,8 +48,7 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
     if complete.or(resumed).is_none() && how == Begin::Again {
         return Err(Refusal::error(Exit::Refused, NOT_YET_AGAIN));
     }
-    let basis = (target.write_basis, target.read_basis);
-    output::stderr(&subject(target).header(target.budget, basis, resumed));
+    output::stderr(&subject(target).header(&target.resolved, resumed));
     if resumed.is_none() {
         confirm(args.yes, &format!("Write to {} now?", target.description.arn))?;
     }

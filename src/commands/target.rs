@@ -7,10 +7,10 @@ use super::exit::{Exit, Refusal};
 use crate::checkpoint::store::{Identity, Store};
 use crate::cli::Global;
 use crate::engine::Job;
-use crate::plan::{Loaded, Plan, Rate, TableRef, load_bytes};
-use crate::preflight::{check_table, reach, run_changes};
+use crate::plan::{Loaded, Plan, TableRef, load_bytes};
+use crate::preflight::{check_plan, check_table, reach, run_changes};
 use crate::table::{Table, TableDescription};
-use crate::throttle::{Basis, Budget, budget};
+use crate::throttle::Resolved;
 
 /// A plan, and the table that it has been held against.
 pub(super) struct Target {
@@ -19,9 +19,7 @@ pub(super) struct Target {
     pub(super) plan: Plan,
     pub(super) table: Arc<dyn Table>,
     pub(super) description: TableDescription,
-    pub(super) budget: Budget,
-    pub(super) write_basis: Basis,
-    pub(super) read_basis: Basis,
+    pub(super) resolved: Resolved,
     /// Whether reports say which command comes next.
     pub(super) advice: bool,
 }
@@ -65,24 +63,18 @@ impl Target {
         let loaded = read_plan(global, path)?;
         let (table, description) = reach(&loaded.plan.table).await?;
         check_table(&loaded.plan.table, &description)?;
-        loaded.check_key_schema(&description.key)?;
+        let resolved = check_plan(&loaded, &description)?;
         let plan = loaded.plan;
-        let stated = |rate: Option<Rate>| match rate {
-            Some(Rate::Units(units)) => Some(units),
-            _ => None,
-        };
-        let (budget, write_basis, read_basis) =
-            budget(stated(plan.capacity.write), stated(plan.capacity.read), &description);
         let state = state_path(global, &plan);
         let path = path.to_owned();
-        Ok(Target { path, state, plan, table, description, budget, write_basis, read_basis, advice: true })
+        Ok(Target { path, state, plan, table, description, resolved, advice: true })
     }
 
     /// The work that `run` does on this table.
     pub(super) fn job(&self) -> anyhow::Result<Job> {
         let changes = run_changes(&self.plan, &self.description)?;
-        let job = Job::new(self.plan.clone(), changes, self.table.clone(), self.description.clone(), self.budget);
-        Ok(job)
+        let (table, description) = (self.table.clone(), self.description.clone());
+        Ok(Job::new(self.plan.clone(), changes, table, description, &self.resolved.budgets))
     }
 
     /// Takes the state file of this plan and table.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::requests::Requests;
 use super::stop::Stopped;
 use super::worker::{Handler, Pages};
-use super::writer::Settled;
+use super::writer::{Settled, Settling};
 use crate::change::{Action, Changes, Decision, GuardedWrite, Outcome};
 use crate::item::{Item, MAX_ITEM_BYTES, Path, Units};
 
@@ -76,14 +76,14 @@ impl DryRun {
 
 #[async_trait]
 impl Handler for DryRun {
-    async fn settle(&self, items: Vec<Item>) -> Result<Settled, Stopped> {
+    async fn settle(&self, items: Vec<Item>, _: &Requests) -> Result<Settling, Stopped> {
         let mut settled = Settled::default();
         let mut page = Prediction::default();
         for item in items {
             settled.counts.count(page.add(&item, &self.changes));
         }
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).merge(page);
-        Ok(settled)
+        Ok(Settling { settled, rest: None })
     }
 
     async fn commit(&self, pages: Pages) -> Result<(), Stopped> {

@@ -4,6 +4,7 @@
 //! on and written (`writer.rs`), and the page is committed with everything it rests on (`run.rs`).
 
 mod dry_run;
+mod open_pages;
 mod probation;
 mod requests;
 mod retry;
@@ -21,7 +22,7 @@ pub use schedule::{LocalScheduler, Scheduler, auto_segments};
 pub use session::{Ended, Job};
 pub use stop::{StopReason, Stopped, Stopper};
 pub use worker::{Handler, Pages, Reading};
-pub use writer::{Settled, Writer};
+pub use writer::{Rest, Settled, Settling, Writer};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +48,13 @@ pub async fn sweep(reading: Reading, scheduler: &dyn Scheduler, requests: &Reque
         while workers.len() < active && !stop.is_stopping() {
             let Some((segment, state)) = scheduler.next() else { break };
             requests.progress().segment_started();
-            workers.spawn(work_segment(segment, state, Arc::clone(&reading), requests.clone(), Arc::clone(&handler)));
+            workers.spawn(work_segment(
+                segment,
+                state,
+                Arc::clone(&reading),
+                requests.in_segment(64),
+                Arc::clone(&handler),
+            ));
         }
         let ended = tokio::select! {
             biased;

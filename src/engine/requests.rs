@@ -1,20 +1,21 @@
 //! One request until it is answered: permits before, retry with backoff behind, and the decision when to give up.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::stop::{StopReason, Stopped, Stopper};
-use crate::change::GuardedWrite;
-use crate::item::{ItemKey, Units, read_units};
+use crate::change::{GuardedWrite, WriteCost};
+use crate::item::{Item, ItemKey, PartitionHash, Units, read_units};
 use crate::plan::Retry;
-use crate::table::{Directive, Got, Page, ScanRequest, Table, TableError, WriteReply};
+use crate::table::{Consumed, Directive, Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
 use crate::telemetry::Progress;
 use crate::throttle::backoff::Backoff;
-use crate::throttle::{Bucket, Permit};
+use crate::throttle::{KeyRange, Scopes, Use};
 
 /// Write requests in flight at the same time, over all segments: enough to keep 1,000 WCU/s going at 50 ms a request, few
 /// enough that a drain has little to wait for.
@@ -24,12 +25,17 @@ const MAX_WRITES_IN_FLIGHT: usize = 64;
 #[derive(Clone)]
 pub struct Requests {
     table: Arc<dyn Table>,
-    reads: Arc<Bucket>,
-    writes: Arc<Bucket>,
+    /// Name of the attribute that is the partition key.
+    partition_key: Arc<str>,
+    /// Names of the table's indexes, in the order of its description.
+    indexes: Arc<[String]>,
+    scopes: Arc<Scopes>,
+    range: Arc<KeyRange>,
     retry: Retry,
     stop: Stopper,
     progress: Arc<Progress>,
     slots: Arc<Semaphore>,
+    outstanding: Arc<AtomicUsize>,
 }
 
 /// How often a request was tried in vain, since when, and how much of that time we made it wait ourselves.
@@ -54,9 +60,8 @@ impl Attempts {
     }
 }
 
-/// Leave to send a chunk of writes: permits and a slot.
+/// Leave to send a chunk of writes: permits of every scope that they touch, and a slot.
 pub(super) struct Admission {
-    permit: Permit,
     _slot: OwnedSemaphorePermit,
     /// How long it was waited for.
     pub(super) waited: Duration,
@@ -67,22 +72,40 @@ pub(super) struct Admission {
 pub(super) struct Spent {
     pub(super) read: Units,
     pub(super) write: Units,
+    /// Of requests whose reply names nothing.
     pub(super) assumed_write: Units,
+    /// What was estimated before sending.
     pub(super) estimated_write: Units,
 }
 
 impl Requests {
-    /// Requests to this table, within these buckets.
+    /// Requests to this table, within these scopes. They are of no segment until [`Requests::in_segment`].
     pub fn new(
         table: Arc<dyn Table>,
-        reads: Arc<Bucket>,
-        writes: Arc<Bucket>,
+        description: &TableDescription,
+        scopes: Arc<Scopes>,
         retry: Retry,
         stop: Stopper,
         progress: Arc<Progress>,
     ) -> Requests {
         let slots = Arc::new(Semaphore::new(MAX_WRITES_IN_FLIGHT));
-        Requests { table, reads, writes, retry, stop, progress, slots }
+        let partition_key = description.key.partition.name.as_str().into();
+        let indexes = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
+        let range = scopes.key_range();
+        let outstanding = Arc::new(AtomicUsize::new(MAX_WRITES_IN_FLIGHT));
+        Requests { table, partition_key, indexes, scopes, range, retry, stop, progress, slots, outstanding }
+    }
+
+    /// The same, in a key range of their own, with so many writes under way or waiting at the same time.
+    pub(super) fn in_segment(&self, outstanding: usize) -> Requests {
+        let outstanding = Arc::new(AtomicUsize::new(outstanding));
+        Requests { range: self.scopes.key_range(), outstanding, ..self.clone() }
+    }
+
+    /// Writes of this segment that are under way, or wait for permits, at the same time. Scopes are first come, first
+    /// served, so a segment's share of the table follows from it.
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding.load(Ordering::Relaxed).max(1)
     }
 
     pub(super) fn stop(&self) -> &Stopper {
@@ -97,60 +120,104 @@ impl Requests {
         self.table.max_chunk().max(1)
     }
 
-    pub(super) fn read_rate(&self) -> Units {
-        self.reads.rate()
+    /// Capacity units per second that a segment may use now, of its own and of the table's.
+    pub(super) fn rate(&self, used_for: Use) -> Units {
+        self.scopes.table(used_for).rate().min(self.range.rate(used_for))
     }
 
-    pub(super) fn write_rate(&self) -> Units {
-        self.writes.rate()
-    }
-
-    /// Writes that may be under way at the same time.
-    pub(super) fn concurrency(&self) -> usize {
-        MAX_WRITES_IN_FLIGHT
+    /// The table's rate alone.
+    pub(super) fn table_rate(&self, used_for: Use) -> Units {
+        self.scopes.table(used_for).rate()
     }
 
     /// Reads one page; `estimate` is what it will probably cost.
     pub(super) async fn scan(&self, request: &ScanRequest, estimate: Units) -> Result<Page, Stopped> {
-        self.read(estimate, || self.table.scan(request), |page| page.units).await
+        // A page begins among the items of its start key's partition key.
+        let key = request.start_key.as_ref().map(|key| key.partition_hash(&self.partition_key));
+        let share = |page: &Page| {
+            let of_key = |item: &&Item| item.get(&*self.partition_key).map(PartitionHash::of) == key;
+            page.items.iter().filter(of_key).count() as f64 / page.items.len().max(1) as f64
+        };
+        let consumed = |page: &Page| page.units.map(|units| (units, units * share(page)));
+        self.read(key, estimate, || self.table.scan(request), consumed).await
     }
 
     /// Reads one item, strongly consistently.
     pub(super) async fn get(&self, key: &ItemKey) -> Result<Got, Stopped> {
-        self.read(read_units(4096, true), || self.table.get(key), |got| got.units).await
+        let hash = key.partition_hash(&self.partition_key);
+        let consumed = |got: &Got| got.units.map(|units| (units, units));
+        self.read(Some(hash), read_units(4096, true), || self.table.get(key), consumed).await
     }
 
     async fn read<'a, T>(
         &'a self,
+        key: Option<PartitionHash>,
         estimate: Units,
         send: impl Fn() -> BoxFuture<'a, Result<T, TableError>>,
-        consumed: impl Fn(&T) -> Option<Units>,
+        consumed: impl Fn(&T) -> Option<(Units, Units)>,
     ) -> Result<T, Stopped> {
         let mut attempts = Attempts::default();
         loop {
             let since = Instant::now();
-            let permit = self.stop.unless_stopping(self.reads.acquire(estimate)).await?;
+            self.stop.unless_stopping(self.scopes.read(&self.range, key, estimate)).await?;
             attempts.waited(since.elapsed());
-            match send().await {
-                Ok(reply) => {
-                    self.reads.settle(permit, consumed(&reply).unwrap_or(estimate));
-                    return Ok(reply);
-                }
+            let sent = send().await;
+            let (units, of_key) = match &sent {
+                Ok(reply) => consumed(reply).unwrap_or((estimate, estimate)),
+                Err(error) => (cost_of_failure(error, estimate), cost_of_failure(error, estimate)),
+            };
+            self.scopes.settle_read(&self.range, key, estimate, units, of_key);
+            match sent {
+                Ok(reply) => return Ok(reply),
                 Err(error) => {
-                    self.reads.settle(permit, cost_of_failure(&error, estimate));
+                    self.note_throttle(Use::Read, key, &error);
                     self.after_failure(&error, &mut attempts).await?;
                 }
             }
         }
     }
 
-    /// Waits until writes of so many units may be sent. Given up when the run stops: nothing has been sent then.
-    pub(super) async fn admit(&self, units: Units) -> Result<Admission, Stopped> {
+    /// The hash of the partition key that a write goes to.
+    pub(super) fn hash_of(&self, write: &GuardedWrite) -> PartitionHash {
+        write.key.partition_hash(&self.partition_key)
+    }
+
+    /// Takes the partition key's units of a write if they are there now; false, and nothing is taken, where they would have
+    /// to be waited for, or where items of the key are waiting already.
+    pub(super) fn try_key(&self, write: &GuardedWrite) -> bool {
+        let key = self.hash_of(write);
+        !self.range.is_set_aside(key) && self.scopes.try_key(Use::Write, key, write.cost.table)
+    }
+
+    /// The turn of a partition key whose items are set aside.
+    pub(super) fn turn(&self, key: PartitionHash) -> Arc<Mutex<()>> {
+        self.range.turn(key)
+    }
+
+    /// Waits for the partition keys' units of these writes. Given up when the run stops: nothing has been sent then.
+    pub(super) async fn admit_keys(&self, chunk: &[&GuardedWrite]) -> Result<(), Stopped> {
+        for write in chunk {
+            let key = self.hash_of(write);
+            self.stop.unless_stopping(self.scopes.key(Use::Write, key, write.cost.table)).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until these writes may be sent: partition key, unless its units are `held` already, key range, indexes, a slot,
+    /// and last the table. Given up when the run stops: nothing has been sent then.
+    pub(super) async fn admit(&self, chunk: &[&GuardedWrite], held: bool) -> Result<Admission, Stopped> {
         let since = Instant::now();
-        let permit = self.stop.unless_stopping(self.writes.acquire(units)).await?;
+        if !held {
+            self.admit_keys(chunk).await?;
+        }
+        for write in chunk {
+            self.stop.unless_stopping(self.scopes.narrow_write(&self.range, &write.cost)).await?;
+        }
         // The semaphore is never closed.
         let slot = self.stop.unless_stopping(Arc::clone(&self.slots).acquire_owned()).await?.map_err(|_| Stopped)?;
-        Ok(Admission { permit, _slot: slot, waited: since.elapsed() })
+        let units = chunk.iter().map(|write| write.cost.table).sum();
+        self.stop.unless_stopping(self.scopes.table(Use::Write).acquire(units)).await?;
+        Ok(Admission { _slot: slot, waited: since.elapsed() })
     }
 
     /// Sends an admitted chunk once. In flight, its replies are waited for whatever happens.
@@ -159,27 +226,51 @@ impl Requests {
         admission: Admission,
         chunk: &[&GuardedWrite],
     ) -> (Vec<Result<WriteReply, TableError>>, Spent) {
-        let estimates: Vec<Units> = chunk.iter().map(|write| write.cost.total()).collect();
-        let Admission { permit, _slot, .. } = admission;
         let replies = self.table.write(chunk).await;
+        drop(admission);
         let mut spent = Spent::default();
-        for (reply, estimate) in replies.iter().zip(&estimates) {
-            match reply {
-                Ok(WriteReply::Applied { consumed: Some(consumed) }) => spent.write += consumed.total(),
-                Ok(WriteReply::Applied { consumed: None }) => spent.assumed_write += estimate,
-                // A failed condition is charged by the item as it is, at least one unit.
+        for (write, reply) in chunk.iter().zip(&replies) {
+            let key = self.hash_of(write);
+            let consumed = match reply {
+                Ok(WriteReply::Applied { consumed: Some(consumed) }) => {
+                    spent.write += consumed.total();
+                    self.by_place(consumed)
+                }
+                Ok(WriteReply::Applied { consumed: None }) => write.cost.clone(),
+                // A failed condition is charged by the item as it is, at least one unit, and touches no index.
                 Ok(WriteReply::ConditionFailed { image }) => {
                     let bytes = image.as_ref().map_or(0, crate::item::item_bytes);
-                    spent.assumed_write += crate::item::write_units(bytes, 0);
+                    WriteCost { table: crate::item::write_units(bytes, 0), indexes: Vec::new() }
                 }
-                // What certainly consumed nothing, as a throttled request, says nothing of the estimate either.
-                Err(error) if !error.is_ambiguous() => continue,
-                Err(_) => spent.assumed_write += estimate,
+                Err(error) if error.is_ambiguous() => write.cost.clone(),
+                Err(error) => {
+                    self.note_throttle(Use::Write, Some(key), error);
+                    WriteCost::default()
+                }
+            };
+            if !matches!(reply, Ok(WriteReply::Applied { consumed: Some(_) })) {
+                spent.assumed_write += consumed.total();
             }
-            spent.estimated_write += estimate;
+            // What certainly consumed nothing, as a throttled request, says nothing of the estimate either.
+            if !matches!(reply, Err(error) if !error.is_ambiguous()) {
+                spent.estimated_write += write.cost.total();
+            }
+            self.scopes.settle_write(&self.range, key, &write.cost, &consumed);
         }
-        self.writes.settle(permit, spent.write + spent.assumed_write);
         (replies, spent)
+    }
+
+    /// What a reply names by index name, by the index's place in the description.
+    fn by_place(&self, consumed: &Consumed) -> WriteCost {
+        let place = |name: &String| self.indexes.iter().position(|known| known == name);
+        let indexes = consumed.indexes.iter().filter_map(|(name, units)| Some((place(name)?, *units))).collect();
+        WriteCost { table: consumed.table, indexes }
+    }
+
+    fn note_throttle(&self, used_for: Use, key: Option<PartitionHash>, error: &TableError) {
+        if let TableError::Throttled { reasons, .. } = error {
+            self.scopes.throttled(used_for, &self.range, key, reasons);
+        }
     }
 
     /// What follows from a failed request: returns when it should be sent again, or gives up the run.

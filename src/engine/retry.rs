@@ -34,7 +34,7 @@ impl Job {
 async fn retry(writer: &Writer, requests: &Requests, failure: &FailureRecord) -> Result<Settled, Stopped> {
     let got = requests.get(&failure.key).await?;
     let mut settled = match got.item {
-        Some(item) => writer.settle(vec![item]).await?,
+        Some(item) => writer.settle_all(vec![item], requests).await?,
         None => {
             let mut settled = Settled::default();
             settled.counts.count(Outcome::Gone);

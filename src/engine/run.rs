@@ -9,7 +9,7 @@ use super::probation::{Probation, Ruling};
 use super::requests::Requests;
 use super::stop::{StopReason, Stopped};
 use super::worker::{Handler, Pages};
-use super::writer::{Settled, Writer};
+use super::writer::{Settled, Settling, Writer};
 use crate::checkpoint::{CheckpointStore, Commit, RunId, SegmentEvent};
 use crate::item::Item;
 
@@ -77,8 +77,8 @@ impl Expand {
 
 #[async_trait]
 impl Handler for Expand {
-    async fn settle(&self, items: Vec<Item>) -> Result<Settled, Stopped> {
-        self.writer.settle(items).await
+    async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped> {
+        self.writer.settle(items, requests).await
     }
 
     async fn commit(&self, pages: Pages) -> Result<(), Stopped> {

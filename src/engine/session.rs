@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::table::{Table, TableDescription};
 use crate::telemetry::Progress;
 use crate::telemetry::display::Watched;
-use crate::throttle::{Bucket, Budget};
+use crate::throttle::{Budgets, Feedback, Scopes};
 
 /// Segments worked on at the same time, unless the plan says otherwise: each has two pages in memory, and together they
 /// keep the write slots busy.
@@ -32,10 +32,8 @@ pub struct Job {
     pub table: Arc<dyn Table>,
     /// Its description.
     pub description: TableDescription,
-    /// Read bucket.
-    pub reads: Arc<Bucket>,
-    /// Write bucket.
-    pub writes: Arc<Bucket>,
+    /// The token buckets of every scope.
+    pub scopes: Arc<Scopes>,
     /// How it is stopped.
     pub stop: Stopper,
     /// What it tells.
@@ -56,21 +54,21 @@ pub struct Ended {
 }
 
 impl Job {
-    /// A job within a budget.
+    /// A job within these budgets.
     pub fn new(
         plan: Plan,
         changes: Arc<Changes>,
         table: Arc<dyn Table>,
         description: TableDescription,
-        budget: Budget,
+        budgets: &Budgets,
     ) -> Job {
+        let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
         Job {
             plan,
             changes,
             table,
             description,
-            reads: Bucket::new(budget.read),
-            writes: Bucket::new(budget.write),
+            scopes: Scopes::new(budgets, &indexes, Feedback::default()),
             stop: Stopper::default(),
             progress: Arc::new(Progress::default()),
         }
@@ -80,8 +78,8 @@ impl Job {
     pub fn requests(&self) -> Requests {
         Requests::new(
             Arc::clone(&self.table),
-            Arc::clone(&self.reads),
-            Arc::clone(&self.writes),
+            &self.description,
+            Arc::clone(&self.scopes),
             self.plan.retry.clone(),
             self.stop.clone(),
             Arc::clone(&self.progress),
@@ -101,15 +99,14 @@ impl Job {
 
     /// A writer of this job's changes into a run.
     pub fn writer(&self, store: &Store, run: &RunRecord) -> Writer {
-        Writer::new(Arc::clone(&self.changes), self.requests(), Arc::new(store.clone()), run.id)
+        Writer::new(Arc::clone(&self.changes), Arc::new(store.clone()), run.id)
     }
 
     /// What a progress line shows of this job.
     pub fn watched(&self, total_segments: u32, before: Option<&SegmentTotals>) -> Watched {
         Watched {
             progress: Arc::clone(&self.progress),
-            reads: Arc::clone(&self.reads),
-            writes: Arc::clone(&self.writes),
+            scopes: Arc::clone(&self.scopes),
             items_before: before.map_or(0, |t| t.counts.scanned),
             segments_before: before.map_or(0, |t| u64::from(t.done)),
             total_segments: u64::from(total_segments),

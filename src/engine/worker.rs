@@ -1,15 +1,19 @@
 //! The segment worker: page → items → outcomes → checkpoint, one segment from its start key to its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::open_pages::OpenPages;
 use super::requests::Requests;
 use super::stop::{StopReason, Stopped};
-use super::writer::Settled;
+use super::writer::{Settled, Settling};
 use crate::checkpoint::{SegmentState, SegmentStatus};
 use crate::item::{Item, ItemKey, Units, read_units};
 use crate::table::{Page, ScanRequest};
+use crate::throttle::Use;
 
 /// Items of one page at most, whatever the budgets: it bounds what a page takes in memory, and what a kill repeats. Few
 /// enough that a table of 20,000 items already takes the memory that any larger one does (`tests/memory.rs`).
@@ -18,7 +22,7 @@ const MAX_PAGE_ITEMS: f64 = 250.0;
 /// A small write budget does not make pages smaller than this: each costs a request.
 const MIN_PAGE_ITEMS: f64 = 25.0;
 
-/// A page's writes take about this long at a segment's share of the write budget.
+/// A page's writes take about this long, in seconds.
 const WRITE_SECONDS: f64 = 1.0;
 
 /// How a run reads the table.
@@ -63,8 +67,9 @@ impl Pages {
 /// What a run does with the items of a page, and with the result.
 #[async_trait::async_trait]
 pub trait Handler: Send + Sync {
-    /// Settles every item of a page. An `Err` abandons the page.
-    async fn settle(&self, items: Vec<Item>) -> Result<Settled, Stopped>;
+    /// Settles the items of a page through the requests of its segment, but for those that are set aside. An `Err`
+    /// abandons the page.
+    async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped>;
 
     /// Commits pages that are settled. When it returns `Ok`, the progress is as durable as this run makes it.
     async fn commit(&self, pages: Pages) -> Result<(), Stopped>;
@@ -72,9 +77,8 @@ pub trait Handler: Send + Sync {
 
 /// Works on one segment until it ends or the run stops.
 ///
-/// The next page is fetched while the current one is written. At any moment at most two pages are read and not yet
-/// committed: the one being written and the prefetched one. A kill reads those again, and no others. (Until a first write
-/// is accepted, pages with refused writes are held back too: `probation.rs`.)
+/// The next page is fetched while the current one is written. A page of which items are set aside stays open behind them;
+/// pages are committed in their order (`open_pages.rs`).
 pub(super) async fn work_segment(
     segment: u32,
     state: SegmentState,
@@ -87,28 +91,38 @@ pub(super) async fn work_segment(
         SegmentStatus::Scanning(key) => Some(key),
         SegmentStatus::Done => return Ok(()),
     };
-    let mut number = state.pages;
-    let mut size = PageSize::first(&reading);
-    let mut fetching = Fetch::start(segment, start_key, size, &reading, &requests);
+    let mut open = OpenPages::new(handler.as_ref());
+    let worked = work_pages(segment, start_key, state.pages, &reading, &requests, &mut open).await;
+    let worked = match worked {
+        Ok(()) => open.finish(&requests).await,
+        stopped => stopped,
+    };
+    if worked.is_err() {
+        open.abandon(&requests).await;
+    }
+    worked
+}
+
+async fn work_pages(
+    segment: u32,
+    start_key: Option<ItemKey>,
+    mut number: u64,
+    reading: &Reading,
+    requests: &Requests,
+    open: &mut OpenPages<'_>,
+) -> Result<(), Stopped> {
+    let mut size = PageSize::first(reading, requests);
+    let mut fetching = Fetch::start(segment, start_key, size, reading, requests);
     loop {
-        let page = fetching.page(&requests).await?;
+        let page = fetching.page(requests).await?;
         number += 1;
         size.learn_cost(&page);
         let next = page.next.clone();
-        let following = next.clone().map(|key| Fetch::start(segment, Some(key), size, &reading, &requests));
-
-        let abandoned = |_: &Stopped| requests.progress().page_abandoned();
-        let items = page.items.len() as u64;
-        let mut settled = handler.settle(page.items).await.inspect_err(abandoned)?;
-        if settled.counts.scanned != items {
-            let why = format!("{} outcomes for {items} items of a page", settled.counts.scanned);
-            requests.stop().stop(StopReason::Internal(why));
-            return Err(Stopped).inspect_err(abandoned);
-        }
-        settled.counts.read_units += page.units.unwrap_or(0.0);
-        size.learn_writes(&settled);
-        handler.commit(Pages { segment, first: number, pages: 1, next, settled }).await.inspect_err(abandoned)?;
-
+        let following = next.clone().map(|key| Fetch::start(segment, Some(key), size, reading, requests));
+        let since = Instant::now();
+        open.settle(Pages { segment, first: number, pages: 1, next, settled: Settled::default() }, page, requests)
+            .await?;
+        size.learn_pace(since.elapsed());
         match following {
             Some(fetch) => fetching = fetch,
             None => return Ok(()),
@@ -150,19 +164,23 @@ impl Fetch {
     }
 }
 
-/// What the pages of a segment cost so far; from it, how many items the next one asks for.
+/// What the pages of a segment cost so far, and how long they take; from it, how many items the next one asks for.
 #[derive(Debug, Clone, Copy)]
 struct PageSize {
     read_units_per_item: Units,
-    write_units_per_item: Units,
+    /// Items that are settled in about [`WRITE_SECONDS`].
+    paced: f64,
 }
 
 impl PageSize {
-    fn first(reading: &Reading) -> PageSize {
-        // Without a description: items of 4 KB, which is more than most have. Every item may need a write.
+    /// The first page is for a segment's share of the write budget, as if every item needed a write.
+    fn first(reading: &Reading, requests: &Requests) -> PageSize {
+        // Without a description: items of 4 KB, which is more than most have.
         let bytes = reading.mean_item_bytes.filter(|b| *b > 0).unwrap_or(4096) as f64;
         let read_units_per_item = bytes / 4096.0 * if reading.consistent { 1.0 } else { 0.5 };
-        PageSize { read_units_per_item, write_units_per_item: (bytes / 1024.0).max(1.0) }
+        let share = requests.table_rate(Use::Write) / f64::from(reading.active.max(1));
+        let paced = share.min(requests.rate(Use::Write)) * WRITE_SECONDS / (bytes / 1024.0).max(1.0);
+        PageSize { read_units_per_item, paced: paced.clamp(MIN_PAGE_ITEMS, MAX_PAGE_ITEMS) }
     }
 
     fn learn_cost(&mut self, page: &Page) {
@@ -171,24 +189,20 @@ impl PageSize {
         }
     }
 
-    fn learn_writes(&mut self, settled: &Settled) {
-        if settled.counts.scanned > 0 {
-            let per_item = settled.counts.spent_write_units() / settled.counts.scanned as f64;
-            // Half from what was known before: one page that needed nothing must not make the next one huge.
-            self.write_units_per_item = (self.write_units_per_item + per_item) / 2.0;
-        }
+    /// A page that was settled in half the time may be followed by one of twice the size, and the other way round.
+    fn learn_pace(&mut self, took: Duration) {
+        let factor = (WRITE_SECONDS / took.as_secs_f64().max(1e-3)).clamp(0.5, 2.0);
+        self.paced = (self.paced * factor).clamp(MIN_PAGE_ITEMS, MAX_PAGE_ITEMS);
     }
 
-    /// So many items that reading them takes about one second of the read budget, and writing them about one second of the
-    /// segment's share of the write budget: a kill repeats at most two pages a segment, and a drain abandons at most one.
+    /// So many items that reading them takes about one second of the read budget, and writing them about one second at
+    /// the segment's pace: a kill repeats little, and a drain abandons little.
     fn limit(self, reading: &Reading, requests: &Requests) -> u32 {
         if let Some(limit) = reading.page_limit {
             return limit;
         }
-        let readable = requests.read_rate() / self.read_units_per_item.max(1e-6);
-        let share = requests.write_rate() / f64::from(reading.active.max(1));
-        let writable = share * WRITE_SECONDS / self.write_units_per_item.max(1e-6);
-        readable.min(writable.max(MIN_PAGE_ITEMS)).clamp(1.0, MAX_PAGE_ITEMS) as u32
+        let readable = requests.table_rate(Use::Read) / self.read_units_per_item.max(1e-6);
+        readable.min(self.paced).clamp(1.0, MAX_PAGE_ITEMS) as u32
     }
 
     fn estimate(self, limit: u32) -> Units {

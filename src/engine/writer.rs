@@ -1,15 +1,18 @@
 //! From the items of a page to their outcomes: change, guarded write, permit, outcome.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::sync::Mutex;
 
 use super::requests::{Attempts, Requests, Spent, stop_reason};
 use super::stop::{StopReason, Stopped};
 use crate::change::{Changes, Decision, GuardedWrite, Outcome, PreImage};
 use crate::checkpoint::{CheckpointStore, Counts, DivergedItem, Failure, PreImageId, PreImageRow, RunId};
-use crate::item::{Item, ItemKey, Path};
+use crate::item::{Item, ItemKey, PartitionHash, Path};
 use crate::table::{Directive, FatalKind, TableError, WriteReply};
 
 /// How often a write is planned anew from the image that its failed condition brought, before the item is a `Conflict`.
@@ -19,7 +22,6 @@ const MAX_REPLANS: u32 = 8;
 #[derive(Clone)]
 pub struct Writer {
     changes: Arc<Changes>,
-    requests: Requests,
     store: Arc<dyn CheckpointStore>,
     run: RunId,
 }
@@ -39,6 +41,41 @@ pub struct Settled {
     pub accepted: bool,
     /// Writes that were sent and that DynamoDB did not allow: among the failures, those that may be the plan's fault.
     pub rejected_writes: u64,
+}
+
+/// A page's items, settled as far as nothing of them was set aside.
+#[derive(Default)]
+pub struct Settling {
+    /// What became of those that were not.
+    pub settled: Settled,
+    /// The others, if there are any.
+    pub rest: Option<Rest>,
+}
+
+/// Items that are set aside because their partition key has to wait for its own units.
+pub struct Rest {
+    /// Bytes of those items: what the queue of a segment is bounded by.
+    pub bytes: usize,
+    /// Settles them. To be driven to its end, whatever happens: it may have requests in flight.
+    pub settled: BoxFuture<'static, Result<Settled, Stopped>>,
+}
+
+type Turn = Arc<Mutex<()>>;
+
+/// Items that are set aside, by partition key, in the order of the scan.
+#[derive(Default)]
+struct SetAside {
+    keys: HashMap<PartitionHash, (Turn, Vec<Vec<Pending>>)>,
+    bytes: usize,
+}
+
+impl SetAside {
+    fn add(&mut self, requests: &Requests, chunk: Vec<Pending>) {
+        let Some(first) = chunk.first() else { return };
+        let key = requests.hash_of(&first.write);
+        self.bytes += chunk.iter().map(|member| member.write.bytes_before.max(member.write.bytes_after)).sum::<usize>();
+        self.keys.entry(key).or_insert_with(|| (requests.turn(key), Vec::new())).1.push(chunk);
+    }
 }
 
 /// The end of one item's way.
@@ -67,13 +104,16 @@ impl Pending {
 
 impl Writer {
     /// A writer of these changes into one run.
-    pub fn new(changes: Arc<Changes>, requests: Requests, store: Arc<dyn CheckpointStore>, run: RunId) -> Writer {
-        Writer { changes, requests, store, run }
+    pub fn new(changes: Arc<Changes>, store: Arc<dyn CheckpointStore>, run: RunId) -> Writer {
+        Writer { changes, store, run }
     }
 
-    /// Settles all items of a page, or none: an `Err` means that the run is stopping and the page is abandoned. Requests
-    /// that were in flight have been answered by then.
-    pub async fn settle(&self, items: Vec<Item>) -> Result<Settled, Stopped> {
+    /// Settles the items of a page, through the requests of its segment. Those whose partition key has to wait for its own
+    /// units are set aside, so that the others go on; what is left to do for them comes back as a future.
+    ///
+    /// An `Err` means that the run is stopping and the page is abandoned. Requests that were in flight have been answered by
+    /// then.
+    pub async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped> {
         let mut settled = Settled::default();
         let mut writes = Vec::new();
         for item in items {
@@ -82,26 +122,85 @@ impl Writer {
                 decided => settled.end(self.key_of(&item), end_of(decided, false)),
             }
         }
-        let mut chunks = cut(writes.into_iter().map(Pending::new), self.requests.max_chunk()).into_iter();
+        let mut chunks = cut(writes.into_iter().map(Pending::new), requests.max_chunk()).into_iter();
+        let mut aside = SetAside::default();
         let mut in_progress = FuturesUnordered::new();
         let mut stopped = false;
         loop {
-            while !stopped && in_progress.len() < self.requests.concurrency() {
+            while !stopped && in_progress.len() < requests.outstanding() {
                 let Some(chunk) = chunks.next() else { break };
-                in_progress.push(self.settle_chunk(chunk));
+                match chunk.as_slice() {
+                    [only] if !requests.try_key(&only.write) => aside.add(requests, chunk),
+                    [_] => in_progress.push(self.settle_chunk(requests, chunk, true)),
+                    _ => in_progress.push(self.settle_chunk(requests, chunk, false)),
+                }
             }
             match in_progress.next().await {
                 Some(Ok(more)) => settled.merge(more),
                 // The others are not dropped: what they have in flight is waited for, the rest they give up themselves.
                 Some(Err(Stopped)) => stopped = true,
-                None if stopped => return self.abandon(settled, Vec::new()).await,
-                None => return Ok(settled),
+                None if stopped => return self.abandon(settled, Vec::new()).await.map(|_| Settling::default()),
+                None => break,
             }
         }
+        let (writer, requests) = (self.clone(), requests.clone());
+        let rest = (!aside.keys.is_empty()).then(|| Rest {
+            bytes: aside.bytes,
+            settled: async move { writer.settle_aside(&requests, aside).await }.boxed(),
+        });
+        Ok(Settling { settled, rest })
+    }
+
+    /// Settles all items, whatever they have to wait for.
+    pub async fn settle_all(&self, items: Vec<Item>, requests: &Requests) -> Result<Settled, Stopped> {
+        let Settling { mut settled, rest } = self.settle(items, requests).await?;
+        if let Some(rest) = rest {
+            settled.merge(rest.settled.await?);
+        }
+        Ok(settled)
+    }
+
+    /// Settles what was set aside: each partition key at its own rate, its items in order.
+    async fn settle_aside(&self, requests: &Requests, aside: SetAside) -> Result<Settled, Stopped> {
+        let mut keys: FuturesUnordered<_> =
+            aside.keys.into_values().map(|(turn, chunks)| self.settle_key(requests, turn, chunks)).collect();
+        let (mut settled, mut stopped) = (Settled::default(), false);
+        while let Some(of_key) = keys.next().await {
+            match of_key {
+                Ok(more) => settled.merge(more),
+                Err(Stopped) => stopped = true,
+            }
+        }
+        if stopped { self.abandon(settled, Vec::new()).await } else { Ok(settled) }
+    }
+
+    async fn settle_key(&self, requests: &Requests, turn: Turn, chunks: Vec<Vec<Pending>>) -> Result<Settled, Stopped> {
+        let _mine = requests.stop().unless_stopping(turn.lock()).await?;
+        let mut chunks = VecDeque::from(chunks);
+        let mut in_progress = FuturesUnordered::new();
+        let (mut settled, mut stopped) = (Settled::default(), false);
+        loop {
+            let may_admit = !stopped && in_progress.len() < requests.outstanding() && !chunks.is_empty();
+            let first = chunks.front().map(|chunk| writes_of(chunk)).unwrap_or_default();
+            // Giving up a wait for permits takes nothing: it is begun anew.
+            tokio::select! {
+                biased;
+                Some(of_chunk) = in_progress.next() => match of_chunk {
+                    Ok(more) => settled.merge(more),
+                    Err(Stopped) => stopped = true,
+                },
+                admitted = requests.admit_keys(&first), if may_admit => match admitted {
+                    Ok(()) => in_progress.extend(chunks.pop_front().map(|chunk| self.settle_chunk(requests, chunk, true))),
+                    Err(Stopped) => stopped = true,
+                },
+                else => break,
+            }
+        }
+        if stopped { self.abandon(settled, Vec::new()).await } else { Ok(settled) }
     }
 
     /// Makes the pre-images of these writes durable, where that has not been done. Only then may they be sent.
-    async fn journal(&self, chunk: &mut [Pending]) -> Result<(), Stopped> {
+    async fn journal(&self, requests: &Requests, chunk: &mut [Pending]) -> Result<(), Stopped> {
         let due = |member: &Pending| member.journaled.is_empty() && !member.write.pre_images.is_empty();
         let row = |write: &GuardedWrite, pre: &PreImage| PreImageRow {
             key: write.key.clone(),
@@ -117,9 +216,9 @@ impl Writer {
             return Ok(());
         }
         let expected = rows.len();
-        let ids = self.store.append_pre_images(self.run, rows).await.map_err(|e| self.give_up(e.to_string()))?;
+        let ids = self.store.append_pre_images(self.run, rows).await.map_err(|e| give_up(requests, e.to_string()))?;
         if ids.len() != expected {
-            return Err(self.give_up(format!("{} ids for {expected} pre-images", ids.len())));
+            return Err(give_up(requests, format!("{} ids for {expected} pre-images", ids.len())));
         }
         let mut ids = ids.into_iter();
         for member in chunk.iter_mut().filter(|member| due(member)) {
@@ -128,19 +227,26 @@ impl Writer {
         Ok(())
     }
 
-    /// Sends a chunk until every member has an outcome.
-    async fn settle_chunk(&self, mut pending: Vec<Pending>) -> Result<Settled, Stopped> {
+    /// Sends a chunk until every member has an outcome. `held` says that the units of its partition keys are taken
+    /// already, for the first attempt.
+    async fn settle_chunk(
+        &self,
+        requests: &Requests,
+        mut pending: Vec<Pending>,
+        mut held: bool,
+    ) -> Result<Settled, Stopped> {
         let mut settled = Settled::default();
         while !pending.is_empty() {
-            let units = pending.iter().map(|member| member.write.cost.total()).sum();
-            let Ok(admission) = self.requests.admit(units).await else { return self.abandon(settled, pending).await };
+            let Ok(admission) = requests.admit(&writes_of(&pending), std::mem::take(&mut held)).await else {
+                return self.abandon(settled, pending).await;
+            };
             pending.iter_mut().for_each(|member| member.attempts.waited(admission.waited));
-            self.journal(&mut pending).await?;
-            let writes: Vec<&GuardedWrite> = pending.iter().map(|member| &member.write).collect();
-            let (replies, spent) = self.requests.write(admission, &writes).await;
+            self.journal(requests, &mut pending).await?;
+            let writes = writes_of(&pending);
+            let (replies, spent) = requests.write(admission, &writes).await;
             if replies.len() != pending.len() {
                 let why = format!("{} replies for {} writes", replies.len(), pending.len());
-                self.requests.stop().stop(StopReason::Internal(why));
+                requests.stop().stop(StopReason::Internal(why));
                 return Err(Stopped);
             }
             settled.spend(spent);
@@ -154,7 +260,7 @@ impl Writer {
                     }
                     Ok(WriteReply::ConditionFailed { image }) => {
                         settled.accepted = true;
-                        match self.replan(member, image, &mut settled).await {
+                        match self.replan(requests, member, image, &mut settled).await {
                             Ok(next) => again.extend(next),
                             Err(Stopped) => return self.abandon(settled, again).await,
                         }
@@ -173,8 +279,8 @@ impl Writer {
                         // What is not DynamoDB's own answer does not say that the write was not applied.
                         member.ambiguous |= matches!(error, TableError::Fatal { kind: FatalKind::Endpoint, .. });
                         settled.refuse(&mut member);
-                        self.requests.progress().request_failed(&error.to_string());
-                        self.requests.stop().stop(stop_reason(&error));
+                        requests.progress().request_failed(&error.to_string());
+                        requests.stop().stop(stop_reason(&error));
                         return self.abandon(settled, again).await;
                     }
                 }
@@ -182,7 +288,7 @@ impl Writer {
             pending = again;
             // The one that has failed most often decides how long to wait and when to give up.
             if let (Some(error), Some(worst)) = (failed, pending.iter_mut().max_by_key(|m| m.attempts.failed))
-                && self.requests.after_failure(&error, &mut worst.attempts).await.is_err()
+                && requests.after_failure(&error, &mut worst.attempts).await.is_err()
             {
                 return self.abandon(settled, pending).await;
             }
@@ -206,6 +312,7 @@ impl Writer {
     /// After a failed condition: the item as it is now decides. Returns the write to send next, if there is one.
     async fn replan(
         &self,
+        requests: &Requests,
         mut member: Pending,
         image: Option<Item>,
         settled: &mut Settled,
@@ -216,7 +323,7 @@ impl Writer {
             Some(image) => Some(image),
             // No image is not yet proof that the item is gone: some engines return none.
             None => {
-                let got = self.requests.get(&key).await?;
+                let got = requests.get(&key).await?;
                 settled.spend(Spent { read: got.units.unwrap_or(0.0), ..Spent::default() });
                 got.item
             }
@@ -243,11 +350,15 @@ impl Writer {
         // A stored item always has its key; without one `decide` rejects it, and it is listed under what there is.
         self.changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()))
     }
+}
 
-    fn give_up(&self, why: String) -> Stopped {
-        self.requests.stop().stop(StopReason::Store(why));
-        Stopped
-    }
+fn give_up(requests: &Requests, why: String) -> Stopped {
+    requests.stop().stop(StopReason::Store(why));
+    Stopped
+}
+
+fn writes_of(chunk: &[Pending]) -> Vec<&GuardedWrite> {
+    chunk.iter().map(|member| &member.write).collect()
 }
 
 /// The end of an item that needs no write. After a failed condition "nothing left to change" means that somebody, perhaps

@@ -94,12 +94,15 @@ impl Problems {
 
     /// The place of one byte of a string's content, where the string has no escapes that shift it; else the whole string.
     pub(super) fn place_in_string(&self, string: Span, content: &str, at: usize) -> Span {
+        let width = content.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
+        self.part_of_string(string, content, at..at + width)
+    }
+
+    /// The place of some bytes of a string's content, likewise.
+    pub(super) fn part_of_string(&self, string: Span, content: &str, part: Span) -> Span {
         let inner = string.start + 1..string.end.saturating_sub(1);
         match self.text.get(inner.clone()) {
-            Some(raw) if raw == content && at <= raw.len() => {
-                let width = raw[at..].chars().next().map_or(1, char::len_utf8);
-                inner.start + at..inner.start + at + width
-            }
+            Some(raw) if raw == content && part.start <= raw.len() => inner.start + part.start..inner.start + part.end,
             _ => string,
         }
     }
@@ -120,6 +123,14 @@ pub struct PlanErrors {
 }
 
 impl PlanErrors {
+    /// These errors and those, of the same plan.
+    pub fn and(self, more: PlanErrors) -> PlanErrors {
+        let mut problems = Problems::new(self.text);
+        problems.list = self.list;
+        problems.list.extend(more.list);
+        problems.into_errors(&self.label)
+    }
+
     /// How many errors there are.
     pub fn count(&self) -> usize {
         self.list.len()

@@ -149,26 +149,21 @@ impl<'t, 'i> Fields<'t, 'i> {
         }
     }
 
-    /// A rate above zero, whole or not.
-    pub(super) fn rate(&self, name: &str, max: u32, problems: &mut Problems) -> Option<f64> {
+    /// A number above zero, whole or not. `about` says what it is a number of, and what without it.
+    pub(super) fn number(
+        &self,
+        name: &str,
+        example: &str,
+        max: f64,
+        about: &str,
+        problems: &mut Problems,
+    ) -> Option<f64> {
         let (_, value) = self.get(name)?;
-        let rate: Option<f64> = match value.get_ref() {
-            DeValue::Integer(integer) => integer_of(integer).map(|n| n as f64),
-            DeValue::Float(float) => float.as_str().parse().ok(),
-            _ => {
-                problems.add(self.wrong_type(name, value, "a number, without quotes", "500"));
-                return None;
-            }
-        };
-        let rate = rate.filter(|r| *r > 0.0 && *r <= f64::from(max));
-        if rate.is_none() {
-            let title = format!("`{name}` is out of range");
-            problems.add(
-                Diagnostic::new(title, value.span(), format!("must be above 0 and at most {max}"))
-                    .help("it is a number of capacity units per second; leave it out to take the careful default"),
-            );
+        let number = number_of(value.get_ref());
+        if number.is_none() {
+            problems.add(self.wrong_type(name, value, "a number, without quotes", example));
         }
-        rate
+        above_zero(name, number?, max, value.span(), about, problems)
     }
 
     /// A duration in words, such as `"1m 30s"`, within a range.
@@ -203,7 +198,13 @@ impl<'t, 'i> Fields<'t, 'i> {
             .help(format!("leave `{name}` out of {} to take the default", self.title))
     }
 
-    fn wrong_type(&self, name: &str, value: &Spanned<DeValue<'_>>, wanted: &str, example: &str) -> Diagnostic {
+    pub(super) fn wrong_type(
+        &self,
+        name: &str,
+        value: &Spanned<DeValue<'_>>,
+        wanted: &str,
+        example: &str,
+    ) -> Diagnostic {
         let found = value.get_ref().type_str();
         let article = if found.starts_with(['a', 'i']) { "an" } else { "a" };
         Diagnostic::new(
@@ -227,6 +228,33 @@ pub(super) fn check(
             problems.add(Diagnostic::new(what, text.span(), "not valid here").help(help));
             None
         }
+    }
+}
+
+/// Holds a number to above zero and at most `max`.
+pub(super) fn above_zero(
+    name: &str,
+    number: f64,
+    max: f64,
+    at: Span,
+    about: &str,
+    problems: &mut Problems,
+) -> Option<f64> {
+    // Not a number, and infinity, are in no range.
+    if number > 0.0 && number <= max {
+        return Some(number);
+    }
+    let title = format!("`{name}` is out of range");
+    problems.add(Diagnostic::new(title, at, format!("must be above 0 and at most {max}")).help(about));
+    None
+}
+
+/// The number, whole or not, if it is one. An integer that does not fit 64 bits is not a number that anything accepts.
+pub(super) fn number_of(value: &DeValue<'_>) -> Option<f64> {
+    match value {
+        DeValue::Integer(integer) => Some(integer_of(integer).map_or(f64::NAN, |n| n as f64)),
+        DeValue::Float(float) => Some(float.as_str().parse().unwrap_or(f64::NAN)),
+        _ => None,
     }
 }
 
@@ -266,7 +294,7 @@ fn unknown(name: &str, at: Span, title: &str, names: &[&str]) -> Diagnostic {
 }
 
 /// The name that is so near that it was probably meant.
-fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
+pub(super) fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
     if written.len() > 40 || names.contains(&written) {
         return None;
     }
@@ -275,7 +303,7 @@ fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
 }
 
 /// Edits from one word to another (insert, delete, replace).
-fn distance(a: &str, b: &str) -> usize {
+pub(super) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {

@@ -7,10 +7,11 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::capacity::{self, BudgetError, CapacityField};
 use super::changes::{self, WrittenChange};
 use super::diagnostic::{Diagnostic, PlanErrors, Problems, Span, whole_lines};
 use super::fields::{Fields, check, spell};
-use super::{Capacity, Limits, Plan, Rate, Retry, ScanOptions, TableRef, rules};
+use super::{Plan, Retry, ScanOptions, TableRef, limits, rules};
 use crate::change::{OnExisting, Strategy};
 use crate::item::KeySchema;
 
@@ -36,6 +37,7 @@ pub struct PlanFile {
     text: Arc<str>,
     changes: Vec<WrittenChange>,
     key: Option<Span>,
+    budgets: Vec<(CapacityField, Span)>,
 }
 
 /// Reads a plan. `label` is how errors call it, usually its path.
@@ -56,8 +58,8 @@ pub fn load(label: &str, text: &str) -> Result<Loaded, PlanErrors> {
     let read = read_root(rest.as_ref().unwrap_or(&root).get_ref(), &text, &mut problems);
     add_syntax(&syntax, &mut problems, text.len());
     match read {
-        Some((plan, changes, key)) if problems.is_empty() => {
-            Ok(Loaded { plan, file: PlanFile { label: label.to_owned(), text, changes, key } })
+        Some((plan, Places { changes, key, budgets })) if problems.is_empty() => {
+            Ok(Loaded { plan, file: PlanFile { label: label.to_owned(), text, changes, key, budgets } })
         }
         _ => Err(problems.into_errors(label)),
     }
@@ -90,12 +92,29 @@ impl Loaded {
         rules::check_keys(&self.file.changes, &actual, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
+
+    /// What of `[capacity]` the table cannot have, shown where it stands.
+    pub fn refuse(&self, errors: Vec<BudgetError>) -> PlanErrors {
+        let mut problems = Problems::new(Arc::clone(&self.file.text));
+        for error in errors {
+            let place = self.file.budgets.iter().find(|(field, _)| *field == error.field);
+            let at = place.map_or(0..0, |(_, span)| span.clone());
+            let diagnostic = Diagnostic::new(error.title, at, error.label);
+            problems.add(error.help.into_iter().fold(diagnostic, Diagnostic::help));
+        }
+        problems.into_errors(&self.file.label)
+    }
 }
 
-type Read = (Plan, Vec<WrittenChange>, Option<Span>);
+/// Where in the text it stands.
+struct Places {
+    changes: Vec<WrittenChange>,
+    key: Option<Span>,
+    budgets: Vec<(CapacityField, Span)>,
+}
 
-fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<Read> {
-    const TABLES: [&str; 7] = ["migration", "table", "change", "scan", "capacity", "limits", "retry"];
+fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<(Plan, Places)> {
+    const TABLES: [&str; 8] = ["migration", "table", "change", "scan", "capacity", "limits", "prices", "retry"];
     // What the whole plan lacks is shown at its end, where it can be added.
     let end = text.trim_end().len();
     let root = Fields::open(table, "the plan", &TABLES, end..end, problems);
@@ -103,8 +122,9 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let target = read_table(&root, problems);
     let changes = changes::read(&root, problems);
     let scan = read_scan(&root, problems);
-    let capacity = read_capacity(&root, problems);
-    let limits = read_limits(&root, problems);
+    let (capacity, budgets) = capacity::read(&root, problems);
+    let limits = limits::read(&root, problems);
+    let prices = limits::read_prices(&root, problems);
     let retry = read_retry(&root, problems);
     rules::check(&changes, problems);
     if let Some((TableRef { key: Some(key), .. }, _)) = &target {
@@ -113,7 +133,8 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let (name, strategy, on_existing) = migration?;
     let (table, key) = target?;
     let plain = changes.iter().map(|written| written.change.clone()).collect();
-    Some((Plan { name, strategy, on_existing, table, changes: plain, scan, capacity, limits, retry }, changes, key))
+    let plan = Plan { name, strategy, on_existing, table, changes: plain, scan, capacity, limits, prices, retry };
+    Some((plan, Places { changes, key, budgets }))
 }
 
 fn read_migration(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<(String, Strategy, OnExisting)> {
@@ -180,21 +201,6 @@ fn read_scan(root: &Fields<'_, '_>, problems: &mut Problems) -> ScanOptions {
     }
 }
 
-fn read_capacity(root: &Fields<'_, '_>, problems: &mut Problems) -> Capacity {
-    let Some(fields) = section(root, "capacity", "[capacity]", &["write", "read"], None, problems) else {
-        return Capacity::default();
-    };
-    let write = fields.rate("write", 1_000_000, problems).map(Rate::Units);
-    Capacity { write, read: fields.rate("read", 1_000_000, problems).map(Rate::Units), ..Capacity::default() }
-}
-
-fn read_limits(root: &Fields<'_, '_>, problems: &mut Problems) -> Limits {
-    let fields = section(root, "limits", "[limits]", &["max_failures"], None, problems);
-    let max = fields.and_then(|fields| fields.whole("max_failures", "1000", 0..=1_000_000_000, problems));
-    let max_failures = max.unwrap_or(1000);
-    Limits { max_failures, max_wcu: None, max_cost_usd: None, max_items: None, deadline: None, window: None }
-}
-
 fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {
     const MS: Duration = Duration::from_millis(1);
     const MINUTE: Duration = Duration::from_secs(60);
@@ -230,7 +236,7 @@ fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {
 }
 
 /// A table of the plan; `help` says how to write it where it must be there.
-fn section<'t, 'i>(
+pub(super) fn section<'t, 'i>(
     root: &Fields<'t, 'i>,
     name: &str,
     title: &'static str,

@@ -35,7 +35,7 @@ impl fmt::Display for Fingerprint {
 
 impl Plan {
     /// The hash of what the plan means: table, changes, strategy and `on_existing`. Everything else (capacity, limits,
-    /// retry, segments, region, endpoint, the migration's name, …) may change between two starts of a run.
+    /// prices, retry, segments, region, endpoint, the migration's name, …) may change between two starts of a run.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = Meaning(VERSION.to_vec());
         hash.text(&self.table.name);
@@ -246,13 +246,18 @@ mod tests {
         #[test]
         fn order_and_operation_do_not_change_it(
             order in Just(vec!["move = \"a\"\nto = \"b\"", "copy = \"c.d\"\nto = \"e\"", "set = \"f\"\nvalue = 1", "remove = \"g\""]).prop_shuffle(),
-            write in 1_u32..1000, segments in 1_u32..1000, failures in 0_u64..1000, base in 1_u32..1000, name in "[a-z]{1,9}",
+            write in "[1-9][0-9]{0,3}|\"[1-9][0-9]?%\"", segments in 1_u32..1000, failures in 0_u64..1000, base in 1_u32..1000, name in "[a-z]{1,9}",
+            units in 1_u32..1_000_000, hour in 0_u32..23, zone in "Europe/Paris|UTC|Asia/Tokyo",
         ) {
             let plain = plan("", "shop", &["move = \"a\"\nto = \"b\"", "copy = \"c.d\"\nto = \"e\"", "set = \"f\"\nvalue = 1", "remove = \"g\""]);
             let other = plan("", "shop\"\nregion = \"eu-west-1\"\nkey = [\"pk\"]\nprofile = \"p", &order).replace("\"m\"", &format!("{name:?}"));
             let other = format!(
-                "{other}\n[scan]\nsegments = {segments}\nconsistent = true\n[capacity]\nwrite = {write}\n\
-                 [limits]\nmax_failures = {failures}\n[retry]\nbase = \"{base}ms\"\n"
+                "{other}\n[scan]\nsegments = {segments}\nconsistent = true\n[capacity]\nwrite = {write}\nread = {units}\n\
+                 per_key_range = {{ write = {units} }}\nper_partition_key = {{ read = {units} }}\n\
+                 index = {{ \"by-{name}\" = {write} }}\n\
+                 [limits]\nmax_failures = {failures}\nmax_wcu = {units}\nmax_cost_usd = {units}.5\nmax_items = {units}\n\
+                 deadline = 2026-12-01T{hour:02}:00:00Z\nwindow = \"{hour:02}:00-23:30 {zone}\"\n\
+                 [prices]\nwrite_per_million = {units}\nread_per_million = {units}\n[retry]\nbase = \"{base}ms\"\n"
             );
             prop_assert_eq!(fingerprint(&plain), fingerprint(&other));
         }

@@ -1,21 +1,25 @@
 //! The operator's plan: TOML text, parsed once into a [`Plan`] that is valid by construction.
 //!
 //! [`load`] reads the text, reports everything that is wrong with it at once, and hands out the plan together with its
-//! [`PlanFile`], which remembers what stands where: [`Loaded::check_key_schema`] points at the text once more when the
-//! table has been described. A plan's [`Fingerprint`] names its meaning.
+//! [`PlanFile`], which remembers what stands where: [`Loaded::check_key_schema`] and [`Loaded::refuse`] point at the text
+//! once more when the table has been described. A plan's [`Fingerprint`] names its meaning.
 
 mod budget;
+mod capacity;
 mod changes;
 mod constant;
 mod diagnostic;
 mod fields;
 mod file;
 mod fingerprint;
+mod limits;
 mod meaning;
 mod rules;
 mod template;
+mod window;
 
 pub use budget::{ExpressionBound, MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
+pub use capacity::{BudgetError, CapacityField};
 pub use diagnostic::PlanErrors;
 pub use file::{Loaded, PlanFile, load, load_bytes};
 pub use fingerprint::Fingerprint;
@@ -48,6 +52,8 @@ pub struct Plan {
     pub capacity: Capacity,
     /// When the job stops by itself.
     pub limits: Limits,
+    /// What a request costs.
+    pub prices: Prices,
     /// How it retries.
     pub retry: Retry,
 }
@@ -106,6 +112,15 @@ pub enum Rate {
     Percent(f64),
 }
 
+/// What capacity units are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Write capacity units.
+    Write,
+    /// Read capacity units.
+    Read,
+}
+
 /// Capacity units per second of a narrow scope.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ScopeCapacity {
@@ -141,6 +156,15 @@ pub struct Window {
     pub closes: Time,
     /// In this time zone.
     pub zone: TimeZone,
+}
+
+/// `[prices]`: what the operator pays, where it is not the list price.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Prices {
+    /// US dollars for a million write capacity units.
+    pub write_per_million: Option<f64>,
+    /// US dollars for a million read capacity units.
+    pub read_per_million: Option<f64>,
 }
 
 /// `[retry]`

@@ -137,12 +137,26 @@ segments = "auto"                   # parts that the table is read in, fixed whe
 page_limit = "auto"                 # items per page at most
 consistent = false                  # strongly consistent reads cost twice as much
 
-[capacity]                          # units per second; without them a careful default
-# write = 500
-# read = 1000
+[capacity]                          # capacity units per second; what is left out takes a careful default
+# write = 500                       # or a share of what the table is provisioned with, limited to, or warm for:
+# read = "40%"
+# per_key_range = { write = 250, read = 750 }      # at most this on one segment of the scan
+# per_partition_key = { write = 250, read = 750 }  # at most this on the items of one partition key
 
-[limits]
-max_failures = 1000                 # the run stops when more items than this could not be changed
+# [capacity.index]                  # write budgets of global indexes; local ones are paid by the table
+# "my-index" = "25%"
+
+[limits]                            # reaching one stops the run; it can be resumed
+max_failures = 1000                 # more items than this could not be changed
+# max_cost_usd = 25.0               # dollars for its reads and writes, over all its starts
+# max_wcu = 20_000_000              # write capacity units, indexes included
+# max_items = 10_000_000            # items read
+# deadline = 2030-12-01T06:00:00Z   # with Z or an offset from UTC
+# window = "22:00-06:00 Europe/Paris"  # it works at these hours of each day only, and waits at others
+
+# [prices]                          # what you pay, where it is not the list price: dollars per million units
+# write_per_million = 0.625
+# read_per_million = 0.125
 
 [retry]
 base = "50ms"                       # first wait at most; doubles with each attempt
@@ -162,6 +176,20 @@ mod tests {
         let loaded = load("t.toml", &template(None)).unwrap();
         assert_eq!(loaded.plan.changes.len(), 1);
         assert_eq!(loaded.plan.table.name, "my-table");
+    }
+
+    /// Every field that is commented out loads too, when the comment sign is taken away.
+    #[test]
+    fn what_is_commented_out_in_the_settings_is_valid() {
+        let (head, settings) = (template(None), TAIL.split_once("[scan]").unwrap().1);
+        let (head, _) = head.split_once("[scan]").unwrap();
+        let open = settings.replace("\n# ", "\n");
+        let plan = load("t.toml", &format!("{head}[scan]{open}")).unwrap_or_else(|errors| panic!("{errors}")).plan;
+        assert!(plan.capacity.write.is_some() && plan.capacity.per_partition_key.read.is_some());
+        assert_eq!(plan.capacity.indexes.len(), 1);
+        assert!(plan.limits.window.is_some() && plan.limits.deadline.is_some() && plan.limits.max_items.is_some());
+        assert!(plan.limits.max_wcu.is_some() && plan.limits.max_cost_usd.is_some());
+        assert!(plan.prices.read_per_million.is_some() && plan.scan.active.is_some());
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Pace, Progress, Snapshot, number};
-use crate::throttle::Bucket;
+use crate::throttle::{ScopeStatus, Scopes, Use};
 
 /// A log line is written so often where there is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -21,10 +21,8 @@ const DRAW_EVERY: Duration = Duration::from_millis(250);
 pub struct Watched {
     /// Live figures.
     pub progress: Arc<Progress>,
-    /// The read budget.
-    pub reads: Arc<Bucket>,
-    /// The write budget.
-    pub writes: Arc<Bucket>,
+    /// The token buckets of every scope.
+    pub scopes: Arc<Scopes>,
     /// Items committed before this process began.
     pub items_before: u64,
     /// Segments done before this process began.
@@ -134,20 +132,35 @@ fn standing(watched: &Watched, pace: &Pace, now: &Snapshot, throttled_just_now: 
 
 /// What holds the run back now. We wait, DynamoDB throttles, somebody pauses.
 fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String {
-    if watched.writes.rate() <= 0.0 || watched.reads.rate() <= 0.0 {
-        "paused".into()
-    } else if throttled_just_now {
-        format!("throttled by DynamoDB ({} requests so far)", number(now.throttled))
+    let scopes = watched.scopes.status();
+    if scopes.iter().any(|scope| scope.budget <= 0.0) {
+        return "paused".into();
+    }
+    let slowed: Vec<String> = scopes.iter().filter(|s| s.rate < s.budget).map(scope_rate).collect();
+    let slowed = if slowed.is_empty() { String::new() } else { format!(", slowed: {}", slowed.join(", ")) };
+    // The narrowest that somebody waits for: who waits for it holds nothing of the table.
+    let waited_for = scopes.iter().rev().find(|scope| scope.waiting > 0);
+    if throttled_just_now {
+        format!("throttled by DynamoDB ({} requests so far){slowed}", number(now.throttled))
     } else if now.backing_off > 0 {
         let why = now.last_error.as_deref().unwrap_or("throttled");
-        format!("backing off, {} requests: {why}", now.backing_off)
-    } else if watched.writes.waiting() > 0 {
-        format!("waiting for the write budget of {} WCU/s", watched.writes.rate().round())
-    } else if watched.reads.waiting() > 0 {
-        format!("waiting for the read budget of {} RCU/s", watched.reads.rate().round())
+        format!("backing off, {} requests: {why}{slowed}", now.backing_off)
+    } else if let Some(scope) = waited_for {
+        format!("waiting for the budget of {}", scope_rate(scope))
     } else {
-        "running".into()
+        format!("running{slowed}")
     }
+}
+
+/// A scope, its rate, and its budget where it is slowed: `index by-email 50 of 200 WCU/s`.
+fn scope_rate(scope: &ScopeStatus) -> String {
+    let (unit, what) = match scope.used_for {
+        Use::Write => ("WCU/s", "writes"),
+        Use::Read => ("RCU/s", "reads"),
+    };
+    let name = if scope.is_index { format!("index {}", scope.name) } else { format!("the table's {what}") };
+    let of = if scope.rate < scope.budget { format!(" of {}", scope.budget.round()) } else { String::new() };
+    format!("{name}, {}{of} {unit}", scope.rate.round())
 }
 
 /// A duration in its two largest units.

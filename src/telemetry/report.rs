@@ -10,7 +10,7 @@ use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals};
 use crate::engine::{Prediction, StopReason};
 use crate::plan::Plan;
 use crate::table::TableDescription;
-use crate::throttle::{Basis, Budget};
+use crate::throttle::Resolved;
 
 /// What a report is about: names for the reader, and the commands that go on from here.
 #[derive(Debug, Clone, Copy)]
@@ -43,25 +43,23 @@ pub struct RunReport<'a> {
 }
 
 impl Subject<'_> {
-    /// Account, table, plan, state path, budget, and whether the run starts anew or resumes: printed before the first
+    /// Account, table, plan, state path, budgets, and whether the run starts anew or resumes: printed before the first
     /// write.
-    pub fn header(&self, budget: Budget, basis: (Basis, Basis), resumed: Option<&RunRecord>) -> String {
+    pub fn header(&self, resolved: &Resolved, resumed: Option<&RunRecord>) -> String {
         let begins = match resumed {
             Some(run) => {
                 format!("resumes run {} (begun {}, {} sessions so far)", run.id.0, run.started_at, run.sessions)
             }
             None => "starts a new run".to_owned(),
         };
+        let budgets =
+            resolved.lines().map(|(scope, budget)| format!("budget   {scope}: {budget}\n")).collect::<String>();
         format!(
-            "account  {}\ntable    {}\nplan     {}\nstate    {}\nbudget   {} WCU/s ({}), {} RCU/s ({})\nthis     {begins}",
+            "account  {}\ntable    {}\nplan     {}\nstate    {}\n{budgets}this     {begins}",
             self.table.account(),
             self.table.arn,
             self.plan.meaning(),
             self.state_path.display(),
-            budget.write,
-            basis.0.text(),
-            budget.read,
-            basis.1.text(),
         )
     }
 

@@ -1,5 +1,10 @@
 //! Bad plans and bad usage: exit 2.
 
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, GlobalSecondaryIndex, KeySchemaElement, KeyType, LocalSecondaryIndex, Projection,
+    ProjectionType, ProvisionedThroughput, ScalarAttributeType,
+};
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,6 +72,97 @@ async fn a_plan_that_does_not_fit_the_tables_key() {
     }
     nothing_was_written(&bed);
     assert!(!bed.dir().join(".backfill").exists());
+}
+
+/// A provisioned table (40 RCU/s, 20 WCU/s) with the global index `by-old` (8 WCU/s) and the local one `by-new`.
+async fn provisioned_table(bed: &Bed) -> String {
+    let name = "provisioned".to_owned();
+    let throughput = |read: i64, write: i64| {
+        ProvisionedThroughput::builder().read_capacity_units(read).write_capacity_units(write).build().unwrap()
+    };
+    let element =
+        |attribute, role| KeySchemaElement::builder().attribute_name(attribute).key_type(role).build().unwrap();
+    let keys_only = || Projection::builder().projection_type(ProjectionType::KeysOnly).build();
+    let mut request = bed.client().create_table().table_name(&name).provisioned_throughput(throughput(40, 20));
+    for attribute in ["pk", "sk", "old", "new"] {
+        let kind = ScalarAttributeType::S;
+        request = request.attribute_definitions(
+            AttributeDefinition::builder().attribute_name(attribute).attribute_type(kind).build().unwrap(),
+        );
+    }
+    let global = GlobalSecondaryIndex::builder()
+        .index_name("by-old")
+        .key_schema(element("old", KeyType::Hash))
+        .projection(keys_only())
+        .provisioned_throughput(throughput(8, 8));
+    let local = LocalSecondaryIndex::builder()
+        .index_name("by-new")
+        .key_schema(element("pk", KeyType::Hash))
+        .key_schema(element("new", KeyType::Range))
+        .projection(keys_only());
+    let request = request
+        .key_schema(element("pk", KeyType::Hash))
+        .key_schema(element("sk", KeyType::Range))
+        .global_secondary_indexes(global.build().unwrap())
+        .local_secondary_indexes(local.build().unwrap());
+    request.send().await.unwrap();
+    name
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_the_table_cannot_have() {
+    let bed = Bed::embedded();
+    let table = provisioned_table(&bed).await;
+    let capacity = "[capacity]\nwrite = 21\nread = 40\nper_key_range = { write = 500 }\n\
+                    [capacity.index]\nby-old = 9\nby-new = 1\nby_old = \"50%\"\n";
+    let wrong = bed.plan("wrong", &table, "", &format!("{MOVE}{capacity}"));
+    for args in [vec!["check", text(&wrong)], vec!["run", text(&wrong), "--yes"]] {
+        refused(&bed, 2, &args).says(&[
+            "wrong.toml:11:9",
+            "more than the 20 WCU/s that the table is provisioned with",
+            "wrong.toml:13:27",
+            "wrong.toml:15:10",
+            "more than the 8 WCU/s that index `by-old` is provisioned with",
+            "the local index `by-new` has no capacity of its own",
+            "table `provisioned` has no index `by_old`",
+            "its global indexes: \"by-old\"",
+            "^",
+            "5 errors; nothing was written",
+        ]);
+    }
+    // On demand, without a maximum, and from an engine that does not know what it is warm for.
+    let bare = bed.create_table().await;
+    let percent = bed.plan("percent", &bare, "", &format!("{MOVE}[capacity]\nwrite = \"40%\"\n"));
+    refused(&bed, 2, &["check", text(&percent)]).says(&[
+        "percent.toml:11:9",
+        "40% of",
+        "^",
+        "on demand",
+        "state WCU/s",
+    ]);
+    nothing_was_written(&bed);
+    assert!(!bed.dir().join(".backfill").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_and_run_say_where_each_budget_comes_from() {
+    let bed = Bed::embedded();
+    let table = provisioned_table(&bed).await;
+    let capacity = "[capacity]\nwrite = \"40%\"\nper_partition_key = { read = 5 }\n";
+    let plan = bed.plan("plan", &table, "", &format!("{MOVE}{capacity}"));
+    let of_the_table = "8 WCU/s (from the plan: 40% of the 20 WCU/s that the table is provisioned with), \
+                        10 RCU/s (default: a quarter of the 40 RCU/s that the table is provisioned with)";
+    let of_the_index = "2 WCU/s (default: a quarter of the 8 WCU/s that index `by-old` is provisioned with)";
+    let checked = tool(&bed, &["check", text(&plan)]).exits(0).stdout;
+    for part in [of_the_table, of_the_index, "5 RCU/s (from the plan)", "by-new (local: paid by the table)"] {
+        assert!(checked.contains(part), "{part}: {checked}");
+    }
+    let json = tool(&bed, &["check", text(&plan), "--output", "json"]).exits(0).json();
+    let budgets = json["budgets"].as_array().unwrap();
+    assert_eq!((budgets.len(), &budgets[0]["units_per_second"]), (7, &json!(8.0)), "{json}");
+    assert_eq!((&budgets[6]["index"], &budgets[6]["units_per_second"]), (&json!("by-old"), &json!(2.0)), "{json}");
+    let ran = tool(&bed, &["run", text(&plan), "--yes"]).exits(0).said();
+    assert!(ran.contains(of_the_table) && ran.contains(of_the_index), "{ran}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

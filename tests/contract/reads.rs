@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType as Kind,
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, LocalSecondaryIndex,
+    Projection as SdkProjection, ProjectionType, ProvisionedThroughput, ScalarAttributeType as Kind,
 };
 use backfill::change::{Action, Condition, GuardedWrite, WriteCost};
-use backfill::item::{Item, ItemKey, Num, Path, Value};
+use backfill::item::{IndexSchema, Item, ItemKey, KeyAttribute, Num, Path, Projection, Value};
 use backfill::table::{FatalKind, ScanRequest, Table, TableError, WriteReply};
 use serde_json::json;
 
@@ -68,6 +69,80 @@ async fn a_description_names_the_key_and_the_table() {
     assert!(found.arn.ends_with(&format!("table/{name}")), "{}", found.arn);
 }
 
+fn element(attribute: &str, role: KeyType) -> KeySchemaElement {
+    KeySchemaElement::builder().attribute_name(attribute).key_type(role).build().unwrap()
+}
+
+fn definition(attribute: &str, kind: Kind) -> AttributeDefinition {
+    AttributeDefinition::builder().attribute_name(attribute).attribute_type(kind).build().unwrap()
+}
+
+fn provisioned(read: i64, write: i64) -> ProvisionedThroughput {
+    ProvisionedThroughput::builder().read_capacity_units(read).write_capacity_units(write).build().unwrap()
+}
+
+fn projection(kind: ProjectionType) -> SdkProjection {
+    let included = (kind == ProjectionType::Include).then(|| vec!["n".to_owned(), "m".to_owned()]);
+    SdkProjection::builder().projection_type(kind).set_non_key_attributes(included).build()
+}
+
+/// What a write costs, and what a budget may be, rests on this.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_description_has_the_indexes_and_what_is_provisioned() {
+    let bed = Bed::start();
+    let name = format!("indexes_{}_{}", std::process::id(), fastrand::u32(..));
+    let by_mail = GlobalSecondaryIndex::builder()
+        .index_name("by.mail")
+        .key_schema(element("mail", KeyType::Hash))
+        .key_schema(element("age", KeyType::Range))
+        .projection(projection(ProjectionType::Include))
+        .provisioned_throughput(provisioned(3, 7));
+    let by_age = GlobalSecondaryIndex::builder()
+        .index_name("by-age")
+        .key_schema(element("age", KeyType::Hash))
+        .projection(projection(ProjectionType::All))
+        .provisioned_throughput(provisioned(11, 13));
+    let by_date = LocalSecondaryIndex::builder()
+        .index_name("by_date")
+        .key_schema(element("pk", KeyType::Hash))
+        .key_schema(element("day", KeyType::Range))
+        .projection(projection(ProjectionType::KeysOnly));
+    let mut request = bed.client().create_table().table_name(&name).provisioned_throughput(provisioned(40, 20));
+    for (attribute, kind) in [("pk", Kind::S), ("sk", Kind::S), ("mail", Kind::S), ("age", Kind::N), ("day", Kind::B)] {
+        request = request.attribute_definitions(definition(attribute, kind));
+    }
+    let request = request
+        .key_schema(element("pk", KeyType::Hash))
+        .key_schema(element("sk", KeyType::Range))
+        .global_secondary_indexes(by_mail.build().unwrap())
+        .global_secondary_indexes(by_age.build().unwrap())
+        .local_secondary_indexes(by_date.build().unwrap());
+    request.send().await.unwrap();
+
+    let found = table(&bed, &name).await.describe().await.unwrap();
+    assert_eq!((found.provisioned, found.on_demand_max), (Some((40.0, 20.0)), (None, None)));
+    assert!(found.indexes.last().is_some_and(|index| index.schema.local), "global indexes come first");
+    let index = |name: &str| found.indexes.iter().find(|index| index.schema.name == name).unwrap();
+    let included = Projection::Include(vec!["n".into(), "m".into()]);
+    for (name, key, projection, local, provisioned) in [
+        ("by.mail", vec![("mail", "S"), ("age", "N")], included, false, Some((3.0, 7.0))),
+        ("by-age", vec![("age", "N")], Projection::All, false, Some((11.0, 13.0))),
+        ("by_date", vec![("pk", "S"), ("day", "B")], Projection::KeysOnly, true, None),
+    ] {
+        let key = key.into_iter().map(|(name, kind)| KeyAttribute { name: name.into(), kind: kind.into() }).collect();
+        let (mut schema, stated) =
+            (index(name).schema.clone(), IndexSchema { name: name.into(), key, projection, local });
+        // The order of included attributes is the server's.
+        if let (Projection::Include(found), Projection::Include(stated)) = (&mut schema.projection, &stated.projection)
+        {
+            found.sort_by_key(|attribute| stated.iter().position(|name| name == attribute));
+        }
+        assert_eq!(schema, stated);
+        assert_eq!((index(name).provisioned, index(name).on_demand_max), (provisioned, (None, None)), "{name}");
+    }
+    assert_eq!(found.indexes.len(), 3);
+}
+
 /// Keys of numbers and of bytes: read page by page, and written by key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_of_other_types_take_the_same_way() {
@@ -81,9 +156,7 @@ async fn keys_of_other_types_take_the_same_way() {
     let name = format!("keys_{}_{}", std::process::id(), fastrand::u32(..));
     let mut request = bed.client().create_table().table_name(&name).billing_mode(BillingMode::PayPerRequest);
     for (attribute, role, kind) in [("no", KeyType::Hash, Kind::N), ("a.b", KeyType::Range, Kind::B)] {
-        let element = KeySchemaElement::builder().attribute_name(attribute).key_type(role).build().unwrap();
-        let definition = AttributeDefinition::builder().attribute_name(attribute).attribute_type(kind).build().unwrap();
-        request = request.key_schema(element).attribute_definitions(definition);
+        request = request.key_schema(element(attribute, role)).attribute_definitions(definition(attribute, kind));
     }
     request.send().await.unwrap();
     for key in &keys {

@@ -111,6 +111,14 @@ fn examples() -> Vec<Example> {
                 same(constants),
             ],
         },
+        Example {
+            file: "within-limits.toml",
+            exit: 0,
+            items: vec![
+                adds(json!({"phone": {"S": "1"}}), json!({"contact_phone": {"S": "1"}})),
+                same(json!({"n": {"N": "1"}})),
+            ],
+        },
     ]
 }
 

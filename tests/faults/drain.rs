@@ -9,7 +9,7 @@ use backfill::checkpoint::store::{Begin, Identity, NewRun};
 use backfill::engine::{Job, StopReason, describe};
 use backfill::table::Table;
 use backfill::table::dynamo::{DynamoTable, connect};
-use backfill::throttle::budget;
+use backfill::throttle::{Budget, Budgets, Use};
 
 use super::*;
 
@@ -60,16 +60,20 @@ async fn a_drain_at_rate_zero_ends() {
         NewRun { phase: "expand".into(), total_segments: 4, tool_version: "test".into(), table_items_estimate: None };
     let store = Store::open(&scene.state_path(), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
     let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
-    let (slow, ..) = budget(Some(100.0), None, &description);
-    let job = Arc::new(Job::new(plan, Arc::new(changes), table, description, slow));
+    let slow = Budget { write: 100.0, read: 1000.0 };
+    let budgets = Budgets { table: slow, per_key_range: slow, per_partition_key: slow, indexes: Vec::new() };
+    let job = Arc::new(Job::new(plan, Arc::new(changes), table, description, &budgets));
     let working = {
         let (job, store) = (Arc::clone(&job), store.clone());
         tokio::spawn(async move { job.expand(&store, &session).await })
     };
     scene.until_written(100).await;
-    job.writes.set_rate(0.0);
+    job.scopes.table(Use::Write).set_budget(0.0);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!working.is_finished() && job.writes.waiting() > 0, "it waits for permits that never come");
+    assert!(
+        !working.is_finished() && job.scopes.table(Use::Write).waiting() > 0,
+        "it waits for permits that never come"
+    );
     let written = scene.bed.front().tally().operation("UpdateItem").requests;
 
     let asked = Instant::now();

@@ -2,6 +2,7 @@
 
 mod classify;
 mod client;
+mod describe;
 mod values;
 
 use std::collections::HashMap;
@@ -11,16 +12,16 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, Capacity, ConsumedCapacity, KeySchemaElement, KeyType, ReturnConsumedCapacity,
-    ReturnValuesOnConditionCheckFailure, TableDescription as SdkDescription,
+    AttributeValue, Capacity, ConsumedCapacity, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
 };
 
 pub use client::{Connection, connect};
 
 use super::{Consumed, Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
 use crate::change::{GuardedWrite, render};
-use crate::item::{ItemKey, KeyAttribute, KeySchema, Units};
+use crate::item::{ItemKey, Units};
 use classify::{Call, classify, unusable_reply};
+use describe::describe;
 use values::{from_sdk_item, to_sdk, to_sdk_item};
 
 /// A DynamoDB table behind the AWS SDK.
@@ -129,47 +130,6 @@ fn condition_failure(error: &SdkError<UpdateItemError>) -> Option<Option<HashMap
         }
         _ => None,
     }
-}
-
-fn describe(table: &SdkDescription) -> Option<TableDescription> {
-    let kind_of = |name: &str| {
-        let found = table.attribute_definitions().iter().find(|d| d.attribute_name() == name);
-        found.map_or_else(|| "S".to_owned(), |d| d.attribute_type().as_str().to_owned())
-    };
-    let key = |kind: KeyType| {
-        let element: Option<&KeySchemaElement> = table.key_schema().iter().find(|e| *e.key_type() == kind);
-        element.map(|e| KeyAttribute { name: e.attribute_name().to_owned(), kind: kind_of(e.attribute_name()) })
-    };
-    let provisioned = table.provisioned_throughput().and_then(|p| {
-        let (read, write) = (p.read_capacity_units()?, p.write_capacity_units()?);
-        // Both are reported as zero on demand.
-        (read > 0 && write > 0).then_some((read as f64, write as f64))
-    });
-    let maxima = table.on_demand_throughput();
-    let limit = |units: Option<i64>| units.filter(|units| *units > 0).map(|units| units as f64);
-    Some(TableDescription {
-        on_demand_max: (
-            limit(maxima.and_then(|m| m.max_read_request_units())),
-            limit(maxima.and_then(|m| m.max_write_request_units())),
-        ),
-        warm: None,
-        name: table.table_name()?.to_owned(),
-        arn: table.table_arn().unwrap_or_default().to_owned(),
-        id: table.table_id().map(str::to_owned),
-        status: table.table_status().map_or_else(|| "unknown".to_owned(), |s| s.as_str().to_owned()),
-        key: KeySchema { partition: key(KeyType::Hash)?, sort: key(KeyType::Range) },
-        item_count: u64::try_from(table.item_count().unwrap_or(0)).unwrap_or(0),
-        size_bytes: u64::try_from(table.table_size_bytes().unwrap_or(0)).unwrap_or(0),
-        provisioned: if table
-            .billing_mode_summary()
-            .is_some_and(|b| b.billing_mode() == Some(&aws_sdk_dynamodb::types::BillingMode::PayPerRequest))
-        {
-            None
-        } else {
-            provisioned
-        },
-        indexes: Vec::new(),
-    })
 }
 
 /// What a write consumed, by table and index. What the reply's total has beyond the arms that it names is the table's: an

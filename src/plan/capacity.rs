@@ -1,0 +1,220 @@
+//! `[capacity]`: what the job may take of the table, of its narrower scopes and of its indexes.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{Diagnostic, Problems, Span};
+use super::fields::{Fields, above_zero, number_of};
+use super::file::section;
+use super::{Access, Capacity, Rate, ScopeCapacity};
+
+/// Capacity units per second; far above what an account has by default (40,000 a table), so that more is a slip.
+const MAX_RATE: f64 = 1_000_000.0;
+
+/// What a number out of range is told.
+const ABOUT: &str = "it is a number of capacity units per second; leave it out to take the careful default";
+
+/// A field of `[capacity]`: what an error about a budget points at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CapacityField {
+    /// `write` or `read`.
+    Table(Access),
+    /// `per_key_range`.
+    KeyRange(Access),
+    /// `per_partition_key`.
+    PartitionKey(Access),
+    /// The name of an index, by its place in [`Capacity::indexes`].
+    IndexName(usize),
+    /// The budget of an index, likewise.
+    Index(usize),
+}
+
+/// A budget that the table cannot have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetError {
+    /// Where it is stated.
+    pub field: CapacityField,
+    /// What is wrong.
+    pub title: String,
+    /// A word about that place.
+    pub label: String,
+    /// The ways out.
+    pub help: Vec<String>,
+}
+
+/// Where each field stands.
+type Places = Vec<(CapacityField, Span)>;
+
+/// Reads `[capacity]`.
+pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> (Capacity, Places) {
+    const NAMES: [&str; 5] = ["write", "read", "per_key_range", "per_partition_key", "index"];
+    let mut places = Places::new();
+    let Some(fields) = section(root, "capacity", "[capacity]", &NAMES, None, problems) else {
+        return (Capacity::default(), places);
+    };
+    let mut table = |name, access| {
+        let (_, value) = fields.get(name)?;
+        places.push((CapacityField::Table(access), value.span()));
+        rate(&fields, name, value, problems)
+    };
+    let (write, read) = (table("write", Access::Write), table("read", Access::Read));
+    let key_range = ("per_key_range", "[capacity.per_key_range]");
+    let per_key_range = scope(&fields, key_range, CapacityField::KeyRange, &mut places, problems);
+    let partition_key = ("per_partition_key", "[capacity.per_partition_key]");
+    let per_partition_key = scope(&fields, partition_key, CapacityField::PartitionKey, &mut places, problems);
+    let indexes = indexes(&fields, &mut places, problems);
+    (Capacity { write, read, per_key_range, per_partition_key, indexes }, places)
+}
+
+/// The budget of a narrow scope. It has no percentages: DynamoDB does not say what a partition has.
+fn scope(
+    capacity: &Fields<'_, '_>,
+    (name, title): (&str, &'static str),
+    field: fn(Access) -> CapacityField,
+    places: &mut Places,
+    problems: &mut Problems,
+) -> ScopeCapacity {
+    let Some((_, value)) = capacity.get(name) else { return ScopeCapacity::default() };
+    let DeValue::Table(table) = value.get_ref() else {
+        problems.add(capacity.wrong_type(name, value, "a table of `write` and `read`", "{ write = 250, read = 750 }"));
+        return ScopeCapacity::default();
+    };
+    let fields = Fields::open(table, title, &["write", "read"], value.span(), problems);
+    let mut units = |name, example, access| {
+        let (_, value) = fields.get(name)?;
+        places.push((field(access), value.span()));
+        if let DeValue::String(_) = value.get_ref() {
+            let problem = fields.wrong_type(name, value, "a number, without quotes", example);
+            problems.add(problem.help("no percentage here: DynamoDB does not say what a partition has"));
+            return None;
+        }
+        fields.number(name, example, MAX_RATE, ABOUT, problems)
+    };
+    ScopeCapacity { write: units("write", "250", Access::Write), read: units("read", "750", Access::Read) }
+}
+
+/// `[capacity.index]`: whatever an index may be called, and its write budget.
+fn indexes(capacity: &Fields<'_, '_>, places: &mut Places, problems: &mut Problems) -> Vec<(String, Rate)> {
+    let Some((_, value)) = capacity.get("index") else { return Vec::new() };
+    let DeValue::Table(table) = value.get_ref() else {
+        let wanted = "a table of index names and their write budgets";
+        problems.add(capacity.wrong_type("index", value, wanted, "{ \"my-index\" = 200 }"));
+        return Vec::new();
+    };
+    let names: Vec<&str> = table.keys().map(|name| name.get_ref().as_ref()).collect();
+    let fields = Fields::open(table, "[capacity.index]", &names, value.span(), problems);
+    let mut indexes = Vec::new();
+    for (name, at, value) in fields.present(&names) {
+        let shown = format!("{name:?}");
+        if let DeValue::Table(inner) = value.get_ref() {
+            problems.add(index_table(name, inner, value.span()));
+        } else if !is_index_name(name) {
+            problems.add(
+                Diagnostic::new("DynamoDB has no index of such a name", at, "not the name of an index")
+                    .help("3 to 255 letters (a-z, A-Z), digits, `_`, `-` and `.`; not the ARN, but the name alone"),
+            );
+        } else if let Some(rate) = rate(&fields, &shown, value, problems) {
+            let place = indexes.len();
+            places.push((CapacityField::IndexName(place), at));
+            places.push((CapacityField::Index(place), value.span()));
+            indexes.push((name.to_owned(), rate));
+        }
+    }
+    indexes
+}
+
+/// For a table where a budget should be: most likely a name with dots and without quotes.
+fn index_table(name: &str, inner: &DeTable<'_>, at: Span) -> Diagnostic {
+    let problem = Diagnostic::new(format!("{name:?} in [capacity.index] is a table"), at, "expected a budget");
+    match inner.keys().next().map(|key| key.get_ref().as_ref()) {
+        None | Some("write" | "read") => {
+            problem.help(format!("an index has one budget, for what is written to it: `{name:?} = 200`"))
+        }
+        Some(rest) => {
+            let full = format!("{name}.{rest}");
+            problem.help(format!("a name with dots in it goes in quotes: `{full:?} = 200`"))
+        }
+    }
+}
+
+/// What DynamoDB takes for the name of an index (developer guide, "Naming rules").
+fn is_index_name(name: &str) -> bool {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (3..=255).contains(&name.len()) && name.chars().all(valid)
+}
+
+/// Units per second, or a percentage in quotes.
+fn rate(fields: &Fields<'_, '_>, name: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Rate> {
+    if let DeValue::String(text) = value.get_ref() {
+        return percent(name, text).map_err(|wrong| problems.add(wrong(value.span()))).ok();
+    }
+    let Some(units) = number_of(value.get_ref()) else {
+        problems.add(fields.wrong_type(name, value, "a number, or a percentage in quotes", "500"));
+        return None;
+    };
+    above_zero(name, units, MAX_RATE, value.span(), ABOUT, problems).map(Rate::Units)
+}
+
+fn percent(name: &str, text: &str) -> Result<Rate, impl FnOnce(Span) -> Diagnostic + use<>> {
+    let is_plain = |number: &&str| number.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-' | '+'));
+    let number = text.strip_suffix('%').map(str::trim_end).filter(is_plain).and_then(|number| number.parse().ok());
+    let (title, label, help) = match number {
+        Some(percent) if percent > 0.0 && percent <= 100.0 => return Ok(Rate::Percent(percent)),
+        Some(_) => (
+            "is out of range",
+            "must be above 0% and at most 100%",
+            "it is a share of what the table or the index is provisioned with, limited to on demand, or warm for"
+                .into(),
+        ),
+        None => (
+            "is not a budget",
+            "neither a number nor a percentage",
+            format!(
+                "capacity units per second go without quotes, `{name} = 500`; a percentage in quotes and with its sign, `{name} = \"40%\"`"
+            ),
+        ),
+    };
+    let title = format!("`{name}` {title}");
+    Err(move |at| Diagnostic::new(title, at, label).help(help))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::load;
+
+    fn capacity(text: &str) -> Capacity {
+        let plan = format!(
+            "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nremove = \"a\"\n[capacity]\n{text}"
+        );
+        load("p", &plan).unwrap_or_else(|errors| panic!("{errors}")).plan.capacity
+    }
+
+    #[test]
+    fn tables_and_inline_tables_are_the_same() {
+        let inline = "write = 2000\nread = \"12.5 %\"\nper_key_range = { write = 1.5, read = 7 }\n\
+                      per_partition_key = { read = 9 }\nindex = { \"by.mail\" = \"25%\", by_date = 200 }\n";
+        let tables = "read = '12.5%'\nwrite = 2_000.0\n[capacity.index]\nby_date = 200\n'by.mail' = \"25%\"\n\
+                      [capacity.per_partition_key]\nread = 9\n[capacity.per_key_range]\nread = 7\nwrite = 1.5\n";
+        let expected = Capacity {
+            write: Some(Rate::Units(2_000.0)),
+            read: Some(Rate::Percent(12.5)),
+            per_key_range: ScopeCapacity { write: Some(1.5), read: Some(7.0) },
+            per_partition_key: ScopeCapacity { write: None, read: Some(9.0) },
+            indexes: vec![("by.mail".into(), Rate::Percent(25.0)), ("by_date".into(), Rate::Units(200.0))],
+        };
+        assert_eq!((capacity(inline), capacity(tables)), (expected.clone(), expected));
+        assert_eq!(capacity(""), Capacity::default());
+    }
+
+    #[test]
+    fn only_percentages_above_zero_are_read() {
+        let read = |text: &str| percent("write", text).ok();
+        for (text, value) in [("40%", 40.0), ("0.5%", 0.5), ("100 %", 100.0), ("+7%", 7.0)] {
+            assert_eq!(read(text), Some(Rate::Percent(value)), "{text}");
+        }
+        for text in ["0%", "-1%", "100.1%", "40", "%", "inf%", "nan%", "1e1%", "40%%", "", "4 0%", "٤%", "0.0%"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}

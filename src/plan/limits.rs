@@ -1,0 +1,138 @@
+//! `[limits]` and `[prices]`: when the job stops by itself, and what its money limit counts with.
+
+use jiff::Timestamp;
+use toml::de::DeValue;
+use toml::value::Datetime;
+
+use super::diagnostic::{Diagnostic, Problems};
+use super::fields::Fields;
+use super::file::section;
+use super::{Limits, Prices, Window, window};
+
+/// Units and items are counted exactly up to here and beyond; more than this is a slip.
+const MANY: u64 = 1_000_000_000_000_000;
+
+/// US dollars; more than this is a slip.
+const MUCH: f64 = 1e9;
+
+/// What a limit out of range is told.
+const LEAVE_OUT: &str = "leave it out to set no such limit";
+
+const DEADLINE: &str = "2026-12-01T06:00:00+01:00";
+
+/// Reads `[limits]`.
+pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> Limits {
+    const NAMES: [&str; 6] = ["max_failures", "max_wcu", "max_cost_usd", "max_items", "deadline", "window"];
+    let mut limits =
+        Limits { max_failures: 1000, max_wcu: None, max_cost_usd: None, max_items: None, deadline: None, window: None };
+    let Some(fields) = section(root, "limits", "[limits]", &NAMES, None, problems) else { return limits };
+    let failures = fields.whole("max_failures", "1000", 0..=1_000_000_000, problems);
+    limits.max_failures = failures.unwrap_or(limits.max_failures);
+    let units = format!("it is a number of write capacity units, indexes included; {LEAVE_OUT}");
+    limits.max_wcu = fields.number("max_wcu", "5000000", MANY as f64, &units, problems);
+    let dollars = format!("it is a number of US dollars, for reads and writes together; {LEAVE_OUT}");
+    limits.max_cost_usd = fields.number("max_cost_usd", "25.0", MUCH, &dollars, problems);
+    limits.max_items = fields.whole("max_items", "1000000", 1..=MANY, problems);
+    limits.deadline = deadline(&fields, problems);
+    limits.window = daily_window(&fields, problems);
+    limits
+}
+
+/// Reads `[prices]`.
+pub(super) fn read_prices(root: &Fields<'_, '_>, problems: &mut Problems) -> Prices {
+    const NAMES: [&str; 2] = ["write_per_million", "read_per_million"];
+    const ABOUT: &str =
+        "it is a number of US dollars for a million capacity units; leave it out to take the list price";
+    let Some(fields) = section(root, "prices", "[prices]", &NAMES, None, problems) else { return Prices::default() };
+    Prices {
+        write_per_million: fields.number("write_per_million", "0.625", MUCH, ABOUT, problems),
+        read_per_million: fields.number("read_per_million", "0.125", MUCH, ABOUT, problems),
+    }
+}
+
+/// A moment that is the same everywhere: TOML's own date-time with an offset, or the same in quotes.
+fn deadline(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Timestamp> {
+    let (_, value) = fields.get("deadline")?;
+    let written: Option<Datetime> = match value.get_ref() {
+        DeValue::Datetime(datetime) => Some(*datetime),
+        DeValue::String(text) => text.parse().ok(),
+        _ => {
+            let wanted = "a date and time with its offset from UTC";
+            problems.add(fields.wrong_type("deadline", value, wanted, DEADLINE));
+            return None;
+        }
+    };
+    moment(written)
+        .map_err(|(title, label, help)| problems.add(Diagnostic::new(title, value.span(), label).help(help)))
+        .ok()
+}
+
+/// The moment, or title, label and help of what is wrong with it.
+fn moment(written: Option<Datetime>) -> Result<Timestamp, (&'static str, &'static str, String)> {
+    let example = format!("write it like `deadline = {DEADLINE}`");
+    let invalid = ("`deadline` is not a date and time", "no such date and time", example.clone());
+    let Some(datetime) = written else { return Err(invalid) };
+    match (datetime.date, datetime.time, datetime.offset) {
+        (Some(_), Some(_), Some(_)) => datetime.to_string().parse().map_err(|_| invalid),
+        (Some(_), Some(_), None) => Err((
+            "`deadline` has no offset from UTC",
+            "another moment in each time zone",
+            format!("write `{datetime}Z` if that is UTC, or add the offset, such as `{datetime}+01:00`"),
+        )),
+        (Some(_), ..) => Err(("`deadline` has no time of the day", "only a date", example)),
+        _ => Err((
+            "`deadline` has no date",
+            "only a time of the day",
+            format!("{example}; hours of every day are `window = {:?}`", window::EXAMPLE),
+        )),
+    }
+}
+
+fn daily_window(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Window> {
+    let written = fields.text("window", &format!("{:?}", window::EXAMPLE), problems)?;
+    let text = *written.get_ref();
+    let read = window::read(text);
+    let add = |wrong: window::Wrong| {
+        let at = problems.part_of_string(written.span(), text, wrong.part);
+        let problem = Diagnostic::new(wrong.title, at, wrong.label);
+        problems.add(wrong.help.into_iter().fold(problem, Diagnostic::help));
+    };
+    read.map_err(add).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::load;
+
+    fn deadline(text: &str) -> Option<Timestamp> {
+        let plan = format!(
+            "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nremove = \"a\"\n[limits]\ndeadline = {text}\n"
+        );
+        load("p", &plan).ok()?.plan.limits.deadline
+    }
+
+    #[test]
+    fn a_deadline_is_a_moment_however_it_is_written() {
+        let moment: Timestamp = "2026-12-01T05:00:00Z".parse().unwrap();
+        for text in [
+            "2026-12-01T06:00:00+01:00",
+            "2026-12-01 05:00:00Z",
+            "\"2026-12-01T06:00:00+01:00\"",
+            "'2026-12-01T00:00:00.000-05:00'",
+            "2026-12-01t05:00:00z",
+        ] {
+            assert_eq!(deadline(text), Some(moment), "{text}");
+        }
+        for text in [
+            "\"2026-12-01T06:00:00+01:00[Europe/Paris]\"",
+            "\"2026-12-01\"",
+            "\"2026-02-30T06:00:00Z\"",
+            "\"tomorrow\"",
+            "\"\"",
+            "1764565200",
+        ] {
+            assert_eq!(deadline(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The daily window: `"22:00-06:00 Europe/Paris"`.
+
+use std::ops::Range;
+
+use jiff::civil::Time;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+
+use super::Window;
+use super::fields::distance;
+
+/// How a window is written.
+pub(super) const EXAMPLE: &str = "22:00-06:00 Europe/Paris";
+
+/// What is wrong with a window, and in which bytes of its text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    pub(super) part: Range<usize>,
+    pub(super) title: String,
+    pub(super) label: &'static str,
+    pub(super) help: Vec<String>,
+}
+
+/// Reads a window. Zones come from the bundled database, so that a plan means the same on every machine.
+pub(super) fn read(text: &str) -> Result<Window, Wrong> {
+    let example = || format!("write it like `window = {EXAMPLE:?}`");
+    let (times, zone) = text.split_once(' ').unwrap_or((text, ""));
+    let Some((opens, closes)) = times.split_once('-') else {
+        let (title, label) = ("`window` is not a daily window", "not two times with a dash between");
+        return Err(Wrong { part: 0..text.len(), title: title.into(), label, help: vec![example()] });
+    };
+    let from = opens.len() + 1;
+    let (opens, closes) = (time(opens, 0)?, time(closes, from)?);
+    let zone_at = (times.len() + 1).min(text.len());
+    let zone = zone.trim();
+    if zone.is_empty() {
+        let help = vec!["name it, so that the window is the same on every machine".into(), example()];
+        return Err(Wrong {
+            part: 0..text.len(),
+            title: "`window` has no time zone".into(),
+            label: "no time zone behind the times",
+            help,
+        });
+    }
+    let zone = find(zone).map_err(|help| Wrong {
+        part: zone_at..text.len(),
+        title: "there is no such time zone".into(),
+        label: "not in the IANA database",
+        help,
+    })?;
+    if opens == closes {
+        let help = vec!["leave `window` out to work at all times of the day".into(), example()];
+        let (title, label) = ("`window` opens when it closes", "the same time twice");
+        return Err(Wrong { part: 0..times.len(), title: title.into(), label, help });
+    }
+    Ok(Window { opens, closes, zone })
+}
+
+/// `HH:MM`, which begins at this byte.
+fn time(text: &str, at: usize) -> Result<Time, Wrong> {
+    let number = |digits: &str| {
+        let plain = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
+        plain.then(|| digits.parse::<i8>().ok()).flatten()
+    };
+    let parts = text.split_once(':').and_then(|(hour, minute)| number(hour).zip(number(minute)));
+    parts.and_then(|(hour, minute)| Time::new(hour, minute, 0, 0).ok()).ok_or_else(|| {
+        let midnight = (text == "24:00").then(|| "midnight is 00:00".to_owned());
+        let form = "hours and minutes, two digits each: 06:30".to_owned();
+        Wrong {
+            part: at..at + text.len(),
+            title: format!("`{text}` is not a time of the day"),
+            label: "must be from 00:00 to 23:59",
+            help: vec![midnight.unwrap_or(form)],
+        }
+    })
+}
+
+/// The zone of this name, or the way out.
+fn find(name: &str) -> Result<TimeZone, Vec<String>> {
+    let zones = TimeZoneDatabase::bundled();
+    if let Some(zone) = zones.get(name).ok().filter(|zone| !zone.is_unknown()) {
+        return Ok(zone);
+    }
+    let mut help = Vec::new();
+    if name.chars().any(|c| c.is_ascii_digit()) {
+        help.push("an offset does not follow summer time: name a place".to_owned());
+    } else if let Some(meant) = nearest(name, zones.available().map(|zone| zone.to_string())) {
+        help.push(format!("did you mean {meant}?"));
+    }
+    help.push("zones are named like Europe/Paris, America/New_York or UTC".to_owned());
+    Err(help)
+}
+
+/// The zone that was probably meant: one of that city, or one that is written nearly so.
+fn nearest(name: &str, zones: impl Iterator<Item = String>) -> Option<String> {
+    if name.len() > 40 {
+        return None;
+    }
+    let name = name.to_lowercase().replace(' ', "_");
+    let edits = |zone: &str| {
+        let zone = zone.to_lowercase();
+        if zone.rsplit('/').next() == Some(&name) { 0 } else { distance(&name, &zone) }
+    };
+    let (edits, zone) = zones.map(|zone| (edits(&zone), zone)).min()?;
+    (edits <= zone.len().div_ceil(4)).then_some(zone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_two_times_and_a_zone() {
+        let time = |hour, minute| Time::new(hour, minute, 0, 0).unwrap();
+        let window = read(EXAMPLE).unwrap();
+        assert_eq!(
+            (window.opens, window.closes, window.zone.iana_name()),
+            (time(22, 0), time(6, 0), Some("Europe/Paris"))
+        );
+        let window = read("00:00-23:59 utc").unwrap();
+        assert_eq!((window.opens, window.closes, window.zone), (time(0, 0), time(23, 59), TimeZone::UTC));
+        assert_eq!(read("09:30-10:00  europe/PARIS ").unwrap().zone.iana_name(), Some("Europe/Paris"));
+    }
+
+    #[test]
+    fn anything_else_is_shown_where_it_is_wrong() {
+        for (text, part) in [
+            ("", ""),
+            ("night", "night"),
+            ("22:00 Europe/Paris", "22:00 Europe/Paris"),
+            ("22:00-06:00", "22:00-06:00"),
+            ("22:00-06:00 ", "22:00-06:00 "),
+            ("22:00–06:00 Europe/Paris", "22:00–06:00 Europe/Paris"),
+            ("22:00 - 06:00 Europe/Paris", "22:00 - 06:00 Europe/Paris"),
+            ("22-06 Europe/Paris", "22"),
+            ("9:00-17:00 Europe/Paris", "9:00"),
+            ("09:00-24:00 Europe/Paris", "24:00"),
+            ("09:00-17:60 Europe/Paris", "17:60"),
+            ("+9:00-17:00 Europe/Paris", "+9:00"),
+            ("10:00-10:00 Europe/Paris", "10:00-10:00"),
+            ("10:00-11:00 Mars/Base", "Mars/Base"),
+            ("10:00-11:00 Etc/Unknown", "Etc/Unknown"),
+            ("10:00-11:00 +02:00", "+02:00"),
+            ("10:00-é1:00 Europe/Paris", "é1:00"),
+        ] {
+            let wrong = read(text).unwrap_err();
+            assert_eq!(&text[wrong.part.clone()], part, "{text}: {wrong:?}");
+            assert!(!wrong.help.is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_zone_that_was_meant_is_found() {
+        for (written, meant) in [
+            ("Paris", "Europe/Paris"),
+            ("Europe/Pari", "Europe/Paris"),
+            ("America/New York", "America/New_York"),
+            ("new york", "America/New_York"),
+            ("Europe/Berlín", "Europe/Berlin"),
+        ] {
+            let help = find(written).unwrap_err();
+            assert_eq!(help[0], format!("did you mean {meant}?"), "{written}");
+        }
+        assert_eq!(find("somewhere else entirely").unwrap_err().len(), 1);
+    }
+}

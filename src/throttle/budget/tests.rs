@@ -1,0 +1,233 @@
+use super::*;
+use crate::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
+use crate::plan::CapacityField::{Index, IndexName, KeyRange, PartitionKey, Table};
+
+fn table() -> TableDescription {
+    TableDescription {
+        name: "t".into(),
+        arn: String::new(),
+        id: None,
+        status: "ACTIVE".into(),
+        key: KeySchema { partition: KeyAttribute { name: "pk".into(), kind: "S".into() }, sort: None },
+        item_count: 0,
+        size_bytes: 0,
+        provisioned: None,
+        on_demand_max: (None, None),
+        warm: None,
+        indexes: Vec::new(),
+    }
+}
+
+fn index(name: &str) -> IndexDescription {
+    let schema =
+        IndexSchema { name: name.into(), key: Vec::new(), projection: Projection::KeysOnly, local: name == "local" };
+    IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }
+}
+
+fn resolved(capacity: &Capacity, table: &TableDescription) -> Resolved {
+    resolve(capacity, table).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+/// Write and read budget of the table under this `[capacity]`, with the words.
+fn of_table(capacity: &Capacity, table: &TableDescription) -> [String; 2] {
+    let scopes = resolved(capacity, table).scopes;
+    assert!(scopes[..2].iter().all(|scope| scope.scope == Scope::Table));
+    [scopes[0].to_string(), scopes[1].to_string()]
+}
+
+fn percent(percent: f64) -> Capacity {
+    let rate = Some(Rate::Percent(percent));
+    Capacity { write: rate, read: rate, ..Capacity::default() }
+}
+
+fn fields(capacity: &Capacity, table: &TableDescription) -> Vec<CapacityField> {
+    resolve(capacity, table).unwrap_err().into_iter().map(|error| error.field).collect()
+}
+
+#[test]
+fn the_default_is_harmless_whatever_is_short() {
+    let provisioned = |read, write| TableDescription { provisioned: Some((read, write)), ..table() };
+    let limited = |read, write| TableDescription { on_demand_max: (read, write), warm: Some((9.0, 9.0)), ..table() };
+    for (table, words) in [
+        (table(), ["1000 WCU/s (default on demand)", "2000 RCU/s (default on demand)"]),
+        (
+            provisioned(400.0, 200.0),
+            [
+                "50 WCU/s (default: a quarter of the 200 WCU/s that the table is provisioned with)",
+                "100 RCU/s (default: a quarter of the 400 RCU/s that the table is provisioned with)",
+            ],
+        ),
+        (
+            provisioned(80_000.0, 1.0),
+            [
+                "0.5 WCU/s (default: a quarter of the 1 WCU/s that the table is provisioned with, but at least 0.5)",
+                "20000 RCU/s (default: a quarter of the 80000 RCU/s that the table is provisioned with)",
+            ],
+        ),
+        (
+            limited(Some(40.0), Some(4_001.0)),
+            [
+                "1000 WCU/s (default on demand)",
+                "10 RCU/s (default: a quarter of the on-demand maximum of the table, 40 RCU/s)",
+            ],
+        ),
+        (
+            limited(None, Some(1.0)),
+            [
+                "0.5 WCU/s (default: a quarter of the on-demand maximum of the table, 1 WCU/s, but at least 0.5)",
+                "2000 RCU/s (default on demand)",
+            ],
+        ),
+    ] {
+        assert_eq!(of_table(&Capacity::default(), &table), words);
+    }
+}
+
+#[test]
+fn a_stated_budget_stands_up_to_what_the_table_has() {
+    let stated = |write, read| Capacity {
+        write: Some(Rate::Units(write)),
+        read: Some(Rate::Units(read)),
+        ..Capacity::default()
+    };
+    let from_the_plan = ["200 WCU/s (from the plan)", "0.1 RCU/s (from the plan)"];
+    let provisioned = TableDescription { provisioned: Some((1.0, 200.0)), ..table() };
+    let limited = TableDescription { on_demand_max: (None, Some(200.0)), ..table() };
+    // What a table is warm for is no limit.
+    let warm = TableDescription { warm: Some((1.0, 1.0)), ..table() };
+    for table in [table(), provisioned.clone(), limited.clone(), warm] {
+        assert_eq!(of_table(&stated(200.0, 0.1), &table), from_the_plan);
+    }
+    assert_eq!(fields(&stated(200.1, 1.1), &provisioned), [Table(Access::Write), Table(Access::Read)]);
+    assert_eq!(fields(&stated(200.1, 1e6), &limited), [Table(Access::Write)]);
+    let error = &resolve(&stated(201.0, 1.0), &provisioned).unwrap_err()[0];
+    assert!(error.label.contains("the 200 WCU/s that the table is provisioned with"), "{error:?}");
+    assert!(error.help[0].contains("DynamoDB would throttle"), "{error:?}");
+}
+
+#[test]
+fn a_percentage_is_of_what_the_table_has() {
+    let all = TableDescription {
+        provisioned: Some((100.0, 1_000.0)),
+        on_demand_max: (Some(200.0), Some(2_000.0)),
+        warm: Some((400.0, 4_000.0)),
+        ..table()
+    };
+    let limited = TableDescription { provisioned: None, ..all.clone() };
+    let warm = TableDescription { on_demand_max: (None, None), ..limited.clone() };
+    let half = TableDescription { on_demand_max: (Some(200.0), None), ..limited.clone() };
+    for (table, write) in [
+        (&all, "70 WCU/s (from the plan: 7% of the 1000 WCU/s that the table is provisioned with)"),
+        (&limited, "140 WCU/s (from the plan: 7% of the on-demand maximum of the table, 2000 WCU/s)"),
+        (&warm, "280 WCU/s (from the plan: 7% of the 4000 WCU/s that the table is warm for)"),
+        (&half, "280 WCU/s (from the plan: 7% of the 4000 WCU/s that the table is warm for)"),
+    ] {
+        assert_eq!(of_table(&percent(7.0), table)[0], write);
+    }
+    assert!(of_table(&percent(7.0), &half)[1].contains("on-demand maximum"));
+    assert_eq!(resolved(&percent(100.0), &all).budgets.table, Budget { write: 1_000.0, read: 100.0 });
+    // On demand, no maximum, nothing said of what it is warm for.
+    assert_eq!(fields(&percent(7.0), &table()), [Table(Access::Write), Table(Access::Read)]);
+    let half = TableDescription { warm: None, ..half };
+    assert_eq!(fields(&percent(7.0), &half), [Table(Access::Write)]);
+}
+
+#[test]
+fn a_narrow_scope_has_a_quarter_of_a_partition_and_never_more_than_the_table() {
+    let narrow = |capacity: &Capacity, table: &TableDescription| {
+        let Budgets { per_key_range, per_partition_key, .. } = resolved(capacity, table).budgets;
+        (per_key_range, per_partition_key)
+    };
+    let default = Budget { write: 250.0, read: 750.0 };
+    assert_eq!(narrow(&Capacity::default(), &table()), (default, default));
+    let small = Capacity { write: Some(Rate::Units(100.0)), ..Capacity::default() };
+    let within = Budget { write: 100.0, read: 750.0 };
+    assert_eq!(narrow(&small, &table()), (within, within));
+    let lines: Vec<_> = resolved(&small, &table()).lines().collect();
+    let words = "100 WCU/s (default, but no more than the table's budget), 750 RCU/s (default)";
+    assert_eq!(lines[1], ("key range".to_owned(), words.to_owned()));
+
+    let stated = Capacity {
+        write: Some(Rate::Units(900.0)),
+        per_key_range: ScopeCapacity { write: Some(800.0), read: None },
+        per_partition_key: ScopeCapacity { write: Some(901.0), read: Some(2.0) },
+        ..Capacity::default()
+    };
+    let expected = (Budget { write: 800.0, read: 750.0 }, Budget { write: 900.0, read: 2.0 });
+    assert_eq!(narrow(&stated, &table()), expected);
+    // More than the whole table has is a slip, also where the table's own budget is one.
+    let table = TableDescription { provisioned: Some((1.0, 850.0)), ..table() };
+    let wrong = [Table(Access::Write), PartitionKey(Access::Write), PartitionKey(Access::Read)];
+    assert_eq!(fields(&stated, &table), wrong);
+    let stated = Capacity { per_key_range: ScopeCapacity { write: None, read: Some(1.5) }, ..Capacity::default() };
+    assert_eq!(fields(&stated, &table), [KeyRange(Access::Read)]);
+}
+
+#[test]
+fn each_global_index_has_its_own() {
+    let provisioned = IndexDescription { provisioned: Some((9.0, 400.0)), ..index("provisioned") };
+    let limited = IndexDescription { on_demand_max: (Some(1.0), Some(80.0)), ..index("limited") };
+    let warm = IndexDescription { warm: Some((1.0, 4_000.0)), ..index("warm") };
+    let table =
+        TableDescription { indexes: vec![provisioned, index("local"), limited, warm, index("bare")], ..table() };
+    let budgets = |stated: &[(&str, Rate)]| {
+        let indexes = stated.iter().map(|(name, rate)| ((*name).to_owned(), *rate)).collect();
+        resolve(&Capacity { indexes, ..Capacity::default() }, &table)
+    };
+    let found = budgets(&[]).unwrap();
+    assert_eq!(found.budgets.indexes, [Some(100.0), None, Some(20.0), Some(1_000.0), Some(1_000.0)]);
+    let lines: Vec<String> = found.lines().skip(3).map(|(scope, words)| format!("{scope}: {words}")).collect();
+    assert_eq!(
+        lines,
+        [
+            "index provisioned: 100 WCU/s (default: a quarter of the 400 WCU/s that index `provisioned` is provisioned with)",
+            "index limited: 20 WCU/s (default: a quarter of the on-demand maximum of index `limited`, 80 WCU/s)",
+            "index warm: 1000 WCU/s (default on demand)",
+            "index bare: 1000 WCU/s (default on demand)",
+        ]
+    );
+
+    let share = Rate::Percent(25.0);
+    let found = budgets(&[("warm", share), ("limited", share), ("provisioned", share), ("bare", Rate::Units(3.0))]);
+    assert_eq!(found.unwrap().budgets.indexes, [Some(100.0), None, Some(20.0), Some(1_000.0), Some(3.0)]);
+
+    let wrong = [
+        ("limited", Rate::Units(80.5)),
+        ("bare", share),
+        ("provisioned", Rate::Units(401.0)),
+        ("local", Rate::Units(1.0)),
+        ("other", share),
+    ];
+    let errors = budgets(&wrong).unwrap_err();
+    let fields: Vec<CapacityField> = errors.iter().map(|error| error.field).collect();
+    assert_eq!(fields, [Index(2), IndexName(3), Index(0), Index(1), IndexName(4)]);
+    assert_eq!(errors[4].help, ["its global indexes: \"provisioned\", \"limited\", \"warm\", \"bare\""]);
+    assert_eq!(errors[1].title, "the local index `local` has no capacity of its own");
+}
+
+#[test]
+fn a_table_without_indexes_says_so() {
+    let capacity = Capacity { indexes: vec![("gone".into(), Rate::Units(1.0))], ..Capacity::default() };
+    let errors = resolve(&capacity, &table()).unwrap_err();
+    assert_eq!((errors.len(), errors[0].field), (1, IndexName(0)));
+    assert!(errors[0].help[0].contains("no global index at all"), "{errors:?}");
+}
+
+#[test]
+fn figures_are_printed_as_people_read_them() {
+    for (units, text) in [(1_000.0, "1000 WCU/s"), (49.2 + 1e-12, "49.2 WCU/s"), (0.000_1, "0.0001 WCU/s")] {
+        assert_eq!(per_second(units, Access::Write), text);
+    }
+}
+
+#[test]
+fn json_names_every_scope() {
+    let table = TableDescription { indexes: vec![index("by-mail")], ..table() };
+    let json: Vec<Json> = resolved(&Capacity::default(), &table).scopes.iter().map(ScopeBudget::to_json).collect();
+    let names: Vec<&str> = json.iter().filter_map(|scope| scope["scope"].as_str()).collect();
+    assert_eq!(names, ["table", "table", "key_range", "key_range", "partition_key", "partition_key", "index"]);
+    assert_eq!(
+        json[6],
+        json!({"scope": "index", "index": "by-mail", "access": "write", "units_per_second": 1000.0, "basis": "default on demand"})
+    );
+}

@@ -1,0 +1,225 @@
+//! What a throttle does to the rate of a scope, and how the rate comes back. Pure: the time is an argument.
+
+use std::time::Duration;
+
+use crate::item::Units;
+
+/// How a scope's rate answers to throttles.
+///
+/// A throttle lowers the rate to a share of what the scope was last seen to serve, at most once a second. From there it
+/// follows a cubic curve: quickly up to just under the rate at which it was throttled, slowly past it, and faster again
+/// the longer nothing is throttled, up to the budget and never beyond. So a limit that stays is met rarely, and one that
+/// went away costs little. The constants were chosen by simulation (`cargo bench --bench capacity -- --sweep`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Feedback {
+    /// A throttle leaves this share of the rate that was served.
+    pub decrease: f64,
+    /// Seconds in which a scope that was slowed to nothing has its whole budget again: the growth, as a share of the
+    /// budget.
+    pub recovery: f64,
+    /// The least rate, as a share of the budget: enough requests to notice that a limit has gone.
+    pub floor: f64,
+}
+
+impl Default for Feedback {
+    fn default() -> Feedback {
+        Feedback { decrease: 0.85, recovery: 20.0, floor: 0.01 }
+    }
+}
+
+/// One throttle never lowers a rate below this share of it: what was served in a scope's first moments, or in a pause,
+/// says little about what it can serve.
+const LARGEST_STEP: f64 = 0.3;
+
+/// Throttles that come within this time of a decrease are answers to requests sent before it.
+const BETWEEN_DECREASES: Duration = Duration::from_secs(1);
+
+/// The rate of one scope.
+#[derive(Debug)]
+pub(super) struct Rate {
+    feedback: Feedback,
+    budget: Units,
+    slowed: Option<Slowed>,
+    served: Served,
+}
+
+/// Since a decrease.
+#[derive(Debug, Clone, Copy)]
+struct Slowed {
+    since: Duration,
+    from: Units,
+    /// The rate that was too much.
+    ceiling: Units,
+}
+
+impl Rate {
+    pub(super) fn new(budget: Units, feedback: Feedback) -> Rate {
+        Rate { feedback, budget, slowed: None, served: Served::default() }
+    }
+
+    pub(super) fn budget(&self) -> Units {
+        self.budget
+    }
+
+    pub(super) fn is_slowed(&self) -> bool {
+        self.slowed.is_some()
+    }
+
+    /// Capacity units per second now. What was slowed and is back at its budget is slowed no more.
+    pub(super) fn at(&mut self, now: Duration) -> Units {
+        let Some(slowed) = self.slowed else { return self.budget };
+        let rate = self.curve(slowed, now.saturating_sub(slowed.since));
+        if rate >= self.budget {
+            self.slowed = None;
+        }
+        rate.min(self.budget)
+    }
+
+    /// Another budget, from now on. Zero pauses.
+    pub(super) fn set_budget(&mut self, budget: Units) {
+        self.budget = budget.max(0.0);
+    }
+
+    /// Notes what a request consumed that was not throttled.
+    pub(super) fn served(&mut self, now: Duration, units: Units) {
+        self.served.add(now, units);
+    }
+
+    /// A request in this scope was throttled. Returns whether that lowered the rate.
+    pub(super) fn throttled(&mut self, now: Duration) -> bool {
+        let too_soon = self.slowed.is_some_and(|s| now.saturating_sub(s.since) < BETWEEN_DECREASES);
+        let rate = self.at(now);
+        if too_soon || rate <= 0.0 {
+            return false;
+        }
+        let ceiling = self.served.rate(now).clamp(rate * LARGEST_STEP, rate);
+        let from = (ceiling * self.feedback.decrease).max(self.floor());
+        self.slowed = Some(Slowed { since: now, from, ceiling: ceiling.max(from) });
+        true
+    }
+
+    fn floor(&self) -> Units {
+        (self.budget * self.feedback.floor).max(LEAST).min(self.budget)
+    }
+
+    fn curve(&self, slowed: Slowed, elapsed: Duration) -> Units {
+        let budget = self.budget.max(LEAST);
+        let plateau = self.feedback.recovery * ((slowed.ceiling - slowed.from) / budget).cbrt();
+        let past = (elapsed.as_secs_f64() - plateau) / self.feedback.recovery;
+        (slowed.ceiling + budget * past.powi(3)).max(self.floor())
+    }
+}
+
+/// No rate is lowered below this, in capacity units per second: one small request every two seconds.
+const LEAST: Units = 0.5;
+
+/// Capacity units served in about the last second: a sliding window of two halves.
+#[derive(Debug, Default)]
+struct Served {
+    window: Duration,
+    units: Units,
+    before: Units,
+}
+
+impl Served {
+    fn add(&mut self, now: Duration, units: Units) {
+        self.roll(now);
+        self.units += units;
+    }
+
+    fn rate(&mut self, now: Duration) -> Units {
+        self.roll(now);
+        let into = now.saturating_sub(self.window).as_secs_f64().min(1.0);
+        self.before * (1.0 - into) + self.units
+    }
+
+    fn roll(&mut self, now: Duration) {
+        let seconds = now.saturating_sub(self.window).as_secs();
+        if seconds > 0 {
+            self.before = if seconds == 1 { self.units } else { 0.0 };
+            self.units = 0.0;
+            self.window += Duration::from_secs(seconds);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    /// A scope that serves `limit`, asked for as much as it lets through; returns throttled seconds and units served.
+    fn run(rate: &mut Rate, limit: impl Fn(f64) -> f64, seconds: u32) -> (u32, f64) {
+        let (mut throttled, mut served) = (0, 0.0);
+        for step in 0..seconds * 20 {
+            let now = f64::from(step) / 20.0;
+            let asked = rate.at(at(now)) / 20.0;
+            let given = asked.min(limit(now) / 20.0);
+            rate.served(at(now), given);
+            served += given;
+            if asked > given {
+                throttled += u32::from(rate.throttled(at(now)));
+            }
+        }
+        (throttled, served)
+    }
+
+    #[test]
+    fn it_settles_just_under_a_limit_that_it_cannot_see() {
+        for times in [1.2, 2.0, 10.0] {
+            let mut rate = Rate::new(1000.0 * times, Feedback::default());
+            let (decreases, served) = run(&mut rate, |_| 1000.0, 300);
+            assert!(served > 0.9 * 300_000.0, "{times}: {served}");
+            assert!(decreases < 80, "{times}: {decreases} decreases in 300 s");
+        }
+    }
+
+    #[test]
+    fn after_a_storm_it_is_back_within_thirty_seconds() {
+        let mut rate = Rate::new(1000.0, Feedback::default());
+        run(&mut rate, |now| if now < 60.0 { 0.0 } else { 1000.0 }, 60);
+        assert!(rate.at(at(60.0)) < 100.0, "{}", rate.at(at(60.0)));
+        assert!(rate.at(at(90.0)) >= 900.0, "{}", rate.at(at(90.0)));
+        assert!((rate.at(at(200.0)) - 1000.0).abs() < 1e-9 && !rate.is_slowed());
+    }
+
+    #[test]
+    fn a_budget_changes_at_once_in_both_directions() {
+        let mut rate = Rate::new(1000.0, Feedback::default());
+        rate.set_budget(0.0);
+        assert!(rate.at(at(1.0)).abs() < 1e-9);
+        assert!(!rate.throttled(at(1.0)), "what is paused cannot be slowed");
+        rate.set_budget(50.0);
+        assert!((rate.at(at(1.0)) - 50.0).abs() < 1e-9);
+        rate.throttled(at(2.0));
+        rate.set_budget(10.0);
+        assert!(rate.at(at(2.0)) <= 10.0);
+    }
+
+    proptest! {
+        /// Whatever is throttled and whenever: between the floor and the budget, never two decreases within a second.
+        #[test]
+        fn the_rate_stays_between_floor_and_budget(
+            budget in 0.5..100_000.0_f64,
+            events in proptest::collection::vec((0.0..3.0_f64, any::<bool>(), 0.0..500.0_f64), 1..100),
+        ) {
+            let mut rate = Rate::new(budget, Feedback::default());
+            let (mut now, mut last) = (0.0, -10.0);
+            for (wait, throttled, served) in events {
+                now += wait;
+                rate.served(at(now), served);
+                if throttled && rate.throttled(at(now)) {
+                    prop_assert!(now - last > 0.999, "{last} {now}");
+                    last = now;
+                }
+                let rate = rate.at(at(now));
+                prop_assert!(rate <= budget + 1e-9 && rate >= (budget * 0.01).min(budget) - 1e-9, "{rate} of {budget}");
+            }
+        }
+    }
+}

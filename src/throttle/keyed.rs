@@ -1,0 +1,342 @@
+//! Token buckets of partition keys: a billion keys, and memory for those that are busy now.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use governor::RateLimiter;
+use governor::clock::Clock as _;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use tokio::time::Instant;
+
+use super::bucket::{Bucket, TOKEN_TIME, burst_tokens, nanos, quota, speed_for, to_tokens};
+use super::clock::SpeedClock;
+use super::feedback::Feedback;
+use crate::item::{PartitionHash, Units};
+
+/// The states lie in so many parts, each behind a lock of its own, so that threads seldom meet.
+const SHARDS: usize = 16;
+
+/// A shard with more states than this forgets, before it grows, those whose bucket is full again: they would be granted
+/// everything anyway. A key that is asked for once is forgettable after a few milliseconds, so all shards together keep
+/// some hundred thousand keys, about two megabytes, however many keys a table has.
+const STATES_PER_SHARD: usize = 4_096;
+
+/// Keys that DynamoDB throttles get a bucket with a rate of its own, so many at most; of more, the one that was throttled
+/// longest ago loses it and has the common rate again.
+const MAX_SLOWED: usize = 256;
+
+/// So many throttles of one key, each within [`REPEATED_WITHIN`] of the one before, are about that key and not about
+/// its neighbours in the key range.
+const REPEATED: u32 = 3;
+const REPEATED_WITHIN: Duration = Duration::from_secs(10);
+
+/// The token buckets of all partition keys, for reads or for writes. All have one budget.
+#[derive(Debug)]
+pub(super) struct Keyed {
+    limiter: RateLimiter<PartitionHash, States, SpeedClock, NoOpMiddleware<Duration>>,
+    states: States,
+    clock: SpeedClock,
+    burst: u32,
+    budget: Units,
+    feedback: Feedback,
+    slowed: Mutex<HashMap<PartitionHash, Slowed>>,
+    /// How many of `slowed` have a bucket: looked at before the lock is taken.
+    buckets: AtomicUsize,
+    throttles: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Slowed {
+    throttled: Instant,
+    times: u32,
+    bucket: Option<Arc<Bucket>>,
+}
+
+impl Keyed {
+    pub(super) fn new(budget: Units, feedback: Feedback) -> Keyed {
+        let burst = burst_tokens(budget);
+        let clock = SpeedClock::new(speed_for(budget));
+        let states = States::new(clock.clone());
+        Keyed {
+            limiter: RateLimiter::new(quota(burst), states.clone(), clock.clone()),
+            states,
+            clock,
+            burst: burst.get(),
+            budget,
+            feedback,
+            slowed: Mutex::default(),
+            buckets: AtomicUsize::new(0),
+            throttles: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes units of a key if they are there now. False, and nothing is taken, where they would have to be waited for.
+    pub(super) fn try_acquire(&self, key: PartitionHash, units: Units) -> bool {
+        match self.own_bucket(key) {
+            Some(bucket) => bucket.try_acquire(units),
+            None => self.check(key, units).is_ok(),
+        }
+    }
+
+    /// Waits until units of a key may be used, and takes them. The order among those who wait for one key is the
+    /// caller's to keep.
+    pub(super) async fn acquire(&self, key: PartitionHash, units: Units) {
+        loop {
+            if let Some(bucket) = self.own_bucket(key) {
+                return bucket.acquire(units).await;
+            }
+            let Err(wait) = self.check(key, units) else { return };
+            let speed = self.clock.speed().max(1e-9);
+            let wait = Duration::try_from_secs_f64(wait.as_secs_f64() / speed).unwrap_or(Duration::from_secs(3600));
+            tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
+        }
+    }
+
+    /// Settles what was taken of a key against what was consumed.
+    pub(super) fn settle(&self, key: PartitionHash, taken: Units, consumed: Units) {
+        if let Some(bucket) = self.own_bucket(key) {
+            return bucket.settle(taken, consumed);
+        }
+        let (taken, used) = (to_tokens(taken), to_tokens(consumed));
+        // Most estimates are right, and then there is nothing to look up.
+        if used > taken {
+            self.states.debt(key, used - taken, nanos(self.clock.now()));
+        } else if taken > used {
+            self.states.refund(key, taken - used);
+        }
+    }
+
+    /// DynamoDB throttled a request for this key's range. On repetition the key itself is slowed.
+    pub(super) fn throttled(&self, key: PartitionHash) {
+        let now = Instant::now();
+        let mut slowed = self.lock();
+        if slowed.len() >= MAX_SLOWED && !slowed.contains_key(&key) {
+            self.forget_oldest(&mut slowed);
+        }
+        let entry = slowed.entry(key).or_insert(Slowed { throttled: now, times: 0, bucket: None });
+        let repeated = entry.times > 0 && now.saturating_duration_since(entry.throttled) <= REPEATED_WITHIN;
+        entry.times = if repeated { entry.times + 1 } else { 1 };
+        entry.throttled = now;
+        if entry.times < REPEATED && entry.bucket.is_none() {
+            return;
+        }
+        self.throttles.fetch_add(1, Ordering::Relaxed);
+        let bucket = entry.bucket.get_or_insert_with(|| {
+            self.buckets.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Bucket::new(self.budget, self.feedback))
+        });
+        bucket.throttled();
+    }
+
+    /// Keys that go at a rate of their own now, and how many throttles were taken to be about one key.
+    pub(super) fn slowed(&self) -> (usize, u64) {
+        (self.buckets.load(Ordering::Relaxed), self.throttles.load(Ordering::Relaxed))
+    }
+
+    /// Keys whose state is remembered now.
+    #[cfg(test)]
+    fn remembered(&self) -> usize {
+        self.states.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    fn own_bucket(&self, key: PartitionHash) -> Option<Arc<Bucket>> {
+        if self.buckets.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.lock().get(&key)?.bucket.clone()
+    }
+
+    fn forget_oldest(&self, slowed: &mut HashMap<PartitionHash, Slowed>) {
+        let oldest = slowed.iter().min_by_key(|(_, entry)| entry.throttled).map(|(key, _)| *key);
+        if let Some(Slowed { bucket: Some(_), .. }) = oldest.and_then(|key| slowed.remove(&key)) {
+            self.buckets.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn check(&self, key: PartitionHash, units: Units) -> Result<(), Duration> {
+        let tokens = to_tokens(units);
+        let first = tokens.min(u64::from(self.burst));
+        let n = NonZeroU32::new(first as u32).unwrap_or(NonZeroU32::MIN);
+        if let Ok(Err(not_until)) = self.limiter.check_key_n(&key, n) {
+            return Err(not_until.wait_time_from(self.clock.now()));
+        }
+        if tokens > first {
+            self.states.debt(key, tokens - first, nanos(self.clock.now()));
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PartitionHash, Slowed>> {
+        self.slowed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Theoretical arrival times by key.
+type Shard = HashMap<PartitionHash, u64, BuildHasherDefault<AsIs>>;
+
+/// The hash of a key is its hash.
+#[derive(Debug, Default)]
+struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not called for a `PartitionHash`, which is one u64; right all the same.
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// governor's state of each busy key: the theoretical arrival time of its next token.
+#[derive(Debug, Clone)]
+struct States {
+    shards: Arc<[Mutex<Shard>; SHARDS]>,
+    clock: SpeedClock,
+}
+
+impl States {
+    fn new(clock: SpeedClock) -> States {
+        States { shards: Arc::default(), clock }
+    }
+
+    fn debt(&self, key: PartitionHash, tokens: u64, now: u64) {
+        let mut shard = self.shard(key);
+        let tat = shard.entry(key).or_default();
+        *tat = (*tat).max(now).saturating_add(tokens.saturating_mul(nanos(TOKEN_TIME)));
+    }
+
+    fn refund(&self, key: PartitionHash, tokens: u64) {
+        if let Some(tat) = self.shard(key).get_mut(&key) {
+            *tat = tat.saturating_sub(tokens.saturating_mul(nanos(TOKEN_TIME)));
+        }
+    }
+
+    fn shard(&self, key: PartitionHash) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[key.shard(SHARDS)])
+    }
+}
+
+fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl StateStore for States {
+    type Key = PartitionHash;
+
+    fn measure_and_replace<T, F, E>(&self, key: &PartitionHash, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut shard = self.shard(*key);
+        if let Some(tat) = shard.get_mut(key) {
+            let (outcome, after) = f(Some(Nanos::from(*tat)))?;
+            *tat = after.as_u64();
+            return Ok(outcome);
+        }
+        let (outcome, after) = f(None)?;
+        if shard.len() >= STATES_PER_SHARD && shard.len() == shard.capacity() {
+            let now = nanos(self.clock.now());
+            shard.retain(|_, tat| *tat > now);
+        }
+        shard.insert(*key, after.as_u64());
+        Ok(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u64) -> PartitionHash {
+        PartitionHash::of(&crate::item::Value::S(n.to_string()))
+    }
+
+    async fn take(keyed: &Keyed, key: PartitionHash, units: Units) {
+        keyed.acquire(key, units).await;
+        keyed.settle(key, units, units);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_key_has_a_rate_of_its_own() {
+        let keyed = Keyed::new(100.0, Feedback::default());
+        take(&keyed, key(1), 10.0).await;
+        assert!(!keyed.try_acquire(key(1), 1.0), "its burst is used up");
+        assert!(keyed.try_acquire(key(2), 1.0), "another key has its own");
+        let start = Instant::now();
+        for _ in 0..200 {
+            take(&keyed, key(1), 1.0).await;
+        }
+        assert!((1.9..2.3).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_settled() {
+        let keyed = Keyed::new(100.0, Feedback::default());
+        keyed.acquire(key(1), 1.0).await;
+        keyed.settle(key(1), 1.0, 201.0);
+        let start = Instant::now();
+        take(&keyed, key(1), 1.0).await;
+        assert!((1.8..2.2).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
+        keyed.acquire(key(1), 500.0).await;
+        keyed.settle(key(1), 500.0, 1.0);
+        let start = Instant::now();
+        take(&keyed, key(1), 1.0).await;
+        assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_for_keys_that_are_busy_now() {
+        let keyed = Keyed::new(250.0, Feedback::default());
+        for n in 0..1_000_000 {
+            take(&keyed, key(n), 1.0).await;
+            if n % 1_000 == 0 {
+                tokio::time::advance(Duration::from_millis(25)).await;
+            }
+        }
+        assert!(keyed.remembered() < 2 * SHARDS * STATES_PER_SHARD, "{}", keyed.remembered());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_throttled_again_and_again_goes_slower_and_comes_back() {
+        let keyed = Keyed::new(100.0, Feedback::default());
+        for _ in 0..6 {
+            take(&keyed, key(1), 1.0).await;
+            keyed.throttled(key(1));
+            tokio::time::advance(Duration::from_secs(2)).await;
+        }
+        keyed.throttled(key(2));
+        assert_eq!(keyed.slowed().0, 1, "one throttle is no repetition");
+        let start = Instant::now();
+        take(&keyed, key(1), 50.0).await;
+        take(&keyed, key(1), 1.0).await;
+        assert!(start.elapsed() > Duration::from_secs(1), "{:?}", start.elapsed());
+        tokio::time::advance(Duration::from_secs(120)).await;
+        let start = Instant::now();
+        take(&keyed, key(1), 100.0).await;
+        take(&keyed, key(1), 1.0).await;
+        assert!(start.elapsed() < Duration::from_millis(1_200), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_keys_are_slowed_at_most() {
+        let keyed = Keyed::new(100.0, Feedback::default());
+        for n in 0..1_000 {
+            (0..REPEATED).for_each(|_| keyed.throttled(key(n)));
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        assert_eq!(keyed.slowed().0, MAX_SLOWED);
+        assert!(keyed.own_bucket(key(0)).is_none() && keyed.own_bucket(key(999)).is_some());
+    }
+}
