@@ -1,0 +1,144 @@
+//! What writes are estimated to cost, over whole runs of the real binary, held to what the server counted.
+#![cfg(feature = "local")]
+#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+
+mod common;
+
+use std::path::Path;
+
+use backfill::item::{IndexSchema, Projection};
+use backfill::local::sample;
+use common::{Bed, index};
+use serde_json::Value as Json;
+
+const ITEMS: u64 = 5_000;
+
+/// So far may an estimate be from what the server counted.
+const WITHIN: f64 = 0.02;
+
+/// Budgets that hold nothing back.
+const CAPACITY: &str = "
+[capacity]
+write = 100000
+read = 100000
+per_key_range = { write = 100000, read = 100000 }
+per_partition_key = { write = 100000, read = 100000 }
+";
+
+/// What a plan was estimated to consume, and what it consumed.
+struct Figures {
+    /// By the dry run.
+    predicted: f64,
+    /// By the dry run, for each index that it names.
+    predicted_by_index: Vec<(String, f64)>,
+    /// By the run, before each request.
+    estimated: f64,
+    /// By the replies.
+    consumed: f64,
+    /// By the layer in front of the server.
+    counted: f64,
+}
+
+/// Runs the tool to its end and gives the JSON that it prints.
+fn tool(bed: &Bed, plan: &Path, options: &[&str], exit: i32) -> Json {
+    let output = bed.command().arg("run").arg(plan).args(["--output", "json"]).args(options).output().unwrap();
+    assert_eq!(output.status.code(), Some(exit), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A dry run, and then the run, of these changes over the sample table with these indexes.
+async fn figures(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32) -> Figures {
+    let bed = Bed::embedded();
+    let table = bed.create_indexed_table(indexes).await;
+    assert_eq!(bed.load(&table, sample::items(11, ITEMS)).await, ITEMS);
+    let plan = bed.plan("estimate", &table, migration, &format!("{changes}{CAPACITY}"));
+    let dry = tool(&bed, &plan, &["--dry-run"], 0);
+    bed.front().reset_tally();
+    let run = tool(&bed, &plan, &["--yes"], exit);
+    let (counts, tally) = (&run["totals"]["counts"], bed.front().tally());
+    assert!(counts["applied"].as_u64().unwrap() > ITEMS * 3 / 4, "{counts}");
+    assert_eq!(counts["applied"], tally.operation("UpdateItem").ok);
+    assert_eq!(counts["assumed_write_units"], 0.0, "every reply names what it consumed");
+    let by_index = dry["estimated_index_write_units"].as_object().unwrap();
+    let figures = Figures {
+        predicted: dry["estimated_write_units"].as_f64().unwrap(),
+        predicted_by_index: by_index.iter().map(|(name, units)| (name.clone(), units.as_f64().unwrap())).collect(),
+        estimated: counts["estimated_write_units"].as_f64().unwrap(),
+        consumed: counts["write_units"].as_f64().unwrap(),
+        counted: tally.write_units(),
+    };
+    figures.hold();
+    figures
+}
+
+impl Figures {
+    fn hold(&self) {
+        let Figures { predicted, estimated, consumed, counted, .. } = self;
+        let off = |figure: &f64| (figure / counted - 1.0).abs();
+        println!(
+            "dry run {predicted} WCU, estimated {estimated}, consumed {consumed}; the server counted {counted} (off by {:.3} %)",
+            off(estimated) * 100.0
+        );
+        assert_eq!(consumed, counted, "the replies say what was counted on their way");
+        assert!(off(estimated) < WITHIN, "estimated {estimated} WCU, and {counted} were counted");
+        assert!(off(predicted) < WITHIN, "predicted {predicted} WCU, and {counted} were counted");
+    }
+}
+
+/// Adds attributes to nearly every item; one in a hundred is diverged.
+const EXPAND: &str = r#"
+[[change]]
+move = "email"
+to = "contact_email"
+[[change]]
+copy = "address.zip"
+to = "zip"
+"#;
+
+/// Every item is in one index, whole; the orders are in another, with the attribute that the plan makes; a third has
+/// nothing that changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_run_without_an_index_and_with_two() {
+    let plain = figures(&[], "", EXPAND, 5).await;
+    assert!(plain.predicted_by_index.is_empty());
+    let contact = Projection::Include(vec!["contact_email".into()]);
+    let indexes = [
+        index("by-type", &[("type", "S"), ("sk", "S")], Projection::All, false),
+        index("by-status", &[("status", "S"), ("placed_at", "N")], contact, false),
+        index("untouched", &[("type", "S")], Projection::Include(vec!["total".into()]), false),
+    ];
+    let indexed = figures(&indexes, "", EXPAND, 5).await;
+    let [(status, by_status), (kind, by_type)] = &indexed.predicted_by_index[..] else {
+        panic!("{:?}", indexed.predicted_by_index)
+    };
+    assert_eq!((status.as_str(), kind.as_str()), ("by-status", "by-type"));
+    // The whole item costs the index what it costs the table; a small entry of some items costs one unit each.
+    assert_eq!(*by_type, plain.predicted);
+    assert!((ITEMS as f64 * 0.2..ITEMS as f64 * 0.5).contains(by_status), "{by_status}");
+    assert_eq!(indexed.counted, plain.counted + by_type + by_status, "the layer counts what indexes consume");
+}
+
+/// Entries appear, move to another index key, lose attributes and disappear.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_run_that_moves_index_entries() {
+    let changes = r#"
+[[change]]
+set = "status"
+value = "archived"
+[[change]]
+remove = "placed_at"
+[[change]]
+remove = "payload"
+[[change]]
+copy = "sk"
+to = "tag"
+"#;
+    let indexes = [
+        index("by-status", &[("status", "S"), ("pk", "S")], Projection::All, false),
+        index("by-time", &[("placed_at", "N")], Projection::Include(vec!["lines".into()]), false),
+        index("by-tag", &[("tag", "S")], Projection::KeysOnly, false),
+    ];
+    let migration = "strategy = \"in-place\"\non_existing = \"overwrite\"";
+    let figures = figures(&indexes, migration, changes, 0).await;
+    assert_eq!(figures.predicted_by_index.len(), 3, "{:?}", figures.predicted_by_index);
+}
