@@ -4,10 +4,13 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use backfill::item::{IndexSchema, Projection};
-use backfill::local::sample;
+use backfill::local::{Fault, RequestInfo, sample};
+use backfill::telemetry;
 use common::{Bed, index};
 use serde_json::Value as Json;
 
@@ -95,6 +98,8 @@ copy = "address.zip"
 to = "zip"
 "#;
 
+/// RUNBOOK: "the dry run says how many units the writes would take in all, and by index"
+///
 /// Every item is in one index, whole; the orders are in another, with the attribute that the plan makes; a third has
 /// nothing that changes.
 #[tokio::test(flavor = "multi_thread")]
@@ -141,4 +146,59 @@ to = "tag"
     let migration = "strategy = \"in-place\"\non_existing = \"overwrite\"";
     let figures = figures(&indexes, migration, changes, 0).await;
     assert_eq!(figures.predicted_by_index.len(), 3, "{:?}", figures.predicted_by_index);
+}
+
+/// RUNBOOK: "what replies do not name (failed conditions, lost replies) is assumed, and stands apart"
+///
+/// It is counted apart: a lost reply by its estimate, the failed condition that its
+/// repetition meets by the item. What DynamoDB throttled consumed nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_replies_failed_conditions_and_throttles() {
+    let bed = Bed::embedded();
+    let by_type = index("by-type", &[("type", "S")], Projection::All, false);
+    let table = bed.create_indexed_table(&[by_type]).await;
+    bed.load(&table, sample::items(3, 600)).await;
+    let plan = bed.plan("lost", &table, "", &format!("{EXPAND}{CAPACITY}"));
+    let dry = tool(&bed, &plan, &["--dry-run"], 0);
+    let seen = Mutex::new(HashSet::new());
+    let rule = move |request: &RequestInfo| {
+        // Only a first attempt, so that each lost reply is followed by one failed condition.
+        if request.operation != "UpdateItem" || !seen.lock().unwrap().insert(request.body()["Key"].to_string()) {
+            return Fault::Pass;
+        }
+        match request.operation_sequence % 8 {
+            3 => Fault::DropReply,
+            5 => Fault::Reply {
+                status: 400,
+                error: "ProvisionedThroughputExceededException".into(),
+                message: "The level of configured provisioned throughput for the table was exceeded".into(),
+                extra: serde_json::Map::new(),
+            },
+            _ => Fault::Pass,
+        }
+    };
+    bed.front().set_faults(Some(Arc::new(rule)));
+    let run = tool(&bed, &plan, &["--yes"], 5);
+    let (counts, updates) = (&run["totals"]["counts"], bed.front().tally().operation("UpdateItem"));
+    assert!(updates.dropped > 30 && updates.injected > 30, "{updates:?}");
+    let already = |counts: &Json| counts["already_applied"].as_u64().unwrap();
+    assert_eq!(already(counts), already(&dry) + updates.dropped, "each lost reply met its own effect");
+    let figure = |name: &str| counts[name].as_f64().unwrap();
+    let (consumed, lost) = (figure("write_units"), updates.write_units - figure("write_units"));
+    // Half of each write is the index's, which a failed condition does not touch.
+    assert_eq!(figure("assumed_write_units"), lost + lost / 2.0);
+    assert_eq!(figure("estimated_write_units"), consumed + 2.0 * lost);
+    let human = bed.command().arg("run").arg(&plan).output().unwrap();
+    let (human, number) = (String::from_utf8(human.stdout).unwrap(), |units: f64| telemetry::number(units as u64));
+    for line in [
+        format!("for these items: {} WCU", number(consumed)),
+        format!("(failed conditions, lost replies): {} WCU", number(lost * 1.5)),
+        format!(
+            "estimated {} WCU, consumed and assumed {} (",
+            number(consumed + 2.0 * lost),
+            number(consumed + lost * 1.5)
+        ),
+    ] {
+        assert!(human.contains(&line), "{line}: {human}");
+    }
 }
