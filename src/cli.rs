@@ -117,6 +117,9 @@ pub struct LocalArgs {
     /// Which sample table: equal seeds make equal tables
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Throttle as the table of this TOML file would, and run an application beside it; the README has an example
+    #[arg(long, value_name = "FILE")]
+    pub capacity: Option<PathBuf>,
 }
 
 /// `init`

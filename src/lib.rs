@@ -89,6 +89,8 @@ pub mod checkpoint;
 
 pub mod telemetry;
 
+pub mod price;
+
 pub mod clock;
 
 #[cfg(feature = "local")]

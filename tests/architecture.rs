@@ -33,8 +33,22 @@ enum At {
 }
 
 /// The rooms that are pure: their functions depend on their arguments alone.
-const PURE: &[&str] =
-    &["plan", "item", "change", "expr", "checkpoint/mod", "checkpoint/state", "throttle/backoff", "throttle/budget"];
+const PURE: &[&str] = &[
+    "plan",
+    "item",
+    "change",
+    "expr",
+    "price",
+    "checkpoint/mod",
+    "checkpoint/state",
+    "checkpoint/spend",
+    "throttle/backoff",
+    "throttle/budget",
+    "throttle/window",
+];
+
+/// The rooms that a simulation runs in virtual time.
+const VIRTUAL: &[&str] = &["local/capacity", "local/traffic/generate"];
 
 const RULES: &[Rule] = &[
     Rule {
@@ -70,14 +84,20 @@ const RULES: &[Rule] = &[
     Rule {
         says: "a pure room does not look at the environment",
         at: At::In(PURE),
-        names: &["std::env"],
-        way_out: "take it as an argument; `commands` reads the environment",
+        names: &["std::env", "jiff::tz::db", "jiff::tz::TimeZone::get", "jiff::tz::TimeZone::system"],
+        way_out: "take it as an argument, `commands` reads the environment; time zones are in jiff's bundled database",
     },
     Rule {
         says: "a pure room does not lean on one that is not",
         at: At::In(PURE),
         names: &["crate::engine", "crate::local", "crate::telemetry", "crate::cli", "crate::commands"],
         way_out: "turn the dependency round: the other room calls this one",
+    },
+    Rule {
+        says: "the capacity model and the traffic's schedule live in the time that they are given",
+        at: At::In(VIRTUAL),
+        names: &["tokio::net", "tokio::spawn", "hyper", "crate::clock", "std::time::Instant", "std::time::SystemTime"],
+        way_out: "take the time as an argument; `local/front` and `local/traffic/http` bring the real one",
     },
     Rule {
         says: "only the SDK adapter and the client's constructor name the AWS SDK",

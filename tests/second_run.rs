@@ -27,6 +27,8 @@ remove = "about"
 [capacity]
 write = 20000
 read = 20000
+per_key_range = { write = 20000, read = 20000 }
+per_partition_key = { write = 20000, read = 20000 }
 "#;
 
 /// Runs the tool to its end and gives what the server counted meanwhile.

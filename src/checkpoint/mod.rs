@@ -2,12 +2,14 @@
 //!
 //! [`SegmentState::next`] is the only way in which progress moves, live and when a state file is read back.
 
+mod spend;
 mod state;
 
 pub mod store;
 
 use async_trait::async_trait;
 
+pub use spend::{Reservation, Spend, SpendState};
 pub use state::{Counts, RunStatus, SegmentEvent, SegmentState, SegmentStatus, TransitionError};
 
 use crate::change::Outcome;
@@ -36,6 +38,11 @@ pub trait CheckpointStore: Send + Sync {
 
     /// Marks pre-images whose write DynamoDB certainly did not apply, outside of a commit: for pages that are abandoned.
     async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError>;
+
+    /// Reserves capacity before it is used. When it returns `Ok`, it is durable that the run has spent `spent` and may
+    /// have spent the slice beyond it, and only then may the slice be used; it takes the place of the slice before. Should
+    /// the process die, the whole slice counts as spent. After an error nothing of it may be used.
+    async fn reserve(&self, run: RunId, reservation: Reservation) -> Result<(), StoreError>;
 }
 
 /// Progress of one segment by one or more whole pages.

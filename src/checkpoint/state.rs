@@ -1,5 +1,6 @@
 //! The pure state of a segment and of a run, and the only way in which they change.
 
+use super::Spend;
 use crate::change::Outcome;
 use crate::item::{ItemKey, Units};
 
@@ -39,9 +40,9 @@ impl Counts {
         Outcome::ALL.iter().filter(|o| o.is_failure()).map(|o| self.of(*o)).sum()
     }
 
-    /// Write capacity units consumed, by DynamoDB's word where there is one.
-    pub fn spent_write_units(&self) -> Units {
-        self.write_units + self.assumed_write_units
+    /// Capacity that these items consumed: by DynamoDB's word, and as assumed where it said nothing.
+    pub fn spend(&self) -> Spend {
+        Spend { write: self.write_units + self.assumed_write_units, read: self.read_units }
     }
 
     /// Adds what was counted elsewhere.

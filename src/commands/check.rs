@@ -8,7 +8,6 @@ use super::exit::Exit;
 use super::output;
 use super::target::{Target, read_plan};
 use crate::cli::{Global, PlanArgs};
-use crate::engine::auto_segments;
 use crate::item::IndexSchema;
 use crate::telemetry::number;
 use crate::throttle::ScopeBudget;
@@ -20,9 +19,8 @@ pub(super) async fn check(global: &Global, args: PlanArgs) -> anyhow::Result<Exi
     output::stderr(&format!("plan {} is valid (fingerprint {})", args.plan.display(), fingerprint.short()));
     let target = Target::open(global, &args.plan).await?;
     let Target { plan, description: table, .. } = &target;
-    let segments = plan.scan.segments.unwrap_or_else(|| auto_segments(table.size_bytes));
     // A plan of which `run` would do nothing is refused here too.
-    target.job()?;
+    let choice = target.job()?.segments();
     output::result(
         global,
         || {
@@ -30,7 +28,7 @@ pub(super) async fn check(global: &Global, args: PlanArgs) -> anyhow::Result<Exi
                 "type": "check", "plan": args.plan, "fingerprint": fingerprint.as_str(), "meaning": plan.meaning(),
                 "table_arn": table.arn, "table_id": table.id, "table_status": table.status, "key": table.key.names().collect::<Vec<_>>(),
                 "item_count_estimate": table.item_count, "size_bytes_estimate": table.size_bytes, "indexes": table.indexes.iter().map(|index| &index.schema.name).collect::<Vec<_>>(),
-                "segments": segments, "state": target.state,
+                "segments": choice.segments, "active_segments": choice.active, "segments_because": choice.because, "state": target.state,
                 "budgets": target.resolved.scopes.iter().map(ScopeBudget::to_json).collect::<Vec<_>>(),
             })
         },
@@ -51,14 +49,8 @@ pub(super) async fn check(global: &Global, args: PlanArgs) -> anyhow::Result<Exi
                     number(table.size_bytes)
                 ),
             );
-            line(
-                "segments",
-                format!(
-                    "{} ({})",
-                    number(segments.into()),
-                    if plan.scan.segments.is_some() { "from the plan" } else { "auto: one per GiB, at least 16" }
-                ),
-            );
+            let counts = format!("{}, {} at a time", number(choice.segments.into()), choice.active);
+            line("segments", format!("{counts} ({})", choice.because));
             target.resolved.lines().for_each(|(scope, budget)| line("budget", format!("{scope}: {budget}")));
             line("state", target.state.display().to_string());
             if !table.indexes.is_empty() {

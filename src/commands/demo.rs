@@ -21,7 +21,7 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     let (db, plan, state) = (dir.join("table.db"), dir.join("plan.toml"), dir.join("state.db"));
     demo_folder::prepare(&dir, PLAN, args.fresh)?;
     output::stderr("1. The table: DynamoDB's API on loopback, with sample data. No AWS account is touched.");
-    let options = LocalOptions { port: 0, db: Some(db), items: Some(items), seed: SEED, front: true };
+    let options = LocalOptions { db: Some(db), items: Some(items), seed: SEED, front: true, ..LocalOptions::default() };
     let served = tokio::task::spawn_blocking(move || Local::start(options)).await??;
     tell_table(&served);
     output::stderr(

@@ -56,6 +56,7 @@ async fn look_at(global: &Global, name: &str) -> TemplateTable {
             region: Some(found.region().to_owned()).filter(|r| !r.is_empty() && table.endpoint_url.is_none()),
             item_count: Some(found.item_count),
             size_bytes: Some(found.size_bytes),
+            indexes: found.indexes.into_iter().filter(|i| !i.schema.local).map(|i| i.schema.name).collect(),
         },
         Err(error) => {
             let why = match error {
@@ -71,6 +72,7 @@ async fn look_at(global: &Global, name: &str) -> TemplateTable {
                 region: table.region,
                 item_count: None,
                 size_bytes: None,
+                indexes: Vec::new(),
             }
         }
     }

@@ -1,18 +1,24 @@
 //! `local`: serves the embedded engine on loopback.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
-use super::exit::Exit;
+use super::exit::{Exit, Refusal};
 use super::output;
 use crate::cli::{Global, LocalArgs};
+use crate::local::capacity::ModelSpec;
+use crate::local::traffic::narrate;
 use crate::local::{Local, LocalOptions};
 use crate::telemetry::number;
 
 /// Serves until it is interrupted.
 pub(super) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Exit> {
-    let options = LocalOptions { port: args.port, db: args.db, items: args.items, seed: args.seed, front: true };
+    let capacity = args.capacity.as_deref().map(read).transpose()?;
+    let LocalArgs { port, db, items, seed, .. } = args;
+    let options = LocalOptions { port, db, items, seed, front: true, capacity: capacity.clone() };
     // Loading blocks, for seconds where there are many items.
     let served = tokio::task::spawn_blocking(move || Local::start(options)).await??;
     let endpoint = served.endpoint();
@@ -28,14 +34,54 @@ pub(super) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Ex
                     "try: backfill check migrations-examples/rename-attribute.toml --endpoint-url {endpoint}"
                 )?;
             }
+            if let Some(spec) = &capacity {
+                writeln!(out, "table `{}` throttles as {} says", spec.table, shown(args.capacity.as_deref()))?;
+            }
             writeln!(out, "Ctrl-C stops it")
         },
     );
+    serve(capacity.as_ref(), &endpoint).await?;
+    if let Some(figures) = served.front().and_then(|front| front.model(|model, _| model.figures().to_string())) {
+        output::stderr(&format!("the table {figures}"));
+    }
+    tokio::task::spawn_blocking(move || served.stop()).await?;
+    Ok(Exit::Done)
+}
+
+/// Runs the application, if there is one, until it is interrupted.
+async fn serve(capacity: Option<&ModelSpec>, endpoint: &str) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let application = async {
+        match capacity.and_then(|spec| Some((spec, spec.traffic.as_ref()?))) {
+            Some((spec, traffic)) => {
+                let table = traffic.table.as_deref().unwrap_or(&spec.table);
+                narrate(traffic, table, endpoint, stop.clone(), output::stderr).await
+            }
+            None => {
+                stop.cancelled().await;
+                Ok(())
+            }
+        }
+    };
+    tokio::pin!(application);
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted?,
         _ = terminate.recv() => {}
+        ended = &mut application => return Ok(ended?),
     }
-    tokio::task::spawn_blocking(move || served.stop()).await?;
-    Ok(Exit::Done)
+    stop.cancel();
+    Ok(application.await?)
+}
+
+fn read(path: &Path) -> anyhow::Result<ModelSpec> {
+    let refuse = |why: &dyn std::fmt::Display| {
+        Refusal::error(Exit::Usage, format!("{}: {why}. Nothing was started", shown(Some(path))))
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| refuse(&e))?;
+    ModelSpec::from_toml(&text).map_err(|e| refuse(&e))
+}
+
+fn shown(path: Option<&Path>) -> String {
+    path.map_or_else(String::new, |path| path.display().to_string())
 }

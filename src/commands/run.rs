@@ -9,7 +9,7 @@ use super::{output, signals};
 use crate::checkpoint::RunStatus;
 use crate::checkpoint::store::{Begin, NewRun};
 use crate::cli::{Global, RunArgs};
-use crate::engine::{DryRun, Ended, LocalScheduler, auto_segments, sweep};
+use crate::engine::{DryRun, Ended, LocalScheduler, Reading, sweep};
 use crate::telemetry::{RunReport, Subject, display};
 
 /// The phase that `run` works on.
@@ -36,9 +36,10 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
     };
     let complete = current.as_ref().filter(|run| run.status == RunStatus::Complete);
     if let Some(run) = complete.filter(|_| how == Begin::ResumeOrNew) {
-        let (totals, open) = (store.totals(run.id).await?, store.open_work(Some(run.id)).await?);
+        let (totals, open) = (&store.totals(run.id).await?, store.open_work(Some(run.id)).await?);
         output::stderr("this run is complete already: nothing was written. Another pass begins with --again");
-        return Ok(report(global, &RunReport { subject: subject(target), run, totals: &totals, open, stopped: None }));
+        let (subject, spend) = (subject(target), &store.spend(run.id).await?);
+        return Ok(report(global, &RunReport { subject, run, totals, spend, open, stopped: None }));
     }
     let resumed = current.as_ref().filter(|run| match how {
         Begin::ResumeOrNew => run.is_unfinished(),
@@ -54,7 +55,7 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
     }
     let new = NewRun {
         phase: PHASE.into(),
-        total_segments: segments(target),
+        total_segments: job.segments().segments,
         tool_version: env!("CARGO_PKG_VERSION").into(),
         table_items_estimate: Some(target.description.item_count),
     };
@@ -66,16 +67,20 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
     line.clear().await;
     let ended = ended?;
     store.close().await?;
-    let Ended { run, totals, open, stopped } = &ended;
-    Ok(report(global, &RunReport { subject: subject(target), run, totals, open: *open, stopped: stopped.as_ref() }))
+    let Ended { run, totals, spend, open, stopped } = &ended;
+    let (subject, stopped) = (subject(target), stopped.as_ref());
+    Ok(report(global, &RunReport { subject, run, totals, spend, open: *open, stopped }))
 }
 
 async fn dry_run(global: &Global, target: &Target) -> anyhow::Result<Exit> {
-    let (job, segments) = (target.job()?, segments(target));
+    let job = target.job()?;
+    let segments = job.segments().segments;
     signals::listen(job.stop.clone())?;
     let line = display::Line::show(job.watched(segments, None));
     let handler = Arc::new(DryRun::new(job.changes.clone(), job.requests()));
-    sweep(job.reading(segments), &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;
+    // Nothing is written, so no collection takes long enough for an early start to pay for the survey's reads.
+    let reading = Reading { survey: None, ..job.reading(segments) };
+    sweep(reading, &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;
     line.clear().await;
     let (found, stopped, subject) = (handler.prediction(), job.stop.reason(), subject(target));
     output::result(global, || subject.dry_run_json(&found, stopped), |out| subject.write_dry_run(out, &found, stopped));
@@ -91,8 +96,4 @@ fn report(global: &Global, report: &RunReport<'_>) -> Exit {
 fn subject(target: &Target) -> Subject<'_> {
     let Target { plan, path, state, description, advice, .. } = target;
     Subject { plan, plan_path: path, state_path: state, table: description, advice: *advice }
-}
-
-fn segments(target: &Target) -> u32 {
-    target.plan.scan.segments.unwrap_or_else(|| auto_segments(target.description.size_bytes))
 }

@@ -9,7 +9,8 @@ use super::output;
 use super::target::{read_plan, state_path};
 use crate::checkpoint::store::{StateFile, StateSummary};
 use crate::cli::{Global, PlanArgs};
-use crate::telemetry::{number, write_counts};
+use crate::plan::Limits;
+use crate::telemetry::{number, write_counts, write_spend};
 
 /// Prints the state of the plan's migration.
 pub(super) fn status(global: &Global, args: PlanArgs) -> anyhow::Result<Exit> {
@@ -21,7 +22,7 @@ pub(super) fn status(global: &Global, args: PlanArgs) -> anyhow::Result<Exit> {
         global,
         || json!({ "type": "status", "state": summary, "plan_fingerprint": fingerprint.as_str(), "same_plan": same_plan }),
         |out| {
-            write_status(out, &summary)?;
+            write_status(out, &summary, &loaded.plan.limits)?;
             if !same_plan {
                 writeln!(out, "note: the plan file has changed since: this state is of another plan.")?;
             }
@@ -31,7 +32,7 @@ pub(super) fn status(global: &Global, args: PlanArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn write_status(out: &mut Vec<u8>, state: &StateSummary) -> std::io::Result<()> {
+fn write_status(out: &mut Vec<u8>, state: &StateSummary, limits: &Limits) -> std::io::Result<()> {
     writeln!(out, "migration {} on {}", state.identity.migration, state.identity.table_arn)?;
     writeln!(out, "  {}", state.identity.meaning)?;
     let Some(current) = &state.current else {
@@ -66,6 +67,7 @@ fn write_status(out: &mut Vec<u8>, state: &StateSummary) -> std::io::Result<()> 
         writeln!(out, "  about {percent} % of {} items (DynamoDB's count when the run began)", number(estimate))?;
     }
     write_counts(out, &totals.counts, run.lower_bound || current.died)?;
+    write_spend(out, &current.spend, limits)?;
     writeln!(
         out,
         "open: {} failures, {} diverged items; {} pre-images on record",

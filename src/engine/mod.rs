@@ -3,24 +3,34 @@
 //! Read [`worker`](self) from top to bottom to follow one item: a page is fetched (`requests.rs`), its items are decided
 //! on and written (`writer.rs`), and the page is committed with everything it rests on (`run.rs`).
 
+mod allowance;
 mod dry_run;
+mod gate;
+mod lanes;
 mod open_pages;
 mod probation;
 mod requests;
 mod retry;
 mod run;
 mod schedule;
+mod segments;
 mod session;
 mod stop;
+mod survey;
 mod worker;
 mod writer;
 
+pub use allowance::{Allowance, slice};
 pub use dry_run::{DryRun, Prediction, Shape};
+pub use gate::Gate;
+pub use lanes::Lane;
 pub use requests::{Requests, describe};
 pub use run::Expand;
-pub use schedule::{LocalScheduler, Scheduler, auto_segments};
+pub use schedule::{LocalScheduler, Scheduler};
+pub use segments::{SegmentChoice, auto_segments};
 pub use session::{Ended, Job};
 pub use stop::{StopReason, Stopped, Stopper};
+pub use survey::{FirstPage, surveyed_items};
 pub use worker::{Handler, Pages, Reading};
 pub use writer::{Rest, Settled, Settling, Writer};
 
@@ -30,36 +40,45 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use lanes::Lanes;
+use survey::Survey;
 use worker::work_segment;
 
 /// A drain waits this long for requests in flight, and then gives them up: what they did is found again on the next run.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Reads the whole table through a handler, until every segment has ended or the run is asked to stop.
+/// Reads the whole table through a handler, until every segment has ended or the run is asked to stop. Beside the work runs
+/// the survey (`survey.rs`), so that segments that take long begin early.
 ///
 /// When it returns, no request of the run is in flight, unless the drain took longer than ten seconds. Why it stopped
 /// early, if it did, stands in the stopper.
 pub async fn sweep(reading: Reading, scheduler: &dyn Scheduler, requests: &Requests, handler: Arc<dyn Handler>) {
     let stop = requests.stop().clone();
-    let active = usize::try_from(reading.active).unwrap_or(1).max(1);
+    let _watch = requests.gate().watch(&stop);
+    let lanes = Lanes::new(reading.active, reading.large);
     let reading = Arc::new(reading);
+    let mut survey = Survey::new(Arc::clone(&reading), scheduler, requests, &lanes);
+    let mut surveying = true;
     let mut workers = JoinSet::new();
-    loop {
-        while workers.len() < active && !stop.is_stopping() {
-            let Some((segment, state)) = scheduler.next() else { break };
-            requests.progress().segment_started();
-            workers.spawn(work_segment(
-                segment,
-                state,
-                Arc::clone(&reading),
-                requests.in_segment(64),
-                Arc::clone(&handler),
-            ));
+    while !stop.is_stopping() {
+        for lane in [Lane::Large, Lane::Shared] {
+            while let Some(seat) = lanes.seat(lane) {
+                let Some((segment, state)) = scheduler.next(lane) else { break };
+                requests.progress().segment_started();
+                let (reading, handler) = (Arc::clone(&reading), Arc::clone(&handler));
+                workers.spawn(work_segment(segment, state, reading, requests.in_segment(), handler, seat));
+            }
         }
+        // Only the segments that found no lane are left to be surveyed: where there are few, there are none.
         let ended = tokio::select! {
             biased;
             ended = workers.join_next() => ended,
             () = stop.stopping() => break,
+            () = lanes.promoted() => continue,
+            more = survey.learn(), if surveying => {
+                surveying = more;
+                continue;
+            }
         };
         match ended {
             None => break,
@@ -70,6 +89,7 @@ pub async fn sweep(reading: Reading, scheduler: &dyn Scheduler, requests: &Reque
             }
         }
     }
+    drop(survey);
     // Workers take no new items and wait for no permits by now; each only awaits what it has in flight.
     let drained = timeout(DRAIN, async { while workers.join_next().await.is_some() {} }).await;
     if drained.is_err() {

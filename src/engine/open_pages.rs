@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 use tokio_util::task::AbortOnDropHandle;
 
+use super::allowance::PageLeave;
 use super::requests::Requests;
 use super::stop::{StopReason, Stopped};
 use super::worker::{Handler, Pages};
 use super::writer::{Rest, Settled, Settling};
-use crate::table::Page;
+use crate::item::Item;
 
 /// Items that a segment sets aside take at most about so many bytes; then the segment waits for them. Enough for some
 /// thousand items of a hot partition key to be passed by; with all segments that may be active at once, a bound on memory.
@@ -28,6 +29,8 @@ pub(super) struct OpenPages<'a> {
 struct OpenPage {
     pages: Pages,
     items: u64,
+    /// Leave to scan those.
+    leave: PageLeave,
     /// Items that are set aside: their bytes, and the task that settles them.
     rest: Option<(usize, AbortOnDropHandle<Result<Settled, Stopped>>)>,
 }
@@ -43,16 +46,21 @@ impl<'a> OpenPages<'a> {
         OpenPages { handler, pages: VecDeque::new(), bytes: 0 }
     }
 
-    /// Settles a page, and commits what is complete. Returns when there is room for another one.
-    pub(super) async fn settle(&mut self, mut pages: Pages, page: Page, requests: &Requests) -> Result<(), Stopped> {
-        let (items, units) = (page.items.len() as u64, page.units.unwrap_or(0.0));
+    /// Settles the items of a page, and commits what is complete. Returns when there is room for another page.
+    pub(super) async fn settle(
+        &mut self,
+        mut pages: Pages,
+        items: Vec<Item>,
+        leave: PageLeave,
+        requests: &Requests,
+    ) -> Result<(), Stopped> {
+        let count = items.len() as u64;
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
-        let Settling { settled, rest } = self.handler.settle(page.items, requests).await.inspect_err(abandoned)?;
-        pages.settled = settled;
-        pages.settled.counts.read_units += units;
+        let Settling { settled, rest } = self.handler.settle(items, requests).await.inspect_err(abandoned)?;
+        pages.settled.merge(settled);
         let rest = rest.map(|Rest { bytes, settled }| (bytes, AbortOnDropHandle::new(tokio::spawn(settled))));
         self.bytes += rest.as_ref().map_or(0, |(bytes, _)| *bytes);
-        self.pages.push_back(OpenPage { pages, items, rest });
+        self.pages.push_back(OpenPage { pages, items: count, leave, rest });
         while self.pages.front().is_some_and(OpenPage::is_settled) || self.is_full() {
             self.commit_first(requests).await?;
         }
@@ -83,7 +91,7 @@ impl<'a> OpenPages<'a> {
     }
 
     async fn commit_first(&mut self, requests: &Requests) -> Result<(), Stopped> {
-        let Some(OpenPage { mut pages, items, rest }) = self.pages.pop_front() else { return Ok(()) };
+        let Some(OpenPage { mut pages, items, leave, rest }) = self.pages.pop_front() else { return Ok(()) };
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
         if let Some((bytes, task)) = rest {
             self.bytes -= bytes;
@@ -98,6 +106,8 @@ impl<'a> OpenPages<'a> {
             requests.stop().stop(StopReason::Internal(why));
             return Err(Stopped).inspect_err(abandoned);
         }
-        self.handler.commit(pages).await.inspect_err(abandoned)
+        self.handler.commit(pages).await.inspect_err(abandoned)?;
+        leave.done();
+        Ok(())
     }
 }

@@ -8,8 +8,11 @@ use futures::future::BoxFuture;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::allowance::{Allowance, Grant};
+use super::gate::Gate;
 use super::stop::{StopReason, Stopped, Stopper};
 use crate::change::{GuardedWrite, WriteCost};
+use crate::checkpoint::Spend;
 use crate::item::{Item, ItemKey, PartitionHash, Units, read_units};
 use crate::plan::Retry;
 use crate::table::{Consumed, Directive, Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
@@ -34,6 +37,8 @@ pub struct Requests {
     retry: Retry,
     stop: Stopper,
     progress: Arc<Progress>,
+    allowance: Arc<Allowance>,
+    gate: Arc<Gate>,
     slots: Arc<Semaphore>,
     outstanding: Arc<AtomicUsize>,
 }
@@ -62,6 +67,7 @@ impl Attempts {
 
 /// Leave to send a chunk of writes: permits of every scope that they touch, and a slot.
 pub(super) struct Admission {
+    grant: Grant,
     _slot: OwnedSemaphorePermit,
     /// How long it was waited for.
     pub(super) waited: Duration,
@@ -87,18 +93,33 @@ impl Requests {
         retry: Retry,
         stop: Stopper,
         progress: Arc<Progress>,
+        allowance: Arc<Allowance>,
+        gate: Arc<Gate>,
     ) -> Requests {
         let slots = Arc::new(Semaphore::new(MAX_WRITES_IN_FLIGHT));
         let partition_key = description.key.partition.name.as_str().into();
         let indexes = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
         let range = scopes.key_range();
         let outstanding = Arc::new(AtomicUsize::new(MAX_WRITES_IN_FLIGHT));
-        Requests { table, partition_key, indexes, scopes, range, retry, stop, progress, slots, outstanding }
+        Requests {
+            table,
+            partition_key,
+            indexes,
+            scopes,
+            range,
+            retry,
+            stop,
+            progress,
+            allowance,
+            gate,
+            slots,
+            outstanding,
+        }
     }
 
-    /// The same, in a key range of their own, with so many writes under way or waiting at the same time.
-    pub(super) fn in_segment(&self, outstanding: usize) -> Requests {
-        let outstanding = Arc::new(AtomicUsize::new(outstanding));
+    /// The same, in a key range of their own.
+    pub(super) fn in_segment(&self) -> Requests {
+        let outstanding = Arc::new(AtomicUsize::new(MAX_WRITES_IN_FLIGHT));
         Requests { range: self.scopes.key_range(), outstanding, ..self.clone() }
     }
 
@@ -108,12 +129,25 @@ impl Requests {
         self.outstanding.load(Ordering::Relaxed).max(1)
     }
 
+    /// Changes [`Requests::outstanding`].
+    pub(super) fn keep_outstanding(&self, writes: usize) {
+        self.outstanding.store(writes, Ordering::Relaxed);
+    }
+
     pub(super) fn stop(&self) -> &Stopper {
         &self.stop
     }
 
     pub(super) fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    pub(super) fn allowance(&self) -> &Arc<Allowance> {
+        &self.allowance
+    }
+
+    pub(super) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     pub(super) fn max_chunk(&self) -> usize {
@@ -159,14 +193,20 @@ impl Requests {
         let mut attempts = Attempts::default();
         loop {
             let since = Instant::now();
+            self.stop.unless_stopping(self.gate.pass()).await?;
+            let mut grant = self.allowance.read(estimate, &self.stop).await?;
             self.stop.unless_stopping(self.scopes.read(&self.range, key, estimate)).await?;
+            // The window may have closed while permits were waited for.
+            self.stop.unless_stopping(self.gate.pass()).await?;
             attempts.waited(since.elapsed());
+            grant.send();
             let sent = send().await;
             let (units, of_key) = match &sent {
                 Ok(reply) => consumed(reply).unwrap_or((estimate, estimate)),
                 Err(error) => (cost_of_failure(error, estimate), cost_of_failure(error, estimate)),
             };
             self.scopes.settle_read(&self.range, key, estimate, units, of_key);
+            grant.settle(Spend { write: 0.0, read: units });
             match sent {
                 Ok(reply) => return Ok(reply),
                 Err(error) => {
@@ -207,6 +247,7 @@ impl Requests {
     /// and last the table. Given up when the run stops: nothing has been sent then.
     pub(super) async fn admit(&self, chunk: &[&GuardedWrite], held: bool) -> Result<Admission, Stopped> {
         let since = Instant::now();
+        self.stop.unless_stopping(self.gate.pass()).await?;
         if !held {
             self.admit_keys(chunk).await?;
         }
@@ -215,9 +256,13 @@ impl Requests {
         }
         // The semaphore is never closed.
         let slot = self.stop.unless_stopping(Arc::clone(&self.slots).acquire_owned()).await?.map_err(|_| Stopped)?;
+        // A slice may have to be reserved first: nothing of the table is held meanwhile.
+        let grant = self.allowance.write(chunk.iter().map(|write| write.cost.total()).sum(), &self.stop).await?;
         let units = chunk.iter().map(|write| write.cost.table).sum();
         self.stop.unless_stopping(self.scopes.table(Use::Write).acquire(units)).await?;
-        Ok(Admission { _slot: slot, waited: since.elapsed() })
+        // The window may have closed while permits were waited for.
+        self.stop.unless_stopping(self.gate.pass()).await?;
+        Ok(Admission { grant, _slot: slot, waited: since.elapsed() })
     }
 
     /// Sends an admitted chunk once. In flight, its replies are waited for whatever happens.
@@ -226,8 +271,9 @@ impl Requests {
         admission: Admission,
         chunk: &[&GuardedWrite],
     ) -> (Vec<Result<WriteReply, TableError>>, Spent) {
+        let Admission { mut grant, _slot, .. } = admission;
+        grant.send();
         let replies = self.table.write(chunk).await;
-        drop(admission);
         let mut spent = Spent::default();
         for (write, reply) in chunk.iter().zip(&replies) {
             let key = self.hash_of(write);
@@ -257,6 +303,7 @@ impl Requests {
             }
             self.scopes.settle_write(&self.range, key, &write.cost, &consumed);
         }
+        grant.settle(Spend { write: spent.write + spent.assumed_write, read: 0.0 });
         (replies, spent)
     }
 

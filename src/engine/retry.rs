@@ -14,8 +14,17 @@ const BATCH: u32 = 100;
 impl Job {
     /// Tries every open failure once more, whichever run left it: the item is read as it is now, strongly consistently,
     /// and settled like a scanned one. What each came to is durable before the next is tried. Counts those tried; it may
-    /// end early, for the reason in the job's stopper.
+    /// end early, for the reason in the job's stopper. What it spends is spent of the run's limits.
     pub async fn retry_failures(&self, store: &Store, run: &RunRecord) -> Result<Counts, StoreError> {
+        self.begin_spend(store, run).await?;
+        let watch = self.gate.watch(&self.stop);
+        let counts = self.retry_all(store, run).await?;
+        drop(watch);
+        self.end_spend(store, run).await?;
+        Ok(counts)
+    }
+
+    async fn retry_all(&self, store: &Store, run: &RunRecord) -> Result<Counts, StoreError> {
         let (writer, requests) = (self.writer(store, run), self.requests());
         let (mut counts, mut after) = (Counts::default(), 0);
         loop {

@@ -2,25 +2,27 @@
 
 use std::sync::Arc;
 
+use super::allowance::Allowance;
+use super::gate::Gate;
 use super::requests::Requests;
 use super::run::Expand;
 use super::schedule::LocalScheduler;
+use super::segments::{SegmentChoice, auto_segments};
 use super::stop::{StopReason, Stopper};
+use super::survey::surveyed_items;
 use super::sweep;
 use super::worker::Reading;
 use super::writer::Writer;
 use crate::change::Changes;
-use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals, Session, Store};
+use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals, Session, SpendRecord, Store};
 use crate::checkpoint::{RunStatus, StoreError};
+use crate::clock;
 use crate::plan::Plan;
+use crate::price::UnitPrices;
 use crate::table::{Table, TableDescription};
 use crate::telemetry::Progress;
 use crate::telemetry::display::Watched;
 use crate::throttle::{Budgets, Feedback, Scopes};
-
-/// Segments worked on at the same time, unless the plan says otherwise: each has two pages in memory, and together they
-/// keep the write slots busy.
-const DEFAULT_ACTIVE: u32 = 8;
 
 /// What a run works with: the table and what it is allowed.
 pub struct Job {
@@ -34,6 +36,12 @@ pub struct Job {
     pub description: TableDescription,
     /// The token buckets of every scope.
     pub scopes: Arc<Scopes>,
+    /// What it may take.
+    pub budgets: Budgets,
+    /// What a run may spend and scan.
+    pub allowance: Arc<Allowance>,
+    /// When it works.
+    pub gate: Arc<Gate>,
     /// How it is stopped.
     pub stop: Stopper,
     /// What it tells.
@@ -47,6 +55,8 @@ pub struct Ended {
     pub run: RunRecord,
     /// What its segments counted, over all sessions.
     pub totals: SegmentTotals,
+    /// What it has spent, over all sessions.
+    pub spend: SpendRecord,
     /// What of it waits for somebody.
     pub open: OpenWork,
     /// Why it stopped before its end, if it did.
@@ -63,7 +73,11 @@ impl Job {
         budgets: &Budgets,
     ) -> Job {
         let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
+        let prices = UnitPrices::of(&description, &plan.prices);
         Job {
+            budgets: budgets.clone(),
+            allowance: Allowance::new(&plan.limits, budgets.table, prices),
+            gate: Gate::new(&plan.limits, clock::wall()),
             plan,
             changes,
             table,
@@ -83,17 +97,31 @@ impl Job {
             self.plan.retry.clone(),
             self.stop.clone(),
             Arc::clone(&self.progress),
+            Arc::clone(&self.allowance),
+            Arc::clone(&self.gate),
         )
+    }
+
+    /// How a run of this job divides the table. A run that is resumed keeps its segments.
+    pub fn segments(&self) -> SegmentChoice {
+        auto_segments(&self.plan.scan, &self.description, &self.budgets)
     }
 
     /// How the table is read, in so many segments.
     pub fn reading(&self, total_segments: u32) -> Reading {
+        let (scan, table, choice) = (&self.plan.scan, &self.description, self.segments());
         Reading {
-            total_segments,
-            active: self.plan.scan.active.unwrap_or(DEFAULT_ACTIVE),
-            page_limit: self.plan.scan.page_limit,
-            consistent: self.plan.scan.consistent,
-            mean_item_bytes: self.description.size_bytes.checked_div(self.description.item_count),
+            active: choice.active,
+            page_limit: scan.page_limit,
+            consistent: scan.consistent,
+            mean_item_bytes: table.size_bytes.checked_div(table.item_count),
+            large: choice.large,
+            // A run of a part of the table is not made shorter by knowing the whole.
+            survey: match self.plan.limits.max_items {
+                Some(_) => None,
+                None => surveyed_items(table, scan, total_segments, self.budgets.table),
+            },
+            ..Reading::new(total_segments, &table.key.partition.name)
         }
     }
 
@@ -106,6 +134,7 @@ impl Job {
     pub fn watched(&self, total_segments: u32, before: Option<&SegmentTotals>) -> Watched {
         Watched {
             progress: Arc::clone(&self.progress),
+            gate: Arc::clone(&self.gate),
             scopes: Arc::clone(&self.scopes),
             items_before: before.map_or(0, |t| t.counts.scanned),
             segments_before: before.map_or(0, |t| u64::from(t.done)),
@@ -114,13 +143,31 @@ impl Job {
         }
     }
 
+    /// Begins to spend on a run: what it has spent and scanned before counts against the limits.
+    pub(super) async fn begin_spend(&self, store: &Store, run: &RunRecord) -> Result<(), StoreError> {
+        let spent = store.begin_spend(run.id, self.allowance.prices()).await?.spent;
+        let scanned = store.totals(run.id).await?.counts.scanned;
+        self.allowance.begin(Arc::new(store.clone()), run.id, spent, scanned);
+        Ok(())
+    }
+
+    /// Makes durable what was spent in the end, no more. To be called when nothing is in flight.
+    pub(super) async fn end_spend(&self, store: &Store, run: &RunRecord) -> Result<SpendRecord, StoreError> {
+        store.settle_spend(run.id, self.allowance.end().await).await
+    }
+
     /// Works on a run's open segments until all are done or the job is stopped, and ends the session in the store.
     ///
     /// When it returns, everything that is reported is durable. An error means that not even the end could be stored;
     /// what was committed before stays.
     pub async fn expand(&self, store: &Store, session: &Session) -> Result<Ended, StoreError> {
         let run = &session.run;
+        self.begin_spend(store, run).await?;
         let scheduler = schedule(store, run).await?;
+        // Where nothing is left of a limit, it is said before anything is sent.
+        if let Some(reason) = self.gate.past_deadline().or_else(|| self.allowance.exhausted()) {
+            self.stop.stop(reason);
+        }
         let requests = self.requests();
         let writer = self.writer(store, run);
         let limit = self.plan.limits.max_failures;
@@ -135,6 +182,7 @@ impl Job {
     }
 
     async fn end(&self, store: &Store, run: &RunRecord) -> Result<Ended, StoreError> {
+        let spend = self.end_spend(store, run).await?;
         let totals = store.totals(run.id).await?;
         // A signal that comes when the last page is committed stops nothing any more.
         let complete = totals.done == run.total_segments;
@@ -144,7 +192,7 @@ impl Job {
         let abandoned = if complete { 0 } else { self.progress.snapshot().abandoned_pages };
         let run = store.end_session(run.id, status, stopped.as_ref().map(ToString::to_string), abandoned).await?;
         let open = store.open_work(Some(run.id)).await?;
-        Ok(Ended { run, totals, open, stopped })
+        Ok(Ended { run, totals, spend, open, stopped })
     }
 }
 

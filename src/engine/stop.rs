@@ -4,10 +4,12 @@ use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::item::Units;
+use crate::price::PriceBasis;
 use crate::table::FatalKind;
 
 /// Why a run stopped before its end. All of these leave it resumable.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StopReason {
     /// Ctrl-C or SIGTERM.
     #[error("it was interrupted")]
@@ -31,6 +33,45 @@ pub enum StopReason {
         /// The limit.
         limit: u64,
     },
+    /// `[limits] max_wcu` leaves too little for the next write.
+    #[error(
+        "it has spent {spent} write units, and the next write would take it past [limits] max_wcu = {limit}. Nothing more \
+         is written by this run until the limit is raised: what is spent stays counted"
+    )]
+    MaxWcu {
+        /// Write capacity units, over all sessions.
+        spent: Units,
+        /// The limit.
+        limit: Units,
+    },
+    /// `[limits] max_cost_usd` leaves too little for the next request.
+    #[error(
+        "it has cost about ${spent:.6}, and the next request would take it past [limits] max_cost_usd = {limit} (an \
+         estimate, {}). Nothing more is read or written by this run until the limit is raised: what is spent stays counted",
+        .basis.text()
+    )]
+    MaxCost {
+        /// US dollars by estimate, over all sessions.
+        spent: f64,
+        /// The limit.
+        limit: f64,
+        /// Where the prices come from.
+        basis: PriceBasis,
+    },
+    /// `[limits] max_items` is reached.
+    #[error(
+        "{scanned} items have been scanned, and [limits] max_items is {limit}. No more are scanned by this run until the \
+         limit is raised"
+    )]
+    MaxItems {
+        /// Items, over all sessions.
+        scanned: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// `[limits] deadline` has passed.
+    #[error("the time is past [limits] deadline = {0}. Nothing more is done until it is set later, or taken out")]
+    Deadline(String),
     /// Not one write was accepted so far, and many were not.
     #[error(
         "DynamoDB refused each of the first {refused} writes, so the plan itself is probably wrong. A corrected plan \

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::allowance::PageLeave;
+use super::lanes::Seat;
 use super::open_pages::OpenPages;
 use super::requests::Requests;
 use super::stop::{StopReason, Stopped};
@@ -38,6 +40,28 @@ pub struct Reading {
     pub consistent: bool,
     /// Mean bytes of an item, where the table's description tells: sizes the first page.
     pub mean_item_bytes: Option<u64>,
+    /// Segments worked on beside them, where they are known to be large.
+    pub large: u32,
+    /// Items of a first page that is read ahead; none reads none ahead.
+    pub survey: Option<u32>,
+    /// Name of the partition key.
+    pub partition_key: String,
+}
+
+impl Reading {
+    /// Reads so many segments of a table with this partition key, one at a time, with nothing known of its items.
+    pub fn new(total_segments: u32, partition_key: impl Into<String>) -> Reading {
+        Reading {
+            total_segments,
+            active: 1,
+            page_limit: None,
+            consistent: false,
+            mean_item_bytes: None,
+            large: 0,
+            survey: None,
+            partition_key: partition_key.into(),
+        }
+    }
 }
 
 /// One or more whole pages of a segment, settled and ready to be committed.
@@ -85,6 +109,7 @@ pub(super) async fn work_segment(
     reading: Arc<Reading>,
     requests: Requests,
     handler: Arc<dyn Handler>,
+    seat: Seat,
 ) -> Result<(), Stopped> {
     let start_key = match state.status {
         SegmentStatus::Pending => None,
@@ -92,7 +117,7 @@ pub(super) async fn work_segment(
         SegmentStatus::Done => return Ok(()),
     };
     let mut open = OpenPages::new(handler.as_ref());
-    let worked = work_pages(segment, start_key, state.pages, &reading, &requests, &mut open).await;
+    let worked = work_pages(segment, start_key, state.pages, &reading, &requests, &seat, &mut open).await;
     let worked = match worked {
         Ok(()) => open.finish(&requests).await,
         stopped => stopped,
@@ -109,19 +134,23 @@ async fn work_pages(
     mut number: u64,
     reading: &Reading,
     requests: &Requests,
+    seat: &Seat,
     open: &mut OpenPages<'_>,
 ) -> Result<(), Stopped> {
     let mut size = PageSize::first(reading, requests);
     let mut fetching = Fetch::start(segment, start_key, size, reading, requests);
     loop {
-        let page = fetching.page(requests).await?;
+        let (page, leave) = fetching.page(requests).await?;
         number += 1;
         size.learn_cost(&page);
+        seat.look_at(&page, reading);
+        requests.keep_outstanding(seat.lane().outstanding());
         let next = page.next.clone();
         let following = next.clone().map(|key| Fetch::start(segment, Some(key), size, reading, requests));
         let since = Instant::now();
-        open.settle(Pages { segment, first: number, pages: 1, next, settled: Settled::default() }, page, requests)
-            .await?;
+        let mut pages = Pages { segment, first: number, pages: 1, next, settled: Settled::default() };
+        pages.settled.counts.read_units = page.units.unwrap_or(0.0) + seat.take_surveyed();
+        open.settle(pages, page.items, leave, requests).await?;
         size.learn_pace(since.elapsed());
         match following {
             Some(fetch) => fetching = fetch,
@@ -131,7 +160,7 @@ async fn work_pages(
 }
 
 /// A page on its way. Dropping it gives up the read, which harms nobody.
-struct Fetch(AbortOnDropHandle<Result<Page, Stopped>>);
+struct Fetch(AbortOnDropHandle<Result<(Page, PageLeave), Stopped>>);
 
 impl Fetch {
     fn start(
@@ -142,18 +171,18 @@ impl Fetch {
         requests: &Requests,
     ) -> Fetch {
         let limit = size.limit(reading, requests);
-        let request = ScanRequest {
-            segment,
-            total_segments: reading.total_segments,
-            start_key,
-            limit: Some(limit),
-            consistent: reading.consistent,
-        };
-        let (estimate, requests) = (size.estimate(limit), requests.clone());
-        Fetch(AbortOnDropHandle::new(tokio::spawn(async move { requests.scan(&request, estimate).await })))
+        let (total_segments, consistent, requests) = (reading.total_segments, reading.consistent, requests.clone());
+        Fetch(AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut leave = requests.allowance().items(limit, requests.stop()).await?;
+            let limit = Some(leave.items());
+            let request = ScanRequest { segment, total_segments, start_key, limit, consistent, keys_only: false };
+            let page = requests.scan(&request, size.estimate(leave.items())).await?;
+            leave.had(page.items.len());
+            Ok((page, leave))
+        })))
     }
 
-    async fn page(self, requests: &Requests) -> Result<Page, Stopped> {
+    async fn page(self, requests: &Requests) -> Result<(Page, PageLeave), Stopped> {
         match requests.stop().unless_stopping(self.0).await? {
             Ok(fetched) => fetched,
             Err(panic) => {
@@ -166,7 +195,7 @@ impl Fetch {
 
 /// What the pages of a segment cost so far, and how long they take; from it, how many items the next one asks for.
 #[derive(Debug, Clone, Copy)]
-struct PageSize {
+pub(super) struct PageSize {
     read_units_per_item: Units,
     /// Items that are settled in about [`WRITE_SECONDS`].
     paced: f64,
@@ -174,7 +203,7 @@ struct PageSize {
 
 impl PageSize {
     /// The first page is for a segment's share of the write budget, as if every item needed a write.
-    fn first(reading: &Reading, requests: &Requests) -> PageSize {
+    pub(super) fn first(reading: &Reading, requests: &Requests) -> PageSize {
         // Without a description: items of 4 KB, which is more than most have.
         let bytes = reading.mean_item_bytes.filter(|b| *b > 0).unwrap_or(4096) as f64;
         let read_units_per_item = bytes / 4096.0 * if reading.consistent { 1.0 } else { 0.5 };
@@ -205,7 +234,7 @@ impl PageSize {
         readable.min(self.paced).clamp(1.0, MAX_PAGE_ITEMS) as u32
     }
 
-    fn estimate(self, limit: u32) -> Units {
+    pub(super) fn estimate(self, limit: u32) -> Units {
         // A page never costs more than 1 MB read strongly consistently.
         (f64::from(limit) * self.read_units_per_item).clamp(0.5, read_units(1024 * 1024, true))
     }

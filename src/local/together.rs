@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::beneath::Load;
+use super::capacity::{Model, ModelSpec};
 use super::front::{Front, FrontOptions};
 use super::{Engine, EngineOptions, LocalError, sample};
 
@@ -26,6 +27,8 @@ pub struct LocalOptions {
     pub seed: u64,
     /// Stand the layer in front that counts, injects faults and indexes new tables.
     pub front: bool,
+    /// Throttle as a table of this capacity would; it takes the layer in front, which then stands there in any case.
+    pub capacity: Option<ModelSpec>,
 }
 
 /// The running whole. Dropping it stops it.
@@ -77,9 +80,10 @@ impl Local {
     /// finds the note deletes the table and loads it again, with the noted seed and number of items unless others are
     /// asked for: what was noted was never served.
     pub fn start(options: LocalOptions) -> Result<Local, LocalError> {
-        let engine_port = if options.front { 0 } else { options.port };
+        let front = options.front || options.capacity.is_some();
+        let engine_port = if front { 0 } else { options.port };
         // The port comes first: one that is taken must not cost the time of a load.
-        let port = if options.front { Some(super::server::Port::take(options.port)?) } else { None };
+        let port = if front { Some(super::server::Port::take(options.port)?) } else { None };
         let mut engine = Engine::open(EngineOptions { db: options.db.clone(), port: engine_port })?;
         let table = prepare_table(&engine, &options)?;
         engine.serve()?;
@@ -87,6 +91,9 @@ impl Local {
             Some(port) => Some(Front::serve(port, front_options(&engine, options.port))?),
             None => None,
         };
+        if let Some(front) = &front {
+            front.set_model(options.capacity.map(Model::new));
+        }
         Ok(Local { front, engine, table })
     }
 

@@ -146,7 +146,8 @@ fn is_index_name(name: &str) -> bool {
 /// Units per second, or a percentage in quotes.
 fn rate(fields: &Fields<'_, '_>, name: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Rate> {
     if let DeValue::String(text) = value.get_ref() {
-        return percent(name, text).map_err(|wrong| problems.add(wrong(value.span()))).ok();
+        let wrong = |(title, label, help)| problems.add(Diagnostic::new(title, value.span(), label).help(help));
+        return percent(name, text).map_err(wrong).ok();
     }
     let Some(units) = number_of(value.get_ref()) else {
         problems.add(fields.wrong_type(name, value, "a number, or a percentage in quotes", "500"));
@@ -155,27 +156,27 @@ fn rate(fields: &Fields<'_, '_>, name: &str, value: &Spanned<DeValue<'_>>, probl
     above_zero(name, units, MAX_RATE, value.span(), ABOUT, problems).map(Rate::Units)
 }
 
-fn percent(name: &str, text: &str) -> Result<Rate, impl FnOnce(Span) -> Diagnostic + use<>> {
+/// A percentage; or title, label and help of what is wrong with it.
+fn percent(name: &str, text: &str) -> Result<Rate, (String, &'static str, String)> {
     let is_plain = |number: &&str| number.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-' | '+'));
     let number = text.strip_suffix('%').map(str::trim_end).filter(is_plain).and_then(|number| number.parse().ok());
-    let (title, label, help) = match number {
-        Some(percent) if percent > 0.0 && percent <= 100.0 => return Ok(Rate::Percent(percent)),
-        Some(_) => (
-            "is out of range",
+    match number {
+        Some(percent) if percent > 0.0 && percent <= 100.0 => Ok(Rate::Percent(percent)),
+        Some(_) => Err((
+            format!("`{name}` is out of range"),
             "must be above 0% and at most 100%",
             "it is a share of what the table or the index is provisioned with, limited to on demand, or warm for"
                 .into(),
-        ),
-        None => (
-            "is not a budget",
+        )),
+        None => Err((
+            format!("`{name}` is not a budget"),
             "neither a number nor a percentage",
             format!(
-                "capacity units per second go without quotes, `{name} = 500`; a percentage in quotes and with its sign, `{name} = \"40%\"`"
+                "capacity units per second go without quotes, `{name} = 500`; a percentage in quotes and with its sign, \
+                 `{name} = \"40%\"`"
             ),
-        ),
-    };
-    let title = format!("`{name}` {title}");
-    Err(move |at| Diagnostic::new(title, at, label).help(help))
+        )),
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct TemplateTable {
     pub item_count: Option<u64>,
     /// Bytes, likewise.
     pub size_bytes: Option<u64>,
+    /// Names of the global indexes.
+    pub indexes: Vec<String>,
 }
 
 /// A plan with every field explained; for this table, or for one to be filled in. It loads as it stands.
@@ -25,8 +27,16 @@ pub fn template(table: Option<&TemplateTable>) -> String {
     out.push_str(&table_section(table));
     let (old, new) = example_names(table);
     out.push_str(&CHANGES.replace("{old}", &old).replace("{new}", &new));
-    out.push_str(TAIL);
+    out.push_str(&TAIL.replace("# {indexes}\n", &example_indexes(table)));
     out
+}
+
+/// A budget for each global index, commented out.
+fn example_indexes(table: Option<&TemplateTable>) -> String {
+    let known = table.map_or(&[][..], |table| &table.indexes);
+    let example = ["my-index".to_owned()];
+    let names = if known.is_empty() { &example } else { known };
+    names.iter().map(|name| format!("# {} = \"25%\"\n", quoted(name))).collect()
 }
 
 fn table_section(table: Option<&TemplateTable>) -> String {
@@ -144,7 +154,7 @@ consistent = false                  # strongly consistent reads cost twice as mu
 # per_partition_key = { write = 250, read = 750 }  # at most this on the items of one partition key
 
 # [capacity.index]                  # write budgets of global indexes; local ones are paid by the table
-# "my-index" = "25%"
+# {indexes}
 
 [limits]                            # reaching one stops the run; it can be resumed
 max_failures = 1000                 # more items than this could not be changed
@@ -181,8 +191,8 @@ mod tests {
     /// Every field that is commented out loads too, when the comment sign is taken away.
     #[test]
     fn what_is_commented_out_in_the_settings_is_valid() {
-        let (head, settings) = (template(None), TAIL.split_once("[scan]").unwrap().1);
-        let (head, _) = head.split_once("[scan]").unwrap();
+        let text = template(None);
+        let (head, settings) = text.split_once("[scan]").unwrap();
         let open = settings.replace("\n# ", "\n");
         let plan = load("t.toml", &format!("{head}[scan]{open}")).unwrap_or_else(|errors| panic!("{errors}")).plan;
         assert!(plan.capacity.write.is_some() && plan.capacity.per_partition_key.read.is_some());
@@ -196,12 +206,16 @@ mod tests {
         #[test]
         fn whatever_the_table_is_called(
             name in "[A-Za-z0-9_.-]{3,30}", key in proptest::collection::vec("\\PC{1,8}|old_name|new_name|[\"'\\\\\u{7f}\n]{1,3}", 1..=2),
-            region in proptest::option::of("[a-z]{2}-[a-z]{4}-[1-9]"), items in any::<Option<u64>>(), size in any::<Option<u64>>(),
+            region in proptest::option::of("[a-z]{2}-[a-z]{4}-[1-9]"),
+            indexes in proptest::collection::vec("[A-Za-z0-9_.-]{3,30}", 0..3), items in any::<Option<u64>>(), size in any::<Option<u64>>(),
         ) {
             let mut key = key;
             key.dedup();
-            let table = TemplateTable { name, key, region, item_count: items, size_bytes: size };
-            let plan = load("t.toml", &template(Some(&table))).map_err(|e| TestCaseError::fail(e.to_string()))?.plan;
+            let table = TemplateTable { name, key, region, item_count: items, size_bytes: size, indexes };
+            let text = template(Some(&table));
+            let plan = load("t.toml", &text).map_err(|e| TestCaseError::fail(e.to_string()))?.plan;
+            let named = table.indexes.iter().all(|index| text.contains(&format!("# {} = \"25%\"\n", quoted(index))));
+            prop_assert!(named, "{}", text);
             prop_assert_eq!(plan.table.name, table.name);
             prop_assert_eq!(plan.table.key, Some(table.key));
             prop_assert_eq!(plan.table.region, table.region);

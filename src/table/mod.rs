@@ -98,6 +98,9 @@ pub struct ScanRequest {
     pub limit: Option<u32>,
     /// Strongly consistent.
     pub consistent: bool,
+    /// Of each item only its key is wanted; an implementation that does not know the key yet returns whole items. What the
+    /// page costs is the same: DynamoDB charges whole items (developer guide, "Scan").
+    pub keys_only: bool,
 }
 
 /// One `Scan` response.

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Pace, Progress, Snapshot, number};
+use crate::engine::Gate;
 use crate::throttle::{ScopeStatus, Scopes, Use};
 
 /// A log line is written so often where there is no terminal.
@@ -23,6 +24,8 @@ pub struct Watched {
     pub progress: Arc<Progress>,
     /// The token buckets of every scope.
     pub scopes: Arc<Scopes>,
+    /// When it works.
+    pub gate: Arc<Gate>,
     /// Items committed before this process began.
     pub items_before: u64,
     /// Segments done before this process began.
@@ -73,7 +76,7 @@ async fn show(watched: Watched) {
     loop {
         tick.tick().await;
         let now = watched.progress.snapshot();
-        pace.note(start.elapsed(), now.counts.scanned, now.counts.spent_write_units());
+        pace.note(start.elapsed(), now.counts.scanned, now.counts.spend().write);
         let figures = figures(&watched, &pace, &now);
         let standing = standing(&watched, &pace, &now, now.throttled > throttled_before);
         throttled_before = now.throttled;
@@ -135,6 +138,9 @@ fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String 
     let scopes = watched.scopes.status();
     if scopes.iter().any(|scope| scope.budget <= 0.0) {
         return "paused".into();
+    }
+    if let Some(waiting) = watched.gate.waiting() {
+        return waiting;
     }
     let slowed: Vec<String> = scopes.iter().filter(|s| s.rate < s.budget).map(scope_rate).collect();
     let slowed = if slowed.is_empty() { String::new() } else { format!(", slowed: {}", slowed.join(", ")) };

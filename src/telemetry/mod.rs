@@ -4,9 +4,11 @@ pub mod display;
 mod pace;
 mod progress;
 mod report;
+mod spend;
 mod summary;
 
 pub use pace::Pace;
 pub use progress::{Progress, Snapshot};
 pub use report::{RunReport, Subject};
+pub use spend::{limits_text, write_spend};
 pub use summary::{counts_json, number, write_counts, write_prediction};

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-use super::{number, write_counts, write_prediction};
-use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals};
-use crate::engine::{Prediction, StopReason};
+use super::{limits_text, number, write_counts, write_prediction, write_spend};
+use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals, SpendRecord};
+use crate::engine::{Prediction, StopReason, slice};
 use crate::plan::Plan;
+use crate::price::UnitPrices;
 use crate::table::TableDescription;
 use crate::throttle::Resolved;
 
@@ -36,6 +37,8 @@ pub struct RunReport<'a> {
     pub run: &'a RunRecord,
     /// What its segments counted, over all sessions.
     pub totals: &'a SegmentTotals,
+    /// What it has spent, over all sessions.
+    pub spend: &'a SpendRecord,
     /// What of it waits for somebody.
     pub open: OpenWork,
     /// Why it stopped before its end, if it did.
@@ -43,7 +46,7 @@ pub struct RunReport<'a> {
 }
 
 impl Subject<'_> {
-    /// Account, table, plan, state path, budgets, and whether the run starts anew or resumes: printed before the first
+    /// Account, table, plan, state path, budgets, limits, and whether the run starts anew or resumes: printed before the first
     /// write.
     pub fn header(&self, resolved: &Resolved, resumed: Option<&RunRecord>) -> String {
         let begins = match resumed {
@@ -52,10 +55,29 @@ impl Subject<'_> {
             }
             None => "starts a new run".to_owned(),
         };
-        let budgets =
-            resolved.lines().map(|(scope, budget)| format!("budget   {scope}: {budget}\n")).collect::<String>();
+        let budgets = resolved
+            .lines()
+            .map(|(scope, budget)| {
+                format!(
+                    "budget   {scope}: {budget}
+"
+                )
+            })
+            .collect::<String>();
+        let (limits, prices) = (&self.plan.limits, UnitPrices::of(self.table, &self.plan.prices));
+        let limited = limits_text(limits, slice(limits, resolved.budgets.table, prices), prices);
+        let limited = limited.map_or_else(String::new, |text| {
+            format!(
+                "limits   {text}
+"
+            )
+        });
         format!(
-            "account  {}\ntable    {}\nplan     {}\nstate    {}\n{budgets}this     {begins}",
+            "account  {}
+table    {}
+plan     {}
+state    {}
+{budgets}{limited}this     {begins}",
             self.table.account(),
             self.table.arn,
             self.plan.meaning(),
@@ -91,7 +113,7 @@ impl Subject<'_> {
 impl RunReport<'_> {
     /// For people.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
-        let RunReport { subject, run, totals, open, stopped } = self;
+        let RunReport { subject, run, totals, spend, open, stopped } = self;
         let (plan, state) = (subject.plan_path.display(), subject.state_path.display());
         match stopped {
             None => writeln!(out, "Run {} is complete: {} segments.", run.id.0, number(totals.done.into()))?,
@@ -104,6 +126,7 @@ impl RunReport<'_> {
             )?,
         }
         write_counts(out, &totals.counts, run.lower_bound)?;
+        write_spend(out, spend, &subject.plan.limits)?;
         if open.failures + open.diverged > 0 {
             writeln!(out, "Open: {} failures, {} diverged items.", number(open.failures), number(open.diverged))?;
         }
@@ -126,7 +149,7 @@ impl RunReport<'_> {
     pub fn to_json(&self, exit_code: u8) -> Json {
         json!({
             "type": "run", "table_arn": self.subject.table.arn, "fingerprint": self.subject.plan.fingerprint().as_str(),
-            "run": self.run, "totals": self.totals, "open_failures": self.open.failures,
+            "run": self.run, "totals": self.totals, "spend": self.spend, "open_failures": self.open.failures,
             "open_diverged": self.open.diverged, "stopped": self.stopped.map(ToString::to_string),
             "exit_code": exit_code,
         })

@@ -22,7 +22,7 @@ pub fn number(n: u64) -> String {
 }
 
 /// Capacity units, to the half.
-fn units(units: f64) -> String {
+pub(super) fn units(units: f64) -> String {
     let halves = (units * 2.0).round() as u64;
     format!("{}{}", number(halves / 2), if halves % 2 == 1 { ".5" } else { "" })
 }
@@ -57,7 +57,7 @@ pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) ->
 
 /// What was estimated before, and what it came to.
 fn estimate_held_to(counts: &Counts) -> String {
-    let (estimated, spent) = (counts.estimated_write_units, counts.spent_write_units());
+    let (estimated, spent) = (counts.estimated_write_units, counts.spend().write);
     let consumed = if counts.assumed_write_units > 0.0 { "consumed and assumed" } else { "consumed" };
     let percent = spent / estimated * 100.0;
     format!("estimated {} WCU, {consumed} {} ({percent:.1} % of the estimate)", units(estimated), units(spent))

@@ -8,6 +8,7 @@ mod clock;
 mod feedback;
 mod keyed;
 mod scopes;
+mod window;
 
 pub use bucket::Bucket;
 pub use budget::{Resolved, Scope, ScopeBudget, resolve};

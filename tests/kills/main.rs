@@ -33,11 +33,24 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pages::{Pages, Standing};
 
-/// Segments worked on at the same time, of twelve.
-const ACTIVE: usize = 4;
+/// Segments worked on at the same time, of twelve: four, and beside them the one with the customer who has a fifth of all
+/// items.
+const ACTIVE: usize = 4 + 1;
 
 /// A page's items: fixed, so that a page that is read again is the same page.
 const SCAN: &str = "[scan]\nsegments = 12\nactive = 4\npage_limit = 50\n[capacity]\nwrite = 4000\nread = 4000\n";
+
+/// No partition key has to wait for its own units: none of its items is set aside.
+const WIDE: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 4000 }\n";
+
+/// The items of the largest customer have to wait: they are set aside, and their segment goes on.
+const NARROW: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 300 }\n";
+
+/// Pages of a segment that are read and not committed: one that is written and one that is fetched.
+const OPEN: usize = 2;
+
+/// And eight more where items are set aside.
+const OPEN_BEHIND_ASIDE: usize = 10;
 
 const RENAME: &str = "[[change]]\nmove = \"email\"\nto = \"contact_email\"\n";
 
@@ -55,17 +68,24 @@ struct Migration {
 }
 
 impl Migration {
-    async fn new(count: u64, seed: u64, head: &str, changes: &str, after: fn(&Item) -> After) -> Migration {
+    async fn new(
+        count: u64,
+        seed: u64,
+        head: &str,
+        changes: &str,
+        after: fn(&Item) -> After,
+        keys: (&str, usize),
+    ) -> Migration {
         let bed = Bed::embedded();
         let table = bed.create_table().await;
         assert_eq!(bed.load(&table, sample::items(seed, count)).await, count);
         let before = bed.dump(&table).await;
         assert_eq!(before.len() as u64, count);
-        let plan = bed.plan("killed", &table, head, &format!("{changes}{SCAN}"));
+        let plan = bed.plan("killed", &table, head, &format!("{changes}{SCAN}{}", keys.0));
         let state = bed.dir().join("state.db");
         let items = before.into_iter().map(|(key, item)| (key, (item.clone(), after(&item)))).collect();
         bed.front().reset_tally();
-        Migration { bed, table, plan, state, items, pages: Pages::default() }
+        Migration { bed, table, plan, state, items, pages: Pages::with_open(keys.1) }
     }
 
     fn start(&self) -> Child {
@@ -252,7 +272,7 @@ fn log_of(dir: &Path) -> String {
 async fn killed_at_random_moments_it_ends_as_if_it_never_was() {
     const ITEMS: u64 = 20_000;
     let mut rng = Rng::with_seed(seed());
-    let mut migration = Migration::new(ITEMS, rng.u64(..), "", RENAME, renamed).await;
+    let mut migration = Migration::new(ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
     migration.bed.front().set_faults(Some(some_updates_late()));
     let began = Instant::now();
     // 16,800 items need a write, so 700 at most in each session make more than 20 kills.
@@ -273,7 +293,8 @@ async fn killed_in_place_every_destroyed_value_is_on_record() {
     const ITEMS: u64 = 5_000;
     let mut rng = Rng::with_seed(seed());
     let head = "strategy = \"in-place\"\non_existing = \"overwrite\"";
-    let mut migration = Migration::new(ITEMS, rng.u64(..), head, expected::IN_PLACE, in_place).await;
+    let mut migration =
+        Migration::new(ITEMS, rng.u64(..), head, expected::IN_PLACE, in_place, (NARROW, OPEN_BEHIND_ASIDE)).await;
     migration.bed.front().set_faults(Some(some_updates_late()));
     let (kills, status) = migration.run_under_kills(500, &mut rng);
     assert!(kills >= 8, "only {kills} kills");
@@ -291,7 +312,7 @@ async fn killed_in_place_every_destroyed_value_is_on_record() {
 async fn terminated_it_drains_and_resumes() {
     const ITEMS: u64 = 3_000;
     let mut rng = Rng::with_seed(seed());
-    let mut migration = Migration::new(ITEMS, rng.u64(..), "", RENAME, renamed).await;
+    let mut migration = Migration::new(ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
     // Requests take a while, so that some are in flight when the signal comes.
     let slow: FaultRule = Arc::new(|request| match request.operation.as_str() {
         "UpdateItem" => Fault::Delay(Duration::from_millis(60)),
@@ -331,7 +352,7 @@ async fn terminated_it_drains_and_resumes() {
 async fn a_second_signal_stops_at_once_without_loss() {
     const ITEMS: u64 = 2_000;
     let mut rng = Rng::with_seed(seed());
-    let mut migration = Migration::new(ITEMS, rng.u64(..), "", RENAME, renamed).await;
+    let mut migration = Migration::new(ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
     let stuck: FaultRule = Arc::new(|request| match request.operation.as_str() {
         "UpdateItem" if request.operation_sequence > 300 => Fault::Delay(Duration::from_secs(3)),
         _ => Fault::Pass,

@@ -4,6 +4,7 @@ mod bad_files;
 mod durable;
 mod owners;
 mod runs;
+mod spend;
 
 use std::collections::BTreeMap;
 use std::fs;

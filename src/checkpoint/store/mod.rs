@@ -8,6 +8,7 @@ mod lock;
 mod open;
 mod read;
 mod records;
+mod spend;
 mod state_file;
 mod thread;
 mod write;
@@ -23,13 +24,17 @@ use async_trait::async_trait;
 pub use lock::Holder;
 pub use records::{
     Begin, DivergedRecord, FailureRecord, Identity, ListQuery, NewRun, OpenWork, PreImageRecord, RowStatus,
-    RunProgress, RunRecord, SegmentTotals, Session, StateSummary,
+    RunProgress, RunRecord, SegmentTotals, Session, SpendRecord, StateSummary,
 };
 pub use state_file::StateFile;
 
-use super::{CheckpointStore, Commit, Failure, PreImageId, PreImageRow, RunId, RunStatus, SegmentState, StoreError};
+use super::{
+    CheckpointStore, Commit, Failure, PreImageId, PreImageRow, Reservation, RunId, RunStatus, SegmentState, Spend,
+    SpendState, StoreError,
+};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
+use crate::price::UnitPrices;
 use thread::StoreThread;
 
 /// The state of one migration, owned by this process.
@@ -53,7 +58,8 @@ impl Store {
     /// Takes the file's lock and opens it, or makes it, for this plan and table. Directories are made with mode 0700,
     /// files with 0600. `clock` gives the timestamps that are stored. It blocks, for 0.2 s where the file is locked.
     ///
-    /// A session that its process did not end is noted: its run becomes `Stopped`, with `lower_bound`.
+    /// A session that its process did not end is noted: its run becomes `Stopped`, with `lower_bound`, and capacity that
+    /// it had reserved counts as spent.
     ///
     /// Errors: [`StoreError::Locked`] names the holder; [`StoreError::Foreign`] for another plan, table, program or a
     /// newer version; [`StoreError::Corrupt`]; [`StoreError::Io`]. None of them has changed a file that was there.
@@ -117,6 +123,22 @@ impl Store {
     /// All segments of a run, added up.
     pub async fn totals(&self, run: RunId) -> Result<SegmentTotals, StoreError> {
         self.thread.run(move |c| read::totals(c, &read::run(c, run)?)).await
+    }
+
+    /// What a run has spent by now.
+    pub async fn spend(&self, run: RunId) -> Result<SpendRecord, StoreError> {
+        self.thread.run(move |c| spend::record(c, &read::run(c, run)?, false)).await
+    }
+
+    /// Begins to count what is spent, at these prices; gives what the run has spent before. To be called before
+    /// [`CheckpointStore::reserve`].
+    pub async fn begin_spend(&self, run: RunId, prices: UnitPrices) -> Result<SpendState, StoreError> {
+        self.thread.run(move |c| spend::begin(c, run, prices)).await
+    }
+
+    /// Ends the open slice in good order: only what was used is spent, and that is durable when this returns.
+    pub async fn settle_spend(&self, run: RunId, spent: Spend) -> Result<SpendRecord, StoreError> {
+        self.thread.run(move |c| spend::settle(c, run, spent)).await
     }
 
     /// Items that wait for somebody: of one run, or of all.
@@ -185,5 +207,9 @@ impl CheckpointStore for Store {
 
     async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError> {
         self.thread.run(move |c| write::mark_refused(c, &ids)).await
+    }
+
+    async fn reserve(&self, run: RunId, reservation: Reservation) -> Result<(), StoreError> {
+        self.thread.run(move |c| spend::reserve(c, run, reservation)).await
     }
 }

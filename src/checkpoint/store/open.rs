@@ -12,7 +12,7 @@ use super::error::{Failed, WAY_OUT, io_error};
 use super::lock::{Lock, open_private};
 use super::records::Identity;
 use super::thread::Owned;
-use super::{read, write};
+use super::{read, spend, write};
 
 /// Marks a SQLite file as ours (`BFL1`), in its header.
 const APPLICATION_ID: i32 = 0x4246_4C31;
@@ -272,7 +272,8 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Failed> {
         }
     }
     migrate(connection, MIGRATIONS)?;
-    write::note_killed_sessions(connection)
+    write::note_killed_sessions(connection)?;
+    spend::note_lost_slices(connection)
 }
 
 /// Brings a file to the newest of these layouts, in one transaction.

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::super::{Counts, PreImageId, RunId, RunStatus};
+use super::super::{Counts, PreImageId, RunId, RunStatus, Spend, SpendState};
 use super::lock::Holder;
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Value};
+use crate::price::UnitPrices;
 
 /// Whose state a file keeps. A file is used only by the plan and the table that it was made for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -117,6 +118,36 @@ pub struct SegmentTotals {
     pub counts: Counts,
     /// When the last of them was committed.
     pub last_commit_at: Option<String>,
+}
+
+/// What a run has spent over all its sessions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SpendRecord {
+    /// In capacity units.
+    pub state: SpendState,
+    /// What they cost, as its last session counted; none where no session has begun to.
+    pub prices: Option<UnitPrices>,
+}
+
+impl SpendRecord {
+    /// US dollars, by estimate.
+    pub fn dollars(&self) -> Option<f64> {
+        self.prices.map(|prices| prices.dollars(self.state.spent))
+    }
+}
+
+impl Serialize for SpendRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let SpendState { spent, slice, lost, .. } = self.state;
+        let mut map = serializer.serialize_map(None)?;
+        for (what, Spend { write, read }) in [("", spent), ("reserved_", slice), ("lost_", lost)] {
+            map.serialize_entry(&format!("{what}write_units"), &write)?;
+            map.serialize_entry(&format!("{what}read_units"), &read)?;
+        }
+        map.serialize_entry("estimated_usd", &self.dollars())?;
+        map.serialize_entry("price_basis", &self.prices.map(|prices| prices.basis.name()))?;
+        map.end()
+    }
 }
 
 /// Whether a failure or a diverged item still waits for somebody.
@@ -231,6 +262,8 @@ pub struct RunProgress {
     pub run: RunRecord,
     /// Its segments.
     pub totals: SegmentTotals,
+    /// What it has spent.
+    pub spend: SpendRecord,
     /// Its session is open but no process holds the file: the process died, and the run can be resumed.
     pub died: bool,
 }

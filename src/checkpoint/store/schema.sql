@@ -55,6 +55,26 @@ CREATE TABLE segments (
     CHECK ((status = 'scanning') = (start_key IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
 
+-- What a run has spent, in capacity units. A run without a row has spent what its segments count.
+CREATE TABLE spend (
+    run               INTEGER PRIMARY KEY REFERENCES runs (id),
+    -- Spent when the row was stored.
+    write_units       REAL NOT NULL,
+    read_units        REAL NOT NULL,
+    -- Reserved beyond it. Not 0 when the file is opened: the process that reserved it died, and it counts as spent.
+    write_slice       REAL NOT NULL,
+    read_slice        REAL NOT NULL,
+    -- Of what is spent: in no segment's counts; and of that, the slices of processes that died.
+    write_uncounted   REAL NOT NULL,
+    read_uncounted    REAL NOT NULL,
+    write_lost        REAL NOT NULL,
+    read_lost         REAL NOT NULL,
+    -- US dollars for a million units, as the last session counted: what is spent is shown in money too.
+    write_per_million REAL NOT NULL,
+    read_per_million  REAL NOT NULL,
+    price_basis       TEXT NOT NULL CHECK (price_basis IN ('plan', 'on_demand', 'provisioned'))
+) STRICT;
+
 -- Dead letters. A row stays when its item is settled, so that the history can be told.
 CREATE TABLE failures (
     id          INTEGER PRIMARY KEY,

@@ -8,7 +8,7 @@ use super::super::{RunId, SegmentState, StoreError};
 use super::error::{Failed, io_error};
 use super::lock::Lock;
 use super::records::{DivergedRecord, FailureRecord, ListQuery, RunProgress, StateSummary};
-use super::{open, read};
+use super::{open, read, spend};
 
 /// A state file, opened to be read. It takes no lock and stands in nobody's way.
 #[derive(Debug)]
@@ -41,12 +41,16 @@ impl StateFile {
             let runs = read::runs(connection)?;
             let current = match runs.last() {
                 None => None,
-                Some(run) => Some(RunProgress {
-                    totals: read::totals(connection, run)?,
-                    // Asked twice, before and after: a process that began or ended in between is no dead one.
-                    died: run.open_session && holder.is_none() && Lock::holder(&self.path).is_none(),
-                    run: run.clone(),
-                }),
+                Some(run) => {
+                    let nobody = holder.is_none() && Lock::holder(&self.path).is_none();
+                    Some(RunProgress {
+                        totals: read::totals(connection, run)?,
+                        spend: spend::record(connection, run, nobody)?,
+                        // Asked twice, before and after: a process that began or ended in between is no dead one.
+                        died: run.open_session && nobody,
+                        run: run.clone(),
+                    })
+                }
             };
             let open = read::open_work(connection, None)?;
             Ok(StateSummary {

@@ -1,16 +1,23 @@
-//! The HTTP layer in front of a DynamoDB endpoint: it counts what the server did, and injects faults.
+//! The HTTP layer in front of a DynamoDB endpoint: it counts what the server did, injects faults, and applies a capacity
+//! model.
 //!
 //! It stands in front of the embedded engine or of any other endpoint that is spoken to in plain HTTP and does not check
-//! signatures (DynamoDB Local). What it is told to do to a request, a hook decides ([`Front::set_faults`]); a capacity
-//! model is one such hook.
+//! signatures (DynamoDB Local). What is done to a request, a hook decides ([`Front::set_faults`]), and then the capacity
+//! model ([`Front::set_model`]): it admits a request by the items that it names, and charges its reply. A page of a scan is
+//! charged evenly to the range from its start to its last key, a PartiQL statement to the whole table; a batch or a
+//! transaction is throttled as a whole.
 
+mod advertise;
+mod demand;
 mod fault;
+mod meter;
 mod proxy;
 mod tally;
 mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::Uri;
 
@@ -18,6 +25,7 @@ pub use fault::{Fault, FaultRule, RequestInfo};
 pub use tally::{OperationTally, ScanPage, Tally};
 
 use super::LocalError;
+use super::capacity::Model;
 use super::server::{Port, Server};
 use proxy::Proxy;
 
@@ -81,6 +89,17 @@ impl Front {
     /// Asks `rule` about every request from now on, or about none. Sequence numbers begin at 0 again.
     pub fn set_faults(&self, rule: Option<FaultRule>) {
         self.proxy.set_faults(rule);
+    }
+
+    /// Throttles by this model from now on, or by none. Its time begins now.
+    pub fn set_model(&self, model: Option<Model>) {
+        self.proxy.meter().set(model);
+    }
+
+    /// Looks at the model in force, with its time: what it served and throttled. None if there is none. Requests wait
+    /// meanwhile.
+    pub fn model<T>(&self, look: impl FnOnce(&mut Model, Duration) -> T) -> Option<T> {
+        self.proxy.meter().look(look)
     }
 
     /// Closes the port and every connection, in bounded time.

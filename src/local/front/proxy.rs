@@ -10,17 +10,20 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use serde_json::Map;
+use serde_json::{Map, json};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::TableHook;
+use super::demand::Bill;
 use super::fault::{Fault, FaultRule, Faults, error_body};
+use super::meter::{Meter, Verdict, reasons_of};
 use super::tally::{ScanRequest, Tally};
-use super::wire::{Consumed, Metered, Reply, ask_for_capacity, consumed, error_name, with_member};
+use super::wire::{Consumed, Metered, Reply, Stated, ask_for_capacity, error_name, stated, with_member};
+use crate::local::capacity::Throttled;
 
 /// The largest body that DynamoDB takes.
 const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -47,6 +50,7 @@ pub(super) struct Proxy {
     page_limit: Option<u32>,
     tally: Mutex<Tally>,
     faults: Mutex<Faults>,
+    meter: Meter,
 }
 
 /// A request that has arrived whole.
@@ -91,8 +95,8 @@ impl Proxy {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(POOL).build(connector);
-        let (tally, faults) = (Mutex::default(), Mutex::default());
-        Proxy { upstream, client, on_table_created, page_limit, tally, faults }
+        let (tally, faults, meter) = Default::default();
+        Proxy { upstream, client, on_table_created, page_limit, tally, faults, meter }
     }
 
     pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
@@ -102,6 +106,10 @@ impl Proxy {
 
     pub(super) fn set_faults(&self, rule: Option<FaultRule>) {
         *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = Faults::new(rule);
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Reads the request and sees it through in a task of its own: a server finishes, and counts, what it was sent,
@@ -150,8 +158,14 @@ impl Proxy {
         numbered.map_or(Fault::Pass, |(rule, info)| rule(&info))
     }
 
-    /// Forwards the request and counts its reply. `sent` is false where the reply will be kept back.
+    /// Forwards the request, if the capacity model lets it pass, and counts its reply. `sent` is false where the reply will
+    /// be kept back.
     async fn forward(&self, arrived: Arrived, sent: bool) -> Result<Response<Full<Bytes>>, Hangup> {
+        let metered = Metered::of(&arrived.operation, &arrived.body);
+        let bill = match self.admit(&arrived, metered).await {
+            Ok(bill) => bill,
+            Err(throttled) => return Ok(self.throttle(&arrived.operation, &throttled)),
+        };
         let Arrived { operation, mut parts, mut body } = arrived;
         let scan = match operation.as_str() {
             "Scan" => serde_json::from_slice::<ScanRequest>(&body).ok(),
@@ -162,9 +176,8 @@ impl Proxy {
         {
             body = with_member(&body, &format!("\"Limit\":{limit}")).unwrap_or(body);
         }
-        let metered = Metered::of(&operation, &body);
-        let asking = if metered == Metered::No { None } else { ask_for_capacity(&body) };
-        let strip = asking.is_some();
+        let asking = (metered != Metered::No).then(|| ask_for_capacity(&body, bill.is_some()));
+        let (asking, strip) = asking.map_or((None, None), |(asking, strip)| (asking, Some(strip)));
 
         parts.uri = self.upstream_uri(&parts.uri);
         hop(&mut parts.headers);
@@ -178,20 +191,72 @@ impl Proxy {
         };
         let ok = head.status == StatusCode::OK;
         let error = (!ok).then(|| error_name(&reply));
-        let (consumed, stripped) =
-            if ok && metered != Metered::No { consumed(&reply, metered, strip) } else { (Consumed::default(), None) };
-        if ok && operation == "CreateTable" {
-            self.table_created(&reply).await;
+        let stated = strip.filter(|_| ok).map_or_else(Stated::default, |strip| stated(&reply, metered, strip));
+        if let Some(bill) = &bill {
+            self.meter.charge(bill, error.as_deref(), &stated.capacity, &reply);
         }
-        let counted = Reply { status: head.status.as_u16(), error, consumed };
+        let counted = Reply { status: head.status.as_u16(), error, consumed: stated.units };
         self.tally().count_reply(&operation, &counted, scan.map(|scan| scan.page(sent)));
 
         hop(&mut head.headers);
-        if stripped.is_some() {
+        let rewritten = if ok { self.after(&operation, &reply).await.or(stated.stripped) } else { None };
+        if rewritten.is_some() {
             // The checksum is of the body as it was.
             head.headers.remove("x-amz-crc32");
         }
-        Ok(Response::from_parts(head, Full::new(stripped.unwrap_or(reply))))
+        Ok(Response::from_parts(head, Full::new(rewritten.unwrap_or(reply))))
+    }
+
+    /// What follows from requests about tables that were served; the reply, where it is to be another.
+    async fn after(&self, operation: &str, reply: &Bytes) -> Option<Bytes> {
+        match operation {
+            "CreateTable" => {
+                self.meter.forget_keys();
+                self.table_created(reply).await;
+                None
+            }
+            "UpdateTable" | "DeleteTable" => {
+                self.meter.forget_keys();
+                None
+            }
+            "DescribeTable" => self.meter.advertised(reply),
+            _ => None,
+        }
+    }
+
+    /// Asks the capacity model, which may have to learn the table's keys first. Without them (there is no such table) a
+    /// request passes, for the endpoint to answer.
+    async fn admit(&self, arrived: &Arrived, metered: Metered) -> Result<Option<Bill>, Throttled> {
+        let mut verdict = self.meter.verdict(&arrived.operation, &arrived.body, metered);
+        if let Verdict::Describe(table) = &verdict {
+            let mut ask = Request::new(Full::new(Bytes::from(json!({ "TableName": table }).to_string())));
+            *ask.method_mut() = Method::POST;
+            *ask.uri_mut() = self.upstream_uri(&arrived.parts.uri);
+            // With the client's headers, since some servers keep the tables of each access key and region apart.
+            arrived.parts.headers.clone_into(ask.headers_mut());
+            hop(ask.headers_mut());
+            ask.headers_mut().insert("x-amz-target", HeaderValue::from_static("DynamoDB_20120810.DescribeTable"));
+            if let Ok((head, described)) = self.send(ask).await
+                && head.status == StatusCode::OK
+                && self.meter.learn(&described)
+            {
+                verdict = self.meter.verdict(&arrived.operation, &arrived.body, metered);
+            }
+        }
+        match verdict {
+            Verdict::Unmetered | Verdict::Describe(_) => Ok(None),
+            Verdict::Admitted(bill) => Ok(Some(bill)),
+            Verdict::Throttled(throttled) => Err(throttled),
+        }
+    }
+
+    fn throttle(&self, operation: &str, throttled: &Throttled) -> Response<Full<Bytes>> {
+        let Throttled { error, message, .. } = throttled;
+        let reply = Reply { status: 400, error: Some((*error).to_owned()), consumed: Consumed::default() };
+        let mut tally = self.tally();
+        tally.of(operation).throttled += 1;
+        tally.count_reply(operation, &reply, None);
+        made_up(400, error_body(error, message, reasons_of(throttled)))
     }
 
     async fn send(

@@ -34,6 +34,8 @@ pub struct OperationTally {
     pub errors: BTreeMap<(u16, String), u64>,
     /// Replies that a fault made up: the request was never forwarded.
     pub injected: u64,
+    /// Replies of the capacity model that throttled the request: it was never forwarded.
+    pub throttled: u64,
     /// Replies that a fault kept from the client; they are counted in `ok` and `errors` too.
     pub dropped: u64,
     /// Connections that a fault reset before the request was forwarded.
@@ -57,6 +59,8 @@ pub struct ScanPage {
     pub total_segments: Option<u32>,
     /// `ExclusiveStartKey` in the form of [`ItemKey::to_text`]; none for a segment's first page.
     pub start_key: Option<String>,
+    /// Whether the scan asked for a part of each item only (`ProjectionExpression`), as a look at its keys does.
+    pub keys_only: bool,
     /// Whether the reply was sent, and not kept back by a fault.
     pub sent: bool,
 }
@@ -124,6 +128,7 @@ pub(super) struct ScanRequest {
     total_segments: Option<u32>,
     exclusive_start_key: Option<Json>,
     limit: Option<Json>,
+    projection_expression: Option<String>,
 }
 
 impl ScanRequest {
@@ -142,6 +147,7 @@ impl ScanRequest {
             segment: self.segment,
             total_segments: self.total_segments,
             start_key,
+            keys_only: self.projection_expression.is_some(),
             sent,
         }
     }

@@ -54,20 +54,38 @@ fn first_statement_selects(body: &[u8]) -> bool {
     statement.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("SELECT"))
 }
 
-/// The request with `"ReturnConsumedCapacity":"TOTAL"` in it, or `None` where the client asked for capacity itself.
-pub(super) fn ask_for_capacity(body: &Bytes) -> Option<Bytes> {
+/// How much of a reply's capacity the client did not ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strip {
+    /// None of it: it asked for as much.
+    Nothing,
+    /// What each index consumed.
+    Indexes,
+    /// All of it.
+    All,
+}
+
+/// The request with `ReturnConsumedCapacity` in it, or `None` where the client asked for as much itself; and what has to
+/// be taken out of the reply again. By index only where somebody needs it: it is more to read.
+pub(super) fn ask_for_capacity(body: &Bytes, by_index: bool) -> (Option<Bytes>, Strip) {
     const MEMBER: &str = "\"ReturnConsumedCapacity\"";
-    let text = std::str::from_utf8(body).ok()?;
+    let level = if by_index { "INDEXES" } else { "TOTAL" };
+    let Ok(text) = std::str::from_utf8(body) else { return (None, Strip::Nothing) };
     // In a string the quotes would be escaped, so the text is the member's name; it could be an attribute's, too.
     if !text.contains(MEMBER) {
-        return with_member(body, "\"ReturnConsumedCapacity\":\"TOTAL\"");
+        let asking = with_member(body, &format!("{MEMBER}:\"{level}\""));
+        let strip = if asking.is_some() { Strip::All } else { Strip::Nothing };
+        return (asking, strip);
     }
-    let mut request: Map<String, Json> = serde_json::from_str(text).ok()?;
-    if matches!(request.get("ReturnConsumedCapacity").and_then(Json::as_str), Some("TOTAL" | "INDEXES")) {
-        return None;
-    }
-    request.insert("ReturnConsumedCapacity".into(), "TOTAL".into());
-    Some(Json::Object(request).to_string().into())
+    let Ok(mut request) = serde_json::from_str::<Map<String, Json>>(text) else { return (None, Strip::Nothing) };
+    let strip = match request.get("ReturnConsumedCapacity").and_then(Json::as_str) {
+        Some("INDEXES") => return (None, Strip::Nothing),
+        Some("TOTAL") if !by_index => return (None, Strip::Nothing),
+        Some("TOTAL") => Strip::Indexes,
+        _ => Strip::All,
+    };
+    request.insert("ReturnConsumedCapacity".into(), level.into());
+    (Some(Json::Object(request).to_string().into()), strip)
 }
 
 /// The object with one more member, which it must not have yet; `None` if it is no object.
@@ -82,23 +100,66 @@ pub(super) fn with_member(body: &Bytes, member: &str) -> Option<Bytes> {
     Some(new.into())
 }
 
-/// Reads the capacity that a reply states and, if `strip`, gives the body without it.
-pub(super) fn consumed(body: &Bytes, metered: Metered, strip: bool) -> (Consumed, Option<Bytes>) {
+/// The capacity that a reply states.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Stated {
+    /// Summed up.
+    pub(super) units: Consumed,
+    /// As it stands there; null if it does not.
+    pub(super) capacity: Json,
+    /// The body without what was to be stripped, where that is another.
+    pub(super) stripped: Option<Bytes>,
+}
+
+/// Reads the capacity that a reply states.
+pub(super) fn stated(body: &Bytes, metered: Metered, strip: Strip) -> Stated {
     const MEMBER: &str = "\"ConsumedCapacity\"";
-    let Ok(text) = std::str::from_utf8(body) else { return (Consumed::default(), None) };
-    let Some(at) = text.rfind(MEMBER) else { return (Consumed::default(), None) };
+    let Ok(text) = std::str::from_utf8(body) else { return Stated::default() };
+    let Some(at) = text.rfind(MEMBER) else { return Stated::default() };
     if let Some(capacity) = last_member(&text[at + MEMBER.len()..]) {
-        let rest = strip.then(|| {
-            let before = text[..at].trim_end();
-            let before = before.strip_suffix(',').unwrap_or(before);
-            Bytes::from(format!("{before}}}"))
-        });
-        return (units(&capacity, metered), rest);
+        let stripped = match strip {
+            Strip::Nothing => None,
+            Strip::Indexes => Some(format!("{}{MEMBER}:{}}}", &text[..at], without_indexes(&capacity))),
+            Strip::All => {
+                let before = text[..at].trim_end();
+                Some(format!("{}}}", before.strip_suffix(',').unwrap_or(before)))
+            }
+        };
+        return Stated { units: units(&capacity, metered), capacity, stripped: stripped.map(Bytes::from) };
     }
     // It is not the reply's last member (or an attribute has its name): the long way.
-    let Ok(mut reply) = serde_json::from_str::<Map<String, Json>>(text) else { return (Consumed::default(), None) };
-    let Some(capacity) = reply.remove("ConsumedCapacity") else { return (Consumed::default(), None) };
-    (units(&capacity, metered), strip.then(|| Json::Object(reply).to_string().into()))
+    let Ok(mut reply) = serde_json::from_str::<Map<String, Json>>(text) else { return Stated::default() };
+    let Some(capacity) = reply.remove("ConsumedCapacity") else { return Stated::default() };
+    if strip == Strip::Indexes {
+        reply.insert("ConsumedCapacity".into(), without_indexes(&capacity));
+    }
+    let stripped = (strip != Strip::Nothing).then(|| Json::Object(reply).to_string().into());
+    Stated { units: units(&capacity, metered), capacity, stripped }
+}
+
+/// As `TOTAL` would have it.
+fn without_indexes(capacity: &Json) -> Json {
+    let mut capacity = capacity.clone();
+    for table in entries_mut(&mut capacity) {
+        for arm in ["Table", "LocalSecondaryIndexes", "GlobalSecondaryIndexes"] {
+            table.as_object_mut().and_then(|table| table.remove(arm));
+        }
+    }
+    capacity
+}
+
+/// `ConsumedCapacity` is an object, or one for each table.
+fn entries_mut(capacity: &mut Json) -> &mut [Json] {
+    match capacity {
+        Json::Array(tables) => tables,
+        one => std::slice::from_mut(one),
+    }
+}
+
+/// `ConsumedCapacity` is an object, or one for each table.
+pub(super) fn entries(capacity: &Json) -> &[Json] {
+    let one = std::slice::from_ref(capacity);
+    capacity.as_array().map_or(one, Vec::as_slice)
 }
 
 /// The value in `: value }`, if nothing follows: then it was a member of the outermost object, and its last.
@@ -109,11 +170,10 @@ fn last_member(text: &str) -> Option<Json> {
     (value[values.byte_offset()..].trim() == "}").then_some(capacity)
 }
 
-/// Sums `ConsumedCapacity`: an object, or one for each table.
+/// Sums up `ConsumedCapacity`.
 fn units(capacity: &Json, metered: Metered) -> Consumed {
     let mut sum = Consumed::default();
-    let one = std::slice::from_ref(capacity);
-    for table in capacity.as_array().map_or(one, Vec::as_slice) {
+    for table in entries(capacity) {
         let number = |name: &str| table.get(name).and_then(Json::as_f64);
         let (write, read) = (number("WriteCapacityUnits"), number("ReadCapacityUnits"));
         let total = number("CapacityUnits").unwrap_or(0.0);
@@ -152,7 +212,11 @@ mod tests {
 
     #[test]
     fn capacity_is_asked_for_once() {
-        let asked = |text: &str| ask_for_capacity(&bytes(text)).map(|b| String::from_utf8(b.to_vec()).unwrap());
+        let asked = |text: &str| {
+            let (body, strip) = ask_for_capacity(&bytes(text), false);
+            assert_eq!(strip, if body.is_some() { Strip::All } else { Strip::Nothing });
+            body.map(|b| String::from_utf8(b.to_vec()).unwrap())
+        };
         assert_eq!(asked("{}").unwrap(), r#"{"ReturnConsumedCapacity":"TOTAL"}"#);
         assert_eq!(asked(r#" { "A": 1}"#).unwrap(), r#"{"ReturnConsumedCapacity":"TOTAL","A": 1}"#);
         assert_eq!(asked(r#"{"ReturnConsumedCapacity": "INDEXES"}"#), None);
@@ -167,6 +231,27 @@ mod tests {
     }
 
     #[test]
+    fn capacity_by_index_reaches_only_those_who_asked() {
+        let total = bytes(r#"{"ReturnConsumedCapacity":"TOTAL"}"#);
+        assert_eq!(ask_for_capacity(&total, false), (None, Strip::Nothing));
+        let by_index = r#"{"ReturnConsumedCapacity":"INDEXES"}"#;
+        assert_eq!(ask_for_capacity(&total, true), (Some(bytes(by_index)), Strip::Indexes));
+        assert_eq!(ask_for_capacity(&bytes("{}"), true), (Some(bytes(by_index)), Strip::All));
+        assert_eq!(ask_for_capacity(&bytes(by_index), true), (None, Strip::Nothing));
+
+        let arms = json!({"TableName": "t", "CapacityUnits": 3.0, "Table": {"CapacityUnits": 1.0},
+            "GlobalSecondaryIndexes": {"i": {"CapacityUnits": 2.0}}});
+        let plain = json!({"ConsumedCapacity": {"TableName": "t", "CapacityUnits": 3.0}, "A": 1});
+        for reply in
+            [format!(r#"{{"A":1,"ConsumedCapacity":{arms}}}"#), format!(r#"{{"ConsumedCapacity":{arms},"A":1}}"#)]
+        {
+            let found = stated(&bytes(&reply), Metered::Writes, Strip::Indexes);
+            assert_eq!((found.units, &found.capacity), (Consumed { write: 3.0, read: 0.0 }, &arms));
+            assert_eq!(serde_json::from_slice::<Json>(&found.stripped.unwrap()).unwrap(), plain);
+        }
+    }
+
+    #[test]
     fn capacity_is_read_and_stripped_wherever_it_stands() {
         let capacity = json!({"TableName": "t", "CapacityUnits": 2.5});
         for reply in [
@@ -174,31 +259,32 @@ mod tests {
             format!(r#"{{"ConsumedCapacity": {capacity} ,"Items":[]}}"#),
             format!(r#"{{ "Items":[] , "ConsumedCapacity" : {capacity} }}"#),
         ] {
-            let (sum, rest) = consumed(&bytes(&reply), Metered::Reads, true);
-            assert_eq!(sum, Consumed { write: 0.0, read: 2.5 }, "{reply}");
-            let rest: Json = serde_json::from_slice(&rest.unwrap()).unwrap();
+            let found = stated(&bytes(&reply), Metered::Reads, Strip::All);
+            assert_eq!(found.units, Consumed { write: 0.0, read: 2.5 }, "{reply}");
+            let rest: Json = serde_json::from_slice(&found.stripped.unwrap()).unwrap();
             assert_eq!(rest, json!({"Items": []}), "{reply}");
-            assert_eq!(consumed(&bytes(&reply), Metered::Reads, false), (sum, None));
+            let left = stated(&bytes(&reply), Metered::Reads, Strip::Nothing);
+            assert_eq!((left.units, left.stripped), (found.units, None));
         }
         let alone = format!(r#"{{"ConsumedCapacity":{capacity}}}"#);
-        let (sum, rest) = consumed(&bytes(&alone), Metered::Writes, true);
-        assert_eq!((sum, rest), (Consumed { write: 2.5, read: 0.0 }, Some(bytes("{}"))));
+        let found = stated(&bytes(&alone), Metered::Writes, Strip::All);
+        assert_eq!((found.units, found.stripped), (Consumed { write: 2.5, read: 0.0 }, Some(bytes("{}"))));
     }
 
     #[test]
     fn an_attribute_of_that_name_is_left_alone() {
         let item = r#"{"Items":[{"ConsumedCapacity":{"N":"7"}}]}"#;
-        assert_eq!(consumed(&bytes(item), Metered::Reads, true), (Consumed::default(), None));
+        assert_eq!(stated(&bytes(item), Metered::Reads, Strip::All), Stated::default());
         let nested = r#"{"Item":{"ConsumedCapacity":{"CapacityUnits":9}}}"#;
-        assert_eq!(consumed(&bytes(nested), Metered::Reads, true), (Consumed::default(), None));
+        assert_eq!(stated(&bytes(nested), Metered::Reads, Strip::All), Stated::default());
     }
 
     #[test]
     fn arrays_and_transactions_sum() {
         let batch = r#"{"ConsumedCapacity":[{"TableName":"a","CapacityUnits":4},{"TableName":"b","CapacityUnits":1}]}"#;
-        assert_eq!(consumed(&bytes(batch), Metered::Writes, false).0, Consumed { write: 5.0, read: 0.0 });
+        assert_eq!(stated(&bytes(batch), Metered::Writes, Strip::Nothing).units, Consumed { write: 5.0, read: 0.0 });
         let both = r#"{"ConsumedCapacity":[{"CapacityUnits":6,"WriteCapacityUnits":4,"ReadCapacityUnits":2}]}"#;
-        assert_eq!(consumed(&bytes(both), Metered::Writes, false).0, Consumed { write: 4.0, read: 2.0 });
+        assert_eq!(stated(&bytes(both), Metered::Writes, Strip::Nothing).units, Consumed { write: 4.0, read: 2.0 });
     }
 
     #[test]

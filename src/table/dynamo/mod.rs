@@ -6,6 +6,7 @@ mod describe;
 mod values;
 
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -19,7 +20,7 @@ pub use client::{Connection, connect};
 
 use super::{Consumed, Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
 use crate::change::{GuardedWrite, render};
-use crate::item::{ItemKey, Units};
+use crate::item::{ItemKey, KeySchema, Units};
 use classify::{Call, classify, unusable_reply};
 use describe::describe;
 use values::{from_sdk_item, to_sdk, to_sdk_item};
@@ -29,12 +30,14 @@ use values::{from_sdk_item, to_sdk, to_sdk_item};
 pub struct DynamoTable {
     client: Client,
     name: String,
+    /// The table's key, once it has been described: it never changes.
+    key: Arc<OnceLock<KeySchema>>,
 }
 
 impl DynamoTable {
     /// The table of this name, through this connection.
     pub fn new(connection: &Connection, name: impl Into<String>) -> DynamoTable {
-        DynamoTable { client: connection.client().clone(), name: name.into() }
+        DynamoTable { client: connection.client().clone(), name: name.into(), key: Arc::default() }
     }
 
     async fn update(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
@@ -69,12 +72,16 @@ impl Table for DynamoTable {
     async fn describe(&self) -> Result<TableDescription, TableError> {
         let reply = self.client.describe_table().table_name(&self.name).send().await;
         let reply = reply.map_err(|e| classify(&e, Call::Read))?;
-        reply.table().and_then(describe).ok_or_else(|| unusable_reply("DescribeTable described no table with a key"))
+        let table = reply.table().and_then(describe);
+        let table = table.ok_or_else(|| unusable_reply("DescribeTable described no table with a key"))?;
+        self.key.get_or_init(|| table.key.clone());
+        Ok(table)
     }
 
     async fn scan(&self, request: &ScanRequest) -> Result<Page, TableError> {
         let segment = i32::try_from(request.segment).map_err(|_| unusable_reply("the segment number is too large"))?;
         let total = i32::try_from(request.total_segments).map_err(|_| unusable_reply("there are too many segments"))?;
+        let keys = self.key.get().filter(|_| request.keys_only).map(projection);
         let reply = self
             .client
             .scan()
@@ -84,6 +91,8 @@ impl Table for DynamoTable {
             .set_exclusive_start_key(request.start_key.as_ref().map(|k| to_sdk_item(k.attributes())))
             .set_limit(request.limit.and_then(|n| i32::try_from(n).ok()))
             .consistent_read(request.consistent)
+            .set_projection_expression(keys.clone().map(|(expression, _)| expression))
+            .set_expression_attribute_names(keys.map(|(_, names)| names))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
             .await
@@ -120,6 +129,14 @@ impl Table for DynamoTable {
     fn max_chunk(&self) -> usize {
         1
     }
+}
+
+/// A projection expression of the key attributes, and the names of its placeholders.
+fn projection(key: &KeySchema) -> (String, HashMap<String, String>) {
+    let names: Vec<(String, String)> =
+        key.names().enumerate().map(|(i, name)| (format!("#k{i}"), name.to_owned())).collect();
+    let placeholders: Vec<&str> = names.iter().map(|(placeholder, _)| placeholder.as_str()).collect();
+    (placeholders.join(", "), names.into_iter().collect())
 }
 
 /// The item that a failed condition met, if the error is one: `Some(None)` where the engine returned no image.

@@ -70,7 +70,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// `250 WCU/s (default)`
+/// `1000 WCU/s (default on demand)`
 impl fmt::Display for ScopeBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", per_second(self.units, self.access), self.basis)
@@ -153,7 +153,7 @@ impl Sheet {
         let mut one = |access, stated: Option<Units>, default: Units, whole: Units| {
             let found = match stated {
                 Some(units) => Throughput::of_table(table, access).stated(Rate::Units(units), field(access)),
-                None => Ok((default, "default".to_owned())),
+                None => Ok((default, "default: a quarter of a partition".to_owned())),
             };
             let within = found.map(|(units, basis)| {
                 if units > whole {

@@ -144,7 +144,8 @@ fn a_narrow_scope_has_a_quarter_of_a_partition_and_never_more_than_the_table() {
     let within = Budget { write: 100.0, read: 750.0 };
     assert_eq!(narrow(&small, &table()), (within, within));
     let lines: Vec<_> = resolved(&small, &table()).lines().collect();
-    let words = "100 WCU/s (default, but no more than the table's budget), 750 RCU/s (default)";
+    let words = "100 WCU/s (default: a quarter of a partition, but no more than the table's budget), \
+                 750 RCU/s (default: a quarter of a partition)";
     assert_eq!(lines[1], ("key range".to_owned(), words.to_owned()));
 
     let stated = Capacity {

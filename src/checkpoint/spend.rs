@@ -1,0 +1,142 @@
+//! What a run has spent, and how that outlives a process that dies.
+//!
+//! Capacity is reserved in slices before it is used. A process that dies leaves a slice of which nobody knows how much was
+//! used: all of it then counts as spent, so that no sequence of kills spends more than was reserved.
+
+use std::ops::{Add, AddAssign, Mul, Sub};
+
+use crate::item::Units;
+
+/// Capacity units, of both kinds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Spend {
+    /// Write capacity units, indexes included.
+    pub write: Units,
+    /// Read capacity units.
+    pub read: Units,
+}
+
+/// A slice of capacity that is about to be used.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Reservation {
+    /// What the run has used by now, and handed out for requests that are not answered yet.
+    pub spent: Spend,
+    /// What it may use beyond that before it reserves again.
+    pub slice: Spend,
+}
+
+/// What is on record of a run's spend.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct SpendState {
+    /// Spent when this was stored.
+    pub spent: Spend,
+    /// Reserved beyond it by a process that has not said how much of it was used.
+    pub slice: Spend,
+    /// Of what is spent: in no committed page. Pages that were given up, retries of failures, and what is lost.
+    pub uncounted: Spend,
+    /// Of what is uncounted: slices of processes that died, as far as no committed page accounts for them. At most so much
+    /// less was spent.
+    pub lost: Spend,
+}
+
+impl Spend {
+    /// The larger of each kind.
+    pub fn max(self, other: Spend) -> Spend {
+        Spend { write: self.write.max(other.write), read: self.read.max(other.read) }
+    }
+
+    /// The smaller of each kind.
+    pub fn min(self, other: Spend) -> Spend {
+        Spend { write: self.write.min(other.write), read: self.read.min(other.read) }
+    }
+
+    /// What is left of each kind when the other is taken away, nothing below zero.
+    pub fn beyond(self, other: Spend) -> Spend {
+        (self - other).max(Spend::default())
+    }
+}
+
+impl SpendState {
+    /// What is known to be spent, where the committed pages count so much: while a run is on, more than was stored.
+    pub fn known(&self, counted: Spend) -> Spend {
+        self.spent.max(counted + self.uncounted)
+    }
+
+    /// The state after a slice is reserved.
+    pub fn reserved(self, reservation: Reservation) -> SpendState {
+        SpendState { spent: reservation.spent, slice: reservation.slice, ..self }
+    }
+
+    /// The state after an orderly end: only what was used is spent.
+    pub fn settled(self, spent: Spend, counted: Spend) -> SpendState {
+        SpendState { spent, slice: Spend::default(), uncounted: spent.beyond(counted), ..self }
+    }
+
+    /// The state after the process has died: the whole slice counts as spent.
+    pub fn died(self, counted: Spend) -> SpendState {
+        let known = self.known(counted);
+        let spent = known.max(self.spent + self.slice);
+        SpendState { lost: self.lost + spent.beyond(known), ..self.settled(spent, counted) }
+    }
+}
+
+impl Add for Spend {
+    type Output = Spend;
+
+    fn add(self, other: Spend) -> Spend {
+        Spend { write: self.write + other.write, read: self.read + other.read }
+    }
+}
+
+impl AddAssign for Spend {
+    fn add_assign(&mut self, other: Spend) {
+        *self = *self + other;
+    }
+}
+
+impl Sub for Spend {
+    type Output = Spend;
+
+    fn sub(self, other: Spend) -> Spend {
+        Spend { write: self.write - other.write, read: self.read - other.read }
+    }
+}
+
+impl Mul<f64> for Spend {
+    type Output = Spend;
+
+    fn mul(self, by: f64) -> Spend {
+        Spend { write: self.write * by, read: self.read * by }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spend(write: Units, read: Units) -> Spend {
+        Spend { write, read }
+    }
+
+    #[test]
+    fn after_a_death_the_slice_is_spent_and_after_an_end_only_what_was_used() {
+        let reserved = SpendState::default().reserved(Reservation { spent: spend(40.0, 4.0), slice: spend(10.0, 2.0) });
+        assert_eq!(reserved.known(spend(45.0, 3.0)), spend(45.0, 4.0), "committed pages may know more");
+        let died = reserved.died(spend(45.0, 3.0));
+        assert_eq!((died.spent, died.slice), (spend(50.0, 6.0), Spend::default()));
+        assert_eq!((died.lost, died.uncounted), (spend(5.0, 2.0), spend(5.0, 3.0)));
+        let ended = reserved.settled(spend(47.0, 5.0), spend(45.0, 3.0));
+        assert_eq!((ended.spent, ended.slice, ended.lost), (spend(47.0, 5.0), Spend::default(), Spend::default()));
+        assert_eq!(ended.uncounted, spend(2.0, 2.0));
+    }
+
+    /// A session without limits reserves nothing, and what it spends is counted on top of what was lost before.
+    #[test]
+    fn what_was_lost_stays_lost_in_a_session_that_reserves_nothing() {
+        let lost = SpendState::default().reserved(Reservation { spent: spend(80.0, 0.0), slice: spend(20.0, 0.0) });
+        let lost = lost.died(spend(80.0, 0.0));
+        assert_eq!(lost.known(spend(90.0, 0.0)), spend(110.0, 0.0));
+        assert_eq!(lost.died(spend(90.0, 0.0)).spent, spend(110.0, 0.0));
+        assert_eq!(lost.died(spend(90.0, 0.0)).lost, spend(20.0, 0.0), "lost once");
+    }
+}

@@ -1,0 +1,168 @@
+//! Who waits for what: a store that is slow, fails, or remembers what it was told.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::checkpoint::{Commit, PreImageId, PreImageRow, SpendState, StoreError};
+use crate::price::PriceBasis;
+
+const PRICES: UnitPrices =
+    UnitPrices { write_per_million: 0.625, read_per_million: 0.125, basis: PriceBasis::OnDemand };
+
+/// A store in memory, with a disk that takes a while.
+#[derive(Default)]
+struct Slow {
+    state: Mutex<SpendState>,
+    reservations: Mutex<u32>,
+    fails: bool,
+}
+
+#[async_trait]
+impl CheckpointStore for Slow {
+    async fn commit(&self, _: Commit) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn append_pre_images(&self, _: RunId, _: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn mark_refused(&self, _: Vec<PreImageId>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn reserve(&self, _: RunId, reservation: Reservation) -> Result<(), StoreError> {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if self.fails {
+            return Err(StoreError::Broken("the disk is full".into()));
+        }
+        let mut state = self.state.lock().unwrap();
+        *state = state.reserved(reservation);
+        *self.reservations.lock().unwrap() += 1;
+        Ok(())
+    }
+}
+
+impl Slow {
+    /// What may have been spent, should the process die now.
+    fn at_most(&self) -> Units {
+        let state = self.state.lock().unwrap();
+        state.spent.write + state.slice.write
+    }
+}
+
+fn allowance(max_wcu: Option<Units>, max_items: Option<u64>) -> Arc<Allowance> {
+    let limits = Limits { max_failures: 0, max_wcu, max_cost_usd: None, max_items, deadline: None, window: None };
+    Allowance::new(&limits, Budget { write: 1_000.0, read: 2_000.0 }, PRICES)
+}
+
+fn writes(write: Units) -> Spend {
+    Spend { write, read: 0.0 }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_granted_before_its_slice_is_durable() {
+    let (store, allowance, stop) = (Arc::new(Slow::default()), allowance(Some(5_000.0), None), Stopper::default());
+    allowance.begin(store.clone(), RunId(1), writes(100.0), 0);
+    let workers = (0..64).map(|_| {
+        let (store, allowance, stop) = (Arc::clone(&store), Arc::clone(&allowance), stop.clone());
+        tokio::spawn(async move {
+            let mut written = 0.0;
+            while let Ok(mut grant) = allowance.write(1.0, &stop).await {
+                assert!(allowance.spent().write <= store.at_most(), "used before it was reserved");
+                grant.send();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                grant.settle(writes(1.0));
+                written += 1.0;
+            }
+            written
+        })
+    });
+    let written: Units = futures::future::join_all(workers).await.into_iter().map(Result::unwrap).sum();
+    assert_eq!((written, allowance.end().await), (4_900.0, writes(5_000.0)));
+    assert_eq!(stop.reason(), Some(&StopReason::MaxWcu { spent: 5_000.0, limit: 5_000.0 }));
+    // A slice of 50 at a time, each reserved when half of the last one is left.
+    let reservations = *store.reservations.lock().unwrap();
+    assert!((98..=220).contains(&reservations), "{reservations}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slice_that_cannot_be_stored_stops_the_run() {
+    let store = Arc::new(Slow { fails: true, ..Slow::default() });
+    let (allowance, stop) = (allowance(Some(100.0), None), Stopper::default());
+    allowance.begin(store, RunId(1), Spend::default(), 0);
+    assert!(allowance.write(1.0, &stop).await.is_err());
+    assert!(matches!(stop.reason(), Some(StopReason::Store(why)) if why.contains("disk is full")));
+    assert_eq!(allowance.end().await, Spend::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_given_up_before_it_is_sent_is_free_and_after_that_it_is_spent() {
+    let (allowance, stop) = (allowance(Some(10.0), None), Stopper::default());
+    allowance.begin(Arc::new(Slow::default()), RunId(1), Spend::default(), 0);
+    drop(allowance.write(10.0, &stop).await.unwrap());
+    assert_eq!(allowance.spent(), Spend::default());
+    let mut grant = allowance.write(8.0, &stop).await.unwrap();
+    grant.send();
+    drop(grant);
+    assert_eq!(allowance.spent(), writes(8.0));
+    assert!(allowance.exhausted().is_none());
+    allowance.write(2.0, &stop).await.unwrap().settle(writes(2.0));
+    assert!(matches!(allowance.exhausted(), Some(StopReason::MaxWcu { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_write_is_not_starved_while_slices_are_reserved() {
+    let (allowance, stop) = (allowance(Some(100_000.0), None), Stopper::default());
+    allowance.begin(Arc::new(Slow::default()), RunId(1), Spend::default(), 0);
+    for _ in 0..64 {
+        let (allowance, stop) = (Arc::clone(&allowance), stop.clone());
+        tokio::spawn(async move {
+            while let Ok(mut grant) = allowance.write(1.0, &stop).await {
+                grant.send();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                grant.settle(writes(1.0));
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let large = tokio::time::timeout(Duration::from_secs(1), allowance.write(2_000.0, &stop)).await;
+    large.unwrap().unwrap().settle(writes(2_000.0));
+    stop.stop(StopReason::Interrupted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_is_not_limited_and_reads_wait_for_no_slice() {
+    let (allowance, stop) = (allowance(Some(1.0), Some(1)), Stopper::default());
+    allowance.write(50.0, &stop).await.unwrap().settle(writes(50.0));
+    assert_eq!(allowance.items(250, &stop).await.unwrap().items(), 250);
+    allowance.begin(Arc::new(Slow { fails: true, ..Slow::default() }), RunId(1), Spend::default(), 0);
+    allowance.read(50.0, &stop).await.unwrap().settle(Spend { write: 0.0, read: 50.0 });
+    assert_eq!((allowance.spent().read, stop.is_stopping()), (50.0, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_share_the_last_items_and_the_run_stops_when_all_are_done() {
+    let (allowance, stop) = (allowance(None, Some(100)), Stopper::default());
+    allowance.begin(Arc::new(Slow::default()), RunId(1), Spend::default(), 40);
+    let mut first = allowance.items(50, &stop).await.unwrap();
+    let second = allowance.items(50, &stop).await.unwrap();
+    assert_eq!((first.items(), second.items()), (50, 10));
+    let third = tokio::spawn({
+        let (allowance, stop) = (Arc::clone(&allowance), stop.clone());
+        async move { allowance.items(50, &stop).await.map(|leave| leave.items()) }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!third.is_finished(), "what the pages on their way do not need is waited for");
+    first.had(45);
+    assert_eq!(third.await.unwrap(), Ok(5), "and its page was given up at once");
+    second.done();
+    first.done();
+    let last = allowance.items(50, &stop).await.unwrap();
+    assert_eq!(last.items(), 5);
+    last.done();
+    assert!(allowance.items(50, &stop).await.is_err());
+    assert_eq!(stop.reason(), Some(&StopReason::MaxItems { scanned: 100, limit: 100 }));
+}

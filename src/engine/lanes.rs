@@ -1,0 +1,224 @@
+//! Lanes: how many segments are worked on at the same time, and which share of the budget each may take.
+//!
+//! The table's token bucket is first come, first served, so a segment's share of it follows the number of requests that it
+//! keeps outstanding. A shared lane keeps few: many segments go on side by side, each at a small rate, and load spreads
+//! evenly. A large lane keeps many: a giant item collection is written at the pace of one partition key and decides when
+//! the run ends, so it takes all that its own scopes allow, whatever else goes on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::survey::is_one_collection;
+use super::worker::Reading;
+use crate::item::Units;
+use crate::table::Page;
+
+/// Requests that an ordinary segment keeps outstanding: with sixteen lanes enough for 1,000 WCU/s at 50 ms a request and
+/// more, and an eighth of a large lane's.
+const SHARED_OUTSTANDING: usize = 8;
+
+/// Requests that a large segment keeps outstanding: 1,000 WCU/s, which is all that a partition serves, at 50 ms a request,
+/// and some more.
+const LARGE_OUTSTANDING: usize = 64;
+
+/// What kind of lane a segment is worked on in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// One of many, each at a small rate.
+    Shared,
+    /// One of few, for segments that take longest.
+    Large,
+}
+
+impl Lane {
+    /// Write requests that a segment in this lane keeps outstanding at most: those that wait for permits and those in
+    /// flight.
+    pub fn outstanding(self) -> usize {
+        match self {
+            Lane::Shared => SHARED_OUTSTANDING,
+            Lane::Large => LARGE_OUTSTANDING,
+        }
+    }
+}
+
+/// The lanes of a sweep.
+#[derive(Debug)]
+pub(super) struct Lanes(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    /// A shared lane became free by a promotion.
+    promoted: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    shared_free: u32,
+    large_free: u32,
+    /// Seats in shared lanes whose segments turned out large when no large lane was free, in the order of asking; each is
+    /// in it once, so there are no more than shared lanes.
+    asking: Vec<Arc<AtomicBool>>,
+    /// Read units of the survey that are in no segment's counts yet.
+    surveyed: Units,
+}
+
+/// A segment's place in a lane, for as long as it is worked on.
+#[derive(Debug)]
+pub(super) struct Seat {
+    lanes: Arc<Inner>,
+    large: Arc<AtomicBool>,
+}
+
+impl Lanes {
+    /// So many lanes of each kind, all free.
+    pub(super) fn new(shared: u32, large: u32) -> Lanes {
+        let state = State { shared_free: shared.max(1), large_free: large, ..State::default() };
+        Lanes(Arc::new(Inner { state: Mutex::new(state), promoted: Notify::new() }))
+    }
+
+    /// Takes a lane of this kind; none where none is free.
+    pub(super) fn seat(&self, lane: Lane) -> Option<Seat> {
+        let large = lane == Lane::Large;
+        self.0.with(|state| {
+            let free = if large { &mut state.large_free } else { &mut state.shared_free };
+            *free = free.checked_sub(1)?;
+            Some(Seat { lanes: Arc::clone(&self.0), large: Arc::new(AtomicBool::new(large)) })
+        })
+    }
+
+    /// Returns when a segment has left a shared lane for a large one since the last call.
+    pub(super) async fn promoted(&self) {
+        self.0.promoted.notified().await;
+    }
+
+    /// Notes what the survey consumed; the next page that is committed counts it.
+    pub(super) fn surveyed(&self, units: Units) {
+        self.0.with(|state| state.surveyed += units);
+    }
+}
+
+impl Seat {
+    /// The lane that the segment is in now.
+    pub(super) fn lane(&self) -> Lane {
+        if self.large.load(Ordering::Relaxed) { Lane::Large } else { Lane::Shared }
+    }
+
+    /// Looks at a page of the segment. One that is a single collection's and goes on belongs in a large lane: it moves
+    /// there, at once or as soon as one is free, and its shared lane is free for another. It stays there to its end: what
+    /// follows the collection is an ordinary segment at most.
+    pub(super) fn look_at(&self, page: &Page, reading: &Reading) {
+        if page.next.is_none() || self.lane() == Lane::Large || !is_one_collection(&page.items, &reading.partition_key)
+        {
+            return;
+        }
+        self.lanes.with(|state| {
+            if let Some(left) = state.large_free.checked_sub(1) {
+                state.large_free = left;
+                self.lanes.promote(state, &self.large);
+            } else if !state.asking.iter().any(|asks| Arc::ptr_eq(asks, &self.large)) {
+                state.asking.push(Arc::clone(&self.large));
+            }
+        });
+    }
+
+    /// Takes what the survey has consumed and no page has counted yet: the page that takes it counts it.
+    pub(super) fn take_surveyed(&self) -> Units {
+        self.lanes.with(|state| std::mem::take(&mut state.surveyed))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.lanes.with(|state| {
+            state.asking.retain(|asks| !Arc::ptr_eq(asks, &self.large));
+            match self.lane() {
+                Lane::Shared => state.shared_free += 1,
+                Lane::Large if state.asking.is_empty() => state.large_free += 1,
+                // Those that wait for it go before segments that are not begun.
+                Lane::Large => {
+                    let asks = state.asking.remove(0);
+                    self.lanes.promote(state, &asks);
+                }
+            }
+        });
+    }
+}
+
+impl Inner {
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn promote(&self, state: &mut State, large: &AtomicBool) {
+        large.store(true, Ordering::Relaxed);
+        state.shared_free += 1;
+        self.promoted.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::{Item, ItemKey, Value};
+
+    fn page(keys: &[&str], goes_on: bool) -> Page {
+        let item = |key: &&str| Item::from([("pk".to_owned(), Value::S((*key).to_owned()))]);
+        Page {
+            items: keys.iter().map(item).collect(),
+            next: goes_on.then(|| ItemKey::new(Item::new())),
+            units: Some(1.0),
+        }
+    }
+
+    fn reading() -> Reading {
+        Reading::new(8, "pk")
+    }
+
+    #[test]
+    fn a_segment_that_turns_out_large_leaves_its_shared_lane() {
+        let (lanes, reading) = (Lanes::new(1, 1), reading());
+        let seat = lanes.seat(Lane::Shared).unwrap();
+        assert!(lanes.seat(Lane::Shared).is_none(), "there is one");
+        for ordinary in [page(&["a"; 7], true), page(&["a"; 50], false), page(&[["a"; 20], ["b"; 20]].concat(), true)] {
+            seat.look_at(&ordinary, &reading);
+            assert_eq!(seat.lane(), Lane::Shared);
+        }
+        seat.look_at(&page(&["a"; 50], true), &reading);
+        assert_eq!(seat.lane(), Lane::Large);
+        assert!(lanes.seat(Lane::Shared).is_some() && lanes.seat(Lane::Large).is_none());
+        drop(seat);
+        assert!(lanes.seat(Lane::Large).is_some());
+    }
+
+    #[test]
+    fn one_that_asks_goes_before_one_that_is_not_begun() {
+        let (lanes, reading) = (Lanes::new(2, 1), reading());
+        let large = lanes.seat(Lane::Large).unwrap();
+        let (first, second) = (lanes.seat(Lane::Shared).unwrap(), lanes.seat(Lane::Shared).unwrap());
+        for seat in [&first, &second, &first] {
+            seat.look_at(&page(&["a"; 50], true), &reading);
+        }
+        assert_eq!((first.lane(), second.lane()), (Lane::Shared, Lane::Shared), "no large lane is free");
+        drop(large);
+        assert_eq!((first.lane(), second.lane()), (Lane::Large, Lane::Shared));
+        assert!(lanes.seat(Lane::Large).is_none());
+        drop(second);
+        drop(first);
+        assert!(lanes.seat(Lane::Large).is_some(), "nobody asks any more");
+        let free = std::iter::from_fn(|| lanes.seat(Lane::Shared).map(std::mem::forget)).count();
+        assert_eq!(free, 2);
+    }
+
+    #[test]
+    fn what_the_survey_consumed_is_counted_once() {
+        let lanes = Lanes::new(1, 0);
+        let seat = lanes.seat(Lane::Shared).unwrap();
+        lanes.surveyed(2.5);
+        lanes.surveyed(1.0);
+        assert!((seat.take_surveyed() - 3.5).abs() < 1e-9);
+        assert!(seat.take_surveyed() == 0.0);
+    }
+}

@@ -1,0 +1,391 @@
+//! Whole sweeps in virtual time over a table in memory: what is read when, and where work begins.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::*;
+use crate::change::{GuardedWrite, Outcome};
+use crate::checkpoint::{SegmentState, SegmentStatus};
+use crate::clock;
+use crate::engine::{Allowance, Gate, Handler, LocalScheduler, Pages, Settled, Settling, Stopper, sweep};
+use crate::item::{ItemKey, KeyAttribute, KeySchema, Value};
+use crate::plan::{Limits, Prices, Retry};
+use crate::price::UnitPrices;
+use crate::table::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
+use crate::telemetry::Progress;
+use crate::throttle::{Budget, Budgets, Feedback, Scopes};
+
+/// A read takes so long.
+const LATENCY: Duration = Duration::from_millis(20);
+
+/// Writing an item takes so long, whatever else goes on: the pace of a partition key with 250 WCU/s.
+const WRITE: Duration = Duration::from_millis(4);
+
+/// Items of an ordinary segment, each of another partition key.
+const ORDINARY: usize = 200;
+
+/// A request for a page, and when it came.
+#[derive(Debug, Clone, PartialEq)]
+struct Asked {
+    at: Duration,
+    segment: u32,
+    first: bool,
+    keys_only: bool,
+}
+
+/// Partition keys by segment. Throttles the survey for as long as `throttles` says.
+struct MemoryTable {
+    segments: Vec<Vec<String>>,
+    began: Instant,
+    asked: Mutex<Vec<Asked>>,
+    charged: Mutex<f64>,
+    throttles: Duration,
+}
+
+impl MemoryTable {
+    fn page(&self, request: &ScanRequest) -> Page {
+        let keys = &self.segments[request.segment as usize];
+        let start = request.start_key.as_ref().map_or(0, |key| match key.attributes().get("place") {
+            Some(Value::S(place)) => place.parse().unwrap(),
+            other => panic!("{other:?}"),
+        });
+        let end = keys.len().min(start + request.limit.unwrap() as usize);
+        let item = |key: &String| Item::from([("pk".to_owned(), Value::S(key.clone()))]);
+        let next = || ItemKey::new([("place".to_owned(), Value::S(end.to_string()))].into());
+        let full = end - start == request.limit.unwrap() as usize;
+        // A quarter of a unit for each item of 1 KB, read eventually consistently; half a unit at least.
+        let units = ((end - start) as f64 / 8.0).max(0.5);
+        *self.charged.lock().unwrap() += units;
+        Page { items: keys[start..end].iter().map(item).collect(), next: full.then(next), units: Some(units) }
+    }
+}
+
+#[async_trait]
+impl Table for MemoryTable {
+    async fn describe(&self) -> Result<TableDescription, TableError> {
+        unreachable!("a sweep does not describe")
+    }
+
+    async fn scan(&self, request: &ScanRequest) -> Result<Page, TableError> {
+        let ScanRequest { segment, keys_only, .. } = *request;
+        let asked = Asked { at: self.began.elapsed(), segment, first: request.start_key.is_none(), keys_only };
+        self.asked.lock().unwrap().push(asked);
+        tokio::time::sleep(LATENCY).await;
+        if keys_only && self.began.elapsed() < self.throttles {
+            return Err(TableError::Throttled { message: "slower".into(), reasons: Vec::new() });
+        }
+        Ok(self.page(request))
+    }
+
+    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
+        unreachable!("nothing is written")
+    }
+
+    async fn write(&self, _: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+        unreachable!("nothing is written")
+    }
+
+    fn max_chunk(&self) -> usize {
+        1
+    }
+}
+
+fn description() -> TableDescription {
+    let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
+    TableDescription {
+        name: "t".into(),
+        arn: String::new(),
+        id: None,
+        status: "ACTIVE".into(),
+        key: KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) },
+        item_count: 0,
+        size_bytes: 0,
+        provisioned: None,
+        on_demand_max: (None, None),
+        warm: None,
+        indexes: Vec::new(),
+    }
+}
+
+/// Takes the time that writing would take.
+struct Slow {
+    progress: Arc<Progress>,
+    most_active: AtomicU64,
+    done: Mutex<BTreeSet<u32>>,
+}
+
+#[async_trait]
+impl Handler for Slow {
+    async fn settle(&self, items: Vec<Item>, _: &Requests) -> Result<Settling, Stopped> {
+        self.most_active.fetch_max(self.progress.snapshot().segments_active, Ordering::Relaxed);
+        tokio::time::sleep(WRITE * u32::try_from(items.len()).unwrap()).await;
+        let mut settled = Settled::default();
+        items.iter().for_each(|_| settled.counts.count(Outcome::NothingToDo));
+        Ok(Settling { settled, rest: None })
+    }
+
+    async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
+        let ends = pages.next.is_none();
+        self.progress.committed(&pages.settled.counts, pages.pages, ends);
+        assert!(!ends || self.done.lock().unwrap().insert(pages.segment), "a segment ended twice");
+        Ok(())
+    }
+}
+
+/// A sweep to be.
+struct Scene {
+    table: MemoryTable,
+    reading: Reading,
+    scheduler: LocalScheduler,
+    stop: Stopper,
+}
+
+/// What a sweep did.
+struct Swept {
+    took: Duration,
+    asked: Vec<Asked>,
+    charged: f64,
+    read_units: f64,
+    most_active: u64,
+    done: usize,
+}
+
+impl Scene {
+    /// Ordinary segments, four at a time and two large ones beside them; in these, an item collection of so many items
+    /// begins behind a few ordinary items.
+    fn of(segments: u32, collections: &[(u32, usize)]) -> Scene {
+        let ordinary = |segment: u32| (0..ORDINARY).map(move |n| format!("{segment}-{n}"));
+        let mut keys: Vec<Vec<String>> = (0..segments).map(|segment| ordinary(segment).collect()).collect();
+        for (segment, items) in collections {
+            let few = ordinary(*segment).take(50);
+            keys[*segment as usize] = few.chain(std::iter::repeat_n("large".to_owned(), *items)).collect();
+        }
+        let reading = Reading {
+            active: 4,
+            large: 2,
+            survey: Some(400),
+            mean_item_bytes: Some(1024),
+            ..Reading::new(segments, "pk")
+        };
+        let table = MemoryTable {
+            segments: keys,
+            began: Instant::now(),
+            asked: Mutex::default(),
+            charged: Mutex::default(),
+            throttles: Duration::ZERO,
+        };
+        Scene { table, reading, scheduler: LocalScheduler::new(segments), stop: Stopper::default() }
+    }
+
+    async fn sweep(self) -> Swept {
+        let progress = Arc::new(Progress::default());
+        let handler = Arc::new(Slow {
+            progress: Arc::clone(&progress),
+            most_active: AtomicU64::default(),
+            done: Mutex::default(),
+        });
+        let table = Arc::new(self.table);
+        let retry = Retry {
+            base: Duration::from_millis(50),
+            cap: Duration::from_secs(20),
+            give_up_after: Duration::from_secs(900),
+        };
+        // Budgets that bind nothing: time passes in the handler and in the table.
+        let all = Budget { write: 1e5, read: 1e5 };
+        let budgets = Budgets { table: all, per_key_range: all, per_partition_key: all, indexes: Vec::new() };
+        let scopes = Scopes::new(&budgets, &[], Feedback::default());
+        let (stop, progress_of) = (self.stop.clone(), Arc::clone(&progress));
+        let limits = Limits {
+            max_failures: 0,
+            max_wcu: None,
+            max_cost_usd: None,
+            max_items: None,
+            deadline: None,
+            window: None,
+        };
+        let prices = UnitPrices::of(&description(), &Prices::default());
+        let (allowance, gate) = (Allowance::new(&limits, all, prices), Gate::new(&limits, clock::wall()));
+        let requests = Requests::new(table.clone(), &description(), scopes, retry, stop, progress_of, allowance, gate);
+        sweep(self.reading, &self.scheduler, &requests, handler.clone()).await;
+        let (asked, charged) = (table.asked.lock().unwrap().clone(), *table.charged.lock().unwrap());
+        Swept {
+            took: table.began.elapsed(),
+            asked,
+            charged,
+            read_units: progress.snapshot().counts.read_units,
+            most_active: handler.most_active.load(Ordering::Relaxed),
+            done: handler.done.lock().unwrap().len(),
+        }
+    }
+}
+
+impl Swept {
+    /// When the work on each segment began.
+    fn began(&self) -> BTreeMap<u32, Duration> {
+        let work = self.asked.iter().filter(|asked| asked.first && !asked.keys_only);
+        work.map(|asked| (asked.segment, asked.at)).collect()
+    }
+
+    fn surveyed(&self) -> Vec<&Asked> {
+        self.asked.iter().filter(|asked| asked.keys_only).collect()
+    }
+}
+
+/// The longest job begins within the time of the survey, though it is the last of the order, and the run takes no longer
+/// than it does.
+#[tokio::test(start_paused = true)]
+async fn a_giant_collection_at_the_end_of_the_order_begins_early() {
+    const GIANT: usize = 10_000;
+    let lower_bound = WRITE * GIANT as u32;
+    let swept = Scene::of(128, &[(127, GIANT)]).sweep().await;
+    // 124 pages, four at a time.
+    assert!(swept.began()[&127] <= LATENCY * 32, "{:?}", swept.began()[&127]);
+    assert!(swept.took <= lower_bound.mul_f64(1.05), "{:?} of {lower_bound:?}", swept.took);
+    assert_eq!(swept.done, 128);
+
+    let mut without = Scene::of(128, &[(127, GIANT)]);
+    without.reading.survey = None;
+    let without = without.sweep().await;
+    assert!(without.began()[&127] > Duration::from_secs(20) && without.took > lower_bound.mul_f64(1.4));
+    assert!(without.surveyed().is_empty());
+}
+
+/// Segments that are known to be large go into lanes of their own, a bounded number at a time; then into shared ones.
+/// Those that end with their first page come last.
+#[tokio::test(start_paused = true)]
+async fn large_segments_begin_first_and_short_ones_last() {
+    let large: Vec<(u32, usize)> = [33, 41, 35, 59, 61, 63].map(|segment| (segment, 2_000)).into();
+    let mut scene = Scene::of(64, &large);
+    // 450 items of as many keys: it goes on behind a page of 400.
+    scene.table.segments[31] = (0..450).map(|n| format!("31-{n}")).collect();
+    let swept = scene.sweep().await;
+    let mut order: Vec<(Duration, u32)> = swept.began().into_iter().map(|(segment, at)| (at, segment)).collect();
+    order.sort_unstable();
+    let order: Vec<u32> = order.into_iter().map(|(_, segment)| segment).collect();
+    assert_eq!(order[..4], [0, 16, 32, 48], "work begins before anything is known");
+    let place = |segment: u32| order.iter().position(|s| *s == segment).unwrap();
+    let last_large = large.iter().map(|(segment, _)| place(*segment)).max().unwrap();
+    assert!(last_large < 10 && place(31) < 11, "{order:?}");
+    assert!(swept.most_active <= 6, "four shared lanes and two large ones, not {}", swept.most_active);
+    assert_eq!(swept.done, 64);
+}
+
+/// A segment of which nothing was known shows what it is while it is worked on.
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_turns_out_large_makes_room_for_another() {
+    let mut scene = Scene::of(64, &[(0, 5_000)]);
+    scene.reading.survey = None;
+    let swept = scene.sweep().await;
+    assert_eq!(swept.most_active, 5, "the collection in a lane of its own, and four beside it");
+    assert_eq!(swept.done, 64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_every_segment_has_a_lane_nothing_is_surveyed() {
+    let swept = Scene::of(4, &[(3, 2_000)]).sweep().await;
+    assert_eq!((swept.surveyed().len(), swept.done), (0, 4));
+}
+
+/// The survey reads what is fresh when it comes to it, once; and of a resumed run only that.
+#[tokio::test(start_paused = true)]
+async fn a_resumed_run_surveys_what_has_no_checkpoint() {
+    let mut scene = Scene::of(64, &[]);
+    let done = SegmentState { status: SegmentStatus::Done, pages: 1, ..SegmentState::default() };
+    let key = ItemKey::new([("place".to_owned(), Value::S("100".into()))].into());
+    let begun = SegmentState { status: SegmentStatus::Scanning(key), pages: 1, ..SegmentState::default() };
+    (0..20).for_each(|segment| scene.scheduler.note(segment, done.clone()));
+    (20..30).for_each(|segment| scene.scheduler.note(segment, begun.clone()));
+    let swept = scene.sweep().await;
+    let surveyed: Vec<u32> = swept.surveyed().iter().map(|asked| asked.segment).collect();
+    assert_eq!(surveyed.iter().copied().collect::<BTreeSet<_>>(), (30..64).collect());
+    assert_eq!(surveyed.len(), 34, "each once");
+    assert!(swept.began().keys().all(|segment| *segment >= 30), "the begun ones went on where they were");
+    assert_eq!(swept.done, 44);
+}
+
+/// What the survey consumed stands in the read units of the pages that are committed.
+#[tokio::test(start_paused = true)]
+async fn what_the_survey_consumes_is_counted() {
+    let swept = Scene::of(64, &[(63, 2_000)]).sweep().await;
+    let surveyed = swept.surveyed().len();
+    assert_eq!(surveyed, 60);
+    assert!((swept.read_units - swept.charged).abs() < 1e-6, "{} of {}", swept.read_units, swept.charged);
+    let work = 63.0 * ORDINARY as f64 / 8.0 + 2_050.0 / 8.0;
+    assert!(swept.read_units > 1.8 * work, "60 of 64 first pages were read twice: {} of {work}", swept.read_units);
+}
+
+/// A survey that does not get through backs off, and the work goes on without it.
+#[tokio::test(start_paused = true)]
+async fn a_throttled_survey_holds_up_nothing() {
+    let mut scene = Scene::of(64, &[]);
+    scene.table.throttles = Duration::from_secs(3_600);
+    let throttled = scene.sweep().await;
+    let mut without = Scene::of(64, &[]);
+    without.reading.survey = None;
+    let without = without.sweep().await;
+    assert_eq!((throttled.done, throttled.took), (64, without.took));
+    let tries = throttled.surveyed().len();
+    assert!((4..60).contains(&tries), "{tries} requests in {:?}", throttled.took);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_stops_with_the_run() {
+    let mut scene = Scene::of(64, &[]);
+    scene.table.throttles = Duration::from_secs(3_600);
+    let stop = scene.stop.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        stop.stop(StopReason::Interrupted);
+    });
+    let swept = scene.sweep().await;
+    // The pages under way are finished, and nothing else.
+    assert!(swept.took < Duration::from_millis(1_500) + WRITE * 250, "{:?}", swept.took);
+    assert!(swept.asked.iter().all(|asked| asked.at <= Duration::from_millis(1_500)));
+}
+
+fn page(keys: &[(&str, usize)], goes_on: bool) -> Page {
+    let item = |key: &str| Item::from([("pk".to_owned(), Value::S(key.to_owned()))]);
+    let items = keys.iter().flat_map(|(key, items)| std::iter::repeat_n(item(key), *items)).collect();
+    Page { items, next: goes_on.then(|| ItemKey::new(Item::new())), units: None }
+}
+
+#[test]
+fn a_first_page_tells_what_it_can() {
+    for (keys, goes_on, told) in [
+        (&[("a", 100)][..], false, FirstPage::Ends),
+        (&[], true, FirstPage::GoesOn),
+        (&[("a", 7)], true, FirstPage::GoesOn),
+        (&[("a", 51), ("b", 49)], true, FirstPage::GoesOn),
+        (&[("a", 50), ("b", 50)], true, FirstPage::InCollection),
+        (&[("a", 8)], true, FirstPage::InCollection),
+    ] {
+        assert_eq!(FirstPage::of(&page(keys, goes_on), "pk"), told, "{keys:?}");
+    }
+}
+
+#[test]
+fn a_survey_is_made_where_it_can_help() {
+    let table = TableDescription { item_count: 1_000_000, size_bytes: 1_000_000 << 10, ..description() };
+    let scan = ScanOptions { segments: None, active: None, page_limit: None, consistent: false };
+    let budget = Budget { write: 1_000.0, read: 2_000.0 };
+    assert_eq!(surveyed_items(&table, &scan, 4_000, budget), Some(500), "twice an ordinary segment");
+    assert_eq!(surveyed_items(&table, &scan, 16, budget), Some(1_000), "a page is full");
+    assert_eq!(surveyed_items(&table, &scan, 60_000, budget), Some(250));
+    let unknown = TableDescription { item_count: 0, size_bytes: 0, ..table.clone() };
+    assert_eq!(surveyed_items(&unknown, &scan, 16, budget), Some(250));
+    let few = ScanOptions { page_limit: Some(50), ..scan.clone() };
+    assert_eq!(surveyed_items(&table, &few, 4_000, budget), Some(50));
+    let single = ScanOptions { page_limit: Some(1), ..scan.clone() };
+    assert_eq!(surveyed_items(&table, &single, 4_000, budget), None);
+    let small = Budget { write: 10.0, read: 20.0 };
+    assert_eq!(surveyed_items(&table, &scan, 4_000, small), Some(160), "a second of the read budget");
+    let short = Budget { write: 1_000.0, read: 200.0 };
+    assert_eq!(surveyed_items(&table, &scan, 4_000, short), None, "reads are what the run waits for");
+    let hash_only = KeySchema { sort: None, ..table.key.clone() };
+    assert_eq!(surveyed_items(&TableDescription { key: hash_only, ..table }, &scan, 4_000, budget), None);
+}

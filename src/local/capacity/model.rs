@@ -1,0 +1,278 @@
+//! The model itself: admits, charges, and tells what it did.
+
+use std::time::Duration;
+
+use super::figures::{Figures, PartitionFigures};
+use super::partitions::Partitions;
+use super::reason::{Kind, Limit, PerKind, Reason, Resource, Throttled, exception};
+use super::spec::{Maximum, ModelSpec, Throughput};
+use super::tank::Tank;
+use super::{ConsumedUnits, Demand, Scope};
+use crate::item::Units;
+use crate::table::ThrottlingReason;
+
+/// The capacity of one table. See the module.
+#[derive(Debug)]
+pub struct Model {
+    spec: ModelSpec,
+    arn: String,
+    account: PerKind<Option<Tank>>,
+    table: PerKind<Option<Tank>>,
+    partitions: Partitions,
+    indexes: Vec<Index>,
+    random: fastrand::Rng,
+    figures: Figures,
+}
+
+#[derive(Debug)]
+struct Index {
+    limit: PerKind<Option<Tank>>,
+    partitions: Option<Partitions>,
+}
+
+/// A limit that was reached, and the index that it is of.
+type Reached = (Reason, Option<usize>);
+
+impl Model {
+    /// A table as the spec has it at its start.
+    pub fn new(spec: ModelSpec) -> Model {
+        let scale = spec.scale;
+        let part = |units: Units| units * scale;
+        let each = PerKind { read: part(spec.partitions.read), write: part(spec.partitions.write) };
+        let split_after = Duration::try_from_secs_f64(spec.partitions.split_after_seconds).ok();
+        let burst = match spec.provisioned {
+            Some(_) => (spec.burst.seconds * spec.burst.available).max(1.0),
+            None => 1.0,
+        };
+        // A table that was not idle has at least the second that it can always use.
+        let initial = if burst > 1.0 { (burst * spec.burst.initial).max(1.0) } else { 1.0 };
+        let tank = |rate: Units| Tank::new(part(rate), part(rate) * burst, part(rate) * initial);
+        let limit =
+            |read: Option<Units>, write: Option<Units>| PerKind { read: read.map(tank), write: write.map(tank) };
+        let table = match (spec.provisioned, spec.on_demand) {
+            (Some(Throughput { read, write }), _) => limit(Some(read), Some(write)),
+            (None, Some(Maximum { read, write })) => limit(read, write),
+            (None, None) => limit(None, None),
+        };
+        let second = |rate: Units| Tank::new(part(rate), part(rate), part(rate));
+        let account = PerKind { read: spec.account.read.map(second), write: spec.account.write.map(second) };
+        let indexes = spec.indexes.iter().map(|index| Index {
+            limit: limit(index.read, index.write),
+            partitions: index.partitions.map(|count| Partitions::new(count, each, split_after)),
+        });
+        Model {
+            arn: format!("arn:aws:dynamodb:local:000000000000:table/{}", spec.table),
+            account,
+            table,
+            partitions: Partitions::new(spec.partition_count(), each, split_after),
+            indexes: indexes.collect(),
+            random: fastrand::Rng::with_seed(spec.seed),
+            figures: Figures { indexes: vec![PerKind::default(); spec.indexes.len()], ..Figures::default() },
+            spec,
+        }
+    }
+
+    /// Names the table in errors by this ARN, instead of a made-up one.
+    pub fn set_arn(&mut self, arn: &str) {
+        arn.clone_into(&mut self.arn);
+    }
+
+    /// Whether DynamoDB would begin this request: every scope that it touches has something left. Takes nothing yet.
+    pub fn admit(&mut self, now: Duration, demand: &Demand) -> Result<(), Throttled> {
+        self.admit_all(now, std::slice::from_ref(demand))
+    }
+
+    /// Whether DynamoDB would begin a request for several items, all of one kind: the whole of it or nothing. It counts as
+    /// one request. DynamoDB itself serves parts of some batches.
+    pub fn admit_all(&mut self, now: Duration, demands: &[Demand]) -> Result<(), Throttled> {
+        let Some(first) = demands.first() else { return Ok(()) };
+        let mut reached = Vec::new();
+        if let Some(storm) = self.storm(now, first) {
+            self.figures.storms += 1;
+            reached.push(storm);
+        } else {
+            for demand in demands {
+                self.reached(now, demand, &mut reached);
+            }
+        }
+        if reached.is_empty() {
+            *self.figures.admitted.of_mut(first.kind) += 1;
+            return Ok(());
+        }
+        *self.figures.throttled.of_mut(first.kind) += 1;
+        for (reason, _) in &reached {
+            *self.figures.reasons.entry(*reason).or_default() += 1;
+        }
+        Err(self.throttled(&reached))
+    }
+
+    /// Takes what an admitted request consumed. A request that touched several places is charged in several calls.
+    pub fn charge(&mut self, now: Duration, demand: &Demand, consumed: &ConsumedUnits) {
+        let kind = demand.kind;
+        if consumed.table > 0.0 {
+            self.partitions.charge(now, kind, demand.position, consumed.table);
+            self.charge_table(now, kind, consumed.table);
+        }
+        for &(at, units) in &consumed.indexes {
+            self.charge_index(now, demand, at, units);
+        }
+    }
+
+    /// Takes what the table served to a page that spans the key hash from the demand's position to `to`, evenly.
+    pub fn charge_range(&mut self, now: Duration, demand: &Demand, to: f64, units: Units) {
+        self.partitions.charge_range(now, demand.kind, demand.position, to, units);
+        self.charge_table(now, demand.kind, units);
+    }
+
+    /// What the scope serves for ever, in capacity units per second, whatever the others do; infinite if it has no limit.
+    pub fn allows(&self, scope: Scope, kind: Kind) -> Units {
+        let rate = |tank: &PerKind<Option<Tank>>| tank.of(kind).as_ref().map(Tank::rate);
+        let limit = match scope {
+            Scope::Account => rate(&self.account),
+            Scope::Table => rate(&self.table),
+            Scope::Partition => Some(*self.partitions.limit().of(kind)),
+            Scope::Index(at) => self.indexes.get(at).and_then(|index| rate(&index.limit)),
+            Scope::IndexPartition(at) => {
+                let partitions = self.indexes.get(at).and_then(|index| index.partitions.as_ref());
+                partitions.map(|partitions| *partitions.limit().of(kind))
+            }
+        };
+        limit.unwrap_or(Units::INFINITY)
+    }
+
+    /// What the account, the table or an index has left now, burst credit included; infinite if it has no limit.
+    pub fn left(&mut self, now: Duration, scope: Scope, kind: Kind) -> Units {
+        let tank = match scope {
+            Scope::Account => self.account.of_mut(kind).as_mut(),
+            Scope::Table => self.table.of_mut(kind).as_mut(),
+            Scope::Index(at) => self.indexes.get_mut(at).and_then(|index| index.limit.of_mut(kind).as_mut()),
+            Scope::Partition | Scope::IndexPartition(_) => None,
+        };
+        tank.map_or(Units::INFINITY, |tank| tank.level(now))
+    }
+
+    /// What it was told.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// The place of an index in the spec; none if the spec does not name it.
+    pub fn index(&self, name: &str) -> Option<usize> {
+        self.spec.indexes.iter().position(|index| index.name == name)
+    }
+
+    /// Counts since the start.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    /// The table's partitions as they are now, in the order of their ranges.
+    pub fn partitions(&self) -> Vec<PartitionFigures> {
+        self.partitions.figures()
+    }
+
+    /// Partitions that are no more, since they were split.
+    pub fn ended_partitions(&self) -> &[PartitionFigures] {
+        self.partitions.ended()
+    }
+
+    /// The partitions of an index, as they are now; none if the spec gives it none.
+    pub fn index_partitions(&self, at: usize) -> Vec<PartitionFigures> {
+        let partitions = self.indexes.get(at).and_then(|index| index.partitions.as_ref());
+        partitions.map(Partitions::figures).unwrap_or_default()
+    }
+
+    /// Adds every limit that stands in the way, narrow to wide, each once.
+    fn reached(&mut self, now: Duration, demand: &Demand, reached: &mut Vec<Reached>) {
+        let (kind, own) = (demand.kind, self.spec.own_limit());
+        let mut add = |resource, limit, index| {
+            let limit = (Reason { resource, kind, limit }, index);
+            if !reached.contains(&limit) {
+                reached.push(limit);
+            }
+        };
+        if demand.index.is_none() && !self.partitions.admit(now, kind, demand.position, demand.key) {
+            add(Resource::Table, Limit::KeyRange, None);
+        }
+        for (at, index) in self.indexes.iter_mut().enumerate() {
+            if kind == Kind::Read && demand.index != Some(at) {
+                continue;
+            }
+            let position = place(demand, at);
+            if index.partitions.as_mut().is_some_and(|parts| !parts.admit(now, kind, position, demand.key)) {
+                add(Resource::Index, Limit::KeyRange, Some(at));
+            }
+            if is_empty(&mut index.limit, now, kind) {
+                add(Resource::Index, own, Some(at));
+            }
+        }
+        if demand.index.is_none() && is_empty(&mut self.table, now, kind) {
+            add(Resource::Table, own, None);
+        }
+        if is_empty(&mut self.account, now, kind) {
+            let resource = if demand.index.is_some() { Resource::Index } else { Resource::Table };
+            add(resource, Limit::Account, demand.index);
+        }
+    }
+
+    fn storm(&mut self, now: Duration, demand: &Demand) -> Option<Reached> {
+        let now = now.as_secs_f64();
+        let on = |storm: &&super::Storm| storm.reason.kind == demand.kind && (storm.from..storm.to).contains(&now);
+        let storm = self.spec.storms.iter().find(on)?;
+        let at = storm.index.as_ref().and_then(|name| self.spec.indexes.iter().position(|index| index.name == *name));
+        (self.random.f64() < storm.fraction).then_some((storm.reason, at))
+    }
+
+    fn throttled(&self, reached: &[Reached]) -> Throttled {
+        let provisioned = self.spec.provisioned.is_some();
+        let (error, message) = reached.first().map_or(("", ""), |(reason, _)| exception(*reason, provisioned));
+        let named = |(reason, index): &Reached| ThrottlingReason {
+            reason: reason.to_string(),
+            resource: match index.and_then(|at| self.spec.indexes.get(at)) {
+                Some(index) => format!("{}/index/{}", self.arn, index.name),
+                None => self.arn.clone(),
+            },
+        };
+        let reasons = if self.spec.reasons { reached.iter().map(named).collect() } else { Vec::new() };
+        Throttled { error, message, reasons }
+    }
+
+    fn charge_table(&mut self, now: Duration, kind: Kind, units: Units) {
+        take(&mut self.table, now, kind, units);
+        take(&mut self.account, now, kind, units);
+        *self.figures.table.of_mut(kind) += units;
+    }
+
+    fn charge_index(&mut self, now: Duration, demand: &Demand, at: usize, units: Units) {
+        let Some(index) = self.indexes.get_mut(at) else { return };
+        take(&mut index.limit, now, demand.kind, units);
+        if let Some(partitions) = &mut index.partitions {
+            partitions.charge(now, demand.kind, place(demand, at), units);
+        }
+        take(&mut self.account, now, demand.kind, units);
+        *self.figures.indexes[at].of_mut(demand.kind) += units;
+    }
+}
+
+/// Where the request's entries lie in the index: where it says, if it reads the index; else anywhere, but for each
+/// partition key always in the same place.
+fn place(demand: &Demand, index: usize) -> f64 {
+    if demand.index == Some(index) {
+        return demand.position;
+    }
+    // The finaliser of SplitMix64: every bit of the key reaches every bit of the place.
+    let mut mixed = demand.key.wrapping_add((index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (mixed ^ (mixed >> 31)) as f64 / 2_f64.powi(64)
+}
+
+fn is_empty(tanks: &mut PerKind<Option<Tank>>, now: Duration, kind: Kind) -> bool {
+    tanks.of_mut(kind).as_mut().is_some_and(|tank| tank.level(now) <= 0.0)
+}
+
+fn take(tanks: &mut PerKind<Option<Tank>>, now: Duration, kind: Kind, units: Units) {
+    if let Some(tank) = tanks.of_mut(kind) {
+        tank.take(now, units);
+    }
+}

@@ -1,0 +1,184 @@
+//! DynamoDB's throttling errors: which exception, which of the sixteen reasons, whose ARN.
+//!
+//! Sources: developer guide, "Diagnosing throttling" and "Throttling of global secondary indexes"; the reasons are those
+//! of the SDK's `ThrottlingReason`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use crate::table::ThrottlingReason;
+
+/// Reading or writing: each has capacity of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Read capacity.
+    Read,
+    /// Write capacity.
+    Write,
+}
+
+/// A figure of each kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PerKind<T> {
+    /// Of reads.
+    pub read: T,
+    /// Of writes.
+    pub write: T,
+}
+
+impl<T> PerKind<T> {
+    /// The one of this kind.
+    pub fn of(&self, kind: Kind) -> &T {
+        match kind {
+            Kind::Read => &self.read,
+            Kind::Write => &self.write,
+        }
+    }
+
+    /// The one of this kind, to change.
+    pub fn of_mut(&mut self, kind: Kind) -> &mut T {
+        match kind {
+            Kind::Read => &mut self.read,
+            Kind::Write => &mut self.write,
+        }
+    }
+}
+
+/// What a limit is of, as a reason names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resource {
+    /// The table.
+    Table,
+    /// A global index.
+    Index,
+}
+
+/// Which limit was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Limit {
+    /// Provisioned capacity, its burst credit included.
+    Provisioned,
+    /// The account's.
+    Account,
+    /// One partition's: a range of the key hash.
+    KeyRange,
+    /// The maximum that was set on demand.
+    MaxOnDemand,
+}
+
+/// One of the sixteen reasons. Its text is DynamoDB's, for example `TableWriteKeyRangeThroughputExceeded`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Reason {
+    /// Whose limit.
+    pub resource: Resource,
+    /// Of reads or of writes.
+    pub kind: Kind,
+    /// Which limit.
+    pub limit: Limit,
+}
+
+const RESOURCES: [(Resource, &str); 2] = [(Resource::Table, "Table"), (Resource::Index, "Index")];
+const KINDS: [(Kind, &str); 2] = [(Kind::Read, "Read"), (Kind::Write, "Write")];
+const LIMITS: [(Limit, &str); 4] = [
+    (Limit::Provisioned, "ProvisionedThroughputExceeded"),
+    (Limit::Account, "AccountLimitExceeded"),
+    (Limit::KeyRange, "KeyRangeThroughputExceeded"),
+    (Limit::MaxOnDemand, "MaxOnDemandThroughputExceeded"),
+];
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(text_of(&RESOURCES, self.resource))?;
+        f.write_str(text_of(&KINDS, self.kind))?;
+        f.write_str(text_of(&LIMITS, self.limit))
+    }
+}
+
+fn text_of<T: PartialEq + Copy>(texts: &[(T, &'static str)], value: T) -> &'static str {
+    texts.iter().find(|(known, _)| *known == value).map_or("", |(_, text)| text)
+}
+
+impl FromStr for Reason {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Reason, String> {
+        let parts = strip(&RESOURCES, text).and_then(|(resource, rest)| {
+            let (kind, rest) = strip(&KINDS, rest)?;
+            let (limit, rest) = strip(&LIMITS, rest)?;
+            rest.is_empty().then_some(Reason { resource, kind, limit })
+        });
+        parts.ok_or_else(|| {
+            let limits: Vec<&str> = LIMITS.iter().map(|(_, text)| *text).collect();
+            format!(
+                "{text:?} is no throttling reason: one is Table or Index, Read or Write, and {}",
+                limits.join(" or ")
+            )
+        })
+    }
+}
+
+impl TryFrom<String> for Reason {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Reason, String> {
+        text.parse()
+    }
+}
+
+fn strip<'a, T: Copy>(texts: &[(T, &str)], text: &'a str) -> Option<(T, &'a str)> {
+    texts.iter().find_map(|(value, prefix)| Some((*value, text.strip_prefix(prefix)?)))
+}
+
+/// A request that DynamoDB does not serve. All of them are answered with HTTP 400.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Throttled {
+    /// The exception's short name.
+    pub error: &'static str,
+    /// The exception's message.
+    pub message: &'static str,
+    /// Which limits, and whose, narrow to wide; empty where the spec says that the engine names none.
+    pub reasons: Vec<ThrottlingReason>,
+}
+
+/// The exception for limits that are provisioned.
+const PROVISIONED: &str = "ProvisionedThroughputExceededException";
+
+/// The exception for all others.
+const OTHER: &str = "ThrottlingException";
+
+impl Throttled {
+    /// The member that the wire carries the reasons in: the two exceptions spell it differently.
+    pub fn reasons_member(&self) -> &'static str {
+        if self.error == OTHER { "throttlingReasons" } else { "ThrottlingReasons" }
+    }
+}
+
+/// Exception and message of a request for which this is the first limit that was reached.
+///
+/// A key range of a provisioned table throttles with the exception of provisioned capacity; that of an index does not.
+pub(super) fn exception(reason: Reason, provisioned_table: bool) -> (&'static str, &'static str) {
+    match (reason.limit, reason.resource) {
+        (Limit::Provisioned, Resource::Table) => (
+            PROVISIONED,
+            "The level of configured provisioned throughput for the table was exceeded. Consider increasing your \
+             provisioning level with the UpdateTable API.",
+        ),
+        (Limit::Provisioned, Resource::Index) => (
+            PROVISIONED,
+            "The level of configured provisioned throughput for one or more global secondary indexes of the table was \
+             exceeded. Consider increasing your provisioning level for the under-provisioned global secondary indexes \
+             with the UpdateTable API.",
+        ),
+        (Limit::KeyRange, Resource::Table) if provisioned_table => {
+            (PROVISIONED, "The throughput of a key range of the table was exceeded.")
+        }
+        (Limit::KeyRange, _) => (OTHER, "The throughput of a key range of the table or index was exceeded."),
+        (Limit::Account, _) => (OTHER, "Throughput exceeds the current throughput limit for your account."),
+        (Limit::MaxOnDemand, _) => {
+            (OTHER, "Throughput exceeds the maximum OnDemandThroughput configured on the table or index.")
+        }
+    }
+}

@@ -1,0 +1,361 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NO_BURST: BurstSpec = BurstSpec { seconds: 0.0, available: 1.0, initial: 1.0 };
+
+fn provisioned(read: f64, write: f64) -> ModelSpec {
+    ModelSpec { provisioned: Some(Throughput { read, write }), burst: NO_BURST, ..ModelSpec::default() }
+}
+
+/// Offers requests of `units` at `per_second`, each at the place that `place` gives, for so long; returns units served.
+fn drive(
+    model: &mut Model,
+    from: f64,
+    seconds: f64,
+    per_second: f64,
+    consumed: &ConsumedUnits,
+    mut demand: impl FnMut(u64) -> Demand,
+) -> f64 {
+    let requests = (seconds * per_second) as u64;
+    let mut served = 0.0;
+    for i in 0..requests {
+        let now = Duration::from_secs_f64(from + i as f64 / per_second);
+        let demand = demand(i);
+        if model.admit(now, &demand).is_ok() {
+            model.charge(now, &demand, consumed);
+            served += consumed.table;
+        }
+    }
+    served
+}
+
+/// Places spread evenly, one after the other.
+fn even(i: u64) -> f64 {
+    (i as f64 * 0.618_033_988_749_895).fract()
+}
+
+fn even_write(i: u64) -> Demand {
+    Demand::write(even(i), i)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever the limits: never more than allowed, and all of it under overload.
+    #[test]
+    fn what_is_served_is_what_is_allowed(
+        table in prop::option::of(5.0..150.0_f64),
+        account in prop::option::of(5.0..150.0_f64),
+        partition in 5.0..40.0_f64,
+        count in 1..9_u32,
+        burst in 0.0..20.0_f64,
+        units in 1.0..6.0_f64,
+        scale in 0.5..2.0_f64,
+    ) {
+        let mut spec = ModelSpec { scale, ..ModelSpec::default() };
+        spec.provisioned = table.map(|write| Throughput { read: 1.0, write });
+        spec.account.write = account;
+        spec.burst = BurstSpec { seconds: burst, ..BurstSpec::default() };
+        spec.partitions = PartitionSpec { count: Some(count), write: partition, split_after_seconds: f64::INFINITY, ..spec.partitions };
+        let mut model = Model::new(spec);
+        let limit = |scope| model.allows(scope, Kind::Write);
+        let of_partitions = f64::from(count) * limit(Scope::Partition);
+        let allowed = limit(Scope::Table).min(limit(Scope::Account)).min(of_partitions);
+
+        let seconds = 80.0;
+        let offered = 3.0 * of_partitions / units;
+        let served = drive(&mut model, 0.0, seconds, offered, &ConsumedUnits::table(units), even_write);
+
+        let credit = (limit_or_zero(table, scale) * burst.max(1.0))
+            .max(account.map_or(0.0, |account| account * scale))
+            .max(of_partitions);
+        prop_assert!(served <= allowed * seconds + credit + f64::from(count) * units, "{served} of {allowed}/s");
+        prop_assert!(served >= allowed * seconds * 0.98 - units, "{served} of {allowed}/s");
+        for partition in model.partitions() {
+            let most = partition_most(&model, seconds, units);
+            prop_assert!(*partition.served.of(Kind::Write) <= most);
+        }
+    }
+
+    /// Nothing is lost or made up on the way, splits included.
+    #[test]
+    fn units_and_requests_are_conserved(seed in 0..1_000_u64, split_after in 1.0..20.0_f64, narrow in 0.05..1.0_f64) {
+        let mut spec = provisioned(500.0, 80.0);
+        spec.seed = seed;
+        spec.partitions = PartitionSpec { count: Some(3), write: 20.0, read: 60.0, split_after_seconds: split_after };
+        spec.indexes = vec![IndexSpec { name: "i".into(), write: Some(30.0), partitions: Some(2), ..IndexSpec::default() }];
+        spec.storms = vec![Storm { from: 5.0, to: 10.0, fraction: 0.3, reason: "TableReadAccountLimitExceeded".parse().unwrap(), index: None }];
+        let mut model = Model::new(spec);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (mut table, mut index, mut asked) = (PerKind::<f64>::default(), 0.0, PerKind::<u64>::default());
+        for i in 0..6_000_u64 {
+            let now = Duration::from_millis(10 * i);
+            let (position, key) = (random.f64() * narrow, random.u64(..));
+            let demand = if random.bool() { Demand::read(position, key) } else { Demand::write(position, key) };
+            *asked.of_mut(demand.kind) += 1;
+            if model.admit(now, &demand).is_err() {
+                continue;
+            }
+            let units = random.f64() * 3.0;
+            *table.of_mut(demand.kind) += units;
+            if demand.kind == Kind::Write {
+                model.charge(now, &demand, &ConsumedUnits { table: units, indexes: vec![(0, 0.5)] });
+                index += 0.5;
+            } else {
+                model.charge_range(now, &demand, position + random.f64() * (1.0 - position), units);
+            }
+        }
+        let parts = model.partitions();
+        prop_assert!(parts.windows(2).all(|two| two[0].to == two[1].from));
+        prop_assert_eq!((parts[0].from, parts[parts.len() - 1].to), (0.0, 1.0));
+        let figures = model.figures();
+        for kind in [Kind::Read, Kind::Write] {
+            let of_parts: f64 = parts.iter().chain(model.ended_partitions()).map(|part| part.served.of(kind)).sum();
+            prop_assert!((of_parts - table.of(kind)).abs() < 1e-6, "{of_parts} {table:?}");
+            prop_assert!((figures.table.of(kind) - table.of(kind)).abs() < 1e-6);
+            prop_assert_eq!(figures.admitted.of(kind) + figures.throttled.of(kind), *asked.of(kind));
+        }
+        let of_index: f64 = model.index_partitions(0).iter().map(|part| part.served.write).sum();
+        prop_assert!((of_index - index).abs() < 1e-6 && (figures.indexes[0].write - index).abs() < 1e-6);
+    }
+}
+
+fn limit_or_zero(limit: Option<f64>, scale: f64) -> f64 {
+    limit.unwrap_or(0.0) * scale
+}
+
+fn partition_most(model: &Model, seconds: f64, units: f64) -> f64 {
+    model.allows(Scope::Partition, Kind::Write) * (seconds + 1.0) + units
+}
+
+#[test]
+fn burst_credit_is_spent_and_comes_back_with_what_is_not_used() {
+    let mut spec = provisioned(10.0, 100.0);
+    spec.partitions.count = Some(4);
+    spec.burst = BurstSpec::default();
+    let mut model = Model::new(spec);
+    let one = ConsumedUnits::table(1.0);
+    // 300 s × 100 of credit, used at 1,000 a second more than what flows in.
+    let served = drive(&mut model, 0.0, 60.0, 1_100.0, &one, even_write);
+    assert!((served - (30_000.0 + 60.0 * 100.0)).abs() <= 2.0, "{served}");
+    // Nothing is left: the plain rate.
+    let served = drive(&mut model, 60.0, 20.0, 1_000.0, &one, even_write);
+    assert!((served - 2_000.0).abs() <= 2.0, "{served}");
+    // 50 idle seconds are 5,000 units, and a week of them is 30,000 and no more.
+    let served = drive(&mut model, 130.0, 20.0, 1_000.0, &one, even_write);
+    assert!((served - (5_000.0 + 2_000.0)).abs() <= 2.0, "{served}");
+    let week = Duration::from_secs(7 * 86_400);
+    assert_eq!(model.left(week, Scope::Table, Kind::Write), 30_000.0);
+}
+
+#[test]
+fn burst_credit_is_best_effort_and_may_begin_empty() {
+    let with = |available, initial| {
+        let mut spec = provisioned(10.0, 100.0);
+        spec.burst = BurstSpec { seconds: 300.0, available, initial };
+        Model::new(spec).left(Duration::ZERO, Scope::Table, Kind::Write)
+    };
+    assert_eq!((with(1.0, 1.0), with(0.5, 1.0), with(1.0, 0.1)), (30_000.0, 15_000.0, 3_000.0));
+    // The second that is running can be used always.
+    assert_eq!((with(1.0, 0.0), with(0.0, 1.0)), (100.0, 100.0));
+}
+
+#[test]
+fn burst_credit_never_lifts_a_partitions_own_limit() {
+    let mut spec = provisioned(10.0, 2_000.0);
+    spec.partitions.count = Some(4);
+    spec.burst = BurstSpec::default();
+    let mut model = Model::new(spec);
+    let served = drive(&mut model, 0.0, 30.0, 3_000.0, &ConsumedUnits::table(1.0), |i| Demand::write(0.1, i));
+    assert!((served - 31_000.0).abs() <= 2.0, "one second held and thirty that passed: {served}");
+    assert_eq!(
+        model.figures().reasons.keys().map(ToString::to_string).collect::<Vec<_>>(),
+        ["TableWriteKeyRangeThroughputExceeded"]
+    );
+}
+
+#[test]
+fn a_large_request_is_paid_off_before_the_next() {
+    let mut model = Model::new(provisioned(100.0, 100.0));
+    let scan = Demand::read(0.0, 0);
+    let at = |seconds| Duration::from_secs_f64(seconds);
+    model.admit(at(0.0), &scan).unwrap();
+    model.charge(at(0.0), &scan, &ConsumedUnits::table(128.0 * 5.0));
+    assert!(model.admit(at(5.39), &scan).is_err());
+    assert!(model.admit(at(5.41), &scan).is_ok());
+    // A clock that went back gives nothing.
+    assert!(model.admit(at(1.0), &Demand::read(0.0, 0)).is_ok());
+    assert!(model.left(at(1.0), Scope::Table, Kind::Read) < 2.0);
+}
+
+#[test]
+fn a_page_is_paid_by_the_partitions_that_it_spans() {
+    let mut spec = ModelSpec::default();
+    spec.partitions.count = Some(4);
+    let mut model = Model::new(spec);
+    model.charge_range(Duration::ZERO, &Demand::read(0.125, 0), 0.625, 100.0);
+    let served: Vec<f64> = model.partitions().iter().map(|part| part.served.read).collect();
+    assert_eq!(served, [25.0, 50.0, 25.0, 0.0]);
+}
+
+#[test]
+fn an_index_without_write_capacity_throttles_every_write_and_no_read() {
+    let mut spec = provisioned(1_000.0, 1_000.0);
+    spec.indexes = vec![
+        IndexSpec { name: "wide".into(), write: Some(900.0), ..IndexSpec::default() },
+        IndexSpec { name: "thin".into(), write: Some(50.0), read: Some(5.0), ..IndexSpec::default() },
+    ];
+    let mut model = Model::new(spec);
+    let both = ConsumedUnits { table: 1.0, indexes: vec![(0, 1.0), (1, 1.0)] };
+    let served = drive(&mut model, 0.0, 100.0, 500.0, &both, even_write);
+    assert!((served - 50.0 * 101.0).abs() <= 2.0, "{served}");
+    // Also one that does not touch the index.
+    let now = Duration::from_secs_f64(99.999);
+    while model.admit(now, &even_write(1)).is_ok() {
+        model.charge(now, &even_write(1), &both);
+    }
+    let refused = model.admit(now, &even_write(1)).unwrap_err();
+    assert_eq!(refused.error, "ProvisionedThroughputExceededException");
+    assert_eq!(
+        refused.reasons,
+        [ThrottlingReason {
+            reason: "IndexWriteProvisionedThroughputExceeded".into(),
+            resource: "arn:aws:dynamodb:local:000000000000:table/shop/index/thin".into(),
+        }]
+    );
+    assert!(model.admit(now, &Demand::read(0.5, 1)).is_ok(), "reads of the table do not meet it");
+    let query = Demand { index: model.index("thin"), ..Demand::read(0.5, 1) };
+    model.charge(now, &query, &ConsumedUnits { table: 0.0, indexes: vec![(1, 6.0)] });
+    let refused = model.admit(now, &query).unwrap_err();
+    assert_eq!(refused.reasons[0].reason, "IndexReadProvisionedThroughputExceeded");
+}
+
+#[test]
+fn a_partition_that_stays_hot_is_split_where_that_helps() {
+    let spec = || {
+        let mut spec = ModelSpec { scale: 0.01, ..ModelSpec::default() };
+        spec.partitions.count = Some(1);
+        spec
+    };
+    let one = ConsumedUnits::table(1.0);
+    let mut many_keys = Model::new(spec());
+    drive(&mut many_keys, 0.0, 599.0, 30.0, &one, even_write);
+    assert_eq!(many_keys.partitions().len(), 1);
+    drive(&mut many_keys, 599.0, 5.0, 30.0, &one, even_write);
+    assert_eq!(many_keys.partitions().len(), 2);
+    let ended = &many_keys.ended_partitions()[0];
+    assert!(ended.until.unwrap() >= Duration::from_secs(600), "{ended:?}");
+    let served = drive(&mut many_keys, 604.0, 100.0, 30.0, &one, even_write);
+    assert!((served - 2_000.0).abs() <= 20.0, "twice as much: {served}");
+
+    let mut one_key = Model::new(spec());
+    let served = drive(&mut one_key, 0.0, 2_000.0, 30.0, &one, |_| Demand::write(0.3, 7));
+    assert_eq!(one_key.partitions().len(), 1, "no split helps one key");
+    assert!((served - 20_010.0).abs() <= 2.0, "{served}");
+
+    let mut now_and_then = Model::new(spec());
+    for minute in 0..20 {
+        drive(&mut now_and_then, f64::from(minute) * 100.0, 5.0, 30.0, &one, even_write);
+    }
+    assert_eq!(now_and_then.partitions().len(), 1, "heat that goes is no reason");
+}
+
+#[test]
+fn a_storm_throttles_its_share_and_nothing_outside() {
+    let mut spec = ModelSpec { seed: 7, ..ModelSpec::default() };
+    let reason: Reason = "TableWriteMaxOnDemandThroughputExceeded".parse().unwrap();
+    spec.storms = vec![Storm { from: 10.0, to: 20.0, fraction: 0.25, reason, index: None }];
+    let mut model = Model::new(spec.clone());
+    let one = ConsumedUnits::table(1.0);
+    assert_eq!(drive(&mut model, 0.0, 10.0, 100.0, &one, even_write), 1_000.0);
+    let served = drive(&mut model, 10.0, 10.0, 100.0, &one, even_write);
+    assert!((700.0..800.0).contains(&served), "{served}");
+    assert_eq!(drive(&mut model, 10.0, 10.0, 100.0, &one, |i| Demand::read(even(i), i)), 1_000.0, "it is of writes");
+    assert_eq!(drive(&mut model, 20.0, 10.0, 100.0, &one, even_write), 1_000.0);
+    let figures = model.figures();
+    assert_eq!((figures.storms, figures.reasons[&reason]), (figures.throttled.write, 1_000 - served as u64));
+
+    let mut again = Model::new(spec);
+    drive(&mut again, 0.0, 10.0, 100.0, &one, even_write);
+    assert_eq!(drive(&mut again, 10.0, 10.0, 100.0, &one, even_write), served, "equal seeds, equal storms");
+}
+
+#[test]
+fn all_limits_that_were_reached_are_named_narrow_to_wide() {
+    let mut spec = provisioned(1_000.0, 1_000.0);
+    spec.account.write = Some(1_000.0);
+    spec.partitions.count = Some(1);
+    spec.indexes =
+        vec![IndexSpec { name: "i".into(), write: Some(1_000.0), partitions: Some(1), ..IndexSpec::default() }];
+    let mut model = Model::new(spec.clone());
+    model.set_arn("arn:aws:dynamodb:x:1:table/t");
+    let (now, write) = (Duration::ZERO, Demand::write(0.5, 1));
+    model.charge(now, &write, &ConsumedUnits { table: 5_000.0, indexes: vec![(0, 5_000.0)] });
+    let refused = model.admit(now, &write).unwrap_err();
+    let (table, index) = ("arn:aws:dynamodb:x:1:table/t", "arn:aws:dynamodb:x:1:table/t/index/i");
+    let named: Vec<(&str, &str)> = refused.reasons.iter().map(|r| (r.reason.as_str(), r.resource.as_str())).collect();
+    assert_eq!(
+        named,
+        [
+            ("TableWriteKeyRangeThroughputExceeded", table),
+            ("IndexWriteKeyRangeThroughputExceeded", index),
+            ("IndexWriteProvisionedThroughputExceeded", index),
+            ("TableWriteProvisionedThroughputExceeded", table),
+            ("TableWriteAccountLimitExceeded", table),
+        ]
+    );
+    assert_eq!(model.figures().throttled.write, 1, "one request, five reasons");
+
+    let mut silent = Model::new(ModelSpec { reasons: false, ..spec });
+    silent.charge(now, &write, &ConsumedUnits::table(5_000.0));
+    assert_eq!(silent.admit(now, &write).unwrap_err().reasons, []);
+}
+
+#[test]
+fn on_demand_has_other_errors_and_no_burst() {
+    let mut spec = ModelSpec::default();
+    assert_eq!(Model::new(spec.clone()).partitions().len(), 4);
+    assert_eq!(Model::new(spec.clone()).allows(Scope::Table, Kind::Write), f64::INFINITY);
+    spec.on_demand = Some(Maximum { read: None, write: Some(500.0) });
+    let mut model = Model::new(spec);
+    let one = ConsumedUnits::table(1.0);
+    let served = drive(&mut model, 0.0, 20.0, 2_000.0, &one, even_write);
+    assert!((served - 500.0 * 21.0).abs() <= 2.0, "{served}");
+    let empty = |model: &mut Model, demand: Demand| {
+        let now = Duration::from_secs(30);
+        model.charge(now, &demand, &ConsumedUnits::table(10_000.0));
+        model.admit(now, &demand).unwrap_err()
+    };
+    let refused = empty(&mut model, Demand::write(0.5, 1));
+    assert_eq!((refused.error, refused.reasons_member()), ("ThrottlingException", "throttlingReasons"));
+    let reasons: Vec<&str> = refused.reasons.iter().map(|r| r.reason.as_str()).collect();
+    assert_eq!(reasons, ["TableWriteKeyRangeThroughputExceeded", "TableWriteMaxOnDemandThroughputExceeded"]);
+
+    let mut provisioned = Model::new(provisioned(1e6, 1e6));
+    let refused = empty(&mut provisioned, Demand::read(0.5, 1));
+    assert_eq!(refused.error, "ProvisionedThroughputExceededException");
+    assert_eq!(refused.reasons_member(), "ThrottlingReasons");
+    assert_eq!(refused.reasons[0].reason, "TableReadKeyRangeThroughputExceeded");
+}
+
+#[test]
+fn the_sixteen_reasons_read_back() {
+    let mut seen = std::collections::BTreeSet::new();
+    for resource in [Resource::Table, Resource::Index] {
+        for kind in [Kind::Read, Kind::Write] {
+            for limit in [Limit::Provisioned, Limit::Account, Limit::KeyRange, Limit::MaxOnDemand] {
+                let reason = Reason { resource, kind, limit };
+                assert_eq!(reason.to_string().parse(), Ok(reason));
+                seen.insert(reason.to_string());
+            }
+        }
+    }
+    assert_eq!(seen.len(), 16);
+    assert!(seen.contains("IndexReadAccountLimitExceeded") && seen.contains("TableWriteProvisionedThroughputExceeded"));
+    for wrong in ["", "TableWrite", "TableWriteAccountLimitExceededX", "tableWriteAccountLimitExceeded"] {
+        assert!(wrong.parse::<Reason>().is_err(), "{wrong}");
+    }
+}

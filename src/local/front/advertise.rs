@@ -1,0 +1,71 @@
+//! `DescribeTable` as a table with the model's limits would answer it.
+
+use bytes::Bytes;
+use serde_json::{Value as Json, json};
+
+use crate::item::Units;
+use crate::local::capacity::{Kind, Model, Scope};
+
+/// The reply with the model's limits in it; `None` if it describes no table.
+///
+/// DynamoDB states whole units: what scaling left of a limit is rounded down, to one at least.
+pub(super) fn advertise(reply: &Bytes, model: &Model) -> Option<Bytes> {
+    let mut reply: Json = serde_json::from_slice(reply).ok()?;
+    let table = reply.get_mut("Table")?;
+    let mode = if is_provisioned(model) { "PROVISIONED" } else { "PAY_PER_REQUEST" };
+    table["BillingModeSummary"] = json!({ "BillingMode": mode });
+    state(table, model, Scope::Table);
+    let all = |kind| {
+        let partitions = model.partitions().len() as f64;
+        whole(model.allows(Scope::Partition, kind) * partitions)
+    };
+    table["WarmThroughput"] = json!({
+        "ReadUnitsPerSecond": all(Kind::Read),
+        "WriteUnitsPerSecond": all(Kind::Write),
+        "Status": "ACTIVE",
+    });
+    for index in table.get_mut("GlobalSecondaryIndexes").and_then(Json::as_array_mut).into_iter().flatten() {
+        // Those that the spec does not name have no limit of their own: they are shown with the table's.
+        let named = index["IndexName"].as_str().and_then(|name| model.index(name));
+        state(index, model, named.map_or(Scope::Table, Scope::Index));
+    }
+    Some(reply.to_string().into())
+}
+
+fn is_provisioned(model: &Model) -> bool {
+    model.spec().provisioned.is_some()
+}
+
+/// Provisioned capacity, or maxima on demand; an index's limit that is not stated shows as the table's.
+fn state(described: &mut Json, model: &Model, scope: Scope) {
+    let limit = |kind| {
+        let own = Some(model.allows(scope, kind)).filter(|units| units.is_finite());
+        own.or_else(|| {
+            Some(model.allows(Scope::Table, kind)).filter(|units| units.is_finite() && is_provisioned(model))
+        })
+    };
+    let units = |kind| limit(kind).map_or(0, whole);
+    let throughput =
+        |read, write| json!({ "ReadCapacityUnits": read, "WriteCapacityUnits": write, "NumberOfDecreasesToday": 0 });
+    if let Some(object) = described.as_object_mut() {
+        object.remove("OnDemandThroughput");
+    }
+    if is_provisioned(model) {
+        described["ProvisionedThroughput"] = throughput(units(Kind::Read), units(Kind::Write));
+        return;
+    }
+    described["ProvisionedThroughput"] = throughput(0, 0);
+    let members = [("MaxReadRequestUnits", Kind::Read), ("MaxWriteRequestUnits", Kind::Write)];
+    let maxima: serde_json::Map<String, Json> = members
+        .into_iter()
+        .filter_map(|(member, kind)| Some((member.to_owned(), whole(limit(kind)?).into())))
+        .collect();
+    if !maxima.is_empty() {
+        described["OnDemandThroughput"] = Json::Object(maxima);
+    }
+}
+
+fn whole(units: Units) -> u64 {
+    // Beyond 2^64 units it saturates.
+    units.floor().max(1.0) as u64
+}

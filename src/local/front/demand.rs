@@ -1,0 +1,352 @@
+//! From a request to what it demands of the capacity model, and from its reply to what it is charged.
+//!
+//! A place in the key-hash space is where the embedded engine's own hash puts a partition key, so that the model's
+//! partitions and the segments of a parallel scan are ranges of the same space.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use dynoxide::AttributeValue;
+use dynoxide::storage::compute_hash_prefix;
+use serde_json::Value as Json;
+
+use super::wire::{Metered, entries};
+use crate::item::{Units, item_bytes, item_from_json, write_units};
+use crate::local::capacity::{ConsumedUnits, Demand, Kind, Model};
+
+/// How many different prefixes of a hash the engine has: six hexadecimal digits.
+const PREFIXES: f64 = 16_777_216.0;
+
+/// What the layer has to know of the table to place its items.
+#[derive(Debug, Clone)]
+pub(super) struct Schema {
+    partition: String,
+    /// Partition keys of its global indexes.
+    indexes: BTreeMap<String, String>,
+}
+
+impl Schema {
+    /// From a table's description.
+    pub(super) fn of(table: &Json) -> Option<Schema> {
+        let partition = |described: &Json| {
+            let keys = described["KeySchema"].as_array()?;
+            let hash = keys.iter().find(|key| key["KeyType"] == "HASH")?;
+            Some(hash["AttributeName"].as_str()?.to_owned())
+        };
+        let named = |index: &Json| Some((index["IndexName"].as_str()?.to_owned(), partition(index)?));
+        let indexes = table["GlobalSecondaryIndexes"].as_array();
+        Some(Schema {
+            partition: partition(table)?,
+            indexes: indexes.map(|all| all.iter().filter_map(named).collect()).unwrap_or_default(),
+        })
+    }
+}
+
+/// A request of the modelled table: what it demands, and how its units are shared out.
+#[derive(Debug)]
+pub(super) struct Bill {
+    pub(super) demands: Vec<Demand>,
+    share: Share,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Share {
+    /// Among the items that it names, evenly.
+    Items,
+    /// Over the range from the demand's place to the last key of the page, or to here if there is none.
+    Page { end: f64 },
+    /// Over the whole table: nobody knows which items a statement touches.
+    Everywhere,
+}
+
+impl Bill {
+    /// None if the request is not of the table.
+    pub(super) fn of(operation: &str, body: &Json, metered: Metered, schema: &Schema, model: &Model) -> Option<Bill> {
+        let kind = metered.kind()?;
+        let table = model.spec().table.as_str();
+        let items = |demands: Vec<Demand>| (!demands.is_empty()).then_some(Bill { demands, share: Share::Items });
+        let demand = |item: &Json| Some(demand(kind, item.get(&schema.partition)?));
+        match operation {
+            "BatchGetItem" => {
+                let keys = body["RequestItems"].get(table)?["Keys"].as_array()?;
+                items(keys.iter().filter_map(demand).collect())
+            }
+            "BatchWriteItem" => {
+                let writes = body["RequestItems"].get(table)?.as_array()?;
+                let item =
+                    |write: &Json| demand(&write["PutRequest"]["Item"]).or(demand(&write["DeleteRequest"]["Key"]));
+                items(writes.iter().filter_map(item).collect())
+            }
+            "TransactGetItems" | "TransactWriteItems" => {
+                let actions = body["TransactItems"].as_array()?.iter().filter_map(Json::as_object);
+                let of_table = actions.flat_map(|action| action.values()).filter(|a| a["TableName"] == table);
+                items(of_table.filter_map(|action| demand(&action["Item"]).or(demand(&action["Key"]))).collect())
+            }
+            "ExecuteStatement" | "BatchExecuteStatement" | "ExecuteTransaction" => {
+                let text = body.to_string();
+                let key = hash(&text);
+                let place = Demand { kind, position: key as f64 / 2_f64.powi(64), key, index: None };
+                text.contains(table).then_some(Bill { demands: vec![place], share: Share::Everywhere })
+            }
+            _ if body["TableName"] != table => None,
+            "Scan" => page(body, schema, model),
+            "Query" => items(vec![query(body, schema, model)?]),
+            _ => items(demand(&body["Item"]).or(demand(&body["Key"])).into_iter().collect()),
+        }
+    }
+
+    /// Charges what a served request consumed, by its reply.
+    pub(super) fn charge(&self, model: &mut Model, now: Duration, capacity: &Json, reply: &[u8], schema: &Schema) {
+        let consumed = consumed(capacity, model);
+        match (self.share, self.demands.as_slice()) {
+            (Share::Page { end }, [demand]) if demand.index.is_none() => {
+                let end = last_place(reply, &schema.partition).unwrap_or(end);
+                model.charge_range(now, demand, end, consumed.table);
+                model.charge(now, demand, &ConsumedUnits { table: 0.0, ..consumed });
+            }
+            (Share::Everywhere, [demand]) => {
+                let all = Demand { position: 0.0, ..*demand };
+                model.charge_range(now, &all, 1.0, consumed.table);
+                model.charge(now, demand, &ConsumedUnits { table: 0.0, ..consumed });
+            }
+            (_, demands) => {
+                let part = 1.0 / demands.len() as f64;
+                let indexes = consumed.indexes.iter().map(|(index, units)| (*index, units * part)).collect();
+                let each = ConsumedUnits { table: consumed.table * part, indexes };
+                demands.iter().for_each(|demand| model.charge(now, demand, &each));
+            }
+        }
+    }
+
+    /// Charges a write whose condition failed. Its reply states nothing: the item's size counts, where the reply has the
+    /// item, and else one unit (developer guide, "Working with items").
+    pub(super) fn charge_failed_condition(&self, model: &mut Model, now: Duration, reply: &[u8]) {
+        let body: Json = serde_json::from_slice(reply).unwrap_or_default();
+        let image = body.get("Item").and_then(|item| item_from_json(item).ok());
+        let bytes = image.map_or(0, |item| item_bytes(&item));
+        let units = write_units(bytes, bytes);
+        for demand in &self.demands {
+            model.charge(now, demand, &ConsumedUnits::table(units));
+        }
+    }
+}
+
+impl Metered {
+    fn kind(self) -> Option<Kind> {
+        match self {
+            Metered::No => None,
+            Metered::Reads => Some(Kind::Read),
+            Metered::Writes => Some(Kind::Write),
+        }
+    }
+}
+
+/// The place of a partition key's value.
+fn demand(kind: Kind, value: &Json) -> Demand {
+    Demand { kind, position: place(value), key: hash(&value.to_string()), index: None }
+}
+
+/// 0 for what is no key: the engine will refuse the request.
+fn place(value: &Json) -> f64 {
+    let Ok(value) = serde_json::from_value::<AttributeValue>(value.clone()) else { return 0.0 };
+    f64::from(u32::from_str_radix(&compute_hash_prefix(&value), 16).unwrap_or(0)) / PREFIXES
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A page begins where its start key is, or where its segment begins.
+fn page(body: &Json, schema: &Schema, model: &Model) -> Option<Bill> {
+    let total = body["TotalSegments"].as_f64().filter(|total| *total >= 1.0).unwrap_or(1.0);
+    let segment = body["Segment"].as_f64().unwrap_or(0.0);
+    let (begin, end) = (segment / total, (segment + 1.0) / total);
+    let (index, partition) = target(body, schema, model)?;
+    let start = body["ExclusiveStartKey"].get(partition);
+    let first =
+        start.map_or(Demand { position: begin, ..Demand::read(begin, hash("")) }, |key| demand(Kind::Read, key));
+    Some(Bill { demands: vec![Demand { index, ..first }], share: Share::Page { end } })
+}
+
+/// Every query names one partition key, in one of two ways.
+fn query(body: &Json, schema: &Schema, model: &Model) -> Option<Demand> {
+    let (index, partition) = target(body, schema, model)?;
+    let old_form = body["KeyConditions"].get(partition).and_then(|condition| condition["AttributeValueList"].get(0));
+    let value = old_form.or_else(|| compared_with(body, partition));
+    Some(Demand { index, ..demand(Kind::Read, value.unwrap_or(&Json::Null)) })
+}
+
+/// What `partition = :value` in the key condition compares with.
+fn compared_with<'a>(body: &'a Json, partition: &str) -> Option<&'a Json> {
+    let condition = body["KeyConditionExpression"].as_str()?;
+    let spaced = condition.replace('=', " = ").replace(['(', ')'], " ");
+    let words: Vec<&str> = spaced.split_whitespace().collect();
+    let is_partition = |word: &str| word == partition || body["ExpressionAttributeNames"][word] == partition;
+    let value = words.windows(3).find_map(|three| match three {
+        [name, "=", value] if is_partition(name) => Some(*value),
+        [value, "=", name] if is_partition(name) => Some(*value),
+        _ => None,
+    })?;
+    body["ExpressionAttributeValues"].get(value)
+}
+
+/// The global index that is read, if it is one, and the partition key of what is read. None if the spec does not name the
+/// index: then nothing limits it.
+fn target<'a>(body: &Json, schema: &'a Schema, model: &Model) -> Option<(Option<usize>, &'a str)> {
+    let named = body["IndexName"].as_str().and_then(|name| Some((name, schema.indexes.get(name)?)));
+    let Some((name, partition)) = named else { return Some((None, &schema.partition)) };
+    Some((Some(model.index(name)?), partition))
+}
+
+/// The place of a page's last key.
+fn last_place(reply: &[u8], partition: &str) -> Option<f64> {
+    #[derive(serde::Deserialize)]
+    struct Page {
+        #[serde(rename = "LastEvaluatedKey")]
+        last: Option<Json>,
+    }
+    let page: Page = serde_json::from_slice(reply).ok()?;
+    Some(place(page.last?.get(partition)?))
+}
+
+/// The modelled table's part of what a reply states. What an index that the spec does not name consumed is nobody's.
+fn consumed(capacity: &Json, model: &Model) -> ConsumedUnits {
+    let mut sum = ConsumedUnits::default();
+    let ours = entries(capacity).iter().filter(|entry| entry["TableName"] == model.spec().table.as_str());
+    for entry in ours {
+        let units = |arm: &Json| arm["CapacityUnits"].as_f64().unwrap_or(0.0);
+        let indexes = entry["GlobalSecondaryIndexes"].as_object();
+        let of_indexes: Units = indexes.map_or(0.0, |all| all.values().map(units).sum());
+        sum.table += units(entry) - of_indexes;
+        let named = |(name, arm): (&String, &Json)| Some((model.index(name)?, units(arm)));
+        sum.indexes.extend(indexes.into_iter().flatten().filter_map(named));
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::local::capacity::{IndexSpec, ModelSpec};
+
+    fn schema() -> Schema {
+        let index = |name: &str, key: &str| json!({"IndexName": name, "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}]});
+        Schema::of(&json!({
+            "KeySchema": [{"AttributeName": "sk", "KeyType": "RANGE"}, {"AttributeName": "pk", "KeyType": "HASH"}],
+            "GlobalSecondaryIndexes": [index("named", "g"), index("unnamed", "h")],
+        }))
+        .unwrap()
+    }
+
+    fn model() -> Model {
+        let indexes = vec![IndexSpec { name: "named".into(), ..IndexSpec::default() }];
+        Model::new(ModelSpec { table: "t".into(), indexes, ..ModelSpec::default() })
+    }
+
+    fn bill(operation: &str, body: &Json) -> Option<Bill> {
+        let metered = Metered::of(operation, body.to_string().as_bytes());
+        Bill::of(operation, body, metered, &schema(), &model())
+    }
+
+    fn places(operation: &str, body: &Json) -> Vec<Demand> {
+        bill(operation, body).map(|bill| bill.demands).unwrap_or_default()
+    }
+
+    fn key(pk: &str) -> Json {
+        json!({"pk": {"S": pk}, "sk": {"S": "x"}})
+    }
+
+    #[test]
+    fn every_operation_names_its_items() {
+        let (read, write) = (demand(Kind::Read, &json!({"S": "a"})), demand(Kind::Write, &json!({"S": "a"})));
+        assert!(read.position > 0.0 && read.position < 1.0);
+        for (operation, body, expected) in [
+            ("GetItem", json!({"TableName": "t", "Key": key("a")}), vec![read]),
+            ("PutItem", json!({"TableName": "t", "Item": key("a")}), vec![write]),
+            ("UpdateItem", json!({"TableName": "t", "Key": key("a")}), vec![write]),
+            ("DeleteItem", json!({"TableName": "other", "Key": key("a")}), vec![]),
+            (
+                "BatchGetItem",
+                json!({"RequestItems": {"o": {"Keys": [key("b")]}, "t": {"Keys": [key("a"), key("a")]}}}),
+                vec![read; 2],
+            ),
+            (
+                "BatchWriteItem",
+                json!({"RequestItems": {"t": [{"PutRequest": {"Item": key("a")}}, {"DeleteRequest": {"Key": key("a")}}]}}),
+                vec![write; 2],
+            ),
+            (
+                "TransactWriteItems",
+                json!({"TransactItems": [{"Put": {"TableName": "t", "Item": key("a")}}, {"Update": {"TableName": "o", "Key": key("b")}}]}),
+                vec![write],
+            ),
+            ("TransactGetItems", json!({"TransactItems": [{"Get": {"TableName": "t", "Key": key("a")}}]}), vec![read]),
+            (
+                "Query",
+                json!({"TableName": "t", "KeyConditionExpression": "#p=:p AND begins_with(sk, :s)", "ExpressionAttributeNames": {"#p": "pk"},
+                    "ExpressionAttributeValues": {":p": {"S": "a"}, ":s": {"S": "b"}}}),
+                vec![read],
+            ),
+            (
+                "Query",
+                json!({"TableName": "t", "KeyConditions": {"pk": {"AttributeValueList": [{"S": "a"}], "ComparisonOperator": "EQ"}}}),
+                vec![read],
+            ),
+            (
+                "Query",
+                json!({"TableName": "t", "IndexName": "named", "KeyConditionExpression": "(:v = g)", "ExpressionAttributeValues": {":v": {"S": "a"}}}),
+                vec![Demand { index: Some(0), ..read }],
+            ),
+            ("Query", json!({"TableName": "t", "IndexName": "unnamed", "KeyConditionExpression": "h = :v"}), vec![]),
+            (
+                "Scan",
+                json!({"TableName": "t", "Segment": 3, "TotalSegments": 4, "ExclusiveStartKey": key("a")}),
+                vec![read],
+            ),
+            ("DescribeTable", json!({"TableName": "t"}), vec![]),
+        ] {
+            assert_eq!(places(operation, &body), expected, "{operation} {body}");
+        }
+        let first = places("Scan", &json!({"TableName": "t", "Segment": 3, "TotalSegments": 4}));
+        assert_eq!(first[0].position, 0.75);
+        let statement = json!({"Statement": "UPDATE \"t\" SET a = 1 WHERE pk = 'a'"});
+        assert_eq!(places("ExecuteStatement", &statement)[0].kind, Kind::Write);
+    }
+
+    #[test]
+    fn a_charge_goes_where_the_items_are() {
+        let (mut model, schema, now) = (model(), schema(), Duration::ZERO);
+        let capacity = json!([
+            {"TableName": "t", "CapacityUnits": 7.0, "Table": {"CapacityUnits": 4.0},
+                "GlobalSecondaryIndexes": {"named": {"CapacityUnits": 2.0}, "unnamed": {"CapacityUnits": 1.0}}},
+            {"TableName": "o", "CapacityUnits": 100.0},
+        ]);
+        let items =
+            json!({"RequestItems": {"t": [{"PutRequest": {"Item": key("a")}}, {"PutRequest": {"Item": key("b")}}]}});
+        bill("BatchWriteItem", &items).unwrap().charge(&mut model, now, &capacity, b"{}", &schema);
+        assert_eq!((model.figures().table.write, model.figures().indexes[0].write), (4.0, 2.0));
+        for item in ["a", "b"] {
+            let at = (place(&json!({"S": item})) * 4.0) as usize;
+            assert!(model.partitions()[at].served.write >= 2.0, "{item}");
+        }
+
+        let half = json!({"TableName": "t", "Segment": 1, "TotalSegments": 2});
+        let read = json!({"TableName": "t", "CapacityUnits": 8.0});
+        bill("Scan", &half).unwrap().charge(&mut model, now, &read, b"{\"Items\":[]}", &schema);
+        let served: Vec<f64> = model.partitions().iter().map(|part| part.served.read).collect();
+        assert_eq!(served, [0.0, 0.0, 4.0, 4.0]);
+
+        let before = model.figures().table.write;
+        let update = bill("UpdateItem", &json!({"TableName": "t", "Key": key("a")})).unwrap();
+        update.charge_failed_condition(&mut model, now, br#"{"message":"no"}"#);
+        assert_eq!(model.figures().table.write - before, 1.0);
+        let image = json!({"Item": {"v": {"S": "x".repeat(2_500)}}}).to_string();
+        update.charge_failed_condition(&mut model, now, image.as_bytes());
+        assert_eq!(model.figures().table.write - before, 4.0);
+    }
+}

@@ -1,0 +1,127 @@
+//! The capacity model in real time: holds the one in force, and knows the keys of its table.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::{Map, Value as Json, json};
+
+use super::advertise::advertise;
+use super::demand::{Bill, Schema};
+use super::wire::Metered;
+use crate::local::capacity::{Model, Throttled};
+
+/// The model in force, if there is one.
+#[derive(Default)]
+pub(super) struct Meter(Mutex<Option<Running>>);
+
+struct Running {
+    model: Model,
+    began: Instant,
+    /// Learnt from the table's description, and forgotten when the table is created, changed or deleted.
+    schema: Option<Schema>,
+}
+
+/// What the meter says of a request before it is forwarded.
+pub(super) enum Verdict {
+    /// It is not of the modelled table, or there is no model.
+    Unmetered,
+    /// The keys of this table have to be learnt first.
+    Describe(String),
+    /// It may go, and will be charged.
+    Admitted(Bill),
+    /// DynamoDB would throttle it.
+    Throttled(Throttled),
+}
+
+impl Meter {
+    /// The model's time begins now.
+    pub(super) fn set(&self, model: Option<Model>) {
+        *self.lock() = model.map(|model| Running { model, began: Instant::now(), schema: None });
+    }
+
+    /// Looks at the model, with its time.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&mut Model, Duration) -> T) -> Option<T> {
+        let mut running = self.lock();
+        let Running { model, began, .. } = running.as_mut()?;
+        Some(look(model, began.elapsed()))
+    }
+
+    /// Decides about a request.
+    pub(super) fn verdict(&self, operation: &str, body: &Bytes, metered: Metered) -> Verdict {
+        if metered == Metered::No {
+            return Verdict::Unmetered;
+        }
+        let named =
+            |model: &mut Model, _| std::str::from_utf8(body).is_ok_and(|text| text.contains(&model.spec().table));
+        if !self.look(named).unwrap_or(false) {
+            return Verdict::Unmetered;
+        }
+        // Parsed outside the lock: a batch is up to 16 MB.
+        let Ok(body) = serde_json::from_slice::<Json>(body) else { return Verdict::Unmetered };
+        let mut running = self.lock();
+        let Some(Running { model, began, schema }) = running.as_mut() else { return Verdict::Unmetered };
+        let Some(schema) = schema else { return Verdict::Describe(model.spec().table.clone()) };
+        let Some(bill) = Bill::of(operation, &body, metered, schema, model) else { return Verdict::Unmetered };
+        match model.admit_all(began.elapsed(), &bill.demands) {
+            Ok(()) => Verdict::Admitted(bill),
+            Err(throttled) => Verdict::Throttled(throttled),
+        }
+    }
+
+    /// Learns the table's keys and its ARN from its description; false if that is of no use.
+    pub(super) fn learn(&self, described: &[u8]) -> bool {
+        let described: Json = serde_json::from_slice(described).unwrap_or_default();
+        let table = &described["Table"];
+        let mut running = self.lock();
+        let Some(running) = running.as_mut() else { return false };
+        if let Some(arn) = table["TableArn"].as_str() {
+            running.model.set_arn(arn);
+        }
+        running.schema = Schema::of(table);
+        running.schema.is_some()
+    }
+
+    /// The table may have other keys from now on.
+    pub(super) fn forget_keys(&self) {
+        if let Some(running) = self.lock().as_mut() {
+            running.schema = None;
+        }
+    }
+
+    /// Charges a request by its reply: `capacity` as an accepted one states it, or the body of an error.
+    pub(super) fn charge(&self, bill: &Bill, error: Option<&str>, capacity: &Json, reply: &[u8]) {
+        let mut running = self.lock();
+        let Some(Running { model, began, schema: Some(schema) }) = running.as_mut() else { return };
+        let now = began.elapsed();
+        match error {
+            None => bill.charge(model, now, capacity, reply, schema),
+            Some("ConditionalCheckFailedException") => bill.charge_failed_condition(model, now, reply),
+            // Refused requests cost nothing; a cancelled transaction does, and states it nowhere.
+            Some(_) => {}
+        }
+    }
+
+    /// The reply to `DescribeTable` with the model's limits in it, where the spec wants that and the table is the model's.
+    pub(super) fn advertised(&self, reply: &Bytes) -> Option<Bytes> {
+        let running = self.lock();
+        let model = &running.as_ref()?.model;
+        let described = serde_json::from_slice::<Json>(reply).ok()?;
+        let ours = described["Table"]["TableName"] == model.spec().table.as_str();
+        if ours && model.spec().advertise { advertise(reply, model) } else { None }
+    }
+
+    /// A model stays usable after a panic elsewhere.
+    fn lock(&self) -> MutexGuard<'_, Option<Running>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The members of an error's body beside its name and message.
+pub(super) fn reasons_of(throttled: &Throttled) -> Map<String, Json> {
+    if throttled.reasons.is_empty() {
+        return Map::new();
+    }
+    let reasons = throttled.reasons.iter().map(|r| json!({ "reason": r.reason, "resource": r.resource }));
+    Map::from_iter([(throttled.reasons_member().to_owned(), reasons.collect())])
+}

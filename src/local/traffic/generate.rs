@@ -1,0 +1,147 @@
+//! What the application sends, and when: a pure function of the spec.
+
+use std::time::Duration;
+
+use super::TrafficSpec;
+
+/// What one request does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OperationKind {
+    /// `GetItem`.
+    Get,
+    /// `PutItem` of a whole item.
+    Put,
+    /// `UpdateItem` of one attribute; it makes the item where it is missing.
+    Update,
+}
+
+impl OperationKind {
+    /// Whether it consumes write capacity.
+    pub fn writes(self) -> bool {
+        self != OperationKind::Get
+    }
+}
+
+/// One request of the application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// What it does.
+    pub kind: OperationKind,
+    /// Which of the application's keys.
+    pub key: u64,
+    /// Bytes of the item that is put.
+    pub item_bytes: usize,
+}
+
+impl Operation {
+    /// The partition key's value: no other program's keys begin so.
+    pub fn partition_key(&self) -> String {
+        format!("app#{}", self.key)
+    }
+}
+
+/// A request and its time since the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// When it is to be sent.
+    pub at: Duration,
+    /// What is to be sent.
+    pub operation: Operation,
+}
+
+/// Every request of the application in the order of their times, without end (unless both rates are 0). Writes and reads
+/// each come at even distances; half of the writes are updates.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    writes: Beat,
+    reads: Beat,
+    keys: Keys,
+    item_bytes: usize,
+    random: fastrand::Rng,
+}
+
+impl Schedule {
+    /// Equal specs make equal schedules.
+    pub fn new(spec: &TrafficSpec) -> Schedule {
+        Schedule {
+            writes: Beat { per_second: spec.writes_per_second, next: 0 },
+            reads: Beat { per_second: spec.reads_per_second, next: 0 },
+            keys: Keys::new(spec.keys, spec.skew),
+            item_bytes: spec.item_bytes,
+            random: fastrand::Rng::with_seed(spec.seed),
+        }
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Due;
+
+    fn next(&mut self) -> Option<Due> {
+        let write_first = match (self.writes.at(), self.reads.at()) {
+            (Some(write), Some(read)) => write <= read,
+            (write, None) => write.is_some(),
+            (None, Some(_)) => false,
+        };
+        let beat = if write_first { &mut self.writes } else { &mut self.reads };
+        let at = beat.at()?;
+        beat.next += 1;
+        let kind = match write_first {
+            false => OperationKind::Get,
+            true if self.random.bool() => OperationKind::Put,
+            true => OperationKind::Update,
+        };
+        let key = self.keys.pick(&mut self.random);
+        Some(Due { at, operation: Operation { kind, key, item_bytes: self.item_bytes } })
+    }
+}
+
+/// Even distances. Times are made of the count, so that no error adds up over days.
+#[derive(Debug, Clone, Copy)]
+struct Beat {
+    per_second: f64,
+    next: u64,
+}
+
+impl Beat {
+    /// In the middle of its interval, so that the streams do not all begin with a request at 0.
+    fn at(&self) -> Option<Duration> {
+        if self.per_second <= 0.0 {
+            return None;
+        }
+        Duration::try_from_secs_f64((self.next as f64 + 0.5) / self.per_second).ok()
+    }
+}
+
+/// Which key a request is for.
+#[derive(Debug, Clone)]
+struct Keys {
+    count: u64,
+    /// Cumulated weights of a Zipf distribution; empty where all keys are alike.
+    cumulated: Vec<f64>,
+}
+
+impl Keys {
+    fn new(count: u64, skew: f64) -> Keys {
+        let count = count.max(1);
+        if skew <= 0.0 {
+            return Keys { count, cumulated: Vec::new() };
+        }
+        let mut sum = 0.0;
+        let weight = |rank: u64| (rank as f64).powf(-skew);
+        let cumulated = (1..=count).map(|rank| {
+            sum += weight(rank);
+            sum
+        });
+        Keys { count, cumulated: cumulated.collect() }
+    }
+
+    fn pick(&self, random: &mut fastrand::Rng) -> u64 {
+        match self.cumulated.last() {
+            None => random.u64(0..self.count),
+            Some(sum) => {
+                let drawn = random.f64() * sum;
+                self.cumulated.partition_point(|upto| *upto <= drawn).min(self.cumulated.len() - 1) as u64
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The application's requests over plain HTTP, unsigned: for the embedded engine, and whatever else asks for no signature.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value as Json, json};
+
+use super::generate::{Operation, OperationKind};
+use super::{Application, Suffered, TrafficSpec};
+
+/// How long a reply may take: a table that needs longer has failed the application.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The attribute that fills an item up; also the one that updates set.
+const PAYLOAD: &str = "app_payload";
+
+/// An application that speaks to an endpoint.
+pub struct Http {
+    client: Client<HttpConnector, Full<Bytes>>,
+    endpoint: String,
+    table: String,
+    partition: String,
+    /// The sort key's name and value, the same for all items.
+    sort: Option<(String, Json)>,
+}
+
+/// Why the application could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum TrafficError {
+    /// The table could not be described.
+    #[error(
+        "The application's table {table:?} cannot be described ({why}). Create it first, or name another in [traffic]"
+    )]
+    Table {
+        /// Its name.
+        table: String,
+        /// What the endpoint answered.
+        why: String,
+    },
+    /// Its keys cannot be the application's.
+    #[error(
+        "The application's keys are strings that begin with \"app#\", and the partition key of {table:?} is none. Name another table in [traffic]"
+    )]
+    Key {
+        /// The table's name.
+        table: String,
+    },
+}
+
+/// What DynamoDB calls a table that is not there.
+const NOT_FOUND: &str = "ResourceNotFoundException";
+
+impl TrafficError {
+    /// Whether the table may yet be created.
+    pub(super) fn table_is_missing(&self) -> bool {
+        matches!(self, TrafficError::Table { why, .. } if why == NOT_FOUND)
+    }
+}
+
+impl Http {
+    /// Asks the endpoint, for example `http://127.0.0.1:8000`, for the table's keys.
+    pub async fn connect(endpoint: &str, table: &str) -> Result<Http, TrafficError> {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let mut http = Http {
+            client,
+            endpoint: endpoint.to_owned(),
+            table: table.to_owned(),
+            partition: String::new(),
+            sort: None,
+        };
+        let described = http.call("DescribeTable", &json!({ "TableName": table })).await;
+        let described = described.map_err(|why| TrafficError::Table { table: table.to_owned(), why: text(&why) })?;
+        http.learn_keys(&described["Table"]).ok_or_else(|| TrafficError::Key { table: table.to_owned() })?;
+        Ok(http)
+    }
+
+    /// None if the keys are not such that the application can have some of its own.
+    fn learn_keys(&mut self, table: &Json) -> Option<()> {
+        let kind_of = |name: &str| {
+            let defined = table["AttributeDefinitions"].as_array()?.iter().find(|d| d["AttributeName"] == name)?;
+            defined["AttributeType"].as_str()
+        };
+        for element in table["KeySchema"].as_array()? {
+            let name = element["AttributeName"].as_str()?;
+            match (element["KeyType"].as_str()?, kind_of(name)?) {
+                ("HASH", "S") => name.clone_into(&mut self.partition),
+                ("HASH", _) => return None,
+                (_, "N") => self.sort = Some((name.to_owned(), json!({ "N": "0" }))),
+                (_, "B") => self.sort = Some((name.to_owned(), json!({ "B": "YXBw" }))),
+                _ => self.sort = Some((name.to_owned(), json!({ "S": "app" }))),
+            }
+        }
+        (!self.partition.is_empty()).then_some(())
+    }
+
+    fn key(&self, operation: &Operation) -> serde_json::Map<String, Json> {
+        let partition = (self.partition.clone(), json!({ "S": operation.partition_key() }));
+        std::iter::once(partition).chain(self.sort.clone()).collect()
+    }
+
+    async fn call(&self, operation: &str, body: &Json) -> Result<Json, Suffered> {
+        let failed = |why: &str| Suffered::Failed(why.to_owned());
+        let request = Request::post(&self.endpoint)
+            .header("content-type", "application/x-amz-json-1.0")
+            .header("x-amz-target", format!("DynamoDB_20120810.{operation}"))
+            .header("authorization", UNSIGNED)
+            .header("x-amz-date", "20260101T000000Z")
+            .body(Full::new(Bytes::from(body.to_string())))
+            .map_err(|_| failed("no valid endpoint"))?;
+        let exchange = async {
+            let reply = self.client.request(request).await.map_err(|_| failed("no connection"))?;
+            let status = reply.status();
+            let body = reply.into_body().collect().await.map_err(|_| failed("no whole reply"))?.to_bytes();
+            let body: Json = serde_json::from_slice(&body).unwrap_or_default();
+            if status.is_success() { Ok(body) } else { Err(suffered(status.as_u16(), &body)) }
+        };
+        tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(failed("no reply in time")))
+    }
+}
+
+/// The form of a signature: some engines ask for the header, none of those that this is for checks it.
+const UNSIGNED: &str = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, \
+                        SignedHeaders=host;x-amz-date;x-amz-target, Signature=0";
+
+#[async_trait]
+impl Application for Http {
+    async fn send(&self, operation: &Operation) -> Result<(), Suffered> {
+        let mut key = self.key(operation);
+        let table = &self.table;
+        let (name, body) = match operation.kind {
+            OperationKind::Get => ("GetItem", json!({ "TableName": table, "Key": key })),
+            OperationKind::Put => {
+                let payload = "x".repeat(TrafficSpec::payload_bytes(operation.item_bytes));
+                key.insert(PAYLOAD.to_owned(), json!({ "S": payload }));
+                ("PutItem", json!({ "TableName": table, "Item": key }))
+            }
+            OperationKind::Update => {
+                let body = json!({
+                    "TableName": table,
+                    "Key": key,
+                    "UpdateExpression": "SET #p = :p",
+                    "ExpressionAttributeNames": { "#p": PAYLOAD },
+                    "ExpressionAttributeValues": {
+                        ":p": { "S": "x".repeat(TrafficSpec::payload_bytes(operation.item_bytes)) }
+                    },
+                });
+                ("UpdateItem", body)
+            }
+        };
+        self.call(name, &body).await.map(|_| ())
+    }
+}
+
+fn suffered(status: u16, body: &Json) -> Suffered {
+    let name = body["__type"].as_str().and_then(|name| name.rsplit('#').next()).unwrap_or_default();
+    if !matches!(name, "ProvisionedThroughputExceededException" | "ThrottlingException" | "RequestLimitExceeded") {
+        return Suffered::Failed(if name.is_empty() { format!("HTTP {status}") } else { name.to_owned() });
+    }
+    let list = body.get("ThrottlingReasons").or_else(|| body.get("throttlingReasons")).and_then(Json::as_array);
+    let reason = |entry: &Json| Some(entry["reason"].as_str()?.to_owned());
+    Suffered::Throttled(list.map(|list| list.iter().filter_map(reason).collect()).unwrap_or_default())
+}
+
+fn text(why: &Suffered) -> String {
+    match why {
+        Suffered::Throttled(_) => "it is throttled".to_owned(),
+        Suffered::Failed(why) => why.clone(),
+    }
+}

@@ -1,0 +1,49 @@
+//! Latencies in bounded memory.
+
+use std::time::Duration;
+
+/// Buckets to a doubling: a quantile is at most 4.5 % too high.
+const TO_A_DOUBLING: f64 = 16.0;
+
+/// From 1 µs up to some 18 minutes; what is longer counts in the last.
+const BUCKETS: usize = 30 * 16;
+
+/// A histogram of latencies whose buckets grow with the latency.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Latency {
+    counts: Vec<u64>,
+    max: Duration,
+}
+
+impl Latency {
+    pub(super) fn add(&mut self, took: Duration) {
+        self.counts.resize(BUCKETS, 0);
+        let micros = (took.as_secs_f64() * 1e6).max(1.0);
+        let bucket = (micros.log2() * TO_A_DOUBLING) as usize;
+        self.counts[bucket.min(BUCKETS - 1)] += 1;
+        self.max = self.max.max(took);
+    }
+
+    /// How many were measured.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The longest one.
+    pub fn max(&self) -> Duration {
+        self.max
+    }
+
+    /// The latency that this share (of 0..1) of the requests did not exceed: rounded up to its bucket's end. Zero if
+    /// nothing was measured.
+    pub fn quantile(&self, share: f64) -> Duration {
+        let wanted = ((self.count() as f64 * share).ceil() as u64).max(1);
+        let mut seen = 0;
+        let found = self.counts.iter().position(|count| {
+            seen += count;
+            seen >= wanted
+        });
+        let upto = |bucket: usize| Duration::from_secs_f64(((bucket + 1) as f64 / TO_A_DOUBLING).exp2() / 1e6);
+        found.map_or(Duration::ZERO, |bucket| upto(bucket).min(self.max))
+    }
+}

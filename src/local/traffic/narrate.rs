@@ -1,0 +1,64 @@
+//! The application beside `backfill local`: begins when its table is there, and tells what it suffers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Http, Traffic, TrafficError, TrafficSpec};
+
+/// How often it tells.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// How often it looks for a table that is not there yet.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Runs the application on this table until `stop` is cancelled, and says what it suffered every ten seconds and at the
+/// end. A table that is not there is waited for.
+pub async fn narrate(
+    spec: &TrafficSpec,
+    table: &str,
+    endpoint: &str,
+    stop: CancellationToken,
+    mut say: impl FnMut(&str),
+) -> Result<(), TrafficError> {
+    let Some(http) = connect(endpoint, table, &stop, &mut say).await? else { return Ok(()) };
+    let traffic = Traffic::new(spec.clone());
+    let running = traffic.run(Arc::new(http), stop);
+    tokio::pin!(running);
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            () = &mut running => break,
+            _ = ticks.tick() => say(&traffic.report().to_string()),
+        }
+    }
+    say(&format!("the application has stopped\n{}", traffic.report()));
+    Ok(())
+}
+
+/// None if it was stopped before the table was there.
+async fn connect(
+    endpoint: &str,
+    table: &str,
+    stop: &CancellationToken,
+    say: &mut impl FnMut(&str),
+) -> Result<Option<Http>, TrafficError> {
+    let mut waits = false;
+    loop {
+        match Http::connect(endpoint, table).await {
+            Ok(http) => return Ok(Some(http)),
+            Err(error) if !error.table_is_missing() => return Err(error),
+            Err(_) => {}
+        }
+        if !waits {
+            say(&format!("the application waits for its table {table:?} to be created"));
+            waits = true;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+    }
+}

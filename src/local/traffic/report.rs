@@ -1,0 +1,168 @@
+//! What the application suffered.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+use super::latency::Latency;
+use super::{OperationKind, Suffered};
+
+/// Seconds that the series goes back: a day, so that a server that runs for weeks keeps its size.
+const SERIES: usize = 86_400;
+
+/// What a throttle counts as that names no reason.
+const NO_REASON: &str = "no reason given";
+
+/// Requests, sent and suffered.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TrafficReport {
+    /// Of reads.
+    pub reads: Lot,
+    /// Of writes.
+    pub writes: Lot,
+    /// By the second in which they were due.
+    pub seconds: VecDeque<Second>,
+}
+
+/// What became of some requests.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Lot {
+    /// Sent.
+    pub sent: u64,
+    /// Due, and not sent since too many were under way.
+    pub not_sent: u64,
+    /// Served.
+    pub served: u64,
+    /// Throttled, each once.
+    pub throttled: u64,
+    /// Throttles by reason; a request counts at each that it was given.
+    pub reasons: BTreeMap<String, u64>,
+    /// Failed in another way, by what it was.
+    pub errors: BTreeMap<String, u64>,
+    /// How long the served ones took.
+    pub latency: Latency,
+}
+
+/// What became of the requests that were due in one second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Second {
+    /// Which second since the start.
+    pub second: u64,
+    /// Sent.
+    pub sent: u64,
+    /// Served.
+    pub served: u64,
+    /// Throttled.
+    pub throttled: u64,
+    /// Failed in another way, or not sent.
+    pub failed: u64,
+}
+
+impl TrafficReport {
+    /// Requests that were sent.
+    pub fn sent(&self) -> u64 {
+        self.reads.sent + self.writes.sent
+    }
+
+    /// Requests that were served.
+    pub fn served(&self) -> u64 {
+        self.reads.served + self.writes.served
+    }
+
+    /// Requests that were throttled.
+    pub fn throttled(&self) -> u64 {
+        self.reads.throttled + self.writes.throttled
+    }
+
+    /// Requests that failed in another way, or were not sent.
+    pub fn failed(&self) -> u64 {
+        [&self.reads, &self.writes].iter().map(|lot| lot.not_sent + lot.errors.values().sum::<u64>()).sum()
+    }
+
+    pub(super) fn note_sent(&mut self, second: u64, kind: OperationKind) {
+        self.lot(kind).sent += 1;
+        self.second(second, |s| s.sent += 1);
+    }
+
+    pub(super) fn note_not_sent(&mut self, second: u64, kind: OperationKind) {
+        self.lot(kind).not_sent += 1;
+        self.second(second, |s| s.failed += 1);
+    }
+
+    pub(super) fn note_answer(
+        &mut self,
+        second: u64,
+        kind: OperationKind,
+        outcome: Result<(), Suffered>,
+        took: Duration,
+    ) {
+        let lot = self.lot(kind);
+        match outcome {
+            Ok(()) => {
+                lot.served += 1;
+                lot.latency.add(took);
+                self.second(second, |s| s.served += 1);
+            }
+            Err(Suffered::Throttled(mut reasons)) => {
+                lot.throttled += 1;
+                if reasons.is_empty() {
+                    reasons.push(NO_REASON.to_owned());
+                }
+                for reason in reasons {
+                    *lot.reasons.entry(reason).or_default() += 1;
+                }
+                self.second(second, |s| s.throttled += 1);
+            }
+            Err(Suffered::Failed(what)) => {
+                *lot.errors.entry(what).or_default() += 1;
+                self.second(second, |s| s.failed += 1);
+            }
+        }
+    }
+
+    fn lot(&mut self, kind: OperationKind) -> &mut Lot {
+        if kind.writes() { &mut self.writes } else { &mut self.reads }
+    }
+
+    /// Requests are due in order, but answered late: the second may be anywhere in the series, or too old for it.
+    fn second(&mut self, second: u64, note: impl FnOnce(&mut Second)) {
+        let next = self.seconds.back().map_or(second, |last| last.second + 1);
+        for second in next..=second {
+            self.seconds.push_back(Second { second, ..Second::default() });
+        }
+        while self.seconds.len() > SERIES {
+            self.seconds.pop_front();
+        }
+        let first = self.seconds.front().map_or(0, |first| first.second);
+        let at = second.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+        if let Some(entry) = at.and_then(|at| self.seconds.get_mut(at)) {
+            note(entry);
+        }
+    }
+}
+
+/// On one line each for reads and writes, for an operator.
+impl fmt::Display for TrafficReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "application writes: {}", self.writes)?;
+        write!(f, "\napplication reads:  {}", self.reads)
+    }
+}
+
+impl fmt::Display for Lot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} sent, {} served, {} throttled", self.sent, self.served, self.throttled)?;
+        for (reason, count) in &self.reasons {
+            write!(f, " ({reason} {count})")?;
+        }
+        for (error, count) in &self.errors {
+            write!(f, ", {count} failed: {error}")?;
+        }
+        if self.not_sent > 0 {
+            write!(f, ", {} not sent: too many under way", self.not_sent)?;
+        }
+        let millis = |took: Duration| took.as_secs_f64() * 1e3;
+        let [p50, p99] = [0.5, 0.99].map(|share| millis(self.latency.quantile(share)));
+        write!(f, "; p50 {p50:.1} ms, p99 {p99:.1} ms, max {:.1} ms", millis(self.latency.max()))
+    }
+}

@@ -1,0 +1,85 @@
+//! What the application does.
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use crate::item::MAX_ITEM_BYTES;
+use crate::local::capacity::checks::not_negative;
+
+/// The most keys: their weights take 8 bytes each.
+const MOST_KEYS: u64 = 1_000_000;
+
+/// The highest rate of each kind: more than one process sends.
+const FASTEST: f64 = 100_000.0;
+
+/// What an item holds beside its payload: keys and names.
+const BESIDE_PAYLOAD: usize = 100;
+
+/// An application's load on one table. Its partition keys are its own: all begin with `app#`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrafficSpec {
+    /// The table. Default: the model's.
+    pub table: Option<String>,
+    /// `PutItem` and `UpdateItem` requests per second, half each.
+    #[serde(deserialize_with = "rate")]
+    pub writes_per_second: f64,
+    /// `GetItem` requests per second.
+    #[serde(deserialize_with = "rate")]
+    pub reads_per_second: f64,
+    /// How many partition keys it uses.
+    #[serde(deserialize_with = "keys")]
+    pub keys: u64,
+    /// 0 uses them all alike; more is the exponent of a Zipf distribution.
+    #[serde(deserialize_with = "not_negative")]
+    pub skew: f64,
+    /// Bytes of the items that it puts, about.
+    #[serde(deserialize_with = "item_bytes")]
+    pub item_bytes: usize,
+    /// Seeds its choices.
+    pub seed: u64,
+}
+
+impl Default for TrafficSpec {
+    fn default() -> TrafficSpec {
+        TrafficSpec {
+            table: None,
+            writes_per_second: 10.0,
+            reads_per_second: 10.0,
+            keys: 1_000,
+            skew: 0.0,
+            item_bytes: 500,
+            seed: 1,
+        }
+    }
+}
+
+impl TrafficSpec {
+    /// Bytes of the attribute that fills an item up.
+    pub(super) fn payload_bytes(item_bytes: usize) -> usize {
+        item_bytes.saturating_sub(BESIDE_PAYLOAD)
+    }
+}
+
+fn rate<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    let value = f64::deserialize(from)?;
+    if (0.0..=FASTEST).contains(&value) {
+        Ok(value)
+    } else {
+        Err(D::Error::custom(format!("it must be from 0 to {FASTEST} a second")))
+    }
+}
+
+fn keys<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    match u64::deserialize(from)? {
+        keys @ 1..=MOST_KEYS => Ok(keys),
+        _ => Err(D::Error::custom(format!("it must be from 1 to {MOST_KEYS}"))),
+    }
+}
+
+fn item_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    match usize::deserialize(from)? {
+        bytes if bytes <= MAX_ITEM_BYTES - BESIDE_PAYLOAD => Ok(bytes),
+        _ => Err(D::Error::custom(format!("it must be at most {}", MAX_ITEM_BYTES - BESIDE_PAYLOAD))),
+    }
+}

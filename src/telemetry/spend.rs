@@ -1,0 +1,113 @@
+//! What a run may spend and what it has spent, for people. Sums of money are estimates, and say by which prices.
+
+use std::io::{Result, Write};
+
+use super::number;
+use super::summary::units;
+use crate::checkpoint::store::SpendRecord;
+use crate::checkpoint::{Spend, SpendState};
+use crate::clock;
+use crate::plan::Limits;
+use crate::price::UnitPrices;
+
+/// The limits of a run in one line, and in which slices it reserves what it spends; none where nothing is limited but
+/// failures.
+pub fn limits_text(limits: &Limits, slice: Option<Spend>, prices: UnitPrices) -> Option<String> {
+    let mut parts = Vec::new();
+    parts.extend(limits.max_wcu.map(|max| format!("{} WCU", units(max))));
+    parts.extend(limits.max_cost_usd.map(|max| format!("{} (an estimate {})", dollars(max), prices.basis.text())));
+    parts.extend(slice.map(|slice| match slice.read {
+        0.0 => format!("reserved {} WCU at a time", units(slice.write)),
+        read => format!("reserved {} WCU and {} RCU at a time", units(slice.write), units(read)),
+    }));
+    parts.extend(limits.max_items.map(|max| format!("{} items", number(max))));
+    parts.extend(limits.deadline.map(|deadline| format!("until {}", clock::to_text(deadline))));
+    parts.extend(limits.window.as_ref().map(|window| {
+        let zone = window.zone.iana_name().unwrap_or("local time");
+        format!("from {} to {} {zone}", window.opens.strftime("%H:%M"), window.closes.strftime("%H:%M"))
+    }));
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// What a run has spent of what it may.
+pub fn write_spend(out: &mut impl Write, record: &SpendRecord, limits: &Limits) -> Result<()> {
+    let SpendState { spent, slice, lost, .. } = record.state;
+    let of =
+        |limit: Option<String>, name: &str| limit.map_or_else(String::new, |l| format!(" of {l} ([limits] {name})"));
+    let write = of(limits.max_wcu.map(|max| format!("{} WCU", units(max))), "max_wcu");
+    write!(out, "  spent, uncommitted pages included: {} WCU{write}, {} RCU", units(spent.write), units(spent.read))?;
+    if let (Some(cost), Some(prices)) = (record.dollars(), record.prices) {
+        let money = of(limits.max_cost_usd.map(dollars), "max_cost_usd");
+        write!(out, "; about {}{money}, an estimate {}", dollars(cost), prices.basis.text())?;
+    }
+    writeln!(out)?;
+    if lost != Spend::default() {
+        let (write, read) = (units(lost.write), units(lost.read));
+        writeln!(
+            out,
+            "    up to {write} WCU and {read} RCU of it were only reserved when a process was killed; they count as spent"
+        )?;
+    }
+    if slice != Spend::default() {
+        writeln!(
+            out,
+            "    {} WCU and {} RCU more are reserved for what it sends next",
+            units(slice.write),
+            units(slice.read)
+        )?;
+    }
+    Ok(())
+}
+
+/// US dollars: cents where there are any, millionths below.
+fn dollars(amount: f64) -> String {
+    if amount >= 0.1 { format!("${amount:.2}") } else { format!("${amount:.6}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::price::PriceBasis;
+
+    const PRICES: UnitPrices =
+        UnitPrices { write_per_million: 0.625, read_per_million: 0.125, basis: PriceBasis::OnDemand };
+
+    fn limits() -> Limits {
+        Limits {
+            max_failures: 1000,
+            max_wcu: Some(5000.0),
+            max_cost_usd: Some(2.5),
+            max_items: None,
+            deadline: None,
+            window: None,
+        }
+    }
+
+    #[test]
+    fn money_is_always_an_estimate_and_lost_slices_are_labelled() {
+        let state = SpendState {
+            spent: Spend { write: 1_600_000.0, read: 8.5 },
+            lost: Spend { write: 50.0, read: 0.0 },
+            ..SpendState::default()
+        };
+        let mut text = Vec::new();
+        write_spend(&mut text, &SpendRecord { state, prices: Some(PRICES) }, &limits()).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("1,600,000 WCU of 5,000 WCU ([limits] max_wcu), 8.5 RCU"), "{text}");
+        assert!(
+            text.contains("about $1.00 of $2.50 ([limits] max_cost_usd), an estimate by the on-demand list"),
+            "{text}"
+        );
+        assert!(text.contains("up to 50 WCU and 0 RCU of it were only reserved when a process was killed"), "{text}");
+    }
+
+    #[test]
+    fn limits_are_listed_with_their_slice() {
+        let slice = Some(Spend { write: 50.0, read: 0.0 });
+        let text = limits_text(&limits(), slice, PRICES).unwrap();
+        assert!(text.starts_with("5,000 WCU, $2.50 (an estimate by the on-demand list price of us-east-1"), "{text}");
+        assert!(text.ends_with("reserved 50 WCU at a time"), "{text}");
+        let none = Limits { max_wcu: None, max_cost_usd: None, ..limits() };
+        assert_eq!(limits_text(&none, None, PRICES), None);
+    }
+}

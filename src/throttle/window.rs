@@ -1,0 +1,176 @@
+//! When a daily window is open. Pure: the caller says what time it is.
+
+use jiff::Timestamp;
+use jiff::civil::{Date, Time};
+
+use crate::plan::Window;
+
+/// Days ahead in which the next opening or closing is looked for. A day has one of each, but for a day whose change of
+/// the clocks swallows the window, and for the day that a zone has once left out (Samoa, 2011-12-30).
+const DAYS_AHEAD: usize = 4;
+
+/// And so many back: a window that crosses midnight, on a day that is longer than others.
+const DAYS_BACK: usize = 2;
+
+impl Window {
+    /// Whether it is open at this moment. It is at the moment that it opens, and no longer at the one that it closes.
+    pub fn is_open(&self, at: Timestamp) -> bool {
+        self.days_around(at).any(|(opens, closes)| opens <= at && at < closes)
+    }
+
+    /// When it opens next, or closes next if it is open now. None for a window that never does.
+    pub fn next_change(&self, after: Timestamp) -> Option<Timestamp> {
+        let open = self.is_open(after);
+        let mut changes: Vec<Timestamp> = self.days_around(after).flat_map(|(opens, closes)| [opens, closes]).collect();
+        changes.sort();
+        // Two days' windows can touch, or overlap where a day is left out: that is no change.
+        changes.into_iter().find(|change| *change > after && self.is_open(*change) != open)
+    }
+
+    /// Opening and closing of the days around a moment.
+    fn days_around(&self, at: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> + '_ {
+        let today = self.zone.to_datetime(at).date();
+        let first = (0..DAYS_BACK).fold(today, |day, _| day.yesterday().unwrap_or(day));
+        first.series(jiff::Span::new().days(1)).take(DAYS_BACK + 1 + DAYS_AHEAD).filter_map(|day| {
+            let last = if self.closes <= self.opens { day.tomorrow().ok()? } else { day };
+            Some((self.moment(day, self.opens)?, self.moment(last, self.closes)?))
+        })
+    }
+
+    /// A local time as a moment. Where the clocks go forward over it, it is taken as if they had not yet; where they go
+    /// back and it comes twice, it is the first.
+    fn moment(&self, day: Date, time: Time) -> Option<Timestamp> {
+        self.zone.to_ambiguous_timestamp(day.to_datetime(time)).compatible().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+    use jiff::{SignedDuration, ToSpan};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn window(opens: &str, closes: &str, zone: &str) -> Window {
+        Window { opens: opens.parse().unwrap(), closes: closes.parse().unwrap(), zone: TimeZone::get(zone).unwrap() }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_night_crosses_midnight() {
+        let night = window("22:00", "06:00", "Europe/Paris");
+        for (time, open, next) in [
+            ("2026-01-10T20:59:59Z", false, "2026-01-10T21:00:00Z"),
+            ("2026-01-10T21:00:00Z", true, "2026-01-11T05:00:00Z"),
+            ("2026-01-11T03:00:00Z", true, "2026-01-11T05:00:00Z"),
+            ("2026-01-11T05:00:00Z", false, "2026-01-11T21:00:00Z"),
+            // In summer, two hours from UTC.
+            ("2026-07-10T19:59:59Z", false, "2026-07-10T20:00:00Z"),
+        ] {
+            assert_eq!((night.is_open(at(time)), night.next_change(at(time))), (open, Some(at(next))), "{time}");
+        }
+    }
+
+    /// Paris, 2026-03-29: 02:00 becomes 03:00. 2026-10-25: 03:00 becomes 02:00.
+    #[test]
+    fn the_clocks_change_within_a_window() {
+        let night = window("22:00", "06:00", "Europe/Paris");
+        let length = |evening: &str| night.next_change(at(evening)).unwrap().duration_since(at(evening));
+        assert_eq!(length("2026-03-28T21:00:00Z"), SignedDuration::from_hours(7));
+        assert_eq!(length("2026-10-24T20:00:00Z"), SignedDuration::from_hours(9));
+        // It opens at a time that there is not: as if the clocks had not changed yet.
+        let early = window("02:30", "05:00", "Europe/Paris");
+        assert_eq!(early.next_change(at("2026-03-29T00:00:00Z")), Some(at("2026-03-29T01:30:00Z")));
+        // At a time that comes twice: at the first, and it does not close in between.
+        assert_eq!(early.next_change(at("2026-10-25T00:00:00Z")), Some(at("2026-10-25T00:30:00Z")));
+        assert_eq!(early.next_change(at("2026-10-25T00:30:00Z")), Some(at("2026-10-25T04:00:00Z")));
+        // A window that the change swallows opens a day later.
+        let brief = window("02:50", "03:20", "Europe/Paris");
+        assert_eq!(brief.next_change(at("2026-03-28T12:00:00Z")), Some(at("2026-03-30T00:50:00Z")));
+    }
+
+    #[test]
+    fn a_day_that_was_left_out_is_no_day() {
+        let noon = window("11:00", "13:00", "Pacific/Apia");
+        let mut now = at("2011-12-29T12:00:00Z");
+        for _ in 0..6 {
+            let next = noon.next_change(now).unwrap();
+            assert!(next > now && noon.is_open(next) != noon.is_open(now));
+            now = next;
+        }
+    }
+
+    #[test]
+    fn a_window_that_closes_when_it_opens_is_always_open() {
+        let always = window("09:00", "09:00", "UTC");
+        assert!(always.is_open(at("2026-01-01T08:59:59Z")) && always.is_open(at("2026-01-01T09:00:00Z")));
+        assert_eq!(always.next_change(at("2026-01-01T08:59:59Z")), None);
+    }
+
+    fn any_window() -> impl Strategy<Value = Window> {
+        let zones = [
+            "UTC",
+            "Europe/Paris",
+            "America/New_York",
+            "America/Santiago",
+            "Australia/Lord_Howe",
+            "Asia/Kathmandu",
+            "Africa/Casablanca",
+            "Pacific/Apia",
+        ];
+        let time = || (0_i8..24, 0_i8..60).prop_map(|(hour, minute)| Time::new(hour, minute, 0, 0).unwrap());
+        (time(), time(), prop::sample::select(zones.to_vec()))
+            .prop_filter("a window has a length", |(opens, closes, _)| opens != closes)
+            .prop_map(|(opens, closes, zone)| Window { opens, closes, zone: TimeZone::get(zone).unwrap() })
+    }
+
+    /// Seconds from 2009 to 2027: every second as likely as any other, so days with a change of clocks are among them.
+    fn any_moment() -> impl Strategy<Value = Timestamp> {
+        (1_230_768_000_i64..1_798_761_600).prop_map(|second| Timestamp::from_second(second).unwrap())
+    }
+
+    proptest! {
+        /// What it is now it stays until the next change, and then it is the other.
+        #[test]
+        fn it_stays_as_it_is_until_its_next_change(
+            window in any_window(), now in any_moment(), part in 0.0_f64..1.0,
+        ) {
+            let next = window.next_change(now).unwrap();
+            prop_assert!(next > now);
+            let between = now + (next.duration_since(now)).mul_f64_floor(part);
+            prop_assert_eq!(window.is_open(between), window.is_open(now), "{} of {}..{}", between, now, next);
+            prop_assert_eq!(window.is_open(next), !window.is_open(now));
+            prop_assert_eq!(window.is_open(next - 1.second()), window.is_open(now));
+        }
+
+        /// Where the clocks have not changed for a day and will not for another, the local time alone decides.
+        #[test]
+        fn on_a_plain_day_the_time_of_the_day_decides(window in any_window(), now in any_moment()) {
+            let offset = |time: Timestamp| window.zone.to_offset(time);
+            let around = [now - 48.hours(), now + 48.hours()];
+            prop_assume!(around.iter().all(|time| offset(*time) == offset(now)));
+            let time = window.zone.to_datetime(now).time();
+            let open = if window.opens < window.closes {
+                window.opens <= time && time < window.closes
+            } else {
+                window.opens <= time || time < window.closes
+            };
+            prop_assert_eq!(window.is_open(now), open);
+        }
+    }
+
+    trait Part {
+        fn mul_f64_floor(self, by: f64) -> SignedDuration;
+    }
+
+    impl Part for SignedDuration {
+        /// A part of a duration, in whole seconds.
+        fn mul_f64_floor(self, by: f64) -> SignedDuration {
+            SignedDuration::from_secs((self.as_secs_f64() * by) as i64)
+        }
+    }
+}

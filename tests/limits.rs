@@ -1,0 +1,307 @@
+//! `[limits]`, against the real binary: what the server has counted is held against what the plan allows, over kills,
+//! resumes and raised limits. Whatever stops a run, it goes on from there and gets to the right end.
+#![cfg(feature = "local")]
+
+#[path = "common/mod.rs"]
+mod common;
+#[path = "common/tool.rs"]
+mod tool;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use backfill::checkpoint::store::{Begin, Identity, NewRun, RunProgress, StateFile, Store};
+use backfill::engine::{Gate, Job, StopReason, describe};
+use backfill::item::Item;
+use backfill::preflight::run_changes;
+use backfill::table::Table;
+use backfill::table::dynamo::{DynamoTable, connect};
+use backfill::throttle::{Budget, Budgets};
+use common::{Bed, bytes_of};
+use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
+use nix::sys::signal::Signal;
+use tool::{Ran, Running, item, secret};
+
+/// Retries that do not slow a test down, and pages small enough that there are many.
+const SMALL: &str = "[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n[scan]\nsegments = 4\npage_limit = 10\n";
+
+/// A table of items that all need a write of one unit, and a plan whose limits can be changed between runs.
+struct Scene {
+    bed: Bed,
+    table: String,
+    before: BTreeMap<String, Item>,
+    plan: PathBuf,
+}
+
+impl Scene {
+    async fn of(items: usize, limits: &str) -> Scene {
+        let bed = Bed::embedded();
+        let table = bed.create_table().await;
+        let loaded = (0..items).map(|n| item(&format!("P#{}", n / 3), &format!("S#{n:05}"), [("old", secret(n))]));
+        bed.load(&table, loaded).await;
+        let before = bed.dump(&table).await;
+        bed.front().reset_tally();
+        let scene = Scene { plan: bed.dir().join("limits.toml"), bed, table, before };
+        scene.limit(limits);
+        scene
+    }
+
+    /// Writes the plan with these `[limits]`, and what may follow them.
+    fn limit(&self, limits: &str) {
+        let changes = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
+        self.bed.plan("limits", &self.table, "", &format!("{changes}{SMALL}[limits]\n{limits}\n"));
+    }
+
+    fn start(&self) -> Running {
+        let mut command = self.bed.command();
+        command.arg("run").arg(&self.plan).args(["--yes", "--output", "json", "-vv"]);
+        Running::start(command)
+    }
+
+    fn run(&self) -> Ran {
+        tokio::task::block_in_place(|| self.start().end())
+    }
+
+    fn status(&self) -> RunProgress {
+        StateFile::open(&self.bed.dir().join(".backfill/limits.db")).unwrap().summary().unwrap().current.unwrap()
+    }
+
+    fn requests(&self, operation: &str) -> u64 {
+        self.bed.front().tally().operation(operation).requests
+    }
+
+    /// Waits until so many more writes were answered, and the run still goes on.
+    fn until_written(&self, more: u64) {
+        let (goal, began) = (self.bed.front().tally().operation("UpdateItem").ok + more, Instant::now());
+        while self.bed.front().tally().operation("UpdateItem").ok < goal {
+            assert!(began.elapsed() < Duration::from_secs(60), "it does not get on");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Asserts that a run without limits ends it, and that every item is as the plan implies.
+    async fn ends_right(&self) {
+        self.limit("");
+        let json = self.run().exits(0).json();
+        assert_eq!(json["totals"]["counts"]["scanned"], self.before.len());
+        let now = self.bed.dump(&self.table).await;
+        for (key, item) in &self.before {
+            let mut item = item.clone();
+            item.insert("new".into(), item["old"].clone());
+            assert_eq!(bytes_of(&now[key]), bytes_of(&item), "{key}");
+        }
+    }
+}
+
+fn stopped(ran: &Ran) -> String {
+    ran.json()["stopped"].as_str().unwrap().to_owned()
+}
+
+/// RUNBOOK: "no sequence of kills spends more than the limit and one slice".
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_kills_do_not_exceed_max_wcu() {
+    const LIMIT: f64 = 1_200.0;
+    // A hundredth of the limit.
+    const SLICE: f64 = 12.0;
+    let scene = Scene::of(2_000, "max_wcu = 1200").await;
+    for kill in 1..=10 {
+        let running = scene.start();
+        scene.until_written(60 + kill);
+        running.signal(Signal::SIGKILL);
+        let killed = tokio::task::block_in_place(|| running.end());
+        assert_eq!(killed.code, -1, "{killed:?}");
+        assert!(killed.stderr.contains("1,200 WCU, reserved 12 WCU at a time"), "{}", killed.stderr);
+    }
+    let dead = scene.status().spend.state;
+    assert!(dead.lost.write > 0.0 && dead.lost.write <= 10.0 * SLICE, "{dead:?}");
+
+    let ran = scene.run().exits(6);
+    assert!(stopped(&ran).contains("[limits] max_wcu = 1200"), "{ran:?}");
+    let (spent, known) = (scene.bed.front().tally().write_units(), scene.status().spend.state);
+    println!("spent {spent} of {LIMIT}; on record: {known:?}");
+    assert!(spent <= LIMIT + SLICE, "{spent}");
+    // Every write costs one unit, so nothing is left over but what the kills have wasted.
+    assert!(spent >= LIMIT - 10.0 * SLICE, "{spent}");
+    assert_eq!((known.spent.write, known.slice.write), (LIMIT, 0.0));
+    assert!(spent <= known.spent.write && known.spent.write <= spent + known.lost.write, "{spent}, {known:?}");
+
+    // Resumed as it is, it sends nothing at all, not even a read.
+    let (scans, writes) = (scene.requests("Scan"), scene.requests("UpdateItem"));
+    let ran = scene.run().exits(6);
+    assert!(stopped(&ran).contains("it has spent 1200 write units"), "{ran:?}");
+    assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (scans, writes));
+
+    // A raised limit goes on from what was spent.
+    scene.limit("max_wcu = 1300");
+    scene.run().exits(6);
+    let more = scene.bed.front().tally().write_units() - spent;
+    assert!(more > 0.0 && more <= 100.0, "{more}");
+    assert_eq!(scene.status().spend.state.spent.write, 1_300.0);
+    scene.ends_right().await;
+    assert_eq!(scene.requests("UpdateItem"), 2_000, "each item was written once");
+}
+
+/// After an orderly end only what was used is spent, to the unit; `--restart` begins a run with an allowance of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interruption_wastes_nothing() {
+    let scene = Scene::of(600, "max_wcu = 400\n[capacity]\nwrite = 100").await;
+    for _ in 0..3 {
+        let running = scene.start();
+        scene.until_written(40);
+        running.signal(Signal::SIGTERM);
+        let ran = tokio::task::block_in_place(|| running.end()).exits(130);
+        let (tally, known) = (scene.bed.front().tally(), scene.status().spend.state);
+        assert_eq!((known.spent.write, known.lost.write), (tally.write_units(), 0.0), "{ran:?}");
+        assert_eq!(ran.json()["spend"]["write_units"], tally.write_units());
+    }
+    scene.limit("max_wcu = 400");
+    scene.run().exits(6);
+    assert_eq!(scene.bed.front().tally().write_units(), 400.0);
+    let mut again = scene.bed.command();
+    again.arg("run").arg(&scene.plan).args(["--restart", "--yes", "--output", "json"]);
+    let ran = tokio::task::block_in_place(|| tool::run(again)).exits(0);
+    assert_eq!((scene.bed.front().tally().write_units(), &ran.json()["spend"]["write_units"]), (600.0, &200.0.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn max_items_is_exact_over_sessions_and_segments() {
+    let scene = Scene::of(500, "max_items = 137\n[capacity]\nwrite = 200").await;
+    let running = scene.start();
+    scene.until_written(50);
+    running.signal(Signal::SIGKILL);
+    tokio::task::block_in_place(|| running.end());
+    for limit in [137, 138, 250] {
+        scene.limit(&format!("max_items = {limit}"));
+        let ran = scene.run().exits(6);
+        assert!(stopped(&ran).starts_with(&format!("{limit} items have been scanned")), "{ran:?}");
+        assert_eq!(ran.json()["totals"]["counts"]["scanned"], limit);
+        assert_eq!(ran.json()["run"]["abandoned_pages"], 0, "it stops between pages");
+    }
+    let (scans, writes) = (scene.requests("Scan"), scene.requests("UpdateItem"));
+    let ran = scene.run().exits(6);
+    assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (scans, writes), "{ran:?}");
+    // With room for one more than there are, it gets to every segment's end.
+    scene.limit("max_items = 501");
+    assert_eq!(scene.run().exits(0).json()["run"]["status"], "complete");
+    assert_eq!(scene.requests("UpdateItem"), 500);
+}
+
+/// RUNBOOK: "It is an estimate by list price".
+#[tokio::test(flavor = "multi_thread")]
+async fn max_cost_counts_reads_and_writes() {
+    let prices = "[prices]\nwrite_per_million = 2000000\nread_per_million = 500000";
+    let scene = Scene::of(400, &format!("max_cost_usd = 300\n{prices}")).await;
+    let dollars = || {
+        let tally = scene.bed.front().tally();
+        tally.write_units() * 2.0 + tally.read_units() * 0.5
+    };
+    let ran = scene.run().exits(6);
+    assert!(stopped(&ran).contains("[limits] max_cost_usd = 300 (an estimate, by the plan's [prices])"), "{ran:?}");
+    println!("it has cost ${} of $300", dollars());
+    assert!((290.0..=300.0).contains(&dollars()), "{}", dollars());
+    let known = scene.status().spend.dollars().unwrap();
+    assert!((known - dollars()).abs() < 5.0, "{known}, and really {}", dollars());
+    // List prices would allow it for next to nothing, and are labelled.
+    scene.limit("max_cost_usd = 300");
+    let ran = scene.run().exits(0);
+    assert_eq!(ran.json()["spend"]["price_basis"], "on_demand");
+    assert!(ran.stderr.contains("$300.00 (an estimate by the on-demand list price of us-east-1"), "{}", ran.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_stops_it_resumably() {
+    let scene = Scene::of(300, "deadline = 2026-01-01T00:00:00Z").await;
+    let ran = scene.run().exits(6);
+    assert!(stopped(&ran).contains("[limits] deadline = 2026-01-01T00:00:00Z"), "{ran:?}");
+    assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (0, 0));
+    let soon = Timestamp::now() + 3.seconds();
+    scene.limit(&format!("deadline = {}\n[capacity]\nwrite = 20", backfill::clock::to_text(soon)));
+    let ran = scene.run().exits(6);
+    assert!(stopped(&ran).contains("past [limits] deadline"), "{ran:?}");
+    assert!((1..300).contains(&scene.requests("UpdateItem")), "{}", scene.requests("UpdateItem"));
+    scene.ends_right().await;
+}
+
+/// RUNBOOK: "it waits until the window opens, and goes on by itself".
+#[tokio::test(flavor = "multi_thread")]
+async fn outside_of_its_window_it_waits_and_ends_when_asked() {
+    let opens = Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC) + 2.hours();
+    let closes = &opens + 1.hours();
+    let window = format!("{}-{} UTC", opens.strftime("%H:%M"), closes.strftime("%H:%M"));
+    let scene = Scene::of(50, &format!("window = \"{window}\"")).await;
+    // The first progress line comes after ten seconds.
+    for (signal, seconds) in [(Signal::SIGTERM, 11), (Signal::SIGINT, 1)] {
+        let running = scene.start();
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (0, 0));
+        let asked = Instant::now();
+        running.signal(signal);
+        let ran = tokio::task::block_in_place(|| running.end()).exits(130);
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        let waiting = format!("waiting for the window until {} UTC (in 1 h 5", opens.strftime("%H:%M"));
+        let progress = ran.stderr.lines().filter(|line| line.contains(&waiting) && line.contains("segments"));
+        assert!(seconds < 10 || progress.count() > 0, "{}", ran.stderr);
+        assert!(ran.stderr.contains(": nothing is sent until then"), "{}", ran.stderr);
+    }
+    scene.ends_right().await;
+}
+
+/// A wall clock that is set forwards and back: the run waits, goes on by itself, finishes what is in flight when the
+/// window closes, and goes on again.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_goes_on_by_itself_when_the_window_opens() {
+    let scene = Scene::of(600, "window = \"22:00-06:00 Europe/Paris\"\n[capacity]\nwrite = 150").await;
+    let text = std::fs::read_to_string(&scene.plan).unwrap();
+    let plan = backfill::plan::load("plan", &text).unwrap().plan;
+    let table: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &scene.table));
+    let description = describe(table.as_ref(), Duration::from_secs(5)).await.unwrap();
+    let changes = run_changes(&plan, &description).unwrap();
+    let identity = Identity {
+        migration: plan.name.clone(),
+        fingerprint: plan.fingerprint().to_string(),
+        table_arn: description.arn.clone(),
+        table_id: description.id.clone(),
+        meaning: plan.meaning(),
+    };
+    let store = Store::open(&scene.bed.dir().join("s.db"), &identity, backfill::clock::now).unwrap();
+    let new =
+        NewRun { phase: "expand".into(), total_segments: 4, tool_version: "t".into(), table_items_estimate: None };
+    let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
+
+    let hours = Arc::new(AtomicI64::new(0));
+    let noon: Timestamp = "2026-01-10T11:00:00Z".parse().unwrap();
+    let clock = {
+        let hours = Arc::clone(&hours);
+        Arc::new(move || noon + SignedDuration::from_hours(hours.load(Ordering::SeqCst)))
+    };
+    let all = Budget { write: 150.0, read: 2_000.0 };
+    let budgets = Budgets { table: all, per_key_range: all, per_partition_key: all, indexes: Vec::new() };
+    let mut job = Job::new(plan, changes, table, description, &budgets);
+    job.gate = Gate::new(&job.plan.limits, clock);
+    let job = Arc::new(job);
+    let working = {
+        let (job, store) = (Arc::clone(&job), store.clone());
+        tokio::spawn(async move { job.expand(&store, &session).await })
+    };
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!((scene.requests("Scan"), working.is_finished()), (0, false));
+    assert!(job.gate.waiting().unwrap().starts_with("waiting for the window until 22:00 Europe/Paris (in 10 h"));
+
+    hours.store(12, Ordering::SeqCst);
+    tokio::task::block_in_place(|| scene.until_written(100));
+    hours.store(24, Ordering::SeqCst);
+    // What had passed the gate is answered; after that nothing is sent.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let written = scene.requests("UpdateItem");
+    assert!((100..400).contains(&written), "{written}");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!((scene.requests("UpdateItem"), working.is_finished()), (written, false));
+
+    hours.store(36, Ordering::SeqCst);
+    let ended = working.await.unwrap().unwrap();
+    assert_eq!((ended.stopped, scene.requests("UpdateItem")), (None::<StopReason>, 600));
+    store.close().await.unwrap();
+}
