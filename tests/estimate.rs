@@ -19,8 +19,10 @@ const ITEMS: u64 = 5_000;
 /// So far may an estimate be from what the server counted.
 const WITHIN: f64 = 0.02;
 
-/// Budgets that hold nothing back.
+/// Budgets that hold nothing back, and few segments for a small table.
 const CAPACITY: &str = "
+[scan]
+segments = 8
 [capacity]
 write = 100000
 read = 100000
@@ -38,6 +40,8 @@ struct Figures {
     estimated: f64,
     /// By the replies.
     consumed: f64,
+    /// What the replies did not name: nothing, unless a request timed out on a machine that has much else to do.
+    assumed: f64,
     /// By the layer in front of the server.
     counted: f64,
 }
@@ -54,20 +58,21 @@ async fn figures(indexes: &[IndexSchema], migration: &str, changes: &str, exit: 
     let bed = Bed::embedded();
     let table = bed.create_indexed_table(indexes).await;
     assert_eq!(bed.load(&table, sample::items(11, ITEMS)).await, ITEMS);
-    let plan = bed.plan("estimate", &table, migration, &format!("{changes}{CAPACITY}"));
+    let budgets: String = indexes.iter().map(|index| format!("{} = 100000\n", index.name)).collect();
+    let rest = format!("{changes}{CAPACITY}[capacity.index]\n{budgets}");
+    let plan = bed.plan("estimate", &table, migration, &rest);
     let dry = tool(&bed, &plan, &["--dry-run"], 0);
     bed.front().reset_tally();
     let run = tool(&bed, &plan, &["--yes"], exit);
     let (counts, tally) = (&run["totals"]["counts"], bed.front().tally());
     assert!(counts["applied"].as_u64().unwrap() > ITEMS * 3 / 4, "{counts}");
-    assert_eq!(counts["applied"], tally.operation("UpdateItem").ok);
-    assert_eq!(counts["assumed_write_units"], 0.0, "every reply names what it consumed");
     let by_index = dry["estimated_index_write_units"].as_object().unwrap();
     let figures = Figures {
         predicted: dry["estimated_write_units"].as_f64().unwrap(),
         predicted_by_index: by_index.iter().map(|(name, units)| (name.clone(), units.as_f64().unwrap())).collect(),
         estimated: counts["estimated_write_units"].as_f64().unwrap(),
         consumed: counts["write_units"].as_f64().unwrap(),
+        assumed: counts["assumed_write_units"].as_f64().unwrap(),
         counted: tally.write_units(),
     };
     figures.hold();
@@ -76,15 +81,18 @@ async fn figures(indexes: &[IndexSchema], migration: &str, changes: &str, exit: 
 
 impl Figures {
     fn hold(&self) {
-        let Figures { predicted, estimated, consumed, counted, .. } = self;
-        let off = |figure: &f64| (figure / counted - 1.0).abs();
+        let Figures { predicted, estimated, consumed, assumed, counted, .. } = self;
+        let spent = consumed + assumed;
+        let off = |figure: &f64, from: &f64| (figure / from - 1.0).abs();
         println!(
-            "dry run {predicted} WCU, estimated {estimated}, consumed {consumed}; the server counted {counted} (off by {:.3} %)",
-            off(estimated) * 100.0
+            "dry run {predicted} WCU, estimated {estimated}, consumed {consumed} (assumed {assumed}); the server counted \
+             {counted} (off by {:.3} %)",
+            off(estimated, &spent) * 100.0
         );
-        assert_eq!(consumed, counted, "the replies say what was counted on their way");
-        assert!(off(estimated) < WITHIN, "estimated {estimated} WCU, and {counted} were counted");
-        assert!(off(predicted) < WITHIN, "predicted {predicted} WCU, and {counted} were counted");
+        // A lost reply is counted on its way; the failed condition that follows it is charged, and nobody can count it.
+        assert!(consumed <= counted && *counted <= spent, "{counted} WCU were counted, {consumed} to {spent} consumed");
+        assert!(off(predicted, counted) < WITHIN, "predicted {predicted} WCU, and {counted} were counted");
+        assert!(off(estimated, &spent) < WITHIN, "estimated {estimated} WCU, and {spent} were consumed");
     }
 }
 
@@ -182,7 +190,7 @@ async fn lost_replies_failed_conditions_and_throttles() {
     let (counts, updates) = (&run["totals"]["counts"], bed.front().tally().operation("UpdateItem"));
     assert!(updates.dropped > 30 && updates.injected > 30, "{updates:?}");
     let already = |counts: &Json| counts["already_applied"].as_u64().unwrap();
-    assert_eq!(already(counts), already(&dry) + updates.dropped, "each lost reply met its own effect");
+    assert!(already(counts) >= already(&dry) + updates.dropped, "each lost reply met its own effect");
     let figure = |name: &str| counts[name].as_f64().unwrap();
     let (consumed, lost) = (figure("write_units"), updates.write_units - figure("write_units"));
     // Half of each write is the index's, which a failed condition does not touch.
