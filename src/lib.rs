@@ -13,7 +13,7 @@
 //! | --- | --- | --- |
 //! | [`plan::PlanFile`] → [`plan::Plan`] | [`plan::load`] | `plan/` |
 //! | job, session | [`engine::Job`], [`checkpoint::store::Store::begin`] | `engine/session.rs` |
-//! | segment | [`engine::Scheduler`], [`engine::sweep`] | `engine/mod.rs`, `engine/schedule.rs` |
+//! | segment | [`engine::Scheduler`], [`engine::sweep`], by what the survey finds | `engine/mod.rs`, `engine/schedule.rs`, `engine/survey.rs` |
 //! | page → items | [`table::Table::scan`], by the segment worker | `engine/worker.rs` |
 //! | item → decision → guarded write | [`change::Changes::decide`] | `change/decide.rs` |
 //! | permits | [`throttle::Scopes`], from narrow to wide | `engine/requests.rs` |
@@ -39,7 +39,9 @@
 //! range (the item's segment), each index, table, in this order, so that who waits for a narrow scope holds nothing of a
 //! wider one. Items of a hot partition key are set aside, and the rest of their segment goes on. Permits are settled
 //! afterwards against what DynamoDB says it consumed. A throttle slows the scope that its reasons name, and the rate comes
-//! back by itself ([`throttle::Feedback`]). The SDK's retries are off: one place owns retry, backoff and the bound.
+//! back by itself ([`throttle::Feedback`]). The SDK's retries are off: one place owns retry, backoff and the bound. What
+//! a run may spend in all is reserved durably, in slices, before it is used ([`engine::Allowance`]): a process that dies has
+//! spent its whole slice.
 //!
 //! **Honesty.** Every figure was counted, or says what it is an estimate of. Attribute values never reach logs, errors
 //! or reports.
@@ -52,6 +54,7 @@
 //! | after that, before all its writes are answered | some items are written; read again they are `AlreadyApplied` |
 //! | after the writes, before the commit | the same, for all items of the page |
 //! | after the commit | the page is never read again |
+//! | after capacity is reserved, before it is used | the slice counts as spent |
 //!
 //! At any moment each active segment has at most two pages that are read and not committed: the one being written and the
 //! prefetched one; beside them up to eight, and about one megabyte, that wait for items which were set aside; and, until a

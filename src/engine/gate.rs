@@ -116,7 +116,7 @@ fn until(then: Timestamp, now: Timestamp) -> Duration {
 mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
 
-    use jiff::tz::TimeZone;
+    use jiff::tz::TimeZoneDatabase;
     use tokio::time::Instant;
 
     use super::*;
@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn limits(window: Option<(&str, &str)>, deadline: Option<&str>) -> Limits {
-        let zone = || TimeZone::get("Europe/Paris").unwrap();
+        let zone = || TimeZoneDatabase::bundled().get("Europe/Paris").unwrap();
         let window = window.map(|(opens, closes)| Window {
             opens: opens.parse().unwrap(),
             closes: closes.parse().unwrap(),

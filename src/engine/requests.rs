@@ -14,11 +14,11 @@ use super::stop::{StopReason, Stopped, Stopper};
 use crate::change::{GuardedWrite, WriteCost};
 use crate::checkpoint::Spend;
 use crate::item::{Item, ItemKey, PartitionHash, Units, read_units};
-use crate::plan::Retry;
+use crate::plan::{Access, Retry};
 use crate::table::{Consumed, Directive, Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
 use crate::telemetry::Progress;
 use crate::throttle::backoff::Backoff;
-use crate::throttle::{KeyRange, Scopes, Use};
+use crate::throttle::{KeyRange, Scopes};
 
 /// Write requests in flight at the same time, over all segments: enough to keep 1,000 WCU/s going at 50 ms a request, few
 /// enough that a drain has little to wait for.
@@ -155,13 +155,13 @@ impl Requests {
     }
 
     /// Capacity units per second that a segment may use now, of its own and of the table's.
-    pub(super) fn rate(&self, used_for: Use) -> Units {
-        self.scopes.table(used_for).rate().min(self.range.rate(used_for))
+    pub(super) fn rate(&self, access: Access) -> Units {
+        self.scopes.table(access).rate().min(self.range.rate(access))
     }
 
     /// The table's rate alone.
-    pub(super) fn table_rate(&self, used_for: Use) -> Units {
-        self.scopes.table(used_for).rate()
+    pub(super) fn table_rate(&self, access: Access) -> Units {
+        self.scopes.table(access).rate()
     }
 
     /// Reads one page; `estimate` is what it will probably cost.
@@ -205,12 +205,14 @@ impl Requests {
                 Ok(reply) => consumed(reply).unwrap_or((estimate, estimate)),
                 Err(error) => (cost_of_failure(error, estimate), cost_of_failure(error, estimate)),
             };
-            self.scopes.settle_read(&self.range, key, estimate, units, of_key);
+            if !matches!(sent, Err(TableError::Throttled { .. })) {
+                self.scopes.settle_read(&self.range, key, estimate, units, of_key);
+            }
             grant.settle(Spend { write: 0.0, read: units });
             match sent {
                 Ok(reply) => return Ok(reply),
                 Err(error) => {
-                    self.note_throttle(Use::Read, key, &error);
+                    self.note_throttle(Access::Read, key, &error);
                     self.after_failure(&error, &mut attempts).await?;
                 }
             }
@@ -226,7 +228,7 @@ impl Requests {
     /// to be waited for, or where items of the key are waiting already.
     pub(super) fn try_key(&self, write: &GuardedWrite) -> bool {
         let key = self.hash_of(write);
-        !self.range.is_set_aside(key) && self.scopes.try_key(Use::Write, key, write.cost.table)
+        !self.range.is_set_aside(key) && self.scopes.try_key(Access::Write, key, write.cost.table)
     }
 
     /// The turn of a partition key whose items are set aside.
@@ -238,7 +240,7 @@ impl Requests {
     pub(super) async fn admit_keys(&self, chunk: &[&GuardedWrite]) -> Result<(), Stopped> {
         for write in chunk {
             let key = self.hash_of(write);
-            self.stop.unless_stopping(self.scopes.key(Use::Write, key, write.cost.table)).await?;
+            self.stop.unless_stopping(self.scopes.key(Access::Write, key, write.cost.table)).await?;
         }
         Ok(())
     }
@@ -259,7 +261,7 @@ impl Requests {
         // A slice may have to be reserved first: nothing of the table is held meanwhile.
         let grant = self.allowance.write(chunk.iter().map(|write| write.cost.total()).sum(), &self.stop).await?;
         let units = chunk.iter().map(|write| write.cost.table).sum();
-        self.stop.unless_stopping(self.scopes.table(Use::Write).acquire(units)).await?;
+        self.stop.unless_stopping(self.scopes.table(Access::Write).acquire(units)).await?;
         // The window may have closed while permits were waited for.
         self.stop.unless_stopping(self.gate.pass()).await?;
         Ok(Admission { grant, _slot: slot, waited: since.elapsed() })
@@ -290,7 +292,7 @@ impl Requests {
                 }
                 Err(error) if error.is_ambiguous() => write.cost.clone(),
                 Err(error) => {
-                    self.note_throttle(Use::Write, Some(key), error);
+                    self.note_throttle(Access::Write, Some(key), error);
                     WriteCost::default()
                 }
             };
@@ -301,7 +303,9 @@ impl Requests {
             if !matches!(reply, Err(error) if !error.is_ambiguous()) {
                 spent.estimated_write += write.cost.total();
             }
-            self.scopes.settle_write(&self.range, key, &write.cost, &consumed);
+            if !matches!(reply, Err(TableError::Throttled { .. })) {
+                self.scopes.settle_write(&self.range, key, &write.cost, &consumed);
+            }
         }
         grant.settle(Spend { write: spent.write + spent.assumed_write, read: 0.0 });
         (replies, spent)
@@ -314,9 +318,9 @@ impl Requests {
         WriteCost { table: consumed.table, indexes }
     }
 
-    fn note_throttle(&self, used_for: Use, key: Option<PartitionHash>, error: &TableError) {
+    fn note_throttle(&self, access: Access, key: Option<PartitionHash>, error: &TableError) {
         if let TableError::Throttled { reasons, .. } = error {
-            self.scopes.throttled(used_for, &self.range, key, reasons);
+            self.scopes.throttled(access, &self.range, key, reasons);
         }
     }
 

@@ -14,8 +14,8 @@ use super::stop::{StopReason, Stopped};
 use super::writer::{Settled, Settling};
 use crate::checkpoint::{SegmentState, SegmentStatus};
 use crate::item::{Item, ItemKey, Units, read_units};
+use crate::plan::Access;
 use crate::table::{Page, ScanRequest};
-use crate::throttle::Use;
 
 /// Items of one page at most, whatever the budgets: it bounds what a page takes in memory, and what a kill repeats. Few
 /// enough that a table of 20,000 items already takes the memory that any larger one does (`tests/memory.rs`).
@@ -207,8 +207,8 @@ impl PageSize {
         // Without a description: items of 4 KB, which is more than most have.
         let bytes = reading.mean_item_bytes.filter(|b| *b > 0).unwrap_or(4096) as f64;
         let read_units_per_item = bytes / 4096.0 * if reading.consistent { 1.0 } else { 0.5 };
-        let share = requests.table_rate(Use::Write) / f64::from(reading.active.max(1));
-        let paced = share.min(requests.rate(Use::Write)) * WRITE_SECONDS / (bytes / 1024.0).max(1.0);
+        let share = requests.table_rate(Access::Write) / f64::from(reading.active.max(1));
+        let paced = share.min(requests.rate(Access::Write)) * WRITE_SECONDS / (bytes / 1024.0).max(1.0);
         PageSize { read_units_per_item, paced: paced.clamp(MIN_PAGE_ITEMS, MAX_PAGE_ITEMS) }
     }
 
@@ -230,7 +230,7 @@ impl PageSize {
         if let Some(limit) = reading.page_limit {
             return limit;
         }
-        let readable = requests.table_rate(Use::Read) / self.read_units_per_item.max(1e-6);
+        let readable = requests.table_rate(Access::Read) / self.read_units_per_item.max(1e-6);
         readable.min(self.paced).clamp(1.0, MAX_PAGE_ITEMS) as u32
     }
 

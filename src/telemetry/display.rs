@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::{Pace, Progress, Snapshot, number};
 use crate::engine::Gate;
-use crate::throttle::{ScopeStatus, Scopes, Use};
+use crate::plan::Access;
+use crate::throttle::{ScopeStatus, Scopes};
 
 /// A log line is written so often where there is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -160,9 +161,9 @@ fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String 
 
 /// A scope, its rate, and its budget where it is slowed: `index by-email 50 of 200 WCU/s`.
 fn scope_rate(scope: &ScopeStatus) -> String {
-    let (unit, what) = match scope.used_for {
-        Use::Write => ("WCU/s", "writes"),
-        Use::Read => ("RCU/s", "reads"),
+    let (unit, what) = match scope.access {
+        Access::Write => ("WCU/s", "writes"),
+        Access::Read => ("RCU/s", "reads"),
     };
     let name = if scope.is_index { format!("index {}", scope.name) } else { format!("the table's {what}") };
     let of = if scope.rate < scope.budget { format!(" of {}", scope.budget.round()) } else { String::new() };

@@ -32,13 +32,14 @@ pub fn limits_text(limits: &Limits, slice: Option<Spend>, prices: UnitPrices) ->
 /// What a run has spent of what it may.
 pub fn write_spend(out: &mut impl Write, record: &SpendRecord, limits: &Limits) -> Result<()> {
     let SpendState { spent, slice, lost, .. } = record.state;
-    let of =
-        |limit: Option<String>, name: &str| limit.map_or_else(String::new, |l| format!(" of {l} ([limits] {name})"));
-    let write = of(limits.max_wcu.map(|max| format!("{} WCU", units(max))), "max_wcu");
-    write!(out, "  spent, uncommitted pages included: {} WCU{write}, {} RCU", units(spent.write), units(spent.read))?;
+    let of = |limit: Option<String>| limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+    let named = |is_set: bool, name: &str| if is_set { format!(" ([limits] {name})") } else { String::new() };
+    let (write, read, max) = (units(spent.write), units(spent.read), of(limits.max_wcu.map(units)));
+    let name = named(limits.max_wcu.is_some(), "max_wcu");
+    write!(out, "  spent, uncommitted pages included: {write}{max} WCU{name}, {read} RCU")?;
     if let (Some(cost), Some(prices)) = (record.dollars(), record.prices) {
-        let money = of(limits.max_cost_usd.map(dollars), "max_cost_usd");
-        write!(out, "; about {}{money}, an estimate {}", dollars(cost), prices.basis.text())?;
+        let (max, name) = (of(limits.max_cost_usd.map(dollars)), named(limits.max_cost_usd.is_some(), "max_cost_usd"));
+        write!(out, "; about {}{max}{name}, an estimate {}", dollars(cost), prices.basis.text())?;
     }
     writeln!(out)?;
     if lost != Spend::default() {
@@ -59,9 +60,15 @@ pub fn write_spend(out: &mut impl Write, record: &SpendRecord, limits: &Limits) 
     Ok(())
 }
 
-/// US dollars: cents where there are any, millionths below.
+/// US dollars: cents, and below ten of them millionths as far as there are any.
 fn dollars(amount: f64) -> String {
-    if amount >= 0.1 { format!("${amount:.2}") } else { format!("${amount:.6}") }
+    if amount >= 0.1 {
+        return format!("${amount:.2}");
+    }
+    let text = format!("${amount:.6}");
+    let cents = text.len() - 4;
+    let kept = text.trim_end_matches('0').len().max(cents);
+    text[..kept].to_owned()
 }
 
 #[cfg(test)]
@@ -93,12 +100,18 @@ mod tests {
         let mut text = Vec::new();
         write_spend(&mut text, &SpendRecord { state, prices: Some(PRICES) }, &limits()).unwrap();
         let text = String::from_utf8(text).unwrap();
-        assert!(text.contains("1,600,000 WCU of 5,000 WCU ([limits] max_wcu), 8.5 RCU"), "{text}");
+        assert!(text.contains("1,600,000 of 5,000 WCU ([limits] max_wcu), 8.5 RCU"), "{text}");
         assert!(
             text.contains("about $1.00 of $2.50 ([limits] max_cost_usd), an estimate by the on-demand list"),
             "{text}"
         );
         assert!(text.contains("up to 50 WCU and 0 RCU of it were only reserved when a process was killed"), "{text}");
+    }
+
+    #[test]
+    fn small_sums_are_not_rounded_away() {
+        let texts = [1234.5, 0.1, 0.01, 0.0, 0.002755, 0.000_000_4].map(dollars);
+        assert_eq!(texts, ["$1234.50", "$0.10", "$0.01", "$0.00", "$0.002755", "$0.00"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod window;
 pub use bucket::Bucket;
 pub use budget::{Resolved, Scope, ScopeBudget, resolve};
 pub use feedback::Feedback;
-pub use scopes::{KeyRange, ScopeStatus, Scopes, Use};
+pub use scopes::{KeyRange, ScopeStatus, Scopes};
 
 use crate::item::Units;
 

@@ -5,7 +5,11 @@
 //! a segment of the run, which is a range of the key hash.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::bucket::Bucket;
 use super::feedback::Feedback;
@@ -13,6 +17,7 @@ use super::keyed::Keyed;
 use super::{Budget, Budgets};
 use crate::change::WriteCost;
 use crate::item::{PartitionHash, Units};
+use crate::plan::Access;
 use crate::table::ThrottlingReason;
 
 /// The token buckets of one job.
@@ -24,8 +29,29 @@ pub struct Scopes {
     indexes: Vec<Option<IndexScope>>,
     per_key_range: Budget,
     feedback: Feedback,
-    key_range_throttles: std::sync::atomic::AtomicU64,
+    ranges: Arc<Ranges>,
 }
+
+/// The key ranges that are worked on, and which of them were throttled just now.
+#[derive(Debug, Default)]
+struct Ranges {
+    active: AtomicUsize,
+    made: AtomicU64,
+    throttles: AtomicU64,
+    /// By key range, when it was throttled last: at most one entry for each that is worked on, or was within
+    /// [`TOGETHER`].
+    throttled: Mutex<HashMap<u64, Instant>>,
+}
+
+/// Key ranges that are throttled within this time of one another are throttled together.
+const TOGETHER: Duration = Duration::from_secs(2);
+
+/// If so many of the key ranges that are worked on are throttled together, not one of them is hot but the table as a whole
+/// asks its partitions for too much; new segments would each have to learn it anew.
+const MANY: f64 = 0.5;
+
+/// Of fewer key ranges than this nothing is concluded.
+const FEW: usize = 4;
 
 #[derive(Debug)]
 struct Side {
@@ -39,18 +65,11 @@ struct IndexScope {
     writes: Bucket,
 }
 
-/// Whether capacity is for reading or for writing: each has its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Use {
-    /// Read capacity units.
-    Read,
-    /// Write capacity units.
-    Write,
-}
-
 /// The buckets of one key range, that is, of one segment while it is worked on.
 #[derive(Debug)]
 pub struct KeyRange {
+    name: u64,
+    all: Arc<Ranges>,
     reads: Bucket,
     writes: Bucket,
     turns: Mutex<HashMap<PartitionHash, Arc<tokio::sync::Mutex<()>>>>,
@@ -64,7 +83,7 @@ pub struct ScopeStatus {
     /// Whether it is an index.
     pub is_index: bool,
     /// Reads or writes.
-    pub used_for: Use,
+    pub access: Access,
     /// Capacity units per second that it may use.
     pub budget: Units,
     /// And that it uses at most now, because DynamoDB throttled it.
@@ -89,13 +108,16 @@ impl Scopes {
             indexes: index_names.iter().zip(&budgets.indexes).map(index).collect(),
             per_key_range: budgets.per_key_range,
             feedback,
-            key_range_throttles: std::sync::atomic::AtomicU64::new(0),
+            ranges: Arc::default(),
         })
     }
 
     /// The buckets of a segment that is about to be worked on.
     pub fn key_range(&self) -> Arc<KeyRange> {
+        self.ranges.active.fetch_add(1, Ordering::Relaxed);
         Arc::new(KeyRange {
+            name: self.ranges.made.fetch_add(1, Ordering::Relaxed),
+            all: Arc::clone(&self.ranges),
             reads: Bucket::new(self.per_key_range.read, self.feedback),
             writes: Bucket::new(self.per_key_range.write, self.feedback),
             turns: Mutex::default(),
@@ -103,27 +125,27 @@ impl Scopes {
     }
 
     /// The table's bucket.
-    pub fn table(&self, used_for: Use) -> &Bucket {
-        &self.side(used_for).table
+    pub fn table(&self, access: Access) -> &Bucket {
+        &self.side(access).table
     }
 
     /// Capacity units per second that one key range may use.
-    pub fn per_key_range(&self, used_for: Use) -> Units {
-        match used_for {
-            Use::Read => self.per_key_range.read,
-            Use::Write => self.per_key_range.write,
+    pub fn per_key_range(&self, access: Access) -> Units {
+        match access {
+            Access::Read => self.per_key_range.read,
+            Access::Write => self.per_key_range.write,
         }
     }
 
     /// Takes units of a partition key if they are there now. False, and nothing is taken, where they would have to be
     /// waited for.
-    pub fn try_key(&self, used_for: Use, key: PartitionHash, units: Units) -> bool {
-        self.side(used_for).keys.try_acquire(key, units)
+    pub fn try_key(&self, access: Access, key: PartitionHash, units: Units) -> bool {
+        self.side(access).keys.try_acquire(key, units)
     }
 
     /// Waits for units of a partition key, and takes them.
-    pub async fn key(&self, used_for: Use, key: PartitionHash, units: Units) {
-        self.side(used_for).keys.acquire(key, units).await;
+    pub async fn key(&self, access: Access, key: PartitionHash, units: Units) {
+        self.side(access).keys.acquire(key, units).await;
     }
 
     /// Waits for the units of a write in its key range, and then in each index that it touches; not in the table.
@@ -181,40 +203,49 @@ impl Scopes {
     /// DynamoDB throttled a request: the scopes that its reasons name go slower. Without reasons that is the table.
     ///
     /// Reasons (developer guide, "Diagnosing throttling") are `Table…` or `Index…`, `Read…` or `Write…`, and name a limit. A
-    /// key-range reason names no range: it is taken to be the item's own, and on repetition its partition key.
-    pub fn throttled(&self, used_for: Use, range: &KeyRange, key: Option<PartitionHash>, reasons: &[ThrottlingReason]) {
+    /// key-range reason names no range: it is taken to be the item's own, and on repetition its partition key; where many
+    /// ranges are throttled together, the table.
+    pub fn throttled(
+        &self,
+        access: Access,
+        range: &KeyRange,
+        key: Option<PartitionHash>,
+        reasons: &[ThrottlingReason],
+    ) {
         if reasons.is_empty() {
-            self.table(used_for).throttled();
+            self.table(access).throttled();
         }
         for ThrottlingReason { reason, resource } in reasons {
             // Hot partitions of an index are other ones than the table's: the index is the narrowest scope that is known.
             if reason.starts_with("Index") {
-                self.index_or_table(used_for, resource).throttled();
+                self.index_or_table(access, resource).throttled();
             } else if reason.contains("KeyRange") {
-                self.key_range_throttles.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                range.bucket(used_for).throttled();
+                range.bucket(access).throttled();
+                if range.throttled_with_many() {
+                    self.table(access).throttled();
+                }
                 if let Some(key) = key {
-                    self.side(used_for).keys.throttled(key);
+                    self.side(access).keys.throttled(key);
                 }
             } else {
-                self.table(used_for).throttled();
+                self.table(access).throttled();
             }
         }
     }
 
     /// Where every scope stands that has a name: the table's reads and writes, and each index.
     pub fn status(&self) -> Vec<ScopeStatus> {
-        let status = |name: &str, used_for, bucket: &Bucket| ScopeStatus {
+        let status = |name: &str, access, bucket: &Bucket| ScopeStatus {
             name: name.to_owned(),
             is_index: !name.is_empty(),
-            used_for,
+            access,
             budget: bucket.budget(),
             rate: bucket.rate(),
             waiting: bucket.waiting(),
             throttles: bucket.throttles(),
         };
-        let tables = [Use::Read, Use::Write].map(|used_for| status("", used_for, self.table(used_for)));
-        let indexes = self.indexes.iter().flatten().map(|index| status(&index.name, Use::Write, &index.writes));
+        let tables = [Access::Read, Access::Write].map(|access| status("", access, self.table(access)));
+        let indexes = self.indexes.iter().flatten().map(|index| status(&index.name, Access::Write, &index.writes));
         tables.into_iter().chain(indexes).collect()
     }
 
@@ -222,28 +253,28 @@ impl Scopes {
     /// how many partition keys go at a rate of their own.
     pub fn key_throttles(&self) -> (u64, u64, usize) {
         let ((read_keys, reads), (write_keys, writes)) = (self.reads.keys.slowed(), self.writes.keys.slowed());
-        let ranges = self.key_range_throttles.load(std::sync::atomic::Ordering::Relaxed);
+        let ranges = self.ranges.throttles.load(Ordering::Relaxed);
         (ranges, reads + writes, read_keys + write_keys)
     }
 
-    fn side(&self, used_for: Use) -> &Side {
-        match used_for {
-            Use::Read => &self.reads,
-            Use::Write => &self.writes,
+    fn side(&self, access: Access) -> &Side {
+        match access {
+            Access::Read => &self.reads,
+            Access::Write => &self.writes,
         }
     }
 
-    fn index_or_table(&self, used_for: Use, resource: &str) -> &Bucket {
+    fn index_or_table(&self, access: Access, resource: &str) -> &Bucket {
         let name = resource.rsplit_once("/index/").map_or("", |(_, name)| name);
-        let index = self.indexes.iter().flatten().find(|index| index.name == name && used_for == Use::Write);
-        index.map_or_else(|| self.table(used_for), |index| &index.writes)
+        let index = self.indexes.iter().flatten().find(|index| index.name == name && access == Access::Write);
+        index.map_or_else(|| self.table(access), |index| &index.writes)
     }
 }
 
 impl KeyRange {
     /// Capacity units per second that it may use now.
-    pub fn rate(&self, used_for: Use) -> Units {
-        self.bucket(used_for).rate()
+    pub fn rate(&self, access: Access) -> Units {
+        self.bucket(access).rate()
     }
 
     /// The turn of a partition key whose items are set aside: who holds it goes first. Turns are first come, first served.
@@ -260,11 +291,28 @@ impl KeyRange {
         turns.get(&key).is_some_and(|turn| Arc::strong_count(turn) > 1)
     }
 
-    fn bucket(&self, used_for: Use) -> &Bucket {
-        match used_for {
-            Use::Read => &self.reads,
-            Use::Write => &self.writes,
+    /// Notes a throttle of this range; whether many others were throttled just now, too.
+    fn throttled_with_many(&self) -> bool {
+        self.all.throttles.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        let mut throttled = self.all.throttled.lock().unwrap_or_else(PoisonError::into_inner);
+        throttled.insert(self.name, now);
+        throttled.retain(|_, at| now.saturating_duration_since(*at) <= TOGETHER);
+        let active = self.all.active.load(Ordering::Relaxed);
+        throttled.len() >= FEW && throttled.len() as f64 >= MANY * active as f64
+    }
+
+    fn bucket(&self, access: Access) -> &Bucket {
+        match access {
+            Access::Read => &self.reads,
+            Access::Write => &self.writes,
         }
+    }
+}
+
+impl Drop for KeyRange {
+    fn drop(&mut self) {
+        self.all.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -296,9 +344,9 @@ mod tests {
     }
 
     async fn write(scopes: &Scopes, range: &KeyRange, key: PartitionHash, cost: &WriteCost) {
-        scopes.key(Use::Write, key, cost.table).await;
+        scopes.key(Access::Write, key, cost.table).await;
         scopes.narrow_write(range, cost).await;
-        scopes.table(Use::Write).acquire(cost.table).await;
+        scopes.table(Access::Write).acquire(cost.table).await;
         scopes.settle_write(range, key, cost, cost);
     }
 
@@ -351,9 +399,9 @@ mod tests {
         let (large, none) = (WriteCost { table: 100.0, indexes: vec![(1, 100.0)] }, WriteCost::default());
         let start = Instant::now();
         for _ in 0..5 {
-            scopes.key(Use::Write, key(1), 100.0).await;
+            scopes.key(Access::Write, key(1), 100.0).await;
             scopes.narrow_write(&range, &large).await;
-            scopes.table(Use::Write).acquire(100.0).await;
+            scopes.table(Access::Write).acquire(100.0).await;
             scopes.settle_write(&range, key(1), &large, &none);
         }
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
@@ -369,29 +417,29 @@ mod tests {
         let arn = "arn:aws:dynamodb:us-east-1:1:table/t";
         let index = format!("{arn}/index/by-email");
         // Which of the table's reads, its writes, the index and the key range go slower.
-        for (used_for, reason, resource, slower) in [
-            (Use::Write, "TableWriteProvisionedThroughputExceeded", arn, [false, true, false, false]),
-            (Use::Write, "TableWriteMaxOnDemandThroughputExceeded", arn, [false, true, false, false]),
-            (Use::Write, "TableWriteAccountLimitExceeded", arn, [false, true, false, false]),
-            (Use::Read, "TableReadProvisionedThroughputExceeded", arn, [true, false, false, false]),
-            (Use::Write, "IndexWriteProvisionedThroughputExceeded", &index, [false, false, true, false]),
-            (Use::Write, "IndexWriteKeyRangeThroughputExceeded", &index, [false, false, true, false]),
-            (Use::Write, "TableWriteKeyRangeThroughputExceeded", arn, [false, false, false, true]),
+        for (access, reason, resource, slower) in [
+            (Access::Write, "TableWriteProvisionedThroughputExceeded", arn, [false, true, false, false]),
+            (Access::Write, "TableWriteMaxOnDemandThroughputExceeded", arn, [false, true, false, false]),
+            (Access::Write, "TableWriteAccountLimitExceeded", arn, [false, true, false, false]),
+            (Access::Read, "TableReadProvisionedThroughputExceeded", arn, [true, false, false, false]),
+            (Access::Write, "IndexWriteProvisionedThroughputExceeded", &index, [false, false, true, false]),
+            (Access::Write, "IndexWriteKeyRangeThroughputExceeded", &index, [false, false, true, false]),
+            (Access::Write, "TableWriteKeyRangeThroughputExceeded", arn, [false, false, false, true]),
             (
-                Use::Write,
+                Access::Write,
                 "IndexWriteProvisionedThroughputExceeded",
                 "an index nobody knows",
                 [false, true, false, false],
             ),
-            (Use::Write, "", "", [false, true, false, false]),
+            (Access::Write, "", "", [false, true, false, false]),
         ] {
             let scopes = scopes(&budgets(1_000.0, 500.0, &[None, Some(100.0)]));
             let range = scopes.key_range();
             let named = ThrottlingReason { reason: reason.into(), resource: resource.into() };
             let reasons = if reason.is_empty() { vec![] } else { vec![named] };
-            scopes.throttled(used_for, &range, Some(key(1)), &reasons);
+            scopes.throttled(access, &range, Some(key(1)), &reasons);
             let mut found: Vec<bool> = scopes.status().iter().map(|s| s.rate < s.budget).collect();
-            found.push(range.rate(used_for) < 500.0);
+            found.push(range.rate(access) < 500.0);
             assert_eq!(found, slower, "{reason} {resource}");
         }
     }

@@ -46,14 +46,18 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use jiff::tz::TimeZone;
+    use jiff::tz::TimeZoneDatabase;
     use jiff::{SignedDuration, ToSpan};
     use proptest::prelude::*;
 
     use super::*;
 
     fn window(opens: &str, closes: &str, zone: &str) -> Window {
-        Window { opens: opens.parse().unwrap(), closes: closes.parse().unwrap(), zone: TimeZone::get(zone).unwrap() }
+        Window {
+            opens: opens.parse().unwrap(),
+            closes: closes.parse().unwrap(),
+            zone: TimeZoneDatabase::bundled().get(zone).unwrap(),
+        }
     }
 
     fn at(text: &str) -> Timestamp {
@@ -125,7 +129,11 @@ mod tests {
         let time = || (0_i8..24, 0_i8..60).prop_map(|(hour, minute)| Time::new(hour, minute, 0, 0).unwrap());
         (time(), time(), prop::sample::select(zones.to_vec()))
             .prop_filter("a window has a length", |(opens, closes, _)| opens != closes)
-            .prop_map(|(opens, closes, zone)| Window { opens, closes, zone: TimeZone::get(zone).unwrap() })
+            .prop_map(|(opens, closes, zone)| Window {
+                opens,
+                closes,
+                zone: TimeZoneDatabase::bundled().get(zone).unwrap(),
+            })
     }
 
     /// Seconds from 2009 to 2027: every second as likely as any other, so days with a change of clocks are among them.

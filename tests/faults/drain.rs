@@ -7,9 +7,10 @@ use backfill::change::Changes;
 use backfill::checkpoint::RunStatus;
 use backfill::checkpoint::store::{Begin, Identity, NewRun};
 use backfill::engine::{Job, StopReason, describe};
+use backfill::plan::Access;
 use backfill::table::Table;
 use backfill::table::dynamo::{DynamoTable, connect};
-use backfill::throttle::{Budget, Budgets, Use};
+use backfill::throttle::{Budget, Budgets};
 
 use super::*;
 
@@ -68,10 +69,10 @@ async fn a_drain_at_rate_zero_ends() {
         tokio::spawn(async move { job.expand(&store, &session).await })
     };
     scene.until_written(100).await;
-    job.scopes.table(Use::Write).set_budget(0.0);
+    job.scopes.table(Access::Write).set_budget(0.0);
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(
-        !working.is_finished() && job.scopes.table(Use::Write).waiting() > 0,
+        !working.is_finished() && job.scopes.table(Access::Write).waiting() > 0,
         "it waits for permits that never come"
     );
     let written = scene.bed.front().tally().operation("UpdateItem").requests;

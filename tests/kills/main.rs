@@ -157,7 +157,7 @@ impl Migration {
             }
             kills += 1;
             println!("  kill {kills}: {}", standing.line(ACTIVE));
-            assert!(standing.open <= 2 * ACTIVE, "{standing:?}");
+            assert!(standing.open <= standing.most_open * ACTIVE, "{standing:?}");
         }
     }
 

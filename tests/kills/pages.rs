@@ -44,7 +44,7 @@ pub(crate) struct Standing {
     /// Pages committed so far.
     pub(crate) committed: usize,
     /// Pages of one segment that may be open.
-    most_open: usize,
+    pub(crate) most_open: usize,
 }
 
 impl Standing {

@@ -1,0 +1,284 @@
+//! What the ledger grants and reserves, and what a world of kills makes of it.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::checkpoint::SpendState;
+use crate::price::PriceBasis;
+
+const PRICES: UnitPrices =
+    UnitPrices { write_per_million: 0.625, read_per_million: 0.125, basis: PriceBasis::OnDemand };
+
+fn bounds(max_wcu: Option<Units>, max_cost_usd: Option<f64>) -> Bounds {
+    let limits = Limits { max_failures: 0, max_wcu, max_cost_usd, max_items: None, deadline: None, window: None };
+    Bounds::new(&limits, Budget { write: 1_000.0, read: 2_000.0 }, PRICES)
+}
+
+fn writes(write: Units) -> Spend {
+    Spend { write, read: 0.0 }
+}
+
+fn reads(read: Units) -> Spend {
+    Spend { write: 0.0, read }
+}
+
+#[test]
+fn a_slice_is_small_against_the_limit_and_against_the_budget() {
+    assert_eq!(bounds(None, None).slice(), None);
+    assert_eq!(bounds(Some(100_000.0), None).slice(), Some(writes(1_000.0)));
+    assert_eq!(bounds(Some(1e9), None).slice(), Some(writes(10_000.0)), "ten seconds of the budget");
+    assert_eq!(bounds(Some(50.0), None).slice(), Some(writes(10.0)), "a few items");
+    let cent = bounds(None, Some(0.01)).slice().unwrap();
+    assert!((PRICES.dollars(cent) - 0.01 * SLICE_SHARE).abs() < 1e-12, "{cent:?}");
+}
+
+#[test]
+fn without_a_limit_nothing_is_reserved_and_everything_is_counted() {
+    let mut ledger = Ledger::new(bounds(None, None), writes(5.0));
+    assert_eq!(ledger.take(writes(1e12)), Take::Granted);
+    assert_eq!(ledger.prefetch(), None);
+    ledger.settle(writes(1e12), Spend { write: 7.0, read: 1.0 });
+    assert_eq!(ledger.spent(), Spend { write: 12.0, read: 1.0 });
+}
+
+#[test]
+fn a_write_limit_does_not_concern_reads() {
+    let mut ledger = Ledger::new(bounds(Some(10.0), None), writes(10.0));
+    assert_eq!(ledger.take(reads(500.0)), Take::Granted);
+    assert!(matches!(ledger.take(writes(0.5)), Take::Exhausted(Exhausted::Wcu { spent: 10.0, limit: 10.0 })));
+}
+
+#[test]
+fn the_next_slice_is_on_its_way_before_anybody_waits() {
+    let mut ledger = Ledger::new(bounds(Some(10_000.0), None), Spend::default());
+    assert_eq!(ledger.take(writes(1.0)), Take::Reserve(Reservation { spent: writes(0.0), slice: writes(100.0) }));
+    assert_eq!(ledger.take(writes(1.0)), Take::Wait, "one reservation at a time");
+    ledger.confirm();
+    for n in 0..100 {
+        assert_eq!(ledger.take(writes(1.0)), Take::Granted, "{n}");
+        ledger.settle(writes(1.0), writes(1.0));
+        match ledger.prefetch() {
+            Some(next) => {
+                assert_eq!((n, next), (50, Reservation { spent: writes(51.0), slice: writes(100.0) }));
+            }
+            None => assert_ne!(n, 50),
+        }
+    }
+    assert_eq!(ledger.take(writes(1.0)), Take::Wait, "the disk is slow");
+    ledger.confirm();
+    assert_eq!(ledger.take(writes(1.0)), Take::Granted);
+}
+
+#[test]
+fn what_others_may_give_back_is_waited_for() {
+    let mut ledger = Ledger::new(bounds(Some(10.0), None), Spend::default());
+    assert!(matches!(ledger.take(writes(8.0)), Take::Reserve(_)));
+    ledger.confirm();
+    assert_eq!(ledger.take(writes(8.0)), Take::Granted);
+    assert_eq!(ledger.take(writes(4.0)), Take::Wait);
+    ledger.settle(writes(8.0), writes(6.0));
+    assert_eq!(ledger.take(writes(4.0)), Take::Granted);
+    ledger.settle(writes(4.0), writes(4.0));
+    assert!(matches!(ledger.take(writes(0.5)), Take::Exhausted(_)));
+}
+
+/// Money that was set aside for reads is there for a write that needs it.
+#[test]
+fn the_last_money_goes_to_whoever_needs_it() {
+    let dollar = |units: Units| units * PRICES.write_per_million / 1e6;
+    let mut ledger = Ledger::new(bounds(None, Some(dollar(20.0))), Spend::default());
+    let mut used = 0;
+    loop {
+        match ledger.take(writes(1.0)) {
+            Take::Granted => {
+                ledger.settle(writes(1.0), writes(1.0));
+                used += 1;
+            }
+            Take::Reserve(_) => ledger.confirm(),
+            Take::Exhausted(_) => break,
+            Take::Wait => panic!("for what?"),
+        }
+    }
+    assert_eq!(used, 20);
+}
+
+/// What can happen to a session, and to the requests that it has sent.
+#[derive(Debug, Clone)]
+enum Event {
+    /// A request is to be sent.
+    Take(Spend),
+    /// The oldest reservation becomes durable, and the session learns of it.
+    Store,
+    /// A request is answered: it consumed so much of what it took.
+    Answer { which: usize, part: f64 },
+    /// Everything that was answered is committed with its pages.
+    Commit,
+    /// The process dies. A reservation on its way may have become durable; requests in flight consumed a part.
+    Kill { stored: bool, part: f64 },
+    /// The session ends in good order.
+    End,
+    /// A request is given up before it is sent.
+    GiveUp { which: usize },
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let units = || (0_u32..60).prop_map(|halves| f64::from(halves) / 2.0);
+    prop_oneof![
+        12 => (units(), units()).prop_map(|(write, read)| Event::Take(Spend { write, read: read * 4.0 })),
+        8 => Just(Event::Store),
+        8 => (any::<usize>(), 0.0..=1.0).prop_map(|(which, part)| Event::Answer { which, part }),
+        1 => any::<usize>().prop_map(|which| Event::GiveUp { which }),
+        2 => Just(Event::Commit),
+        1 => (any::<bool>(), 0.0..=1.0).prop_map(|(stored, part)| Event::Kill { stored, part }),
+        1 => Just(Event::End),
+    ]
+}
+
+/// The world around the ledger: what is durable, what is in flight, and what the server has really counted.
+struct World {
+    bounds: Bounds,
+    ledger: Ledger,
+    durable: SpendState,
+    pending: Option<Reservation>,
+    in_flight: Vec<Spend>,
+    answered: Spend,
+    committed: Spend,
+    really: Spend,
+    /// What was handed back since the reservation that is durable was made, and since the one on its way was: it makes
+    /// what is open larger than a slice.
+    handed_back: [Spend; 2],
+    largest: Spend,
+}
+
+impl World {
+    fn new(bounds: Bounds) -> World {
+        World {
+            bounds,
+            ledger: Ledger::new(bounds, Spend::default()),
+            durable: SpendState::default(),
+            pending: None,
+            in_flight: Vec::new(),
+            answered: Spend::default(),
+            committed: Spend::default(),
+            really: Spend::default(),
+            handed_back: Default::default(),
+            largest: Spend::default(),
+        }
+    }
+
+    fn happens(&mut self, event: Event) {
+        match event {
+            Event::Take(need) => self.take(need),
+            Event::Store => {
+                if let Some(reservation) = self.pending.take() {
+                    self.store(reservation);
+                    self.ledger.confirm();
+                }
+            }
+            Event::Answer { which, part } if !self.in_flight.is_empty() => {
+                let need = self.in_flight.swap_remove(which % self.in_flight.len());
+                self.answer(need, need * part);
+                self.really += need * part;
+            }
+            Event::GiveUp { which } if !self.in_flight.is_empty() => {
+                let need = self.in_flight.swap_remove(which % self.in_flight.len());
+                self.answer(need, Spend::default());
+            }
+            Event::Answer { .. } | Event::GiveUp { .. } => {}
+            Event::Commit => self.committed += std::mem::take(&mut self.answered),
+            Event::Kill { stored, part } => self.die(stored, part),
+            Event::End => self.end(),
+        }
+    }
+
+    fn take(&mut self, need: Spend) {
+        match self.ledger.take(need) {
+            Take::Granted => {
+                self.in_flight.push(need);
+                if let Some(reservation) = self.ledger.prefetch() {
+                    self.reserve(reservation);
+                }
+            }
+            Take::Reserve(reservation) => {
+                self.largest = self.largest.max(need);
+                self.reserve(reservation);
+            }
+            Take::Wait | Take::Exhausted(_) => {}
+        }
+    }
+
+    fn reserve(&mut self, reservation: Reservation) {
+        assert!(self.pending.replace(reservation).is_none(), "one at a time");
+        self.handed_back[1] = Spend::default();
+    }
+
+    fn store(&mut self, reservation: Reservation) {
+        self.durable = self.durable.reserved(reservation);
+        self.handed_back[0] = self.handed_back[1];
+    }
+
+    fn answer(&mut self, need: Spend, consumed: Spend) {
+        self.ledger.settle(need, consumed);
+        self.answered += consumed;
+        self.handed_back.iter_mut().for_each(|back| *back += need - consumed);
+    }
+
+    fn die(&mut self, stored: bool, part: f64) {
+        if let Some(reservation) = self.pending.take().filter(|_| stored) {
+            self.store(reservation);
+        }
+        let knew = self.ledger.spent();
+        self.really += self.in_flight.drain(..).fold(Spend::default(), |sum, need| sum + need * part);
+        self.durable = self.durable.died(self.committed);
+        let wasted = self.durable.spent.beyond(knew);
+        let open = self.bounds.slice.max(self.largest) + self.handed_back[0];
+        assert!(is_within(wasted, open), "{wasted:?} wasted, with {open:?} open");
+        self.begin();
+    }
+
+    fn end(&mut self) {
+        self.happens(Event::Store);
+        while !self.in_flight.is_empty() {
+            self.happens(Event::Answer { which: 0, part: 1.0 });
+        }
+        self.durable = self.durable.settled(self.ledger.spent(), self.committed);
+        self.begin();
+    }
+
+    fn begin(&mut self) {
+        self.answered = Spend::default();
+        self.ledger = Ledger::new(self.bounds, self.durable.known(self.committed));
+        // Nothing that the server has counted is forgotten.
+        let known = self.ledger.spent();
+        if self.bounds.money.is_some() {
+            assert!(is_within(self.really, known), "{:?} spent, {known:?} known", self.really);
+        }
+        assert!(is_within(writes(self.really.write), known), "{:?} spent, {known:?} known", self.really);
+    }
+}
+
+fn is_within(spend: Spend, bound: Spend) -> bool {
+    spend.write <= bound.write + 1e-6 && spend.read <= bound.read + 1e-6
+}
+
+proptest! {
+    /// Killed at any point, however often: what the server has counted never exceeds a limit, given estimates that
+    /// hold; and a kill wastes no more than one slice.
+    #[test]
+    fn no_sequence_of_kills_exceeds_a_limit(
+        (max_wcu, max_cost_usd) in prop_oneof![
+            (1.0..3_000.0).prop_map(|units| (Some(units), None)),
+            (0.000_001..0.002).prop_map(|dollars| (None, Some(dollars))),
+            (1.0..3_000.0, 0.000_001..0.002).prop_map(|(units, dollars)| (Some(units), Some(dollars))),
+        ],
+        events in proptest::collection::vec(any_event(), 0..400),
+    ) {
+        let mut world = World::new(bounds(max_wcu, max_cost_usd));
+        for event in events {
+            world.happens(event);
+            let at_most = world.in_flight.iter().fold(world.really, |sum, need| sum + *need);
+            prop_assert!(max_wcu.is_none_or(|max| at_most.write <= max + 1e-6));
+            prop_assert!(max_cost_usd.is_none_or(|max| PRICES.dollars(at_most) <= max * (1.0 + 1e-6)));
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What the job takes of a table's capacity, in virtual time: the real engine against the capacity model.
+//!
+//! The scenarios are those of `benches/capacity.rs`, which runs them at full size; here everything is a tenth of it, and
+//! the same is required.
+#![cfg(feature = "local")]
+#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+
+mod simulator;
+
+use simulator::scenarios::{NAMES, Required, scenario};
+
+const SCALE: f64 = 0.1;
+
+/// Runs a scenario and holds every figure to what is required of it.
+fn hold(number: usize) {
+    let result = scenario(number, SCALE);
+    assert!(result.figures.iter().any(|figure| figure.required != Required::Nothing));
+    let missed: Vec<_> = result.figures.iter().filter(|figure| !figure.holds()).collect();
+    for figure in &result.figures {
+        println!("{}: {} {:.2} ({:?})", NAMES[number], figure.what, figure.value, figure.required);
+    }
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+#[test]
+fn a_budget_below_the_limit_is_used_and_nothing_is_throttled() {
+    hold(0);
+}
+
+#[test]
+fn a_budget_above_the_limit_settles_just_under_it() {
+    hold(1);
+}
+
+#[test]
+fn the_application_beside_the_job_is_not_throttled_for_its_sake() {
+    hold(2);
+}
+
+#[test]
+fn skewed_keys_take_no_longer_than_they_must() {
+    hold(3);
+}
+
+#[test]
+fn an_index_that_is_short_of_capacity_slows_the_job_alone() {
+    hold(4);
+}
+
+#[test]
+fn a_storm_leaves_no_harm() {
+    hold(5);
+}

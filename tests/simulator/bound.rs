@@ -1,0 +1,65 @@
+//! The least time that a run can take: the largest, over every scope and every partition of the model, of the units that
+//! it has to take there by what is allowed there.
+
+use std::collections::HashMap;
+
+use backfill::item::{read_units, write_units};
+use backfill::local::capacity::{Kind, ModelSpec, Scope};
+use backfill::throttle::Budgets;
+
+use super::data::Data;
+use super::model::{INDEX, model};
+
+/// The bound, and the scope that makes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bound {
+    /// Seconds.
+    pub seconds: f64,
+    /// For example `partition key 0, writes`.
+    pub scope: String,
+}
+
+/// The bound of a run in so many segments. What is allowed in a scope is the smaller of its budget and the model's limit.
+pub fn bound(data: &Data, budgets: &Budgets, spec: &ModelSpec, segments: u32) -> Bound {
+    let mut longest = Bound { seconds: 0.0, scope: String::new() };
+    let mut hold = |scope: String, units: f64, allowed: f64| {
+        if units / allowed > longest.seconds {
+            longest = Bound { seconds: units / allowed, scope };
+        }
+    };
+    let writes =
+        |item: &super::data::Stored| write_units(item.bytes as usize, item.bytes as usize + super::table::GROWTH);
+    let reads = |bytes: usize| read_units(bytes, false);
+    let all: f64 = data.items.iter().map(writes).sum();
+    let (table, model) = (budgets.table, model(spec));
+    let allows = |scope| (model.allows(scope, Kind::Write), model.allows(scope, Kind::Read));
+    let (of_table, partition) = (allows(Scope::Table), allows(Scope::Partition));
+    hold("table, writes".into(), all, table.write.min(of_table.0));
+    hold("table, reads".into(), reads(data.bytes() as usize), table.read.min(of_table.1));
+    if !spec.indexes.is_empty() {
+        let budget = budgets.indexes.first().copied().flatten().unwrap_or(f64::MAX);
+        hold(format!("index {INDEX}"), all, budget.min(allows(Scope::Index(0)).0));
+    }
+    for segment in 0..segments {
+        let items = &data.items[data.segment(segment, segments)];
+        let bytes = items.iter().map(|item| item.bytes as usize).sum();
+        let range = budgets.per_key_range;
+        hold(format!("segment {segment}, writes"), items.iter().map(writes).sum(), range.write);
+        hold(format!("segment {segment}, reads"), reads(bytes), range.read);
+    }
+    let partitions = model.partitions().len() as u32;
+    for number in 0..partitions {
+        let items = &data.items[data.segment(number, partitions)];
+        let bytes = items.iter().map(|item| item.bytes as usize).sum();
+        hold(format!("partition {number}, writes"), items.iter().map(writes).sum(), partition.0);
+        hold(format!("partition {number}, reads"), reads(bytes), partition.1);
+    }
+    let mut keys: HashMap<u32, f64> = HashMap::new();
+    for item in &data.items {
+        *keys.entry(item.partition_key).or_default() += writes(item);
+    }
+    for (key, units) in keys {
+        hold(format!("partition key {key}, writes"), units, budgets.per_partition_key.write.min(partition.0));
+    }
+    longest
+}

@@ -1,0 +1,180 @@
+//! Runs the real engine in virtual time against a simulated table: hours of a run in seconds, the same each time.
+//!
+//! Everything above the [`backfill::table::Table`] port is what a run of the binary uses. Below it stand synthetic items
+//! ([`data`]), the capacity model ([`model`]) and an application ([`application`]), all on Tokio's paused clock, which
+//! jumps to the next timer when nobody has anything to do.
+#![expect(dead_code, unreachable_pub, reason = "tests and benchmarks each use their own part of this module")]
+
+pub mod application;
+pub mod bound;
+pub mod data;
+pub mod model;
+pub mod scenarios;
+pub mod service;
+pub mod store;
+pub mod table;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backfill::change::Changes;
+use backfill::checkpoint::{Counts, RunId};
+use backfill::engine::{Expand, Job, LocalScheduler, Writer, sweep};
+use backfill::local::capacity::ModelSpec;
+use backfill::plan::Access;
+use backfill::plan::{Plan, load};
+use backfill::table::TableDescription;
+use backfill::telemetry::Snapshot;
+use backfill::throttle::{Budgets, Feedback, Scopes};
+
+use application::Traffic;
+use bound::{Bound, bound};
+use data::{Data, SOURCE, TARGET, Workload};
+use service::{Reasons, Second, Service};
+use store::MemoryStore;
+use table::SimTable;
+use tokio_util::task::AbortOnDropHandle;
+
+/// One simulated run.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// What the table holds.
+    pub workload: Workload,
+    /// What the service allows.
+    pub model: ModelSpec,
+    /// What the job may take; none: only the application runs.
+    pub budgets: Option<Budgets>,
+    /// Parallel-scan segments; none is `"auto"`.
+    pub segments: Option<u32>,
+    /// What else goes on.
+    pub traffic: Option<Traffic>,
+    /// The application has been running for so long when the job starts.
+    pub job_after: Duration,
+    /// The run is observed for at most this long, from its start.
+    pub at_most: Duration,
+    /// How rates answer to throttles.
+    pub feedback: Feedback,
+    /// A request takes this long, from the least to the most.
+    pub latency: (Duration, Duration),
+    /// The same seed gives the same run.
+    pub seed: u64,
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub struct Run {
+    /// When the job started.
+    pub started: Duration,
+    /// When it ended; none if it was cut off.
+    pub ended: Option<Duration>,
+    /// Second by second.
+    pub seconds: Vec<Second>,
+    /// For which reasons the job was throttled.
+    pub reasons: Reasons,
+    /// For which the application was.
+    pub application_reasons: Reasons,
+    /// What the engine committed.
+    pub counts: Counts,
+    /// What it told.
+    pub progress: Snapshot,
+    /// Why it stopped early, if it did.
+    pub stopped: Option<String>,
+    /// Items that the table holds as written.
+    pub done: usize,
+    /// The least time that it could take; none without a job.
+    pub bound: Option<Bound>,
+    /// Wall-clock time that the simulation took.
+    pub cpu: Duration,
+}
+
+/// Runs it, in virtual time.
+pub fn run(setup: &Setup) -> Run {
+    let began = std::time::Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    // The engine draws the jitter of its backoff from the thread's own generator.
+    fastrand::seed(setup.seed);
+    let mut run = runtime.block_on(simulate(setup));
+    run.cpu = began.elapsed();
+    run
+}
+
+async fn simulate(setup: &Setup) -> Run {
+    let data = Data::draw(&setup.workload, setup.seed);
+    let service = Arc::new(Service::new(&setup.model));
+    let table = SimTable::new(data.clone(), Arc::clone(&service), &setup.model, setup.latency, setup.seed ^ 2);
+    let table = Arc::new(table);
+    let traffic = setup.traffic.map(|traffic| {
+        let sent = application::send(traffic, Arc::clone(&service), setup.seed ^ 3);
+        AbortOnDropHandle::new(tokio::spawn(sent))
+    });
+    tokio::time::sleep(setup.job_after).await;
+    let started = service.now();
+    let left = setup.at_most.saturating_sub(started);
+    let mut run = Run { started, ..Run::default() };
+    match &setup.budgets {
+        None => tokio::time::sleep(left).await,
+        Some(budgets) => {
+            let job = job(setup, budgets, &table);
+            run.bound = Some(bound(&data, budgets, &setup.model, job.segments().segments));
+            let store = Arc::new(MemoryStore::default());
+            let worked = tokio::time::timeout(left, work(&job, &store, &service)).await;
+            run.ended = worked.ok().map(|()| service.now());
+            run.counts = store.counts();
+            run.progress = job.progress.snapshot();
+            run.stopped = job.stop.reason().map(ToString::to_string);
+        }
+    }
+    drop(traffic);
+    run.done = table.done();
+    (run.seconds, run.reasons, run.application_reasons) = service.take();
+    run
+}
+
+/// The job, as a plan that says nothing but its change and these budgets makes it.
+fn job(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Job {
+    let mut plan = plan();
+    plan.scan.segments = setup.segments;
+    let description = table.description().clone();
+    let changes = Arc::new(changes(&plan, &description));
+    let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
+    let mut job = Job::new(plan, changes, table.clone(), description, budgets);
+    job.scopes = Scopes::new(budgets, &indexes, setup.feedback);
+    job
+}
+
+/// Works through the table, as `engine/session.rs` does but for the store.
+async fn work(job: &Job, store: &Arc<MemoryStore>, service: &Arc<Service>) {
+    let run = RunId(1);
+    let _rates = AbortOnDropHandle::new(tokio::spawn(note_rates(Arc::clone(service), Arc::clone(&job.scopes))));
+    let requests = job.requests();
+    let writer = Writer::new(Arc::clone(&job.changes), store.clone(), run);
+    let handler = Expand::new(writer, store.clone(), run, requests.clone(), job.plan.limits.max_failures, 0, false);
+    let handler = Arc::new(handler);
+    let segments = job.segments().segments;
+    sweep(job.reading(segments), &LocalScheduler::new(segments), &requests, handler.clone()).await;
+    let _ = handler.finish(!job.stop.is_stopping()).await;
+}
+
+/// Writes down, each second, what every scope with a name may use now.
+async fn note_rates(service: Arc<Service>, scopes: Arc<Scopes>) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        let status = scopes.status().into_iter().filter(|scope| scope.access == Access::Write);
+        service.note_rates(status.map(|scope| (scope.name, scope.rate)).collect());
+    }
+}
+
+fn plan() -> Plan {
+    let text = format!(
+        "[migration]\nname = \"simulated\"\n[table]\nname = \"simulated\"\n\
+         [[change]]\ncopy = \"{}\"\nto = \"{TARGET}\"\n",
+        SOURCE.0
+    );
+    load("simulated.toml", &text).unwrap().plan
+}
+
+fn changes(plan: &Plan, description: &TableDescription) -> Changes {
+    let indexes = description.indexes.iter().map(|index| index.schema.clone()).collect();
+    Changes::for_run(&plan.changes, plan.strategy, plan.on_existing, description.key.clone(), indexes)
+}

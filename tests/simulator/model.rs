@@ -1,0 +1,100 @@
+//! The capacity model as the simulator asks it: where an item's hash is and what a request costs, in; reasons, out.
+
+use std::time::Duration;
+
+use backfill::local::capacity::{
+    BurstSpec, ConsumedUnits, Demand, IndexSpec, Kind, Model, ModelSpec, PartitionSpec, Scope, Throttled, Throughput,
+};
+
+/// The one index that a simulated table may have.
+pub const INDEX: &str = "by-group";
+
+/// The simulated table.
+pub const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/simulated";
+
+/// A request to the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// Read or write.
+    pub kind: Kind,
+    /// Where its partition key's hash is, as a share of 2^64.
+    pub position: u64,
+    /// Where the last one is, of a page.
+    pub to: u64,
+    /// Number of the partition key.
+    pub key: u32,
+    /// Units of the table.
+    pub units: f64,
+    /// Units of the index.
+    pub index: f64,
+}
+
+impl Ask {
+    /// A write.
+    pub fn write(position: u64, key: u32, units: f64, index: f64) -> Ask {
+        Ask { kind: Kind::Write, position, to: position, key, units, index }
+    }
+
+    /// A read of one partition key.
+    pub fn read(position: u64, key: u32, units: f64) -> Ask {
+        Ask { kind: Kind::Read, position, to: position, key, units, index: 0.0 }
+    }
+}
+
+/// Limits of a table with so many partitions of DynamoDB's size that never split, with so much provisioned write and read
+/// capacity and no burst credit: what a busy table has. All are scaled alike.
+pub fn provisioned(partitions: u32, write: f64, read: f64, scale: f64) -> ModelSpec {
+    ModelSpec {
+        table: "simulated".into(),
+        scale,
+        provisioned: Some(Throughput { read, write }),
+        partitions: PartitionSpec {
+            count: Some(partitions),
+            split_after_seconds: f64::INFINITY,
+            ..PartitionSpec::default()
+        },
+        burst: BurstSpec { available: 0.0, ..BurstSpec::default() },
+        ..ModelSpec::default()
+    }
+}
+
+/// The same with an index of so much write capacity.
+pub fn with_index(spec: ModelSpec, write: f64) -> ModelSpec {
+    let index = IndexSpec { name: INDEX.into(), read: None, write: Some(write), partitions: None };
+    ModelSpec { indexes: vec![index], ..spec }
+}
+
+/// A new model of these limits.
+pub fn model(spec: &ModelSpec) -> Model {
+    let mut model = Model::new(spec.clone());
+    model.set_arn(TABLE_ARN);
+    model
+}
+
+/// Asks, and is charged for what is served.
+pub fn ask(model: &mut Model, now: Duration, ask: &Ask) -> Result<(), Throttled> {
+    let demand = Demand { kind: ask.kind, position: share(ask.position), key: u64::from(ask.key), index: None };
+    model.admit(now, &demand)?;
+    if ask.kind == Kind::Read {
+        model.charge_range(now, &demand, share(ask.to), ask.units);
+    } else {
+        let indexes = if ask.index > 0.0 { vec![(0, ask.index)] } else { Vec::new() };
+        model.charge(now, &demand, &ConsumedUnits { table: ask.units, indexes });
+    }
+    Ok(())
+}
+
+/// The partition that holds a hash at the start.
+pub fn partition(spec: &ModelSpec, position: u64) -> usize {
+    let count = spec.partitions.count.unwrap_or(1);
+    ((u128::from(position) * u128::from(count)) >> 64) as usize
+}
+
+/// What a scope serves, in units per second.
+pub fn allows(spec: &ModelSpec, scope: Scope, kind: Kind) -> f64 {
+    model(spec).allows(scope, kind)
+}
+
+fn share(position: u64) -> f64 {
+    position as f64 / 2_f64.powi(64)
+}

@@ -1,0 +1,353 @@
+//! The runs that hold the promises about capacity, and the figures that they come to.
+//!
+//! The benchmark runs them at full size, with the limits of a real table; the tests at a fraction of it: limits, budgets,
+//! traffic and items are scaled alike, so that a run takes as long in virtual time and fewer steps.
+
+use std::time::Duration;
+
+use backfill::local::capacity::{ModelSpec, Storm};
+use backfill::throttle::{Budget, Budgets, Feedback};
+
+use super::application::Traffic;
+use super::data::{Spread, Workload};
+use super::model::{INDEX, provisioned, with_index};
+use super::service::Second;
+use super::{Run, Setup, run};
+
+/// Names of the scenarios, in the order in which they are run.
+pub const NAMES: [&str; 6] = ["1-uniform", "2-above", "3-beside", "4-skewed", "5-index", "6-storm"];
+
+/// A figure, and what it must be.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// What it says.
+    pub what: String,
+    /// Its value.
+    pub value: f64,
+    /// What is required of it.
+    pub required: Required,
+}
+
+/// What is required of a figure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Required {
+    /// At least this.
+    AtLeast(f64),
+    /// At most this.
+    AtMost(f64),
+    /// Nothing: it is there to be looked at.
+    Nothing,
+}
+
+impl Figure {
+    /// Whether it is as required.
+    pub fn holds(&self) -> bool {
+        match self.required {
+            Required::AtLeast(bound) => self.value >= bound,
+            Required::AtMost(bound) => self.value <= bound,
+            Required::Nothing => true,
+        }
+    }
+}
+
+/// A scenario's figures, with the runs that they were taken from.
+#[derive(Debug, Default)]
+pub struct Result {
+    /// The figures.
+    pub figures: Vec<Figure>,
+    /// The runs, by name.
+    pub runs: Vec<(String, Run)>,
+}
+
+impl Result {
+    fn add(&mut self, what: impl Into<String>, value: f64, required: Required) {
+        self.figures.push(Figure { what: what.into(), value, required });
+    }
+
+    fn keep(&mut self, name: &str, run: Run) {
+        self.runs.push((name.to_owned(), run));
+    }
+
+    /// What every run must come to that was not cut off.
+    fn whole(&mut self, name: &str, run: &Run, items: u32) {
+        let undone = f64::from(items) - run.done as f64;
+        self.add(format!("{name}: items not written"), undone, Required::AtMost(0.0));
+        self.add(format!("{name}: items failed"), run.counts.failures() as f64, Required::AtMost(0.0));
+        self.add(format!("{name}: runs stopped early"), f64::from(run.stopped.is_some()), Required::AtMost(0.0));
+    }
+}
+
+/// Runs a scenario by its place in [`NAMES`].
+pub fn scenario(number: usize, scale: f64) -> Result {
+    match number {
+        0 => uniform(scale),
+        1 => above(scale),
+        2 => beside(scale),
+        3 => skewed(scale),
+        4 => index(scale),
+        _ => storm(scale),
+    }
+}
+
+/// The limits of a table with eight partitions whose provisioned capacity is what they serve.
+fn eight(scale: f64) -> ModelSpec {
+    provisioned(8, 8_000.0, 24_000.0, scale)
+}
+
+/// Budgets with the default for narrow scopes.
+fn budgets(write: f64, read: f64, scale: f64) -> Budgets {
+    let narrow = Budget { write: 250.0 * scale, read: 750.0 * scale };
+    Budgets {
+        table: Budget { write: write * scale, read: read * scale },
+        per_key_range: narrow,
+        per_partition_key: narrow,
+        indexes: Vec::new(),
+    }
+}
+
+/// The same with narrow scopes that allow all that the table's does.
+fn wide(budgets: Budgets) -> Budgets {
+    Budgets { per_key_range: budgets.table, per_partition_key: budgets.table, ..budgets }
+}
+
+fn setup(items: f64, scale: f64, model: ModelSpec, budgets: Budgets) -> Setup {
+    Setup {
+        workload: Workload { items: (items * scale) as u32, spread: Spread::Uniform, bytes: (300, 3_700) },
+        model,
+        budgets: Some(budgets),
+        segments: None,
+        traffic: None,
+        job_after: Duration::from_secs(10),
+        at_most: Duration::from_secs(24 * 3600),
+        feedback: Feedback::default(),
+        latency: (Duration::from_millis(3), Duration::from_millis(9)),
+        seed: 7,
+    }
+}
+
+/// 1: uniform keys, eight partitions, a budget below the table's limit.
+fn uniform(scale: f64) -> Result {
+    let mut result = Result::default();
+    let setup = setup(200_000.0, scale, eight(scale), budgets(4_000.0, 8_000.0, scale));
+    let run = run(&setup);
+    let steady = run.steady(5);
+    result.add("share of the budget used, %", 100.0 * steady.writes / (4_000.0 * scale), Required::AtLeast(95.0));
+    result.add("job's requests throttled, %", run.throttled_percent(), Required::AtMost(0.5));
+    result.add("seconds in steady state", steady.seconds as f64, Required::AtLeast(20.0));
+    result.whole("job", &run, setup.workload.items);
+    result.keep("job", run);
+    result
+}
+
+/// 2: a budget above what the table allows; narrow scopes too, so that the service's limits are met.
+fn above(scale: f64) -> Result {
+    let mut result = Result::default();
+    let table = provisioned(8, 2_000.0, 24_000.0, scale);
+    let partitions = ModelSpec { provisioned: None, ..provisioned(4, 4_000.0, 12_000.0, scale) };
+    for (name, limits, allowed, items) in [
+        ("table of 2,000", table, 2_000.0 * scale, 130_000.0),
+        ("4 partitions of 1,000", partitions, 4_000.0 * scale, 260_000.0),
+    ] {
+        let setup = setup(items, scale, limits, wide(budgets(2.0 * allowed / scale, 8_000.0, scale)));
+        let run = run(&setup);
+        let steady = run.steady(30);
+        result.add(
+            format!("{name}: share of what it allows, %"),
+            100.0 * steady.writes / allowed,
+            Required::AtLeast(90.0),
+        );
+        result.add(format!("{name}: requests throttled, %"), run.throttled_percent(), Required::AtMost(2.0));
+        result.add(format!("{name}: seconds in steady state"), steady.seconds as f64, Required::AtLeast(30.0));
+        result.whole(name, &run, setup.workload.items);
+        result.keep(name, run);
+    }
+    result
+}
+
+/// 3: the application takes 60 % of the table, the job 30 %, or no more than the default.
+fn beside(scale: f64) -> Result {
+    let mut result = Result::default();
+    let limits = eight(scale);
+    let traffic = Traffic { writes: 4_800.0 * scale, reads: 14_400.0 * scale };
+    let quarter = budgets(2_000.0, 6_000.0, scale);
+    let stated = budgets(2_400.0, 7_200.0, scale);
+    let base = Setup {
+        traffic: Some(traffic),
+        at_most: Duration::from_secs(60),
+        ..setup(150_000.0, scale, limits, stated.clone())
+    };
+    let alone = run(&Setup { budgets: None, ..base.clone() });
+    let before: Vec<u64> = alone.seconds.iter().map(|s| s.application_throttled).collect();
+    for (name, budgets) in [("job at 30 %", stated), ("job without a budget", quarter)] {
+        let run = run(&Setup { budgets: Some(budgets), ..base.clone() });
+        let caused: Vec<u64> = run
+            .seconds
+            .iter()
+            .zip(before.iter().chain(std::iter::repeat(&0)))
+            .map(|(second, before)| second.application_throttled.saturating_sub(*before))
+            .collect();
+        let first = caused.iter().skip(run.started.as_secs() as usize).take(2).sum::<u64>();
+        result.add(
+            format!("{name}: application throttles that it causes"),
+            caused.iter().sum::<u64>() as f64,
+            Required::AtMost(0.0),
+        );
+        result.add(format!("{name}: of them in its first second"), first as f64, Required::AtMost(0.0));
+        result.add(format!("{name}: its requests throttled, %"), run.throttled_percent(), Required::Nothing);
+        result.add(format!("{name}: units written per second"), run.steady(5).writes, Required::Nothing);
+        result.keep(name, run);
+    }
+    result.add("application alone: throttles", before.iter().sum::<u64>() as f64, Required::Nothing);
+    result.keep("application alone", alone);
+    result
+}
+
+/// 4: partition keys by Zipf's law, and one partition key with most of the items.
+fn skewed(scale: f64) -> Result {
+    let mut result = Result::default();
+    let zipf = Spread::Zipf { keys: (20_000.0 * scale) as u32, exponent: 1.1 };
+    let giant = Spread::Giant { share: 0.7 };
+    let narrow = budgets(2_000.0, 8_000.0, scale);
+    let open = wide(budgets(2_000.0, 8_000.0, scale));
+    for (name, spread, budgets) in [
+        ("Zipf", zipf, narrow.clone()),
+        ("Zipf, narrow budgets above the limits", zipf, open.clone()),
+        ("70 % under one key", giant, narrow),
+        ("70 % under one key, narrow budgets above the limits", giant, open),
+    ] {
+        let mut setup = setup(100_000.0, scale, eight(scale), budgets);
+        setup.workload.spread = spread;
+        let run = run(&setup);
+        let took = run.took();
+        let bound = run.bound.clone().unwrap();
+        let needed = format!("{name}: time by the lower bound of {:.0} s ({})", bound.seconds, bound.scope);
+        result.add(needed, took / bound.seconds, Required::AtMost(1.10));
+        result.add(format!("{name}: requests throttled, %"), run.throttled_percent(), Required::Nothing);
+        result.whole(name, &run, setup.workload.items);
+        result.keep(name, run);
+    }
+    result
+}
+
+/// 5: an index with a quarter of the write capacity that the job's budget would need. An index without capacity throttles
+/// every write to the table, so that whoever meets its limit, meets it for the application too.
+fn index(scale: f64) -> Result {
+    let mut result = Result::default();
+    let traffic = Traffic { writes: 3_200.0 * scale, reads: 9_600.0 * scale };
+    // Without a stated budget the job has a quarter of what the index is provisioned with.
+    for (name, budget, throttled) in [("default", 125.0, Required::AtMost(0.0)), ("above", 2_000.0, Required::Nothing)]
+    {
+        let mut allowed = wide(budgets(2_000.0, 6_000.0, scale));
+        allowed.indexes = vec![Some(budget * scale)];
+        let model = with_index(eight(scale), 500.0);
+        let items = 30_000.0 * f64::min(budget, 500.0) / 500.0;
+        let setup = Setup { traffic: Some(traffic), ..setup(items, scale, model, allowed) };
+        let run = run(&setup);
+        let steady = run.steady(30);
+        let share = 100.0 * steady.index_writes / (f64::min(budget, 500.0) * scale);
+        result.add(format!("{name}: share of what the index allows, %"), share, Required::AtLeast(90.0));
+        result.add(format!("{name}: job's requests throttled, %"), run.throttled_percent(), Required::AtMost(2.0));
+        let of_table = run.application_reasons.iter().filter(|(reason, _)| reason.starts_with("Table"));
+        let of_table: u64 = of_table.map(|(_, count)| *count).sum();
+        result.add(format!("{name}: application throttles by the table"), of_table as f64, Required::AtMost(0.0));
+        let sum = |of: fn(&Second) -> u64| run.seconds.iter().map(of).sum::<u64>() as f64;
+        let all = 100.0 * sum(|s| s.application_throttled) / sum(|s| s.application_requests);
+        result.add(format!("{name}: application's requests throttled, by the index too, %"), all, throttled);
+        let slowest =
+            |second: &Second| second.rates.iter().any(|(scope, rate)| scope == INDEX && *rate < 1_000.0 * scale);
+        let named = run.seconds.iter().filter(|second| slowest(second)).count() as f64 / run.took();
+        result.add(
+            format!("{name}: share of the time in which the index is named, %"),
+            100.0 * named,
+            Required::AtLeast(90.0),
+        );
+        result.whole(name, &run, setup.workload.items);
+        result.keep(name, run);
+    }
+    result
+}
+
+/// 6: a minute in which everything is throttled.
+fn storm(scale: f64) -> Result {
+    let mut result = Result::default();
+    for (name, chance) in [("all throttled", 1.0), ("half throttled", 0.5)] {
+        let (from, until) = (40, 100);
+        let storm = |reason: &str| Storm {
+            from: from as f64,
+            to: until as f64,
+            fraction: chance,
+            reason: reason.parse().unwrap(),
+            index: None,
+        };
+        let names = ["TableWriteProvisionedThroughputExceeded", "TableReadProvisionedThroughputExceeded"];
+        let model = ModelSpec { storms: names.map(storm).into(), ..eight(scale) };
+        let setup = setup(120_000.0, scale, model, budgets(2_000.0, 8_000.0, scale));
+        let run = run(&setup);
+        let mean = |from: u64, to: u64| run.over(from as usize, to as usize).writes;
+        let before = mean(from - 20, from);
+        let after = mean(until + 30, until + 50);
+        result.add(
+            format!("{name}: rate from 30 s after it, % of before"),
+            100.0 * after / before,
+            Required::AtLeast(90.0),
+        );
+        let back = (until..until + 600).find(|s| mean(*s, s + 3) >= 0.9 * before).map_or(600, |s| s - until);
+        result.add(format!("{name}: seconds until it is back to 90 %"), back as f64, Required::AtMost(30.0));
+        let sent: u64 = run.seconds.iter().map(|s| s.job_requests).sum();
+        let needed = f64::from(setup.workload.items) + run.progress.pages as f64;
+        result.add(format!("{name}: requests sent by those needed"), sent as f64 / needed, Required::AtMost(1.2));
+        let within: u64 = run.seconds[from as usize..until as usize].iter().map(|s| s.job_requests).sum();
+        result.add(format!("{name}: requests a second in the storm"), within as f64 / 60.0, Required::Nothing);
+        result.whole(name, &run, setup.workload.items);
+        result.keep(name, run);
+    }
+    result
+}
+
+/// Means over a span of time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Span {
+    /// How long.
+    pub seconds: usize,
+    /// Write units of the job per second.
+    pub writes: f64,
+    /// Those of the index.
+    pub index_writes: f64,
+}
+
+impl Run {
+    /// Seconds from the job's start to its end.
+    pub fn took(&self) -> f64 {
+        self.ended.map_or(f64::INFINITY, |ended| (ended - self.started).as_secs_f64())
+    }
+
+    /// The steady state: from so many seconds after the job's start until 90 % of its units are written, in whole seconds.
+    pub fn steady(&self, settles: usize) -> Span {
+        let from = self.started.as_secs() as usize + settles;
+        let all: f64 = self.seconds.iter().map(|s| s.job_writes).sum();
+        let mut sum = 0.0;
+        let most = |second: &Second| {
+            sum += second.job_writes;
+            sum >= 0.9 * all
+        };
+        let until = self.seconds.iter().position(most).unwrap_or(0);
+        self.over(from, until)
+    }
+
+    /// Means over these seconds.
+    pub fn over(&self, from: usize, until: usize) -> Span {
+        let until = until.min(self.seconds.len());
+        if from >= until {
+            return Span::default();
+        }
+        let seconds = until - from;
+        let mean = |of: fn(&Second) -> f64| self.seconds[from..until].iter().map(of).sum::<f64>() / seconds as f64;
+        Span { seconds, writes: mean(|s| s.job_writes), index_writes: mean(|s| s.job_index_writes) }
+    }
+
+    /// Of the job's requests, those that were throttled, in percent.
+    pub fn throttled_percent(&self) -> f64 {
+        let sum = |of: fn(&Second) -> u64| self.seconds.iter().map(of).sum::<u64>() as f64;
+        100.0 * sum(|s| s.job_throttled) / sum(|s| s.job_requests).max(1.0)
+    }
+}

@@ -1,0 +1,143 @@
+//! What stands for DynamoDB's admission: the capacity model at the virtual clock, and a record of who asked for what,
+//! second by second.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use backfill::local::capacity::{Kind, Model, ModelSpec, ThrottlingReason};
+use tokio::time::Instant;
+
+use super::model::{self, Ask};
+
+/// Who sends a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// The job.
+    Job,
+    /// The application.
+    Application,
+}
+
+/// What happened in one second.
+#[derive(Debug, Clone, Default)]
+pub struct Second {
+    /// Write units of the job that the table served.
+    pub job_writes: f64,
+    /// Those of the index.
+    pub job_index_writes: f64,
+    /// Read units of the job that the table served.
+    pub job_reads: f64,
+    /// Requests that the job sent.
+    pub job_requests: u64,
+    /// Of them, throttled.
+    pub job_throttled: u64,
+    /// Requests that the application sent.
+    pub application_requests: u64,
+    /// Of them, throttled.
+    pub application_throttled: u64,
+    /// Write units of the job by partition of the model.
+    pub by_partition: Vec<f64>,
+    /// What the job's rate limits were at the end of the second, by the engine's own word.
+    pub rates: Vec<(String, f64)>,
+}
+
+/// For which reasons requests were throttled, and how often each.
+pub type Reasons = BTreeMap<String, u64>;
+
+/// The simulated service.
+pub struct Service {
+    start: Instant,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    model: Model,
+    seconds: Vec<Second>,
+    of_job: Reasons,
+    of_application: Reasons,
+}
+
+impl Service {
+    /// A service with these limits, whose clock starts now.
+    pub fn new(spec: &ModelSpec) -> Service {
+        let (of_job, of_application) = Default::default();
+        let inner = Inner { model: model::model(spec), seconds: Vec::new(), of_job, of_application };
+        Service { start: Instant::now(), inner: Mutex::new(inner) }
+    }
+
+    /// Virtual time since the start.
+    pub fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// A request arrives: it is served, or throttled for these reasons.
+    pub fn ask(&self, who: Who, ask: &Ask) -> Result<(), Vec<ThrottlingReason>> {
+        let now = self.now();
+        let inner = &mut *self.inner.lock().unwrap();
+        let answer = model::ask(&mut inner.model, now, ask).map_err(|throttled| throttled.reasons);
+        if let Err(reasons) = &answer {
+            let counts = if who == Who::Job { &mut inner.of_job } else { &mut inner.of_application };
+            for found in reasons {
+                *counts.entry(found.reason.clone()).or_default() += 1;
+            }
+        }
+        let partition = model::partition(inner.model.spec(), ask.position);
+        inner.at(now).note(who, ask, partition, answer.is_ok());
+        answer
+    }
+
+    /// Notes what the engine says its rates are.
+    pub fn note_rates(&self, rates: Vec<(String, f64)>) {
+        let now = self.now();
+        self.inner.lock().unwrap().at(now).rates = rates;
+    }
+
+    /// Everything that was noted, and the reasons for which the job and the application were throttled.
+    pub fn take(&self) -> (Vec<Second>, Reasons, Reasons) {
+        let inner = &mut *self.inner.lock().unwrap();
+        let seconds = std::mem::take(&mut inner.seconds);
+        (seconds, std::mem::take(&mut inner.of_job), std::mem::take(&mut inner.of_application))
+    }
+}
+
+impl Inner {
+    fn at(&mut self, now: Duration) -> &mut Second {
+        let second = now.as_secs() as usize;
+        while self.seconds.len() <= second {
+            self.seconds.push(Second::default());
+        }
+        &mut self.seconds[second]
+    }
+}
+
+impl Second {
+    fn note(&mut self, who: Who, ask: &Ask, partition: usize, admitted: bool) {
+        match who {
+            Who::Application => {
+                self.application_requests += 1;
+                self.application_throttled += u64::from(!admitted);
+            }
+            Who::Job => {
+                self.job_requests += 1;
+                self.job_throttled += u64::from(!admitted);
+                if admitted {
+                    self.served(ask, partition);
+                }
+            }
+        }
+    }
+
+    fn served(&mut self, ask: &Ask, partition: usize) {
+        if ask.kind == Kind::Read {
+            self.job_reads += ask.units;
+            return;
+        }
+        self.job_writes += ask.units;
+        self.job_index_writes += ask.index;
+        if self.by_partition.len() <= partition {
+            self.by_partition.resize(partition + 1, 0.0);
+        }
+        self.by_partition[partition] += ask.units;
+    }
+}

@@ -1,0 +1,183 @@
+//! The simulated table, behind the engine's own port.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backfill::change::GuardedWrite;
+use backfill::item::{IndexSchema, ItemKey, KeyAttribute, KeySchema, Projection, read_units, write_units};
+use backfill::local::capacity::{Kind, ModelSpec};
+use backfill::table::{
+    Consumed, Got, IndexDescription, Page, ScanRequest, Table, TableDescription, TableError, ThrottlingReason,
+    WriteReply,
+};
+
+use super::data::{Data, INDEX_KEY, SOURCE, TARGET};
+use super::model::{Ask, INDEX, TABLE_ARN};
+use super::service::{Service, Who};
+
+/// A page ends when it has read so much.
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// What the job's change adds to an item.
+pub const GROWTH: usize = TARGET.len() + SOURCE.1.len();
+
+/// A table of synthetic items, whose requests take virtual time and capacity of the model.
+pub struct SimTable {
+    data: Mutex<Data>,
+    service: Arc<Service>,
+    description: TableDescription,
+    /// A request takes this long, from the least to the most.
+    latency: (Duration, Duration),
+    random: Mutex<fastrand::Rng>,
+}
+
+impl SimTable {
+    /// A table of these items.
+    pub fn new(
+        data: Data,
+        service: Arc<Service>,
+        spec: &ModelSpec,
+        latency: (Duration, Duration),
+        seed: u64,
+    ) -> SimTable {
+        let description = describe(&data, spec);
+        let random = Mutex::new(fastrand::Rng::with_seed(seed));
+        SimTable { data: Mutex::new(data), service, description, latency, random }
+    }
+
+    /// The table's description.
+    pub fn description(&self) -> &TableDescription {
+        &self.description
+    }
+
+    /// Items that have been written.
+    pub fn done(&self) -> usize {
+        self.data.lock().unwrap().items.iter().filter(|item| item.done).count()
+    }
+
+    /// Half of a request's time: before it arrives, and before its answer does.
+    async fn travel(&self) {
+        let (least, most) = self.latency;
+        let share = self.random.lock().unwrap().f64();
+        tokio::time::sleep((least + (most - least).mul_f64(share)) / 2).await;
+    }
+
+    fn ask(&self, ask: &Ask) -> Result<(), TableError> {
+        self.service.ask(Who::Job, ask).map_err(|reasons| TableError::Throttled {
+            message: reasons.first().map_or_else(String::new, |r: &ThrottlingReason| r.reason.clone()),
+            reasons,
+        })
+    }
+
+    fn page(&self, request: &ScanRequest) -> (Page, Ask) {
+        let data = self.data.lock().unwrap();
+        let segment = data.segment(request.segment, request.total_segments);
+        let start = request.start_key.as_ref().map_or(segment.start, |key| Data::place(key) + 1);
+        assert!((segment.start..=segment.end).contains(&start), "a start key of another segment");
+        let limit = request.limit.map_or(usize::MAX, |limit| limit as usize);
+        let (mut bytes, mut end) = (0, start);
+        while end < segment.end && end - start < limit && bytes < PAGE_BYTES {
+            bytes += data.items[end].bytes as usize;
+            end += 1;
+        }
+        // A page that is full says so, even if the segment ends with it: then an empty one follows.
+        let full = end - start == limit || bytes >= PAGE_BYTES;
+        let units = read_units(bytes, request.consistent);
+        let bound = ((u128::from(request.segment) << 64) / u128::from(request.total_segments)) as u64;
+        let at =
+            |place: usize| data.items.get(place).filter(|_| place < segment.end).map_or(bound, |item| item.position);
+        let (position, to) = (at(start), at(end.saturating_sub(1).max(start)));
+        let key = data.items.get(start).map_or(0, |item| item.partition_key);
+        let next = (full && end > start).then(|| data.key(end - 1));
+        let page = Page { items: (start..end).map(|place| data.item(place)).collect(), next, units: Some(units) };
+        (page, Ask { kind: Kind::Read, position, to, key, units, index: 0.0 })
+    }
+
+    fn apply(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
+        let place = Data::place(&write.key);
+        let stored = self.data.lock().unwrap().items[place];
+        let before = stored.bytes as usize + if stored.done { GROWTH } else { 0 };
+        let after = stored.bytes as usize + GROWTH;
+        let units = write_units(before, after);
+        // The index holds whole items: a change that it sees costs it as much as the table. A refused write changes
+        // nothing in it.
+        let indexed = !self.description.indexes.is_empty() && !stored.done;
+        let index = if indexed { units } else { 0.0 };
+        self.ask(&Ask::write(stored.position, stored.partition_key, units, index))?;
+        let mut data = self.data.lock().unwrap();
+        if stored.done {
+            return Ok(WriteReply::ConditionFailed { image: Some(data.item(place)) });
+        }
+        data.items[place].done = true;
+        let indexes = if indexed { vec![(INDEX.to_owned(), index)] } else { Vec::new() };
+        Ok(WriteReply::Applied { consumed: Some(Consumed { table: units, indexes }) })
+    }
+}
+
+#[async_trait]
+impl Table for SimTable {
+    async fn describe(&self) -> Result<TableDescription, TableError> {
+        Ok(self.description.clone())
+    }
+
+    async fn scan(&self, request: &ScanRequest) -> Result<Page, TableError> {
+        self.travel().await;
+        let (page, ask) = self.page(request);
+        let answer = self.ask(&ask);
+        self.travel().await;
+        answer.map(|()| page)
+    }
+
+    async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
+        self.travel().await;
+        let (item, stored) = {
+            let (data, place) = (self.data.lock().unwrap(), Data::place(key));
+            (data.item(place), data.items[place])
+        };
+        let units = read_units(backfill::item::item_bytes(&item), true);
+        let answer = self.ask(&Ask::read(stored.position, stored.partition_key, units));
+        self.travel().await;
+        answer.map(|()| Got { item: Some(item), units: Some(units) })
+    }
+
+    async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+        self.travel().await;
+        let replies = chunk.iter().map(|write| self.apply(write)).collect();
+        self.travel().await;
+        replies
+    }
+
+    fn max_chunk(&self) -> usize {
+        1
+    }
+}
+
+fn describe(data: &Data, spec: &ModelSpec) -> TableDescription {
+    let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
+    let scaled = |units: f64| units * spec.scale;
+    let index = |write: f64| IndexDescription {
+        schema: IndexSchema {
+            name: INDEX.into(),
+            key: vec![attribute(INDEX_KEY)],
+            projection: Projection::All,
+            local: false,
+        },
+        provisioned: spec.provisioned.map(|table| (scaled(table.read), scaled(write))),
+        on_demand_max: (None, None),
+        warm: None,
+    };
+    TableDescription {
+        name: "simulated".into(),
+        arn: TABLE_ARN.into(),
+        id: None,
+        status: "ACTIVE".into(),
+        key: KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) },
+        item_count: data.items.len() as u64,
+        size_bytes: data.bytes(),
+        provisioned: spec.provisioned.map(|table| (scaled(table.read), scaled(table.write))),
+        on_demand_max: (None, None),
+        warm: None,
+        indexes: spec.indexes.iter().filter_map(|index| index.write).map(index).collect(),
+    }
+}
