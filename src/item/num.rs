@@ -73,23 +73,18 @@ impl Num {
         }
     }
 
-    /// Bytes that the number takes in an item: one, plus one for every two digits on each side of the point, plus one
-    /// if negative (developer guide, "Capacity unit consumption"; the split at the point is from captures of AWS).
+    /// Bytes that the number takes in an item: one, plus one for every two significant digits on each side of the point,
+    /// plus one if negative (developer guide, "Capacity unit consumption"; the split at the point, and that zeros at either
+    /// end take nothing, is from captures of AWS).
     pub fn bytes(&self) -> usize {
         let Some((negative, digits, scale)) = canonical(&self.0) else { return self.0.len() };
         if digits == "0" {
             return 1;
         }
         let len = i64::try_from(digits.len()).unwrap_or(i64::MAX);
+        let whole = (len - scale).clamp(0, len);
         let pairs = |digits: i64| (digits + 1) / 2;
-        // Digits are stored in pairs aligned to the point; a pair of zeros at either end takes nothing.
-        let mantissa = if scale <= 0 {
-            pairs(len + (-scale) % 2)
-        } else if scale < len {
-            pairs(len - scale) + pairs(scale)
-        } else {
-            pairs(len + (scale - len) % 2)
-        };
+        let mantissa = pairs(whole) + pairs(len - whole);
         let bytes = 1 + mantissa + i64::from(negative);
         usize::try_from(bytes).unwrap_or(1)
     }
@@ -186,9 +181,22 @@ mod tests {
 
     #[test]
     fn sizes_follow_the_rule() {
-        for (text, bytes) in
-            [("0", 1), ("1", 2), ("12", 2), ("123", 3), ("-1", 3), ("1.5", 3), ("12.34", 3), ("100", 2), ("0.01", 2)]
-        {
+        for (text, bytes) in [
+            ("0", 1),
+            ("1", 2),
+            ("12", 2),
+            ("123", 3),
+            ("-1", 3),
+            ("1.5", 3),
+            ("12.34", 3),
+            ("120.5", 4),
+            ("100", 2),
+            ("12000", 2),
+            ("0.01", 2),
+            ("0.012", 2),
+            ("1E-130", 2),
+            ("-9.99E+125", 4),
+        ] {
             assert_eq!(Num::parse(text).unwrap().bytes(), bytes, "{text}");
         }
         assert!(Num::parse(&"9".repeat(38)).unwrap().bytes() <= 21);

@@ -1,19 +1,22 @@
 //! What a write is expected to cost, held to what the server says that it consumed: table and indexes apart.
 
+use aws_sdk_dynamodb::types::{
+    CreateGlobalSecondaryIndexAction, GlobalSecondaryIndexDescription, GlobalSecondaryIndexUpdate, IndexStatus,
+};
 use backfill::change::OnExisting::Overwrite;
 use backfill::change::Strategy::InPlace;
 use backfill::change::{Change, Changes, Decision, GuardedWrite};
-use backfill::item::{IndexSchema, Item, Projection, Value};
+use backfill::item::{IndexSchema, Item, Projection, Value, attribute_bytes};
 use backfill::table::dynamo::DynamoTable;
 use backfill::table::{Consumed, Table, WriteReply};
 use serde_json::json;
 
 use crate::cases::{copy, mv, remove, set};
-use crate::common::{Bed, index, key_schema, to_sdk};
+use crate::common::{Bed, definition, index, key_elements, key_schema, projection, to_sdk};
 use crate::{item, table};
 
-/// One of each kind. `a` (a string) and `n` (a number) are index keys; `held` is projected where not everything is.
-fn indexes() -> Vec<IndexSchema> {
+/// `a` (a string) and `n` (a number) are index keys; `held` is projected where not everything is.
+fn global() -> Vec<IndexSchema> {
     let held = || Projection::Include(vec!["held".into()]);
     vec![
         index("all", &[("a", "S")], Projection::All, false),
@@ -21,7 +24,12 @@ fn indexes() -> Vec<IndexSchema> {
         index("some", &[("a", "S")], held(), false),
         index("pair", &[("a", "S"), ("n", "N")], held(), false),
         index("numbers", &[("n", "N")], Projection::KeysOnly, false),
-        index("local-some", &[("pk", "S"), ("a", "S")], held(), true),
+    ]
+}
+
+fn local() -> Vec<IndexSchema> {
+    vec![
+        index("local-some", &[("pk", "S"), ("a", "S")], Projection::Include(vec!["held".into()]), true),
         index("local-all", &[("pk", "S"), ("n", "N")], Projection::All, true),
     ]
 }
@@ -53,7 +61,7 @@ fn plans() -> Vec<Vec<Change>> {
         vec![set("n", &number())],
         vec![remove("n")],
         vec![set("n", &number()), copy("src", "a")],
-        vec![remove("n"), copy("src", "a"), mv("pad", "held")],
+        vec![copy("src", "a"), mv("pad", "held")],
         vec![copy("src", "held")],
         vec![mv("src", "held.deep.inside")],
         vec![remove("held")],
@@ -83,24 +91,91 @@ async fn send(table: &DynamoTable, write: &GuardedWrite) -> Consumed {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn writes_cost_what_the_server_says() {
-    let bed = Bed::start();
-    let name = bed.create_indexed_table(&indexes()).await;
-    let table = table(&bed, &name).await;
+/// Makes a table with these indexes, and holds every plan's write of every image to what the server says.
+async fn hold(bed: &Bed, indexes: &[IndexSchema], plans: Vec<Vec<Change>>) {
+    let name = bed.create_indexed_table(indexes).await;
+    let table = table(bed, &name).await;
     let (mut writes, mut touched) = (0, 0);
-    for plan in plans() {
-        let changes = Changes::for_run(&plan, InPlace, Overwrite, key_schema(), indexes());
+    for plan in &plans {
+        let changes = Changes::for_run(plan, InPlace, Overwrite, key_schema(), indexes.to_vec());
         for image in images() {
             let Decision::Write(write) = changes.decide(&image) else { continue };
-            put(&bed, &name, &image).await;
+            put(bed, &name, &image).await;
             let (expected, consumed) = (by_name(&write, &changes), send(&table, &write).await);
-            let sizes: Vec<_> =
-                image.iter().map(|(name, value)| backfill::item::attribute_bytes(name, value)).collect();
+            let sizes: Vec<_> = image.iter().map(|(name, value)| attribute_bytes(name, value)).collect();
             assert_eq!(consumed, expected, "{plan:?} of {:?} ({sizes:?} bytes)", image.keys());
             writes += 1;
             touched += usize::from(!expected.indexes.is_empty());
         }
     }
-    assert!(writes > 250 && touched > 150, "{writes} writes, {touched} of them in global indexes");
+    assert!(writes > 16 * plans.len() && touched > 8 * plans.len(), "{writes} writes, {touched} of them in an index");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_cost_what_the_server_says() {
+    hold(&Bed::start(), &global(), plans()).await;
+}
+
+/// On the embedded engine only, for two figures in which DynamoDB Local 3 differs from the developer guide, and from
+/// captures of DynamoDB: it takes an entry of a local index for some hundred bytes larger than it is, an overhead that the
+/// guide has for storage alone; and it charges for an entry that was there neither before nor after, where a write takes one
+/// half of an index key away and gives the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn local_indexes_and_halves_of_keys() {
+    let mut plans = plans();
+    plans.push(vec![remove("n"), copy("src", "a"), mv("pad", "held")]);
+    hold(&Bed::embedded(), &[global(), local()].concat(), plans).await;
+}
+
+/// An item that was there before an index, with an attribute of another type where the index has its key, is not in it.
+///
+/// On the embedded engine only: DynamoDB Local 3 did not finish an index over such items in two minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_key_of_another_type_stays_out() {
+    let bed = Bed::embedded();
+    let name = bed.create_table().await;
+    let by_a = index("by-a", &[("a", "S")], Projection::All, false);
+    let out = [json!({"NULL": true}), json!({"M": {"x": {"S": "x"}}}), json!({"BOOL": true}), json!({"SS": ["a"]})];
+    // The developer guide keeps these two out as well. The embedded engine lets every scalar in, so it charges for them.
+    let let_in = [json!({"N": "1"}), json!({"S": ""})];
+    let images: Vec<(Item, bool)> = out
+        .iter()
+        .map(|a| (a, false))
+        .chain(let_in.iter().map(|a| (a, true)))
+        .enumerate()
+        .map(|(n, (a, let_in))| (item(&format!("p{n}"), &json!({"a": a, "src": {"S": "s"}})), let_in))
+        .collect();
+    for (image, _) in &images {
+        put(&bed, &name, image).await;
+    }
+    add_index(&bed, &name, &by_a).await;
+    let table = table(&bed, &name).await;
+    for (plan, appears) in [([copy("src", "b")], false), ([copy("src", "a")], true)] {
+        let changes = Changes::for_run(&plan, InPlace, Overwrite, key_schema(), vec![by_a.clone()]);
+        for (image, let_in) in &images {
+            let Decision::Write(write) = changes.decide(image) else { panic!("{image:?}") };
+            assert_eq!(write.cost.total(), if appears { 2.0 } else { 1.0 });
+            let consumed = send(&table, &write).await;
+            if *let_in {
+                assert_eq!(consumed.total(), write.cost.total() + 1.0, "no longer: hold it to the rule");
+            } else {
+                assert_eq!(consumed, by_name(&write, &changes), "{:?}", image["a"]);
+            }
+        }
+    }
+}
+
+/// Adds an index to a table of the embedded engine.
+async fn add_index(bed: &Bed, table: &str, index: &IndexSchema) {
+    let create = CreateGlobalSecondaryIndexAction::builder().index_name(&index.name);
+    let create = create.set_key_schema(Some(key_elements(&index.key))).projection(projection(index)).build().unwrap();
+    let request = bed.client().update_table().table_name(table).attribute_definitions(definition(&index.key[0]));
+    request
+        .global_secondary_index_updates(GlobalSecondaryIndexUpdate::builder().create(create).build())
+        .send()
+        .await
+        .unwrap();
+    let description = bed.client().describe_table().table_name(table).send().await.unwrap().table.unwrap();
+    let active = |index: &GlobalSecondaryIndexDescription| index.index_status() == Some(&IndexStatus::Active);
+    assert!(description.global_secondary_indexes().iter().all(active), "the embedded engine makes an index at once");
 }
