@@ -10,6 +10,7 @@ use super::stop::Stopped;
 use super::worker::{Handler, Pages};
 use super::writer::{Settled, Settling};
 use crate::change::{Action, Changes, Decision, GuardedWrite, Outcome};
+use crate::checkpoint::PreImageId;
 use crate::item::{Item, MAX_ITEM_BYTES, Path, Units};
 
 /// Distinct shapes that are kept; the rest are only counted.
@@ -85,6 +86,8 @@ impl Handler for DryRun {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).merge(page);
         Ok(Settling { settled, rest: None })
     }
+
+    async fn abandon(&self, _: Vec<PreImageId>) {}
 
     async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).read_units += pages.settled.counts.read_units;

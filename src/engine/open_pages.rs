@@ -77,12 +77,15 @@ impl<'a> OpenPages<'a> {
 
     /// Gives up what is not committed, because the run is stopping: waits for what is in flight.
     pub(super) async fn abandon(&mut self, requests: &Requests) {
-        for page in self.pages.drain(..) {
+        for OpenPage { pages, rest, .. } in std::mem::take(&mut self.pages) {
             requests.progress().page_abandoned();
-            if let Some((_, task)) = page.rest {
-                // It ends by itself; what it settled will be found again.
-                let _ = task.await;
+            let mut refused = pages.settled.refused;
+            if let Some((_, task)) = rest
+                && let Ok(Ok(settled)) = task.await
+            {
+                refused.extend(settled.refused);
             }
+            self.handler.abandon(refused).await;
         }
     }
 
@@ -99,7 +102,13 @@ impl<'a> OpenPages<'a> {
                 requests.stop().stop(StopReason::Internal(panic.to_string()));
                 Err(Stopped)
             });
-            pages.settled.merge(settled.inspect_err(abandoned)?);
+            match settled {
+                Ok(settled) => pages.settled.merge(settled),
+                Err(Stopped) => {
+                    self.handler.abandon(pages.settled.refused).await;
+                    return Err(Stopped).inspect_err(abandoned);
+                }
+            }
         }
         if pages.settled.counts.scanned != items {
             let why = format!("{} outcomes for {items} items of a page", pages.settled.counts.scanned);

@@ -1,7 +1,7 @@
 //! One request until it is answered: permits before, retry with backoff behind, and the decision when to give up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::allowance::{Allowance, Grant};
 use super::gate::Gate;
+use super::lanes::Lane;
 use super::stop::{StopReason, Stopped, Stopper};
 use crate::change::{GuardedWrite, WriteCost};
 use crate::checkpoint::Spend;
@@ -40,7 +41,8 @@ pub struct Requests {
     allowance: Arc<Allowance>,
     gate: Arc<Gate>,
     slots: Arc<Semaphore>,
-    outstanding: Arc<AtomicUsize>,
+    /// Whether its segment is in a large lane.
+    large: Arc<AtomicBool>,
 }
 
 /// How often a request was tried in vain, since when, and how much of that time we made it wait ourselves.
@@ -100,7 +102,6 @@ impl Requests {
         let partition_key = description.key.partition.name.as_str().into();
         let indexes = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
         let range = scopes.key_range();
-        let outstanding = Arc::new(AtomicUsize::new(MAX_WRITES_IN_FLIGHT));
         Requests {
             table,
             partition_key,
@@ -113,25 +114,23 @@ impl Requests {
             allowance,
             gate,
             slots,
-            outstanding,
+            large: Arc::default(),
         }
     }
 
     /// The same, in a key range of their own.
     pub(super) fn in_segment(&self) -> Requests {
-        let outstanding = Arc::new(AtomicUsize::new(MAX_WRITES_IN_FLIGHT));
-        Requests { range: self.scopes.key_range(), outstanding, ..self.clone() }
+        Requests { range: self.scopes.key_range(), large: Arc::default(), ..self.clone() }
     }
 
-    /// Writes of this segment that are under way, or wait for permits, at the same time. Scopes are first come, first
-    /// served, so a segment's share of the table follows from it.
-    pub(super) fn outstanding(&self) -> usize {
-        self.outstanding.load(Ordering::Relaxed).max(1)
+    /// The lane that their segment is in.
+    pub(super) fn lane(&self) -> Lane {
+        if self.large.load(Ordering::Relaxed) { Lane::Large } else { Lane::Shared }
     }
 
-    /// Changes [`Requests::outstanding`].
-    pub(super) fn keep_outstanding(&self, writes: usize) {
-        self.outstanding.store(writes, Ordering::Relaxed);
+    /// Their segment is in this lane from now on.
+    pub(super) fn move_to(&self, lane: Lane) {
+        self.large.store(lane == Lane::Large, Ordering::Relaxed);
     }
 
     pub(super) fn stop(&self) -> &Stopper {

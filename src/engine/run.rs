@@ -10,7 +10,7 @@ use super::requests::Requests;
 use super::stop::{StopReason, Stopped};
 use super::worker::{Handler, Pages};
 use super::writer::{Settled, Settling, Writer};
-use crate::checkpoint::{CheckpointStore, Commit, RunId, SegmentEvent};
+use crate::checkpoint::{CheckpointStore, Commit, PreImageId, RunId, SegmentEvent};
 use crate::item::Item;
 
 /// Writes pages and commits them.
@@ -47,9 +47,8 @@ impl Expand {
         for pages in held {
             if may_commit {
                 self.make_durable(pages).await?;
-            } else if !pages.settled.refused.is_empty() {
-                // The pages are given up; that their writes were refused stays true. Not being told is safe.
-                let _ = self.store.mark_refused(pages.settled.refused).await;
+            } else {
+                self.abandon(pages.settled.refused).await;
             }
         }
         Ok(())
@@ -79,6 +78,13 @@ impl Expand {
 impl Handler for Expand {
     async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped> {
         self.writer.settle(items, requests).await
+    }
+
+    async fn abandon(&self, refused: Vec<PreImageId>) {
+        if !refused.is_empty() {
+            // Not being told is safe: such a pre-image counts as one whose write may have been applied.
+            let _ = self.store.mark_refused(refused).await;
+        }
     }
 
     async fn commit(&self, pages: Pages) -> Result<(), Stopped> {

@@ -12,7 +12,7 @@ use super::open_pages::OpenPages;
 use super::requests::Requests;
 use super::stop::{StopReason, Stopped};
 use super::writer::{Settled, Settling};
-use crate::checkpoint::{SegmentState, SegmentStatus};
+use crate::checkpoint::{PreImageId, SegmentState, SegmentStatus};
 use crate::item::{Item, ItemKey, Units, read_units};
 use crate::plan::Access;
 use crate::table::{Page, ScanRequest};
@@ -95,6 +95,9 @@ pub trait Handler: Send + Sync {
     /// abandons the page.
     async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped>;
 
+    /// Pages are given up because the run is stopping, with these pre-images whose write was certainly refused.
+    async fn abandon(&self, refused: Vec<PreImageId>);
+
     /// Commits pages that are settled. When it returns `Ok`, the progress is as durable as this run makes it.
     async fn commit(&self, pages: Pages) -> Result<(), Stopped>;
 }
@@ -144,7 +147,7 @@ async fn work_pages(
         number += 1;
         size.learn_cost(&page);
         seat.look_at(&page, reading);
-        requests.keep_outstanding(seat.lane().outstanding());
+        requests.move_to(seat.lane());
         let next = page.next.clone();
         let following = next.clone().map(|key| Fetch::start(segment, Some(key), size, reading, requests));
         let since = Instant::now();

@@ -3,11 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::Mutex;
 
+use super::lanes::Lane;
 use super::requests::{Attempts, Requests, Spent, stop_reason};
 use super::stop::{StopReason, Stopped};
 use crate::change::{Changes, Decision, GuardedWrite, Outcome, PreImage};
@@ -109,7 +110,9 @@ impl Writer {
     }
 
     /// Settles the items of a page, through the requests of its segment. Those whose partition key has to wait for its own
-    /// units are set aside, so that the others go on; what is left to do for them comes back as a future.
+    /// units are set aside, so that the others go on; what is left to do for them comes back as a future. So does, in a
+    /// large lane, what is under way when the last item is begun: such a segment decides when the run ends, and does not
+    /// wait between two pages.
     ///
     /// An `Err` means that the run is stopping and the page is abandoned. Requests that were in flight have been answered by
     /// then.
@@ -124,16 +127,20 @@ impl Writer {
         }
         let mut chunks = cut(writes.into_iter().map(Pending::new), requests.max_chunk()).into_iter();
         let mut aside = SetAside::default();
+        let with = Arc::new((self.clone(), requests.clone()));
         let mut in_progress = FuturesUnordered::new();
         let mut stopped = false;
         loop {
-            while !stopped && in_progress.len() < requests.outstanding() {
+            while !stopped && in_progress.len() < requests.lane().outstanding() {
                 let Some(chunk) = chunks.next() else { break };
                 match chunk.as_slice() {
                     [only] if !requests.try_key(&only.write) => aside.add(requests, chunk),
-                    [_] => in_progress.push(self.settle_chunk(requests, chunk, true)),
-                    _ => in_progress.push(self.settle_chunk(requests, chunk, false)),
+                    [_] => in_progress.push(settle_chunk(Arc::clone(&with), chunk, true)),
+                    _ => in_progress.push(settle_chunk(Arc::clone(&with), chunk, false)),
                 }
+            }
+            if !stopped && chunks.len() == 0 && requests.lane() == Lane::Large {
+                break;
             }
             match in_progress.next().await {
                 Some(Ok(more)) => settled.merge(more),
@@ -143,10 +150,22 @@ impl Writer {
                 None => break,
             }
         }
-        let (writer, requests) = (self.clone(), requests.clone());
-        let rest = (!aside.keys.is_empty()).then(|| Rest {
+        let nothing_left = in_progress.is_empty() && aside.keys.is_empty();
+        let rest = (!nothing_left).then(|| Rest {
             bytes: aside.bytes,
-            settled: async move { writer.settle_aside(&requests, aside).await }.boxed(),
+            settled: async move {
+                let (writer, requests) = &*with;
+                let (begun, aside) = join(writer.gather(in_progress), writer.settle_aside(requests, aside)).await;
+                match (begun, aside) {
+                    (Ok(mut settled), Ok(more)) => {
+                        settled.merge(more);
+                        Ok(settled)
+                    }
+                    (Ok(settled), _) | (_, Ok(settled)) => writer.abandon(settled, Vec::new()).await,
+                    _ => Err(Stopped),
+                }
+            }
+            .boxed(),
         });
         Ok(Settling { settled, rest })
     }
@@ -154,19 +173,33 @@ impl Writer {
     /// Settles all items, whatever they have to wait for.
     pub async fn settle_all(&self, items: Vec<Item>, requests: &Requests) -> Result<Settled, Stopped> {
         let Settling { mut settled, rest } = self.settle(items, requests).await?;
-        if let Some(rest) = rest {
-            settled.merge(rest.settled.await?);
+        match rest {
+            None => Ok(settled),
+            Some(rest) => match rest.settled.await {
+                Ok(more) => {
+                    settled.merge(more);
+                    Ok(settled)
+                }
+                Err(Stopped) => self.abandon(settled, Vec::new()).await,
+            },
         }
-        Ok(settled)
     }
 
     /// Settles what was set aside: each partition key at its own rate, its items in order.
     async fn settle_aside(&self, requests: &Requests, aside: SetAside) -> Result<Settled, Stopped> {
-        let mut keys: FuturesUnordered<_> =
-            aside.keys.into_values().map(|(turn, chunks)| self.settle_key(requests, turn, chunks)).collect();
+        self.gather(aside.keys.into_values().map(|(turn, chunks)| self.settle_key(requests, turn, chunks)).collect())
+            .await
+    }
+
+    /// Waits for all of these. If one of them is given up because the run is stopping, all are: after what they have in
+    /// flight was answered.
+    async fn gather<F>(&self, mut settling: FuturesUnordered<F>) -> Result<Settled, Stopped>
+    where
+        F: Future<Output = Result<Settled, Stopped>>,
+    {
         let (mut settled, mut stopped) = (Settled::default(), false);
-        while let Some(of_key) = keys.next().await {
-            match of_key {
+        while let Some(some) = settling.next().await {
+            match some {
                 Ok(more) => settled.merge(more),
                 Err(Stopped) => stopped = true,
             }
@@ -175,12 +208,12 @@ impl Writer {
     }
 
     async fn settle_key(&self, requests: &Requests, turn: Turn, chunks: Vec<Vec<Pending>>) -> Result<Settled, Stopped> {
-        let _mine = requests.stop().unless_stopping(turn.lock()).await?;
+        let mut mine = Some(requests.stop().unless_stopping(turn.lock()).await?);
         let mut chunks = VecDeque::from(chunks);
         let mut in_progress = FuturesUnordered::new();
         let (mut settled, mut stopped) = (Settled::default(), false);
-        loop {
-            let may_admit = !stopped && in_progress.len() < requests.outstanding() && !chunks.is_empty();
+        while !chunks.is_empty() && !stopped {
+            let may_admit = in_progress.len() < requests.lane().outstanding();
             let first = chunks.front().map(|chunk| writes_of(chunk)).unwrap_or_default();
             // Giving up a wait for permits takes nothing: it is begun anew.
             tokio::select! {
@@ -193,10 +226,18 @@ impl Writer {
                     Ok(()) => in_progress.extend(chunks.pop_front().map(|chunk| self.settle_chunk(requests, chunk, true))),
                     Err(Stopped) => stopped = true,
                 },
-                else => break,
             }
         }
-        if stopped { self.abandon(settled, Vec::new()).await } else { Ok(settled) }
+        // The last one has its units: who comes next in this key may begin.
+        mine.take();
+        let rest = self.gather(in_progress).await;
+        match rest {
+            Ok(more) if !stopped => {
+                settled.merge(more);
+                Ok(settled)
+            }
+            _ => self.abandon(settled, Vec::new()).await,
+        }
     }
 
     /// Makes the pre-images of these writes durable, where that has not been done. Only then may they be sent.
@@ -350,6 +391,12 @@ impl Writer {
         // A stored item always has its key; without one `decide` rejects it, and it is listed under what there is.
         self.changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()))
     }
+}
+
+/// [`Writer::settle_chunk`], independent of its caller.
+async fn settle_chunk(with: Arc<(Writer, Requests)>, chunk: Vec<Pending>, held: bool) -> Result<Settled, Stopped> {
+    let (writer, requests) = &*with;
+    writer.settle_chunk(requests, chunk, held).await
 }
 
 fn give_up(requests: &Requests, why: String) -> Stopped {

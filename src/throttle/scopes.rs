@@ -48,7 +48,7 @@ const TOGETHER: Duration = Duration::from_secs(2);
 
 /// If so many of the key ranges that are worked on are throttled together, not one of them is hot but the table as a whole
 /// asks its partitions for too much; new segments would each have to learn it anew.
-const MANY: f64 = 0.5;
+const MANY: f64 = 0.25;
 
 /// Of fewer key ranges than this nothing is concluded.
 const FEW: usize = 4;

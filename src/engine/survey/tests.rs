@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::change::{GuardedWrite, Outcome};
-use crate::checkpoint::{SegmentState, SegmentStatus};
+use crate::checkpoint::{PreImageId, SegmentState, SegmentStatus};
 use crate::clock;
 use crate::engine::{Allowance, Gate, Handler, LocalScheduler, Pages, Settled, Settling, Stopper, sweep};
 use crate::item::{ItemKey, KeyAttribute, KeySchema, Value};
@@ -128,6 +128,8 @@ impl Handler for Slow {
         items.iter().for_each(|_| settled.counts.count(Outcome::NothingToDo));
         Ok(Settling { settled, rest: None })
     }
+
+    async fn abandon(&self, _: Vec<PreImageId>) {}
 
     async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
         let ends = pages.next.is_none();
