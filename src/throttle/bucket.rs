@@ -91,6 +91,11 @@ impl Bucket {
         }
     }
 
+    /// Goes at this rate, as if it had been throttled there.
+    pub(super) fn slow_to(&self, units_per_second: Units) {
+        self.with_rate(|rate, now| rate.slow_to(now, units_per_second));
+    }
+
     /// How many requests wait for permits now.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)

@@ -98,6 +98,12 @@ impl Rate {
         true
     }
 
+    /// Goes at this rate, as if it had been throttled there, and comes back from it.
+    pub(super) fn slow_to(&mut self, now: Duration, rate: Units) {
+        let from = rate.clamp(self.floor(), self.budget);
+        self.slowed = Some(Slowed { since: now, from, ceiling: (from / self.feedback.decrease).min(self.budget) });
+    }
+
     fn floor(&self) -> Units {
         (self.budget * self.feedback.floor).max(LEAST).min(self.budget)
     }
@@ -113,9 +119,13 @@ impl Rate {
 /// No rate is lowered below this, in capacity units per second: one small request every two seconds.
 const LEAST: Units = 0.5;
 
+/// What was served in less than this many seconds is taken to be what is served in so many.
+const FIRST_MOMENTS: f64 = 0.25;
+
 /// Capacity units served in about the last second: a sliding window of two halves.
 #[derive(Debug, Default)]
 struct Served {
+    began: Option<Duration>,
     window: Duration,
     units: Units,
     before: Units,
@@ -123,6 +133,9 @@ struct Served {
 
 impl Served {
     fn add(&mut self, now: Duration, units: Units) {
+        if self.began.is_none() {
+            (self.began, self.window) = (Some(now), now);
+        }
         self.roll(now);
         self.units += units;
     }
@@ -130,7 +143,11 @@ impl Served {
     fn rate(&mut self, now: Duration) -> Units {
         self.roll(now);
         let into = now.saturating_sub(self.window).as_secs_f64().min(1.0);
-        self.before * (1.0 - into) + self.units
+        match self.began {
+            // In the first second the window is not full yet.
+            Some(began) if began == self.window => self.units / into.max(FIRST_MOMENTS),
+            _ => self.before * (1.0 - into) + self.units,
+        }
     }
 
     fn roll(&mut self, now: Duration) {

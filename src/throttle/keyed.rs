@@ -112,8 +112,9 @@ impl Keyed {
         }
     }
 
-    /// DynamoDB throttled a request for this key's range. On repetition the key itself is slowed.
-    pub(super) fn throttled(&self, key: PartitionHash) {
+    /// DynamoDB throttled a request for this key's range, which goes at `range_rate` by now. On repetition the key itself is
+    /// slowed, and begins there.
+    pub(super) fn throttled(&self, key: PartitionHash, range_rate: Units) {
         let now = Instant::now();
         let mut slowed = self.lock();
         if slowed.len() >= MAX_SLOWED && !slowed.contains_key(&key) {
@@ -127,11 +128,15 @@ impl Keyed {
             return;
         }
         self.throttles.fetch_add(1, Ordering::Relaxed);
-        let bucket = entry.bucket.get_or_insert_with(|| {
-            self.buckets.fetch_add(1, Ordering::Relaxed);
-            Arc::new(Bucket::new(self.budget, self.feedback))
-        });
-        bucket.throttled();
+        match &entry.bucket {
+            Some(bucket) => bucket.throttled(),
+            None => {
+                let bucket = Bucket::new(self.budget, self.feedback);
+                bucket.slow_to(range_rate);
+                entry.bucket = Some(Arc::new(bucket));
+                self.buckets.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Keys that go at a rate of their own now, and how many throttles were taken to be about one key.
@@ -313,10 +318,10 @@ mod tests {
         let keyed = Keyed::new(100.0, Feedback::default());
         for _ in 0..6 {
             take(&keyed, key(1), 1.0).await;
-            keyed.throttled(key(1));
+            keyed.throttled(key(1), 20.0);
             tokio::time::advance(Duration::from_secs(2)).await;
         }
-        keyed.throttled(key(2));
+        keyed.throttled(key(2), 20.0);
         assert_eq!(keyed.slowed().0, 1, "one throttle is no repetition");
         let start = Instant::now();
         take(&keyed, key(1), 50.0).await;
@@ -333,7 +338,7 @@ mod tests {
     async fn so_many_keys_are_slowed_at_most() {
         let keyed = Keyed::new(100.0, Feedback::default());
         for n in 0..1_000 {
-            (0..REPEATED).for_each(|_| keyed.throttled(key(n)));
+            (0..REPEATED).for_each(|_| keyed.throttled(key(n), 20.0));
             tokio::time::advance(Duration::from_millis(1)).await;
         }
         assert_eq!(keyed.slowed().0, MAX_SLOWED);

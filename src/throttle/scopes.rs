@@ -225,7 +225,7 @@ impl Scopes {
                     self.table(access).throttled();
                 }
                 if let Some(key) = key {
-                    self.side(access).keys.throttled(key);
+                    self.side(access).keys.throttled(key, range.rate(access));
                 }
             } else {
                 self.table(access).throttled();
