@@ -144,8 +144,9 @@ impl Served {
         self.roll(now);
         let into = now.saturating_sub(self.window).as_secs_f64().min(1.0);
         match self.began {
-            // In the first second the window is not full yet.
-            Some(began) if began == self.window => self.units / into.max(FIRST_MOMENTS),
+            // In the first second the window is not full yet; and a limit that was not used before serves a second's worth
+            // on top of what it can sustain.
+            Some(began) if began == self.window => self.units / into.max(FIRST_MOMENTS) / 2.0,
             _ => self.before * (1.0 - into) + self.units,
         }
     }
