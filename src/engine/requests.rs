@@ -41,6 +41,9 @@ pub struct Requests {
     allowance: Arc<Allowance>,
     gate: Arc<Gate>,
     slots: Arc<Semaphore>,
+    /// Of the shared lanes, who holds this waits for a slot and the table: one at a time, so that a large lane never stands
+    /// in a queue of theirs. They get what the large lanes leave, and the run ends no later for it.
+    behind_large: Arc<Mutex<()>>,
     /// Whether its segment is in a large lane.
     large: Arc<AtomicBool>,
 }
@@ -114,6 +117,7 @@ impl Requests {
             allowance,
             gate,
             slots,
+            behind_large: Arc::default(),
             large: Arc::default(),
         }
     }
@@ -255,6 +259,10 @@ impl Requests {
         for write in chunk {
             self.stop.unless_stopping(self.scopes.narrow_write(&self.range, &write.cost)).await?;
         }
+        let _turn = match self.lane() {
+            Lane::Shared => Some(self.stop.unless_stopping(self.behind_large.lock()).await?),
+            Lane::Large => None,
+        };
         // The semaphore is never closed.
         let slot = self.stop.unless_stopping(Arc::clone(&self.slots).acquire_owned()).await?.map_err(|_| Stopped)?;
         // A slice may have to be reserved first: nothing of the table is held meanwhile.

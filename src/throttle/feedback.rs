@@ -29,7 +29,7 @@ impl Default for Feedback {
 
 /// One throttle never lowers a rate below this share of it: what was served in a scope's first moments, or in a pause,
 /// says little about what it can serve.
-const LARGEST_STEP: f64 = 0.3;
+const LARGEST_STEP: f64 = 0.5;
 
 /// Throttles that come within this time of a decrease are answers to requests sent before it.
 const BETWEEN_DECREASES: Duration = Duration::from_secs(1);
