@@ -39,7 +39,7 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
         let (totals, open) = (&store.totals(run.id).await?, store.open_work(Some(run.id)).await?);
         output::stderr("this run is complete already: nothing was written. Another pass begins with --again");
         let (subject, spend) = (subject(target), &store.spend(run.id).await?);
-        return Ok(report(global, &RunReport { subject, run, totals, spend, open, stopped: None }));
+        return Ok(report(global, &RunReport { subject, run, totals, spend, throttles: &[], open, stopped: None }));
     }
     let resumed = current.as_ref().filter(|run| match how {
         Begin::ResumeOrNew => run.is_unfinished(),
@@ -67,9 +67,9 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
     line.clear().await;
     let ended = ended?;
     store.close().await?;
-    let Ended { run, totals, spend, open, stopped } = &ended;
+    let Ended { run, totals, spend, throttles, open, stopped } = &ended;
     let (subject, stopped) = (subject(target), stopped.as_ref());
-    Ok(report(global, &RunReport { subject, run, totals, spend, open: *open, stopped }))
+    Ok(report(global, &RunReport { subject, run, totals, spend, throttles, open: *open, stopped }))
 }
 
 async fn dry_run(global: &Global, target: &Target) -> anyhow::Result<Exit> {

@@ -4,6 +4,7 @@
 //! on and written (`writer.rs`), and the page is committed with everything it rests on (`run.rs`).
 
 mod allowance;
+mod aside;
 mod dry_run;
 mod gate;
 mod lanes;
@@ -21,6 +22,7 @@ mod worker;
 mod writer;
 
 pub use allowance::{Allowance, slice};
+pub use aside::Rest;
 pub use dry_run::{DryRun, Prediction, Shape};
 pub use gate::Gate;
 pub use lanes::Lane;
@@ -32,7 +34,7 @@ pub use session::{Ended, Job};
 pub use stop::{StopReason, Stopped, Stopper};
 pub use survey::{FirstPage, surveyed_items};
 pub use worker::{Handler, Pages, Reading};
-pub use writer::{Rest, Settled, Settling, Writer};
+pub use writer::{Settled, Settling, Writer};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::allowance::PageLeave;
+use super::aside::Rest;
 use super::requests::Requests;
 use super::stop::{StopReason, Stopped};
 use super::worker::{Handler, Pages};
-use super::writer::{Rest, Settled, Settling};
+use super::writer::{Settled, Settling};
 use crate::item::Item;
 
 /// Items that a segment sets aside take at most about so many bytes; then the segment waits for them. Enough for some

@@ -57,6 +57,8 @@ pub struct Ended {
     pub totals: SegmentTotals,
     /// What it has spent, over all sessions.
     pub spend: SpendRecord,
+    /// Requests of this session that DynamoDB has throttled, by scope.
+    pub throttles: Vec<(String, u64)>,
     /// What of it waits for somebody.
     pub open: OpenWork,
     /// Why it stopped before its end, if it did.
@@ -192,7 +194,7 @@ impl Job {
         let abandoned = if complete { 0 } else { self.progress.snapshot().abandoned_pages };
         let run = store.end_session(run.id, status, stopped.as_ref().map(ToString::to_string), abandoned).await?;
         let open = store.open_work(Some(run.id)).await?;
-        Ok(Ended { run, totals, spend, open, stopped })
+        Ok(Ended { run, totals, spend, throttles: self.scopes.throttles(), open, stopped })
     }
 }
 

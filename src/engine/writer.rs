@@ -1,19 +1,18 @@
 //! From the items of a page to their outcomes: change, guarded write, permit, outcome.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, join};
+use futures::future::join;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use tokio::sync::Mutex;
 
+use super::aside::{Rest, SetAside};
 use super::lanes::Lane;
 use super::requests::{Attempts, Requests, Spent, stop_reason};
 use super::stop::{StopReason, Stopped};
 use crate::change::{Changes, Decision, GuardedWrite, Outcome, PreImage};
 use crate::checkpoint::{CheckpointStore, Counts, DivergedItem, Failure, PreImageId, PreImageRow, RunId};
-use crate::item::{Item, ItemKey, PartitionHash, Path};
+use crate::item::{Item, ItemKey, Path};
 use crate::table::{Directive, FatalKind, TableError, WriteReply};
 
 /// How often a write is planned anew from the image that its failed condition brought, before the item is a `Conflict`.
@@ -53,32 +52,6 @@ pub struct Settling {
     pub rest: Option<Rest>,
 }
 
-/// Items that are set aside because their partition key has to wait for its own units.
-pub struct Rest {
-    /// Bytes of those items: what the queue of a segment is bounded by.
-    pub bytes: usize,
-    /// Settles them. To be driven to its end, whatever happens: it may have requests in flight.
-    pub settled: BoxFuture<'static, Result<Settled, Stopped>>,
-}
-
-type Turn = Arc<Mutex<()>>;
-
-/// Items that are set aside, by partition key, in the order of the scan.
-#[derive(Default)]
-struct SetAside {
-    keys: HashMap<PartitionHash, (Turn, Vec<Vec<Pending>>)>,
-    bytes: usize,
-}
-
-impl SetAside {
-    fn add(&mut self, requests: &Requests, chunk: Vec<Pending>) {
-        let Some(first) = chunk.first() else { return };
-        let key = requests.hash_of(&first.write);
-        self.bytes += chunk.iter().map(|member| member.write.bytes_before.max(member.write.bytes_after)).sum::<usize>();
-        self.keys.entry(key).or_insert_with(|| (requests.turn(key), Vec::new())).1.push(chunk);
-    }
-}
-
 /// The end of one item's way.
 enum End {
     Outcome(Outcome),
@@ -87,8 +60,8 @@ enum End {
 }
 
 /// A write on its way.
-struct Pending {
-    write: GuardedWrite,
+pub(super) struct Pending {
+    pub(super) write: GuardedWrite,
     /// Its recorded pre-images.
     journaled: Vec<PreImageId>,
     /// Whether some attempt may have been applied without our knowing.
@@ -185,15 +158,9 @@ impl Writer {
         }
     }
 
-    /// Settles what was set aside: each partition key at its own rate, its items in order.
-    async fn settle_aside(&self, requests: &Requests, aside: SetAside) -> Result<Settled, Stopped> {
-        self.gather(aside.keys.into_values().map(|(turn, chunks)| self.settle_key(requests, turn, chunks)).collect())
-            .await
-    }
-
     /// Waits for all of these. If one of them is given up because the run is stopping, all are: after what they have in
     /// flight was answered.
-    async fn gather<F>(&self, mut settling: FuturesUnordered<F>) -> Result<Settled, Stopped>
+    pub(super) async fn gather<F>(&self, mut settling: FuturesUnordered<F>) -> Result<Settled, Stopped>
     where
         F: Future<Output = Result<Settled, Stopped>>,
     {
@@ -205,39 +172,6 @@ impl Writer {
             }
         }
         if stopped { self.abandon(settled, Vec::new()).await } else { Ok(settled) }
-    }
-
-    async fn settle_key(&self, requests: &Requests, turn: Turn, chunks: Vec<Vec<Pending>>) -> Result<Settled, Stopped> {
-        let mut mine = Some(requests.stop().unless_stopping(turn.lock()).await?);
-        let mut chunks = VecDeque::from(chunks);
-        let mut in_progress = FuturesUnordered::new();
-        let (mut settled, mut stopped) = (Settled::default(), false);
-        while !chunks.is_empty() && !stopped {
-            let may_admit = in_progress.len() < requests.lane().outstanding();
-            let first = chunks.front().map(|chunk| writes_of(chunk)).unwrap_or_default();
-            // Giving up a wait for permits takes nothing: it is begun anew.
-            tokio::select! {
-                biased;
-                Some(of_chunk) = in_progress.next() => match of_chunk {
-                    Ok(more) => settled.merge(more),
-                    Err(Stopped) => stopped = true,
-                },
-                admitted = requests.admit_keys(&first), if may_admit => match admitted {
-                    Ok(()) => in_progress.extend(chunks.pop_front().map(|chunk| self.settle_chunk(requests, chunk, true))),
-                    Err(Stopped) => stopped = true,
-                },
-            }
-        }
-        // The last one has its units: who comes next in this key may begin.
-        mine.take();
-        let rest = self.gather(in_progress).await;
-        match rest {
-            Ok(more) if !stopped => {
-                settled.merge(more);
-                Ok(settled)
-            }
-            _ => self.abandon(settled, Vec::new()).await,
-        }
     }
 
     /// Makes the pre-images of these writes durable, where that has not been done. Only then may they be sent.
@@ -270,7 +204,7 @@ impl Writer {
 
     /// Sends a chunk until every member has an outcome. `held` says that the units of its partition keys are taken
     /// already, for the first attempt.
-    async fn settle_chunk(
+    pub(super) async fn settle_chunk(
         &self,
         requests: &Requests,
         mut pending: Vec<Pending>,
@@ -339,7 +273,7 @@ impl Writer {
 
     /// Gives up a chunk because the run is stopping. Its page will not be committed, so what is certain of pre-images is
     /// stored now: a rollback must not restore what no write has destroyed.
-    async fn abandon(&self, mut settled: Settled, pending: Vec<Pending>) -> Result<Settled, Stopped> {
+    pub(super) async fn abandon(&self, mut settled: Settled, pending: Vec<Pending>) -> Result<Settled, Stopped> {
         for mut member in pending {
             settled.refuse(&mut member);
         }
@@ -404,7 +338,7 @@ fn give_up(requests: &Requests, why: String) -> Stopped {
     Stopped
 }
 
-fn writes_of(chunk: &[Pending]) -> Vec<&GuardedWrite> {
+pub(super) fn writes_of(chunk: &[Pending]) -> Vec<&GuardedWrite> {
     chunk.iter().map(|member| &member.write).collect()
 }
 

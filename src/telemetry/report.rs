@@ -1,5 +1,6 @@
 //! What is said of a run before it begins and when it has ended.
 
+use std::collections::BTreeMap;
 use std::io::{Result, Write};
 use std::path::Path;
 
@@ -39,6 +40,8 @@ pub struct RunReport<'a> {
     pub totals: &'a SegmentTotals,
     /// What it has spent, over all sessions.
     pub spend: &'a SpendRecord,
+    /// Requests of this session that DynamoDB has throttled, by scope.
+    pub throttles: &'a [(String, u64)],
     /// What of it waits for somebody.
     pub open: OpenWork,
     /// Why it stopped before its end, if it did.
@@ -113,7 +116,7 @@ state    {}
 impl RunReport<'_> {
     /// For people.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
-        let RunReport { subject, run, totals, spend, open, stopped } = self;
+        let RunReport { subject, run, totals, spend, throttles, open, stopped } = self;
         let (plan, state) = (subject.plan_path.display(), subject.state_path.display());
         match stopped {
             None => writeln!(out, "Run {} is complete: {} segments.", run.id.0, number(totals.done.into()))?,
@@ -127,6 +130,11 @@ impl RunReport<'_> {
         }
         write_counts(out, &totals.counts, run.lower_bound)?;
         write_spend(out, spend, &subject.plan.limits)?;
+        if !throttles.is_empty() {
+            let by_scope = throttles.iter().map(|(scope, requests)| format!("{scope} {}", number(*requests)));
+            let by_scope = by_scope.collect::<Vec<_>>().join(", ");
+            writeln!(out, "  requests throttled by DynamoDB in this session, by what was short: {by_scope}")?;
+        }
         if open.failures + open.diverged > 0 {
             writeln!(out, "Open: {} failures, {} diverged items.", number(open.failures), number(open.diverged))?;
         }
@@ -149,7 +157,8 @@ impl RunReport<'_> {
     pub fn to_json(&self, exit_code: u8) -> Json {
         json!({
             "type": "run", "table_arn": self.subject.table.arn, "fingerprint": self.subject.plan.fingerprint().as_str(),
-            "run": self.run, "totals": self.totals, "spend": self.spend, "open_failures": self.open.failures,
+            "run": self.run, "totals": self.totals, "spend": self.spend,
+            "throttles": self.throttles.iter().cloned().collect::<BTreeMap<_, _>>(), "open_failures": self.open.failures,
             "open_diverged": self.open.diverged, "stopped": self.stopped.map(ToString::to_string),
             "exit_code": exit_code,
         })

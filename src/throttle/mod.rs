@@ -6,6 +6,7 @@ mod bucket;
 mod budget;
 mod clock;
 mod feedback;
+mod key_range;
 mod keyed;
 mod scopes;
 mod window;
@@ -13,7 +14,8 @@ mod window;
 pub use bucket::Bucket;
 pub use budget::{Resolved, Scope, ScopeBudget, resolve};
 pub use feedback::Feedback;
-pub use scopes::{KeyRange, ScopeStatus, Scopes};
+pub use key_range::KeyRange;
+pub use scopes::{ScopeStatus, Scopes};
 
 use crate::item::Units;
 

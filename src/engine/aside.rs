@@ -1,0 +1,83 @@
+//! Items that are set aside because their partition key has to wait for its own units, so that the rest of their segment
+//! goes on.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::Mutex;
+
+use super::requests::Requests;
+use super::stop::Stopped;
+use super::writer::{Pending, Settled, Writer, writes_of};
+use crate::item::PartitionHash;
+
+/// Items that are set aside because their partition key has to wait for its own units.
+pub struct Rest {
+    /// Bytes of those items: what the queue of a segment is bounded by.
+    pub bytes: usize,
+    /// Settles them. To be driven to its end, whatever happens: it may have requests in flight.
+    pub settled: BoxFuture<'static, Result<Settled, Stopped>>,
+}
+
+/// The turn of a partition key.
+type Turn = Arc<Mutex<()>>;
+
+/// Items that are set aside, by partition key, in the order of the scan.
+#[derive(Default)]
+pub(super) struct SetAside {
+    pub(super) keys: HashMap<PartitionHash, (Turn, Vec<Vec<Pending>>)>,
+    pub(super) bytes: usize,
+}
+
+impl SetAside {
+    pub(super) fn add(&mut self, requests: &Requests, chunk: Vec<Pending>) {
+        let Some(first) = chunk.first() else { return };
+        let key = requests.hash_of(&first.write);
+        self.bytes += chunk.iter().map(|member| member.write.bytes_before.max(member.write.bytes_after)).sum::<usize>();
+        self.keys.entry(key).or_insert_with(|| (requests.turn(key), Vec::new())).1.push(chunk);
+    }
+}
+
+impl Writer {
+    /// Settles what was set aside: each partition key at its own rate, its items in order.
+    pub(super) async fn settle_aside(&self, requests: &Requests, aside: SetAside) -> Result<Settled, Stopped> {
+        self.gather(aside.keys.into_values().map(|(turn, chunks)| self.settle_key(requests, turn, chunks)).collect())
+            .await
+    }
+
+    async fn settle_key(&self, requests: &Requests, turn: Turn, chunks: Vec<Vec<Pending>>) -> Result<Settled, Stopped> {
+        let mut mine = Some(requests.stop().unless_stopping(turn.lock()).await?);
+        let mut chunks = VecDeque::from(chunks);
+        let mut in_progress = FuturesUnordered::new();
+        let (mut settled, mut stopped) = (Settled::default(), false);
+        while !chunks.is_empty() && !stopped {
+            let may_admit = in_progress.len() < requests.lane().outstanding();
+            let first = chunks.front().map(|chunk| writes_of(chunk)).unwrap_or_default();
+            // Giving up a wait for permits takes nothing: it is begun anew.
+            tokio::select! {
+                biased;
+                Some(of_chunk) = in_progress.next() => match of_chunk {
+                    Ok(more) => settled.merge(more),
+                    Err(Stopped) => stopped = true,
+                },
+                admitted = requests.admit_keys(&first), if may_admit => match admitted {
+                    Ok(()) => in_progress.extend(chunks.pop_front().map(|chunk| self.settle_chunk(requests, chunk, true))),
+                    Err(Stopped) => stopped = true,
+                },
+            }
+        }
+        // The last one has its units: who comes next in this key may begin.
+        mine.take();
+        let rest = self.gather(in_progress).await;
+        match rest {
+            Ok(more) if !stopped => {
+                settled.merge(more);
+                Ok(settled)
+            }
+            _ => self.abandon(settled, Vec::new()).await,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Key ranges: a client cannot see partitions, so a range of the key hash, a segment, stands for one.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Budget;
+use super::bucket::Bucket;
+use super::feedback::Feedback;
+use crate::item::PartitionHash;
+use crate::item::Units;
+use crate::plan::Access;
+
+/// The buckets of one key range, that is, of one segment while it is worked on.
+#[derive(Debug)]
+pub struct KeyRange {
+    name: u64,
+    all: Arc<Ranges>,
+    reads: Bucket,
+    writes: Bucket,
+    turns: Mutex<HashMap<PartitionHash, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// The key ranges that are worked on, and which of them were throttled just now.
+#[derive(Debug, Default)]
+pub(super) struct Ranges {
+    active: AtomicUsize,
+    made: AtomicU64,
+    throttles: AtomicU64,
+    /// By key range, when it was throttled last: at most one entry for each that is worked on, or was within
+    /// [`TOGETHER`].
+    throttled: Mutex<HashMap<u64, Instant>>,
+}
+
+/// Key ranges that are throttled within this time of one another are throttled together.
+const TOGETHER: Duration = Duration::from_secs(2);
+
+/// If so many of the key ranges that are worked on are throttled together, not one of them is hot but the table as a whole
+/// asks its partitions for too much; new segments would each have to learn it anew.
+const MANY: f64 = 0.25;
+
+/// Of fewer key ranges than this nothing is concluded.
+const FEW: usize = 4;
+
+impl Ranges {
+    /// The buckets of a segment that is about to be worked on.
+    pub(super) fn begin(self: &Arc<Self>, budget: Budget, feedback: Feedback) -> KeyRange {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        KeyRange {
+            name: self.made.fetch_add(1, Ordering::Relaxed),
+            all: Arc::clone(self),
+            reads: Bucket::new(budget.read, feedback),
+            writes: Bucket::new(budget.write, feedback),
+            turns: Mutex::default(),
+        }
+    }
+
+    /// Requests that were throttled for the sake of a key range.
+    pub(super) fn throttles(&self) -> u64 {
+        self.throttles.load(Ordering::Relaxed)
+    }
+}
+
+impl KeyRange {
+    /// Capacity units per second that it may use now.
+    pub fn rate(&self, access: Access) -> Units {
+        self.bucket(access).rate()
+    }
+
+    /// The turn of a partition key whose items are set aside: who holds it goes first. Turns are first come, first served.
+    pub(crate) fn turn(&self, key: PartitionHash) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody but the map knows those whose items are done.
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(key).or_default())
+    }
+
+    /// Whether items of this key are set aside: others of it must queue behind them.
+    pub(crate) fn is_set_aside(&self, key: PartitionHash) -> bool {
+        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.get(&key).is_some_and(|turn| Arc::strong_count(turn) > 1)
+    }
+
+    /// Notes a throttle of this range; whether many others were throttled just now, too.
+    pub(super) fn throttled_with_many(&self) -> bool {
+        self.all.throttles.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        let mut throttled = self.all.throttled.lock().unwrap_or_else(PoisonError::into_inner);
+        throttled.insert(self.name, now);
+        throttled.retain(|_, at| now.saturating_duration_since(*at) <= TOGETHER);
+        let active = self.all.active.load(Ordering::Relaxed);
+        throttled.len() >= FEW && throttled.len() as f64 >= MANY * active as f64
+    }
+
+    pub(super) fn bucket(&self, access: Access) -> &Bucket {
+        match access {
+            Access::Read => &self.reads,
+            Access::Write => &self.writes,
+        }
+    }
+}
+
+impl Drop for KeyRange {
+    fn drop(&mut self) {
+        self.all.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
