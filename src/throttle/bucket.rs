@@ -45,7 +45,13 @@ pub struct Bucket {
     rate_changed: Notify,
     waiting: AtomicUsize,
     throttles: AtomicU64,
+    /// Tokens that were consumed and are not yet noted in `rate`: each note costs a look at the clock.
+    served: AtomicU64,
+    note_at: u64,
 }
+
+/// What is consumed is noted after this much of a second's budget, which is exact enough for a rate per second.
+const NOTE_SECONDS: f64 = 0.02;
 
 impl Bucket {
     /// A bucket that fills at so many capacity units per second; zero pauses it.
@@ -64,6 +70,8 @@ impl Bucket {
             rate_changed: Notify::new(),
             waiting: AtomicUsize::new(0),
             throttles: AtomicU64::new(0),
+            served: AtomicU64::new(0),
+            note_at: to_tokens(units_per_second * NOTE_SECONDS),
         }
     }
 
@@ -86,6 +94,7 @@ impl Bucket {
     /// DynamoDB throttled a request for the sake of this scope: it goes slower for a while.
     pub fn throttled(&self) {
         self.throttles.fetch_add(1, Ordering::Relaxed);
+        self.note_served();
         if self.with_rate(Rate::throttled) {
             self.rate_changed.notify_waiters();
         }
@@ -161,12 +170,19 @@ impl Bucket {
     /// the server the caller passes its estimate.
     pub fn settle(&self, taken: Units, consumed: Units) {
         let (taken, used) = (to_tokens(taken), to_tokens(consumed));
-        if used > taken {
-            self.owe(used - taken);
-        } else {
-            self.tat.refund(taken - used);
+        match used.cmp(&taken) {
+            std::cmp::Ordering::Greater => self.owe(used - taken),
+            std::cmp::Ordering::Less => self.tat.refund(taken - used),
+            std::cmp::Ordering::Equal => {}
         }
-        self.with_rate(|rate, now| rate.served(now, consumed));
+        if self.served.fetch_add(used, Ordering::Relaxed) + used >= self.note_at {
+            self.note_served();
+        }
+    }
+
+    fn note_served(&self) {
+        let tokens = self.served.swap(0, Ordering::Relaxed);
+        self.with_rate(|rate, now| rate.served(now, tokens as f64 / TOKENS_PER_UNIT));
     }
 
     /// Takes so many tokens, or says how long they take to come at speed 1.
