@@ -1,6 +1,7 @@
 //! `[limits]`, against the real binary: what the server has counted is held against what the plan allows, over kills,
 //! resumes and raised limits. Whatever stops a run, it goes on from there and gets to the right end.
 #![cfg(feature = "local")]
+#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 #[path = "common/mod.rs"]
 mod common;

@@ -56,7 +56,8 @@ struct Watched {
 
 /// Runs the scenarios whose numbers are wanted (all, if none is), and hands out their figures.
 pub(crate) fn run(wanted: &[String], mut tell: impl FnMut(&str, &Figure)) {
-    let all: [(&str, fn() -> Vec<Figure>); 6] = [
+    type Scenario = fn() -> Vec<Figure>;
+    let all: [(&str, Scenario); 6] = [
         ("1-uniform", uniform),
         ("2-above", above),
         ("3-beside", beside),

@@ -26,7 +26,7 @@ pub use aside::Rest;
 pub use dry_run::{DryRun, Prediction, Shape};
 pub use gate::Gate;
 pub use lanes::Lane;
-pub use requests::{Requests, describe};
+pub use requests::{Bounds, Requests, describe};
 pub use run::Expand;
 pub use schedule::{LocalScheduler, Scheduler};
 pub use segments::{SegmentChoice, auto_segments};

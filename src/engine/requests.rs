@@ -25,6 +25,18 @@ use crate::throttle::{KeyRange, Scopes};
 /// enough that a drain has little to wait for.
 const MAX_WRITES_IN_FLIGHT: usize = 64;
 
+/// What bounds the requests of a job.
+pub struct Bounds {
+    /// What they may take per second.
+    pub scopes: Arc<Scopes>,
+    /// What they may take in all.
+    pub allowance: Arc<Allowance>,
+    /// When they may be sent.
+    pub gate: Arc<Gate>,
+    /// How often one is sent again.
+    pub retry: Retry,
+}
+
 /// What every request of a run goes through.
 #[derive(Clone)]
 pub struct Requests {
@@ -90,17 +102,15 @@ pub(super) struct Spent {
 }
 
 impl Requests {
-    /// Requests to this table, within these scopes. They are of no segment until [`Requests::in_segment`].
+    /// Requests to this table, within these bounds. They are of no segment until [`Requests::in_segment`].
     pub fn new(
         table: Arc<dyn Table>,
         description: &TableDescription,
-        scopes: Arc<Scopes>,
-        retry: Retry,
+        bounds: Bounds,
         stop: Stopper,
         progress: Arc<Progress>,
-        allowance: Arc<Allowance>,
-        gate: Arc<Gate>,
     ) -> Requests {
+        let Bounds { scopes, allowance, gate, retry } = bounds;
         let slots = Arc::new(Semaphore::new(MAX_WRITES_IN_FLIGHT));
         let partition_key = description.key.partition.name.as_str().into();
         let indexes = description.indexes.iter().map(|index| index.schema.name.clone()).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::allowance::Allowance;
 use super::gate::Gate;
-use super::requests::Requests;
+use super::requests::{Bounds, Requests};
 use super::run::Expand;
 use super::schedule::LocalScheduler;
 use super::segments::{SegmentChoice, auto_segments};
@@ -92,16 +92,14 @@ impl Job {
 
     /// What every request of this job goes through.
     pub fn requests(&self) -> Requests {
-        Requests::new(
-            Arc::clone(&self.table),
-            &self.description,
-            Arc::clone(&self.scopes),
-            self.plan.retry.clone(),
-            self.stop.clone(),
-            Arc::clone(&self.progress),
-            Arc::clone(&self.allowance),
-            Arc::clone(&self.gate),
-        )
+        let bounds = Bounds {
+            scopes: Arc::clone(&self.scopes),
+            allowance: Arc::clone(&self.allowance),
+            gate: Arc::clone(&self.gate),
+            retry: self.plan.retry.clone(),
+        };
+        let (table, progress) = (Arc::clone(&self.table), Arc::clone(&self.progress));
+        Requests::new(table, &self.description, bounds, self.stop.clone(), progress)
     }
 
     /// How a run of this job divides the table. A run that is resumed keeps its segments.

@@ -100,6 +100,9 @@ pub fn surveyed_items(
     (limit as usize >= LEAST_TELLING).then_some(limit)
 }
 
+/// A first page on its way, and whose it is; the outer error is a panic.
+type Read = BoxFuture<'static, (u32, Result<Result<Page, Stopped>, JoinError>)>;
+
 /// A survey under way. Dropping it gives up its reads, which harms nobody.
 pub(super) struct Survey<'a> {
     reading: Arc<Reading>,
@@ -108,7 +111,7 @@ pub(super) struct Survey<'a> {
     scheduler: &'a dyn Scheduler,
     requests: &'a Requests,
     lanes: &'a Lanes,
-    reads: FuturesUnordered<BoxFuture<'static, (u32, Result<Result<Page, Stopped>, JoinError>)>>,
+    reads: FuturesUnordered<Read>,
 }
 
 impl<'a> Survey<'a> {
@@ -150,7 +153,7 @@ impl<'a> Survey<'a> {
     }
 
     /// A first page on its way, on a task of its own: what it waits for and unpacks holds up nobody.
-    fn read(&self, segment: u32, limit: u32) -> BoxFuture<'static, (u32, Result<Result<Page, Stopped>, JoinError>)> {
+    fn read(&self, segment: u32, limit: u32) -> Read {
         let request = ScanRequest {
             segment,
             total_segments: self.reading.total_segments,

@@ -12,7 +12,7 @@ use super::*;
 use crate::change::{GuardedWrite, Outcome};
 use crate::checkpoint::{PreImageId, SegmentState, SegmentStatus};
 use crate::clock;
-use crate::engine::{Allowance, Gate, Handler, LocalScheduler, Pages, Settled, Settling, Stopper, sweep};
+use crate::engine::{Allowance, Bounds, Gate, Handler, LocalScheduler, Pages, Settled, Settling, Stopper, sweep};
 use crate::item::{ItemKey, KeyAttribute, KeySchema, Value};
 use crate::plan::{Limits, Prices, Retry};
 use crate::price::UnitPrices;
@@ -212,7 +212,8 @@ impl Scene {
         };
         let prices = UnitPrices::of(&description(), &Prices::default());
         let (allowance, gate) = (Allowance::new(&limits, all, prices), Gate::new(&limits, clock::wall()));
-        let requests = Requests::new(table.clone(), &description(), scopes, retry, stop, progress_of, allowance, gate);
+        let requests =
+            Requests::new(table.clone(), &description(), Bounds { scopes, allowance, gate, retry }, stop, progress_of);
         sweep(self.reading, &self.scheduler, &requests, handler.clone()).await;
         let (asked, charged) = (table.asked.lock().unwrap().clone(), *table.charged.lock().unwrap());
         Swept {
