@@ -31,7 +31,7 @@ use expected::{After, in_place, renamed};
 use fastrand::Rng;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pages::{Pages, Standing};
+use pages::{OPEN_AT_MOST, Pages, Standing};
 
 /// Segments worked on at the same time, of twelve: four, and beside them the one with the customer who has a fifth of all
 /// items.
@@ -48,9 +48,6 @@ const NARROW: &str = "per_key_range = { write = 4000 }\nper_partition_key = { wr
 
 /// Pages of a segment that are read and not committed: one that is written and one that is fetched.
 const OPEN: usize = 2;
-
-/// And eight more where items are set aside.
-const OPEN_BEHIND_ASIDE: usize = 10;
 
 const RENAME: &str = "[[change]]\nmove = \"email\"\nto = \"contact_email\"\n";
 
@@ -157,7 +154,7 @@ impl Migration {
             }
             kills += 1;
             println!("  kill {kills}: {}", standing.line(ACTIVE));
-            assert!(standing.open <= standing.most_open * ACTIVE, "{standing:?}");
+            assert!(standing.open <= standing.at_most(ACTIVE), "{standing:?}");
         }
     }
 
@@ -294,7 +291,7 @@ async fn killed_in_place_every_destroyed_value_is_on_record() {
     let mut rng = Rng::with_seed(seed());
     let head = "strategy = \"in-place\"\non_existing = \"overwrite\"";
     let mut migration =
-        Migration::new(ITEMS, rng.u64(..), head, expected::IN_PLACE, in_place, (NARROW, OPEN_BEHIND_ASIDE)).await;
+        Migration::new(ITEMS, rng.u64(..), head, expected::IN_PLACE, in_place, (NARROW, OPEN_AT_MOST)).await;
     migration.bed.front().set_faults(Some(some_updates_late()));
     let (kills, status) = migration.run_under_kills(500, &mut rng);
     assert!(kills >= 8, "only {kills} kills");

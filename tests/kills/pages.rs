@@ -7,6 +7,10 @@ use backfill::checkpoint::SegmentStatus;
 use backfill::checkpoint::store::StateFile;
 use backfill::local::front::ScanPage;
 
+/// Pages of one segment that may be read and not committed, where items are set aside or the lane is large: eight, and the
+/// one that is written, and the one that is fetched.
+pub(crate) const OPEN_AT_MOST: usize = 10;
+
 /// The pages of a run over all its sessions.
 ///
 /// The table does not change its keys meanwhile and pages have a fixed `Limit`, so a segment is one chain of pages, each
@@ -44,10 +48,15 @@ pub(crate) struct Standing {
     /// Pages committed so far.
     pub(crate) committed: usize,
     /// Pages of one segment that may be open.
-    pub(crate) most_open: usize,
+    most_open: usize,
 }
 
 impl Standing {
+    /// Pages that may be open in so many segments, one of them in a large lane.
+    pub(crate) fn at_most(&self, active: usize) -> usize {
+        self.most_open * (active - 1) + OPEN_AT_MOST
+    }
+
     pub(crate) fn line(&self, active: usize) -> String {
         format!(
             "{} pages committed; {} read and not committed, in {} segments (at most {} in {active}); {} read again since \
@@ -55,7 +64,7 @@ impl Standing {
             self.committed,
             self.open,
             self.segments,
-            self.most_open * active,
+            self.at_most(active),
             self.read_again
         )
     }
@@ -97,14 +106,22 @@ impl Pages {
             }
             standing.committed += now.pages;
         }
+        let mut beyond = 0;
         for (segment, chain) in &self.chains {
             let open = chain.len() - self.committed.get(segment).map_or(0, |c| c.pages);
-            assert!(open <= self.most_open, "segment {segment}: {open} pages were read and not committed");
+            assert!(open <= OPEN_AT_MOST, "segment {segment}: {open} pages were read and not committed");
+            beyond += usize::from(open > self.most_open);
             if read.contains_key(segment) {
                 standing.open += open;
                 standing.segments += usize::from(open > 0);
             }
         }
+        // The one in a large lane begins a page before the last writes of the one before it are answered.
+        assert!(
+            beyond <= 1 || self.most_open == OPEN_AT_MOST,
+            "{beyond} segments with more than {} pages",
+            self.most_open
+        );
         standing
     }
 

@@ -263,7 +263,7 @@ fn index(scale: f64) -> Result {
         let mut allowed = wide(budgets(2_000.0, 6_000.0, scale));
         allowed.indexes = vec![Some(budget * scale)];
         let model = with_index(eight(scale), 500.0);
-        let items = 30_000.0 * f64::min(budget, 500.0) / 500.0;
+        let items = 60_000.0 * f64::min(budget, 500.0) / 500.0;
         let setup = Setup { traffic: Some(traffic), ..setup(items, scale, model, allowed) };
         let run = run(&setup);
         let steady = run.steady(30);
