@@ -15,8 +15,10 @@ use crate::checkpoint::{CheckpointStore, Counts, DivergedItem, Failure, PreImage
 use crate::item::{Item, ItemKey, Path};
 use crate::table::{Directive, FatalKind, TableError, WriteReply};
 
-/// How often a write is planned anew from the image that its failed condition brought, before the item is a `Conflict`.
-const MAX_REPLANS: u32 = 8;
+/// How often a write is planned anew from the image that its failed condition brought, before the item is a `Conflict`. Each
+/// time it waits for its permits, and an item that is written again and again changes meanwhile: of an item that changes
+/// in every other wait, one in 65,000 ends so.
+const MAX_REPLANS: u32 = 16;
 
 /// Turns items into outcomes, with the guards that design points 1–9 ask for.
 #[derive(Clone)]
