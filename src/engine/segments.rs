@@ -153,26 +153,12 @@ fn whole_units(n: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::item::{KeyAttribute, KeySchema};
     use crate::throttle::Budget;
 
     const OPEN: ScanOptions = ScanOptions { segments: None, active: None, page_limit: None, consistent: false };
 
     fn table(items: u64, bytes: u64) -> TableDescription {
-        let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
-        TableDescription {
-            name: "t".into(),
-            arn: String::new(),
-            id: None,
-            status: "ACTIVE".into(),
-            key: KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) },
-            item_count: items,
-            size_bytes: bytes,
-            provisioned: None,
-            on_demand_max: (None, None),
-            warm: None,
-            indexes: Vec::new(),
-        }
+        TableDescription { item_count: items, size_bytes: bytes, ..TableDescription::of_a_test() }
     }
 
     fn budgets(write: f64) -> Budgets {

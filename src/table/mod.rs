@@ -153,3 +153,24 @@ pub enum WriteReply {
         image: Option<Item>,
     },
 }
+
+#[cfg(test)]
+impl TableDescription {
+    /// An empty table on demand, with the string keys `pk` and `sk`.
+    pub(crate) fn of_a_test() -> TableDescription {
+        let attribute = |name: &str| crate::item::KeyAttribute { name: name.into(), kind: "S".into() };
+        TableDescription {
+            name: "t".into(),
+            arn: String::new(),
+            id: None,
+            status: "ACTIVE".into(),
+            key: KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) },
+            item_count: 0,
+            size_bytes: 0,
+            provisioned: None,
+            on_demand_max: (None, None),
+            warm: None,
+            indexes: Vec::new(),
+        }
+    }
+}

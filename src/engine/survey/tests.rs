@@ -13,7 +13,7 @@ use crate::change::{GuardedWrite, Outcome};
 use crate::checkpoint::{PreImageId, SegmentState, SegmentStatus};
 use crate::clock;
 use crate::engine::{Allowance, Bounds, Gate, Handler, LocalScheduler, Pages, Settled, Settling, Stopper, sweep};
-use crate::item::{ItemKey, KeyAttribute, KeySchema, Value};
+use crate::item::{ItemKey, KeySchema, Value};
 use crate::plan::{Limits, Prices, Retry};
 use crate::price::UnitPrices;
 use crate::table::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
@@ -92,23 +92,6 @@ impl Table for MemoryTable {
 
     fn max_chunk(&self) -> usize {
         1
-    }
-}
-
-fn description() -> TableDescription {
-    let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
-    TableDescription {
-        name: "t".into(),
-        arn: String::new(),
-        id: None,
-        status: "ACTIVE".into(),
-        key: KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) },
-        item_count: 0,
-        size_bytes: 0,
-        provisioned: None,
-        on_demand_max: (None, None),
-        warm: None,
-        indexes: Vec::new(),
     }
 }
 
@@ -210,10 +193,15 @@ impl Scene {
             deadline: None,
             window: None,
         };
-        let prices = UnitPrices::of(&description(), &Prices::default());
+        let prices = UnitPrices::of(&TableDescription::of_a_test(), &Prices::default());
         let (allowance, gate) = (Allowance::new(&limits, all, prices), Gate::new(&limits, clock::wall()));
-        let requests =
-            Requests::new(table.clone(), &description(), Bounds { scopes, allowance, gate, retry }, stop, progress_of);
+        let requests = Requests::new(
+            table.clone(),
+            &TableDescription::of_a_test(),
+            Bounds { scopes, allowance, gate, retry },
+            stop,
+            progress_of,
+        );
         sweep(self.reading, &self.scheduler, &requests, handler.clone()).await;
         let (asked, charged) = (table.asked.lock().unwrap().clone(), *table.charged.lock().unwrap());
         Swept {
@@ -373,7 +361,8 @@ fn a_first_page_tells_what_it_can() {
 
 #[test]
 fn a_survey_is_made_where_it_can_help() {
-    let table = TableDescription { item_count: 1_000_000, size_bytes: 1_000_000 << 10, ..description() };
+    let table =
+        TableDescription { item_count: 1_000_000, size_bytes: 1_000_000 << 10, ..TableDescription::of_a_test() };
     let scan = ScanOptions { segments: None, active: None, page_limit: None, consistent: false };
     let budget = Budget { write: 1_000.0, read: 2_000.0 };
     assert_eq!(surveyed_items(&table, &scan, 4_000, budget), Some(500), "twice an ordinary segment");

@@ -1,21 +1,9 @@
 use super::*;
-use crate::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
+use crate::item::{IndexSchema, Projection};
 use crate::plan::CapacityField::{Index, IndexName, KeyRange, PartitionKey, Table};
 
 fn table() -> TableDescription {
-    TableDescription {
-        name: "t".into(),
-        arn: String::new(),
-        id: None,
-        status: "ACTIVE".into(),
-        key: KeySchema { partition: KeyAttribute { name: "pk".into(), kind: "S".into() }, sort: None },
-        item_count: 0,
-        size_bytes: 0,
-        provisioned: None,
-        on_demand_max: (None, None),
-        warm: None,
-        indexes: Vec::new(),
-    }
+    TableDescription::of_a_test()
 }
 
 fn index(name: &str) -> IndexDescription {
