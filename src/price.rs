@@ -14,7 +14,8 @@ pub const DATED: &str = "2026-08-15";
 const ON_DEMAND: (f64, f64) = (0.625, 0.125);
 
 /// The same list, provisioned: $0.00065 and $0.00013 for one write and one read capacity unit for an hour (as listed for
-/// us-east-2, which costs what us-east-1 does), in dollars for a million units where every second of the hour is used.
+/// us-east-2; that us-east-1 costs the same is not verified), in dollars for a million units where every second of the hour
+/// is used.
 const PROVISIONED: (f64, f64) = (0.00065 / 3_600.0 * MILLION, 0.00013 / 3_600.0 * MILLION);
 
 const MILLION: f64 = 1e6;

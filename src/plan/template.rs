@@ -143,7 +143,7 @@ const TAIL: &str = r#"
 
 [scan]
 segments = "auto"                   # parts that the table is read in, fixed when a run is created
-# active = 8                        # parts worked on at the same time
+# active = 32                       # parts worked on at the same time; `check` says what is chosen without it
 page_limit = "auto"                 # items per page at most
 consistent = false                  # strongly consistent reads cost twice as much
 
