@@ -34,11 +34,12 @@ struct OpenPage {
     leave: PageLeave,
     /// Items that are set aside: their bytes, and the task that settles them.
     rest: Option<(usize, AbortOnDropHandle<Result<Settled, Stopped>>)>,
+    came_to: Option<Result<Result<Settled, Stopped>, tokio::task::JoinError>>,
 }
 
 impl OpenPage {
     fn is_settled(&self) -> bool {
-        self.rest.as_ref().is_none_or(|(_, task)| task.is_finished())
+        self.rest.as_ref().is_none_or(|(_, task)| self.came_to.is_some() || task.is_finished())
     }
 }
 
@@ -61,11 +62,20 @@ impl<'a> OpenPages<'a> {
         pages.settled.merge(settled);
         let rest = rest.map(|Rest { bytes, settled }| (bytes, AbortOnDropHandle::new(tokio::spawn(settled))));
         self.bytes += rest.as_ref().map_or(0, |(bytes, _)| *bytes);
-        self.pages.push_back(OpenPage { pages, items: count, leave, rest });
+        self.pages.push_back(OpenPage { pages, items: count, leave, rest, came_to: None });
         while self.pages.front().is_some_and(OpenPage::is_settled) || self.is_full() {
             self.commit_first(requests).await?;
         }
         Ok(())
+    }
+
+    /// Returns when the first page is settled; never without one. Safe to drop.
+    pub(super) async fn first_settled(&mut self) {
+        match self.pages.front_mut() {
+            Some(OpenPage { rest: Some((_, task)), came_to, .. }) if came_to.is_none() => *came_to = Some(task.await),
+            Some(_) => {}
+            None => std::future::pending().await,
+        }
     }
 
     /// Commits everything, when it is settled.
@@ -78,12 +88,16 @@ impl<'a> OpenPages<'a> {
 
     /// Gives up what is not committed, because the run is stopping: waits for what is in flight.
     pub(super) async fn abandon(&mut self, requests: &Requests) {
-        for OpenPage { pages, rest, .. } in std::mem::take(&mut self.pages) {
+        while self.pages.front().is_some_and(OpenPage::is_settled) && self.commit_first(requests).await.is_ok() {}
+        for OpenPage { pages, rest, came_to, .. } in std::mem::take(&mut self.pages) {
             requests.progress().page_abandoned();
             let mut refused = pages.settled.refused;
-            if let Some((_, task)) = rest
-                && let Ok(Ok(settled)) = task.await
-            {
+            let joined = match (rest, came_to) {
+                (_, Some(joined)) => Some(joined),
+                (Some((_, task)), None) => Some(task.await),
+                _ => None,
+            };
+            if let Some(Ok(Ok(settled))) = joined {
                 refused.extend(settled.refused);
             }
             self.handler.abandon(refused).await;
@@ -94,12 +108,16 @@ impl<'a> OpenPages<'a> {
         self.bytes > MAX_ASIDE_BYTES || self.pages.len() > MAX_OPEN_PAGES
     }
 
-    async fn commit_first(&mut self, requests: &Requests) -> Result<(), Stopped> {
-        let Some(OpenPage { mut pages, items, leave, rest }) = self.pages.pop_front() else { return Ok(()) };
+    pub(super) async fn commit_first(&mut self, requests: &Requests) -> Result<(), Stopped> {
+        let Some(OpenPage { mut pages, items, leave, rest, came_to }) = self.pages.pop_front() else { return Ok(()) };
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
         if let Some((bytes, task)) = rest {
             self.bytes -= bytes;
-            let settled = task.await.unwrap_or_else(|panic| {
+            let joined = match came_to {
+                Some(joined) => joined,
+                None => task.await,
+            };
+            let settled = joined.unwrap_or_else(|panic| {
                 requests.stop().stop(StopReason::Internal(panic.to_string()));
                 Err(Stopped)
             });

@@ -143,7 +143,14 @@ async fn work_pages(
     let mut size = PageSize::first(reading, requests);
     let mut fetching = Fetch::start(segment, start_key, size, reading, requests);
     loop {
-        let (page, leave) = fetching.page(requests).await?;
+        let mut page = std::pin::pin!(fetching.page(requests));
+        let (page, leave) = loop {
+            tokio::select! {
+                biased;
+                page = &mut page => break page?,
+                () = open.first_settled() => open.commit_first(requests).await?,
+            }
+        };
         number += 1;
         size.learn_cost(&page);
         seat.look_at(&page, reading);
