@@ -39,9 +39,14 @@ struct Scene {
 
 impl Scene {
     async fn of(items: usize, limits: &str) -> Scene {
+        Scene::by_key(items, limits, |n| n / 3).await
+    }
+
+    /// Each item is under the partition key of this number.
+    async fn by_key(items: usize, limits: &str, key: fn(usize) -> usize) -> Scene {
         let bed = Bed::embedded();
         let table = bed.create_table().await;
-        let loaded = (0..items).map(|n| item(&format!("P#{}", n / 3), &format!("S#{n:05}"), [("old", secret(n))]));
+        let loaded = (0..items).map(|n| item(&format!("P#{}", key(n)), &format!("S#{n:05}"), [("old", secret(n))]));
         bed.load(&table, loaded).await;
         let before = bed.dump(&table).await;
         bed.front().reset_tally();
@@ -188,6 +193,19 @@ async fn max_items_is_exact_over_sessions_and_segments() {
     scene.limit("max_items = 501");
     assert_eq!(scene.run().exits(0).json()["run"]["status"], "complete");
     assert_eq!(scene.requests("UpdateItem"), 500);
+}
+
+/// The last pages wait for items of a hot key when the limit is reached: they are committed, and then it stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn max_items_stops_a_run_that_has_set_items_aside() {
+    let slow = "max_items = 100\n[capacity]\nper_partition_key = { write = 40 }";
+    let scene = Scene::by_key(400, slow, |_| 0).await;
+    let ran = scene.run().exits(6);
+    assert!(stopped(&ran).starts_with("100 items have been scanned"), "{ran:?}");
+    assert_eq!((&ran.json()["run"]["abandoned_pages"], scene.requests("UpdateItem")), (&0.into(), 100));
+    assert_eq!(scene.status().totals.counts.scanned, 100);
+    scene.ends_right().await;
+    assert_eq!(scene.requests("UpdateItem"), 400);
 }
 
 /// RUNBOOK: "It is an estimate by list price".

@@ -2,12 +2,14 @@
 //! goes on.
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::StreamExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, MaybeDone, maybe_done};
 use futures::stream::FuturesUnordered;
-use tokio::sync::Mutex;
+use futures::{FutureExt as _, StreamExt as _, poll};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::unconstrained;
 
 use super::requests::Requests;
 use super::stop::Stopped;
@@ -25,12 +27,18 @@ pub struct Rest {
 /// The turn of a partition key.
 type Turn = Arc<Mutex<()>>;
 
+/// A place in the queue for it.
+type Place = Pin<Box<MaybeDone<BoxFuture<'static, OwnedMutexGuard<()>>>>>;
+
 /// Items that are set aside, by partition key, in the order of the scan.
 #[derive(Default)]
 pub(super) struct SetAside {
     pub(super) keys: HashMap<PartitionHash, (Turn, Vec<Vec<Pending>>)>,
     pub(super) bytes: usize,
 }
+
+/// The same, each with its place in the queue.
+pub(super) struct Queued(Vec<(Place, Vec<Vec<Pending>>)>);
 
 impl SetAside {
     pub(super) fn add(&mut self, requests: &Requests, chunk: Vec<Pending>) {
@@ -39,17 +47,34 @@ impl SetAside {
         self.bytes += chunk.iter().map(|member| member.write.bytes_before.max(member.write.bytes_after)).sum::<usize>();
         self.keys.entry(key).or_insert_with(|| (requests.turn(key), Vec::new())).1.push(chunk);
     }
+
+    /// Queues them for the turns of their keys, behind the pages before theirs: those are committed first.
+    pub(super) async fn queue(self) -> Queued {
+        let mut queued = Vec::new();
+        for (turn, chunks) in self.keys.into_values() {
+            let mut place: Place = Box::pin(maybe_done(unconstrained(turn.lock_owned()).boxed()));
+            // The lock is first come, first served from the first poll on.
+            let _ = poll!(&mut place);
+            queued.push((place, chunks));
+        }
+        Queued(queued)
+    }
 }
 
 impl Writer {
     /// Settles what was set aside: each partition key at its own rate, its items in order.
-    pub(super) async fn settle_aside(&self, requests: &Requests, aside: SetAside) -> Result<Settled, Stopped> {
-        self.gather(aside.keys.into_values().map(|(turn, chunks)| self.settle_key(requests, turn, chunks)).collect())
-            .await
+    pub(super) async fn settle_aside(&self, requests: &Requests, Queued(aside): Queued) -> Result<Settled, Stopped> {
+        self.gather(aside.into_iter().map(|(place, chunks)| self.settle_key(requests, place, chunks)).collect()).await
     }
 
-    async fn settle_key(&self, requests: &Requests, turn: Turn, chunks: Vec<Vec<Pending>>) -> Result<Settled, Stopped> {
-        let mut mine = Some(requests.stop().unless_stopping(turn.lock()).await?);
+    async fn settle_key(
+        &self,
+        requests: &Requests,
+        mut place: Place,
+        chunks: Vec<Vec<Pending>>,
+    ) -> Result<Settled, Stopped> {
+        requests.stop().unless_stopping(&mut place).await?;
+        let mut mine = place.as_mut().take_output();
         let mut chunks = VecDeque::from(chunks);
         let mut in_progress = FuturesUnordered::new();
         let (mut settled, mut stopped) = (Settled::default(), false);

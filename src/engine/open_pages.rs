@@ -14,6 +14,8 @@ use crate::item::Item;
 
 /// Items that a segment sets aside take at most about so many bytes; then the segment waits for them. Enough for some
 /// thousand items of a hot partition key to be passed by; with all segments that may be active at once, a bound on memory.
+/// What a large lane has in flight at the end of a page is not counted: it is bounded by [`MAX_OPEN_PAGES`], each of 1 MB
+/// at most.
 const MAX_ASIDE_BYTES: usize = 1 << 20;
 
 /// A kill repeats at most so many pages that wait for items which were set aside, beside the one that is being written
@@ -32,14 +34,34 @@ struct OpenPage {
     items: u64,
     /// Leave to scan those.
     leave: PageLeave,
-    /// Items that are set aside: their bytes, and the task that settles them.
-    rest: Option<(usize, AbortOnDropHandle<Result<Settled, Stopped>>)>,
-    came_to: Option<Result<Result<Settled, Stopped>, tokio::task::JoinError>>,
+    /// Bytes of the items that were set aside.
+    aside: usize,
+    /// Settles those, until it has ended.
+    rest: Option<AbortOnDropHandle<Result<Settled, Stopped>>>,
+    /// Some of them were given up because the run is stopping.
+    given_up: bool,
 }
 
 impl OpenPage {
     fn is_settled(&self) -> bool {
-        self.rest.as_ref().is_none_or(|(_, task)| self.came_to.is_some() || task.is_finished())
+        self.rest.as_ref().is_none_or(AbortOnDropHandle::is_finished)
+    }
+
+    /// Waits until every item is settled, or given up. Safe to drop, and to ask again.
+    async fn settled(&mut self, requests: &Requests) -> Result<(), Stopped> {
+        if let Some(rest) = &mut self.rest {
+            let ended = rest.await;
+            self.rest = None;
+            match ended {
+                Ok(Ok(settled)) => self.pages.settled.merge(settled),
+                Ok(Err(Stopped)) => self.given_up = true,
+                Err(panic) => {
+                    requests.stop().stop(StopReason::Internal(panic.to_string()));
+                    self.given_up = true;
+                }
+            }
+        }
+        if self.given_up { Err(Stopped) } else { Ok(()) }
     }
 }
 
@@ -60,20 +82,20 @@ impl<'a> OpenPages<'a> {
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
         let Settling { settled, rest } = self.handler.settle(items, requests).await.inspect_err(abandoned)?;
         pages.settled.merge(settled);
-        let rest = rest.map(|Rest { bytes, settled }| (bytes, AbortOnDropHandle::new(tokio::spawn(settled))));
-        self.bytes += rest.as_ref().map_or(0, |(bytes, _)| *bytes);
-        self.pages.push_back(OpenPage { pages, items: count, leave, rest, came_to: None });
+        let aside = rest.as_ref().map_or(0, |rest| rest.bytes);
+        let rest = rest.map(|Rest { settled, .. }| AbortOnDropHandle::new(tokio::spawn(settled)));
+        self.bytes += aside;
+        self.pages.push_back(OpenPage { pages, items: count, leave, aside, rest, given_up: false });
         while self.pages.front().is_some_and(OpenPage::is_settled) || self.is_full() {
             self.commit_first(requests).await?;
         }
         Ok(())
     }
 
-    /// Returns when the first page is settled; never without one. Safe to drop.
-    pub(super) async fn first_settled(&mut self) {
+    /// Waits until the first page is settled; for ever where there is none. Safe to drop.
+    pub(super) async fn first_settled(&mut self, requests: &Requests) -> Result<(), Stopped> {
         match self.pages.front_mut() {
-            Some(OpenPage { rest: Some((_, task)), came_to, .. }) if came_to.is_none() => *came_to = Some(task.await),
-            Some(_) => {}
+            Some(first) => first.settled(requests).await,
             None => std::future::pending().await,
         }
     }
@@ -86,48 +108,28 @@ impl<'a> OpenPages<'a> {
         Ok(())
     }
 
-    /// Gives up what is not committed, because the run is stopping: waits for what is in flight.
+    /// Ends the work because the run is stopping: what is in flight is waited for, the pages that are complete then are
+    /// committed, and those from the first incomplete one on are given up.
     pub(super) async fn abandon(&mut self, requests: &Requests) {
-        while self.pages.front().is_some_and(OpenPage::is_settled) && self.commit_first(requests).await.is_ok() {}
-        for OpenPage { pages, rest, came_to, .. } in std::mem::take(&mut self.pages) {
+        while !self.pages.is_empty() && self.commit_first(requests).await.is_ok() {}
+        while let Some(mut page) = self.pages.pop_front() {
+            // Either way it cannot be committed: a page before it is not.
+            let _ = page.settled(requests).await;
             requests.progress().page_abandoned();
-            let mut refused = pages.settled.refused;
-            let joined = match (rest, came_to) {
-                (_, Some(joined)) => Some(joined),
-                (Some((_, task)), None) => Some(task.await),
-                _ => None,
-            };
-            if let Some(Ok(Ok(settled))) = joined {
-                refused.extend(settled.refused);
-            }
-            self.handler.abandon(refused).await;
+            self.handler.abandon(page.pages.settled.refused).await;
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.bytes > MAX_ASIDE_BYTES || self.pages.len() > MAX_OPEN_PAGES
-    }
-
+    /// Waits for the first page to be settled, and commits it.
     pub(super) async fn commit_first(&mut self, requests: &Requests) -> Result<(), Stopped> {
-        let Some(OpenPage { mut pages, items, leave, rest, came_to }) = self.pages.pop_front() else { return Ok(()) };
+        let Some(first) = self.pages.front_mut() else { return Ok(()) };
+        let settled = first.settled(requests).await;
+        let Some(OpenPage { pages, items, leave, aside, .. }) = self.pages.pop_front() else { return Ok(()) };
+        self.bytes -= aside;
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
-        if let Some((bytes, task)) = rest {
-            self.bytes -= bytes;
-            let joined = match came_to {
-                Some(joined) => joined,
-                None => task.await,
-            };
-            let settled = joined.unwrap_or_else(|panic| {
-                requests.stop().stop(StopReason::Internal(panic.to_string()));
-                Err(Stopped)
-            });
-            match settled {
-                Ok(settled) => pages.settled.merge(settled),
-                Err(Stopped) => {
-                    self.handler.abandon(pages.settled.refused).await;
-                    return Err(Stopped).inspect_err(abandoned);
-                }
-            }
+        if let Err(Stopped) = settled {
+            self.handler.abandon(pages.settled.refused).await;
+            return Err(Stopped).inspect_err(abandoned);
         }
         if pages.settled.counts.scanned != items {
             let why = format!("{} outcomes for {items} items of a page", pages.settled.counts.scanned);
@@ -137,5 +139,9 @@ impl<'a> OpenPages<'a> {
         self.handler.commit(pages).await.inspect_err(abandoned)?;
         leave.done();
         Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes > MAX_ASIDE_BYTES || self.pages.len() > MAX_OPEN_PAGES
     }
 }

@@ -50,14 +50,14 @@ impl Probation {
         Probation(Mutex::new(State { over, ..State::default() }))
     }
 
-    /// Hands in a segment's next pages.
-    pub(super) fn submit(&self, pages: Pages) -> Ruling {
+    /// Hands in a segment's next pages; `accepted` says that a write has been accepted by now, of whatever page.
+    pub(super) fn submit(&self, pages: Pages, accepted: bool) -> Ruling {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.refused += pages.settled.rejected_writes;
         state.already += pages.settled.counts.of(Outcome::AlreadyApplied);
         // A table that is done but for items that cannot be changed has no write to be accepted, and is no sign either.
         let mostly_done = state.refused >= ALL_FAILING && state.already >= state.refused;
-        state.over |= pages.settled.accepted || mostly_done;
+        state.over |= accepted || mostly_done;
         if pages.settled.rejected_writes > 0 && state.reason.is_none() {
             state.reason = pages.settled.failures.first().map(|failure| failure.reason.clone());
         }
@@ -82,10 +82,10 @@ impl Probation {
 
     /// What is still held when no worker is left, and whether it may be committed: the table has been read to its end, so
     /// that the few refused writes are just that, or a write has been accepted since.
-    pub(super) fn finish(&self, every_segment_ended: bool) -> (Vec<Pages>, bool) {
+    pub(super) fn finish(&self, every_segment_ended: bool, accepted: bool) -> (Vec<Pages>, bool) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held = std::mem::take(&mut state.held).into_values().collect();
-        (held, every_segment_ended || state.over)
+        (held, every_segment_ended || accepted || state.over)
     }
 }
 
@@ -96,8 +96,8 @@ mod tests {
     use crate::engine::Settled;
     use crate::item::{Item, ItemKey};
 
-    fn pages(segment: u32, first: u64, failures: usize, accepted: bool) -> Pages {
-        let mut settled = Settled { accepted, rejected_writes: failures as u64, ..Settled::default() };
+    fn pages(segment: u32, first: u64, failures: usize) -> Pages {
+        let mut settled = Settled { rejected_writes: failures as u64, ..Settled::default() };
         for _ in 0..failures {
             settled.counts.count(Outcome::Rejected);
             let key = ItemKey::new(Item::new());
@@ -109,10 +109,10 @@ mod tests {
     #[test]
     fn nothing_is_committed_while_all_items_fail() {
         let probation = Probation::new(false);
-        assert_eq!(probation.submit(pages(0, 1, 60, false)), Ruling::Held);
-        assert_eq!(probation.submit(pages(1, 1, 39, false)), Ruling::Held);
+        assert_eq!(probation.submit(pages(0, 1, 60), false), Ruling::Held);
+        assert_eq!(probation.submit(pages(1, 1, 39), false), Ruling::Held);
         assert_eq!(
-            probation.submit(pages(0, 2, 1, false)),
+            probation.submit(pages(0, 2, 1), false),
             Ruling::AllFailing { refused: 100, reason: "too large".into() }
         );
     }
@@ -120,67 +120,73 @@ mod tests {
     #[test]
     fn one_accepted_write_ends_it_and_releases_each_segment_in_order() {
         let probation = Probation::new(false);
-        assert_eq!(probation.submit(pages(0, 1, 3, false)), Ruling::Held);
-        assert_eq!(probation.submit(pages(0, 2, 0, false)), Ruling::Held, "a page behind a held one is held too");
-        assert!(matches!(probation.submit(pages(1, 1, 1, true)), Ruling::Commit(p) if p.segment == 1));
-        let Ruling::Commit(all) = probation.submit(pages(0, 3, 0, false)) else { panic!("still held") };
+        assert_eq!(probation.submit(pages(0, 1, 3), false), Ruling::Held);
+        assert_eq!(probation.submit(pages(0, 2, 0), false), Ruling::Held, "a page behind a held one is held too");
+        assert!(matches!(probation.submit(pages(1, 1, 1), true), Ruling::Commit(p) if p.segment == 1));
+        let Ruling::Commit(all) = probation.submit(pages(0, 3, 0), false) else { panic!("still held") };
         assert_eq!((all.first, all.pages, all.settled.counts.scanned), (1, 3, 3));
-        assert!(probation.finish(true).0.is_empty());
+        assert!(probation.finish(true, false).0.is_empty());
+    }
+
+    #[test]
+    fn a_write_accepted_for_a_page_that_waits_behind_counts() {
+        let probation = Probation::new(false);
+        assert!(matches!(probation.submit(pages(0, 1, 120), true), Ruling::Commit(_)));
     }
 
     #[test]
     fn what_is_held_is_released_at_the_end_or_when_the_plan_is_proven() {
         let probation = Probation::new(false);
-        assert_eq!(probation.submit(pages(0, 1, 3, false)), Ruling::Held);
-        assert!(matches!(probation.submit(pages(1, 1, 0, true)), Ruling::Commit(_)));
-        assert!(matches!(probation.finish(false), (held, true) if held.len() == 1));
+        assert_eq!(probation.submit(pages(0, 1, 3), false), Ruling::Held);
+        assert!(matches!(probation.submit(pages(1, 1, 0), true), Ruling::Commit(_)));
+        assert!(matches!(probation.finish(false, false), (held, true) if held.len() == 1));
         let interrupted = Probation::new(false);
-        assert_eq!(interrupted.submit(pages(0, 1, 3, false)), Ruling::Held);
-        assert!(!interrupted.finish(false).1, "an interruption proves nothing");
+        assert_eq!(interrupted.submit(pages(0, 1, 3), false), Ruling::Held);
+        assert!(!interrupted.finish(false, false).1, "an interruption proves nothing");
     }
 
     #[test]
     fn items_that_cannot_change_by_their_shape_are_no_sign_of_a_wrong_plan() {
         let probation = Probation::new(false);
         for page in 1..=20 {
-            let mut shapes = pages(0, page, 50, false);
+            let mut shapes = pages(0, page, 50);
             shapes.settled.rejected_writes = 0;
-            assert!(matches!(probation.submit(shapes), Ruling::Commit(_)));
+            assert!(matches!(probation.submit(shapes, false), Ruling::Commit(_)));
         }
     }
 
     #[test]
     fn a_table_that_is_mostly_done_proves_the_plan() {
         let probation = Probation::new(false);
-        let mut done = pages(0, 1, 0, false);
+        let mut done = pages(0, 1, 0);
         (0..150).for_each(|_| done.settled.counts.count(Outcome::AlreadyApplied));
-        assert!(matches!(probation.submit(done), Ruling::Commit(_)));
-        assert!(matches!(probation.submit(pages(0, 2, 120, false)), Ruling::Commit(_)));
+        assert!(matches!(probation.submit(done, false), Ruling::Commit(_)));
+        assert!(matches!(probation.submit(pages(0, 2, 120), false), Ruling::Commit(_)));
     }
 
     #[test]
     fn a_segment_holds_a_bounded_number_of_items() {
         let probation = Probation::new(false);
-        assert_eq!(probation.submit(pages(0, 1, 1, false)), Ruling::Held);
-        let mut idle = pages(0, 2, 0, false);
+        assert_eq!(probation.submit(pages(0, 1, 1), false), Ruling::Held);
+        let mut idle = pages(0, 2, 0);
         (0..MAX_HELD_ITEMS).for_each(|_| idle.settled.counts.count(Outcome::NothingToDo));
-        assert!(matches!(probation.submit(idle), Ruling::Commit(all) if all.pages == 2));
+        assert!(matches!(probation.submit(idle, false), Ruling::Commit(all) if all.pages == 2));
     }
 
     #[test]
     fn small_pages_do_not_let_a_wrong_plan_through() {
         let probation = Probation::new(false);
         for page in 1..ALL_FAILING {
-            assert_eq!(probation.submit(pages(0, page, 1, false)), Ruling::Held, "page {page}");
+            assert_eq!(probation.submit(pages(0, page, 1), false), Ruling::Held, "page {page}");
         }
-        assert!(matches!(probation.submit(pages(0, ALL_FAILING, 1, false)), Ruling::AllFailing { .. }));
+        assert!(matches!(probation.submit(pages(0, ALL_FAILING, 1), false), Ruling::AllFailing { .. }));
     }
 
     #[test]
     fn a_page_without_failures_is_never_held_back_alone() {
         let probation = Probation::new(false);
-        assert!(matches!(probation.submit(pages(0, 1, 0, false)), Ruling::Commit(_)));
-        assert_eq!(probation.submit(pages(0, 2, 2, false)), Ruling::Held);
-        assert!(matches!(probation.finish(true), (held, true) if held.len() == 1));
+        assert!(matches!(probation.submit(pages(0, 1, 0), false), Ruling::Commit(_)));
+        assert_eq!(probation.submit(pages(0, 2, 2), false), Ruling::Held);
+        assert!(matches!(probation.finish(true, false), (held, true) if held.len() == 1));
     }
 }

@@ -58,6 +58,8 @@ pub struct Requests {
     behind_large: Arc<Mutex<()>>,
     /// Whether its segment is in a large lane.
     large: Arc<AtomicBool>,
+    /// Whether DynamoDB has accepted a write: it was applied, or its condition was evaluated.
+    accepted: Arc<AtomicBool>,
 }
 
 /// How often a request was tried in vain, since when, and how much of that time we made it wait ourselves.
@@ -129,6 +131,7 @@ impl Requests {
             slots,
             behind_large: Arc::default(),
             large: Arc::default(),
+            accepted: Arc::default(),
         }
     }
 
@@ -161,6 +164,11 @@ impl Requests {
 
     pub(super) fn gate(&self) -> &Arc<Gate> {
         &self.gate
+    }
+
+    /// Whether DynamoDB has accepted a write of this job, of whatever segment: the plan is not wrong for every item.
+    pub(super) fn have_been_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     pub(super) fn max_chunk(&self) -> usize {
@@ -293,6 +301,9 @@ impl Requests {
         let Admission { mut grant, _slot, .. } = admission;
         grant.send();
         let replies = self.table.write(chunk).await;
+        if replies.iter().any(Result::is_ok) {
+            self.accepted.store(true, Ordering::Relaxed);
+        }
         let mut spent = Spent::default();
         for (write, reply) in chunk.iter().zip(&replies) {
             let key = self.hash_of(write);

@@ -43,7 +43,7 @@ impl Expand {
     /// Commits what was held back until a first write was accepted, as far as it may be. To be called when no worker is
     /// left.
     pub async fn finish(&self, every_segment_ended: bool) -> Result<(), Stopped> {
-        let (held, may_commit) = self.probation.finish(every_segment_ended);
+        let (held, may_commit) = self.probation.finish(every_segment_ended, self.requests.have_been_accepted());
         for pages in held {
             if may_commit {
                 self.make_durable(pages).await?;
@@ -88,7 +88,7 @@ impl Handler for Expand {
     }
 
     async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
-        match self.probation.submit(pages) {
+        match self.probation.submit(pages, self.requests.have_been_accepted()) {
             Ruling::Commit(pages) => self.make_durable(*pages).await,
             Ruling::Held => Ok(()),
             Ruling::AllFailing { refused, reason } => {

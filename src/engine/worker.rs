@@ -148,7 +148,8 @@ async fn work_pages(
             tokio::select! {
                 biased;
                 page = &mut page => break page?,
-                () = open.first_settled() => open.commit_first(requests).await?,
+                // Committed at once: it may hold the leave that the fetch waits for.
+                _ = open.first_settled(requests) => open.commit_first(requests).await?,
             }
         };
         number += 1;

@@ -39,8 +39,6 @@ pub struct Settled {
     pub diverged: Vec<DivergedItem>,
     /// Pre-images whose write was certainly refused.
     pub refused: Vec<PreImageId>,
-    /// Whether DynamoDB accepted at least one write.
-    pub accepted: bool,
     /// Writes that were sent and that DynamoDB did not allow: among the failures, those that may be the plan's fault.
     pub rejected_writes: u64,
 }
@@ -126,8 +124,9 @@ impl Writer {
             }
         }
         let nothing_left = in_progress.is_empty() && aside.keys.is_empty();
+        let (bytes, aside) = (aside.bytes, aside.queue().await);
         let rest = (!nothing_left).then(|| Rest {
-            bytes: aside.bytes,
+            bytes,
             settled: async move {
                 let (writer, requests) = &*with;
                 let (begun, aside) = join(writer.gather(in_progress), writer.settle_aside(requests, aside)).await;
@@ -232,11 +231,9 @@ impl Writer {
             for (mut member, reply) in pending.into_iter().zip(replies) {
                 match reply {
                     Ok(WriteReply::Applied { .. }) => {
-                        settled.accepted = true;
                         settled.end(member.write.key, End::Outcome(Outcome::Applied));
                     }
                     Ok(WriteReply::ConditionFailed { image }) => {
-                        settled.accepted = true;
                         match self.replan(requests, member, image, &mut settled).await {
                             Ok(next) => again.extend(next),
                             Err(Stopped) => return self.abandon(settled, again).await,
@@ -405,7 +402,6 @@ impl Settled {
         self.failures.extend(other.failures);
         self.diverged.extend(other.diverged);
         self.refused.extend(other.refused);
-        self.accepted |= other.accepted;
         self.rejected_writes += other.rejected_writes;
     }
 }

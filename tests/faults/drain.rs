@@ -142,6 +142,44 @@ async fn a_run_whose_scans_hang_ends_on_sigterm() {
     scene.resumes_to_the_right_end().await;
 }
 
+/// Items of a hot key were set aside, and are written while the next scan hangs: their pages are complete, and are
+/// committed at once, not only when that scan is answered or given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_waited_for_a_hot_key_are_committed_while_a_scan_hangs() {
+    let of_one_key = (0..60).map(|n| item("P", &format!("S#{n:05}"), [("old", secret(n))]));
+    let slow = "[scan]\nsegments = 1\npage_limit = 10\n[capacity]\nper_partition_key = { write = 30 }\n";
+    let scene = Scene::of(of_one_key, "", &format!("{MOVE}{slow}")).await;
+    scene.fault(|request| match request.operation.as_str() {
+        "Scan" if request.operation_sequence >= 4 => Fault::Delay(Duration::from_secs(60)),
+        _ => Fault::Pass,
+    });
+    let running = scene.start();
+    scene.until_written(10).await;
+    let began = Instant::now();
+    let committed =
+        || scene.state().summary().map_or(0, |summary| summary.current.map_or(0, |run| run.totals.counts.scanned));
+    while committed() < 40 {
+        assert!(began.elapsed() < Duration::from_secs(30), "{} items are committed", committed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ran = scene.drains(running, Signal::SIGTERM).await;
+    assert_eq!(ran.json()["run"]["abandoned_pages"], 0, "{ran:?}");
+    scene.resumes_to_the_right_end().await;
+}
+
+/// Pages that are complete when the run is asked to stop are committed, although the one that is being written is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_commits_complete_pages_behind_which_another_waits() {
+    let of_one_key = (0..60).map(|n| item("P", &format!("S#{n:05}"), [("old", secret(n))]));
+    let slow = "[scan]\nsegments = 1\npage_limit = 10\n[capacity]\nper_partition_key = { write = 5 }\n";
+    let scene = Scene::of(of_one_key, "", &format!("{MOVE}{slow}")).await;
+    let running = scene.start();
+    scene.until_written(12).await;
+    let ran = scene.drains(running, Signal::SIGTERM).await;
+    assert_eq!(counts(&ran.json())["scanned"], 10, "{ran:?}");
+    scene.resumes_to_the_right_end().await;
+}
+
 /// The second signal stops at once, and still loses nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_stops_at_once() {
