@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
 use super::allowance::{Allowance, Grant};
 use super::gate::Gate;
 use super::lanes::Lane;
+use super::slots::Slots;
 use super::stop::{StopReason, Stopped, Stopper};
 use crate::change::{GuardedWrite, WriteCost};
 use crate::checkpoint::Spend;
@@ -20,10 +21,6 @@ use crate::table::{Consumed, Directive, Got, Page, ScanRequest, Table, TableDesc
 use crate::telemetry::Progress;
 use crate::throttle::backoff::Backoff;
 use crate::throttle::{KeyRange, Scopes};
-
-/// Write requests in flight at the same time, over all segments: enough to keep 1,000 WCU/s going at 50 ms a request, few
-/// enough that a drain has little to wait for.
-const MAX_WRITES_IN_FLIGHT: usize = 64;
 
 /// What bounds the requests of a job.
 pub struct Bounds {
@@ -52,7 +49,7 @@ pub struct Requests {
     progress: Arc<Progress>,
     allowance: Arc<Allowance>,
     gate: Arc<Gate>,
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
     /// Of the shared lanes, who holds this waits for a slot and the table: one at a time, so that a large lane never stands
     /// in a queue of theirs. They get what the large lanes leave, and the run ends no later for it.
     behind_large: Arc<Mutex<()>>,
@@ -113,7 +110,7 @@ impl Requests {
         progress: Arc<Progress>,
     ) -> Requests {
         let Bounds { scopes, allowance, gate, retry } = bounds;
-        let slots = Arc::new(Semaphore::new(MAX_WRITES_IN_FLIGHT));
+        let slots = Arc::new(Slots::new(scopes.table(Access::Write).budget()));
         let partition_key = description.key.partition.name.as_str().into();
         let indexes = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
         let range = scopes.key_range();
@@ -257,13 +254,11 @@ impl Requests {
         self.range.turn(key)
     }
 
-    /// Waits for the partition keys' units of these writes. Given up when the run stops: nothing has been sent then.
+    /// Waits for the partition keys' units of these writes. Given up when the run stops: nothing has been sent then. Safe
+    /// to drop at any point: then nothing is taken.
     pub(super) async fn admit_keys(&self, chunk: &[&GuardedWrite]) -> Result<(), Stopped> {
-        for write in chunk {
-            let key = self.hash_of(write);
-            self.stop.unless_stopping(self.scopes.key(Access::Write, key, write.cost.table)).await?;
-        }
-        Ok(())
+        let wanted: Vec<_> = chunk.iter().map(|write| (self.hash_of(write), write.cost.table)).collect();
+        self.stop.unless_stopping(self.scopes.keys(Access::Write, &wanted)).await
     }
 
     /// Waits until these writes may be sent: partition key, unless its units are `held` already, key range, indexes, a slot,
@@ -281,8 +276,8 @@ impl Requests {
             Lane::Shared => Some(self.stop.unless_stopping(self.behind_large.lock()).await?),
             Lane::Large => None,
         };
-        // The semaphore is never closed.
-        let slot = self.stop.unless_stopping(Arc::clone(&self.slots).acquire_owned()).await?.map_err(|_| Stopped)?;
+        let budget = self.scopes.table(Access::Write).budget();
+        let slot = self.stop.unless_stopping(self.slots.take(budget)).await?.ok_or(Stopped)?;
         // A slice may have to be reserved first: nothing of the table is held meanwhile.
         let grant = self.allowance.write(chunk.iter().map(|write| write.cost.total()).sum(), &self.stop).await?;
         let units = chunk.iter().map(|write| write.cost.table).sum();

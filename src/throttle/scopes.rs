@@ -101,9 +101,15 @@ impl Scopes {
         self.side(access).keys.try_acquire(key, units)
     }
 
-    /// Waits for units of a partition key, and takes them.
-    pub async fn key(&self, access: Access, key: PartitionHash, units: Units) {
-        self.side(access).keys.acquire(key, units).await;
+    /// Waits for units of partition keys, one after the other, and takes them. Safe to drop at any point: what was taken
+    /// by then is given back.
+    pub async fn keys(&self, access: Access, wanted: &[(PartitionHash, Units)]) {
+        let mut taken = Taken { from: &self.side(access).keys, keys: &[] };
+        for (done, (key, units)) in wanted.iter().enumerate() {
+            taken.from.acquire(*key, *units).await;
+            taken.keys = &wanted[..=done];
+        }
+        taken.keys = &[];
     }
 
     /// Waits for the units of a write in its key range, and then in each index that it touches; not in the table.
@@ -232,6 +238,18 @@ impl Scopes {
         let name = resource.rsplit_once("/index/").map_or("", |(_, name)| name);
         let index = self.indexes.iter().flatten().find(|index| index.name == name && access == Access::Write);
         index.map_or_else(|| self.table(access), |index| &index.writes)
+    }
+}
+
+/// Units of partition keys that are given back, unless all are there.
+struct Taken<'a> {
+    from: &'a Keyed,
+    keys: &'a [(PartitionHash, Units)],
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.keys.iter().for_each(|(key, units)| self.from.settle(*key, *units, 0.0));
     }
 }
 
