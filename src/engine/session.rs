@@ -145,9 +145,9 @@ impl Job {
 
     /// Begins to spend on a run: what it has spent and scanned before counts against the limits.
     pub(super) async fn begin_spend(&self, store: &Store, run: &RunRecord) -> Result<(), StoreError> {
-        let spent = store.begin_spend(run.id, self.allowance.prices()).await?.spent;
+        let before = store.begin_spend(run.id, self.allowance.prices()).await?;
         let scanned = store.totals(run.id).await?.counts.scanned;
-        self.allowance.begin(Arc::new(store.clone()), run.id, spent, scanned);
+        self.allowance.begin(Arc::new(store.clone()), run.id, before, scanned);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use self::items::{Items, Leave};
 use self::ledger::{Bounds, Exhausted, Ledger, Take};
 use super::stop::{StopReason, Stopped, Stopper};
-use crate::checkpoint::{CheckpointStore, Reservation, RunId, Spend};
+use crate::checkpoint::{CheckpointStore, Reservation, RunId, Spend, SpendState};
 use crate::item::Units;
 use crate::plan::Limits;
 use crate::price::UnitPrices;
@@ -36,6 +36,8 @@ pub struct Allowance {
 struct Books {
     ledger: Ledger,
     items: Items,
+    /// Of what is spent: slices that killed processes had open.
+    lost: Spend,
     keeper: Option<(Arc<dyn CheckpointStore>, RunId)>,
 }
 
@@ -79,9 +81,10 @@ impl Allowance {
     }
 
     /// Begins a session of a run that has spent and scanned so much before. From here on the limits hold.
-    pub fn begin(&self, keeper: Arc<dyn CheckpointStore>, run: RunId, spent: Spend, scanned: u64) {
+    pub fn begin(&self, keeper: Arc<dyn CheckpointStore>, run: RunId, before: SpendState, scanned: u64) {
+        let SpendState { spent, lost, .. } = before;
         let (ledger, items) = (Ledger::new(self.bounds, spent), Items::new(self.max_items, scanned));
-        *self.books() = Books { ledger, items, keeper: Some((keeper, run)) };
+        *self.books() = Books { ledger, items, lost, keeper: Some((keeper, run)) };
     }
 
     /// The limit that leaves nothing to begin with: not one write unit, or not one item.
@@ -90,7 +93,7 @@ impl Allowance {
         let spent = books.ledger.spent();
         let one_write = spent + Spend { write: 1.0, read: 0.0 };
         let items = || books.items.exhausted().map(|(scanned, limit)| StopReason::MaxItems { scanned, limit });
-        self.bounds.forbid(one_write, spent).map(|why| self.reason(why)).or_else(items)
+        self.bounds.forbid(one_write, spent).map(|why| self.reason(why, books.lost)).or_else(items)
     }
 
     /// What the run has spent by now, requests in flight included.
@@ -170,7 +173,8 @@ impl Allowance {
                 Take::Reserve(reservation) => self.reserve(reservation, stop),
                 Take::Wait => {}
                 Take::Exhausted(why) => {
-                    stop.stop(self.reason(why));
+                    let lost = self.books().lost;
+                    stop.stop(self.reason(why, lost));
                     return Err(Stopped);
                 }
             }
@@ -182,29 +186,39 @@ impl Allowance {
         Grant { allowance: Arc::clone(self), need, sent: false, settled: false }
     }
 
-    /// Makes a reservation durable, in a task of its own: whoever asked for it may go away.
+    /// Makes a reservation durable, in a task of its own: whoever asked for it may go away. Whatever becomes of it, it is
+    /// answered for, so that nobody waits for it any more.
     fn reserve(self: &Arc<Self>, reservation: Reservation, stop: &Stopper) {
         let (me, stop, keeper) = (Arc::clone(self), stop.clone(), self.books().keeper.clone());
-        tokio::spawn(async move {
-            let stored = match keeper {
+        let storing = tokio::spawn(async move {
+            match keeper {
                 Some((keeper, run)) => keeper.reserve(run, reservation).await,
                 None => Ok(()),
+            }
+        });
+        tokio::spawn(async move {
+            let failed = match storing.await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(StopReason::Store(error.to_string())),
+                Err(panic) => Some(StopReason::Internal(panic.to_string())),
             };
-            match stored {
-                Ok(()) => me.books().ledger.confirm(),
-                Err(error) => {
+            match failed {
+                None => me.books().ledger.confirm(),
+                Some(reason) => {
                     me.books().ledger.withdraw();
-                    stop.stop(StopReason::Store(error.to_string()));
+                    stop.stop(reason);
                 }
             }
             me.changed.notify_waiters();
         });
     }
 
-    fn reason(&self, why: Exhausted) -> StopReason {
+    fn reason(&self, why: Exhausted, lost: Spend) -> StopReason {
         match why {
-            Exhausted::Wcu { spent, limit } => StopReason::MaxWcu { spent, limit },
-            Exhausted::Cost { spent, limit } => StopReason::MaxCost { spent, limit, basis: self.prices.basis },
+            Exhausted::Wcu { spent, limit } => StopReason::MaxWcu { spent, lost: lost.write, limit },
+            Exhausted::Cost { spent, limit } => {
+                StopReason::MaxCost { spent, lost: self.prices.dollars(lost), limit, basis: self.prices.basis }
+            }
         }
     }
 
