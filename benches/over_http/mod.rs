@@ -148,9 +148,11 @@ fn skewed() -> Vec<Figure> {
 fn index() -> Vec<Figure> {
     let mut figures = Vec::new();
     let stated = "write = 100\nread = 400\nper_key_range = { write = 100 }\n[capacity.index]\nby-group = 100";
-    for (name, capacity, allowed, throttled) in [
-        ("default", "write = 100\nread = 400", 6.25, Required::AtMost(0.0)),
-        ("above", stated, 25.0, Required::Nothing),
+    // Above its limit a table of a twentieth has so few requests that each search for the limit is a large share of them; the
+    // share is held at full size, in virtual time. And an index that throttles does so for the application too.
+    for (name, capacity, allowed, job, application) in [
+        ("default", "write = 100\nread = 400", 6.25, Required::AtMost(2.0), Required::AtMost(0.0)),
+        ("above", stated, 25.0, Required::Nothing, Required::Nothing),
     ] {
         let mut run = Run { traffic: Some((160.0, 480.0)), capacity: Some(capacity), ..plain(0.0, 8_000.0, 24_000.0) };
         run.workload.items = (allowed * 20.0) as u32;
@@ -161,8 +163,8 @@ fn index() -> Vec<Figure> {
         let share = 100.0 * watched.steady(10).index / allowed;
         figures.extend([
             figure(format!("{name}: share of what the index allows, %"), share, Required::AtLeast(90.0)),
-            figure(format!("{name}: job's requests throttled, %"), watched.throttled(), Required::AtMost(2.0)),
-            figure(format!("{name}: application throttles"), suffered, throttled),
+            figure(format!("{name}: job's requests throttled, %"), watched.throttled(), job),
+            figure(format!("{name}: application throttles"), suffered, application),
             watched.done(),
         ]);
     }

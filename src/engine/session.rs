@@ -135,6 +135,7 @@ impl Job {
         Watched {
             progress: Arc::clone(&self.progress),
             gate: Arc::clone(&self.gate),
+            allowance: Arc::clone(&self.allowance),
             scopes: Arc::clone(&self.scopes),
             items_before: before.map_or(0, |t| t.counts.scanned),
             segments_before: before.map_or(0, |t| u64::from(t.done)),

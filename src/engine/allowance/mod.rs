@@ -19,7 +19,7 @@ use crate::checkpoint::{CheckpointStore, Reservation, RunId, Spend, SpendState};
 use crate::item::Units;
 use crate::plan::Limits;
 use crate::price::UnitPrices;
-use crate::throttle::Budget;
+use crate::throttle::{Budget, Waiters};
 
 /// What a job may spend. Until [`Allowance::begin`] it belongs to no run, and nothing is limited: a dry run writes nothing.
 pub struct Allowance {
@@ -30,6 +30,10 @@ pub struct Allowance {
     /// First come, first served: a large request is not starved by small ones while a slice is being reserved.
     turn: tokio::sync::Mutex<()>,
     changed: Notify,
+    /// Who waits for leave to read more items.
+    wait_for_items: Waiters,
+    /// Who waits for leave to spend; of many, only the first in turn is counted.
+    wait_to_spend: Waiters,
 }
 
 #[derive(Default)]
@@ -72,6 +76,8 @@ impl Allowance {
             books: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             changed: Notify::new(),
+            wait_for_items: Waiters::default(),
+            wait_to_spend: Waiters::default(),
         })
     }
 
@@ -99,6 +105,23 @@ impl Allowance {
     /// What the run has spent by now, requests in flight included.
     pub fn spent(&self) -> Spend {
         self.books().ledger.spent()
+    }
+
+    /// What somebody waits for here, in words.
+    pub fn waiting(&self) -> Option<&'static str> {
+        let spends = self.wait_to_spend.count() > 0;
+        if spends && self.books().ledger.is_reserving() {
+            return Some("the next slice of what it may spend to be stored");
+        }
+        // The rest goes to whom a request or a page in flight leaves some.
+        let nearly = [
+            (spends, "requests in flight: little is left of [limits] max_wcu or max_cost_usd"),
+            (
+                self.wait_for_items.count() > 0,
+                "pages on their way: they may have all that is left of [limits] max_items",
+            ),
+        ];
+        nearly.into_iter().find(|(waits, _)| *waits).map(|(_, what)| what)
     }
 
     /// Ends the session: gives what was spent, when no reservation is on its way any more. To be called when nothing more
@@ -141,7 +164,10 @@ impl Allowance {
             };
             match leave {
                 Leave::Items(items) => return Ok(PageLeave { allowance: Arc::clone(self), items }),
-                Leave::Wait => stop.unless_stopping(changed).await?,
+                Leave::Wait => {
+                    let _waits = self.wait_for_items.one_more();
+                    stop.unless_stopping(changed).await?;
+                }
                 Leave::Exhausted => {
                     let (scanned, limit) = exhausted.unwrap_or_default();
                     stop.stop(StopReason::MaxItems { scanned, limit });
@@ -178,6 +204,7 @@ impl Allowance {
                     return Err(Stopped);
                 }
             }
+            let _waits = self.wait_to_spend.one_more();
             stop.unless_stopping(changed).await?;
         }
     }

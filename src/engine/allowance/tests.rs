@@ -100,6 +100,27 @@ async fn a_slice_that_cannot_be_stored_stops_the_run() {
     assert_eq!(allowance.end().await, Spend::default());
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_to_spend_says_for_what() {
+    let (allowance, stop) = (allowance(Some(20.0), None), Stopper::default());
+    allowance.begin(Arc::new(Slow::default()), RunId(1), SpendState::default(), 0);
+    let write = |units| {
+        let (allowance, stop) = (Arc::clone(&allowance), stop.clone());
+        tokio::spawn(async move { allowance.write(units, &stop).await.unwrap() })
+    };
+    let first = write(15.0);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(allowance.waiting().is_some_and(|what| what.starts_with("the next slice")));
+    let first = first.await.unwrap();
+    assert_eq!(allowance.waiting(), None);
+    let second = write(10.0);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(allowance.waiting().is_some_and(|what| what.starts_with("requests in flight")));
+    first.settle(writes(5.0));
+    second.await.unwrap().settle(writes(10.0));
+    assert_eq!(allowance.waiting(), None);
+}
+
 /// A reservation that nobody answers for would be waited for as long as the process lives.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_panics_stops_the_run_and_its_end_is_reached() {
@@ -197,8 +218,10 @@ async fn pages_share_the_last_items_and_the_run_stops_when_all_are_done() {
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!third.is_finished(), "what the pages on their way do not need is waited for");
+    assert!(allowance.waiting().is_some_and(|what| what.starts_with("pages on their way")));
     first.had(45);
     assert_eq!(third.await.unwrap(), Ok(5), "and its page was given up at once");
+    assert_eq!(allowance.waiting(), None);
     second.done();
     first.done();
     let last = allowance.items(50, &stop).await.unwrap();
