@@ -16,7 +16,8 @@ use std::time::Instant;
 
 use backfill::throttle::Feedback;
 use simulator::Run;
-use simulator::scenarios::{Figure, NAMES, Required, scenario, swept};
+use simulator::figure::Figure;
+use simulator::scenarios::{NAMES, scenario, swept};
 
 #[derive(Default)]
 struct Arguments {
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
     let mut missed = false;
     let mut tell = |name: &str, figure: &Figure| {
         missed |= !figure.holds();
-        println!("{}", line(name, figure));
+        println!("{}", figure.line(name));
     };
     if arguments.over_http {
         over_http::run(&arguments.scenarios, &mut tell);
@@ -91,16 +92,6 @@ fn sweep(scale: f64) {
             }
         }
     }
-}
-
-fn line(scenario: &str, figure: &Figure) -> String {
-    let verdict = if figure.holds() { "ok" } else { "MISSED" };
-    let (required, verdict) = match figure.required {
-        Required::AtLeast(bound) => (format!("≥ {bound}"), verdict),
-        Required::AtMost(bound) => (format!("≤ {bound}"), verdict),
-        Required::Nothing => (String::new(), ""),
-    };
-    format!("{scenario:<10} {:<96} {:>10.2}  {required:<8} {verdict}", figure.what, figure.value)
 }
 
 fn print_series(title: &str, run: &Run) {

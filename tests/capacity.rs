@@ -7,7 +7,8 @@
 
 mod simulator;
 
-use simulator::scenarios::{NAMES, Required, scenario};
+use simulator::figure::Required;
+use simulator::scenarios::{NAMES, scenario};
 
 const SCALE: f64 = 0.1;
 

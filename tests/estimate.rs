@@ -3,9 +3,10 @@
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 mod common;
+#[path = "spend/whole_run.rs"]
+mod whole_run;
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use backfill::item::{IndexSchema, Projection};
@@ -13,114 +14,31 @@ use backfill::local::{Fault, RequestInfo, sample};
 use backfill::telemetry;
 use common::{Bed, index};
 use serde_json::Value as Json;
+use whole_run::{CAPACITY, EXPAND, Figures, ITEMS, WITHIN, figures, three_indexes, tool};
 
-const ITEMS: u64 = 5_000;
-
-/// So far may an estimate be from what the server counted.
-const WITHIN: f64 = 0.02;
-
-/// Budgets that hold nothing back, and few segments for a small table.
-const CAPACITY: &str = "
-[scan]
-segments = 8
-[capacity]
-write = 100000
-read = 100000
-per_key_range = { write = 100000, read = 100000 }
-per_partition_key = { write = 100000, read = 100000 }
-";
-
-/// What a plan was estimated to consume, and what it consumed.
-struct Figures {
-    /// By the dry run.
-    predicted: f64,
-    /// By the dry run, for each index that it names.
-    predicted_by_index: Vec<(String, f64)>,
-    /// By the run, before each request.
-    estimated: f64,
-    /// By the replies.
-    consumed: f64,
-    /// What the replies did not name: nothing, unless a request timed out on a machine that has much else to do.
-    assumed: f64,
-    /// By the layer in front of the server.
-    counted: f64,
-}
-
-/// Runs the tool to its end and gives the JSON that it prints.
-fn tool(bed: &Bed, plan: &Path, options: &[&str], exit: i32) -> Json {
-    let output = bed.command().arg("run").arg(plan).args(["--output", "json"]).args(options).output().unwrap();
-    assert_eq!(output.status.code(), Some(exit), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// A dry run, and then the run, of these changes over the sample table with these indexes.
-async fn figures(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32) -> Figures {
-    let bed = Bed::embedded();
-    let table = bed.create_indexed_table(indexes).await;
-    assert_eq!(bed.load(&table, sample::items(11, ITEMS)).await, ITEMS);
-    let budgets: String = indexes.iter().map(|index| format!("{} = 100000\n", index.name)).collect();
-    let rest = format!("{changes}{CAPACITY}[capacity.index]\n{budgets}");
-    let plan = bed.plan("estimate", &table, migration, &rest);
-    let dry = tool(&bed, &plan, &["--dry-run"], 0);
-    bed.front().reset_tally();
-    let run = tool(&bed, &plan, &["--yes"], exit);
-    let (counts, tally) = (&run["totals"]["counts"], bed.front().tally());
-    assert!(counts["applied"].as_u64().unwrap() > ITEMS * 3 / 4, "{counts}");
-    let by_index = dry["estimated_index_write_units"].as_object().unwrap();
-    let figures = Figures {
-        predicted: dry["estimated_write_units"].as_f64().unwrap(),
-        predicted_by_index: by_index.iter().map(|(name, units)| (name.clone(), units.as_f64().unwrap())).collect(),
-        estimated: counts["estimated_write_units"].as_f64().unwrap(),
-        consumed: counts["write_units"].as_f64().unwrap(),
-        assumed: counts["assumed_write_units"].as_f64().unwrap(),
-        counted: tally.write_units(),
-    };
-    figures.hold();
+/// Holds the figures of a run against each other.
+async fn held(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32) -> Figures {
+    let figures = figures(indexes, migration, changes, exit).await;
+    let Figures { predicted, estimated, consumed, assumed, counted, .. } = figures;
+    println!(
+        "dry run {predicted} WCU, estimated {estimated}, consumed {consumed} (assumed {assumed}); the server counted \
+         {counted} (off by {:.3} %)",
+        figures.estimate_off() * 100.0
+    );
+    // A lost reply is counted on its way; the failed condition that follows it is charged, and nobody can count it.
+    let spent = figures.spent();
+    assert!(consumed <= counted && counted <= spent, "{counted} WCU were counted, {consumed} to {spent} consumed");
+    assert!(figures.prediction_off() < WITHIN, "predicted {predicted} WCU, and {counted} were counted");
+    assert!(figures.estimate_off() < WITHIN, "estimated {estimated} WCU, and {spent} were consumed");
     figures
 }
 
-impl Figures {
-    fn hold(&self) {
-        let Figures { predicted, estimated, consumed, assumed, counted, .. } = self;
-        let spent = consumed + assumed;
-        let off = |figure: &f64, from: &f64| (figure / from - 1.0).abs();
-        println!(
-            "dry run {predicted} WCU, estimated {estimated}, consumed {consumed} (assumed {assumed}); the server counted \
-             {counted} (off by {:.3} %)",
-            off(estimated, &spent) * 100.0
-        );
-        // A lost reply is counted on its way; the failed condition that follows it is charged, and nobody can count it.
-        assert!(consumed <= counted && *counted <= spent, "{counted} WCU were counted, {consumed} to {spent} consumed");
-        assert!(off(predicted, counted) < WITHIN, "predicted {predicted} WCU, and {counted} were counted");
-        assert!(off(estimated, &spent) < WITHIN, "estimated {estimated} WCU, and {spent} were consumed");
-    }
-}
-
-/// Adds attributes to nearly every item; one in a hundred is diverged.
-const EXPAND: &str = r#"
-[[change]]
-move = "email"
-to = "contact_email"
-[[change]]
-copy = "address.zip"
-to = "zip"
-"#;
-
 /// RUNBOOK: "the dry run says how many units the writes would take in all, and by index"
-///
-/// Every item is in one index, whole; the orders are in another, with the attribute that the plan makes; a third has
-/// nothing that changes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_run_without_an_index_and_with_two() {
-    let plain = figures(&[], "", EXPAND, 5).await;
+    let plain = held(&[], "", EXPAND, 5).await;
     assert!(plain.predicted_by_index.is_empty());
-    let contact = Projection::Include(vec!["contact_email".into()]);
-    let indexes = [
-        index("by-type", &[("type", "S"), ("sk", "S")], Projection::All, false),
-        index("by-status", &[("status", "S"), ("placed_at", "N")], contact, false),
-        index("untouched", &[("type", "S")], Projection::Include(vec!["total".into()]), false),
-    ];
-    let indexed = figures(&indexes, "", EXPAND, 5).await;
+    let indexed = held(&three_indexes(), "", EXPAND, 5).await;
     let [(status, by_status), (kind, by_type)] = &indexed.predicted_by_index[..] else {
         panic!("{:?}", indexed.predicted_by_index)
     };
@@ -152,7 +70,7 @@ to = "tag"
         index("by-tag", &[("tag", "S")], Projection::KeysOnly, false),
     ];
     let migration = "strategy = \"in-place\"\non_existing = \"overwrite\"";
-    let figures = figures(&indexes, migration, changes, 0).await;
+    let figures = held(&indexes, migration, changes, 0).await;
     assert_eq!(figures.predicted_by_index.len(), 3, "{:?}", figures.predicted_by_index);
 }
 

@@ -5,102 +5,25 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "spend/limited.rs"]
+mod limited;
 #[path = "common/tool.rs"]
 mod tool;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use backfill::checkpoint::store::{Begin, Identity, NewRun, RunProgress, StateFile, Store};
+use backfill::checkpoint::store::{Begin, Identity, NewRun, Store};
 use backfill::engine::{Gate, Job, StopReason, describe};
-use backfill::item::Item;
 use backfill::preflight::run_changes;
 use backfill::table::Table;
 use backfill::table::dynamo::{DynamoTable, connect};
 use backfill::throttle::{Budget, Budgets};
-use common::{Bed, bytes_of};
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
+use limited::{MAX_WCU, SLICE, Scene};
 use nix::sys::signal::Signal;
-use tool::{Ran, Running, item, secret};
-
-/// Retries that do not slow a test down, and pages small enough that there are many.
-const SMALL: &str = "[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n[scan]\nsegments = 4\npage_limit = 10\n";
-
-/// A table of items that all need a write of one unit, and a plan whose limits can be changed between runs.
-struct Scene {
-    bed: Bed,
-    table: String,
-    before: BTreeMap<String, Item>,
-    plan: PathBuf,
-}
-
-impl Scene {
-    async fn of(items: usize, limits: &str) -> Scene {
-        Scene::by_key(items, limits, |n| n / 3).await
-    }
-
-    /// Each item is under the partition key of this number.
-    async fn by_key(items: usize, limits: &str, key: fn(usize) -> usize) -> Scene {
-        let bed = Bed::embedded();
-        let table = bed.create_table().await;
-        let loaded = (0..items).map(|n| item(&format!("P#{}", key(n)), &format!("S#{n:05}"), [("old", secret(n))]));
-        bed.load(&table, loaded).await;
-        let before = bed.dump(&table).await;
-        bed.front().reset_tally();
-        let scene = Scene { plan: bed.dir().join("limits.toml"), bed, table, before };
-        scene.limit(limits);
-        scene
-    }
-
-    /// Writes the plan with these `[limits]`, and what may follow them.
-    fn limit(&self, limits: &str) {
-        let changes = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
-        self.bed.plan("limits", &self.table, "", &format!("{changes}{SMALL}[limits]\n{limits}\n"));
-    }
-
-    fn start(&self) -> Running {
-        let mut command = self.bed.command();
-        command.arg("run").arg(&self.plan).args(["--yes", "--output", "json", "-vv"]);
-        Running::start(command)
-    }
-
-    fn run(&self) -> Ran {
-        tokio::task::block_in_place(|| self.start().end())
-    }
-
-    fn status(&self) -> RunProgress {
-        StateFile::open(&self.bed.dir().join(".backfill/limits.db")).unwrap().summary().unwrap().current.unwrap()
-    }
-
-    fn requests(&self, operation: &str) -> u64 {
-        self.bed.front().tally().operation(operation).requests
-    }
-
-    /// Waits until so many more writes were answered, and the run still goes on.
-    fn until_written(&self, more: u64) {
-        let (goal, began) = (self.bed.front().tally().operation("UpdateItem").ok + more, Instant::now());
-        while self.bed.front().tally().operation("UpdateItem").ok < goal {
-            assert!(began.elapsed() < Duration::from_secs(60), "it does not get on");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Asserts that a run without limits ends it, and that every item is as the plan implies.
-    async fn ends_right(&self) {
-        self.limit("");
-        let json = self.run().exits(0).json();
-        assert_eq!(json["totals"]["counts"]["scanned"], self.before.len());
-        let now = self.bed.dump(&self.table).await;
-        for (key, item) in &self.before {
-            let mut item = item.clone();
-            item.insert("new".into(), item["old"].clone());
-            assert_eq!(bytes_of(&now[key]), bytes_of(&item), "{key}");
-        }
-    }
-}
+use tool::Ran;
 
 fn stopped(ran: &Ran) -> String {
     ran.json()["stopped"].as_str().unwrap().to_owned()
@@ -109,30 +32,22 @@ fn stopped(ran: &Ran) -> String {
 /// RUNBOOK: "no sequence of kills spends more than the limit and one slice".
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_kills_do_not_exceed_max_wcu() {
-    const LIMIT: f64 = 1_200.0;
-    // A hundredth of the limit.
-    const SLICE: f64 = 12.0;
-    let scene = Scene::of(2_000, "max_wcu = 1200").await;
-    for kill in 1..=10 {
-        let running = scene.start();
-        scene.until_written(60 + kill);
-        running.signal(Signal::SIGKILL);
-        let killed = tokio::task::block_in_place(|| running.end());
-        assert_eq!(killed.code, -1, "{killed:?}");
-        assert!(killed.stderr.contains("1,200 WCU, reserved 12 WCU at a time"), "{}", killed.stderr);
-    }
+    let scene = Scene::of(2_000, &format!("max_wcu = {MAX_WCU}")).await;
+    scene.kill_ten_times();
     let dead = scene.status().spend.state;
     assert!(dead.lost.write > 0.0 && dead.lost.write <= 10.0 * SLICE, "{dead:?}");
 
     let ran = scene.run().exits(6);
     assert!(stopped(&ran).contains("[limits] max_wcu = 1200"), "{ran:?}");
-    let (spent, known) = (scene.bed.front().tally().write_units(), scene.status().spend.state);
-    println!("spent {spent} of {LIMIT}; on record: {known:?}");
-    assert!(spent <= LIMIT + SLICE, "{spent}");
+    let lost = format!("(of which up to {} only reserved when a process was killed)", dead.lost.write);
+    assert!(stopped(&ran).contains(&lost), "{lost}: {ran:?}");
+    let (spent, known) = (scene.spent(), scene.status().spend.state);
+    println!("spent {spent} of {MAX_WCU}; on record: {known:?}");
+    assert!(spent <= MAX_WCU + SLICE, "{spent}");
     // Every write costs one unit, so nothing is left over but what the kills have wasted: a slice each, and what was not
     // yet sent.
-    assert!(spent >= LIMIT * 0.75, "{spent}");
-    assert_eq!((known.spent.write, known.slice.write), (LIMIT, 0.0));
+    assert!(spent >= MAX_WCU * 0.75, "{spent}");
+    assert_eq!((known.spent.write, known.slice.write), (MAX_WCU, 0.0));
 
     // Resumed as it is, it sends nothing at all, not even a read.
     let (scans, writes) = (scene.requests("Scan"), scene.requests("UpdateItem"));
@@ -143,7 +58,7 @@ async fn ten_kills_do_not_exceed_max_wcu() {
     // A raised limit goes on from what was spent.
     scene.limit("max_wcu = 1300");
     scene.run().exits(6);
-    let more = scene.bed.front().tally().write_units() - spent;
+    let more = scene.spent() - spent;
     assert!(more > 0.0 && more <= 100.0, "{more}");
     assert_eq!(scene.status().spend.state.spent.write, 1_300.0);
     scene.ends_right().await;

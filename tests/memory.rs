@@ -32,9 +32,10 @@ fn items(count: u64) -> impl Iterator<Item = Item> {
     })
 }
 
-/// One segment may take what the table may: how many are active does not follow from the budget.
-const WIDE: &str =
-    "per_key_range = { write = 40000, read = 40000 }\nper_partition_key = { write = 40000, read = 40000 }\n";
+/// One segment may take what the table may: how many are active does not follow from the budget. The budget is one that
+/// both sizes use up, so that both have as many writes in flight.
+const BUDGET: &str = "[capacity]\nwrite = 1200\nread = 40000\n\
+    per_key_range = { write = 1200, read = 40000 }\nper_partition_key = { write = 1200, read = 40000 }\n";
 
 /// The largest resident size that the process ever had, in KB; the kernel keeps it, so that sampling misses only what
 /// comes after the last sample.
@@ -60,8 +61,7 @@ async fn peak_of_a_run(count: u64) -> u64 {
     let local = bed.local().unwrap();
     tokio::task::block_in_place(|| local.engine().load(&table, items(count))).unwrap();
     let changes = "[[change]]\nmove = \"email\"\nto = \"contact_email\"\n";
-    let capacity = format!("[capacity]\nwrite = 40000\nread = 40000\n{WIDE}");
-    let plan = bed.plan("memory", &table, "", &format!("{changes}[scan]\nsegments = 16\n{capacity}"));
+    let plan = bed.plan("memory", &table, "", &format!("{changes}[scan]\nsegments = 16\n{BUDGET}"));
     let began = Instant::now();
     let mut command = bed.command();
     command.arg("run").arg(&plan).arg("--yes").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

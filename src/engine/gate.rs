@@ -32,7 +32,12 @@ struct Known {
     from: Timestamp,
     until: Option<Timestamp>,
     open: bool,
+    opening: Opening,
 }
+
+/// A time in which the window was open without a break: whoever passes twice in the same one was not kept in between.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Opening(u64);
 
 impl Gate {
     /// The gate of these limits.
@@ -41,11 +46,19 @@ impl Gate {
         Arc::new(Gate { window: window.clone(), deadline: *deadline, clock, known: Mutex::default() })
     }
 
-    /// Waits until the window is open. Safe to drop at any point.
-    pub async fn pass(&self) {
-        while let Some((_, left)) = self.closed() {
-            tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+    /// Waits until the window is open, and says in which opening that was. Safe to drop at any point.
+    pub async fn pass(&self) -> Opening {
+        loop {
+            match self.look_up() {
+                Some((known, left)) if !known.open => tokio::time::sleep(left.min(LOOK_AGAIN)).await,
+                open => return open.map_or_else(Opening::default, |(known, _)| known.opening),
+            }
         }
+    }
+
+    /// Whether whoever comes now has to wait.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed().is_some()
     }
 
     /// While the window is closed: until when, and for how long, in words.
@@ -92,17 +105,29 @@ impl Gate {
 
     /// Until when and for how long the window stays closed; none where it is open.
     fn closed(&self) -> Option<(Option<Timestamp>, Duration)> {
+        let (known, left) = self.look_up().filter(|(known, _)| !known.open)?;
+        Some((known.until, left))
+    }
+
+    /// How the window stands, and for how long; none without one.
+    fn look_up(&self) -> Option<(Known, Duration)> {
         let window = self.window.as_ref()?;
         let now = (self.clock)();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let holds = |known: &Known| known.from <= now && known.until.is_none_or(|until| now < until);
         let current = match *known {
             Some(current) if holds(&current) => current,
-            _ => Known { from: now, until: window.next_change(now), open: window.is_open(now) },
+            before => {
+                let open = window.is_open(now);
+                // Open again is another opening, also where nobody has looked while it was closed.
+                let Opening(number) = before.map(|known| known.opening).unwrap_or_default();
+                let opening = Opening(number + u64::from(open));
+                Known { from: now, until: window.next_change(now), open, opening }
+            }
         };
         *known = Some(current);
-        // A window that never opens again is looked at again all the same.
-        (!current.open).then(|| (current.until, current.until.map_or(LOOK_AGAIN, |opens| until(opens, now))))
+        // A window that never changes again is looked at again all the same.
+        Some((current, current.until.map_or(LOOK_AGAIN, |change| until(change, now))))
     }
 }
 
@@ -154,12 +179,19 @@ mod tests {
         assert!((start.elapsed().as_secs_f64() - 3.0 * 3600.0).abs() < 1.0, "{:?}", start.elapsed());
         assert_eq!(gate.waiting(), None);
         let start = Instant::now();
-        gate.pass().await;
-        assert_eq!(start.elapsed(), Duration::ZERO);
+        let first = gate.pass().await;
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!((gate.pass().await, start.elapsed()), (first, Duration::from_secs(3600)), "the same opening");
         // And when it closes again, they wait again.
-        tokio::time::sleep(Duration::from_secs(8 * 3600)).await;
-        gate.pass().await;
+        tokio::time::sleep(Duration::from_secs(7 * 3600)).await;
+        let second = gate.pass().await;
+        assert_ne!(second, first);
         assert!((start.elapsed().as_secs_f64() - 24.0 * 3600.0).abs() < 1.0, "{:?}", start.elapsed());
+        // Of a closing that nobody saw, too.
+        tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+        let start = Instant::now();
+        assert_ne!(gate.pass().await, second);
+        assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,6 +16,7 @@ mod run;
 mod schedule;
 mod segments;
 mod session;
+mod slots;
 mod stop;
 mod survey;
 mod worker;

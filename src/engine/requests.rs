@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
 use super::allowance::{Allowance, Grant};
-use super::gate::Gate;
+use super::gate::{Gate, Opening};
 use super::lanes::Lane;
+use super::slots::Slots;
 use super::stop::{StopReason, Stopped, Stopper};
 use crate::change::{GuardedWrite, WriteCost};
 use crate::checkpoint::Spend;
@@ -20,10 +21,6 @@ use crate::table::{Consumed, Directive, Got, Page, ScanRequest, Table, TableDesc
 use crate::telemetry::Progress;
 use crate::throttle::backoff::Backoff;
 use crate::throttle::{KeyRange, Scopes};
-
-/// Write requests in flight at the same time, over all segments: enough to keep 1,000 WCU/s going at 50 ms a request, few
-/// enough that a drain has little to wait for.
-const MAX_WRITES_IN_FLIGHT: usize = 64;
 
 /// What bounds the requests of a job.
 pub struct Bounds {
@@ -52,7 +49,7 @@ pub struct Requests {
     progress: Arc<Progress>,
     allowance: Arc<Allowance>,
     gate: Arc<Gate>,
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
     /// Of the shared lanes, who holds this waits for a slot and the table: one at a time, so that a large lane never stands
     /// in a queue of theirs. They get what the large lanes leave, and the run ends no later for it.
     behind_large: Arc<Mutex<()>>,
@@ -113,7 +110,7 @@ impl Requests {
         progress: Arc<Progress>,
     ) -> Requests {
         let Bounds { scopes, allowance, gate, retry } = bounds;
-        let slots = Arc::new(Semaphore::new(MAX_WRITES_IN_FLIGHT));
+        let slots = Arc::new(Slots::new(scopes.table(Access::Write).budget()));
         let partition_key = description.key.partition.name.as_str().into();
         let indexes = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
         let range = scopes.key_range();
@@ -214,12 +211,15 @@ impl Requests {
         let mut attempts = Attempts::default();
         loop {
             let since = Instant::now();
-            self.stop.unless_stopping(self.gate.pass()).await?;
+            let opening = self.pass().await?;
             let mut grant = self.allowance.read(estimate, &self.stop).await?;
             self.stop.unless_stopping(self.scopes.read(&self.range, key, estimate)).await?;
-            // The window may have closed while permits were waited for.
-            self.stop.unless_stopping(self.gate.pass()).await?;
+            let closed_meanwhile = self.pass().await? != opening;
             attempts.waited(since.elapsed());
+            if closed_meanwhile {
+                // As in [`Requests::admit`].
+                continue;
+            }
             grant.send();
             let sent = send().await;
             let (units, of_key) = match &sent {
@@ -257,39 +257,48 @@ impl Requests {
         self.range.turn(key)
     }
 
-    /// Waits for the partition keys' units of these writes. Given up when the run stops: nothing has been sent then.
+    /// Waits for the partition keys' units of these writes. Given up when the run stops: nothing has been sent then. Safe
+    /// to drop at any point: then nothing is taken.
     pub(super) async fn admit_keys(&self, chunk: &[&GuardedWrite]) -> Result<(), Stopped> {
-        for write in chunk {
-            let key = self.hash_of(write);
-            self.stop.unless_stopping(self.scopes.key(Access::Write, key, write.cost.table)).await?;
-        }
-        Ok(())
+        let wanted: Vec<_> = chunk.iter().map(|write| (self.hash_of(write), write.cost.table)).collect();
+        self.stop.unless_stopping(self.scopes.keys(Access::Write, &wanted)).await
     }
 
     /// Waits until these writes may be sent: partition key, unless its units are `held` already, key range, indexes, a slot,
     /// and last the table. Given up when the run stops: nothing has been sent then.
+    ///
+    /// Permits are for the opening of the window in which they were taken: whoever the gate keeps takes them anew, else all
+    /// that had waited would go at once when it opens. The old ones are not given back: meanwhile the buckets have filled by
+    /// themselves, and each unit given back to a full one lets another request go at once.
     pub(super) async fn admit(&self, chunk: &[&GuardedWrite], held: bool) -> Result<Admission, Stopped> {
         let since = Instant::now();
-        self.stop.unless_stopping(self.gate.pass()).await?;
-        if !held {
-            self.admit_keys(chunk).await?;
+        let mut held = held && !self.gate.is_closed();
+        loop {
+            let opening = self.pass().await?;
+            if !std::mem::take(&mut held) {
+                self.admit_keys(chunk).await?;
+            }
+            for write in chunk {
+                self.stop.unless_stopping(self.scopes.narrow_write(&self.range, &write.cost)).await?;
+            }
+            let _turn = match self.lane() {
+                Lane::Shared => Some(self.stop.unless_stopping(self.behind_large.lock()).await?),
+                Lane::Large => None,
+            };
+            let budget = self.scopes.table(Access::Write).budget();
+            let slot = self.stop.unless_stopping(self.slots.take(budget)).await?.ok_or(Stopped)?;
+            // Looked at before the table's units are taken, so that none of them are wasted on a chunk that starts again.
+            if self.pass().await? != opening {
+                continue;
+            }
+            // A slice may have to be reserved first: nothing of the table is held meanwhile.
+            let grant = self.allowance.write(chunk.iter().map(|write| write.cost.total()).sum(), &self.stop).await?;
+            let units = chunk.iter().map(|write| write.cost.table).sum();
+            self.stop.unless_stopping(self.scopes.table(Access::Write).acquire(units)).await?;
+            if self.pass().await? == opening {
+                return Ok(Admission { grant, _slot: slot, waited: since.elapsed() });
+            }
         }
-        for write in chunk {
-            self.stop.unless_stopping(self.scopes.narrow_write(&self.range, &write.cost)).await?;
-        }
-        let _turn = match self.lane() {
-            Lane::Shared => Some(self.stop.unless_stopping(self.behind_large.lock()).await?),
-            Lane::Large => None,
-        };
-        // The semaphore is never closed.
-        let slot = self.stop.unless_stopping(Arc::clone(&self.slots).acquire_owned()).await?.map_err(|_| Stopped)?;
-        // A slice may have to be reserved first: nothing of the table is held meanwhile.
-        let grant = self.allowance.write(chunk.iter().map(|write| write.cost.total()).sum(), &self.stop).await?;
-        let units = chunk.iter().map(|write| write.cost.table).sum();
-        self.stop.unless_stopping(self.scopes.table(Access::Write).acquire(units)).await?;
-        // The window may have closed while permits were waited for.
-        self.stop.unless_stopping(self.gate.pass()).await?;
-        Ok(Admission { grant, _slot: slot, waited: since.elapsed() })
     }
 
     /// Sends an admitted chunk once. In flight, its replies are waited for whatever happens.
@@ -344,6 +353,11 @@ impl Requests {
         let place = |name: &String| self.indexes.iter().position(|known| known == name);
         let indexes = consumed.indexes.iter().filter_map(|(name, units)| Some((place(name)?, *units))).collect();
         WriteCost { table: consumed.table, indexes }
+    }
+
+    /// Waits until the window is open.
+    async fn pass(&self) -> Result<Opening, Stopped> {
+        self.stop.unless_stopping(self.gate.pass()).await
     }
 
     fn note_throttle(&self, access: Access, key: Option<PartitionHash>, error: &TableError) {
@@ -406,17 +420,4 @@ pub async fn describe(table: &dyn Table, patience: Duration) -> Result<crate::ta
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn waiting_for_our_own_permits_is_no_failing() {
-        let mut attempts = Attempts::default();
-        attempts.waited(Duration::from_secs(3600));
-        assert_eq!(attempts.failing(), Duration::ZERO);
-        attempts.since = Some(Instant::now());
-        tokio::time::advance(Duration::from_secs(100)).await;
-        attempts.waited(Duration::from_secs(90));
-        assert_eq!(attempts.failing(), Duration::from_secs(10));
-    }
-}
+mod tests;

@@ -135,6 +135,7 @@ impl Job {
         Watched {
             progress: Arc::clone(&self.progress),
             gate: Arc::clone(&self.gate),
+            allowance: Arc::clone(&self.allowance),
             scopes: Arc::clone(&self.scopes),
             items_before: before.map_or(0, |t| t.counts.scanned),
             segments_before: before.map_or(0, |t| u64::from(t.done)),
@@ -145,9 +146,9 @@ impl Job {
 
     /// Begins to spend on a run: what it has spent and scanned before counts against the limits.
     pub(super) async fn begin_spend(&self, store: &Store, run: &RunRecord) -> Result<(), StoreError> {
-        let spent = store.begin_spend(run.id, self.allowance.prices()).await?.spent;
+        let before = store.begin_spend(run.id, self.allowance.prices()).await?;
         let scanned = store.totals(run.id).await?.counts.scanned;
-        self.allowance.begin(Arc::new(store.clone()), run.id, spent, scanned);
+        self.allowance.begin(Arc::new(store.clone()), run.id, before, scanned);
         Ok(())
     }
 

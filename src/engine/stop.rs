@@ -35,24 +35,30 @@ pub enum StopReason {
     },
     /// `[limits] max_wcu` leaves too little for the next write.
     #[error(
-        "it has spent {spent} write units, and the next write would take it past [limits] max_wcu = {limit}. Nothing more \
-         is written by this run until the limit is raised: what is spent stays counted"
+        "it has spent {spent} write units{}, and the next write would take it past [limits] max_wcu = {limit}. Nothing \
+         more is written by this run until the limit is raised: what is spent stays counted",
+        of_which_lost(*lost, &lost.to_string())
     )]
     MaxWcu {
         /// Write capacity units, over all sessions.
         spent: Units,
+        /// Of these: slices that killed processes had open. At most so much less was used.
+        lost: Units,
         /// The limit.
         limit: Units,
     },
     /// `[limits] max_cost_usd` leaves too little for the next request.
     #[error(
-        "it has cost about ${spent:.6}, and the next request would take it past [limits] max_cost_usd = {limit} (an \
+        "it has cost about ${spent:.6}{}, and the next request would take it past [limits] max_cost_usd = {limit} (an \
          estimate, {}). Nothing more is read or written by this run until the limit is raised: what is spent stays counted",
+        of_which_lost(*lost, &format!("${lost:.6}")),
         .basis.text()
     )]
     MaxCost {
         /// US dollars by estimate, over all sessions.
         spent: f64,
+        /// Of these: slices that killed processes had open.
+        lost: f64,
         /// The limit.
         limit: f64,
         /// Where the prices come from.
@@ -97,6 +103,11 @@ pub enum StopReason {
     /// A fault of the tool.
     #[error("a worker ended unexpectedly ({0}); this is a fault of backfill")]
     Internal(String),
+}
+
+/// What of a sum was only reserved when a process was killed; nothing, where nothing was.
+fn of_which_lost(lost: f64, text: &str) -> String {
+    if lost > 0.0 { format!(" (of which up to {text} only reserved when a process was killed)") } else { String::new() }
 }
 
 /// The work was given up because the run is stopping; the reason stands in the [`Stopper`].

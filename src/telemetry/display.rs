@@ -9,9 +9,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Pace, Progress, Snapshot, number};
-use crate::engine::Gate;
+use crate::engine::{Allowance, Gate};
 use crate::plan::Access;
-use crate::throttle::{ScopeStatus, Scopes};
+use crate::throttle::{NarrowStatus, ScopeStatus, Scopes};
 
 /// A log line is written so often where there is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -27,6 +27,8 @@ pub struct Watched {
     pub scopes: Arc<Scopes>,
     /// When it works.
     pub gate: Arc<Gate>,
+    /// What it may spend and read.
+    pub allowance: Arc<Allowance>,
     /// Items committed before this process began.
     pub items_before: u64,
     /// Segments done before this process began.
@@ -145,29 +147,49 @@ fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String 
     }
     let slowed: Vec<String> = scopes.iter().filter(|s| s.rate < s.budget).map(scope_rate).collect();
     let slowed = if slowed.is_empty() { String::new() } else { format!(", slowed: {}", slowed.join(", ")) };
-    // The narrowest that somebody waits for: who waits for it holds nothing of the table.
-    let waited_for = scopes.iter().rev().find(|scope| scope.waiting > 0);
+    let waited_for = waited_for(watched, &scopes);
     if throttled_just_now {
         format!("throttled by DynamoDB ({} requests so far){slowed}", number(now.throttled))
     } else if now.backing_off > 0 {
         let why = now.last_error.as_deref().unwrap_or("throttled");
         format!("backing off, {} requests: {why}{slowed}", now.backing_off)
-    } else if let Some(scope) = waited_for {
-        format!("waiting for the budget of {}", scope_rate(scope))
+    } else if !waited_for.is_empty() {
+        format!("waiting for {}", waited_for.join(", and for "))
     } else {
         format!("running{slowed}")
     }
 }
 
+/// What requests wait for on our own side, from narrow to wide. Of the scopes that have a name only the narrowest: who waits
+/// for it holds nothing of the table.
+fn waited_for(watched: &Watched, scopes: &[ScopeStatus]) -> Vec<String> {
+    let narrow = watched.scopes.waited_for().iter().map(narrow_rate).collect::<Vec<_>>();
+    let named = scopes.iter().rev().find(|scope| scope.waiting > 0).map(scope_rate);
+    let budgets = narrow.into_iter().chain(named).map(|scope| format!("the budget of {scope}"));
+    budgets.chain(watched.allowance.waiting().map(str::to_owned)).collect()
+}
+
 /// A scope, its rate, and its budget where it is slowed: `index by-email 50 of 200 WCU/s`.
 fn scope_rate(scope: &ScopeStatus) -> String {
-    let (unit, what) = match scope.access {
-        Access::Write => ("WCU/s", "writes"),
-        Access::Read => ("RCU/s", "reads"),
-    };
+    let (unit, what) = words(scope.access);
     let name = if scope.is_index { format!("index {}", scope.name) } else { format!("the table's {what}") };
     let of = if scope.rate < scope.budget { format!(" of {}", scope.budget.round()) } else { String::new() };
     format!("{name}, {}{of} {unit}", scope.rate.round())
+}
+
+/// Scopes of one kind, at most at their common budget: `a key range, up to 250 WCU/s (3 requests)`. Which they are is not
+/// said: there are many, and a key is somebody's data.
+fn narrow_rate(narrow: &NarrowStatus) -> String {
+    let NarrowStatus { kind, access, budget, waiting } = narrow;
+    let requests = if *waiting == 1 { "request" } else { "requests" };
+    format!("a {kind}, up to {} {} ({} {requests})", budget.round(), words(*access).0, number(*waiting as u64))
+}
+
+fn words(access: Access) -> (&'static str, &'static str) {
+    match access {
+        Access::Write => ("WCU/s", "writes"),
+        Access::Read => ("RCU/s", "reads"),
+    }
 }
 
 /// A duration in its two largest units.
@@ -177,5 +199,111 @@ pub fn duration(duration: Duration) -> String {
         s if s < 3_600 => format!("{} min {} s", s / 60, s % 60),
         s if s < 86_400 => format!("{} h {} min", s / 3_600, s % 3_600 / 60),
         s => format!("{} d {} h", s / 86_400, s % 86_400 / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::WriteCost;
+    use crate::clock;
+    use crate::item::{PartitionHash, Value};
+    use crate::plan::{Limits, Prices};
+    use crate::price::UnitPrices;
+    use crate::table::TableDescription;
+    use crate::throttle::{Budget, Budgets, Feedback};
+
+    /// A job that may take these write units per second of the table, a key range, a partition key and an index.
+    fn watched([table, range, key, index]: [f64; 4]) -> Watched {
+        let limits = Limits {
+            max_failures: 0,
+            max_wcu: None,
+            max_cost_usd: None,
+            max_items: None,
+            deadline: None,
+            window: None,
+        };
+        let both = |units| Budget { write: units, read: units };
+        let budgets = Budgets {
+            table: both(table),
+            per_key_range: both(range),
+            per_partition_key: both(key),
+            indexes: vec![Some(index)],
+        };
+        let prices = UnitPrices::of(&TableDescription::of_a_test(), &Prices::default());
+        Watched {
+            progress: Arc::default(),
+            scopes: Scopes::new(&budgets, &["by-email".to_owned()], Feedback::default()),
+            gate: Gate::new(&limits, clock::wall()),
+            allowance: Allowance::new(&limits, budgets.table, prices),
+            items_before: 0,
+            segments_before: 0,
+            total_segments: 1,
+            item_estimate: 0,
+        }
+    }
+
+    /// What the line says when three writes, two of them of one partition key, need much more than there is at once.
+    async fn said(budgets: [f64; 4]) -> String {
+        let watched = watched(budgets);
+        let now = watched.progress.snapshot();
+        assert_eq!(state(&watched, &now, false), "running");
+        let range = watched.scopes.key_range();
+        let write = |key: &str| {
+            let (scopes, range, key) =
+                (Arc::clone(&watched.scopes), Arc::clone(&range), PartitionHash::of(&Value::S(key.to_owned())));
+            tokio::spawn(async move {
+                let cost = WriteCost { table: 60.0, indexes: vec![(0, 60.0)] };
+                scopes.keys(Access::Write, &[(key, cost.table)]).await;
+                scopes.narrow_write(&range, &cost).await;
+                scopes.table(Access::Write).acquire(cost.table).await;
+            })
+        };
+        let writes = ["P#1", "P#1", "P#2"].map(write);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let said = state(&watched, &now, false);
+        for write in writes {
+            write.abort();
+            let _ = write.await;
+        }
+        assert_eq!(state(&watched, &now, false), "running", "nobody waits any more");
+        said
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_waited_for_is_named_and_no_key_is() {
+        const WIDE: f64 = 1e6;
+        for (budgets, what) in [
+            ([WIDE, WIDE, WIDE, WIDE], "running"),
+            ([10.0, WIDE, WIDE, WIDE], "waiting for the budget of the table's writes, 10 WCU/s"),
+            ([10.0, WIDE, WIDE, 20.0], "waiting for the budget of index by-email, 20 WCU/s"),
+            ([WIDE, 10.0, WIDE, WIDE], "waiting for the budget of a key range, up to 10 WCU/s (2 requests)"),
+            ([WIDE, WIDE, 10.0, WIDE], "waiting for the budget of a partition key, up to 10 WCU/s (1 request)"),
+            (
+                [20.0, WIDE, 10.0, WIDE],
+                "waiting for the budget of a partition key, up to 10 WCU/s (1 request), and for the budget of the \
+                 table's writes, 20 WCU/s",
+            ),
+        ] {
+            assert_eq!(said(budgets).await, what);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_wait_for_narrow_scopes_as_well() {
+        for (range, key, kind) in [(10.0, 1e6, "key range"), (1e6, 10.0, "partition key")] {
+            let watched = watched([1e6, range, key, 1e6]);
+            let of = watched.scopes.key_range();
+            let key = Some(PartitionHash::of(&Value::S("P#1".to_owned())));
+            watched.scopes.read(&of, key, 60.0).await;
+            let waits = tokio::time::timeout(Duration::from_secs(1), watched.scopes.read(&of, key, 60.0));
+            let looks = async {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                state(&watched, &watched.progress.snapshot(), false)
+            };
+            let (waited, said) = tokio::join!(waits, looks);
+            assert!(waited.is_err(), "there was enough");
+            assert_eq!(said, format!("waiting for the budget of a {kind}, up to 10 RCU/s (1 request)"));
+        }
     }
 }

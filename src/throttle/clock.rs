@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 /// A clock whose speed is the rate knob.
 ///
-/// governor cannot change a limiter's quota, and moving its state to a new limiter re-bases time. So the quota is fixed,
-/// and time runs at `speed`: twice the speed is twice the rate, zero is a pause, and debt stays what it is in tokens.
+/// governor cannot change a limiter's quota, and moving its state to a new limiter re-bases time. So the quota's rate is
+/// fixed, and time runs at `speed`: twice the speed is twice the rate, zero is a pause, and debt stays what it is in tokens.
 #[derive(Debug, Clone)]
 pub(super) struct SpeedClock(Arc<Mutex<Pace>>);
 

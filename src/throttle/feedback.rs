@@ -58,6 +58,8 @@ const BETWEEN_DECREASES: Duration = Duration::from_secs(1);
 pub(super) struct Rate {
     feedback: Feedback,
     budget: Units,
+    /// Since when the budget is zero, if it is.
+    paused: Duration,
     slowed: Option<Slowed>,
     served: Served,
 }
@@ -69,11 +71,13 @@ struct Slowed {
     from: Units,
     /// The rate that was too much.
     ceiling: Units,
+    /// The largest budget since: below it, a lower one of a while must not make us forget.
+    budget: Units,
 }
 
 impl Rate {
     pub(super) fn new(budget: Units, feedback: Feedback) -> Rate {
-        Rate { feedback, budget, slowed: None, served: Served::default() }
+        Rate { feedback, budget, paused: Duration::ZERO, slowed: None, served: Served::default() }
     }
 
     pub(super) fn budget(&self) -> Units {
@@ -87,16 +91,30 @@ impl Rate {
     /// Capacity units per second now. What was slowed and is back at its budget is slowed no more.
     pub(super) fn at(&mut self, now: Duration) -> Units {
         let Some(slowed) = self.slowed else { return self.budget };
+        if self.budget <= 0.0 {
+            return 0.0;
+        }
         let rate = self.curve(slowed, now.saturating_sub(slowed.since));
-        if rate >= self.budget {
+        if rate >= slowed.budget {
             self.slowed = None;
         }
         rate.min(self.budget)
     }
 
-    /// Another budget, from now on. Zero pauses.
-    pub(super) fn set_budget(&mut self, budget: Units) {
-        self.budget = budget.max(0.0);
+    /// Another budget, from now on. Zero pauses: what is slowed neither recovers meanwhile, since nothing is tried, nor
+    /// forgets.
+    pub(super) fn set_budget(&mut self, now: Duration, budget: Units) {
+        let (before, budget) = (self.budget, budget.max(0.0));
+        self.budget = budget;
+        if before > 0.0 && budget <= 0.0 {
+            self.paused = now;
+        }
+        if let Some(slowed) = &mut self.slowed {
+            if before <= 0.0 && budget > 0.0 {
+                slowed.since += now.saturating_sub(self.paused.max(slowed.since));
+            }
+            slowed.budget = slowed.budget.max(budget);
+        }
     }
 
     /// Notes what a request consumed that was not throttled.
@@ -113,14 +131,16 @@ impl Rate {
         }
         let ceiling = self.served.rate(now).clamp(rate * LARGEST_STEP, rate);
         let from = (ceiling * self.feedback.decrease).max(self.floor());
-        self.slowed = Some(Slowed { since: now, from, ceiling: ceiling.max(from) });
+        let budget = self.slowed.map_or(self.budget, |slowed| slowed.budget);
+        self.slowed = Some(Slowed { since: now, from, ceiling: ceiling.max(from), budget });
         true
     }
 
     /// Goes at this rate, as if it had been throttled there, and comes back from it.
     pub(super) fn slow_to(&mut self, now: Duration, rate: Units) {
         let from = rate.clamp(self.floor(), self.budget);
-        self.slowed = Some(Slowed { since: now, from, ceiling: (from / self.feedback.decrease).min(self.budget) });
+        let ceiling = (from / self.feedback.decrease).min(self.budget);
+        self.slowed = Some(Slowed { since: now, from, ceiling, budget: self.budget });
     }
 
     fn floor(&self) -> Units {
@@ -228,14 +248,37 @@ mod tests {
     #[test]
     fn a_budget_changes_at_once_in_both_directions() {
         let mut rate = Rate::new(1000.0, Feedback::default());
-        rate.set_budget(0.0);
+        rate.set_budget(at(1.0), 0.0);
         assert!(rate.at(at(1.0)).abs() < 1e-9);
         assert!(!rate.throttled(at(1.0)), "what is paused cannot be slowed");
-        rate.set_budget(50.0);
+        rate.set_budget(at(1.0), 50.0);
         assert!((rate.at(at(1.0)) - 50.0).abs() < 1e-9);
         rate.throttled(at(2.0));
-        rate.set_budget(10.0);
+        rate.set_budget(at(2.0), 10.0);
         assert!(rate.at(at(2.0)) <= 10.0);
+    }
+
+    /// The lower budget says nothing of the limit that was met, and a pause proves nothing of it.
+    #[test]
+    fn a_budget_that_is_lowered_for_a_while_forgets_no_throttle() {
+        for (lower, seconds) in [(0.0, 3600.0), (5.0, 1.0)] {
+            let mut rate = Rate::new(1000.0, Feedback::default());
+            rate.slow_to(at(10.0), 10.0);
+            rate.set_budget(at(10.0), lower);
+            assert!((rate.at(at(10.0 + seconds / 2.0)) - lower).abs() < 1e-9);
+            rate.set_budget(at(10.0 + seconds), 1000.0);
+            let after = rate.at(at(10.0 + seconds));
+            assert!((10.0..20.0).contains(&after), "{after} after {lower}");
+            assert!(rate.at(at(10.0 + seconds + 10.0)) < 500.0);
+            assert!((rate.at(at(10.0 + seconds + 40.0)) - 1000.0).abs() < 1e-9 && !rate.is_slowed());
+        }
+        let mut rate = Rate::new(1000.0, Feedback::default());
+        rate.slow_to(at(10.0), 10.0);
+        rate.set_budget(at(10.0), 5.0);
+        assert!(rate.throttled(at(20.0)), "there, too");
+        rate.at(at(30.0));
+        rate.set_budget(at(30.0), 1000.0);
+        assert!(rate.is_slowed() && rate.at(at(30.0)) < 500.0, "{}", rate.at(at(30.0)));
     }
 
     proptest! {

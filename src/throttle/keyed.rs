@@ -14,7 +14,7 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use tokio::time::Instant;
 
-use super::bucket::{Bucket, TOKEN_TIME, burst_tokens, nanos, quota, speed_for, to_tokens};
+use super::bucket::{Bucket, LOOK_AGAIN, TOKEN_TIME, burst_tokens, nanos, quota, speed_for, to_tokens};
 use super::clock::SpeedClock;
 use super::feedback::Feedback;
 use crate::item::{PartitionHash, Units};
@@ -85,16 +85,30 @@ impl Keyed {
     }
 
     /// Waits until units of a key may be used, and takes them. The order among those who wait for one key is the
-    /// caller's to keep.
+    /// caller's to keep. Safe to drop at any point: nothing is taken until it returns.
+    ///
+    /// A refund, and whether the key goes at a rate of its own, is noticed within [`LOOK_AGAIN`]: so many keys have no memory
+    /// to spare for being told.
     pub(super) async fn acquire(&self, key: PartitionHash, units: Units) {
         loop {
             if let Some(bucket) = self.own_bucket(key) {
-                return bucket.acquire(units).await;
+                tokio::select! {
+                    biased;
+                    () = bucket.acquire(units) => return,
+                    () = self.loses(key, &bucket) => continue,
+                }
             }
             let Err(wait) = self.check(key, units) else { return };
             let speed = self.clock.speed().max(1e-9);
-            let wait = Duration::try_from_secs_f64(wait.as_secs_f64() / speed).unwrap_or(Duration::from_secs(3600));
+            let wait = Duration::try_from_secs_f64(wait.as_secs_f64() / speed).unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
             tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
+        }
+    }
+
+    /// Returns when the key goes by this bucket no more.
+    async fn loses(&self, key: PartitionHash, bucket: &Arc<Bucket>) {
+        while self.own_bucket(key).is_some_and(|own| Arc::ptr_eq(&own, bucket)) {
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
@@ -267,87 +281,4 @@ impl StateStore for States {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(n: u64) -> PartitionHash {
-        PartitionHash::of(&crate::item::Value::S(n.to_string()))
-    }
-
-    async fn take(keyed: &Keyed, key: PartitionHash, units: Units) {
-        keyed.acquire(key, units).await;
-        keyed.settle(key, units, units);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn each_key_has_a_rate_of_its_own() {
-        let keyed = Keyed::new(100.0, Feedback::default());
-        take(&keyed, key(1), 10.0).await;
-        assert!(!keyed.try_acquire(key(1), 1.0), "its burst is used up");
-        assert!(keyed.try_acquire(key(2), 1.0), "another key has its own");
-        let start = Instant::now();
-        for _ in 0..200 {
-            take(&keyed, key(1), 1.0).await;
-        }
-        assert!((1.9..2.3).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_key_is_settled() {
-        let keyed = Keyed::new(100.0, Feedback::default());
-        keyed.acquire(key(1), 1.0).await;
-        keyed.settle(key(1), 1.0, 201.0);
-        let start = Instant::now();
-        take(&keyed, key(1), 1.0).await;
-        assert!((1.8..2.2).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
-        keyed.acquire(key(1), 500.0).await;
-        keyed.settle(key(1), 500.0, 1.0);
-        let start = Instant::now();
-        take(&keyed, key(1), 1.0).await;
-        assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn memory_is_for_keys_that_are_busy_now() {
-        let keyed = Keyed::new(250.0, Feedback::default());
-        for n in 0..1_000_000 {
-            take(&keyed, key(n), 1.0).await;
-            if n % 1_000 == 0 {
-                tokio::time::advance(Duration::from_millis(25)).await;
-            }
-        }
-        assert!(keyed.remembered() < 2 * SHARDS * STATES_PER_SHARD, "{}", keyed.remembered());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_key_that_is_throttled_again_and_again_goes_slower_and_comes_back() {
-        let keyed = Keyed::new(100.0, Feedback::default());
-        for _ in 0..6 {
-            take(&keyed, key(1), 1.0).await;
-            keyed.throttled(key(1), 20.0);
-            tokio::time::advance(Duration::from_secs(2)).await;
-        }
-        keyed.throttled(key(2), 20.0);
-        assert_eq!(keyed.slowed(), 1, "one throttle is no repetition");
-        let start = Instant::now();
-        take(&keyed, key(1), 50.0).await;
-        take(&keyed, key(1), 1.0).await;
-        assert!(start.elapsed() > Duration::from_secs(1), "{:?}", start.elapsed());
-        tokio::time::advance(Duration::from_secs(120)).await;
-        let start = Instant::now();
-        take(&keyed, key(1), 100.0).await;
-        take(&keyed, key(1), 1.0).await;
-        assert!(start.elapsed() < Duration::from_millis(1_200), "{:?}", start.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn so_many_keys_are_slowed_at_most() {
-        let keyed = Keyed::new(100.0, Feedback::default());
-        for n in 0..1_000 {
-            (0..REPEATED).for_each(|_| keyed.throttled(key(n), 20.0));
-            tokio::time::advance(Duration::from_millis(1)).await;
-        }
-        assert_eq!(keyed.slowed(), MAX_SLOWED);
-        assert!(keyed.own_bucket(key(0)).is_none() && keyed.own_bucket(key(999)).is_some());
-    }
-}
+mod tests;

@@ -9,13 +9,15 @@ mod feedback;
 mod key_range;
 mod keyed;
 mod scopes;
+mod waiters;
 mod window;
 
 pub use bucket::Bucket;
 pub use budget::{Resolved, Scope, ScopeBudget, resolve};
 pub use feedback::Feedback;
 pub use key_range::KeyRange;
-pub use scopes::{ScopeStatus, Scopes};
+pub use scopes::{NarrowStatus, ScopeStatus, Scopes};
+pub(crate) use waiters::Waiters;
 
 use crate::item::Units;
 

@@ -10,6 +10,7 @@ use super::bucket::Bucket;
 use super::feedback::Feedback;
 use super::key_range::{KeyRange, Ranges};
 use super::keyed::Keyed;
+use super::waiters::Waiters;
 use super::{Budget, Budgets};
 use crate::change::WriteCost;
 use crate::item::{PartitionHash, Units};
@@ -24,6 +25,7 @@ pub struct Scopes {
     /// By place in the table's description; a local index has none.
     indexes: Vec<Option<IndexScope>>,
     per_key_range: Budget,
+    per_partition_key: Budget,
     feedback: Feedback,
     ranges: Arc<Ranges>,
 }
@@ -32,6 +34,10 @@ pub struct Scopes {
 struct Side {
     table: Bucket,
     keys: Keyed,
+    /// Who waits for units of some partition key.
+    wait_for_key: Waiters,
+    /// Who waits for units of some key range.
+    wait_for_range: Waiters,
 }
 
 #[derive(Debug)]
@@ -59,11 +65,28 @@ pub struct ScopeStatus {
     pub throttles: u64,
 }
 
+/// Where the scopes of one kind stand that have no name: all partition keys, or all key ranges.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NarrowStatus {
+    /// `partition key` or `key range`.
+    pub kind: &'static str,
+    /// Reads or writes.
+    pub access: Access,
+    /// Capacity units per second that each may use.
+    pub budget: Units,
+    /// Requests that wait for one of them.
+    pub waiting: usize,
+}
+
 impl Scopes {
     /// The buckets of a job with these budgets; `index_names` are those of the table's description, in its order.
     pub fn new(budgets: &Budgets, index_names: &[String], feedback: Feedback) -> Arc<Scopes> {
-        let side =
-            |table: Units, key: Units| Side { table: Bucket::new(table, feedback), keys: Keyed::new(key, feedback) };
+        let side = |table: Units, key: Units| Side {
+            table: Bucket::new(table, feedback),
+            keys: Keyed::new(key, feedback),
+            wait_for_key: Waiters::default(),
+            wait_for_range: Waiters::default(),
+        };
         let index = |(name, budget): (&String, &Option<Units>)| {
             budget.map(|units| IndexScope { name: name.clone(), writes: Bucket::new(units, feedback) })
         };
@@ -72,6 +95,7 @@ impl Scopes {
             writes: side(budgets.table.write, budgets.per_partition_key.write),
             indexes: index_names.iter().zip(&budgets.indexes).map(index).collect(),
             per_key_range: budgets.per_key_range,
+            per_partition_key: budgets.per_partition_key,
             feedback,
             ranges: Arc::default(),
         })
@@ -101,14 +125,21 @@ impl Scopes {
         self.side(access).keys.try_acquire(key, units)
     }
 
-    /// Waits for units of a partition key, and takes them.
-    pub async fn key(&self, access: Access, key: PartitionHash, units: Units) {
-        self.side(access).keys.acquire(key, units).await;
+    /// Waits for units of partition keys, one after the other, and takes them. Safe to drop at any point: what was taken
+    /// by then is given back.
+    pub async fn keys(&self, access: Access, wanted: &[(PartitionHash, Units)]) {
+        let side = self.side(access);
+        let mut taken = Taken { from: &side.keys, keys: &[] };
+        for (done, (key, units)) in wanted.iter().enumerate() {
+            side.key(*key, *units).await;
+            taken.keys = &wanted[..=done];
+        }
+        taken.keys = &[];
     }
 
     /// Waits for the units of a write in its key range, and then in each index that it touches; not in the table.
     pub async fn narrow_write(&self, range: &KeyRange, cost: &WriteCost) {
-        range.bucket(Access::Write).acquire(cost.table).await;
+        self.writes.range(range.bucket(Access::Write), cost.table).await;
         for (index, units) in &cost.indexes {
             if let Some(Some(scope)) = self.indexes.get(*index) {
                 scope.writes.acquire(*units).await;
@@ -136,9 +167,9 @@ impl Scopes {
     /// Waits for a read's units in its partition key, where one is known, in its key range, and in the table.
     pub async fn read(&self, range: &KeyRange, key: Option<PartitionHash>, units: Units) {
         if let Some(key) = key {
-            self.reads.keys.acquire(key, units).await;
+            self.reads.key(key, units).await;
         }
-        range.bucket(Access::Read).acquire(units).await;
+        self.reads.range(range.bucket(Access::Read), units).await;
         self.reads.table.acquire(units).await;
     }
 
@@ -207,6 +238,20 @@ impl Scopes {
         tables.into_iter().chain(indexes).collect()
     }
 
+    /// Who waits for scopes that have no name: of each kind that somebody waits for, from narrow to wide.
+    pub fn waited_for(&self) -> Vec<NarrowStatus> {
+        let of =
+            |kind, access, budget, waiting: &Waiters| NarrowStatus { kind, access, budget, waiting: waiting.count() };
+        let (key, range) = (self.per_partition_key, self.per_key_range);
+        let all = [
+            of("partition key", Access::Write, key.write, &self.writes.wait_for_key),
+            of("partition key", Access::Read, key.read, &self.reads.wait_for_key),
+            of("key range", Access::Write, range.write, &self.writes.wait_for_range),
+            of("key range", Access::Read, range.read, &self.reads.wait_for_range),
+        ];
+        all.into_iter().filter(|narrow| narrow.waiting > 0).collect()
+    }
+
     /// Requests that DynamoDB has throttled, by the scope that was slowed for it; only those that were. One request can be
     /// throttled for the sake of several.
     pub fn throttles(&self) -> Vec<(String, u64)> {
@@ -232,6 +277,36 @@ impl Scopes {
         let name = resource.rsplit_once("/index/").map_or("", |(_, name)| name);
         let index = self.indexes.iter().flatten().find(|index| index.name == name && access == Access::Write);
         index.map_or_else(|| self.table(access), |index| &index.writes)
+    }
+}
+
+/// Units of partition keys that are given back, unless all are there.
+struct Taken<'a> {
+    from: &'a Keyed,
+    keys: &'a [(PartitionHash, Units)],
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.keys.iter().for_each(|(key, units)| self.from.settle(*key, *units, 0.0));
+    }
+}
+
+impl Side {
+    /// Waits for units of a partition key, and counts who does.
+    async fn key(&self, key: PartitionHash, units: Units) {
+        if !self.keys.try_acquire(key, units) {
+            let _waits = self.wait_for_key.one_more();
+            self.keys.acquire(key, units).await;
+        }
+    }
+
+    /// The same for a key range.
+    async fn range(&self, bucket: &Bucket, units: Units) {
+        if !bucket.try_acquire(units) {
+            let _waits = self.wait_for_range.one_more();
+            bucket.acquire(units).await;
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod application;
 pub mod bound;
 pub mod data;
+pub mod figure;
 pub mod model;
 pub mod scenarios;
 pub mod service;

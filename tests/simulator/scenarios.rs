@@ -10,45 +10,13 @@ use backfill::throttle::{Budget, Budgets, Feedback};
 
 use super::application::Traffic;
 use super::data::{Spread, Workload};
+use super::figure::{Figure, Required};
 use super::model::{INDEX, provisioned, with_index};
 use super::service::Second;
 use super::{Run, Setup, run};
 
 /// Names of the scenarios, in the order in which they are run.
 pub const NAMES: [&str; 6] = ["1-uniform", "2-above", "3-beside", "4-skewed", "5-index", "6-storm"];
-
-/// A figure, and what it must be.
-#[derive(Debug, Clone)]
-pub struct Figure {
-    /// What it says.
-    pub what: String,
-    /// Its value.
-    pub value: f64,
-    /// What is required of it.
-    pub required: Required,
-}
-
-/// What is required of a figure.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Required {
-    /// At least this.
-    AtLeast(f64),
-    /// At most this.
-    AtMost(f64),
-    /// Nothing: it is there to be looked at.
-    Nothing,
-}
-
-impl Figure {
-    /// Whether it is as required.
-    pub fn holds(&self) -> bool {
-        match self.required {
-            Required::AtLeast(bound) => self.value >= bound,
-            Required::AtMost(bound) => self.value <= bound,
-            Required::Nothing => true,
-        }
-    }
-}
 
 /// A scenario's figures, with the runs that they were taken from.
 #[derive(Debug, Default)]
@@ -61,7 +29,7 @@ pub struct Result {
 
 impl Result {
     fn add(&mut self, what: impl Into<String>, value: f64, required: Required) {
-        self.figures.push(Figure { what: what.into(), value, required });
+        self.figures.push(Figure::new(what, value, required));
     }
 
     fn keep(&mut self, name: &str, run: Run) {

@@ -15,11 +15,11 @@ use tokio::sync::Notify;
 use self::items::{Items, Leave};
 use self::ledger::{Bounds, Exhausted, Ledger, Take};
 use super::stop::{StopReason, Stopped, Stopper};
-use crate::checkpoint::{CheckpointStore, Reservation, RunId, Spend};
+use crate::checkpoint::{CheckpointStore, Reservation, RunId, Spend, SpendState};
 use crate::item::Units;
 use crate::plan::Limits;
 use crate::price::UnitPrices;
-use crate::throttle::Budget;
+use crate::throttle::{Budget, Waiters};
 
 /// What a job may spend. Until [`Allowance::begin`] it belongs to no run, and nothing is limited: a dry run writes nothing.
 pub struct Allowance {
@@ -30,12 +30,18 @@ pub struct Allowance {
     /// First come, first served: a large request is not starved by small ones while a slice is being reserved.
     turn: tokio::sync::Mutex<()>,
     changed: Notify,
+    /// Who waits for leave to read more items.
+    wait_for_items: Waiters,
+    /// Who waits for leave to spend; of many, only the first in turn is counted.
+    wait_to_spend: Waiters,
 }
 
 #[derive(Default)]
 struct Books {
     ledger: Ledger,
     items: Items,
+    /// Of what is spent: slices that killed processes had open.
+    lost: Spend,
     keeper: Option<(Arc<dyn CheckpointStore>, RunId)>,
 }
 
@@ -70,6 +76,8 @@ impl Allowance {
             books: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             changed: Notify::new(),
+            wait_for_items: Waiters::default(),
+            wait_to_spend: Waiters::default(),
         })
     }
 
@@ -79,9 +87,10 @@ impl Allowance {
     }
 
     /// Begins a session of a run that has spent and scanned so much before. From here on the limits hold.
-    pub fn begin(&self, keeper: Arc<dyn CheckpointStore>, run: RunId, spent: Spend, scanned: u64) {
+    pub fn begin(&self, keeper: Arc<dyn CheckpointStore>, run: RunId, before: SpendState, scanned: u64) {
+        let SpendState { spent, lost, .. } = before;
         let (ledger, items) = (Ledger::new(self.bounds, spent), Items::new(self.max_items, scanned));
-        *self.books() = Books { ledger, items, keeper: Some((keeper, run)) };
+        *self.books() = Books { ledger, items, lost, keeper: Some((keeper, run)) };
     }
 
     /// The limit that leaves nothing to begin with: not one write unit, or not one item.
@@ -90,12 +99,29 @@ impl Allowance {
         let spent = books.ledger.spent();
         let one_write = spent + Spend { write: 1.0, read: 0.0 };
         let items = || books.items.exhausted().map(|(scanned, limit)| StopReason::MaxItems { scanned, limit });
-        self.bounds.forbid(one_write, spent).map(|why| self.reason(why)).or_else(items)
+        self.bounds.forbid(one_write, spent).map(|why| self.reason(why, books.lost)).or_else(items)
     }
 
     /// What the run has spent by now, requests in flight included.
     pub fn spent(&self) -> Spend {
         self.books().ledger.spent()
+    }
+
+    /// What somebody waits for here, in words.
+    pub fn waiting(&self) -> Option<&'static str> {
+        let spends = self.wait_to_spend.count() > 0;
+        if spends && self.books().ledger.is_reserving() {
+            return Some("the next slice of what it may spend to be stored");
+        }
+        // The rest goes to whom a request or a page in flight leaves some.
+        let nearly = [
+            (spends, "requests in flight: little is left of [limits] max_wcu or max_cost_usd"),
+            (
+                self.wait_for_items.count() > 0,
+                "pages on their way: they may have all that is left of [limits] max_items",
+            ),
+        ];
+        nearly.into_iter().find(|(waits, _)| *waits).map(|(_, what)| what)
     }
 
     /// Ends the session: gives what was spent, when no reservation is on its way any more. To be called when nothing more
@@ -138,7 +164,10 @@ impl Allowance {
             };
             match leave {
                 Leave::Items(items) => return Ok(PageLeave { allowance: Arc::clone(self), items }),
-                Leave::Wait => stop.unless_stopping(changed).await?,
+                Leave::Wait => {
+                    let _waits = self.wait_for_items.one_more();
+                    stop.unless_stopping(changed).await?;
+                }
                 Leave::Exhausted => {
                     let (scanned, limit) = exhausted.unwrap_or_default();
                     stop.stop(StopReason::MaxItems { scanned, limit });
@@ -170,10 +199,12 @@ impl Allowance {
                 Take::Reserve(reservation) => self.reserve(reservation, stop),
                 Take::Wait => {}
                 Take::Exhausted(why) => {
-                    stop.stop(self.reason(why));
+                    let lost = self.books().lost;
+                    stop.stop(self.reason(why, lost));
                     return Err(Stopped);
                 }
             }
+            let _waits = self.wait_to_spend.one_more();
             stop.unless_stopping(changed).await?;
         }
     }
@@ -182,29 +213,39 @@ impl Allowance {
         Grant { allowance: Arc::clone(self), need, sent: false, settled: false }
     }
 
-    /// Makes a reservation durable, in a task of its own: whoever asked for it may go away.
+    /// Makes a reservation durable, in a task of its own: whoever asked for it may go away. Whatever becomes of it, it is
+    /// answered for, so that nobody waits for it any more.
     fn reserve(self: &Arc<Self>, reservation: Reservation, stop: &Stopper) {
         let (me, stop, keeper) = (Arc::clone(self), stop.clone(), self.books().keeper.clone());
-        tokio::spawn(async move {
-            let stored = match keeper {
+        let storing = tokio::spawn(async move {
+            match keeper {
                 Some((keeper, run)) => keeper.reserve(run, reservation).await,
                 None => Ok(()),
+            }
+        });
+        tokio::spawn(async move {
+            let failed = match storing.await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(StopReason::Store(error.to_string())),
+                Err(panic) => Some(StopReason::Internal(panic.to_string())),
             };
-            match stored {
-                Ok(()) => me.books().ledger.confirm(),
-                Err(error) => {
+            match failed {
+                None => me.books().ledger.confirm(),
+                Some(reason) => {
                     me.books().ledger.withdraw();
-                    stop.stop(StopReason::Store(error.to_string()));
+                    stop.stop(reason);
                 }
             }
             me.changed.notify_waiters();
         });
     }
 
-    fn reason(&self, why: Exhausted) -> StopReason {
+    fn reason(&self, why: Exhausted, lost: Spend) -> StopReason {
         match why {
-            Exhausted::Wcu { spent, limit } => StopReason::MaxWcu { spent, limit },
-            Exhausted::Cost { spent, limit } => StopReason::MaxCost { spent, limit, basis: self.prices.basis },
+            Exhausted::Wcu { spent, limit } => StopReason::MaxWcu { spent, lost: lost.write, limit },
+            Exhausted::Cost { spent, limit } => {
+                StopReason::MaxCost { spent, lost: self.prices.dollars(lost), limit, basis: self.prices.basis }
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::*;
-use crate::checkpoint::{Commit, PreImageId, PreImageRow, SpendState, StoreError};
+use crate::checkpoint::{Commit, PreImageId, PreImageRow, StoreError};
 use crate::price::PriceBasis;
 
 const PRICES: UnitPrices =
@@ -17,6 +17,7 @@ struct Slow {
     state: Mutex<SpendState>,
     reservations: Mutex<u32>,
     fails: bool,
+    panics: bool,
 }
 
 #[async_trait]
@@ -35,6 +36,7 @@ impl CheckpointStore for Slow {
 
     async fn reserve(&self, _: RunId, reservation: Reservation) -> Result<(), StoreError> {
         tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!self.panics, "the store has a fault");
         if self.fails {
             return Err(StoreError::Broken("the disk is full".into()));
         }
@@ -65,7 +67,7 @@ fn writes(write: Units) -> Spend {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_granted_before_its_slice_is_durable() {
     let (store, allowance, stop) = (Arc::new(Slow::default()), allowance(Some(5_000.0), None), Stopper::default());
-    allowance.begin(store.clone(), RunId(1), writes(100.0), 0);
+    allowance.begin(store.clone(), RunId(1), SpendState { spent: writes(100.0), ..SpendState::default() }, 0);
     let workers = (0..64).map(|_| {
         let (store, allowance, stop) = (Arc::clone(&store), Arc::clone(&allowance), stop.clone());
         tokio::spawn(async move {
@@ -82,7 +84,7 @@ async fn nothing_is_granted_before_its_slice_is_durable() {
     });
     let written: Units = futures::future::join_all(workers).await.into_iter().map(Result::unwrap).sum();
     assert_eq!((written, allowance.end().await), (4_900.0, writes(5_000.0)));
-    assert_eq!(stop.reason(), Some(&StopReason::MaxWcu { spent: 5_000.0, limit: 5_000.0 }));
+    assert_eq!(stop.reason(), Some(&StopReason::MaxWcu { spent: 5_000.0, lost: 0.0, limit: 5_000.0 }));
     // A slice of 50 at a time, each reserved when half of the last one is left.
     let reservations = *store.reservations.lock().unwrap();
     assert!((98..=220).contains(&reservations), "{reservations}");
@@ -92,16 +94,76 @@ async fn nothing_is_granted_before_its_slice_is_durable() {
 async fn a_slice_that_cannot_be_stored_stops_the_run() {
     let store = Arc::new(Slow { fails: true, ..Slow::default() });
     let (allowance, stop) = (allowance(Some(100.0), None), Stopper::default());
-    allowance.begin(store, RunId(1), Spend::default(), 0);
+    allowance.begin(store, RunId(1), SpendState::default(), 0);
     assert!(allowance.write(1.0, &stop).await.is_err());
     assert!(matches!(stop.reason(), Some(StopReason::Store(why)) if why.contains("disk is full")));
     assert_eq!(allowance.end().await, Spend::default());
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_waits_to_spend_says_for_what() {
+    let (allowance, stop) = (allowance(Some(20.0), None), Stopper::default());
+    allowance.begin(Arc::new(Slow::default()), RunId(1), SpendState::default(), 0);
+    let write = |units| {
+        let (allowance, stop) = (Arc::clone(&allowance), stop.clone());
+        tokio::spawn(async move { allowance.write(units, &stop).await.unwrap() })
+    };
+    let first = write(15.0);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(allowance.waiting().is_some_and(|what| what.starts_with("the next slice")));
+    let first = first.await.unwrap();
+    assert_eq!(allowance.waiting(), None);
+    let second = write(10.0);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(allowance.waiting().is_some_and(|what| what.starts_with("requests in flight")));
+    first.settle(writes(5.0));
+    second.await.unwrap().settle(writes(10.0));
+    assert_eq!(allowance.waiting(), None);
+}
+
+/// A reservation that nobody answers for would be waited for as long as the process lives.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_panics_stops_the_run_and_its_end_is_reached() {
+    let store = Arc::new(Slow { panics: true, ..Slow::default() });
+    let (allowance, stop) = (allowance(Some(100.0), None), Stopper::default());
+    allowance.begin(store, RunId(1), SpendState::default(), 0);
+    let asked = tokio::time::timeout(Duration::from_secs(60), allowance.write(1.0, &stop));
+    assert!(asked.await.expect("it is told").is_err());
+    assert!(matches!(stop.reason(), Some(StopReason::Internal(why)) if why.contains("the store has a fault")));
+    let ended = tokio::time::timeout(Duration::from_secs(60), allowance.end());
+    assert_eq!(ended.await, Ok(Spend::default()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_killed_processes_had_reserved_is_named_where_it_counts() {
+    let lost = Spend { write: 30.0, read: 8.0 };
+    let before = SpendState { spent: Spend { write: 100.0, read: 20.0 }, lost, ..SpendState::default() };
+    let named = |max_wcu, max_cost_usd, before| {
+        let limits = Limits { max_failures: 0, max_wcu, max_cost_usd, max_items: None, deadline: None, window: None };
+        let prices = UnitPrices { write_per_million: 1e6, read_per_million: 5e5, ..PRICES };
+        let allowance = Allowance::new(&limits, Budget { write: 1_000.0, read: 2_000.0 }, prices);
+        allowance.begin(Arc::new(Slow::default()), RunId(1), before, 0);
+        let at_once = allowance.exhausted().unwrap();
+        async move {
+            let stop = Stopper::default();
+            assert!(allowance.write(1.0, &stop).await.is_err());
+            assert_eq!(stop.reason(), Some(&at_once));
+            at_once.to_string()
+        }
+    };
+    let text = named(Some(100.0), None, before).await;
+    assert!(text.starts_with("it has spent 100 write units (of which up to 30 only reserved when a process"), "{text}");
+    let text = named(None, Some(110.0), before).await;
+    assert!(text.starts_with("it has cost about $110.000000 (of which up to $34.000000 only reserved"), "{text}");
+    let whole = SpendState { lost: Spend::default(), ..before };
+    let text = named(Some(100.0), None, whole).await;
+    assert!(text.starts_with("it has spent 100 write units, and the next write"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_given_up_before_it_is_sent_is_free_and_after_that_it_is_spent() {
     let (allowance, stop) = (allowance(Some(10.0), None), Stopper::default());
-    allowance.begin(Arc::new(Slow::default()), RunId(1), Spend::default(), 0);
+    allowance.begin(Arc::new(Slow::default()), RunId(1), SpendState::default(), 0);
     drop(allowance.write(10.0, &stop).await.unwrap());
     assert_eq!(allowance.spent(), Spend::default());
     let mut grant = allowance.write(8.0, &stop).await.unwrap();
@@ -116,7 +178,7 @@ async fn what_is_given_up_before_it_is_sent_is_free_and_after_that_it_is_spent()
 #[tokio::test(start_paused = true)]
 async fn a_large_write_is_not_starved_while_slices_are_reserved() {
     let (allowance, stop) = (allowance(Some(100_000.0), None), Stopper::default());
-    allowance.begin(Arc::new(Slow::default()), RunId(1), Spend::default(), 0);
+    allowance.begin(Arc::new(Slow::default()), RunId(1), SpendState::default(), 0);
     for _ in 0..64 {
         let (allowance, stop) = (Arc::clone(&allowance), stop.clone());
         tokio::spawn(async move {
@@ -138,7 +200,7 @@ async fn a_dry_run_is_not_limited_and_reads_wait_for_no_slice() {
     let (allowance, stop) = (allowance(Some(1.0), Some(1)), Stopper::default());
     allowance.write(50.0, &stop).await.unwrap().settle(writes(50.0));
     assert_eq!(allowance.items(250, &stop).await.unwrap().items(), 250);
-    allowance.begin(Arc::new(Slow { fails: true, ..Slow::default() }), RunId(1), Spend::default(), 0);
+    allowance.begin(Arc::new(Slow { fails: true, ..Slow::default() }), RunId(1), SpendState::default(), 0);
     allowance.read(50.0, &stop).await.unwrap().settle(Spend { write: 0.0, read: 50.0 });
     assert_eq!((allowance.spent().read, stop.is_stopping()), (50.0, false));
 }
@@ -146,7 +208,7 @@ async fn a_dry_run_is_not_limited_and_reads_wait_for_no_slice() {
 #[tokio::test(start_paused = true)]
 async fn pages_share_the_last_items_and_the_run_stops_when_all_are_done() {
     let (allowance, stop) = (allowance(None, Some(100)), Stopper::default());
-    allowance.begin(Arc::new(Slow::default()), RunId(1), Spend::default(), 40);
+    allowance.begin(Arc::new(Slow::default()), RunId(1), SpendState::default(), 40);
     let mut first = allowance.items(50, &stop).await.unwrap();
     let second = allowance.items(50, &stop).await.unwrap();
     assert_eq!((first.items(), second.items()), (50, 10));
@@ -156,8 +218,10 @@ async fn pages_share_the_last_items_and_the_run_stops_when_all_are_done() {
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!third.is_finished(), "what the pages on their way do not need is waited for");
+    assert!(allowance.waiting().is_some_and(|what| what.starts_with("pages on their way")));
     first.had(45);
     assert_eq!(third.await.unwrap(), Ok(5), "and its page was given up at once");
+    assert_eq!(allowance.waiting(), None);
     second.done();
     first.done();
     let last = allowance.items(50, &stop).await.unwrap();

@@ -24,7 +24,7 @@ fn scopes(budgets: &Budgets) -> Arc<Scopes> {
 }
 
 async fn write(scopes: &Scopes, range: &KeyRange, key: PartitionHash, cost: &WriteCost) {
-    scopes.key(Access::Write, key, cost.table).await;
+    scopes.keys(Access::Write, &[(key, cost.table)]).await;
     scopes.narrow_write(range, cost).await;
     scopes.table(Access::Write).acquire(cost.table).await;
     scopes.settle_write(range, key, cost, cost);
@@ -73,7 +73,7 @@ async fn what_was_not_consumed_is_given_back_to_every_scope() {
     let (large, none) = (WriteCost { table: 100.0, indexes: vec![(1, 100.0)] }, WriteCost::default());
     let start = Instant::now();
     for _ in 0..5 {
-        scopes.key(Access::Write, key(1), 100.0).await;
+        scopes.keys(Access::Write, &[(key(1), 100.0)]).await;
         scopes.narrow_write(&range, &large).await;
         scopes.table(Access::Write).acquire(100.0).await;
         scopes.settle_write(&range, key(1), &large, &none);
@@ -129,4 +129,18 @@ async fn items_of_a_key_that_are_set_aside_have_their_turn() {
     assert!(Arc::ptr_eq(&turn, &second));
     drop((turn, second));
     assert!(!range.is_set_aside(key(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_are_given_up_in_the_middle_keep_nothing() {
+    let scopes = scopes(&budgets(10.0, 10.0, &[None, None]));
+    // The first two are there, the third is in debt.
+    scopes.keys(Access::Write, &[(key(3), 1_000.0)]).await;
+    let wanted = [(key(1), 1_000.0), (key(2), 1.0), (key(3), 1.0)];
+    let gave_up = tokio::time::timeout(Duration::from_secs(1), scopes.keys(Access::Write, &wanted)).await;
+    assert!(gave_up.is_err());
+    assert!(scopes.try_key(Access::Write, key(1), 1.0) && scopes.try_key(Access::Write, key(2), 1.0));
+
+    scopes.keys(Access::Write, &wanted[..2]).await;
+    assert!(!scopes.try_key(Access::Write, key(1), 1.0), "what is not given up is kept");
 }

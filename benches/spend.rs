@@ -1,0 +1,92 @@
+//! What a run spends by the server's count: how far its estimate is from that, and what `[limits] max_wcu` lets through when
+//! it is killed again and again. The real binary, over sockets, on the embedded engine.
+//!
+//! `cargo bench --bench spend [-- SCENARIO…]`: scenarios by the beginnings of their names. The exit code is 1 if a figure is
+//! not as required.
+#![expect(clippy::print_stdout, reason = "the figures are the result")]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+#[expect(unreachable_pub, reason = "shared with the simulator")]
+#[path = "../tests/simulator/figure.rs"]
+mod figure;
+#[expect(dead_code, reason = "tests use more of it")]
+#[path = "../tests/spend/limited.rs"]
+mod limited;
+#[path = "../tests/common/tool.rs"]
+mod tool;
+#[expect(dead_code, reason = "tests use more of it")]
+#[path = "../tests/spend/whole_run.rs"]
+mod whole_run;
+
+use std::process::ExitCode;
+
+use figure::{Figure, Required};
+use limited::{MAX_WCU, SLICE, Scene};
+use whole_run::{EXPAND, WITHIN, figures, three_indexes};
+
+const ESTIMATE: &str = "7-estimate";
+const MAX: &str = "8-max_wcu";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // `--bench` is Cargo's own.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| name.starts_with(wanted.as_str()));
+    let mut missed = false;
+    let mut tell = |name: &str, of_scenario: Vec<Figure>| {
+        for figure in of_scenario {
+            missed |= !figure.holds();
+            println!("{}", figure.line(name));
+        }
+    };
+    if is_wanted(ESTIMATE) {
+        tell(ESTIMATE, estimate().await);
+    }
+    if is_wanted(MAX) {
+        tell(MAX, max_wcu().await);
+    }
+    ExitCode::from(u8::from(missed))
+}
+
+/// 7: a whole run on the sample table, with and without indexes.
+async fn estimate() -> Vec<Figure> {
+    let mut told = Vec::new();
+    for (name, indexes) in [("no index", &[][..]), ("indexes", &three_indexes()[..])] {
+        let run = figures(indexes, "", EXPAND, 5).await;
+        let within = Required::AtMost(100.0 * WITHIN);
+        let off = 100.0 * (run.estimated / run.counted - 1.0).abs();
+        told.extend([
+            Figure::new(format!("{name}: estimated WCU off from what the server counted, %"), off, within),
+            Figure::new(
+                format!("{name}: predicted by the dry run, off likewise, %"),
+                100.0 * run.prediction_off(),
+                within,
+            ),
+            Figure::new(format!("{name}: WCU that the server counted"), run.counted, Required::Nothing),
+        ]);
+    }
+    told
+}
+
+/// 8: stopped by `max_wcu` after ten kills, and resumed with a higher limit.
+async fn max_wcu() -> Vec<Figure> {
+    let scene = Scene::of(2_000, &format!("max_wcu = {MAX_WCU}")).await;
+    scene.kill_ten_times();
+    let lost = scene.status().spend.state.lost.write;
+    scene.run().exits(6);
+    let spent = scene.spent();
+    scene.run().exits(6);
+    let as_it_is = scene.spent() - spent;
+    scene.limit(&format!("max_wcu = {}", MAX_WCU + 100.0));
+    scene.run().exits(6);
+    let raised = scene.spent();
+    let (most, least) = (Required::AtMost, Required::AtLeast);
+    vec![
+        Figure::new(format!("WCU spent of {MAX_WCU} with ten SIGKILLs, slice {SLICE}"), spent, most(MAX_WCU + SLICE)),
+        Figure::new("WCU counted as spent that were only reserved at a kill", lost, Required::Nothing),
+        Figure::new("resumed as it is: WCU spent more", as_it_is, most(0.0)),
+        Figure::new("resumed with 100 more: WCU spent in all", raised, most(MAX_WCU + 100.0 + SLICE)),
+        Figure::new("resumed with 100 more: WCU spent more", raised - spent, least(1.0)),
+    ]
+}

@@ -1,0 +1,182 @@
+//! Permits and retries in virtual time, over a table that notes when it is asked.
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::item::Value;
+use crate::plan::{Limits, Prices, Window};
+use crate::price::UnitPrices;
+use crate::throttle::{Budget, Budgets, Feedback};
+
+/// The window closes so long after the start, and opens again after twenty minutes: enough to fill every bucket.
+const CLOSES: Duration = Duration::from_secs(10);
+const OPENS: Duration = Duration::from_secs(10 + 1_200);
+
+/// What the scope that is waited for allows per second.
+const RATE: Units = 10.0;
+
+/// What holds nothing back.
+const WIDE: Units = 1_000.0;
+
+/// Notes when each request came.
+struct Noting {
+    began: Instant,
+    asked: std::sync::Mutex<Vec<Duration>>,
+}
+
+impl Noting {
+    async fn note(&self) {
+        self.asked.lock().unwrap().push(self.began.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
+    fn between(&self, from: Duration, to: Duration) -> usize {
+        self.asked.lock().unwrap().iter().filter(|at| (from..to).contains(*at)).count()
+    }
+}
+
+#[async_trait]
+impl Table for Noting {
+    async fn describe(&self) -> Result<TableDescription, TableError> {
+        unreachable!("a request does not describe")
+    }
+
+    async fn scan(&self, _: &ScanRequest) -> Result<Page, TableError> {
+        self.note().await;
+        Ok(Page { items: Vec::new(), next: None, units: Some(1.0) })
+    }
+
+    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
+        unreachable!("no condition fails")
+    }
+
+    async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+        self.note().await;
+        let consumed = |write: &&GuardedWrite| Some(Consumed { table: write.cost.table, indexes: Vec::new() });
+        chunk.iter().map(|write| Ok(WriteReply::Applied { consumed: consumed(write) })).collect()
+    }
+
+    fn max_chunk(&self) -> usize {
+        1
+    }
+}
+
+/// Requests within these budgets that are sent but from 06:00 to 06:20; it is ten seconds to six.
+fn at_night([table, range, key]: [Units; 3]) -> (Requests, Arc<Noting>) {
+    let (began, now) = (Instant::now(), "2026-01-10T05:59:50Z".parse::<Timestamp>().unwrap());
+    let clock = move || now + SignedDuration::try_from(began.elapsed()).unwrap();
+    let (opens, closes) = ("06:20".parse().unwrap(), "06:00".parse().unwrap());
+    let window = Some(Window { opens, closes, zone: jiff::tz::TimeZone::UTC });
+    let limits = Limits { max_failures: 0, max_wcu: None, max_cost_usd: None, max_items: None, deadline: None, window };
+    let both = |units| Budget { write: units, read: units };
+    let budgets =
+        Budgets { table: both(table), per_key_range: both(range), per_partition_key: both(key), indexes: Vec::new() };
+    let description = TableDescription::of_a_test();
+    let prices = UnitPrices::of(&description, &Prices::default());
+    let bounds = Bounds {
+        scopes: Scopes::new(&budgets, &[], Feedback::default()),
+        allowance: Allowance::new(&limits, budgets.table, prices),
+        gate: Gate::new(&limits, Arc::new(clock)),
+        retry: Retry {
+            base: Duration::from_millis(10),
+            cap: Duration::from_secs(1),
+            give_up_after: Duration::from_secs(60),
+        },
+    };
+    let table = Arc::new(Noting { began, asked: std::sync::Mutex::default() });
+    let requests = Requests::new(table.clone(), &description, bounds, Stopper::default(), Arc::default());
+    (requests, table)
+}
+
+fn write() -> GuardedWrite {
+    GuardedWrite {
+        key: ItemKey::new([("pk".to_owned(), Value::S("p".into()))].into()),
+        actions: Vec::new(),
+        conditions: Vec::new(),
+        pre_images: Vec::new(),
+        bytes_before: 100,
+        bytes_after: 100,
+        cost: WriteCost { table: 1.0, indexes: Vec::new() },
+    }
+}
+
+/// Asserts that requests came at their rate until the window closed, none until it opened, and at their rate from then on.
+fn hold(table: &Noting, all: usize) {
+    let second = Duration::from_secs(1);
+    let rate = RATE as usize;
+    let before = table.between(Duration::ZERO, CLOSES);
+    assert!((9 * rate..=11 * rate).contains(&before), "{before} until it closed");
+    assert_eq!(table.between(CLOSES + second / 10, OPENS), 0);
+    // A burst is a tenth of a second's.
+    for seconds in 1..=4 {
+        let since = table.between(OPENS, OPENS + second * seconds as u32);
+        assert!((seconds * rate - 1..=seconds * rate + 2).contains(&since), "{since} in {seconds} s");
+    }
+    assert_eq!(table.asked.lock().unwrap().len(), all);
+    // Nothing that was given back is missing.
+    assert!(table.began.elapsed() < OPENS + second * (all / rate) as u32, "{:?}", table.began.elapsed());
+}
+
+/// The table, the key range or the partition key is waited for, in each lane.
+#[tokio::test(start_paused = true)]
+async fn writes_that_the_window_kept_do_not_go_at_once_when_it_opens() {
+    for (budgets, lane) in [
+        ([RATE, WIDE, WIDE], Lane::Shared),
+        ([RATE, WIDE, WIDE], Lane::Large),
+        ([WIDE, RATE, WIDE], Lane::Shared),
+        ([WIDE, RATE, WIDE], Lane::Large),
+        ([WIDE, WIDE, RATE], Lane::Shared),
+        ([WIDE, WIDE, RATE], Lane::Large),
+    ] {
+        let (requests, table) = at_night(budgets);
+        requests.move_to(lane);
+        let writes = (0..300).map(|number| {
+            let requests = requests.clone();
+            tokio::spawn(async move {
+                let write = write();
+                // Half of them have their key's units before they are admitted, as items that are set aside do.
+                let held = number % 2 == 0;
+                if held {
+                    requests.admit_keys(&[&write]).await.unwrap();
+                }
+                let admission = requests.admit(&[&write], held).await.unwrap();
+                requests.write(admission, &[&write]).await;
+            })
+        });
+        futures::future::join_all(writes).await.into_iter().for_each(Result::unwrap);
+        hold(&table, 300);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_that_the_window_kept_do_not_go_at_once_when_it_opens() {
+    let (requests, table) = at_night([RATE, WIDE, WIDE]);
+    let reads = (0..300).map(|_| {
+        let requests = requests.clone();
+        tokio::spawn(async move {
+            let request = ScanRequest {
+                segment: 0,
+                total_segments: 1,
+                start_key: None,
+                limit: None,
+                consistent: false,
+                keys_only: false,
+            };
+            requests.scan(&request, 1.0).await.unwrap();
+        })
+    });
+    futures::future::join_all(reads).await.into_iter().for_each(Result::unwrap);
+    hold(&table, 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_our_own_permits_is_no_failing() {
+    let mut attempts = Attempts::default();
+    attempts.waited(Duration::from_secs(3600));
+    assert_eq!(attempts.failing(), Duration::ZERO);
+    attempts.since = Some(Instant::now());
+    tokio::time::advance(Duration::from_secs(100)).await;
+    attempts.waited(Duration::from_secs(90));
+    assert_eq!(attempts.failing(), Duration::from_secs(10));
+}

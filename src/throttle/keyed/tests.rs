@@ -1,0 +1,129 @@
+use super::*;
+
+fn key(n: u64) -> PartitionHash {
+    PartitionHash::of(&crate::item::Value::S(n.to_string()))
+}
+
+async fn take(keyed: &Keyed, key: PartitionHash, units: Units) {
+    keyed.acquire(key, units).await;
+    keyed.settle(key, units, units);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_key_has_a_rate_of_its_own() {
+    let keyed = Keyed::new(100.0, Feedback::default());
+    take(&keyed, key(1), 10.0).await;
+    assert!(!keyed.try_acquire(key(1), 1.0), "its burst is used up");
+    assert!(keyed.try_acquire(key(2), 1.0), "another key has its own");
+    let start = Instant::now();
+    for _ in 0..200 {
+        take(&keyed, key(1), 1.0).await;
+    }
+    assert!((1.9..2.3).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_settled() {
+    let keyed = Keyed::new(100.0, Feedback::default());
+    keyed.acquire(key(1), 1.0).await;
+    keyed.settle(key(1), 1.0, 201.0);
+    let start = Instant::now();
+    take(&keyed, key(1), 1.0).await;
+    assert!((1.8..2.2).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
+    keyed.acquire(key(1), 500.0).await;
+    keyed.settle(key(1), 500.0, 1.0);
+    let start = Instant::now();
+    take(&keyed, key(1), 1.0).await;
+    assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_is_for_keys_that_are_busy_now() {
+    let keyed = Keyed::new(250.0, Feedback::default());
+    for n in 0..1_000_000 {
+        take(&keyed, key(n), 1.0).await;
+        if n % 1_000 == 0 {
+            tokio::time::advance(Duration::from_millis(25)).await;
+        }
+    }
+    assert!(keyed.remembered() < 2 * SHARDS * STATES_PER_SHARD, "{}", keyed.remembered());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_throttled_again_and_again_goes_slower_and_comes_back() {
+    let keyed = Keyed::new(100.0, Feedback::default());
+    for _ in 0..6 {
+        take(&keyed, key(1), 1.0).await;
+        keyed.throttled(key(1), 20.0);
+        tokio::time::advance(Duration::from_secs(2)).await;
+    }
+    keyed.throttled(key(2), 20.0);
+    assert_eq!(keyed.slowed(), 1, "one throttle is no repetition");
+    let start = Instant::now();
+    take(&keyed, key(1), 50.0).await;
+    take(&keyed, key(1), 1.0).await;
+    assert!(start.elapsed() > Duration::from_secs(1), "{:?}", start.elapsed());
+    tokio::time::advance(Duration::from_secs(120)).await;
+    let start = Instant::now();
+    take(&keyed, key(1), 100.0).await;
+    take(&keyed, key(1), 1.0).await;
+    assert!(start.elapsed() < Duration::from_millis(1_200), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_keys_are_slowed_at_most() {
+    let keyed = Keyed::new(100.0, Feedback::default());
+    for n in 0..1_000 {
+        (0..REPEATED).for_each(|_| keyed.throttled(key(n), 20.0));
+        tokio::time::advance(Duration::from_millis(1)).await;
+    }
+    assert_eq!(keyed.slowed(), MAX_SLOWED);
+    assert!(keyed.own_bucket(key(0)).is_none() && keyed.own_bucket(key(999)).is_some());
+}
+
+/// Waits for a unit of a key in a task of its own.
+fn waiter(keyed: &Arc<Keyed>, key: PartitionHash) -> tokio::task::JoinHandle<()> {
+    let keyed = Arc::clone(keyed);
+    tokio::spawn(async move { take(&keyed, key, 1.0).await })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_lets_who_waits_for_the_key_go_on() {
+    let keyed = Arc::new(Keyed::new(1.0, Feedback::default()));
+    keyed.acquire(key(1), 400.0).await;
+    let waiter = waiter(&keyed, key(1));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!waiter.is_finished());
+    let start = Instant::now();
+    keyed.settle(key(1), 400.0, 1.0);
+    waiter.await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_notices_that_its_key_gets_a_bucket_of_its_own_and_that_it_loses_it() {
+    let keyed = Arc::new(Keyed::new(100.0, Feedback::default()));
+    // In debt for hours, in the bucket of all.
+    keyed.acquire(key(1), 1e6).await;
+    let one = waiter(&keyed, key(1));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    (0..REPEATED).for_each(|_| keyed.throttled(key(1), 20.0));
+    let start = Instant::now();
+    one.await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+
+    // In debt for hours, in its own.
+    keyed.settle(key(1), 1.0, 1e6);
+    keyed.acquire(key(2), 1.0).await;
+    let one = waiter(&keyed, key(1));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    keyed.states.refund(key(1), to_tokens(1e6));
+    assert!(!one.is_finished());
+    for n in 2..1_000 {
+        (0..REPEATED).for_each(|_| keyed.throttled(key(n), 20.0));
+    }
+    assert!(keyed.own_bucket(key(1)).is_none());
+    let start = Instant::now();
+    one.await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}

@@ -1,0 +1,50 @@
+//! A figure that a benchmark prints, with what is required of it.
+
+/// A figure, and what it must be.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// What it says.
+    pub what: String,
+    /// Its value.
+    pub value: f64,
+    /// What is required of it.
+    pub required: Required,
+}
+
+/// What is required of a figure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Required {
+    /// At least this.
+    AtLeast(f64),
+    /// At most this.
+    AtMost(f64),
+    /// Nothing: it is there to be looked at.
+    Nothing,
+}
+
+impl Figure {
+    /// A figure.
+    pub fn new(what: impl Into<String>, value: f64, required: Required) -> Figure {
+        Figure { what: what.into(), value, required }
+    }
+
+    /// Whether it is as required.
+    pub fn holds(&self) -> bool {
+        match self.required {
+            Required::AtLeast(bound) => self.value >= bound,
+            Required::AtMost(bound) => self.value <= bound,
+            Required::Nothing => true,
+        }
+    }
+
+    /// One line of a benchmark's output.
+    pub fn line(&self, scenario: &str) -> String {
+        let verdict = if self.holds() { "ok" } else { "MISSED" };
+        let (required, verdict) = match self.required {
+            Required::AtLeast(bound) => (format!("≥ {bound}"), verdict),
+            Required::AtMost(bound) => (format!("≤ {bound}"), verdict),
+            Required::Nothing => (String::new(), ""),
+        };
+        format!("{scenario:<10} {:<96} {:>10.2}  {required:<8} {verdict}", self.what, self.value)
+    }
+}
