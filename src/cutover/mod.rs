@@ -1,5 +1,7 @@
 //! The cutover: which attribute applications write and read, and how that moves, one step at a time.
 
 mod flag;
+mod percent;
 
 pub use flag::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
+pub use percent::bucket;
