@@ -2,6 +2,8 @@
 
 mod flag;
 mod percent;
+pub mod schema;
 
 pub use flag::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 pub use percent::bucket;
+pub use schema::{FlagMeta, SchemaError};
