@@ -107,7 +107,10 @@ pub fn bucket(key: Key<'_>) -> u8 {
 fn plain(number: &str) -> String {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let sign = if mantissa.starts_with('-') { "-" } else { "" };
-    let (before, after) = mantissa.trim_start_matches(['+', '-']).split_once('.').unwrap_or((mantissa.trim_start_matches(['+', '-']), ""));
+    let (before, after) = mantissa
+        .trim_start_matches(['+', '-'])
+        .split_once('.')
+        .unwrap_or((mantissa.trim_start_matches(['+', '-']), ""));
     let mut digits = format!("{before}{after}");
     // Where the point is, counted from the first digit.
     let mut point = before.len() as i64 + exponent.parse::<i64>().unwrap_or(0);
