@@ -2,9 +2,9 @@
 //! LaunchDarkly and whatever else can keep a JSON document.
 //!
 //! There is no shell: a program and its arguments. `get` prints the flag as a JSON document (docs/flag.schema.json), or
-//! nothing where there is none. `set` is given it on stdin, and in `BACKFILL_EXPECTED_VERSION` the version that it replaces (0: none). It succeeds
-//! once the flag is in effect: whoever reads it from then on reads this one. Doing it twice is as good as once. Whatever
-//! became of a `set`, `get` decides what is so.
+//! nothing where there is none. `set` is given it on stdin, and in `BACKFILL_EXPECTED_VERSION` the version that it
+//! replaces (0: none). It succeeds once the flag is in effect: whoever reads it from then on reads this one. Doing it twice
+//! is as good as once. Whatever became of a `set`, `get` decides what is so.
 //!
 //! Two hosts that set at once are not kept apart by anything here: that takes a `set` which looks at the expected version
 //! where its service can compare and set.

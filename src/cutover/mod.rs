@@ -15,4 +15,4 @@ pub use hooks::{HookError, HookStore};
 pub use lease::{LEASE_DURATION, Lease, LeaseError, LeaseLost, LeaseRecord, LeaseWatch, Standing, lease_owner};
 pub use percent::bucket;
 pub use schema::{FlagMeta, SchemaError};
-pub use store::{FlagStore, FlagStoreError, Opened, TableStore, check_plan, items, open};
+pub use store::{FlagStore, FlagStoreError, Opened, TableStore, check_plan, items, open, wait_until_settled};

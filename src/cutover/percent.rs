@@ -95,6 +95,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn equal_numbers_fall_into_one_part(mantissa in any::<i64>(), zeros in 0_usize..10, scale in 0_i64..40) {
             let number = |text: String| Num::parse(&text).unwrap();

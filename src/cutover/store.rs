@@ -197,6 +197,17 @@ impl FlagStore for TableStore {
     }
 }
 
+/// Waits until nobody obeys an earlier state of the flag. Both clocks must agree that the time has passed: one that is set
+/// forward meanwhile shortens nothing.
+pub async fn wait_until_settled(flag: &Flag, clock: &Clock) {
+    let until = flag.settled_at();
+    while let Ok(left) = Duration::try_from(until.duration_since(clock()))
+        && !left.is_zero()
+    {
+        tokio::time::sleep(left).await;
+    }
+}
+
 /// So far ahead of now.
 pub(super) fn by_then(clock: &Clock, ahead: Duration) -> jiff::Timestamp {
     let now = clock();

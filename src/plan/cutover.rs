@@ -68,7 +68,7 @@ impl fmt::Display for FlagPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FlagPlace::Table { name, key: FlagKey::Partition(value) } => {
-                write!(f, "item {:?} of table {name}", value)
+                write!(f, "item {value:?} of table {name}")
             }
             FlagPlace::Table { name, key: FlagKey::Attributes(attributes) } => {
                 let parts: Vec<String> =

@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use tempfile::TempDir;
 
@@ -123,5 +122,5 @@ async fn what_is_no_flag_is_refused() {
         assert!(refused.contains(says), "{get}: {refused}");
     }
     let (_dir, store) = store("echo null", SET, LONG);
-    assert!(Arc::new(store).read().await.unwrap().is_none());
+    assert!(store.read().await.unwrap().is_none());
 }

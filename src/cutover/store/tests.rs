@@ -84,6 +84,31 @@ async fn a_flag_that_somebody_else_changed_is_shown_beside_what_it_was() {
     assert!(created.to_string().contains("it was not there, and now it is [version 3"), "{created}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_forward_shortens_no_wait() {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    let (clock, jump, began) = (clock(), Arc::new(AtomicI64::new(0)), Instant::now());
+    let flag = Flag::first(60, clock());
+    let jumping: Clock = {
+        let (clock, jump) = (Arc::clone(&clock), Arc::clone(&jump));
+        Arc::new(move || clock() + SignedDuration::from_secs(jump.load(Ordering::Relaxed)))
+    };
+    let waiting = tokio::spawn({
+        let (flag, jumping) = (flag.clone(), Arc::clone(&jumping));
+        async move { wait_until_settled(&flag, &jumping).await }
+    });
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    jump.store(1000, Ordering::Relaxed);
+    waiting.await.unwrap();
+    assert_eq!(began.elapsed(), Duration::from_secs(60));
+    // One that is set back makes it longer, by as much.
+    jump.store(-1060, Ordering::Relaxed);
+    wait_until_settled(&flag, &jumping).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(60 + 1060));
+    wait_until_settled(&flag, &jumping).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(60 + 1060), "what is settled is not waited for");
+}
+
 /// The version alone is not enough: who edits the item by hand may leave it as it is.
 #[tokio::test(start_paused = true)]
 async fn a_state_that_was_edited_by_hand_is_noticed() {
