@@ -1,6 +1,8 @@
 //! The cutover flag: what applications obey. Pure: how it may change, and nothing of where it is kept.
 
-use jiff::Timestamp;
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
 
 /// Which attributes applications write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,4 +79,260 @@ pub enum FlagError {
     /// It asks for a step that cannot follow what the flag says.
     #[error("{0}")]
     OutOfOrder(String),
+    /// The flag says so already.
+    #[error(
+        "the flag says so already ({0}): nothing was changed. Go on with the next step; `backfill status` names it"
+    )]
+    Already(String),
+    /// Applications may still obey what the flag said before its last change.
+    #[error(
+        "the flag was changed less than its max_cache_seconds ago, and applications may still obey what it said before: \
+         wait until {until}, and run the same command again"
+    )]
+    TooSoon {
+        /// From then on everybody obeys it.
+        until: Timestamp,
+    },
 }
+
+impl Flag {
+    /// The flag as it is created: old attributes only. That there is a flag at all is its first change, so its cache is
+    /// waited out like any other's.
+    pub fn first(max_cache_seconds: u32, now: Timestamp) -> Flag {
+        Flag {
+            version: 1,
+            write: WriteTo::Old,
+            read: ReadFrom::Old,
+            read_percent: 0,
+            max_cache_seconds,
+            contracting: false,
+            dual_since: None,
+            new_since: None,
+            old_stale: false,
+            changed_at: now,
+        }
+    }
+
+    /// The only way in which a flag moves. `max_cache_seconds` is fixed when the flag is created: whoever cached an
+    /// earlier state would go by the earlier length.
+    ///
+    /// What cannot follow is refused as such, however long one waits; then what comes too soon.
+    pub fn next(&self, change: FlagChange, now: Timestamp) -> Result<Flag, FlagError> {
+        let mut next = self.after(change, now)?;
+        let until = self.settled_at();
+        if now < until {
+            return Err(FlagError::TooSoon { until });
+        }
+        next.version = self.version.saturating_add(1);
+        next.changed_at = now;
+        Ok(next)
+    }
+
+    /// From then on nobody obeys an earlier state.
+    pub fn settled_at(&self) -> Timestamp {
+        let cache = SignedDuration::from_secs(i64::from(self.max_cache_seconds));
+        self.changed_at.checked_add(cache).unwrap_or(Timestamp::MAX)
+    }
+
+    /// The same change, made at another time: `changed_at`, and with it `dual_since` or `new_since` where this change set
+    /// it.
+    pub fn made_at(mut self, time: Timestamp) -> Flag {
+        for since in [&mut self.dual_since, &mut self.new_since] {
+            if *since == Some(self.changed_at) {
+                *since = Some(time);
+            }
+        }
+        self.changed_at = time;
+        self
+    }
+
+    /// Which rule this state breaks, if it is one that [`Flag::next`] can never reach.
+    pub fn impossible(&self) -> Option<&'static str> {
+        let both_or_new = self.write != WriteTo::Old;
+        let rules = [
+            (self.version > 0, "versions count from 1"),
+            (self.read_percent <= 100, "`read_percent` is at most 100"),
+            (
+                (self.read_percent == 0) == (self.read == ReadFrom::Old),
+                "`read_percent` is 0 exactly where `read` is old",
+            ),
+            (self.read == ReadFrom::Old || both_or_new, "`read = new` needs `write = both` or `write = new`"),
+            (self.write != WriteTo::New || self.read_percent == 100, "`write = new` needs `read = new` at 100 %"),
+            (!self.contracting || self.write == WriteTo::New, "`contracting` needs `write = new`"),
+            (self.dual_since.is_some() == both_or_new, "`dual_since` is set exactly where `write` is not old"),
+            (
+                self.new_since.is_some() == (self.write == WriteTo::New),
+                "`new_since` is set exactly where `write` is new",
+            ),
+            (self.write != WriteTo::New || self.old_stale, "`write = new` leaves `old_stale` set"),
+            (self.write != WriteTo::Old || !self.old_stale, "`write = old` needs old values that are not stale"),
+        ];
+        rules.into_iter().find(|(holds, _)| !holds).map(|(_, rule)| rule)
+    }
+
+    /// What the flag says after this change, but for its version and time.
+    fn after(&self, change: FlagChange, now: Timestamp) -> Result<Flag, FlagError> {
+        if self.contracting {
+            return refuse("the old attribute is being removed, and there is no way back: finish `backfill contract`");
+        }
+        let mut next = self.clone();
+        match change {
+            FlagChange::DualWrite => match self.write {
+                WriteTo::Old => next.write_both(now),
+                WriteTo::Both => return self.already(),
+                WriteTo::New => return refuse(AFTER_NEW),
+            },
+            FlagChange::ReadNew(percent) => {
+                self.check_read_new(percent)?;
+                (next.read, next.read_percent) = (ReadFrom::New, percent);
+            }
+            FlagChange::WriteNew => {
+                self.check_write_new()?;
+                (next.write, next.new_since, next.old_stale) = (WriteTo::New, Some(now), true);
+            }
+            FlagChange::Contract if self.write == WriteTo::New => next.contracting = true,
+            FlagChange::Contract => {
+                return refuse("the old attribute is still written: `backfill cutover --to write-new` comes first");
+            }
+            FlagChange::DualWriteAgain => match self.write {
+                WriteTo::New => next.write_both(now),
+                WriteTo::Both => return self.already(),
+                WriteTo::Old => {
+                    return refuse("only old values are written: `backfill cutover --to dual-write` is the step");
+                }
+            },
+            FlagChange::OldIsFresh => match (self.old_stale, self.write) {
+                (true, WriteTo::Both) => next.old_stale = false,
+                (true, _) => {
+                    return refuse("old values go stale with every write: `backfill rollback` writes both first");
+                }
+                (false, _) => return self.already(),
+            },
+            FlagChange::ReadOld { accept_stale } => {
+                self.check_read_old(accept_stale)?;
+                (next.read, next.read_percent) = (ReadFrom::Old, 0);
+            }
+            FlagChange::WriteOld => {
+                self.check_write_old()?;
+                (next.write, next.dual_since) = (WriteTo::Old, None);
+            }
+        }
+        Ok(next)
+    }
+
+    fn write_both(&mut self, now: Timestamp) {
+        (self.write, self.dual_since, self.new_since) = (WriteTo::Both, Some(now), None);
+    }
+
+    fn check_read_new(&self, percent: u8) -> Result<(), FlagError> {
+        match self.write {
+            WriteTo::Old => refuse("new values are not written: `backfill cutover --to dual-write` comes first"),
+            _ if !(1..=100).contains(&percent) => {
+                refuse("`--percent` is from 1 to 100; for 0, `backfill cutover --back` reads the old one again")
+            }
+            _ if self.read_percent == percent => self.already(),
+            WriteTo::New => refuse(AFTER_NEW),
+            // Whoever reads an old value then would not see what was written while only new ones were.
+            WriteTo::Both if self.old_stale && percent < 100 => refuse(
+                "old values may be stale, so that all keys must read new ones (100 %): `backfill rollback` mends them",
+            ),
+            WriteTo::Both => Ok(()),
+        }
+    }
+
+    fn check_write_new(&self) -> Result<(), FlagError> {
+        match self.write {
+            WriteTo::New => self.already(),
+            WriteTo::Old => refuse("new values are not written: `backfill cutover --to dual-write` comes first"),
+            WriteTo::Both if self.read_percent == 100 => Ok(()),
+            WriteTo::Both => refuse(
+                "some keys still read the old value, which would go stale: `backfill cutover --to read-new --percent 100` \
+                 comes first",
+            ),
+        }
+    }
+
+    fn check_read_old(&self, accept_stale: bool) -> Result<(), FlagError> {
+        match self.write {
+            _ if self.read == ReadFrom::Old => self.already(),
+            WriteTo::Both if accept_stale || !self.old_stale => Ok(()),
+            WriteTo::Both => refuse(
+                "old values may be stale: `backfill rollback` makes them equal the new ones and verifies, or \
+                 `backfill cutover --back --now` accepts stale reads",
+            ),
+            _ => refuse(
+                "the old value is not written: `backfill rollback`, or `backfill cutover --back`, writes both first",
+            ),
+        }
+    }
+
+    /// Not while old values may be stale: from here on they would be the truth, and what was written while only new ones
+    /// were would be gone for readers and verification alike. So `old_stale` ends with a verification, and nothing else,
+    /// and `write = old` always means that old values are the truth.
+    fn check_write_old(&self) -> Result<(), FlagError> {
+        match self.write {
+            WriteTo::Old => self.already(),
+            WriteTo::New => refuse(AFTER_NEW),
+            WriteTo::Both if self.read == ReadFrom::New => {
+                refuse("new values are read and would go stale: `backfill cutover --back` reads the old ones first")
+            }
+            WriteTo::Both if self.old_stale => refuse(
+                "old values may be stale: `backfill rollback` makes them equal the new ones and verifies, and only then \
+                 writes old values alone",
+            ),
+            WriteTo::Both => Ok(()),
+        }
+    }
+
+    fn already<T>(&self) -> Result<T, FlagError> {
+        Err(FlagError::Already(self.to_string()))
+    }
+}
+
+const AFTER_NEW: &str =
+    "only new values are written: `backfill cutover --back`, or `backfill rollback`, writes both first";
+
+fn refuse<T>(why: &str) -> Result<T, FlagError> {
+    Err(FlagError::OutOfOrder(why.to_owned()))
+}
+
+impl WriteTo {
+    /// As the flag spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WriteTo::Old => "old",
+            WriteTo::Both => "both",
+            WriteTo::New => "new",
+        }
+    }
+}
+
+impl ReadFrom {
+    /// As the flag spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ReadFrom::Old => "old",
+            ReadFrom::New => "new",
+        }
+    }
+}
+
+/// For people: `version 7: write = both, read = new at 25 %`.
+impl fmt::Display for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version {}: write = {}, read = {}", self.version, self.write.as_str(), self.read.as_str())?;
+        if self.read == ReadFrom::New {
+            write!(f, " at {} %", self.read_percent)?;
+        }
+        if self.old_stale {
+            f.write_str(", old values may be stale")?;
+        }
+        if self.contracting {
+            f.write_str(", contracting")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

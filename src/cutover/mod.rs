@@ -1,5 +1,18 @@
 //! The cutover: which attribute applications write and read, and how that moves, one step at a time.
+//!
+//! [`Flag`] is pure: [`Flag::next`] is the only way in which it moves. [`FlagStore`] keeps it, in the form that [`schema`]
+//! publishes; [`Lease`] keeps two hosts from working on one migration.
 
 mod flag;
+mod hooks;
+mod lease;
+mod percent;
+pub mod schema;
+mod store;
 
 pub use flag::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
+pub use hooks::{HookError, HookStore};
+pub use lease::{LEASE_DURATION, Lease, LeaseError, LeaseLost, LeaseRecord, LeaseWatch, Standing, lease_owner};
+pub use percent::bucket;
+pub use schema::{FlagMeta, SchemaError};
+pub use store::{FlagStore, FlagStoreError, Opened, TableStore, check_plan, items, open, wait_until_settled};

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use jiff::SpanRelativeTo;
 use jiff::fmt::friendly::SpanParser;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
@@ -183,6 +184,36 @@ impl<'t, 'i> Fields<'t, 'i> {
             problems.add(
                 Diagnostic::new(format!("`{name}` is not a duration"), value.span(), "not a number with a unit")
                     .help(format!("write it like {example}; units are ms, s, m and h")),
+            );
+            return None;
+        };
+        if !range.contains(&duration) {
+            problems.add(self.out_of_range(name, value.span(), &spell(*range.start()), &spell(*range.end())));
+            return None;
+        }
+        Some(Spanned::new(value.span(), duration))
+    }
+
+    /// A duration of days or weeks too, of 24 hours and 7 days.
+    pub(super) fn long_duration(
+        &self,
+        name: &str,
+        example: &str,
+        range: RangeInclusive<Duration>,
+        problems: &mut Problems,
+    ) -> Option<Spanned<Duration>> {
+        let (_, value) = self.get(name)?;
+        let DeValue::String(text) = value.get_ref() else {
+            problems.add(self.wrong_type(name, value, "a duration with its unit, in quotes", example));
+            return None;
+        };
+        let span = SpanParser::new().parse_span(text.as_bytes()).ok().filter(|span| !span.is_negative());
+        // Months and years have no length of their own.
+        let length = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+        let Some(duration) = length.and_then(|length| Duration::try_from(length).ok()) else {
+            problems.add(
+                Diagnostic::new(format!("`{name}` is not a duration"), value.span(), "not a number with a unit")
+                    .help(format!("write it like {example}; units are ms, s, m, h, d and w")),
             );
             return None;
         };

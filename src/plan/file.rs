@@ -11,7 +11,7 @@ use super::capacity::{self, BudgetError, CapacityField};
 use super::changes::{self, WrittenChange};
 use super::diagnostic::{Diagnostic, PlanErrors, Problems, Span, whole_lines};
 use super::fields::{Fields, check, spell};
-use super::{Plan, Retry, ScanOptions, TableRef, limits, rules};
+use super::{Plan, Retry, ScanOptions, TableRef, cutover, limits, rules};
 use crate::change::{OnExisting, Strategy};
 use crate::item::KeySchema;
 
@@ -114,7 +114,8 @@ struct Places {
 }
 
 fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<(Plan, Places)> {
-    const TABLES: [&str; 8] = ["migration", "table", "change", "scan", "capacity", "limits", "prices", "retry"];
+    const TABLES: [&str; 9] =
+        ["migration", "table", "change", "scan", "capacity", "limits", "prices", "retry", "cutover"];
     // What the whole plan lacks is shown at its end, where it can be added.
     let end = text.trim_end().len();
     let root = Fields::open(table, "the plan", &TABLES, end..end, problems);
@@ -126,6 +127,8 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let limits = limits::read(&root, problems);
     let prices = limits::read_prices(&root, problems);
     let retry = read_retry(&root, problems);
+    let (named, migrated) = (migration.as_ref().map(|m| m.0.as_str()), target.as_ref().map(|t| t.0.name.as_str()));
+    let cutover = cutover::read(&root, named, migrated, problems);
     rules::check(&changes, problems);
     if let Some((TableRef { key: Some(key), .. }, _)) = &target {
         rules::check_keys(&changes, &key.iter().map(String::as_str).collect::<Vec<_>>(), problems);
@@ -133,7 +136,8 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let (name, strategy, on_existing) = migration?;
     let (table, key) = target?;
     let plain = changes.iter().map(|written| written.change.clone()).collect();
-    let plan = Plan { name, strategy, on_existing, table, changes: plain, scan, capacity, limits, prices, retry };
+    let plan =
+        Plan { name, strategy, on_existing, table, changes: plain, scan, capacity, limits, prices, retry, cutover };
     Some((plan, Places { changes, key, budgets }))
 }
 
@@ -271,7 +275,7 @@ fn migration_name(name: &str) -> Result<(), (String, String)> {
     Err(("the migration's name cannot be used".into(), help.into()))
 }
 
-fn table_name(name: &str) -> Result<(), (String, String)> {
+pub(super) fn table_name(name: &str) -> Result<(), (String, String)> {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if (3..=255).contains(&name.len()) && name.chars().all(valid) {
         return Ok(());

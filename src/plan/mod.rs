@@ -8,6 +8,7 @@ mod budget;
 mod capacity;
 mod changes;
 mod constant;
+mod cutover;
 mod diagnostic;
 mod fields;
 mod file;
@@ -20,6 +21,7 @@ mod window;
 
 pub use budget::{ExpressionBound, MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
 pub use capacity::{BudgetError, CapacityField};
+pub use cutover::{Cutover, FlagHooks, FlagKey, FlagPlace, LEASE_SUFFIX};
 pub use diagnostic::PlanErrors;
 pub use file::{Loaded, PlanFile, load, load_bytes};
 pub use fingerprint::Fingerprint;
@@ -56,6 +58,8 @@ pub struct Plan {
     pub prices: Prices,
     /// How it retries.
     pub retry: Retry,
+    /// Where the cutover flag is, and what opens its gates.
+    pub cutover: Cutover,
 }
 
 /// `[table]`

@@ -172,6 +172,20 @@ max_failures = 1000                 # more items than this could not be changed
 base = "50ms"                       # first wait at most; doubles with each attempt
 cap = "20s"                         # longest wait
 give_up_after = "15m"               # one request failing for so long stops the run; it can be resumed
+
+[cutover]                           # how readers and writers move over: docs/flag.md
+# table = "my-flags"                # the flag that applications obey is an item of this table, and
+# key = "my-migration"              # has this key; or its attributes, { pk = "FLAG", sk = "my-migration" }
+max_cache_seconds = 60              # how long applications may obey what they read; waited out after every change
+soak = "7d"                         # so long only new values are written before the old attribute goes
+max_age = "24h"                     # a verification older than this opens no gate
+max_mismatch = 0                    # nor does one with more mismatches
+accept_sample = false               # nor one of a sample
+
+# Instead of a table: programs that print the flag, and set it (AppConfig, SSM, LaunchDarkly, …).
+# [cutover.exec]
+# get = ["/usr/local/bin/flag", "get"]
+# set = ["/usr/local/bin/flag", "set"]
 "#;
 
 #[cfg(test)]
@@ -193,6 +207,9 @@ mod tests {
     fn what_is_commented_out_in_the_settings_is_valid() {
         let text = template(None);
         let (head, settings) = text.split_once("[scan]").unwrap();
+        // The flag is in a table or behind hooks, not both.
+        let (settings, exec) = settings.split_once("# Instead of a table").unwrap();
+        let (_, exec) = exec.split_once('\n').unwrap();
         let open = settings.replace("\n# ", "\n");
         let plan = load("t.toml", &format!("{head}[scan]{open}")).unwrap_or_else(|errors| panic!("{errors}")).plan;
         assert!(plan.capacity.write.is_some() && plan.capacity.per_partition_key.read.is_some());
@@ -200,6 +217,10 @@ mod tests {
         assert!(plan.limits.window.is_some() && plan.limits.deadline.is_some() && plan.limits.max_items.is_some());
         assert!(plan.limits.max_wcu.is_some() && plan.limits.max_cost_usd.is_some());
         assert!(plan.prices.read_per_million.is_some() && plan.scan.active.is_some());
+        let flag = |text: String| load("t.toml", &text).unwrap_or_else(|errors| panic!("{errors}")).plan.cutover.flag;
+        assert!(matches!(plan.cutover.flag, Some(crate::plan::FlagPlace::Table { .. })));
+        let hooks = flag(format!("{head}\n{}", format!("\n{exec}").replace("\n# ", "\n")));
+        assert!(matches!(hooks, Some(crate::plan::FlagPlace::Exec(_))));
     }
 
     proptest! {

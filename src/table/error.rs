@@ -99,6 +99,15 @@ impl TableError {
         }
     }
 
+    /// What the operator should do about it.
+    pub fn way_out(&self) -> &'static str {
+        match self {
+            TableError::Throttled { .. } | TableError::Transient { .. } => "Run the same command again",
+            TableError::Rejected { .. } => FatalKind::Request.way_out(),
+            TableError::Fatal { kind, .. } => kind.way_out(),
+        }
+    }
+
     /// Whether a write that ended so may have been applied all the same.
     pub fn is_ambiguous(&self) -> bool {
         matches!(self, TableError::Transient { ambiguous: true, .. })

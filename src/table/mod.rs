@@ -1,6 +1,7 @@
 //! The table as the engine sees it: describe, scan, get, write. Implementations: [`dynamo`] (the AWS SDK), and whatever
 //! a test puts in front of it.
 
+pub mod control;
 mod error;
 
 pub mod dynamo;

@@ -1,6 +1,6 @@
 //! What the tool rests on, held by the server: the embedded engine, or the one that `BACKFILL_TEST_ENDPOINT` names.
 //!
-//! `capacity` holds what a write is expected to cost to what the server says; `writes` holds every kind of guarded write to a model of it, `reads` the scan and the errors, `runs` whole runs of the
+//! `capacity` holds what a write is expected to cost to what the server says; `control` is about the flag and the lease; `writes` holds every kind of guarded write to a model of it, `reads` the scan and the errors, `runs` whole runs of the
 //! real binary.
 #![cfg(feature = "local")]
 
@@ -8,6 +8,7 @@ mod capacity;
 mod cases;
 #[path = "../common/mod.rs"]
 mod common;
+mod control;
 #[path = "../live/mod.rs"]
 mod live;
 mod reads;

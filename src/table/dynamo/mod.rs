@@ -2,6 +2,7 @@
 
 mod classify;
 mod client;
+mod control;
 mod describe;
 mod values;
 

@@ -1,0 +1,200 @@
+//! The cutover flag of backfill, as an application obeys it. docs/flag.md says why each rule is what it is.
+//!
+//! Needs the crate `sha2`. `V` is whatever an attribute value is: `AttributeValue` with aws-sdk-dynamodb:
+//!
+//! ```ignore
+//! let flag = cached.current(Instant::now, || fetch_flag(&dynamodb, "my-flags", "rename-email"))?;
+//! let email = read(&flag, bucket(Key::S("CUSTOMER#1")), &item, "email", "contact_email");
+//! let update = write(&flag, "email", "contact_email", AttributeValue::S("…".into()));
+//! ```
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+/// What the flag says is not known: do not read or write the attributes that move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown(pub &'static str);
+
+/// What an application obeys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flag {
+    pub write: Write,
+    pub read_new: bool,
+    pub read_percent: u8,
+    pub old_stale: bool,
+    pub max_cache: Duration,
+}
+
+/// Which attributes are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    Old,
+    Both,
+    New,
+}
+
+/// The flag item's attributes as they are; none for one that is missing or of another type.
+#[derive(Debug, Clone, Default)]
+pub struct Fields<'a> {
+    pub schema_version: Option<&'a str>,
+    pub version: Option<&'a str>,
+    pub write: Option<&'a str>,
+    pub read: Option<&'a str>,
+    pub read_percent: Option<&'a str>,
+    pub max_cache_seconds: Option<&'a str>,
+    pub old_stale: Option<bool>,
+}
+
+/// The flag of its item; without an item, the migration has not begun. Anything unknown is refused.
+pub fn parse(fields: Option<&Fields<'_>>) -> Result<Flag, Unknown> {
+    let Some(fields) = fields else {
+        let max_cache = Duration::from_secs(1);
+        return Ok(Flag { write: Write::Old, read_new: false, read_percent: 0, old_stale: false, max_cache });
+    };
+    if fields.schema_version != Some("1") {
+        return Err(Unknown("the flag has another schema_version"));
+    }
+    let number = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok()).ok_or(Unknown("not a number"));
+    let write = match fields.write {
+        Some("old") => Write::Old,
+        Some("both") => Write::Both,
+        Some("new") => Write::New,
+        _ => return Err(Unknown("an unknown `write`")),
+    };
+    let read_new = match fields.read {
+        Some("old") => false,
+        Some("new") => true,
+        _ => return Err(Unknown("an unknown `read`")),
+    };
+    let (percent, seconds) = (number(fields.read_percent)?, number(fields.max_cache_seconds)?);
+    let possible = number(fields.version)? > 0
+        && seconds > 0
+        && percent <= 100
+        && (percent > 0) == read_new
+        && !(read_new && write == Write::Old)
+        && !(write == Write::New && percent < 100);
+    match (possible, fields.old_stale, u8::try_from(percent)) {
+        (true, Some(old_stale), Ok(read_percent)) => {
+            Ok(Flag { write, read_new, read_percent, old_stale, max_cache: Duration::from_secs(seconds) })
+        }
+        _ => Err(Unknown("the flag says what it cannot say")),
+    }
+}
+
+/// A partition key.
+#[derive(Debug, Clone, Copy)]
+pub enum Key<'a> {
+    S(&'a str),
+    N(&'a str),
+    B(&'a [u8]),
+}
+
+/// The part of a hundred, 0 to 99, of a partition key.
+pub fn bucket(key: Key<'_>) -> u8 {
+    let mut hash = Sha256::new();
+    match key {
+        Key::S(text) => hash.update([b"S", text.as_bytes()].concat()),
+        Key::N(number) => hash.update(format!("N{}", plain(number))),
+        Key::B(bytes) => hash.update([b"B", bytes].concat()),
+    }
+    let first = hash.finalize().iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    (first % 100) as u8
+}
+
+/// 15 for 1.50E1, -0.5 for -0.50, 0 for -0: no exponent, no zero without a meaning.
+fn plain(number: &str) -> String {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let sign = if mantissa.starts_with('-') { "-" } else { "" };
+    let (before, after) = mantissa
+        .trim_start_matches(['+', '-'])
+        .split_once('.')
+        .unwrap_or((mantissa.trim_start_matches(['+', '-']), ""));
+    let mut digits = format!("{before}{after}");
+    // Where the point is, counted from the first digit.
+    let mut point = before.len() as i64 + exponent.parse::<i64>().unwrap_or(0);
+    if point < 0 {
+        digits = format!("{}{digits}", "0".repeat(point.unsigned_abs() as usize));
+        point = 0;
+    }
+    let point = point as usize;
+    digits.push_str(&"0".repeat(point.saturating_sub(digits.len())));
+    let (whole, fraction) = digits.split_at(point);
+    match (whole.trim_start_matches('0'), fraction.trim_end_matches('0')) {
+        ("", "") => "0".to_owned(),
+        (whole, "") => format!("{sign}{whole}"),
+        ("", fraction) => format!("{sign}0.{fraction}"),
+        (whole, fraction) => format!("{sign}{whole}.{fraction}"),
+    }
+}
+
+/// The value to read of an item; `bucket` is that of its partition key.
+pub fn read<'a, V>(flag: &Flag, bucket: u8, item: &'a HashMap<String, V>, old: &str, new: &str) -> Option<&'a V> {
+    if !flag.read_new || bucket >= flag.read_percent {
+        return item.get(old);
+    }
+    // Items that backfill has not come to yet have only the old value. Once values were written to the new attribute
+    // alone, an old one may be stale: then there is no falling back.
+    let fall_back = flag.write == Write::Both && !flag.old_stale;
+    item.get(new).or_else(|| item.get(old).filter(|_| fall_back))
+}
+
+/// An `UpdateItem`'s expression with its names and values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Update<V> {
+    pub expression: &'static str,
+    pub names: HashMap<String, String>,
+    pub values: HashMap<String, V>,
+}
+
+/// Writes a value: both attributes in one write, or neither.
+pub fn write<V>(flag: &Flag, old: &str, new: &str, value: V) -> Update<V> {
+    let (old, new) = (("#old".to_owned(), old.to_owned()), ("#new".to_owned(), new.to_owned()));
+    let (expression, names) = match flag.write {
+        Write::Old => ("SET #old = :value", HashMap::from([old])),
+        Write::Both => ("SET #old = :value, #new = :value", HashMap::from([old, new])),
+        Write::New => ("SET #new = :value", HashMap::from([new])),
+    };
+    Update { expression, names, values: HashMap::from([(":value".to_owned(), value)]) }
+}
+
+/// Deletes a value: both attributes, whatever the flag says.
+pub fn remove<V>(old: &str, new: &str) -> Update<V> {
+    let names = [("#old", old), ("#new", new)].map(|(placeholder, name)| (placeholder.to_owned(), name.to_owned()));
+    Update { expression: "REMOVE #old, #new", names: names.into(), values: HashMap::new() }
+}
+
+/// The flag, obeyed for at most `max_cache` after the request that read it was sent.
+///
+/// It is read again after a third of that time. If that fails, it is obeyed for another third, and then nothing is:
+/// [`Unknown`]. The last third belongs to the request that is made under it, its retries included: give it a timeout of a
+/// third of `max_cache`. Behind a `Mutex` it serves all threads.
+#[derive(Debug, Default)]
+pub struct Cached(Option<(Flag, Instant)>);
+
+impl Cached {
+    /// The flag to obey now. `fetch` reads it, strongly consistently; `clock` is `Instant::now`.
+    pub fn current(
+        &mut self,
+        clock: impl Fn() -> Instant,
+        fetch: impl FnOnce() -> Result<Flag, Unknown>,
+    ) -> Result<Flag, Unknown> {
+        let sent = clock();
+        if let Some((flag, since)) = &self.0
+            && sent - *since < flag.max_cache / 3
+        {
+            return Ok(flag.clone());
+        }
+        match (fetch(), &self.0) {
+            // A reply that took too long says what was so once.
+            (Ok(flag), _) if clock() - sent >= flag.max_cache * 2 / 3 => Err(Unknown("reading the flag took too long")),
+            (Ok(flag), _) => {
+                self.0 = Some((flag.clone(), sent));
+                Ok(flag)
+            }
+            (Err(_), Some((flag, since))) if clock() - *since < flag.max_cache * 2 / 3 => Ok(flag.clone()),
+            (Err(why), _) => Err(why),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Leases in virtual time, on a table in memory that has DynamoDB's conditions.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use tokio::time::advance;
+
+use super::*;
+use crate::item::Item;
+use crate::table::TableError;
+use crate::table::control::fake::{FakeTable, Fault};
+
+const DURATION: Duration = Duration::from_secs(60);
+
+async fn acquire(table: &Arc<FakeTable>, owner: &str) -> Result<Lease, LeaseError> {
+    Lease::acquire(table.item("lease"), owner, DURATION).await
+}
+
+fn is_lost(lease: &Lease) -> bool {
+    lease.lost.borrow().is_some()
+}
+
+fn down() -> Option<TableError> {
+    Some(TableError::Transient { message: "no route".into(), ambiguous: true })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_renewed_is_refused_and_one_that_was_given_back_is_not() {
+    let table = FakeTable::new();
+    let first = acquire(&table, "a").await.unwrap();
+    let began = Instant::now();
+    let refused = acquire(&table, "b").await.unwrap_err();
+    assert!(matches!(&refused, LeaseError::Held { owner, .. } if owner == "a"), "{refused}");
+    assert!(began.elapsed() <= DURATION / 2, "it need not be watched to its end: {:?}", began.elapsed());
+    sleep(20 * DURATION).await;
+    assert!(!is_lost(&first));
+    let lost = first.lost();
+    first.release().await;
+    let (before, second) = (Instant::now(), acquire(&table, "b").await.unwrap());
+    assert_eq!((before.elapsed(), second.fence()), (Duration::ZERO, 2));
+    assert!(timeout(DURATION, lost).await.is_err(), "what was given back is not lost");
+}
+
+/// The holder dies without a word; others wait for the whole duration, by their own clock.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_not_renewed_is_taken_over() {
+    let table = FakeTable::new();
+    drop(acquire(&table, "a").await.unwrap());
+    sleep(DURATION * 3 / 4).await;
+    let began = Instant::now();
+    let second = acquire(&table, "b").await.unwrap();
+    assert!(began.elapsed() >= DURATION && began.elapsed() < DURATION + DURATION / 6);
+    assert_eq!(second.fence(), 2);
+}
+
+/// However many want it, one has it.
+#[tokio::test(start_paused = true)]
+async fn one_of_many_gets_it() {
+    let table = FakeTable::new();
+    for round in 1..4 {
+        let wanted = (0..8).map(|n| {
+            let table = Arc::clone(&table);
+            async move { acquire(&table, &format!("o{n}")).await }
+        });
+        let results = futures::future::join_all(wanted).await;
+        let held: Vec<u64> = results.iter().flatten().map(Lease::fence).collect();
+        assert_eq!(held, [round]);
+        drop(results);
+    }
+}
+
+/// Without a table the holder stops before anybody else can have the lease.
+#[tokio::test(start_paused = true)]
+async fn who_cannot_renew_stops_before_others_may_begin() {
+    let table = FakeTable::new();
+    let first = acquire(&table, "a").await.unwrap();
+    sleep(DURATION / 2).await;
+    let other = tokio::spawn({
+        let table = Arc::clone(&table);
+        async move { Lease::acquire(table.item("lease"), "b", DURATION).await }
+    });
+    // Only the holder is cut off: what it sends is lost.
+    table.then(std::iter::repeat_n(Fault::LoseRequest, 40));
+    let began = Instant::now();
+    let lost = first.lost().await;
+    assert!(matches!(&lost, LeaseLost::NotRenewed { .. }), "{lost}");
+    assert!(began.elapsed() <= DURATION * 2 / 3);
+    assert!(!other.is_finished(), "a third of the duration is left for requests in flight");
+    let second = other.await.unwrap();
+    // The faults that are left hit the other's write too, which is tried again.
+    assert_eq!(second.unwrap().fence(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_replies_do_not_lose_the_lease() {
+    let table = FakeTable::new();
+    let lease = acquire(&table, "a").await.unwrap();
+    for _ in 0..20 {
+        table.then([Fault::LoseReply, Fault::Throttle, Fault::LoseReply]);
+        sleep(DURATION / 3).await;
+    }
+    assert!(!is_lost(&lease));
+    // The table is gone for a while, and comes back in time.
+    table.fail(down());
+    sleep(DURATION / 4).await;
+    table.fail(None);
+    sleep(DURATION).await;
+    assert!(!is_lost(&lease));
+    table.fail(down());
+    sleep(DURATION * 2 / 3 + Duration::from_secs(1)).await;
+    assert!(is_lost(&lease));
+    assert!(lease.lost().await.to_string().contains("no r"), "it says why");
+}
+
+/// A frozen process finds out as soon as it goes on.
+#[tokio::test(start_paused = true)]
+async fn who_was_taken_over_is_told_by_whom() {
+    let table = FakeTable::new();
+    let lease = acquire(&table, "a").await.unwrap();
+    table.edit("lease", |item| {
+        let taken = LeaseRecord { owner: "b\u{1b}".into(), fence: 2, counter: 0, duration: DURATION, released: false };
+        item.extend(to_item(&taken));
+    });
+    assert_eq!(lease.lost().await, LeaseLost::Taken { by: "b\\u{1b}".into() });
+    lease.release().await;
+    assert_eq!(from_item(&table.item("lease").get().await.unwrap().unwrap()).unwrap().fence, 2, "not given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_lease_is_left_alone() {
+    let table = FakeTable::new();
+    table.item("lease").put(Item::from([("owner".to_owned(), Value::Bool(true))]), None).await.unwrap();
+    let refused = acquire(&table, "a").await.unwrap_err();
+    assert!(matches!(&refused, LeaseError::Foreign { .. }), "{refused}");
+    advance(DURATION).await;
+    assert_eq!(table.puts(), 1);
+}
+
+fn record(owner: u8, fence: u64, counter: u64, released: bool) -> LeaseRecord {
+    LeaseRecord { owner: format!("o{owner}"), fence, counter, duration: DURATION, released }
+}
+
+proptest! {
+    /// A lease is free only where it is absent or given back, or where nothing moved for a whole duration.
+    #[test]
+    fn it_is_free_only_when_nothing_moved_for_its_duration(
+        looks in proptest::collection::vec((0_u64..40, 0_u8..2, 0_u64..2, 0_u64..2), 1..30),
+    ) {
+        let (mut watch, mut now) = (LeaseWatch::default(), 0);
+        let mut history: Vec<(u64, LeaseRecord)> = Vec::new();
+        for (pause, owner, fence, counter) in looks {
+            now += pause;
+            let seen = record(owner, fence, counter, false);
+            let still = history.iter().rev().take_while(|(_, before)| *before == seen).last().map_or(now, |(since, _)| *since);
+            if watch.look(Some(&seen), Duration::from_secs(now)) == Standing::Free {
+                prop_assert!(now - still >= DURATION.as_secs(), "it moved {} s ago", now - still);
+            }
+            history.push((now, seen));
+        }
+        prop_assert_eq!(watch.look(None, Duration::from_secs(now)), Standing::Free);
+        prop_assert_eq!(watch.look(Some(&record(0, 9, 9, true)), Duration::from_secs(now)), Standing::Free);
+    }
+}

@@ -1,0 +1,312 @@
+//! The flag as it is published: an item's attributes, and the same as a JSON document for hooks. What stands here is read
+//! by applications (docs/flag.md, docs/flag.schema.json): a change of it is a new `schema_version`.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value as Json, json};
+
+use super::{Flag, ReadFrom, WriteTo};
+use crate::item::{Item, Num, Value};
+
+/// The version of everything below. Whoever meets another one does not know what it means, and obeys nothing.
+pub const SCHEMA_VERSION: u64 = 1;
+
+/// The largest version and number of seconds: what every language's JSON keeps exactly (2^53 - 1).
+const MAX_EXACT: u64 = (1 << 53) - 1;
+
+/// A day: longer than anybody should obey what may have changed.
+const MAX_CACHE_SECONDS: u64 = 86_400;
+
+/// What is kept beside the flag: on what ground it says what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlagMeta {
+    /// Fingerprint of the plan that it belongs to.
+    pub plan: String,
+    /// SHA-256 of the verify report that opened the gate of the last change, where one did.
+    pub report: Option<String>,
+    /// Who made the last change: user and host.
+    pub actor: String,
+    /// What the operator said, where a change was forced or stale reads were accepted.
+    pub reason: Option<String>,
+}
+
+/// Why what was read is not a flag that this version knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaError {
+    /// Another version wrote it.
+    #[error(
+        "the flag has schema_version {0}, and this version of backfill knows {SCHEMA_VERSION}: use the version that wrote \
+         it. Nothing was changed"
+    )]
+    Version(String),
+    /// An attribute is missing or is not what it must be.
+    #[error(
+        "`{name}` of the flag is {what}, and should be {wanted}: something else wrote this item. Check `key` in the plan's \
+         [cutover]; nothing was changed"
+    )]
+    Attribute {
+        /// Its name.
+        name: &'static str,
+        /// How it is wrong.
+        what: &'static str,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// Each attribute could be, but not all together.
+    #[error("the flag breaks a rule ({0}): somebody changed it by hand. Undo that change; nothing was changed here")]
+    Impossible(&'static str),
+}
+
+/// One published attribute.
+struct Field {
+    name: &'static str,
+    kind: Kind,
+    required: bool,
+    about: &'static str,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Whole(u64, u64),
+    Word(&'static [&'static str]),
+    Bool,
+    Time,
+    Text,
+}
+
+impl Kind {
+    fn wanted(self) -> &'static str {
+        match self {
+            Kind::Whole(..) => "a whole number in its range",
+            Kind::Word(_) => "one of its words",
+            Kind::Bool => "true or false",
+            Kind::Time => "a time in UTC (RFC 3339)",
+            Kind::Text => "a text",
+        }
+    }
+
+    fn accepts(self, json: &Json) -> bool {
+        match self {
+            Kind::Whole(min, max) => json.as_u64().is_some_and(|number| (min..=max).contains(&number)),
+            Kind::Word(words) => json.as_str().is_some_and(|text| words.contains(&text)),
+            Kind::Bool => json.is_boolean(),
+            Kind::Time => json.as_str().is_some_and(|text| text.parse::<Timestamp>().is_ok()),
+            Kind::Text => json.is_string(),
+        }
+    }
+
+    fn schema(self) -> Json {
+        match self {
+            Kind::Whole(min, max) if min == max => json!({ "type": "integer", "const": min }),
+            Kind::Whole(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+            Kind::Word(words) => json!({ "type": "string", "enum": words }),
+            Kind::Bool => json!({ "type": "boolean" }),
+            Kind::Time => json!({ "type": "string", "format": "date-time" }),
+            Kind::Text => json!({ "type": "string" }),
+        }
+    }
+
+    /// DynamoDB's type.
+    fn attribute(self) -> &'static str {
+        match self {
+            Kind::Whole(..) => "N",
+            Kind::Bool => "BOOL",
+            Kind::Word(_) | Kind::Time | Kind::Text => "S",
+        }
+    }
+}
+
+/// All attributes beside the item's key. Applications need those up to `old_stale`.
+const FIELDS: [Field; 16] = {
+    const fn field(name: &'static str, kind: Kind, about: &'static str) -> Field {
+        Field { name, kind, required: true, about }
+    }
+    const fn optional(name: &'static str, kind: Kind, about: &'static str) -> Field {
+        Field { name, kind, required: false, about }
+    }
+    [
+        field("schema_version", Kind::Whole(SCHEMA_VERSION, SCHEMA_VERSION), "Version of this schema. Obey no other."),
+        field("version", Kind::Whole(1, MAX_EXACT), "Counts the flag's changes."),
+        field("write", Kind::Word(&["old", "both", "new"]), "Which attributes applications write."),
+        field("read", Kind::Word(&["old", "new"]), "Which attribute applications read."),
+        field(
+            "read_percent",
+            Kind::Whole(0, 100),
+            "How many percent of the keys read the new one; 0 exactly where `read` is old.",
+        ),
+        field(
+            "max_cache_seconds",
+            Kind::Whole(1, MAX_CACHE_SECONDS),
+            "How long what was read of the flag may be obeyed.",
+        ),
+        field("contracting", Kind::Bool, "The old attribute is being removed; there is no way back."),
+        field("old_stale", Kind::Bool, "Old values may be older than new ones: never fall back to them."),
+        optional("dual_since", Kind::Time, "Since when both are written; absent while `write` is old."),
+        optional("new_since", Kind::Time, "Since when only the new one is written; present exactly then."),
+        field(
+            "changed_at",
+            Kind::Time,
+            "By when the last change was in effect: nobody obeys an earlier state `max_cache_seconds` later.",
+        ),
+        field("plan", Kind::Text, "Fingerprint of the plan that the flag belongs to."),
+        optional("report", Kind::Text, "SHA-256 of the verify report behind the last change."),
+        field("actor", Kind::Text, "Who made the last change."),
+        optional("reason", Kind::Text, "Why, where it was forced or stale reads were accepted."),
+        optional("writer", Kind::Text, "Names the write that made the last change; of no meaning to applications."),
+    ]
+};
+
+/// The flag as a JSON document: what hooks read and write.
+pub fn to_json(flag: &Flag, meta: &FlagMeta) -> Json {
+    let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
+    let mut all = json!({
+        "schema_version": SCHEMA_VERSION,
+        "version": flag.version,
+        "write": flag.write.as_str(),
+        "read": flag.read.as_str(),
+        "read_percent": flag.read_percent,
+        "max_cache_seconds": flag.max_cache_seconds,
+        "contracting": flag.contracting,
+        "old_stale": flag.old_stale,
+        "dual_since": time(flag.dual_since),
+        "new_since": time(flag.new_since),
+        "changed_at": flag.changed_at.to_string(),
+        "plan": meta.plan,
+        "report": meta.report,
+        "actor": meta.actor,
+        "reason": meta.reason,
+    });
+    if let Some(members) = all.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
+    all
+}
+
+/// Reads [`to_json`] back. Members that the schema does not know are left out.
+pub fn from_json(json: &Json) -> Result<(Flag, FlagMeta), SchemaError> {
+    let none = Map::new();
+    let all = json.as_object().unwrap_or(&none);
+    check_version(all.get("schema_version"))?;
+    for field in &FIELDS {
+        let wrong = |what| SchemaError::Attribute { name: field.name, what, wanted: field.kind.wanted() };
+        match all.get(field.name).filter(|value| !value.is_null()) {
+            Some(value) if !field.kind.accepts(value) => return Err(wrong("something else")),
+            None if field.required => return Err(wrong("missing")),
+            _ => {}
+        }
+    }
+    let flag = flag(all);
+    match flag.impossible() {
+        Some(rule) => Err(SchemaError::Impossible(rule)),
+        None => Ok((flag, meta(all))),
+    }
+}
+
+/// The flag's attributes in an item, without the key.
+pub fn to_item(flag: &Flag, meta: &FlagMeta) -> Item {
+    let json = to_json(flag, meta);
+    json.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), to_value(value))).collect()
+}
+
+/// Reads [`to_item`] back. Attributes that the schema does not know, the key among them, are left out.
+pub fn from_item(item: &Item) -> Result<(Flag, FlagMeta), SchemaError> {
+    let known = FIELDS.iter().filter_map(|field| {
+        let value = item.get(field.name)?;
+        // A value of another type is kept as something that no field accepts.
+        let json = if value.type_name() == field.kind.attribute() { from_value(value) } else { json!([]) };
+        Some((field.name.to_owned(), json))
+    });
+    from_json(&Json::Object(known.collect()))
+}
+
+/// The JSON Schema of [`to_json`]; `x-dynamodb` is an attribute's type in the item.
+pub fn document() -> Json {
+    let property = |field: &Field| {
+        let mut schema = field.kind.schema();
+        schema["description"] = json!(field.about);
+        schema["x-dynamodb"] = json!(field.kind.attribute());
+        (field.name.to_owned(), schema)
+    };
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The cutover flag of backfill",
+        "description": "What applications obey while an attribute moves; docs/flag.md says how. In the item of a DynamoDB \
+             table each property is an attribute of the type `x-dynamodb`; hooks exchange it as a JSON document.",
+        "type": "object",
+        "properties": FIELDS.iter().map(property).collect::<Map<_, _>>(),
+        "required": FIELDS.iter().filter(|field| field.required).map(|field| field.name).collect::<Vec<_>>(),
+        "additionalProperties": true,
+    })
+}
+
+fn check_version(version: Option<&Json>) -> Result<(), SchemaError> {
+    match version {
+        Some(version) if version.as_u64() == Some(SCHEMA_VERSION) => Ok(()),
+        Some(Json::Number(other)) => Err(SchemaError::Version(other.to_string())),
+        other => Err(SchemaError::Attribute {
+            name: "schema_version",
+            what: if other.is_some() { "something else" } else { "missing" },
+            wanted: "a whole number",
+        }),
+    }
+}
+
+/// The flag of members that were found to be what they must be.
+fn flag(all: &Map<String, Json>) -> Flag {
+    let number = |name: &str| all.get(name).and_then(Json::as_u64).unwrap_or(0);
+    let text = |name: &str| all.get(name).and_then(Json::as_str).unwrap_or("");
+    let yes = |name: &str| all.get(name).and_then(Json::as_bool).unwrap_or(false);
+    let time = |name: &str| text(name).parse::<Timestamp>().ok();
+    Flag {
+        version: number("version"),
+        write: match text("write") {
+            "new" => WriteTo::New,
+            "both" => WriteTo::Both,
+            _ => WriteTo::Old,
+        },
+        read: if text("read") == "new" { ReadFrom::New } else { ReadFrom::Old },
+        read_percent: u8::try_from(number("read_percent")).unwrap_or(u8::MAX),
+        max_cache_seconds: u32::try_from(number("max_cache_seconds")).unwrap_or(u32::MAX),
+        contracting: yes("contracting"),
+        dual_since: time("dual_since"),
+        new_since: time("new_since"),
+        old_stale: yes("old_stale"),
+        changed_at: time("changed_at").unwrap_or(Timestamp::MAX),
+    }
+}
+
+fn meta(all: &Map<String, Json>) -> FlagMeta {
+    let text = |name: &str| all.get(name).and_then(Json::as_str).map(str::to_owned);
+    FlagMeta {
+        plan: text("plan").unwrap_or_default(),
+        report: text("report"),
+        actor: text("actor").unwrap_or_default(),
+        reason: text("reason"),
+    }
+}
+
+fn to_value(json: &Json) -> Value {
+    match json {
+        Json::Bool(yes) => Value::Bool(*yes),
+        Json::Number(number) => Value::N(Num::from_wire(number.to_string())),
+        other => Value::S(other.as_str().unwrap_or_default().to_owned()),
+    }
+}
+
+fn from_value(value: &Value) -> Json {
+    match value {
+        Value::S(text) => json!(text),
+        Value::Bool(yes) => json!(yes),
+        // DynamoDB may spell a whole number in another way than it was written.
+        Value::N(number) => whole(number).map_or(json!([]), |number| json!(number)),
+        _ => json!([]),
+    }
+}
+
+fn whole(number: &Num) -> Option<u64> {
+    let text = number.canonical();
+    let (digits, exponent) = text.split_once('E')?;
+    digits.parse::<u64>().ok()?.checked_mul(10_u64.checked_pow(exponent.parse().ok()?)?)
+}
+
+#[cfg(test)]
+mod tests;

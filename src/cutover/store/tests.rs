@@ -1,0 +1,161 @@
+//! The flag in a table in memory that has DynamoDB's conditions, in virtual time.
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::cutover::{FlagChange, ReadFrom, WriteTo};
+use crate::table::control::fake::{FakeTable, Fault};
+
+/// A clock that goes with the virtual time.
+fn clock() -> Clock {
+    let began = Instant::now();
+    Arc::new(move || {
+        Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::try_from(began.elapsed()).unwrap()
+    })
+}
+
+fn meta() -> FlagMeta {
+    FlagMeta { plan: "f".repeat(64), report: None, actor: "jo@laptop".into(), reason: None }
+}
+
+fn store(table: &Arc<FakeTable>, clock: &Clock) -> TableStore {
+    TableStore::new(table.item("rename"), Arc::clone(clock))
+}
+
+/// Creates the flag, and moves it once.
+async fn both(store: &TableStore, clock: &Clock) -> Flag {
+    let first = store.change(None, &Flag::first(60, clock()), &meta()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let next = first.next(FlagChange::DualWrite, clock()).unwrap();
+    store.change(Some(&first), &next, &meta()).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_changed_is_what_is_read() {
+    let (table, clock) = (FakeTable::new(), clock());
+    let store = store(&table, &clock);
+    assert!(store.read().await.unwrap().is_none());
+    let flag = both(&store, &clock).await;
+    assert_eq!((flag.version, flag.write, flag.read), (2, WriteTo::Both, ReadFrom::Old));
+    assert_eq!(store.read().await.unwrap(), Some((flag.clone(), meta())));
+    assert_eq!(flag.dual_since, Some(flag.changed_at));
+    assert_eq!(flag.changed_at, clock() + SignedDuration::from_secs(1), "in effect by then at the latest");
+}
+
+/// Whatever becomes of the requests, the stored times are not before the change was in effect.
+#[tokio::test(start_paused = true)]
+async fn the_times_of_a_change_are_never_too_early() {
+    let second = Duration::from_secs;
+    for faults in [
+        vec![Fault::Slow(second(2))],
+        vec![Fault::Slow(second(4)), Fault::Slow(second(20))],
+        vec![Fault::Slow(second(4)), Fault::Slow(second(20)), Fault::Slow(second(30))],
+        vec![Fault::LoseReply; 8],
+    ] {
+        let (table, clock) = (FakeTable::new(), clock());
+        let store = store(&table, &clock);
+        let flag = both(&store, &clock).await;
+        tokio::time::sleep(second(100)).await;
+        table.then(faults.clone());
+        let next = flag.next(FlagChange::ReadNew(5), clock()).unwrap();
+        let kept = store.change(Some(&flag), &next, &meta()).await.unwrap();
+        assert!(kept.changed_at >= clock(), "{faults:?}: {} and it is {}", kept.changed_at, clock());
+        assert_eq!(store.read().await.unwrap().unwrap().0, kept);
+        assert_eq!((kept.version, kept.dual_since), (3, flag.dual_since));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flag_that_somebody_else_changed_is_shown_beside_what_it_was() {
+    let (table, clock) = (FakeTable::new(), clock());
+    let store = store(&table, &clock);
+    let flag = both(&store, &clock).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let next = |change| flag.next(change, clock()).unwrap();
+    let theirs = store.change(Some(&flag), &next(FlagChange::ReadNew(25)), &meta()).await.unwrap();
+    let refused = store.change(Some(&flag), &next(FlagChange::WriteOld), &meta()).await.unwrap_err();
+    let text = refused.to_string();
+    for part in ["jo@laptop", "[version 2: write = both, read = old]", "[version 3: write = both, read = new at 25 %]"]
+    {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(store.read().await.unwrap().unwrap().0, theirs);
+    let created = store.change(None, &Flag::first(60, clock()), &meta()).await.unwrap_err();
+    assert!(created.to_string().contains("it was not there, and now it is [version 3"), "{created}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_forward_shortens_no_wait() {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    let (clock, jump, began) = (clock(), Arc::new(AtomicI64::new(0)), Instant::now());
+    let flag = Flag::first(60, clock());
+    let jumping: Clock = {
+        let (clock, jump) = (Arc::clone(&clock), Arc::clone(&jump));
+        Arc::new(move || clock() + SignedDuration::from_secs(jump.load(Ordering::Relaxed)))
+    };
+    let waiting = tokio::spawn({
+        let (flag, jumping) = (flag.clone(), Arc::clone(&jumping));
+        async move { wait_until_settled(&flag, &jumping).await }
+    });
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    jump.store(1000, Ordering::Relaxed);
+    waiting.await.unwrap();
+    assert_eq!(began.elapsed(), Duration::from_secs(60));
+    // One that is set back makes it longer, by as much.
+    jump.store(-1060, Ordering::Relaxed);
+    wait_until_settled(&flag, &jumping).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(60 + 1060));
+    wait_until_settled(&flag, &jumping).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(60 + 1060), "what is settled is not waited for");
+}
+
+/// The version alone is not enough: who edits the item by hand may leave it as it is.
+#[tokio::test(start_paused = true)]
+async fn a_state_that_was_edited_by_hand_is_noticed() {
+    let (table, clock) = (FakeTable::new(), clock());
+    let store = store(&table, &clock);
+    let flag = both(&store, &clock).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let next = flag.next(FlagChange::ReadNew(25), clock()).unwrap();
+    table.edit("rename", |item| drop(item.insert("old_stale".into(), Value::Bool(true))));
+    let refused = store.change(Some(&flag), &next, &meta()).await.unwrap_err();
+    assert!(matches!(&refused, FlagStoreError::Changed { found: Some(found), .. } if found.old_stale), "{refused}");
+    table.edit("rename", |item| drop(item.insert("write".into(), Value::S("old".into()))));
+    assert!(matches!(store.read().await, Err(FlagStoreError::Schema(SchemaError::Impossible(_)))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_is_beside_the_flag() {
+    let table: Arc<dyn ControlTable> = FakeTable::new();
+    let names = |(flag, lease): (ControlItem, ControlItem)| (flag.name().to_owned(), lease.name().to_owned());
+    let found = names(items(Arc::clone(&table), "ops", &FlagKey::Partition("x".into())).await.unwrap());
+    assert_eq!(found, ("item id=x of table ops".into(), "item id=x#lease of table ops".into()));
+    let key = FlagKey::Attributes(vec![("pk".into(), "F".into()), ("a".into(), "x".into())]);
+    let found = names(items(table, "ops", &key).await.unwrap());
+    assert_eq!(found, ("item a=x pk=F of table ops".into(), "item a=x#lease pk=F of table ops".into()));
+}
+
+#[test]
+fn a_value_alone_is_no_key_of_every_table() {
+    let attribute = |name: &str, kind: &str| crate::item::KeyAttribute { name: name.into(), kind: kind.into() };
+    let other = |partition, sort| only_key(&KeySchema { partition, sort }, "ops", "x");
+    assert_eq!(other(attribute("id", "S"), None), Ok("id".into()));
+    for (wrong, says) in [
+        (other(attribute("id", "N"), None), "type N"),
+        (other(attribute("pk", "S"), Some(attribute("sk", "S"))), "key = { \"pk\" = \"…\", \"sk\" = \"…\" }"),
+    ] {
+        assert!(wrong.unwrap_err().to_string().contains(says));
+    }
+}
+
+#[test]
+fn a_flag_of_another_plan_is_foreign() {
+    let plan =
+        crate::plan::load("p", "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nremove = \"a\"\n")
+            .unwrap()
+            .plan;
+    let own = FlagMeta { plan: plan.fingerprint().to_string(), ..meta() };
+    assert!(check_plan("the flag", &own, &plan.fingerprint()).is_ok());
+    let foreign = check_plan("the flag", &meta(), &plan.fingerprint()).unwrap_err().to_string();
+    assert!(foreign.contains("ffffffffffff;") && foreign.contains("`key`"), "{foreign}");
+}

@@ -1,0 +1,299 @@
+//! `[cutover]`: where the flag is, and what opens the gates. None of it is part of the plan's meaning: how to get to the
+//! flag is like how to get to the table, and a gate that is moved does not change what becomes of an item.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::diagnostic::{Diagnostic, Problems, Span};
+use super::fields::{Fields, check};
+use super::file::{section, table_name};
+
+/// `[cutover]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cutover {
+    /// Where the flag is; none: the operator states what it would have proven.
+    pub flag: Option<FlagPlace>,
+    /// How long applications may obey what they read of the flag; fixed in the flag when it is created.
+    pub max_cache_seconds: u32,
+    /// How long only new values must have been written before the old attribute is removed.
+    pub soak: Duration,
+    /// How old a verification may be, from its start, to open the gate.
+    pub max_age: Duration,
+    /// How many mismatches it may have found.
+    pub max_mismatch: u64,
+    /// Whether a verification of a sample opens the gate.
+    pub accept_sample: bool,
+}
+
+/// Where the flag is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FlagPlace {
+    /// An item of another DynamoDB table, in the account, the region and at the endpoint of `[table]`.
+    Table {
+        /// Table name.
+        name: String,
+        /// Which item.
+        key: FlagKey,
+    },
+    /// Somewhere that two commands know.
+    Exec(FlagHooks),
+}
+
+/// `[cutover.exec]`: programs with their arguments, run without a shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlagHooks {
+    /// Prints the flag.
+    pub get: Vec<String>,
+    /// Takes the flag that is to be.
+    pub set: Vec<String>,
+    /// Each may take this long.
+    pub timeout: Duration,
+}
+
+/// The key of the flag's item; its values are strings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FlagKey {
+    /// The value of the partition key, whatever the table calls it; it has no sort key.
+    Partition(String),
+    /// The key attributes with their values: one or two.
+    Attributes(Vec<(String, String)>),
+}
+
+/// For people: what a state file records, so that a flag that is looked for elsewhere is noticed.
+impl fmt::Display for FlagPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FlagPlace::Table { name, key: FlagKey::Partition(value) } => {
+                write!(f, "item {value:?} of table {name}")
+            }
+            FlagPlace::Table { name, key: FlagKey::Attributes(attributes) } => {
+                let parts: Vec<String> =
+                    attributes.iter().map(|(name, value)| format!("{name:?} = {value:?}")).collect();
+                write!(f, "item {{ {} }} of table {name}", parts.join(", "))
+            }
+            FlagPlace::Exec(hooks) => write!(f, "hooks {:?}", hooks.get),
+        }
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// An hour: whoever obeys the flag for longer makes every step of a cutover take as long.
+const MAX_CACHE_SECONDS: u64 = 3600;
+
+/// DynamoDB's limits for the values of a key, in bytes (developer guide, "Service quotas": partition key 2048, sort key
+/// 1024); the lease beside the flag takes [`LEASE_SUFFIX`] of it.
+const MAX_KEY_BYTES: [usize; 2] = [2048 - LEASE_SUFFIX.len(), 1024 - LEASE_SUFFIX.len()];
+
+/// What the key of the lease has beyond the flag's.
+pub const LEASE_SUFFIX: &str = "#lease";
+
+/// Reads `[cutover]`. `migration` names the flag where `key` does not; `table` is the one that is migrated.
+pub(super) fn read(
+    root: &Fields<'_, '_>,
+    migration: Option<&str>,
+    table: Option<&str>,
+    problems: &mut Problems,
+) -> Cutover {
+    const NAMES: [&str; 8] =
+        ["table", "key", "max_cache_seconds", "soak", "max_age", "max_mismatch", "accept_sample", "exec"];
+    let mut cutover = Cutover {
+        flag: None,
+        max_cache_seconds: 60,
+        // A week: jobs that run on a certain day of it have met new values by then.
+        soak: 7 * DAY,
+        max_age: DAY,
+        max_mismatch: 0,
+        accept_sample: false,
+    };
+    let Some(fields) = section(root, "cutover", "[cutover]", &NAMES, None, problems) else { return cutover };
+    let seconds = fields.whole("max_cache_seconds", "60", 1..=MAX_CACHE_SECONDS, problems);
+    cutover.max_cache_seconds = seconds.and_then(|n| u32::try_from(n).ok()).unwrap_or(cutover.max_cache_seconds);
+    let mut length = |name, example, range: RangeInclusive<Duration>| {
+        fields.long_duration(name, example, range, problems).map(Spanned::into_inner)
+    };
+    cutover.soak = length("soak", "\"7d\"", Duration::ZERO..=365 * DAY).unwrap_or(cutover.soak);
+    cutover.max_age = length("max_age", "\"24h\"", SECOND..=30 * DAY).unwrap_or(cutover.max_age);
+    cutover.max_mismatch = fields.whole("max_mismatch", "0", 0..=1_000_000_000, problems).unwrap_or(0);
+    cutover.accept_sample = fields.flag("accept_sample", problems).unwrap_or(false);
+    cutover.flag = place(&fields, migration, table, problems);
+    cutover
+}
+
+fn place(
+    fields: &Fields<'_, '_>,
+    migration: Option<&str>,
+    migrated: Option<&str>,
+    problems: &mut Problems,
+) -> Option<FlagPlace> {
+    let exec = hooks(fields, problems);
+    let key = key(fields, problems);
+    let text = fields.text("table", "\"my-flags\"", problems);
+    let Some(text) = text else {
+        if let Some((at, _)) = fields.get("key")
+            && fields.get("table").is_none()
+            && !fields.has_misspelt(&["table"])
+        {
+            problems.add_missing(
+                Diagnostic::new("`key` has no `table`", at, "of which table?")
+                    .help("write `table = \"my-flags\"` beside it"),
+            );
+        }
+        return exec.map(FlagPlace::Exec);
+    };
+    if let Some((at, _)) = fields.get("exec") {
+        problems.add(
+            Diagnostic::new("the flag is in a table or behind hooks, not both", at, "hooks")
+                .also(text.span(), "a table")
+                .help("two flags could contradict one another: leave one of them out"),
+        );
+        return None;
+    }
+    let name = check(&text, problems, table_name)?;
+    if Some(name.as_str()) == migrated {
+        problems.add(
+            Diagnostic::new("the flag cannot be in the table that is migrated", text.span(), "the table of [table]")
+                .help("its scans would find the flag and take it for an item; name another table"),
+        );
+        return None;
+    }
+    let key = match key {
+        Some(key) => key?,
+        None => FlagKey::Partition(migration?.to_owned()),
+    };
+    Some(FlagPlace::Table { name, key })
+}
+
+/// None where there is no key; some none where it is wrong.
+fn key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Option<FlagKey>> {
+    let (_, value) = fields.get("key")?;
+    let mut wrong = |at: Span, label: String| {
+        problems.add(Diagnostic::new("`key` in [cutover] is the key of the flag's item", at, label).help(
+            "write `key = \"rename-email\"` (the value of the partition key), or the key attributes with their values, \
+                 `key = { pk = \"FLAG\", sk = \"rename-email\" }`; left out, it is the migration's name",
+        ));
+        Some(None)
+    };
+    let fits = |text: &str, place: usize| (1..=MAX_KEY_BYTES[place]).contains(&text.len());
+    let too_long = |place: usize| format!("a string of 1 to {} bytes", MAX_KEY_BYTES[place]);
+    match value.get_ref() {
+        DeValue::String(text) if fits(text, 0) => Some(Some(FlagKey::Partition(text.to_string()))),
+        DeValue::String(_) => wrong(value.span(), too_long(0)),
+        DeValue::Table(table) if (1..=2).contains(&table.len()) => {
+            let mut written: Vec<_> = table.iter().collect();
+            // The partition key stands first.
+            written.sort_by_key(|(name, _)| name.span().start);
+            let mut attributes = Vec::new();
+            for (place, (name, value)) in written.into_iter().enumerate() {
+                match value.get_ref().as_str() {
+                    Some(text) if fits(text, place) && (1..=255).contains(&name.get_ref().len()) => {
+                        attributes.push((name.get_ref().to_string(), text.to_owned()));
+                    }
+                    _ => return wrong(value.span(), too_long(place)),
+                }
+            }
+            Some(Some(FlagKey::Attributes(attributes)))
+        }
+        DeValue::Table(_) => wrong(value.span(), "a key has one attribute or two".to_owned()),
+        other => wrong(value.span(), format!("expected a string or a table, found {}", other.type_str())),
+    }
+}
+
+fn hooks(cutover: &Fields<'_, '_>, problems: &mut Problems) -> Option<FlagHooks> {
+    let fields = section(cutover, "exec", "[cutover.exec]", &["get", "set", "timeout"], None, problems)?;
+    let (get, set) = (argv(&fields, "get", problems), argv(&fields, "set", problems));
+    let timeout = fields.long_duration("timeout", "\"10s\"", SECOND..=600 * SECOND, problems);
+    Some(FlagHooks { get: get?, set: set?, timeout: timeout.map_or(10 * SECOND, Spanned::into_inner) })
+}
+
+/// A program and its arguments.
+fn argv(fields: &Fields<'_, '_>, name: &str, problems: &mut Problems) -> Option<Vec<String>> {
+    let Some((_, value)) = fields.get(name) else {
+        if !fields.has_misspelt(&[name]) {
+            problems.add_missing(
+                Diagnostic::new(
+                    format!("[cutover.exec] has no `{name}`"),
+                    fields.at.clone(),
+                    format!("`{name}` is missing"),
+                )
+                .help(format!("write `{name} = [\"/usr/local/bin/flag\", {name:?}]`: the program and its arguments")),
+            );
+        }
+        return None;
+    };
+    let mut wrong = |at: Span, label: &str| {
+        problems.add(
+            Diagnostic::new(format!("`{name}` is a program and its arguments"), at, label)
+                .help(format!("write `{name} = [\"/usr/local/bin/flag\", {name:?}]`; there is no shell, so each argument is a string of its own")),
+        );
+        None
+    };
+    let DeValue::Array(array) = value.get_ref() else { return wrong(value.span(), "expected an array of strings") };
+    let mut argv = Vec::new();
+    for part in array.iter() {
+        match part.get_ref().as_str() {
+            Some(text) if !text.contains('\0') => argv.push(text.to_owned()),
+            _ => return wrong(part.span(), "expected a string"),
+        }
+    }
+    match argv.first() {
+        Some(program) if !program.is_empty() => Some(argv),
+        _ => wrong(value.span(), "the program is missing"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Plan, load};
+
+    fn plan(cutover: &str) -> Plan {
+        let text = format!(
+            "[migration]\nname = \"rename\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n{cutover}"
+        );
+        load("p", &text).unwrap_or_else(|errors| panic!("{errors}")).plan
+    }
+
+    #[test]
+    fn without_anything_it_is_careful_and_has_no_flag() {
+        let Cutover { flag, max_cache_seconds, soak, max_age, max_mismatch, accept_sample } = plan("").cutover;
+        assert_eq!((flag, max_cache_seconds, soak, max_age), (None, 60, 7 * DAY, DAY));
+        assert_eq!((max_mismatch, accept_sample), (0, false));
+        assert_eq!(plan("[cutover]\nsoak = \"1w\"\nmax_age = \"1 day 6h\"\n").cutover.max_age, DAY + DAY / 4);
+    }
+
+    #[test]
+    fn the_flag_is_named_by_the_migration_a_value_or_a_whole_key() {
+        for (key, expected, shown) in [
+            ("", FlagKey::Partition("rename".into()), "item \"rename\" of table flags"),
+            ("key = \"x\"", FlagKey::Partition("x".into()), "item \"x\" of table flags"),
+            (
+                "key = { z = \"F\", a = \"x\" }",
+                FlagKey::Attributes(vec![("z".into(), "F".into()), ("a".into(), "x".into())]),
+                "item { \"z\" = \"F\", \"a\" = \"x\" } of table flags",
+            ),
+        ] {
+            let place = plan(&format!("[cutover]\ntable = \"flags\"\n{key}\n")).cutover.flag.unwrap();
+            assert_eq!(place, FlagPlace::Table { name: "flags".into(), key: expected });
+            assert_eq!(place.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn hooks_are_programs_with_arguments() {
+        let place = plan("[cutover.exec]\nget = [\"f\", \"a b\"]\nset = [\"f\"]\n").cutover.flag;
+        let hooks = FlagHooks { get: vec!["f".into(), "a b".into()], set: vec!["f".into()], timeout: 10 * SECOND };
+        assert_eq!(place, Some(FlagPlace::Exec(hooks)));
+    }
+
+    #[test]
+    fn how_to_get_to_the_flag_is_no_part_of_the_meaning() {
+        let settings = "[cutover]\ntable = \"flags\"\nsoak = \"0s\"\nmax_mismatch = 3\naccept_sample = true\n";
+        assert_eq!(plan(settings).fingerprint(), plan("").fingerprint());
+    }
+}

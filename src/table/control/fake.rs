@@ -1,0 +1,112 @@
+//! A table of control items in memory, with DynamoDB's conditions, and faults.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::*;
+use crate::item::KeyAttribute;
+
+/// What happens to the next write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is applied, and the reply is lost.
+    LoseReply,
+    /// It is not applied, and nobody is told.
+    LoseRequest,
+    /// DynamoDB throttles it.
+    Throttle,
+    /// It is applied after so long.
+    Slow(Duration),
+}
+
+#[derive(Default)]
+pub(crate) struct FakeTable {
+    items: Mutex<BTreeMap<String, Item>>,
+    faults: Mutex<VecDeque<Fault>>,
+    /// Every request fails with this.
+    pub(crate) down: Mutex<Option<TableError>>,
+    puts: Mutex<u32>,
+}
+
+impl FakeTable {
+    pub(crate) fn new() -> Arc<FakeTable> {
+        Arc::default()
+    }
+
+    pub(crate) fn item(self: &Arc<Self>, key: &str) -> ControlItem {
+        let key = ItemKey::new([("id".to_owned(), Value::S(key.to_owned()))].into());
+        ControlItem::new(self.clone(), "ops", key, "id")
+    }
+
+    pub(crate) fn then(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.faults.lock().unwrap().extend(faults);
+    }
+
+    pub(crate) fn fail(&self, error: Option<TableError>) {
+        *self.down.lock().unwrap() = error;
+    }
+
+    pub(crate) fn puts(&self) -> u32 {
+        *self.puts.lock().unwrap()
+    }
+
+    /// As somebody with a console would.
+    pub(crate) fn edit(&self, key: &str, edit: impl FnOnce(&mut Item)) {
+        let mut items = self.items.lock().unwrap();
+        edit(items.values_mut().find(|item| item["id"] == Value::S(key.to_owned())).unwrap());
+    }
+
+    fn apply(&self, item: &Item, expected: &Expected) -> PutReply {
+        let mut items = self.items.lock().unwrap();
+        let key = ItemKey::new([("id".to_owned(), item["id"].clone())].into()).to_text();
+        let there = items.get(&key);
+        let holds = match expected {
+            Expected::Absent { partition } => there.is_none_or(|item| !item.contains_key(partition)),
+            Expected::These(attributes) => {
+                there.is_some_and(|item| attributes.iter().all(|(name, value)| item.get(name) == Some(value)))
+            }
+        };
+        if !holds {
+            return PutReply::ConditionFailed;
+        }
+        items.insert(key, item.clone());
+        PutReply::Done
+    }
+}
+
+#[async_trait]
+impl ControlTable for FakeTable {
+    async fn key(&self) -> Result<KeySchema, TableError> {
+        Ok(KeySchema { partition: KeyAttribute { name: "id".into(), kind: "S".into() }, sort: None })
+    }
+
+    async fn get(&self, key: &ItemKey) -> Result<Option<Item>, TableError> {
+        if let Some(error) = self.down.lock().unwrap().clone() {
+            return Err(error);
+        }
+        Ok(self.items.lock().unwrap().get(&key.to_text()).cloned())
+    }
+
+    async fn put(&self, item: &Item, expected: &Expected) -> Result<PutReply, TableError> {
+        *self.puts.lock().unwrap() += 1;
+        if let Some(error) = self.down.lock().unwrap().clone() {
+            return Err(error);
+        }
+        let lost = || TableError::Transient { message: "the request timed out".into(), ambiguous: true };
+        let fault = self.faults.lock().unwrap().pop_front();
+        match fault {
+            Some(Fault::LoseReply) => {
+                self.apply(item, expected);
+                Err(lost())
+            }
+            Some(Fault::LoseRequest) => Err(lost()),
+            Some(Fault::Throttle) => Err(TableError::Throttled { reasons: Vec::new(), message: "slow down".into() }),
+            Some(Fault::Slow(delay)) => {
+                sleep(delay).await;
+                Ok(self.apply(item, expected))
+            }
+            None => Ok(self.apply(item, expected)),
+        }
+    }
+}

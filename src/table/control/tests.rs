@@ -1,0 +1,100 @@
+//! Control items against a table in memory that has DynamoDB's conditions and loses requests and replies.
+
+use super::fake::{FakeTable, Fault};
+use super::*;
+
+fn version(n: u32) -> Item {
+    [("version".to_owned(), Value::N(crate::item::Num::from_wire(n.to_string())))].into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_happens_only_where_the_item_is_as_expected() {
+    let table = FakeTable::new();
+    let (item, other) = (table.item("a"), table.item("b"));
+    assert_eq!(item.get().await, Ok(None));
+    let first = item.put(version(1), None).await.unwrap();
+    assert_eq!(item.get().await, Ok(Some(first.clone())));
+    assert_eq!(first["id"], Value::S("a".into()));
+    let changed = |error| matches!(error, Err(ControlError::Changed { found: Some(found), .. }) if found == first);
+    assert!(changed(item.put(version(2), None).await));
+    assert!(changed(item.put(version(3), Some(&version(2))).await));
+    let second = item.put(version(2), Some(&version(1))).await.unwrap();
+    assert_ne!(second[WRITER], first[WRITER]);
+    let missing = other.put(version(2), Some(&version(1))).await;
+    assert!(matches!(missing, Err(ControlError::Changed { found: None, .. })));
+}
+
+/// Whatever is lost on the way, a write happens once, and its own effect is not taken for somebody else's.
+#[tokio::test(start_paused = true)]
+async fn lost_requests_and_replies_are_seen_through() {
+    use Fault::{LoseReply, LoseRequest, Throttle};
+    for faults in [
+        vec![LoseReply],
+        vec![LoseRequest],
+        vec![Throttle, LoseRequest, LoseReply],
+        vec![LoseReply, Throttle, LoseReply],
+    ] {
+        let table = FakeTable::new();
+        let item = table.item("a");
+        item.put(version(1), None).await.unwrap();
+        table.then(faults.clone());
+        let written =
+            item.put(version(2), Some(&version(1))).await.unwrap_or_else(|error| panic!("{faults:?}: {error}"));
+        assert_eq!(item.get().await, Ok(Some(written)));
+        assert!(table.puts() > 2);
+    }
+}
+
+/// A reply is lost, and before the write is sent again somebody else goes on from it: that is no success to build on.
+#[tokio::test(start_paused = true)]
+async fn somebody_who_goes_on_from_a_lost_write_is_noticed() {
+    let table = FakeTable::new();
+    let item = table.item("a");
+    item.put(version(1), None).await.unwrap();
+    table.then([Fault::LoseReply]);
+    let ours = tokio::spawn({
+        let item = item.clone();
+        async move { item.put(version(2), Some(&version(1))).await }
+    });
+    tokio::task::yield_now().await;
+    item.put(version(3), Some(&version(2))).await.unwrap();
+    assert!(
+        matches!(ours.await.unwrap(), Err(ControlError::Changed { found: Some(found), .. }) if found["version"] == version(3)["version"])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_gives_up_in_time_and_says_what_is_not_known() {
+    let table = FakeTable::new();
+    let item = table.item("a");
+    let lost = |ambiguous| Some(TableError::Transient { message: "no route".into(), ambiguous });
+    for (error, uncertain, says) in [(lost(true), true, "looks first"), (lost(false), false, "It was not changed")] {
+        table.fail(error);
+        let began = Instant::now();
+        let gave_up = item.put(version(1), None).await.unwrap_err();
+        assert!(matches!(gave_up, ControlError::GaveUp { uncertain: found, .. } if found == uncertain), "{gave_up}");
+        assert!(gave_up.to_string().contains(says) && gave_up.to_string().contains("no route"), "{gave_up}");
+        assert!(began.elapsed() <= PATIENCE && began.elapsed() > PATIENCE / 2);
+        assert!(table.puts() < 200, "it waits between the attempts");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waiting_does_not_mend_says_what_does() {
+    let table = FakeTable::new();
+    let item = table.item("a");
+    for (kind, says) in [
+        (FatalKind::TableMissing, "Create the table"),
+        (FatalKind::Permission, "dynamodb:PutItem"),
+        (FatalKind::Credentials, "Renew"),
+        (FatalKind::Request, "[cutover]"),
+    ] {
+        table.fail(Some(TableError::Fatal { kind, message: "no".into() }));
+        let before = table.puts();
+        for error in [item.get().await.unwrap_err(), item.put(version(1), None).await.unwrap_err()] {
+            assert!(matches!(error, ControlError::Unusable { kind: found, .. } if found == kind));
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        assert_eq!(table.puts(), before + 1, "it is not tried again");
+    }
+}
