@@ -1,0 +1,4 @@
+//! Model.
+use stateright as _;
+#[test]
+fn nothing() {}
