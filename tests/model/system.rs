@@ -81,7 +81,7 @@ pub(super) struct System {
     diverged: bool,
     under_way: Option<UnderWay>,
     /// What each instance obeys.
-    instances: [View; 2],
+    pub(super) instances: [View; 2],
     /// A value was taken away without a copy.
     lost: bool,
     /// Stale reads were accepted, or the gate was forced.
