@@ -111,7 +111,8 @@ pub(super) fn decide(phase: At, image: Item, known: Known) -> Decision {
 }
 
 fn differs(Item { old, new }: Item, known: Known) -> bool {
-    let left_alone = old.is_none() && known.there_before == Some(true) && (!known.old_stale || known.leave_there_before);
+    let left_alone =
+        old.is_none() && known.there_before == Some(true) && (!known.old_stale || known.leave_there_before);
     old != new && !left_alone
 }
 
@@ -130,8 +131,11 @@ pub(super) fn write(decision: Decision, item: Item, image: Item) -> Option<Item>
     match decision {
         Decision::Nothing | Decision::Differs => Some(item),
         Decision::Copy => (item.old.is_some() && item.new.is_none()).then_some(Item { new: item.old, ..item }),
-        Decision::RemoveEqual { old } => (item.old == item.new && item.old.is_some())
-            .then_some(if old { Item { old: None, ..item } } else { Item { new: None, ..item } }),
+        Decision::RemoveEqual { old } => (item.old == item.new && item.old.is_some()).then_some(if old {
+            Item { old: None, ..item }
+        } else {
+            Item { new: None, ..item }
+        }),
         Decision::Swap(to) => (item == image).then_some(to),
     }
 }

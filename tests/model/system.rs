@@ -51,7 +51,7 @@ pub(super) struct Tool {
 pub(super) enum Mistake {
     /// The tool takes a change of the flag to be obeyed at once.
     NoCacheWait,
-    /// What a write destroys is not journaled.
+    /// What contract and rollback destroy is not journaled.
     NoJournal,
     /// `--back` asks for no state while old values are stale.
     BackWhileStale,
@@ -230,9 +230,8 @@ impl System {
         });
         // A clean report is for the gate; a dirty one closes it as none does, and sends the way back round once more.
         let restored = state.restored.is_some();
-        state.full = state.full.take().filter(|report| {
-            restored || (report.mismatches == 0 && since_dual(report.span.began))
-        });
+        state.full =
+            state.full.take().filter(|report| restored || (report.mismatches == 0 && since_dual(report.span.began)));
 
         // What is left is as late as it has to be, and no later.
         self.now = 20;
@@ -383,7 +382,8 @@ impl Tool {
         };
         let decision = decide(at.phase, at.image, known);
         let destroyed = destroyed(decision, at.image);
-        if destroyed != 0 && !at.journaled && self.mistake != Some(Mistake::NoJournal) {
+        let removes = matches!(at.phase, At::OldFromNew | At::Undo | At::Contract);
+        if destroyed != 0 && !at.journaled && !(removes && self.mistake == Some(Mistake::NoJournal)) {
             at.journaled = true;
             system.under_way = Some(at);
             return Some(());
@@ -513,28 +513,5 @@ impl Model for Tool {
             Property::sometimes("a migration contracts", |_, system: &System| system.state.contract == Way::Complete),
             Property::sometimes("one is rolled back", |_, system: &System| system.state.rollback == Way::Complete),
         ]
-    }
-}
-pub(super) fn distinct(known: &std::collections::HashSet<System>) {
-    use std::collections::HashSet;
-    macro_rules! count { ($($name:expr, $f:expr;)*) => { $( let set: HashSet<String> = known.iter().map(|s| { let f: fn(&System) -> String = $f; f(s) }).collect(); println!("{:<14} {}", $name, set.len()); )* } }
-    count! {
-        "now", |s| format!("{:?}", s.now);
-        "flag", |s| format!("{:?}", s.flag);
-        "flag-notime", |s| format!("{:?}{:?}{:?}", View::of(&s.flag), s.flag.old_stale, s.flag.contracting);
-        "state", |s| format!("{:?}", s.state);
-        "state full", |s| format!("{:?}", s.state.full);
-        "state open", |s| format!("{:?}", s.state.open);
-        "state openphase", |s| format!("{:?}", s.state.open.map(|o| o.phase));
-        "expand", |s| format!("{:?}", s.state.expand);
-        "restored", |s| format!("{:?}", s.state.restored);
-        "intended", |s| format!("{:?}", s.state.intended);
-        "item", |s| format!("{:?}", s.item);
-        "insts", |s| format!("{:?}", s.instances);
-        "under", |s| format!("{:?}", s.under_way);
-        
-        "bools", |s| format!("{:?}{:?}{:?}{:?}{:?}{:?}", s.expanded, s.swept, s.dirty, s.failed, s.diverged, s.accepted);
-        "journal", |s| format!("{:?}", s.there_before);
-        "first", |s| format!("{:?}", s.first);
     }
 }
