@@ -92,6 +92,8 @@ pub mod checkpoint;
 
 pub mod cutover;
 
+pub mod playbook;
+
 pub mod telemetry;
 
 pub mod price;

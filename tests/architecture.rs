@@ -45,6 +45,7 @@ const PURE: &[&str] = &[
     "cutover/flag",
     "cutover/percent",
     "cutover/schema",
+    "playbook",
     "throttle/backoff",
     "throttle/budget",
     "throttle/window",

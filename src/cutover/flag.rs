@@ -25,7 +25,7 @@ pub enum ReadFrom {
 }
 
 /// What the flag says now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Flag {
     /// Counts its changes; a change is conditional on it.
     pub version: u64,

@@ -1,0 +1,217 @@
+//! Forward: the gate, and the three steps behind it. And back, where that asks nobody.
+
+use jiff::Timestamp;
+
+use super::step::{Asked, later, settled};
+use super::{BackTo, Goal, Kind, Refused, Report, Scope, Step, Target};
+use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
+
+/// Whether `run` and `failures retry` may write, or go on writing, under this flag: old values must be what is read, and
+/// must be fresh. Asked again every `max_cache_seconds`; when it refuses, the run drains.
+pub fn may_expand(flag: &Flag) -> Result<(), Refused> {
+    let why = if flag.contracting {
+        return Err(Refused::new("the old attribute is being removed", Goal::Contract));
+    } else if flag.write == WriteTo::New {
+        "only new values are written: old ones are stale, and are copied no more"
+    } else if flag.old_stale {
+        "old values may be stale, and are copied no more"
+    } else if flag.read == ReadFrom::New {
+        "readers read the new attribute: what they read is not overwritten behind them"
+    } else {
+        return Ok(());
+    };
+    Err(Refused::new(why, Goal::Back { to: BackTo::OldReads, now: false }))
+}
+
+/// Whether `--back` needs the state file, and so its lock: it does where rollback's order comes first.
+pub fn back_needs_state(flag: &Flag) -> bool {
+    flag.write == WriteTo::New || flag.old_stale
+}
+
+/// `cutover --back` while both are written and old values are fresh: no gate, no state, whatever else is under way.
+pub fn step_back(flag: &Flag, to: BackTo, now: Timestamp) -> Result<Step, Refused> {
+    if flag.contracting {
+        return Err(Refused::new("the old attribute is being removed, and there is no way back", Goal::Contract));
+    }
+    if back_needs_state(flag) {
+        return Err(Refused::new(
+            "old values may be stale: the way back makes them equal the new ones first, or accepts stale reads by `--now`, \
+             and needs the state file",
+            Goal::Back { to: BackTo::OldReads, now: false },
+        ));
+    }
+    let change = match (flag.read, flag.write, to) {
+        (ReadFrom::New, ..) => FlagChange::ReadOld { accept_stale: false },
+        (ReadFrom::Old, WriteTo::Both, BackTo::OldWrites) => FlagChange::WriteOld,
+        (ReadFrom::Old, ..) => {
+            let until = flag.settled_at();
+            return Ok(if now < until { Step::WaitUntil(until) } else { Step::Done });
+        }
+    };
+    match flag.next(change, now) {
+        Ok(_) => Ok(Step::Change(change)),
+        Err(FlagError::TooSoon { until }) => Ok(Step::WaitUntil(until)),
+        Err(error) => Err(Refused::new(error.to_string(), "status")),
+    }
+}
+
+impl Asked<'_> {
+    pub(super) fn cutover(&self, target: Target) -> Result<Step, Refused> {
+        if matches!(self.world.kind, Kind::Flagged | Kind::Stated) && self.state.preflight.is_none() {
+            return match target {
+                Target::DualWrite => Ok(Step::Preflight),
+                _ => Err(Refused::new("the migration has not begun", Goal::Run { again: false })),
+            };
+        }
+        let flag = self.flag()?;
+        if flag.contracting {
+            return Err(Refused::new("the old attribute is being removed", Goal::Contract));
+        }
+        if let Some(why) = self.world.no_way_back {
+            return Err(Refused::new(format!("a rollback could not succeed, so nothing goes forward: {why}"), "check"));
+        }
+        match target {
+            Target::DualWrite => self.dual_write(flag),
+            Target::ReadNew(percent) => self.read_new(flag, percent),
+            Target::WriteNew => self.write_new(flag),
+        }
+    }
+
+    fn dual_write(&self, flag: &Flag) -> Result<Step, Refused> {
+        match (flag.write, flag.read) {
+            (WriteTo::Old, _) => self.forward(flag, FlagChange::DualWrite, None),
+            (WriteTo::Both, ReadFrom::Old) => Ok(self.settle(flag).unwrap_or(Step::Done)),
+            _ => Err(self.beyond(flag)),
+        }
+    }
+
+    fn read_new(&self, flag: &Flag, percent: u8) -> Result<Step, Refused> {
+        if !(1..=100).contains(&percent) {
+            return Err(Refused::new("`--percent` is from 1 to 100", self.ahead(Some(flag))));
+        }
+        if self.world.kind == Kind::Stated && percent < 100 {
+            return Err(Refused::new(
+                "without a flag nothing says which keys a percentage means",
+                Goal::CutoverTo(Target::ReadNew(100)),
+            ));
+        }
+        let back = Goal::Back { to: BackTo::OldReads, now: false };
+        match flag.write {
+            WriteTo::Old => {
+                return Err(match self.expanded() {
+                    Err(refused) => refused,
+                    Ok(()) => Refused::new("new values are not written yet", Goal::CutoverTo(Target::DualWrite)),
+                });
+            }
+            WriteTo::New => return Err(self.beyond(flag)),
+            WriteTo::Both if flag.old_stale && percent < 100 => {
+                return Err(Refused::new("old values may be stale, and nobody is sent to them", back));
+            }
+            WriteTo::Both if flag.read_percent == percent => {
+                return Ok(self.settle(flag).unwrap_or(Step::Done));
+            }
+            WriteTo::Both if flag.old_stale => {
+                return Err(Refused::new("old values may be stale: first they are made equal the new ones", back));
+            }
+            WriteTo::Both => {}
+        }
+        let change = FlagChange::ReadNew(percent);
+        if percent < flag.read_percent {
+            // Fewer keys than the gate let through: what it said then still stands.
+            return self.forward(flag, change, self.state.forced_reads.as_deref());
+        }
+        let forced = self.through(self.gate(flag))?;
+        self.forward(flag, change, forced)
+    }
+
+    fn write_new(&self, flag: &Flag) -> Result<Step, Refused> {
+        match flag.write {
+            WriteTo::New => return Ok(self.settle(flag).unwrap_or(Step::Done)),
+            WriteTo::Both if flag.read_percent == 100 => {}
+            WriteTo::Both | WriteTo::Old => {
+                return Err(Refused::new("some readers still read the old attribute", self.ahead(Some(flag))));
+            }
+        }
+        // Readers fall back no more. Where reads were moved past a closed gate, that may show.
+        let forced = match &self.state.forced_reads {
+            Some(_) => self.through(self.gate(flag))?,
+            None => None,
+        };
+        self.forward(flag, FlagChange::WriteNew, forced)
+    }
+
+    /// One step forward: the last one waited out, and this one confirmed.
+    fn forward(&self, flag: &Flag, change: FlagChange, forced: Option<&str>) -> Result<Step, Refused> {
+        if let Some(wait) = self.settle(flag) {
+            return Ok(wait);
+        }
+        if self.world.confirmed { self.make(change, forced) } else { Ok(Step::Confirm) }
+    }
+
+    /// Through the gate, or past it with a reason, which is given back.
+    fn through(&self, gate: Result<(), Refused>) -> Result<Option<&str>, Refused> {
+        match (gate, self.world.force) {
+            (Ok(()), _) => Ok(None),
+            (Err(_), Some(reason)) => Ok(Some(reason)),
+            (Err(closed), None) => Err(closed),
+        }
+    }
+
+    /// Whether reads may move to the new attribute; if not, what opens it.
+    pub(super) fn gate(&self, flag: &Flag) -> Result<(), Refused> {
+        let verify = Goal::Verify { scope: Scope::Full, repair: false };
+        let repair = Goal::Verify { scope: Scope::Full, repair: true };
+        self.expanded()?;
+        if self.world.failures > 0 {
+            return Err(Refused::new(format!("{} items have failed", self.world.failures), Goal::FailuresRetry));
+        }
+        if self.world.diverged > 0 {
+            return Err(Refused::new(format!("{} items have diverged", self.world.diverged), repair));
+        }
+        let sampled = self.state.sampled.as_ref();
+        let newest = [self.state.full.as_ref(), sampled].into_iter().flatten().max_by_key(|report| report.span.began);
+        if let Some(report) = newest
+            && report.mismatches > self.world.limits.max_mismatch
+        {
+            return Err(Refused::new(format!("the last verification found {} mismatches", report.mismatches), repair));
+        }
+        let good = [self.state.full.as_ref(), sampled.filter(|_| self.world.limits.accept_sample)];
+        let mut closed = None;
+        for report in good.into_iter().flatten() {
+            match self.counts(report, flag) {
+                Ok(()) => return Ok(()),
+                Err(why) => closed = Some(why),
+            }
+        }
+        let why = match (closed, sampled) {
+            (Some(why), _) => why,
+            (None, Some(_)) => "there is no full verification, and the plan does not say `accept_sample = true`",
+            (None, None) => "nothing has been verified",
+        };
+        Err(Refused::new(why, verify))
+    }
+
+    /// Whether this report is one for the gate.
+    fn counts(&self, report: &Report, flag: &Flag) -> Result<(), &'static str> {
+        let began = report.span.began;
+        let super::Expand::Complete { ended } = self.state.expand else { return Err("expand is not complete") };
+        let Some(dual_since) = flag.dual_since else { return Err("new values are not written yet") };
+        if report.plan != self.world.plan {
+            Err("the last verification was of another plan")
+        } else if report.mismatches > self.world.limits.max_mismatch {
+            Err("the last verification found mismatches")
+        } else if began < ended {
+            Err("the last verification began before expand ended")
+        } else if began < settled(dual_since, flag) {
+            Err("the last verification began before every writer wrote both attributes")
+        } else if later(began, self.world.limits.max_age) < self.now {
+            Err("the last verification is older than the plan's `max_age`")
+        } else {
+            Ok(())
+        }
+    }
+
+    fn beyond(&self, flag: &Flag) -> Refused {
+        Refused::new("the migration is beyond that (`backfill cutover --back` goes back)", self.ahead(Some(flag)))
+    }
+}

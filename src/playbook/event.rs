@@ -1,0 +1,104 @@
+//! What can happen to a migration: the lines of its append-only history.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Fact, Kind, Phase, Scope};
+use crate::cutover::FlagChange;
+
+/// One line of the history: a JSON object with `at`, `actor`, `type` and what the type brings.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Event {
+    /// When it happened.
+    pub at: Timestamp,
+    /// Who ran the command.
+    pub actor: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happened. The names are those of the state file, and stay.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum What {
+    /// Preflight found nothing that stops the migration, or the operator accepted it.
+    PreflightAccepted {
+        /// The kind of the plan.
+        kind: Kind,
+        /// What was accepted by name.
+        accepted: Vec<String>,
+    },
+    /// A phase begins to go over the table. A resumed one does not begin again.
+    PhaseBegun {
+        /// Which.
+        phase: Phase,
+    },
+    /// It went over the whole table. A verification ends with [`What::Verified`] instead.
+    PhaseComplete {
+        /// Which.
+        phase: Phase,
+    },
+    /// A verification went over all that it meant to; its beginning is that of its `phase_begun`.
+    Verified {
+        /// How much was compared.
+        scope: Scope,
+        /// Whether mismatches were repaired.
+        repair: bool,
+        /// Items that differ, less those that were repaired.
+        mismatches: u64,
+        /// Fingerprint of the plan.
+        plan: String,
+        /// Hash of the report.
+        hash: String,
+    },
+    /// The flag is about to be changed. Whether it was is decided by reading it.
+    FlagIntended {
+        /// How.
+        #[serde(with = "Change")]
+        change: FlagChange,
+        /// Its version before.
+        version: u64,
+        /// The gate was closed, and this was the reason to go on all the same.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        forced: Option<String>,
+    },
+    /// The flag was read after an intended change.
+    FlagSeen {
+        /// Its version.
+        version: u64,
+        /// Whether it is the intended change that was seen, and not somebody else's.
+        ours: bool,
+    },
+    /// The operator stated what a flag would have proven.
+    FactStated {
+        /// What.
+        #[serde(flatten)]
+        fact: Fact,
+        /// As for the flag.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        forced: Option<String>,
+    },
+    /// Without a flag: a full verification has shown that every old value equals the new one again.
+    OldIsFresh,
+    /// Nothing goes forward from here.
+    RollbackBegun {
+        /// Something stood in its way, and this was the reason to go on all the same.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        forced: Option<String>,
+    },
+}
+
+/// The names of [`FlagChange`] in the state file.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "FlagChange", rename_all = "snake_case")]
+enum Change {
+    DualWrite,
+    ReadNew(u8),
+    WriteNew,
+    Contract,
+    DualWriteAgain,
+    OldIsFresh,
+    ReadOld { accept_stale: bool },
+    WriteOld,
+}

@@ -1,0 +1,262 @@
+//! The playbook: the whole life of a migration as one durable, pure state machine.
+//!
+//! [`State`] is what is known of a migration, folded from the [`Event`]s that its state file keeps; [`State::next`] is the
+//! only way in which it moves, live and on replay alike. [`step`] says what a command has to do next, from the state, what
+//! can be observed ([`World`]) and the time. A command is a loop over it: nothing of its progress lives in memory alone,
+//! so after a kill the same command, or another one, goes on from what is durable.
+//!
+//! | [`Step`] | the tool | durable before the next step |
+//! | --- | --- | --- |
+//! | `Preflight` | looks at the table, and asks what is to be accepted | `preflight_accepted` |
+//! | `Record` | appends the event | the event |
+//! | `Confirm` | asks; `--yes` answers | nothing: it is asked again after a kill |
+//! | `Change` | changes the flag, on condition of the version that was read | the flag |
+//! | `WaitUntil` | waits, and reads the flag again | nothing |
+//! | `Sweep` | goes over the table, resuming what has begun | the phase's checkpoints, then `phase_complete` or `verified` |
+//! | `Done` | ends | |
+//!
+//! Without a flag the operator states what it would have proven. Those statements move a flag that exists in the state
+//! alone ([`State::stated`]), with a cache of no time, so that the rules are the same.
+//!
+//! # What the model taught
+//!
+//! `tests/model.rs` explores flag, phases, one item, two application instances with stale caches and kills exhaustively.
+//! These rules are there because it found a stale read, or a loss, or an item without a way on, without them:
+//!
+//! - **Making old equal new passes over no item.** An item that had its new attribute before the migration, and no old one,
+//!   is left alone by `repair` while old values are fresh. While they may be stale it is not: an application may have
+//!   written its new value since, and `read = old` would return nothing for it. So the old value is made, and a
+//!   verification counts its absence as a mismatch as long as `old_stale` holds.
+//! - **A way back that was verified is verified afterwards.** Only a full verification that *began* after old was made
+//!   equal new, which began after `write = both` had settled, clears `old_stale`; a resumed one keeps the time of its
+//!   first beginning, and one that began too early is begun anew.
+//! - **A repair reads like a reader.** While both are written and old values are fresh, an item without a new value is
+//!   repaired from the old one, also at `read = new`: readers fall back to it.
+//! - **What no pass has looked at is not ours.** Rollback removes a new value from an item that no expand pass has read
+//!   only where it equals the old one.
+
+mod cutover;
+mod event;
+mod refused;
+mod rollback;
+mod state;
+mod step;
+#[cfg(test)]
+mod tests;
+
+pub use cutover::{back_needs_state, may_expand, step_back};
+pub use event::{Event, What};
+pub use refused::{Next, Refused};
+pub use state::{Expand, Intended, Open, Preflight, Report, Span, State, Way};
+pub use step::step;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::change::{Change, Strategy};
+use crate::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
+
+/// What decides which way a plan goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Expand and contract, with a cutover flag (hooks are one).
+    Flagged,
+    /// Expand and contract; the operator states what a flag would have proven.
+    Stated,
+    /// Everything in one write: it ends at verify, and rollback stays open.
+    InPlace,
+    /// Nothing is added, and contract removes: there is nothing to expand, verify or read from.
+    RemoveOnly,
+}
+
+impl Kind {
+    /// Of a plan; `flag` is whether it names one. Plans in place and plans that only remove have no use for it.
+    pub fn of(strategy: Strategy, changes: &[Change], flag: bool) -> Kind {
+        match strategy {
+            Strategy::InPlace => Kind::InPlace,
+            Strategy::ExpandContract if changes.iter().all(|c| matches!(c, Change::Remove { .. })) => Kind::RemoveOnly,
+            Strategy::ExpandContract if flag => Kind::Flagged,
+            Strategy::ExpandContract => Kind::Stated,
+        }
+    }
+}
+
+/// What goes over the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// A pass of `run`.
+    Expand,
+    /// The open failures once more.
+    Retry,
+    /// Shadow reads.
+    Verify {
+        /// How much is compared.
+        scope: Scope,
+        /// Mismatching items are re-derived from the side that is the truth.
+        repair: bool,
+    },
+    /// Old is made equal new, on every item that has either.
+    OldFromNew,
+    /// What expand and dual writes put there is taken away, what was overwritten or removed is put back.
+    Undo,
+    /// Old attributes are removed.
+    Contract,
+}
+
+/// How much a verification compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Every item, by strongly consistent reads.
+    Full,
+    /// Segments drawn at random.
+    Sampled,
+}
+
+/// What the operator states where no flag proves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+pub enum Fact {
+    /// `--dual-writes-since`: every writer has written both attributes since then.
+    DualWritesSince {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// `--readers-moved`: every reader reads the new attribute.
+    ReadersMoved,
+    /// `--old-writes-stopped`: nobody writes the old one any more.
+    OldWritesStopped,
+    /// `--readers-back`: every reader reads the old attribute again.
+    ReadersBack,
+    /// `--new-writes-stopped`: nobody writes the new one any more.
+    NewWritesStopped,
+}
+
+/// What a command is to bring about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Goal {
+    /// `run`, with `--again`.
+    Run {
+        /// Another pass over a table that is expanded.
+        again: bool,
+    },
+    /// `failures retry`.
+    FailuresRetry,
+    /// `verify`, with `--all` or `--sample`, with `--repair`.
+    Verify {
+        /// How much.
+        scope: Scope,
+        /// Repair as well.
+        repair: bool,
+    },
+    /// `cutover --to …`.
+    CutoverTo(Target),
+    /// `cutover --back`, with `--now`.
+    Back {
+        /// How far; fixed when the command begins.
+        to: BackTo,
+        /// Stale reads are accepted.
+        now: bool,
+    },
+    /// `contract`.
+    Contract,
+    /// `rollback`.
+    Rollback,
+}
+
+/// Where a cutover goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// `write = both`.
+    DualWrite,
+    /// `read = new`, for so many percent of the keys.
+    ReadNew(u8),
+    /// `write = new`.
+    WriteNew,
+}
+
+/// How far `--back` goes: one stage, from where the flag stood when the command began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BackTo {
+    /// Readers read the old attribute, writers write both.
+    OldReads,
+    /// Only the old attribute is written.
+    OldWrites,
+}
+
+impl BackTo {
+    /// From where the flag stands. While the readers' way back has not settled it is still what the command is about: a
+    /// `--back` that was killed in its wait, and is given again, does not stop dual writes.
+    pub fn of(flag: &Flag, now: Timestamp) -> BackTo {
+        let just_back =
+            flag.write == WriteTo::Both && flag.dual_since != Some(flag.changed_at) && now < flag.settled_at();
+        match flag.read {
+            ReadFrom::Old if !flag.old_stale && !just_back => BackTo::OldWrites,
+            _ => BackTo::OldReads,
+        }
+    }
+}
+
+/// What can be observed now, and what the command line says.
+#[derive(Debug, Clone)]
+pub struct World<'a> {
+    /// The kind of the plan as it is now.
+    pub kind: Kind,
+    /// Its fingerprint.
+    pub plan: &'a str,
+    /// The flag as it was just read; none where the plan names none, or where it does not exist.
+    pub flag: Option<&'a Flag>,
+    /// Open failures.
+    pub failures: u64,
+    /// Open diverged items.
+    pub diverged: u64,
+    /// The plan's `[cutover]`.
+    pub limits: Limits,
+    /// Why a rollback could not succeed: pre-images are missing, items that had their new attribute before the migration
+    /// are not recorded, …
+    pub no_way_back: Option<&'a str>,
+    /// Facts stated on this command line.
+    pub facts: &'a [Fact],
+    /// `--force`, with its reason.
+    pub force: Option<&'a str>,
+    /// What [`Step::Confirm`] asked was confirmed.
+    pub confirmed: bool,
+    /// When this command began.
+    pub began: Timestamp,
+}
+
+/// What the plan's `[cutover]` asks of the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A report counts for so long, from its start.
+    pub max_age: Duration,
+    /// It may have so many mismatches.
+    pub max_mismatch: u64,
+    /// A sampled report opens the gate too.
+    pub accept_sample: bool,
+    /// Only new values are written for so long before contract.
+    pub soak: Duration,
+}
+
+/// The one next thing for the tool to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Look at the table, have findings accepted, and record it.
+    Preflight,
+    /// Append this event, with the time and the actor.
+    Record(What),
+    /// Ask for confirmation.
+    Confirm,
+    /// Change the flag.
+    Change(FlagChange),
+    /// Wait until then, and look again.
+    WaitUntil(Timestamp),
+    /// Go over the table, to the end, and record that: [`What::PhaseComplete`] or [`What::Verified`].
+    Sweep(Phase),
+    /// The command has brought about what it is for.
+    Done,
+}

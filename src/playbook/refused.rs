@@ -1,0 +1,106 @@
+//! A command out of order, and the way out.
+
+use std::fmt;
+
+use super::{BackTo, Fact, Goal, Scope, Target};
+
+/// Why a command does not go on, and what does. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}; next: {next}")]
+pub struct Refused {
+    /// Why.
+    pub why: String,
+    /// The step to take.
+    pub next: Next,
+}
+
+/// The step to take: the words of a command after `backfill`, without the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Next(String);
+
+impl Refused {
+    /// Refuses, and names the next command.
+    pub(super) fn new(why: impl Into<String>, next: impl Into<Next>) -> Refused {
+        Refused { why: why.into(), next: next.into() }
+    }
+}
+
+impl Next {
+    /// The command for this plan.
+    pub fn for_plan(&self, plan: &str) -> String {
+        // `failures retry` has a word of its own behind the plan.
+        match self.0.split_once(' ') {
+            Some((command, rest)) => format!("backfill {command} {plan} {rest}"),
+            None => format!("backfill {} {plan}", self.0),
+        }
+    }
+
+    /// The words after `backfill`.
+    pub fn words(&self) -> &str {
+        &self.0
+    }
+
+    /// With an option more.
+    pub(super) fn with(self, option: &str) -> Next {
+        Next(format!("{} {option}", self.0))
+    }
+}
+
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`backfill {}`", self.0)
+    }
+}
+
+impl From<&str> for Next {
+    fn from(words: &str) -> Next {
+        Next(words.to_owned())
+    }
+}
+
+impl From<Goal> for Next {
+    fn from(goal: Goal) -> Next {
+        Next(match goal {
+            Goal::Run { again: false } => "run".to_owned(),
+            Goal::Run { again: true } => "run --again".to_owned(),
+            Goal::FailuresRetry => "failures retry".to_owned(),
+            Goal::Verify { scope, repair } => {
+                let scope = if scope == Scope::Full { "--all" } else { "--sample" };
+                format!("verify {scope}{}", if repair { " --repair" } else { "" })
+            }
+            Goal::CutoverTo(Target::DualWrite) => "cutover --to dual-write".to_owned(),
+            Goal::CutoverTo(Target::ReadNew(100)) => "cutover --to read-new".to_owned(),
+            Goal::CutoverTo(Target::ReadNew(percent)) => format!("cutover --to read-new --percent {percent}"),
+            Goal::CutoverTo(Target::WriteNew) => "cutover --to write-new".to_owned(),
+            Goal::Back { to: BackTo::OldReads | BackTo::OldWrites, now } => {
+                format!("cutover --back{}", if now { " --now" } else { "" })
+            }
+            Goal::Contract => "contract".to_owned(),
+            Goal::Rollback => "rollback".to_owned(),
+        })
+    }
+}
+
+impl Fact {
+    /// The option that states it.
+    pub fn option(self) -> &'static str {
+        match self {
+            Fact::DualWritesSince { .. } => "--dual-writes-since TIME",
+            Fact::ReadersMoved => "--readers-moved",
+            Fact::OldWritesStopped => "--old-writes-stopped",
+            Fact::ReadersBack => "--readers-back",
+            Fact::NewWritesStopped => "--new-writes-stopped",
+        }
+    }
+
+    /// What it states.
+    pub(super) fn claim(self) -> &'static str {
+        match self {
+            Fact::DualWritesSince { .. } => "every writer writes both attributes",
+            Fact::ReadersMoved => "every reader reads the new attribute",
+            Fact::OldWritesStopped => "nobody writes the old attribute any more",
+            Fact::ReadersBack => "every reader reads the old attribute again",
+            Fact::NewWritesStopped => "nobody writes the new attribute any more",
+        }
+    }
+}

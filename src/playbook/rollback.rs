@@ -1,0 +1,134 @@
+//! The way back: `--back` where old values may be stale, and `rollback`.
+
+use jiff::Timestamp;
+
+use super::cutover::{back_needs_state, step_back};
+use super::step::Asked;
+use super::{BackTo, Expand, Fact, Goal, Kind, Next, Phase, Refused, Scope, Step, Way, What};
+use crate::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
+
+impl Asked<'_> {
+    pub(super) fn back(&self, to: BackTo, accept_stale: bool) -> Result<Step, Refused> {
+        let flag = self.flag()?;
+        let flagged = self.world.kind == Kind::Flagged;
+        if flag.contracting || (flagged && !back_needs_state(flag)) {
+            return step_back(flag, to, self.now);
+        }
+        if self.state.preflight.is_none() {
+            return Ok(Step::Preflight);
+        }
+        if !accept_stale && let Some(step) = self.freshen(flag)? {
+            return Ok(step);
+        }
+        match (flag.write, flag.read, to) {
+            (WriteTo::New, ..) => self.make(FlagChange::DualWriteAgain, None),
+            (_, ReadFrom::New, _) => self.make(FlagChange::ReadOld { accept_stale: flag.old_stale }, None),
+            (WriteTo::Both, _, BackTo::OldWrites) => self.make(FlagChange::WriteOld, None),
+            _ => Ok(self.settle(flag).unwrap_or(Step::Done)),
+        }
+    }
+
+    pub(super) fn rollback(&self) -> Result<Step, Refused> {
+        let flagged = matches!(self.world.kind, Kind::Flagged | Kind::Stated);
+        if self.state.rollback == Way::Ahead
+            && let Some(first) = self.begin_rollback(flagged)?
+        {
+            return Ok(first);
+        }
+        if flagged { self.undo_flagged() } else { Ok(self.sweep(Phase::Undo, Timestamp::MIN)) }
+    }
+
+    /// Before the rollback has begun: whether there is anything to do, and whether it can be done.
+    fn begin_rollback(&self, flagged: bool) -> Result<Option<Step>, Refused> {
+        let state = self.state;
+        let untouched = state.expand == Expand::NotBegun && !state.dual_written;
+        if flagged && (self.world.kind == Kind::Flagged || state.preflight.is_some()) {
+            let flag = self.flag()?;
+            if flag.contracting {
+                return Err(Refused::new(
+                    "the old attribute is being removed, and there is no way back",
+                    Goal::Contract,
+                ));
+            }
+            if untouched && flag.write == WriteTo::Old {
+                return Ok(Some(self.settle(flag).unwrap_or(Step::Done)));
+            }
+        } else if untouched {
+            return Ok(Some(Step::Done));
+        }
+        if state.preflight.is_none() {
+            return Ok(Some(Step::Preflight));
+        }
+        let forced = match (self.world.no_way_back, self.world.force) {
+            (Some(why), None) => {
+                return Err(Refused::new(
+                    format!("a rollback could not put everything back: {why}"),
+                    Next::from(Goal::Rollback).with("--force REASON"),
+                ));
+            }
+            (Some(_), Some(reason)) => Some(reason.to_owned()),
+            (None, _) => None,
+        };
+        Ok(Some(if self.world.confirmed { Step::Record(What::RollbackBegun { forced }) } else { Step::Confirm }))
+    }
+
+    fn undo_flagged(&self) -> Result<Step, Refused> {
+        let flag = self.flag()?;
+        if flag.contracting {
+            return Err(Refused::new("the old attribute is being removed, and there is no way back", Goal::Contract));
+        }
+        if let Some(step) = self.freshen(flag)? {
+            return Ok(step);
+        }
+        if flag.read == ReadFrom::New {
+            return self.make(FlagChange::ReadOld { accept_stale: false }, None);
+        }
+        if flag.write == WriteTo::Both {
+            return self.make(FlagChange::WriteOld, None);
+        }
+        if let Some(wait) = self.settle(flag) {
+            return Ok(wait);
+        }
+        if self.world.kind == Kind::Stated {
+            let facts =
+                [(Fact::ReadersBack, self.state.readers_back), (Fact::NewWritesStopped, self.state.new_writes_stopped)];
+            // Without a flag nothing but this proves it, also where nobody was ever said to have moved.
+            if let Some((fact, _)) = facts.into_iter().find(|(_, stated)| stated.is_none()) {
+                return self.ask(fact, None);
+            }
+        }
+        Ok(self.sweep(Phase::Undo, flag.settled_at()))
+    }
+
+    /// Where old values may be stale: both are written again, old is made equal new, and a full verification that began
+    /// afterwards shows it. None where they are fresh.
+    fn freshen(&self, flag: &Flag) -> Result<Option<Step>, Refused> {
+        if flag.write == WriteTo::New {
+            return self.make(FlagChange::DualWriteAgain, None).map(Some);
+        }
+        if !flag.old_stale {
+            return Ok(None);
+        }
+        if let Some(wait) = self.settle(flag) {
+            return Ok(Some(wait));
+        }
+        let since = flag.settled_at();
+        let Some(restored) = self.state.restored.filter(|restored| restored.began >= since) else {
+            return Ok(Some(self.sweep(Phase::OldFromNew, since)));
+        };
+        let verify = Phase::Verify { scope: Scope::Full, repair: false };
+        let report = self.state.full.as_ref();
+        match report.filter(|report| report.span.began >= restored.ended && report.plan == self.world.plan) {
+            None => Ok(Some(self.sweep(verify, restored.ended))),
+            Some(report) if report.mismatches == 0 => self.make(FlagChange::OldIsFresh, None).map(Some),
+            Some(report) if report.span.ended >= self.world.began => Err(Refused::new(
+                format!(
+                    "{} items differ although old was made equal new (`failures list` names them)",
+                    report.mismatches
+                ),
+                self.goal,
+            )),
+            Some(_) => Ok(Some(Step::Record(What::PhaseBegun { phase: Phase::OldFromNew }))),
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! What a command has to do next.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::cutover::may_expand;
+use super::{BackTo, Expand, Fact, Goal, Kind, Next, Phase, Refused, Scope, State, Step, Target, Way, What, World};
+use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
+
+/// The one next thing to do for this goal, or why nothing is, and the command that is next instead.
+///
+/// It depends on its arguments alone. Asked again after its step was carried out it names the one behind it, until
+/// [`Step::Done`]; asked again after a kill it names the same one.
+pub fn step(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) -> Result<Step, Refused> {
+    let asked = Asked { state, world, goal, now };
+    asked.check_plan()?;
+    if let Some(over) = asked.over()? {
+        return Ok(over);
+    }
+    if let Some(seen) = asked.seen() {
+        return Ok(seen);
+    }
+    match goal {
+        Goal::Run { again } => asked.run(again),
+        Goal::FailuresRetry => asked.retry(),
+        Goal::Verify { scope, repair } => asked.verify(scope, repair),
+        Goal::CutoverTo(target) => asked.cutover(target),
+        Goal::Back { to, now } => asked.back(to, now),
+        Goal::Contract => asked.contract(),
+        Goal::Rollback => asked.rollback(),
+    }
+}
+
+/// The arguments of [`step`].
+pub(super) struct Asked<'a> {
+    pub(super) state: &'a State,
+    pub(super) world: &'a World<'a>,
+    pub(super) goal: Goal,
+    pub(super) now: Timestamp,
+}
+
+impl Asked<'_> {
+    /// Whether this is still the plan of this migration, and whether its command line says what such a plan can.
+    fn check_plan(&self) -> Result<(), Refused> {
+        let kind = self.world.kind;
+        if self.state.kind().is_some_and(|before| before != kind)
+            && (self.state.expand != Expand::NotBegun || self.state.dual_written || self.state.readers_moved.is_some())
+        {
+            return Err(Refused::new(
+                "the plan goes another way (with a flag, without one, in place, removing only) than when the migration \
+                 began: put back what it said",
+                "status",
+            ));
+        }
+        match (kind, self.world.facts.first()) {
+            (Kind::Flagged | Kind::InPlace, Some(fact)) => Err(Refused::new(
+                format!("`{}` is for plans without a flag; here it is not the operator's to state", fact.option()),
+                self.goal,
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is over, or has no way but one.
+    fn over(&self) -> Result<Option<Step>, Refused> {
+        match (self.state.contract, self.state.rollback, self.goal) {
+            (Way::Complete, _, Goal::Contract) | (_, Way::Complete, Goal::Rollback) => Ok(Some(Step::Done)),
+            (Way::Begun, _, Goal::Contract) | (_, Way::Begun, Goal::Rollback) => Ok(None),
+            // Readers are let back whatever else is under way.
+            (Way::Ahead, _, Goal::Back { .. }) if self.world.kind == Kind::Flagged => Ok(None),
+            (Way::Begun | Way::Complete, ..) => Err(self.state.contracting()),
+            (_, Way::Begun | Way::Complete, _) => Err(self.state.rolled_back()),
+            (Way::Ahead, Way::Ahead, _) => Ok(None),
+        }
+    }
+
+    /// An intended change whose end is not known: the flag tells.
+    fn seen(&self) -> Option<Step> {
+        let intended = self.state.intended.as_ref()?;
+        let flag = self.world.flag.filter(|flag| flag.version != intended.version)?;
+        let ours = flag.version == intended.version.saturating_add(1) && shows(flag, intended.change);
+        Some(Step::Record(What::FlagSeen { version: flag.version, ours }))
+    }
+
+    fn run(&self, again: bool) -> Result<Step, Refused> {
+        if self.world.kind == Kind::RemoveOnly {
+            return Err(self.only_removes("it has nothing to expand"));
+        }
+        if self.state.preflight.is_none() {
+            return Ok(Step::Preflight);
+        }
+        if let Some(wait) = self.settle_for_writes()? {
+            return Ok(wait);
+        }
+        let phase = Phase::Expand;
+        match self.state.expand {
+            Expand::NotBegun => Ok(Step::Record(What::PhaseBegun { phase })),
+            Expand::Open { .. } => Ok(Step::Sweep(phase)),
+            Expand::Complete { ended } if again && ended < self.world.began => {
+                Ok(Step::Record(What::PhaseBegun { phase }))
+            }
+            Expand::Complete { .. } => Ok(Step::Done),
+        }
+    }
+
+    fn retry(&self) -> Result<Step, Refused> {
+        if self.world.kind == Kind::RemoveOnly {
+            return Err(self.only_removes("`contract` retries what it could not remove"));
+        }
+        if self.state.expand == Expand::NotBegun {
+            return Err(Refused::new("nothing has been expanded, and nothing has failed", Goal::Run { again: false }));
+        }
+        if let Some(wait) = self.settle_for_writes()? {
+            return Ok(wait);
+        }
+        let retried = self.state.retried.is_some_and(|at| at >= self.world.began);
+        if self.world.failures == 0 || retried { Ok(Step::Done) } else { Ok(self.sweep(Phase::Retry, Timestamp::MIN)) }
+    }
+
+    /// What writes new from old needs old to be what everybody reads, and nobody to obey a flag that said otherwise.
+    fn settle_for_writes(&self) -> Result<Option<Step>, Refused> {
+        let Some(flag) = self.flag_if_any()? else { return Ok(None) };
+        if let Err(refused) = may_expand(flag) {
+            return Err(match self.state.expand {
+                Expand::Complete { .. } => Refused::new(
+                    format!("{} (for another pass, `backfill cutover --back` first)", refused.why),
+                    self.ahead(Some(flag)),
+                ),
+                _ => refused,
+            });
+        }
+        Ok(self.settle(flag))
+    }
+
+    fn verify(&self, scope: Scope, repair: bool) -> Result<Step, Refused> {
+        if self.world.kind == Kind::RemoveOnly {
+            return Err(self.only_removes("it has nothing to verify before that"));
+        }
+        self.expanded()?;
+        // What began while some writers may not have written both can open no gate: it is begun anew.
+        let since = match self.flag_if_any()? {
+            Some(flag) => {
+                if let Some(wait) = self.settle(flag) {
+                    return Ok(wait);
+                }
+                flag.dual_since.map_or(Timestamp::MIN, |since| settled(since, flag))
+            }
+            None => Timestamp::MIN,
+        };
+        let phase = Phase::Verify { scope, repair };
+        let report = if scope == Scope::Full { &self.state.full } else { &self.state.sampled };
+        let open = self.state.open.is_some_and(|open| open.phase == phase);
+        match report {
+            Some(report) if !open && report.span.ended >= self.world.began => Ok(Step::Done),
+            _ => Ok(self.sweep(phase, since)),
+        }
+    }
+
+    fn contract(&self) -> Result<Step, Refused> {
+        match self.world.kind {
+            Kind::InPlace => Err(self.in_place()),
+            Kind::RemoveOnly => self.contract_only_removing(),
+            Kind::Flagged | Kind::Stated => self.contract_moved(),
+        }
+    }
+
+    /// The point of no return is `contracting` in the flag; without one, that contract has begun.
+    fn contract_moved(&self) -> Result<Step, Refused> {
+        let flag = self.flag()?;
+        if !flag.contracting {
+            if self.state.contract != Way::Ahead {
+                return Err(self.foreign("contract has begun, and the flag does not say so"));
+            }
+            self.expanded()?;
+            if flag.write != WriteTo::New {
+                return Err(Refused::new("the old attribute is still written", self.ahead(Some(flag))));
+            }
+        }
+        if let Some(wait) = self.settle(flag) {
+            return Ok(wait);
+        }
+        if flag.contracting {
+            return Ok(match self.state.contract {
+                Way::Ahead => Step::Record(What::PhaseBegun { phase: Phase::Contract }),
+                Way::Begun | Way::Complete => Step::Sweep(Phase::Contract),
+            });
+        }
+        self.soaked(flag.new_since)?;
+        if !self.world.confirmed {
+            return Ok(Step::Confirm);
+        }
+        self.make(FlagChange::Contract, None)
+    }
+
+    fn contract_only_removing(&self) -> Result<Step, Refused> {
+        if self.state.preflight.is_none() {
+            return Ok(Step::Preflight);
+        }
+        if self.state.contract == Way::Begun {
+            return Ok(Step::Sweep(Phase::Contract));
+        }
+        for (fact, known) in
+            [(Fact::ReadersMoved, self.state.readers_moved), (Fact::OldWritesStopped, self.state.old_writes_stopped)]
+        {
+            if known.is_none() {
+                return self.ask(fact, None);
+            }
+        }
+        self.soaked(self.state.old_writes_stopped)?;
+        if self.world.confirmed {
+            Ok(Step::Record(What::PhaseBegun { phase: Phase::Contract }))
+        } else {
+            Ok(Step::Confirm)
+        }
+    }
+
+    fn soaked(&self, since: Option<Timestamp>) -> Result<(), Refused> {
+        let until = since.map_or(Timestamp::MAX, |since| later(since, self.world.limits.soak));
+        if self.now >= until {
+            return Ok(());
+        }
+        Err(Refused::new(
+            format!("it soaks until {until}: so long, a way back costs no more than making old equal new"),
+            Goal::Contract,
+        ))
+    }
+
+    /// Refuses what needs the table to be expanded.
+    pub(super) fn expanded(&self) -> Result<(), Refused> {
+        match self.state.expand {
+            Expand::NotBegun => Err(Refused::new("nothing has been expanded", Goal::Run { again: false })),
+            Expand::Open { .. } => Err(Refused::new("expand is not complete", Goal::Run { again: false })),
+            Expand::Complete { .. } => Ok(()),
+        }
+    }
+
+    /// What goes over the table from a beginning not before this time: resumed, or begun.
+    pub(super) fn sweep(&self, phase: Phase, since: Timestamp) -> Step {
+        match self.state.open {
+            Some(open) if open.phase == phase && open.began >= since => Step::Sweep(phase),
+            _ => Step::Record(What::PhaseBegun { phase }),
+        }
+    }
+
+    /// The flag: the one that applications read, or what the operator stated in its place.
+    pub(super) fn flag(&self) -> Result<&Flag, Refused> {
+        let flag = match self.world.kind {
+            Kind::Flagged => self.world.flag.ok_or_else(|| {
+                Refused::new("the plan names a flag, and there is none: its table or its item is missing", "check")
+            })?,
+            Kind::Stated => self.state.stated.as_ref().ok_or_else(|| {
+                Refused::new("the migration has not begun: nothing was stated", Goal::Run { again: false })
+            })?,
+            Kind::InPlace => return Err(self.in_place()),
+            Kind::RemoveOnly => {
+                return Err(self.only_removes("readers and writers leave the old attribute by themselves"));
+            }
+        };
+        match flag.impossible() {
+            Some(rule) => Err(self.foreign(rule)),
+            None => Ok(flag),
+        }
+    }
+
+    fn flag_if_any(&self) -> Result<Option<&Flag>, Refused> {
+        match self.world.kind {
+            Kind::Flagged | Kind::Stated => self.flag().map(Some),
+            Kind::InPlace | Kind::RemoveOnly => Ok(None),
+        }
+    }
+
+    /// Waits while somebody may still obey what the flag said before.
+    pub(super) fn settle(&self, flag: &Flag) -> Option<Step> {
+        let until = flag.settled_at();
+        (self.now < until).then_some(Step::WaitUntil(until))
+    }
+
+    /// Moves the flag, or what is stated in its place: intended first, then changed.
+    pub(super) fn make(&self, change: FlagChange, forced: Option<&str>) -> Result<Step, Refused> {
+        let forced = forced.map(str::to_owned);
+        if self.world.kind == Kind::Stated {
+            return match change {
+                FlagChange::OldIsFresh => Ok(Step::Record(What::OldIsFresh)),
+                FlagChange::Contract => Ok(Step::Record(What::PhaseBegun { phase: Phase::Contract })),
+                FlagChange::DualWrite | FlagChange::DualWriteAgain => {
+                    self.ask(Fact::DualWritesSince { since: self.now }, forced)
+                }
+                FlagChange::ReadNew(_) => self.ask(Fact::ReadersMoved, forced),
+                FlagChange::WriteNew => self.ask(Fact::OldWritesStopped, forced),
+                FlagChange::ReadOld { .. } => self.ask(Fact::ReadersBack, forced),
+                FlagChange::WriteOld => self.ask(Fact::NewWritesStopped, forced),
+            };
+        }
+        let flag = self.flag()?;
+        // Somebody's `--back`, most likely: a command that has not ended does not undo it.
+        if self.state.seen.is_some_and(|seen| seen != flag.version) && flag.changed_at >= self.world.began {
+            return Err(self.foreign("it was changed while this command was at work, and not by it"));
+        }
+        match flag.next(change, self.now) {
+            Err(FlagError::TooSoon { until }) => return Ok(Step::WaitUntil(until)),
+            Err(error) => return Err(Refused::new(error.to_string(), self.ahead(Some(flag)))),
+            Ok(_) => {}
+        }
+        let intended = self.state.intended.as_ref();
+        if intended.is_some_and(|i| i.change == change && i.version == flag.version && i.forced == forced) {
+            return Ok(Step::Change(change));
+        }
+        Ok(Step::Record(What::FlagIntended { change, version: flag.version, forced }))
+    }
+
+    /// Records a fact that the command line states, or asks for it by name.
+    pub(super) fn ask(&self, fact: Fact, forced: Option<String>) -> Result<Step, Refused> {
+        let same = |stated: &&Fact| std::mem::discriminant(*stated) == std::mem::discriminant(&fact);
+        match self.world.facts.iter().find(same) {
+            Some(fact) => Ok(Step::Record(What::FactStated { fact: *fact, forced })),
+            None => Err(Refused::new(
+                format!("without a flag it is stated that {}; see to it, and state it", fact.claim()),
+                Next::from(self.goal).with(fact.option()),
+            )),
+        }
+    }
+
+    /// The command that the playbook has next.
+    pub(super) fn ahead(&self, flag: Option<&Flag>) -> Next {
+        if self.world.kind == Kind::RemoveOnly {
+            return Next::from(Goal::Contract).with("--readers-moved --old-writes-stopped");
+        }
+        if let Err(refused) = self.expanded() {
+            return refused.next;
+        }
+        let Some(flag) = flag else {
+            let verified = self.state.full.as_ref().is_some_and(|report| report.mismatches == 0);
+            return if verified { "report".into() } else { "verify --all".into() };
+        };
+        match (flag.write, flag.read) {
+            (WriteTo::New, _) => Goal::Contract.into(),
+            (WriteTo::Old, _) => Goal::CutoverTo(Target::DualWrite).into(),
+            (WriteTo::Both, ReadFrom::Old) if flag.old_stale => Goal::Back { to: BackTo::OldReads, now: false }.into(),
+            (WriteTo::Both, ReadFrom::Old) => {
+                self.gate(flag).err().map_or(Goal::CutoverTo(Target::ReadNew(100)).into(), |closed| closed.next)
+            }
+            (WriteTo::Both, ReadFrom::New) if flag.read_percent < 100 => Goal::CutoverTo(Target::ReadNew(100)).into(),
+            (WriteTo::Both, ReadFrom::New) => Goal::CutoverTo(Target::WriteNew).into(),
+        }
+    }
+
+    pub(super) fn in_place(&self) -> Refused {
+        Refused::new(
+            "the plan works in place: old attributes went with the same write, so that it ends at verify, and rollback \
+             stays open",
+            self.ahead(None),
+        )
+    }
+
+    pub(super) fn only_removes(&self, why: &str) -> Refused {
+        Refused::new(format!("the plan only removes: {why}"), self.ahead(None))
+    }
+
+    /// The flag is not as this migration left it.
+    fn foreign(&self, what: &str) -> Refused {
+        Refused::new(format!("the flag was changed by somebody else: {what}"), "status")
+    }
+}
+
+/// Whether the flag says what this change would have made it say.
+fn shows(flag: &Flag, change: FlagChange) -> bool {
+    match change {
+        FlagChange::DualWrite | FlagChange::DualWriteAgain => flag.write == WriteTo::Both,
+        FlagChange::ReadNew(percent) => flag.read_percent == percent,
+        FlagChange::WriteNew => flag.write == WriteTo::New,
+        FlagChange::Contract => flag.contracting,
+        FlagChange::OldIsFresh => !flag.old_stale,
+        FlagChange::ReadOld { .. } => flag.read == ReadFrom::Old,
+        FlagChange::WriteOld => flag.write == WriteTo::Old,
+    }
+}
+
+/// When a change that was made then is obeyed by all.
+pub(super) fn settled(made: Timestamp, flag: &Flag) -> Timestamp {
+    later(made, Duration::from_secs(u64::from(flag.max_cache_seconds)))
+}
+
+pub(super) fn later(time: Timestamp, by: Duration) -> Timestamp {
+    SignedDuration::try_from(by).ok().and_then(|by| time.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,517 @@
+//! The system: its states, and what can happen in each.
+
+use std::time::Duration;
+
+use backfill::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
+use backfill::playbook::{
+    BackTo, Event, Expand, Goal, Kind, Limits, Phase, Scope, State, Step, Target, Way, What, World, step, step_back,
+};
+use jiff::Timestamp;
+use stateright::{Model, Property};
+
+use super::sweep::{At, Decision, Item, Known, UnderWay, Value, decide, destroyed, values, write};
+
+pub(super) const FRESH: &str = "every read returns the application's last write";
+pub(super) const KEPT: &str = "no value that the tool takes away is without a copy";
+pub(super) const WHOLE: &str = "the application's last write is in the item";
+pub(super) const POSSIBLE: &str = "the flag is never in a state that is never set";
+
+pub(super) const ROLLBACK: Goal = Goal::Rollback;
+pub(super) const CONTRACT: Goal = Goal::Contract;
+
+/// Every command.
+const GOALS: [Goal; 13] = [
+    Goal::Run { again: false },
+    Goal::Run { again: true },
+    Goal::FailuresRetry,
+    Goal::Verify { scope: Scope::Full, repair: false },
+    Goal::Verify { scope: Scope::Full, repair: true },
+    Goal::CutoverTo(Target::DualWrite),
+    Goal::CutoverTo(Target::ReadNew(50)),
+    Goal::CutoverTo(Target::ReadNew(100)),
+    Goal::CutoverTo(Target::WriteNew),
+    Goal::Back { to: BackTo::OldReads, now: false },
+    Goal::Back { to: BackTo::OldReads, now: true },
+    Goal::Contract,
+    Goal::Rollback,
+];
+
+/// The tool, with what is wrong with it.
+#[derive(Debug, Clone)]
+pub(super) struct Tool {
+    pub(super) mistake: Option<Mistake>,
+    /// The application's writes in all.
+    pub(super) writes: u8,
+    /// Whether the operator goes past a closed gate.
+    pub(super) force: bool,
+}
+
+/// A planted mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mistake {
+    /// The tool takes a change of the flag to be obeyed at once.
+    NoCacheWait,
+    /// What contract and rollback destroy is not journaled.
+    NoJournal,
+    /// `--back` asks for no state while old values are stale.
+    BackWhileStale,
+    /// Making old equal new, and its verification, pass over items that had their new attribute before, and no old one.
+    LeaveThereBefore,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct System {
+    /// Seconds, by rank.
+    now: i64,
+    flag: Flag,
+    state: State,
+    item: Item,
+    /// The item before anything happened.
+    first: Item,
+    /// What the application wrote last; none where it has not written.
+    last: Option<Option<Value>>,
+    writes_left: u8,
+    there_before: Option<bool>,
+    /// The checkpoints: of the pass of expand, and of the other open phase.
+    expanded: bool,
+    swept: bool,
+    /// What the open verification found.
+    dirty: bool,
+    failed: bool,
+    diverged: bool,
+    under_way: Option<UnderWay>,
+    /// What each instance obeys.
+    pub(super) instances: [View; 2],
+    /// A value was taken away without a copy.
+    lost: bool,
+    /// Stale reads were accepted, or the gate was forced.
+    accepted: bool,
+    forced: bool,
+}
+
+/// What an instance knows of the flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct View {
+    write: WriteTo,
+    percent: u8,
+}
+
+/// What happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// A second passes: nobody obeys what was replaced before it.
+    Tick,
+    /// An instance reads the flag.
+    Refresh(usize),
+    /// An instance writes, or deletes.
+    Write(usize, Option<Value>),
+    /// The operator gives this command, or one that runs goes on: one step of it.
+    Step(Goal),
+    /// The item under way goes on: into the journal, or to the table.
+    Item,
+    /// It fails, however often it is tried.
+    GiveUp,
+    /// The process dies.
+    Kill,
+    /// `--back` from another process.
+    Back(BackTo),
+}
+
+impl Action {
+    /// Whether this happens by itself while a command with this goal is given again and again.
+    pub(super) fn serves(self, goal: Goal) -> bool {
+        match self {
+            Action::Tick | Action::Refresh(_) | Action::Item | Action::Kill => true,
+            Action::Step(other) => other == goal,
+            Action::Write(..) | Action::GiveUp | Action::Back(_) => false,
+        }
+    }
+}
+
+fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+impl View {
+    fn of(flag: &Flag) -> View {
+        View { write: flag.write, percent: flag.read_percent }
+    }
+
+    /// What it may read: at a part of the keys, this key may be one of them or not.
+    fn reads(self, item: Item) -> impl Iterator<Item = Option<Value>> {
+        let new = if self.write == WriteTo::Both { item.new.or(item.old) } else { item.new };
+        let old = (self.percent < 100).then_some(item.old);
+        old.into_iter().chain((self.percent > 0).then_some(new))
+    }
+
+    fn write(self, item: Item, value: Option<Value>) -> Item {
+        match (value, self.write) {
+            (None, _) => Item { old: None, new: None },
+            (_, WriteTo::Old) => Item { old: value, ..item },
+            (_, WriteTo::Both) => Item { old: value, new: value },
+            (_, WriteTo::New) => Item { new: value, ..item },
+        }
+    }
+}
+
+impl System {
+    fn first(item: Item, writes: u8) -> System {
+        let flag = Flag::first(1, time(0));
+        let mut system = System {
+            now: 1,
+            instances: [View::of(&flag); 2],
+            flag,
+            state: State::default(),
+            item,
+            first: item,
+            last: None,
+            writes_left: writes,
+            there_before: None,
+            expanded: false,
+            swept: false,
+            dirty: false,
+            failed: false,
+            diverged: false,
+            under_way: None,
+            lost: false,
+            accepted: false,
+            forced: false,
+        };
+        system.normalise(1);
+        system
+    }
+
+    /// Whether the end of this goal must be reachable from here.
+    pub(super) fn is_for(&self, goal: Goal) -> bool {
+        (goal == CONTRACT) == (self.flag.contracting || self.state.contract != Way::Ahead)
+    }
+
+    fn is_fresh(&self) -> bool {
+        let right = |read: Option<Value>| match self.last {
+            Some(last) => read == last,
+            None => read == self.first.old || (self.first.old.is_none() && read == self.first.new),
+        };
+        let views = self.instances.into_iter().chain([View::of(&self.flag)]);
+        views.flat_map(|view| view.reads(self.item)).all(right)
+    }
+
+    fn is_whole(&self) -> bool {
+        match self.last {
+            Some(Some(last)) => values(self.item) & (1 << last) != 0,
+            Some(None) => self.item == Item { old: None, new: None },
+            // What the tool took away is `lost`, or in the journal.
+            None => true,
+        }
+    }
+
+    fn append(&mut self, what: What) {
+        let event = Event { at: time(self.now), actor: String::new(), what };
+        self.state = self.state.next(&event).unwrap_or_else(|refused| panic!("{refused}: {event:?} at {self:#?}"));
+    }
+
+    /// The same state with small numbers, and without what nothing depends on. `a_state_says_all_that_matters` holds that
+    /// nothing does.
+    fn normalise(&mut self, cache: i64) {
+        self.instances.sort();
+        let changed = self.flag.changed_at.as_second();
+        let settled = self.now >= changed + cache;
+        let dual = self.flag.dual_since.map(Timestamp::as_second);
+        let both_stale = self.flag.old_stale && self.flag.write == WriteTo::Both;
+        let since_change = |began: Timestamp| began.as_second() >= changed + cache;
+        let since_dual = |began: Timestamp| dual.is_some_and(|dual| began.as_second() >= dual + cache);
+        let state = &mut self.state;
+
+        state.restored = state.restored.filter(|span| both_stale && since_change(span.began));
+        state.open = state.open.filter(|open| match open.phase {
+            Phase::OldFromNew => both_stale && since_change(open.began),
+            Phase::Undo => since_change(open.began),
+            Phase::Verify { .. } => dual.is_none() || since_dual(open.began),
+            Phase::Expand | Phase::Retry | Phase::Contract => true,
+        });
+        // A clean report is for the gate; a dirty one closes it as none does, and sends the way back round once more.
+        let restored = state.restored.is_some();
+        state.full =
+            state.full.take().filter(|report| restored || (report.mismatches == 0 && since_dual(report.span.began)));
+
+        // What is left is as late as it has to be, and no later.
+        self.now = 20;
+        self.flag.changed_at = time(if settled { 5 } else { 20 });
+        self.flag.dual_since = dual.map(|_| time(0));
+        self.flag.new_since = self.flag.new_since.map(|_| self.flag.changed_at);
+        if let Some(preflight) = &mut state.preflight {
+            preflight.at = time(0);
+        }
+        match &mut state.expand {
+            Expand::NotBegun => {}
+            Expand::Open { began: at } | Expand::Complete { ended: at } => *at = time(0),
+        }
+        if let Some(span) = &mut state.restored {
+            (span.began, span.ended) = (time(6), time(6));
+        }
+        if let Some(report) = &mut state.full {
+            (report.span.began, report.span.ended) = (time(7), time(7));
+        }
+        if let Some(open) = &mut state.open {
+            open.began = time(if matches!(open.phase, Phase::Verify { .. }) && dual.is_none() { 0 } else { 7 });
+        }
+        let version = self.flag.version;
+        self.flag.version = 10;
+        if let Some(intended) = &mut state.intended {
+            let known = intended.version != version;
+            intended.version = if known { 9 } else { 10 };
+            if known {
+                // That there is something to be seen is all that is asked.
+                intended.change = FlagChange::WriteOld;
+            }
+        }
+        // Only asked about while a command goes on that began before; here each step may be a new one.
+        (state.seen, state.retried) = (None, None);
+        if state.open.is_none() {
+            (self.swept, self.dirty) = (false, false);
+        }
+        if self.last.is_some() {
+            self.first = Item { old: None, new: None };
+        }
+    }
+}
+
+impl Tool {
+    fn flag(&self, system: &System) -> Flag {
+        let mut flag = system.flag.clone();
+        if self.mistake == Some(Mistake::NoCacheWait) {
+            flag.max_cache_seconds = 0;
+        }
+        flag
+    }
+
+    fn ask(&self, system: &System, goal: Goal) -> Option<Step> {
+        let flag = self.flag(system);
+        let world = World {
+            kind: Kind::Flagged,
+            plan: "p",
+            flag: Some(&flag),
+            failures: u64::from(system.failed),
+            diverged: u64::from(system.diverged),
+            limits: Limits {
+                max_age: Duration::MAX,
+                max_mismatch: 0,
+                accept_sample: false,
+                soak: Duration::from_secs(1),
+            },
+            no_way_back: None,
+            facts: &[],
+            force: self.force.then_some("because"),
+            confirmed: true,
+            // A new command: whatever happened in this second was before it.
+            began: time(system.now) + Duration::from_nanos(1),
+        };
+        step(&system.state, &world, goal, time(system.now)).ok()
+    }
+
+    /// Whether this goal is at its end.
+    pub(super) fn has_ended(&self, system: &System, goal: Goal) -> bool {
+        system.under_way.is_none() && self.ask(system, goal) == Some(Step::Done)
+    }
+
+    fn change(&self, system: &mut System, change: FlagChange) {
+        let flag = self.flag(system).next(change, time(system.now)).expect("the playbook asks for what can be");
+        system.flag = Flag { max_cache_seconds: 1, ..flag };
+        match change {
+            FlagChange::ReadOld { accept_stale: true } => system.accepted = true,
+            FlagChange::OldIsFresh => system.accepted = false,
+            _ => {}
+        }
+    }
+
+    fn step(&self, system: &mut System, goal: Goal) -> Option<()> {
+        match self.ask(system, goal)? {
+            Step::Preflight => {
+                system.append(What::PreflightAccepted { kind: Kind::Flagged, accepted: Vec::new() });
+            }
+            Step::Record(what) => {
+                match &what {
+                    What::PhaseBegun { phase: Phase::Expand } => system.expanded = false,
+                    What::PhaseBegun { .. } => (system.swept, system.dirty) = (false, false),
+                    What::FlagIntended { forced: Some(_), .. } => system.forced = true,
+                    _ => {}
+                }
+                system.append(what);
+            }
+            Step::Change(change) => self.change(system, change),
+            Step::Sweep(phase) => Tool::sweep(system, phase),
+            Step::Confirm => panic!("it is confirmed"),
+            Step::WaitUntil(_) | Step::Done => return None,
+        }
+        Some(())
+    }
+
+    /// Reads the item, or records that all of them were read.
+    fn sweep(system: &mut System, phase: Phase) {
+        let done = if phase == Phase::Expand { system.expanded } else { system.swept };
+        if done {
+            system.append(match phase {
+                Phase::Verify { scope, repair } => What::Verified {
+                    scope,
+                    repair,
+                    mismatches: u64::from(system.dirty),
+                    plan: "p".to_owned(),
+                    hash: String::new(),
+                },
+                _ => What::PhaseComplete { phase },
+            });
+            return;
+        }
+        let image = system.item;
+        if phase == Phase::Expand && system.there_before.is_none() {
+            let dual_written = system.flag.write == WriteTo::Both && image.old == image.new;
+            system.there_before = Some(image.new.is_some() && !dual_written);
+        }
+        let reads_new = system.flag.read == ReadFrom::New;
+        system.under_way = Some(UnderWay { phase: At::from(phase), image, reads_new, journaled: false });
+    }
+
+    fn item(&self, system: &mut System) -> Option<()> {
+        let mut at = system.under_way?;
+        let known = Known {
+            there_before: system.there_before,
+            reads_new: at.reads_new,
+            writes_both: system.flag.write == WriteTo::Both,
+            old_stale: system.flag.old_stale,
+            dual_written: system.state.dual_written,
+            leave_there_before: self.mistake == Some(Mistake::LeaveThereBefore),
+        };
+        let decision = decide(at.phase, at.image, known);
+        let destroyed = destroyed(decision, at.image);
+        let removes = matches!(at.phase, At::OldFromNew | At::Undo | At::Contract);
+        if destroyed != 0 && !at.journaled && !(removes && self.mistake == Some(Mistake::NoJournal)) {
+            at.journaled = true;
+            system.under_way = Some(at);
+            return Some(());
+        }
+        let Some(after) = write(decision, system.item, at.image) else {
+            // The condition failed, and brought the image.
+            system.under_way = Some(UnderWay { image: system.item, journaled: false, ..at });
+            return Some(());
+        };
+        let journaled = if at.journaled { destroyed } else { 0 };
+        system.lost |= values(system.item) & !(values(after) | journaled) != 0;
+        system.item = after;
+        Tool::commit(system, at.phase, decision == Decision::Differs);
+        Some(())
+    }
+
+    fn commit(system: &mut System, phase: At, differs: bool) {
+        system.under_way = None;
+        match phase {
+            At::Expand => {
+                (system.expanded, system.diverged) = (true, differs);
+                system.failed = false;
+            }
+            At::Retry => (system.swept, system.failed, system.diverged) = (true, false, differs),
+            At::Verify | At::Repair => {
+                (system.swept, system.dirty) = (true, differs);
+                system.diverged &= differs;
+            }
+            At::OldFromNew | At::Undo | At::Contract => system.swept = true,
+        }
+    }
+
+    fn give_up(system: &mut System) -> Option<()> {
+        let at = system.under_way?;
+        match at.phase {
+            At::Expand => (system.expanded, system.failed) = (true, true),
+            At::OldFromNew => system.swept = true,
+            At::Repair => (system.swept, system.dirty) = (true, true),
+            _ => return None,
+        }
+        system.under_way = None;
+        Some(())
+    }
+
+    /// `--back` of a process that has no state file.
+    fn back(&self, system: &mut System, to: BackTo) -> Option<()> {
+        let stale = system.flag.old_stale;
+        let mut flag = self.flag(system);
+        if self.mistake == Some(Mistake::BackWhileStale) {
+            flag.old_stale = false;
+        }
+        let Ok(Step::Change(change)) = step_back(&flag, to, time(system.now)) else { return None };
+        let flag = flag.next(change, time(system.now)).unwrap();
+        system.flag = Flag { max_cache_seconds: 1, old_stale: stale, ..flag };
+        Some(())
+    }
+}
+
+impl Tool {
+    /// The state after something happened.
+    pub(super) fn after(&self, before: &System, action: Action) -> Option<System> {
+        let mut system = before.clone();
+        match action {
+            Action::Tick => {
+                system.now += 1;
+                system.instances = [View::of(&system.flag); 2];
+            }
+            Action::Refresh(at) => system.instances[at] = View::of(&system.flag),
+            Action::Write(at, value) => {
+                system.item = system.instances[at].write(system.item, value);
+                system.last = Some(value);
+                system.writes_left -= 1;
+            }
+            Action::Step(goal) => self.step(&mut system, goal)?,
+            Action::Item => self.item(&mut system)?,
+            Action::GiveUp => Tool::give_up(&mut system)?,
+            Action::Kill => system.under_way = None,
+            Action::Back(to) => self.back(&mut system, to)?,
+        }
+        Some(system)
+    }
+
+    pub(super) fn normal(&self, mut system: System) -> System {
+        system.normalise(if self.mistake == Some(Mistake::NoCacheWait) { 0 } else { 1 });
+        system
+    }
+}
+
+impl Model for Tool {
+    type State = System;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<System> {
+        [(Some(0), None), (None, None), (Some(0), Some(0)), (Some(0), Some(1)), (None, Some(1))]
+            .into_iter()
+            .map(|(old, new)| System::first(Item { old, new }, self.writes))
+            .collect()
+    }
+
+    fn actions(&self, system: &System, actions: &mut Vec<Action>) {
+        actions.push(Action::Tick);
+        for at in 0..2 {
+            actions.push(Action::Refresh(at));
+            if system.writes_left > 0 {
+                actions.extend([None, Some(0), Some(1)].map(|value| Action::Write(at, value)));
+            }
+        }
+        actions.extend([Action::Back(BackTo::OldReads), Action::Back(BackTo::OldWrites)]);
+        if system.under_way.is_some() {
+            actions.extend([Action::Item, Action::GiveUp, Action::Kill]);
+        } else {
+            actions.extend(GOALS.map(Action::Step));
+        }
+    }
+
+    fn next_state(&self, before: &System, action: Action) -> Option<System> {
+        let system = self.normal(self.after(before, action)?);
+        (system != *before).then_some(system)
+    }
+
+    fn properties(&self) -> Vec<Property<Tool>> {
+        vec![
+            Property::always(FRESH, |_, system: &System| system.accepted || system.forced || system.is_fresh()),
+            Property::always(KEPT, |_, system: &System| !system.lost),
+            Property::always(WHOLE, |_, system: &System| system.forced || system.is_whole()),
+            Property::always(POSSIBLE, |_, system: &System| system.flag.impossible().is_none()),
+            Property::sometimes("a migration contracts", |_, system: &System| system.state.contract == Way::Complete),
+            Property::sometimes("one is rolled back", |_, system: &System| system.state.rollback == Way::Complete),
+        ]
+    }
+}
