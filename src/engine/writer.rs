@@ -178,11 +178,7 @@ impl Writer {
     /// Makes the pre-images of these writes durable, where that has not been done. Only then may they be sent.
     async fn journal(&self, requests: &Requests, chunk: &mut [Pending]) -> Result<(), Stopped> {
         let due = |member: &Pending| member.journaled.is_empty() && !member.write.pre_images.is_empty();
-        let row = |write: &GuardedWrite, pre: &PreImage| PreImageRow {
-            key: write.key.clone(),
-            path: pre.path.clone(),
-            value: pre.value.clone(),
-        };
+        let row = |write: &GuardedWrite, pre: &PreImage| PreImageRow { key: write.key.clone(), pre: pre.clone() };
         let rows: Vec<PreImageRow> = chunk
             .iter()
             .filter(|member| due(member))

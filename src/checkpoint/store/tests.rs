@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 
 use super::*;
+use crate::change::PreImage;
 use crate::checkpoint::{Counts, SegmentEvent};
 use crate::item::Value;
 
@@ -149,7 +150,8 @@ async fn a_full_disk_ends_all_storing_and_loses_nothing_that_was_answered() {
             Err(e) => error = Some(e),
         }
         let key = ItemKey::new([("pk".to_owned(), Value::S("x".repeat(500)))].into());
-        let row = PreImageRow { key, path: Path::attribute("a"), value: Value::S("secret".repeat(100)) };
+        let pre = PreImage::of(&Path::attribute("a"), &Value::S("secret".repeat(100)));
+        let row = PreImageRow { key, pre };
         error = error.or(store.append_pre_images(run, vec![row]).await.err());
     }
     let text = error.unwrap().to_string();
