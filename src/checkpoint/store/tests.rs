@@ -114,7 +114,7 @@ async fn a_failed_commit_fails_the_whole_group_and_everything_after_it() {
     // A foreign key that is checked at the end: the statement succeeds, the COMMIT does not.
     let fails_late = Box::new(|c: &rusqlite::Connection| {
         c.execute_batch(
-            "PRAGMA defer_foreign_keys = ON; INSERT INTO pre_images (run, key, path, value, at) VALUES (99, '', '', '', '')",
+            "PRAGMA defer_foreign_keys = ON; INSERT INTO pre_images (run, key, path, kind, at) VALUES (99, '', '', 'same', '')",
         )?;
         Ok(())
     });
