@@ -66,7 +66,8 @@ pub mod phase {
     pub const CONTRACT: &str = "contract";
     /// The first phase of a `rollback` behind writes of the new attribute alone.
     pub const OLD_EQUAL_NEW: &str = "rollback:old-equal-new";
-    /// The phase of a `rollback` that undoes the expansion. When a run of it is complete, what was on record counts no more.
+    /// The phase of a `rollback` that undoes the expansion. Where one is complete, what was on record counts no more for an
+    /// expansion that begins behind it.
     pub const ROLLBACK: &str = "rollback";
 }
 

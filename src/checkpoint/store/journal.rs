@@ -200,10 +200,12 @@ pub(super) fn forget_pages(
     Ok(())
 }
 
-/// The last run that undid the expansion, or 0: what is on record of earlier runs counts no more.
+/// The last run that undid an expansion before the present one, or 0: what is on record up to it counts no more. Another
+/// pass of a rollback still goes by what the first went by.
 fn last_rollback(connection: &Connection) -> Result<i64, Failed> {
-    let sql = "SELECT coalesce(max(id), 0) FROM runs WHERE phase = ?1 AND status = 'complete'";
-    Ok(connection.prepare_cached(sql)?.query_row([phase::ROLLBACK], |row| row.get(0))?)
+    let sql = "SELECT coalesce(max(id), 0) FROM runs WHERE phase = ?1 AND status = 'complete' \
+         AND id < (SELECT max(id) FROM runs WHERE phase = ?2)";
+    Ok(connection.prepare_cached(sql)?.query_row([phase::ROLLBACK, phase::EXPAND], |row| row.get(0))?)
 }
 
 fn pre_image_from(row: &Row<'_>) -> Result<PreImage, Failed> {
