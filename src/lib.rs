@@ -15,10 +15,10 @@
 //! | job, session | [`engine::Job`], [`checkpoint::store::Store::begin`] | `engine/session.rs` |
 //! | segment | [`engine::Scheduler`], [`engine::sweep`], by what the survey finds | `engine/mod.rs`, `engine/schedule.rs`, `engine/survey.rs` |
 //! | page → items | [`table::Table::scan`], by the segment worker | `engine/worker.rs` |
-//! | item → decision → guarded write | [`change::Changes::decide`] | `change/decide.rs` |
+//! | item → decision → guarded write | [`change::Changes::decide_with`] | `change/decide.rs` |
 //! | permits | [`throttle::Scopes`], from narrow to wide | `engine/requests.rs` |
 //! | outcome | [`table::Table::write`], by the writer | `engine/writer.rs` |
-//! | checkpoint | [`checkpoint::CheckpointStore::commit`] | `engine/run.rs` |
+//! | checkpoint | [`checkpoint::CheckpointStore::commit`] | `engine/write_pages.rs` |
 //! | report → exit code | [`telemetry::RunReport`] | `telemetry/`, `commands/exit.rs` |
 //!
 //! # What always holds

@@ -218,7 +218,7 @@ async fn it_goes_on_by_itself_when_the_window_opens() {
     let job = Arc::new(job);
     let working = {
         let (job, store) = (Arc::clone(&job), store.clone());
-        tokio::spawn(async move { job.expand(&store, &session).await })
+        tokio::spawn(async move { job.work(&store, &session).await })
     };
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!((scene.requests("Scan"), working.is_finished()), (0, false));

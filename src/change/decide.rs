@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::cost::Pricing;
-use super::{Action, Change, Condition, GuardedWrite, OnExisting, PreImage, Strategy};
-use crate::item::{IndexSchema, Item, KeySchema, Path, Step, Value, attribute_bytes, item_bytes};
+use super::draft::Draft;
+use super::{Change, GuardedWrite, OnExisting, OnRecord, Strategy};
+use crate::item::{IndexSchema, Item, KeySchema, Path, Value};
 
 /// The changes that one phase makes, ready to be held against items.
 #[derive(Debug, Clone)]
 pub struct Changes {
-    steps: Vec<Wanted>,
-    on_existing: OnExisting,
+    pub(super) steps: Vec<Wanted>,
+    pub(super) on_existing: OnExisting,
     key: KeySchema,
     indexes: Vec<IndexSchema>,
     pub(super) pricing: Pricing,
@@ -33,10 +34,27 @@ pub enum Decision {
 
 /// One change as this phase makes it.
 #[derive(Debug, Clone)]
-enum Wanted {
+pub(super) enum Wanted {
+    /// `run`: the source's value at the target.
     Copy { from: Path, to: Path, is_move: bool, removes_source: bool },
+    /// `run`: a constant.
     Set { to: Path, value: Value },
+    /// `run` in place: the path goes.
     Remove { path: Path },
+    /// `contract`: the source of a move goes.
+    DropMoved { from: Path, to: Path },
+    /// `contract`: the path goes, if these copies of it are there.
+    DropRemoved { path: Path, copies: Vec<Path> },
+    /// `rollback`: the source gets the value that its targets have.
+    Refresh { from: Path, targets: Vec<Path> },
+    /// `rollback`: the target of a copy, or of a move whose source has stayed, is as it was before.
+    Uncopy { from: Path, to: Path },
+    /// `rollback`: the value of a move in place is at its source again.
+    Unmove { from: Path, to: Path },
+    /// `rollback`: the constant goes, for what was there before.
+    Unset { to: Path, value: Value },
+    /// `rollback`: what was removed in place is back.
+    Unremove { path: Path },
 }
 
 impl Changes {
@@ -49,15 +67,68 @@ impl Changes {
         indexes: Vec<IndexSchema>,
     ) -> Changes {
         let in_place = strategy == Strategy::InPlace;
-        let steps: Vec<Wanted> = changes
-            .iter()
-            .filter_map(|change| match change.clone() {
-                Change::Move { from, to } => Some(Wanted::Copy { from, to, is_move: true, removes_source: in_place }),
-                Change::Copy { from, to } => Some(Wanted::Copy { from, to, is_move: false, removes_source: false }),
-                Change::Set { to, value } => Some(Wanted::Set { to, value }),
-                Change::Remove { path } => in_place.then_some(Wanted::Remove { path }),
-            })
-            .collect();
+        let wanted = |change: &Change| match change.clone() {
+            Change::Move { from, to } => Some(Wanted::Copy { from, to, is_move: true, removes_source: in_place }),
+            Change::Copy { from, to } => Some(Wanted::Copy { from, to, is_move: false, removes_source: false }),
+            Change::Set { to, value } => Some(Wanted::Set { to, value }),
+            Change::Remove { path } => in_place.then_some(Wanted::Remove { path }),
+        };
+        Changes::new(changes.iter().filter_map(wanted).collect(), on_existing, key, indexes)
+    }
+
+    /// The changes that `contract` makes, after cutover: the sources of moves go, and what the plan removes. Nothing is
+    /// left to it where `run` works in place.
+    pub fn for_contract(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
+        let copies_of = |path: &Path| {
+            let copy = |change: &Change| match change {
+                Change::Copy { from, to } if from == path => Some(to.clone()),
+                _ => None,
+            };
+            changes.iter().filter_map(copy).collect()
+        };
+        let wanted = |change: &Change| match change.clone() {
+            Change::Move { from, to } => Some(Wanted::DropMoved { from, to }),
+            Change::Remove { path } => Some(Wanted::DropRemoved { copies: copies_of(&path), path }),
+            Change::Copy { .. } | Change::Set { .. } => None,
+        };
+        let steps = match strategy {
+            Strategy::ExpandContract => changes.iter().filter_map(wanted).collect(),
+            Strategy::InPlace => Vec::new(),
+        };
+        Changes::new(steps, OnExisting::Keep, key, indexes)
+    }
+
+    /// The first phase of a rollback behind writes of the new attribute alone: old values become equal to new ones, and
+    /// where there is no new one, the old one goes. No such writes are behind a plan that works in place.
+    pub fn for_old_equal_new(
+        changes: &[Change],
+        strategy: Strategy,
+        key: KeySchema,
+        indexes: Vec<IndexSchema>,
+    ) -> Changes {
+        let mut targets: BTreeMap<&Path, Vec<Path>> = BTreeMap::new();
+        for change in changes.iter().filter(|_| strategy == Strategy::ExpandContract) {
+            if let Change::Move { from, to } | Change::Copy { from, to } = change {
+                targets.entry(from).or_default().push(to.clone());
+            }
+        }
+        let steps = targets.into_iter().map(|(from, targets)| Wanted::Refresh { from: from.clone(), targets });
+        Changes::new(steps.collect(), OnExisting::Keep, key, indexes)
+    }
+
+    /// The last phase of a rollback: what `run` made goes, and what it overwrote, moved or removed comes back.
+    pub fn for_rollback(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
+        let in_place = strategy == Strategy::InPlace;
+        let wanted = |change: &Change| match change.clone() {
+            Change::Move { from, to } if in_place => Some(Wanted::Unmove { from, to }),
+            Change::Move { from, to } | Change::Copy { from, to } => Some(Wanted::Uncopy { from, to }),
+            Change::Set { to, value } => Some(Wanted::Unset { to, value }),
+            Change::Remove { path } => in_place.then_some(Wanted::Unremove { path }),
+        };
+        Changes::new(changes.iter().filter_map(wanted).collect(), OnExisting::Keep, key, indexes)
+    }
+
+    fn new(steps: Vec<Wanted>, on_existing: OnExisting, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         let pricing = Pricing::new(steps.iter().flat_map(Wanted::changes), &key, &indexes);
         Changes { steps, on_existing, key, indexes, pricing }
     }
@@ -77,14 +148,24 @@ impl Changes {
         &self.key
     }
 
-    /// What this item needs. All of it goes into one write, or none of it.
+    /// What this item needs, where nothing is on record of it or the phase does not ask. All of it goes into one write, or
+    /// none of it.
     pub fn decide(&self, item: &Item) -> Decision {
+        self.decide_with(item, &OnRecord::NOTHING)
+    }
+
+    /// What this item needs, by what is on record of it. All of it goes into one write, or none of it.
+    pub fn decide_with(&self, item: &Item, record: &OnRecord) -> Decision {
         let Some(key) = self.key.key_of(item) else {
             return Decision::Rejected("the item came without its key attributes".into());
         };
-        let mut draft = Draft::new(item, self.on_existing);
+        let mut draft = Draft::new(item, self.on_existing, record, &self.steps);
         for wanted in &self.steps {
-            draft.add(wanted);
+            match wanted {
+                Wanted::Copy { .. } | Wanted::Set { .. } | Wanted::Remove { .. } => draft.forward(wanted),
+                Wanted::DropMoved { .. } | Wanted::DropRemoved { .. } => draft.contract(wanted),
+                _ => draft.roll_back(wanted),
+            }
         }
         draft.finish(key, &self.key.partition.name, &self.pricing)
     }
@@ -93,262 +174,29 @@ impl Changes {
 impl Wanted {
     /// The top-level attributes that it may change.
     fn changes(&self) -> impl Iterator<Item = &str> + Clone {
-        let (set, removed) = match self {
-            Wanted::Copy { from, to, removes_source, .. } => (Some(to), removes_source.then_some(from)),
-            Wanted::Set { to, .. } => (Some(to), None),
-            Wanted::Remove { path } => (None, Some(path)),
+        let (one, another) = match self {
+            Wanted::Copy { from, to, removes_source, .. } => (to, removes_source.then_some(from)),
+            Wanted::Unmove { from, to } => (to, Some(from)),
+            Wanted::Uncopy { to: path, .. }
+            | Wanted::Set { to: path, .. }
+            | Wanted::Unset { to: path, .. }
+            | Wanted::DropMoved { from: path, .. }
+            | Wanted::Refresh { from: path, .. }
+            | Wanted::DropRemoved { path, .. }
+            | Wanted::Unremove { path }
+            | Wanted::Remove { path } => (path, None),
         };
-        set.into_iter().chain(removed).map(Path::root)
-    }
-}
-
-/// What has been found about one item so far.
-struct Draft<'a> {
-    item: &'a Item,
-    on_existing: OnExisting,
-    actions: Vec<Action>,
-    conditions: Vec<Condition>,
-    pre_images: Vec<PreImage>,
-    /// Maps that have to be made, by their path, because a target's parent is missing.
-    made: BTreeMap<Path, Item>,
-    diverged: Vec<Path>,
-    rejected: Option<String>,
-    already: bool,
-    grows: usize,
-    shrinks: usize,
-}
-
-impl<'a> Draft<'a> {
-    fn new(item: &'a Item, on_existing: OnExisting) -> Draft<'a> {
-        Draft {
-            item,
-            on_existing,
-            actions: Vec::new(),
-            conditions: Vec::new(),
-            pre_images: Vec::new(),
-            made: BTreeMap::new(),
-            diverged: Vec::new(),
-            rejected: None,
-            already: false,
-            grows: 0,
-            shrinks: 0,
-        }
+        std::iter::once(one).chain(another).map(Path::root)
     }
 
-    /// A change that needs no action here has a condition all the same: if a live writer makes it need one before another
-    /// change of this item is written, the item must not end half changed, or be written although it is diverged by then.
-    fn add(&mut self, wanted: &Wanted) {
-        match wanted {
-            Wanted::Copy { from, to, is_move, removes_source } => {
-                let Some(value) = from.get(self.item) else {
-                    self.already |= *is_move && to.get(self.item).is_some();
-                    self.require(Condition::Missing(from.clone()));
-                    return;
-                };
-                match to.get(self.item) {
-                    Some(there) if there == value => {
-                        self.already = true;
-                        self.require(Condition::Same(from.clone(), to.clone()));
-                        if *removes_source {
-                            self.remove(from, value);
-                        }
-                    }
-                    Some(there) => {
-                        if self.replaces(to, there) {
-                            self.copy(from, to, value, *removes_source);
-                        }
-                    }
-                    None => match self.place(to) {
-                        Place::Ready => {
-                            self.require(Condition::Missing(to.clone()));
-                            self.require_parent(to);
-                            self.copy(from, to, value, *removes_source);
-                        }
-                        Place::ParentMissing(root) => {
-                            // SET cannot copy into a map that is not there: the value travels, so the condition holds
-                            // the source to it.
-                            self.require(Condition::Equals(from.clone(), value.clone()));
-                            self.make(root, to, value.clone());
-                            if *removes_source {
-                                self.remove(from, value);
-                            }
-                        }
-                        Place::Impossible(why) => self.reject(why),
-                    },
-                }
-            }
-            Wanted::Set { to, value } => match to.get(self.item) {
-                Some(there) if there == value => {
-                    self.already = true;
-                    self.require(Condition::Equals(to.clone(), value.clone()));
-                }
-                Some(there) => {
-                    if self.replaces(to, there) {
-                        self.set(to, value);
-                    }
-                }
-                None => match self.place(to) {
-                    Place::Ready => {
-                        self.require(Condition::Missing(to.clone()));
-                        self.require_parent(to);
-                        self.set(to, value);
-                    }
-                    Place::ParentMissing(root) => self.make(root, to, value.clone()),
-                    Place::Impossible(why) => self.reject(why),
-                },
-            },
-            Wanted::Remove { path } => match path.get(self.item) {
-                Some(value) => {
-                    self.keep_pre_image(path, value);
-                    self.remove(path, value);
-                }
-                None => self.require(Condition::Missing(path.clone())),
-            },
-        }
-    }
-
-    fn finish(mut self, key: crate::item::ItemKey, partition_key: &str, pricing: &Pricing) -> Decision {
-        if let Some(why) = self.rejected {
-            return Decision::Rejected(why);
-        }
-        if !self.diverged.is_empty() {
-            return Decision::Diverged(self.diverged);
-        }
-        for (root, map) in std::mem::take(&mut self.made) {
-            self.require(Condition::Missing(root.clone()));
-            self.require_parent(&root);
-            self.set(&root, &Value::M(map));
-        }
-        if self.actions.is_empty() {
-            return if self.already { Decision::AlreadyApplied } else { Decision::NothingToDo };
-        }
-        // A condition on the item's existence comes first: UpdateItem would otherwise bring a deleted item back.
-        let mut conditions = vec![Condition::ItemExists(partition_key.to_owned())];
-        conditions.append(&mut self.conditions);
-        let bytes_before = item_bytes(self.item);
-        let bytes_after = (bytes_before + self.grows).saturating_sub(self.shrinks);
-        let cost = pricing.cost(self.item, &self.actions, bytes_before, bytes_after);
-        Decision::Write(GuardedWrite {
-            key,
-            actions: self.actions,
-            conditions,
-            pre_images: self.pre_images,
-            bytes_before,
-            bytes_after,
-            cost,
-        })
-    }
-
-    /// Whether an unequal value at a target may be overwritten; if so, its pre-image is kept and held to by condition.
-    fn replaces(&mut self, to: &Path, there: &Value) -> bool {
-        match self.on_existing {
-            OnExisting::Keep => {
-                self.diverged.push(to.clone());
-                false
-            }
-            OnExisting::Overwrite => {
-                self.keep_pre_image(to, there);
-                self.shrinks += bytes_at(to, there);
-                true
-            }
-        }
-    }
-
-    fn keep_pre_image(&mut self, path: &Path, value: &Value) {
-        self.require(Condition::Equals(path.clone(), value.clone()));
-        self.pre_images.push(PreImage { path: path.clone(), value: value.clone() });
-    }
-
-    fn copy(&mut self, from: &Path, to: &Path, value: &Value, removes_source: bool) {
-        self.require(Condition::Exists(from.clone()));
-        self.grows += bytes_at(to, value);
-        self.actions.push(Action::SetFrom { to: to.clone(), from: from.clone() });
-        if removes_source {
-            self.remove(from, value);
-        }
-    }
-
-    fn set(&mut self, to: &Path, value: &Value) {
-        self.grows += bytes_at(to, value);
-        self.actions.push(Action::SetValue { to: to.clone(), value: value.clone() });
-    }
-
-    fn remove(&mut self, path: &Path, value: &Value) {
-        self.shrinks += bytes_at(path, value);
-        self.actions.push(Action::Remove { path: path.clone() });
-    }
-
-    /// Puts a value into a map that this write makes at `root`, on the way to `to`.
-    fn make(&mut self, root: Path, to: &Path, value: Value) {
-        let mut names: Vec<String> = to.steps()[root.steps().len()..]
-            .iter()
-            .filter_map(|step| match step {
-                Step::Name(name) => Some(name.clone()),
-                Step::Index(_) => None,
-            })
-            .collect();
-        let Some(last) = names.pop() else { return };
-        let mut map = self.made.entry(root).or_default();
-        for name in names {
-            let Value::M(inner) = map.entry(name).or_insert_with(|| Value::M(Item::new())) else { return };
-            map = inner;
-        }
-        map.insert(last, value);
-    }
-
-    fn require(&mut self, condition: Condition) {
-        if !self.conditions.contains(&condition) {
-            self.conditions.push(condition);
-        }
-    }
-
-    fn require_parent(&mut self, to: &Path) {
-        if let Some(parent) = to.parent() {
-            self.require(Condition::IsMap(parent));
-        }
-    }
-
-    fn reject(&mut self, why: String) {
-        self.rejected.get_or_insert(why);
-    }
-
-    /// Whether a target that has no value can be given one.
-    fn place(&self, to: &Path) -> Place {
-        for ancestor in to.ancestors() {
-            let next_is_name = matches!(to.steps()[ancestor.steps().len()], Step::Name(_));
-            match (ancestor.get(self.item), next_is_name) {
-                (Some(Value::M(_)), true) | (Some(Value::L(_)), false) => {}
-                (Some(other), _) => {
-                    return Place::Impossible(format!(
-                        "`{to}` cannot be set: `{ancestor}` is of type {}, not {}",
-                        other.type_name(),
-                        if next_is_name { "M" } else { "L" }
-                    ));
-                }
-                (None, _) if to.steps()[ancestor.steps().len() - 1..].iter().any(|s| matches!(s, Step::Index(_))) => {
-                    return Place::Impossible(format!("`{to}` cannot be set: the item has no `{ancestor}`"));
-                }
-                (None, _) => return Place::ParentMissing(ancestor),
-            }
-        }
-        Place::Ready
-    }
-}
-
-enum Place {
-    /// The parent is there.
-    Ready,
-    /// This is the outermost map that is missing; it can be made.
-    ParentMissing(Path),
-    /// There is no way to set it.
-    Impossible(String),
-}
-
-/// Bytes that a value takes at a path, its name included.
-fn bytes_at(path: &Path, value: &Value) -> usize {
-    match path.steps().last() {
-        // Members of a map cost one byte more than attributes of the item.
-        Some(Step::Name(name)) => attribute_bytes(name, value) + usize::from(!path.is_top_level()),
-        _ => attribute_bytes("", value) + 1,
+    pub(super) fn recalls(&self) -> bool {
+        matches!(
+            self,
+            Wanted::Refresh { .. }
+                | Wanted::Uncopy { .. }
+                | Wanted::Unmove { .. }
+                | Wanted::Unset { .. }
+                | Wanted::Unremove { .. }
+        )
     }
 }

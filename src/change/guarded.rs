@@ -1,5 +1,6 @@
 //! A guarded write: one conditional update of one item, still independent of how it is sent.
 
+use super::record::Digest;
 use crate::item::{ItemKey, Path, Units, Value};
 
 /// One `UpdateItem`, with the condition that makes it safe against every live writer.
@@ -13,7 +14,8 @@ pub struct GuardedWrite {
     pub actions: Vec<Action>,
     /// What must hold at the instant of the write; starts with [`Condition::ItemExists`].
     pub conditions: Vec<Condition>,
-    /// Values that this write destroys. They must be durable before it is sent; each is also in `conditions`.
+    /// What a rollback of this write needs: values that it destroys, above all. They must be durable before it is sent; each
+    /// is also in `conditions`.
     pub pre_images: Vec<PreImage>,
     /// Bytes of the whole item in the image that this was planned from.
     pub bytes_before: usize,
@@ -81,11 +83,47 @@ pub enum Condition {
     Same(Path, Path),
 }
 
-/// A value that a write is about to destroy.
+/// What a write is about to change, for the way back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreImage {
-    /// Where it is.
+    /// Where.
     pub path: Path,
-    /// What it is.
-    pub value: Value,
+    /// What is there.
+    pub was: Was,
+    /// What a write that moves or copies puts there; none of any other.
+    pub wrote: Option<Digest>,
+}
+
+/// What was at a path before a write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Was {
+    /// This value, which the write destroys.
+    Value(Value),
+    /// Nothing: the write made it. On record for constants, for maps that are made for a target, and for targets of moves
+    /// in place, whose reverse move asks for no more than that.
+    Nothing,
+    /// The value that the source had: a move in place found both equal, and only removes the source.
+    Same,
+}
+
+impl PreImage {
+    /// A value that is about to be destroyed.
+    pub fn of(path: &Path, value: &Value) -> PreImage {
+        PreImage { path: path.clone(), was: Was::Value(value.clone()), wrote: None }
+    }
+
+    /// A path where there is nothing yet.
+    pub fn nothing(path: &Path) -> PreImage {
+        PreImage { path: path.clone(), was: Was::Nothing, wrote: None }
+    }
+
+    /// A path that has what the source of a move in place has.
+    pub fn same(path: &Path) -> PreImage {
+        PreImage { path: path.clone(), was: Was::Same, wrote: None }
+    }
+
+    /// The same, of a write that puts this value there.
+    pub fn wrote(self, value: &Value) -> PreImage {
+        PreImage { wrote: Some(Digest::of(value)), ..self }
+    }
 }

@@ -2,17 +2,30 @@
 //!
 //! [`Changes::decide`] is the heart: image in, [`Decision`] out. It is called for every scanned item, and again with the
 //! current image whenever a condition fails.
+//!
+//! What it wants depends on the phase: `run` (`forward.rs`), `contract` (`contract.rs`) or one of the two phases of
+//! `rollback` (`rollback.rs`), which goes by what is on record of an item ([`OnRecord`]).
 
+mod contract;
 mod cost;
 mod decide;
+mod draft;
 mod expression;
+mod forward;
 mod guarded;
+mod meet;
+mod record;
+mod rollback;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod undo_tests;
 
 pub use decide::{Changes, Decision};
 pub use expression::{Expression, render};
-pub use guarded::{Action, Condition, GuardedWrite, PreImage, WriteCost};
+pub use guarded::{Action, Condition, GuardedWrite, PreImage, Was, WriteCost};
+pub use meet::Met;
+pub use record::{Digest, OnRecord};
 
 use crate::item::{Path, Value};
 

@@ -67,7 +67,7 @@ pub(super) fn remove(text: &str) -> Change {
     Change::Remove { path: path(text) }
 }
 
-fn decide(changes: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Item) -> Decision {
+pub(super) fn decide(changes: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Item) -> Decision {
     Changes::for_run(changes, strategy, on_existing, key(), Vec::new()).decide(image)
 }
 
@@ -81,7 +81,7 @@ fn written(changes: &[Change], strategy: Strategy, on_existing: OnExisting, imag
 }
 
 /// What must hold of every write; returns the image after it.
-fn check(write: &GuardedWrite, image: &Item) -> Item {
+pub(super) fn check(write: &GuardedWrite, image: &Item) -> Item {
     assert_eq!(write.conditions[0], Condition::ItemExists("pk".into()));
     assert_eq!(update(write, None), None, "a deleted item is not brought back");
     let after = update(write, Some(image)).expect("the condition holds on the image it was planned from");
@@ -89,14 +89,29 @@ fn check(write: &GuardedWrite, image: &Item) -> Item {
     assert_eq!(write.bytes_before, item_bytes(image));
     assert_eq!(write.bytes_after, item_bytes(&after));
     for pre in &write.pre_images {
-        assert_eq!(pre.path.get(image), Some(&pre.value));
-        assert!(write.conditions.contains(&Condition::Equals(pre.path.clone(), pre.value.clone())));
+        check_pre_image(pre, write, image);
     }
     let text = render(write);
     for placeholder in text.names.keys().chain(text.values.keys()) {
         assert!(text.update.contains(placeholder.as_str()) || text.condition.contains(placeholder.as_str()));
     }
     after
+}
+
+/// What goes on record is what is there, and the condition holds the item to it.
+fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
+    let missing = |path: &Path| write.conditions.contains(&Condition::Missing(path.clone()));
+    match &pre.was {
+        Was::Value(value) => {
+            assert_eq!(pre.path.get(image), Some(value));
+            assert!(write.conditions.contains(&Condition::Equals(pre.path.clone(), value.clone())));
+        }
+        Was::Nothing => {
+            assert_eq!(pre.path.get(image), None);
+            assert!(missing(&pre.path) || pre.path.ancestors().any(|map| missing(&map)));
+        }
+        Was::Same => assert!(write.conditions.iter().any(|c| matches!(c, Condition::Same(_, to) if *to == pre.path))),
+    }
 }
 
 #[test]
@@ -243,7 +258,7 @@ pub(super) fn any_item() -> impl Generator<Value = Item> {
 }
 
 /// Attributes that a live writer sets or removes.
-fn any_edits() -> impl Generator<Value = std::collections::BTreeMap<String, Option<Value>>> {
+pub(super) fn any_edits() -> impl Generator<Value = std::collections::BTreeMap<String, Option<Value>>> {
     proptest::collection::btree_map("[a-e]", proptest::option::of(any_value()), 1..3)
 }
 

@@ -7,13 +7,15 @@ mod state;
 
 pub mod store;
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 
 pub use spend::{Reservation, Spend, SpendState};
 pub use state::{Counts, RunStatus, SegmentEvent, SegmentState, SegmentStatus, TransitionError};
 
-use crate::change::Outcome;
-use crate::item::{ItemKey, Path, Value};
+use crate::change::{Digest, OnRecord, Outcome, PreImage};
+use crate::item::{ItemKey, Path};
 
 /// Names one run in a state file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,6 +38,17 @@ pub trait CheckpointStore: Send + Sync {
     /// Appends pre-images. When it returns they are durable, and only then may the writes that destroy them be sent.
     async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError>;
 
+    /// What is on record of these items for a rollback, in their order.
+    async fn recall(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError>;
+
+    /// Records what the first look at a page's items has told. When it returns it is durable, and only then may the page's
+    /// first write be sent.
+    async fn append_page(&self, page: MetPage) -> Result<(), StoreError>;
+
+    /// Digests of the keys of items that the run may have written in pages of this segment which were not committed: what
+    /// they have now is not what they had before.
+    async fn under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError>;
+
     /// Marks pre-images whose write DynamoDB certainly did not apply, outside of a commit: for pages that are abandoned.
     async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError>;
 
@@ -43,6 +56,34 @@ pub trait CheckpointStore: Send + Sync {
     /// have spent the slice beyond it, and only then may the slice be used; it takes the place of the slice before. Should
     /// the process die, the whole slice counts as spent. After an error nothing of it may be used.
     async fn reserve(&self, run: RunId, reservation: Reservation) -> Result<(), StoreError>;
+}
+
+/// What phases are called in state files.
+pub mod phase {
+    /// `run`.
+    pub const EXPAND: &str = "expand";
+    /// `contract`.
+    pub const CONTRACT: &str = "contract";
+    /// The first phase of a `rollback` behind writes of the new attribute alone.
+    pub const OLD_EQUAL_NEW: &str = "rollback:old-equal-new";
+    /// The phase of a `rollback` that undoes the expansion. Where one is complete, what was on record counts no more for an
+    /// expansion that begins behind it.
+    pub const ROLLBACK: &str = "rollback";
+}
+
+/// What the first look at the items of a page has told, before any of them is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetPage {
+    /// The run.
+    pub run: RunId,
+    /// The segment.
+    pub segment: u32,
+    /// Number of the page in it.
+    pub number: u64,
+    /// Items with targets that were there before the migration, and which.
+    pub there_before: Vec<(ItemKey, Vec<Path>)>,
+    /// Digests of the keys of items that may be written.
+    pub may_write: Vec<Digest>,
 }
 
 /// Progress of one segment by one or more whole pages.
@@ -82,15 +123,13 @@ pub struct DivergedItem {
     pub paths: Vec<Path>,
 }
 
-/// A value that a write is about to destroy.
+/// What a write is about to change of an item, for the way back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreImageRow {
     /// The item.
     pub key: ItemKey,
-    /// Where the value is.
-    pub path: Path,
-    /// The value.
-    pub value: Value,
+    /// Where, and what is there.
+    pub pre: PreImage,
 }
 
 /// Why the state could not be kept or read.

@@ -6,14 +6,14 @@ use super::confirm::confirm;
 use super::exit::{Exit, Refusal};
 use super::target::Target;
 use super::{output, signals};
-use crate::checkpoint::RunStatus;
 use crate::checkpoint::store::{Begin, NewRun};
+use crate::checkpoint::{RunStatus, phase};
 use crate::cli::{Global, RunArgs};
 use crate::engine::{DryRun, Ended, LocalScheduler, Reading, sweep};
 use crate::telemetry::{RunReport, Subject, display};
 
 /// The phase that `run` works on.
-pub(super) const PHASE: &str = "expand";
+pub(super) const PHASE: &str = phase::EXPAND;
 
 const NOT_YET_AGAIN: &str = "another pass can be made only after a complete one. Nothing was written. Start it without \
                              --again, to begin or to resume";
@@ -63,7 +63,7 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
     let session = store.begin(how, new).await?;
     let before = store.totals(session.run.id).await?;
     let line = display::Line::show(job.watched(session.run.total_segments, Some(&before)));
-    let ended = job.expand(&store, &session).await;
+    let ended = job.work(&store, &session).await;
     line.clear().await;
     let ended = ended?;
     store.close().await?;

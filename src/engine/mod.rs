@@ -1,18 +1,18 @@
 //! The engine: reads the table segment by segment, page by page, and settles every item.
 //!
 //! Read [`worker`](self) from top to bottom to follow one item: a page is fetched (`requests.rs`), its items are decided
-//! on and written (`writer.rs`), and the page is committed with everything it rests on (`run.rs`).
+//! on and written (`writer.rs`), and the page is committed with everything it rests on (`write_pages.rs`).
 
 mod allowance;
 mod aside;
 mod dry_run;
+mod first_look;
 mod gate;
 mod lanes;
 mod open_pages;
 mod probation;
 mod requests;
 mod retry;
-mod run;
 mod schedule;
 mod segments;
 mod session;
@@ -20,21 +20,23 @@ mod slots;
 mod stop;
 mod survey;
 mod worker;
+mod write_pages;
 mod writer;
 
 pub use allowance::{Allowance, slice};
 pub use aside::Rest;
 pub use dry_run::{DryRun, Prediction, Shape};
+pub use first_look::FirstLook;
 pub use gate::Gate;
 pub use lanes::Lane;
 pub use requests::{Bounds, Requests, describe};
-pub use run::Expand;
 pub use schedule::{LocalScheduler, Scheduler};
 pub use segments::{SegmentChoice, auto_segments};
 pub use session::{Ended, Job};
 pub use stop::{StopReason, Stopped, Stopper};
 pub use survey::{FirstPage, surveyed_items};
 pub use worker::{Handler, Pages, Reading};
+pub use write_pages::WritePages;
 pub use writer::{Settled, Settling, Writer};
 
 use std::sync::Arc;

@@ -80,6 +80,7 @@ impl<'a> OpenPages<'a> {
     ) -> Result<(), Stopped> {
         let count = items.len() as u64;
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
+        self.handler.meet(pages.segment, pages.first, &items).await.inspect_err(abandoned)?;
         let Settling { settled, rest } = self.handler.settle(items, requests).await.inspect_err(abandoned)?;
         pages.settled.merge(settled);
         let aside = rest.as_ref().map_or(0, |rest| rest.bytes);

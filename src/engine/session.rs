@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use super::allowance::Allowance;
+use super::first_look::FirstLook;
 use super::gate::Gate;
 use super::requests::{Bounds, Requests};
-use super::run::Expand;
 use super::schedule::LocalScheduler;
 use super::segments::{SegmentChoice, auto_segments};
 use super::stop::{StopReason, Stopper};
 use super::survey::surveyed_items;
 use super::sweep;
 use super::worker::Reading;
+use super::write_pages::WritePages;
 use super::writer::Writer;
 use crate::change::Changes;
 use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals, Session, SpendRecord, Store};
-use crate::checkpoint::{RunStatus, StoreError};
+use crate::checkpoint::{RunStatus, StoreError, phase};
 use crate::clock;
 use crate::plan::Plan;
 use crate::price::UnitPrices;
@@ -46,6 +47,9 @@ pub struct Job {
     pub stop: Stopper,
     /// What it tells.
     pub progress: Arc<Progress>,
+    /// Applications write both attributes, all of them and since before this session: an item that has both, and equal,
+    /// may be theirs, and does not count as one that had the new one before the migration.
+    pub dual_writes: bool,
 }
 
 /// How a session ended.
@@ -87,6 +91,7 @@ impl Job {
             scopes: Scopes::new(budgets, &indexes, Feedback::default()),
             stop: Stopper::default(),
             progress: Arc::new(Progress::default()),
+            dual_writes: false,
         }
     }
 
@@ -161,7 +166,7 @@ impl Job {
     ///
     /// When it returns, everything that is reported is durable. An error means that not even the end could be stored;
     /// what was committed before stays.
-    pub async fn expand(&self, store: &Store, session: &Session) -> Result<Ended, StoreError> {
+    pub async fn work(&self, store: &Store, session: &Session) -> Result<Ended, StoreError> {
         let run = &session.run;
         self.begin_spend(store, run).await?;
         let scheduler = schedule(store, run).await?;
@@ -174,12 +179,28 @@ impl Job {
         let limit = self.plan.limits.max_failures;
         let failures = store.open_work(Some(run.id)).await?.failures;
         let (keeper, proven) = (Arc::new(store.clone()), store.is_proven().await?);
-        let handler = Expand::new(writer, keeper, run.id, requests.clone(), limit, failures, proven);
+        let mut handler = WritePages::new(writer, keeper, run.id, requests.clone(), limit, failures, proven);
+        if let Some(first_look) = self.first_look(store, session).await? {
+            handler = handler.looking_first(first_look);
+        }
         let handler = Arc::new(handler);
         sweep(self.reading(run.total_segments), &scheduler, &requests, handler.clone()).await;
         // An error stands in the stopper like every other.
         let _ = handler.finish(!self.stop.is_stopping()).await;
         self.end(store, run).await
+    }
+
+    /// What was there before the migration is recorded by the first pass of its expansion.
+    async fn first_look(
+        &self,
+        store: &Store,
+        Session { run, resumed }: &Session,
+    ) -> Result<Option<FirstLook>, StoreError> {
+        if run.phase != phase::EXPAND || !self.changes.meets() || !store.is_first_pass(run.id).await? {
+            return Ok(None);
+        }
+        let (changes, keeper) = (Arc::clone(&self.changes), Arc::new(store.clone()));
+        Ok(Some(FirstLook::new(changes, keeper, run.id, *resumed, self.dual_writes)))
     }
 
     async fn end(&self, store: &Store, run: &RunRecord) -> Result<Ended, StoreError> {

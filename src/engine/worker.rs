@@ -91,6 +91,12 @@ impl Pages {
 /// What a run does with the items of a page, and with the result.
 #[async_trait::async_trait]
 pub trait Handler: Send + Sync {
+    /// The first look at the items of a page, before any of them is settled. An `Err` abandons the page.
+    async fn meet(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), Stopped> {
+        let _ = (segment, number, items);
+        Ok(())
+    }
+
     /// Settles the items of a page through the requests of its segment, but for those that are set aside. An `Err`
     /// abandons the page.
     async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped>;

@@ -10,7 +10,7 @@ use super::aside::{Rest, SetAside};
 use super::lanes::Lane;
 use super::requests::{Attempts, Requests, Spent, stop_reason};
 use super::stop::{StopReason, Stopped};
-use crate::change::{Changes, Decision, GuardedWrite, Outcome, PreImage};
+use crate::change::{Changes, Decision, GuardedWrite, OnRecord, Outcome, PreImage};
 use crate::checkpoint::{CheckpointStore, Counts, DivergedItem, Failure, PreImageId, PreImageRow, RunId};
 use crate::item::{Item, ItemKey, Path};
 use crate::table::{Directive, FatalKind, TableError, WriteReply};
@@ -68,11 +68,13 @@ pub(super) struct Pending {
     ambiguous: bool,
     replans: u32,
     attempts: Attempts,
+    /// What is on record of its item, for phases that go by it.
+    record: Arc<OnRecord>,
 }
 
 impl Pending {
-    fn new(write: GuardedWrite) -> Pending {
-        Pending { write, journaled: Vec::new(), ambiguous: false, replans: 0, attempts: Attempts::default() }
+    fn new(write: GuardedWrite, record: Arc<OnRecord>) -> Pending {
+        Pending { write, journaled: Vec::new(), ambiguous: false, replans: 0, attempts: Attempts::default(), record }
     }
 }
 
@@ -92,13 +94,14 @@ impl Writer {
     pub async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped> {
         let mut settled = Settled::default();
         let mut writes = Vec::new();
-        for item in items {
-            match self.changes.decide(&item) {
-                Decision::Write(write) => writes.push(write),
+        let records = self.recall(&items, requests).await?;
+        for (item, record) in items.into_iter().zip(records) {
+            match self.changes.decide_with(&item, &record) {
+                Decision::Write(write) => writes.push(Pending::new(write, record)),
                 decided => settled.end(self.key_of(&item), end_of(decided, false)),
             }
         }
-        let mut chunks = cut(writes.into_iter().map(Pending::new), requests.max_chunk()).into_iter();
+        let mut chunks = cut(writes.into_iter(), requests.max_chunk()).into_iter();
         let mut aside = SetAside::default();
         let with = Arc::new((self.clone(), requests.clone()));
         let mut in_progress = FuturesUnordered::new();
@@ -175,14 +178,23 @@ impl Writer {
         if stopped { self.abandon(settled, Vec::new()).await } else { Ok(settled) }
     }
 
+    /// What is on record of these items, in their order: a page at a time, before anything is decided.
+    async fn recall(&self, items: &[Item], requests: &Requests) -> Result<Vec<Arc<OnRecord>>, Stopped> {
+        if !self.changes.recalls() {
+            return Ok(vec![Arc::default(); items.len()]);
+        }
+        let keys: Vec<ItemKey> = items.iter().map(|item| self.key_of(item)).collect();
+        let records = self.store.recall(keys).await.map_err(|e| give_up(requests, e.to_string()))?;
+        if records.len() != items.len() {
+            return Err(give_up(requests, format!("{} records of {} items", records.len(), items.len())));
+        }
+        Ok(records.into_iter().map(Arc::new).collect())
+    }
+
     /// Makes the pre-images of these writes durable, where that has not been done. Only then may they be sent.
     async fn journal(&self, requests: &Requests, chunk: &mut [Pending]) -> Result<(), Stopped> {
         let due = |member: &Pending| member.journaled.is_empty() && !member.write.pre_images.is_empty();
-        let row = |write: &GuardedWrite, pre: &PreImage| PreImageRow {
-            key: write.key.clone(),
-            path: pre.path.clone(),
-            value: pre.value.clone(),
-        };
+        let row = |write: &GuardedWrite, pre: &PreImage| PreImageRow { key: write.key.clone(), pre: pre.clone() };
         let rows: Vec<PreImageRow> = chunk
             .iter()
             .filter(|member| due(member))
@@ -306,13 +318,15 @@ impl Writer {
             settled.end(key, End::Outcome(Outcome::Gone));
             return Ok(None);
         };
-        match self.changes.decide(&image) {
+        match self.changes.decide_with(&image, &member.record) {
             Decision::Write(_) if member.replans >= MAX_REPLANS => {
                 let why = format!("the item changed under each of {MAX_REPLANS} attempts");
                 settled.end(key, End::Failed(Outcome::Conflict, why));
                 Ok(None)
             }
-            Decision::Write(write) => Ok(Some(Pending { replans: member.replans + 1, ..Pending::new(write) })),
+            Decision::Write(write) => {
+                Ok(Some(Pending { replans: member.replans + 1, ..Pending::new(write, member.record) }))
+            }
             decided => {
                 settled.end(key, end_of(decided, true));
                 Ok(None)

@@ -45,6 +45,9 @@ impl ExpressionBound {
 /// at most one `SET` action (`path = path` or `path = :v`) and one `REMOVE` action; and its condition is at most one term
 /// for its source, one for its target, and one for the type of the map that holds the target, none longer than
 /// `attribute_type(path, :v999)`. The item's existence is one more term for all of them.
+///
+/// What is written can be undone: the reverse of a move in place sets both paths; what goes back into a map asks for the
+/// map too.
 pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
     let mut bound = ExpressionBound {
         update_bytes: "SET ".len() + " REMOVE ".len(),
@@ -68,8 +71,15 @@ pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
             terms.extend(to.parent().as_ref().map(path_bytes));
         }
         if removed > 0 {
-            bound.update_bytes += removed + ", ".len();
+            // Or it is set again: to a value, or to what the target has.
+            let value = target.map_or(0, path_bytes).max(PLACEHOLDER);
+            bound.update_bytes += removed + " = ".len() + value + ", ".len();
             bound.update_operators += 1;
+        }
+        if let Change::Move { from: nested, .. } | Change::Copy { from: nested, .. } | Change::Remove { path: nested } =
+            change
+        {
+            terms.extend(nested.parent().iter().flat_map(|parent| [path_bytes(parent); 2]));
         }
         for path in terms {
             bound.condition_bytes += AND + TERM + path;

@@ -66,7 +66,7 @@ async fn a_drain_at_rate_zero_ends() {
     let job = Arc::new(Job::new(plan, Arc::new(changes), table, description, &budgets));
     let working = {
         let (job, store) = (Arc::clone(&job), store.clone());
-        tokio::spawn(async move { job.expand(&store, &session).await })
+        tokio::spawn(async move { job.work(&store, &session).await })
     };
     scene.until_written(100).await;
     job.scopes.table(Access::Write).set_budget(0.0);

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use backfill::change::Changes;
 use backfill::checkpoint::{Counts, RunId};
-use backfill::engine::{Expand, Job, LocalScheduler, Writer, sweep};
+use backfill::engine::{Job, LocalScheduler, WritePages, Writer, sweep};
 use backfill::local::capacity::ModelSpec;
 use backfill::plan::{Access, Plan, load};
 use backfill::table::TableDescription;
@@ -148,7 +148,8 @@ async fn work(job: &Job, store: &Arc<MemoryStore>, service: &Arc<Service>) {
     let _rates = AbortOnDropHandle::new(tokio::spawn(note_rates(Arc::clone(service), Arc::clone(&job.scopes))));
     let requests = job.requests();
     let writer = Writer::new(Arc::clone(&job.changes), store.clone(), run);
-    let handler = Expand::new(writer, store.clone(), run, requests.clone(), job.plan.limits.max_failures, 0, false);
+    let limit = job.plan.limits.max_failures;
+    let handler = WritePages::new(writer, store.clone(), run, requests.clone(), limit, 0, false);
     let handler = Arc::new(handler);
     let segments = job.segments().segments;
     sweep(job.reading(segments), &LocalScheduler::new(segments), &requests, handler.clone()).await;

@@ -1,14 +1,16 @@
 //! A checkpoint store in memory: the real one has a thread of its own, which virtual time cannot wait for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
+use backfill::change::{Digest, OnRecord};
 use backfill::checkpoint::{
-    CheckpointStore, Commit, Counts, PreImageId, PreImageRow, Reservation, RunId, SegmentState, SegmentStatus,
+    CheckpointStore, Commit, Counts, MetPage, PreImageId, PreImageRow, Reservation, RunId, SegmentState, SegmentStatus,
     StoreError,
 };
+use backfill::item::ItemKey;
 
 /// Keeps segment states through the real state machine, so that a commit out of order fails as it would in SQLite.
 #[derive(Default)]
@@ -43,6 +45,18 @@ impl CheckpointStore for MemoryStore {
 
     async fn append_pre_images(&self, _: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError> {
         Ok(rows.iter().map(|_| PreImageId(self.pre_images.fetch_add(1, Ordering::Relaxed))).collect())
+    }
+
+    async fn recall(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
+        Ok(keys.iter().map(|_| OnRecord::default()).collect())
+    }
+
+    async fn append_page(&self, _: MetPage) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn under_way(&self, _: RunId, _: u32) -> Result<HashSet<Digest>, StoreError> {
+        Ok(HashSet::new())
     }
 
     async fn mark_refused(&self, _: Vec<PreImageId>) -> Result<(), StoreError> {

@@ -94,7 +94,7 @@ async fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::PreImage { item, refuse } => {
                 let value = Value::N(n.to_string().parse().unwrap());
-                let row = PreImageRow { key: key(item), path: attribute("a.b"), value };
+                let row = PreImageRow { key: key(item), pre: PreImage::of(&attribute("a.b"), &value) };
                 let ids = store.append_pre_images(run, vec![row]).await.unwrap();
                 if refuse {
                     store.mark_refused(ids).await.unwrap();
@@ -194,7 +194,8 @@ fn commit_for_ever(path: &Path) {
                 loop {
                     page += 1;
                     let name = format!("{segment}/{page}");
-                    let row = PreImageRow { key: key(&name), path: attribute("a"), value: Value::S(name.clone()) };
+                    let pre = PreImage::of(&attribute("a"), &Value::S(name.clone()));
+                    let row = PreImageRow { key: key(&name), pre };
                     store.append_pre_images(run, vec![row]).await.unwrap();
                     tell("pre-image");
                     let outcomes = [Outcome::Applied, Outcome::Rejected, Outcome::NothingToDo];

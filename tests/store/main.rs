@@ -15,7 +15,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use backfill::change::Outcome;
+use backfill::change::{Outcome, PreImage};
 use backfill::checkpoint::store::{
     Begin, Identity, ListQuery, NewRun, RowStatus, Session, StateFile, StateSummary, Store,
 };

@@ -114,7 +114,7 @@ async fn pre_images_keep_every_type_and_the_newest_comes_first() {
     }});
     let values = [Value::from_json(&json).unwrap(), Value::S("second".into()), Value::S("refused".into())];
     let path: AttributePath = "doc.\"odd name\"[0].x".parse().unwrap();
-    let row = |value: &Value| PreImageRow { key: key(1), path: path.clone(), value: value.clone() };
+    let row = |value: &Value| PreImageRow { key: key(1), pre: PreImage::of(&path, value) };
     let ids = store.append_pre_images(run, values.iter().map(row).collect()).await.unwrap();
     let mut last = commit(run, 0, pages(1, 1, None, &[Outcome::Applied]));
     last.refused = vec![ids[2]];

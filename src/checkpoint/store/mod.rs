@@ -4,6 +4,7 @@
 //! [`StateFile`], whether the owner lives or not.
 
 mod error;
+mod journal;
 mod lock;
 mod open;
 mod read;
@@ -16,6 +17,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
@@ -29,10 +31,10 @@ pub use records::{
 pub use state_file::StateFile;
 
 use super::{
-    CheckpointStore, Commit, Failure, PreImageId, PreImageRow, Reservation, RunId, RunStatus, SegmentState, Spend,
-    SpendState, StoreError,
+    CheckpointStore, Commit, Failure, MetPage, PreImageId, PreImageRow, Reservation, RunId, RunStatus, SegmentState,
+    Spend, SpendState, StoreError,
 };
-use crate::change::Outcome;
+use crate::change::{Digest, OnRecord, Outcome};
 use crate::item::{ItemKey, Path};
 use crate::price::UnitPrices;
 use thread::StoreThread;
@@ -181,9 +183,25 @@ impl Store {
         self.thread.run(move |c| write::update_failure(c, run, &failure, &now)).await
     }
 
-    /// An item's pre-images whose write was not refused, newest first: of one path, or of all.
+    /// An item's values that writes destroyed and that were not refused, newest first: of one path, or of all.
     pub async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError> {
-        self.thread.run(move |c| read::pre_images(c, &key, path.as_ref())).await
+        self.thread.run(move |c| journal::pre_images(c, &key, path.as_ref())).await
+    }
+
+    /// Whether a run is the first that meets the items of the table, so that it has to record which of them have their new
+    /// attribute already ([`CheckpointStore::append_page`]).
+    pub async fn is_first_pass(&self, run: RunId) -> Result<bool, StoreError> {
+        self.thread.run(move |c| journal::is_first_pass(c, run)).await
+    }
+
+    /// Which targets of these items were there before the migration, in the order of the items.
+    pub async fn there_before(&self, keys: Vec<ItemKey>) -> Result<Vec<BTreeSet<Path>>, StoreError> {
+        self.thread.run(move |c| journal::there_before(c, &keys)).await
+    }
+
+    /// How many targets were there before the migration.
+    pub async fn there_before_count(&self) -> Result<u64, StoreError> {
+        self.thread.run(journal::there_before_count).await
     }
 
     /// Finishes what was asked before, moves the log into the file, closes it and frees the lock. Later calls on clones
@@ -202,11 +220,23 @@ impl CheckpointStore for Store {
 
     async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError> {
         let now = (self.clock)();
-        self.thread.run(move |c| write::append_pre_images(c, run, &rows, &now)).await
+        self.thread.run(move |c| journal::append_pre_images(c, run, &rows, &now)).await
     }
 
     async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError> {
-        self.thread.run(move |c| write::mark_refused(c, &ids)).await
+        self.thread.run(move |c| journal::mark_refused(c, &ids)).await
+    }
+
+    async fn recall(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
+        self.thread.run(move |c| journal::recall(c, &keys)).await
+    }
+
+    async fn append_page(&self, page: MetPage) -> Result<(), StoreError> {
+        self.thread.run(move |c| journal::append_page(c, &page)).await
+    }
+
+    async fn under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError> {
+        self.thread.run(move |c| journal::under_way(c, run, segment)).await
     }
 
     async fn reserve(&self, run: RunId, reservation: Reservation) -> Result<(), StoreError> {

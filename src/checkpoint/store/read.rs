@@ -3,13 +3,13 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use super::super::{Counts, PreImageId, RunId, RunStatus, SegmentEvent, SegmentState};
+use super::super::{Counts, RunId, RunStatus, SegmentEvent, SegmentState};
 use super::error::Failed;
 use super::records::{
-    DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, PreImageRecord, RowStatus, RunRecord, SegmentTotals,
+    DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, RowStatus, RunRecord, SegmentTotals,
 };
 use crate::change::Outcome;
-use crate::item::{ItemKey, Path, Value};
+use crate::item::{ItemKey, Path};
 
 /// Whose file this is, and since when.
 pub(super) fn read_identity(connection: &Connection) -> Result<(Identity, String), Failed> {
@@ -141,29 +141,7 @@ pub(super) fn diverged(connection: &Connection, query: ListQuery) -> Result<Vec<
     )
 }
 
-/// An item's pre-images whose write was not refused, newest first: of one path, or of all.
-pub(super) fn pre_images(
-    connection: &Connection,
-    key: &ItemKey,
-    path: Option<&Path>,
-) -> Result<Vec<PreImageRecord>, Failed> {
-    let sql = "SELECT id, run, path, value, at FROM pre_images \
-         WHERE key = ?1 AND refused = 0 AND (?2 IS NULL OR path = ?2) ORDER BY id DESC";
-    collect(connection, sql, params![key.to_text(), path.map(Path::to_string)], |row| {
-        let (id, value): (i64, String) = (row.get(0)?, row.get(3)?);
-        let value = serde_json::from_str(&value).ok().and_then(|json| Value::from_json(&json).ok());
-        Ok(PreImageRecord {
-            id: PreImageId(id),
-            run: RunId(row.get(1)?),
-            key: key.clone(),
-            path: parse_path(&row.get::<_, String>(2)?)?,
-            value: value.ok_or_else(|| Failed::Row(format!("the value of pre-image {id} cannot be read")))?,
-            at: row.get(4)?,
-        })
-    })
-}
-
-/// Items with an open failure, items that are diverged and not settled, and pre-images not refused.
+/// Items with an open failure, and items that are diverged and not settled.
 pub(super) fn open_work(connection: &Connection, run: Option<RunId>) -> Result<OpenWork, Failed> {
     let run = run.map(|run| run.0);
     let count = |table: &str| {
@@ -171,11 +149,6 @@ pub(super) fn open_work(connection: &Connection, run: Option<RunId>) -> Result<O
         connection.query_row(&sql, [run], |row| row.get::<_, u64>(0))
     };
     Ok(OpenWork { failures: count("failures")?, diverged: count("diverged")? })
-}
-
-/// Pre-images on record whose write was not refused.
-pub(super) fn pre_image_count(connection: &Connection) -> Result<u64, Failed> {
-    Ok(connection.query_row("SELECT count(*) FROM pre_images WHERE refused = 0", [], |row| row.get(0))?)
 }
 
 pub(super) fn is_proven(connection: &Connection) -> Result<bool, Failed> {
@@ -249,7 +222,7 @@ fn list<T>(
     collect(connection, &sql, params![query.after, query.run.map(|r| r.0), query.open_only, query.limit], from)
 }
 
-fn collect<T>(
+pub(super) fn collect<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,
@@ -278,7 +251,7 @@ fn paths_from(row: &Row<'_>, at: usize) -> Result<Vec<Path>, Failed> {
     paths.iter().map(|p| parse_path(p)).collect()
 }
 
-fn parse_path(text: &str) -> Result<Path, Failed> {
+pub(super) fn parse_path(text: &str) -> Result<Path, Failed> {
     text.parse().map_err(|_| Failed::Row("a path in it cannot be read".to_owned()))
 }
 

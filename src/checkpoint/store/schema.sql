@@ -109,15 +109,40 @@ CREATE TABLE diverged (
 ) STRICT;
 CREATE INDEX diverged_open ON diverged (key) WHERE status = 'open';
 
--- Values that writes destroyed: appended before the write is sent, never changed but for `refused`, which says that
--- DynamoDB certainly did not apply that write.
+-- What writes found at the paths that they change: appended before the write is sent, never changed but for `refused`,
+-- which says that DynamoDB certainly did not apply that write. A value is DynamoDB JSON behind a byte 0, or compressed by
+-- zstd behind a byte 1. `wrote` is a digest of what a write that moves or copies puts there.
 CREATE TABLE pre_images (
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     run     INTEGER NOT NULL REFERENCES runs (id),
     key     TEXT NOT NULL,
     path    TEXT NOT NULL,
-    value   TEXT NOT NULL,
+    kind    TEXT NOT NULL CHECK (kind IN ('value', 'nothing', 'same')),
+    value   BLOB,
+    wrote   BLOB CHECK (length(wrote) = 8),
     at      TEXT NOT NULL,
-    refused INTEGER NOT NULL DEFAULT 0 CHECK (refused IN (0, 1))
+    refused INTEGER NOT NULL DEFAULT 0 CHECK (refused IN (0, 1)),
+    CHECK ((kind = 'value') = (value IS NOT NULL))
 ) STRICT;
-CREATE INDEX pre_images_by_item ON pre_images (key, path, id);
+-- Rows of one key are in the order of their ids.
+CREATE INDEX pre_images_by_item ON pre_images (key);
+
+-- Targets of moves and copies that were there when the first pass met their item.
+CREATE TABLE there_before (
+    key  TEXT NOT NULL,
+    path TEXT NOT NULL,
+    run  INTEGER NOT NULL REFERENCES runs (id),
+    PRIMARY KEY (key, path)
+) STRICT, WITHOUT ROWID;
+
+-- Items of pages that are not committed and that the first pass may have written: eight bytes of a digest of each key.
+CREATE TABLE pages_under_way (
+    id      INTEGER PRIMARY KEY,
+    run     INTEGER NOT NULL REFERENCES runs (id),
+    segment INTEGER NOT NULL,
+    -- Which of the run's sessions: another one may cut its pages differently.
+    session INTEGER NOT NULL,
+    page    INTEGER NOT NULL,
+    items   BLOB NOT NULL CHECK (length(items) % 8 = 0)
+) STRICT;
+CREATE INDEX pages_under_way_by_segment ON pages_under_way (run, segment);

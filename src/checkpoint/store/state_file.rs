@@ -8,7 +8,7 @@ use super::super::{RunId, SegmentState, StoreError};
 use super::error::{Failed, io_error};
 use super::lock::Lock;
 use super::records::{DivergedRecord, FailureRecord, ListQuery, RunProgress, StateSummary};
-use super::{open, read, spend};
+use super::{journal, open, read, spend};
 
 /// A state file, opened to be read. It takes no lock and stands in nobody's way.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl StateFile {
                 current,
                 open_failures: open.failures,
                 open_diverged: open.diverged,
-                pre_images: read::pre_image_count(connection)?,
+                pre_images: journal::pre_image_count(connection)?,
                 holder,
             })
         })

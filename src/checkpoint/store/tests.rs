@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 
 use super::*;
+use crate::change::PreImage;
 use crate::checkpoint::{Counts, SegmentEvent};
 use crate::item::Value;
 
@@ -113,7 +114,7 @@ async fn a_failed_commit_fails_the_whole_group_and_everything_after_it() {
     // A foreign key that is checked at the end: the statement succeeds, the COMMIT does not.
     let fails_late = Box::new(|c: &rusqlite::Connection| {
         c.execute_batch(
-            "PRAGMA defer_foreign_keys = ON; INSERT INTO pre_images (run, key, path, value, at) VALUES (99, '', '', '', '')",
+            "PRAGMA defer_foreign_keys = ON; INSERT INTO pre_images (run, key, path, kind, at) VALUES (99, '', '', 'same', '')",
         )?;
         Ok(())
     });
@@ -149,7 +150,8 @@ async fn a_full_disk_ends_all_storing_and_loses_nothing_that_was_answered() {
             Err(e) => error = Some(e),
         }
         let key = ItemKey::new([("pk".to_owned(), Value::S("x".repeat(500)))].into());
-        let row = PreImageRow { key, path: Path::attribute("a"), value: Value::S("secret".repeat(100)) };
+        let pre = PreImage::of(&Path::attribute("a"), &Value::S("secret".repeat(100)));
+        let row = PreImageRow { key, pre };
         error = error.or(store.append_pre_images(run, vec![row]).await.err());
     }
     let text = error.unwrap().to_string();

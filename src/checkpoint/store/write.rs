@@ -3,12 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::{
-    Commit, DivergedItem, Failure, PreImageId, PreImageRow, RunId, RunStatus, SegmentEvent, SegmentState,
-    SegmentStatus, StoreError,
+    Commit, DivergedItem, Failure, RunId, RunStatus, SegmentEvent, SegmentState, SegmentStatus, StoreError,
 };
 use super::error::Failed;
-use super::read;
 use super::records::{Begin, NewRun, RunRecord, Session};
+use super::{journal, read};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
 
@@ -144,7 +143,7 @@ pub(super) fn commit(connection: &Connection, commit: &Commit, now: &str) -> Res
             commit.segment, run.total_segments
         )));
     }
-    let SegmentEvent::PagesDone { counts, .. } = &commit.event;
+    let SegmentEvent::PagesDone { first, pages, next, counts } = &commit.event;
     let (failures, diverged) = (commit.failures.len() as u64, commit.diverged.len() as u64);
     if counts.failures() != failures || counts.of(Outcome::Diverged) != diverged {
         return Err(refused(format!(
@@ -162,7 +161,8 @@ pub(super) fn commit(connection: &Connection, commit: &Commit, now: &str) -> Res
     for item in &commit.diverged {
         put_diverged(connection, commit.run, commit.segment, item, now)?;
     }
-    mark_refused(connection, &commit.refused)
+    journal::forget_pages(connection, &run, commit.segment, first + pages - 1, next.is_none())?;
+    journal::mark_refused(connection, &commit.refused)
 }
 
 fn open_run(connection: &Connection, id: RunId) -> Result<RunRecord, Failed> {
@@ -248,35 +248,6 @@ fn put_diverged(
         )?
         .execute(params![run.0, item.key.to_text(), segment, paths, now])?;
     Ok(())
-}
-
-/// Marks pre-images whose write was refused.
-pub(super) fn mark_refused(connection: &Connection, ids: &[PreImageId]) -> Result<(), Failed> {
-    for id in ids {
-        let changed = connection.prepare_cached("UPDATE pre_images SET refused = 1 WHERE id = ?1")?.execute([id.0])?;
-        if changed != 1 {
-            return Err(Failed::Row(format!("pre-image {} is not on record", id.0)));
-        }
-    }
-    Ok(())
-}
-
-/// Appends pre-images.
-pub(super) fn append_pre_images(
-    connection: &Connection,
-    run: RunId,
-    rows: &[PreImageRow],
-    now: &str,
-) -> Result<Vec<PreImageId>, Failed> {
-    let mut statement =
-        connection.prepare_cached("INSERT INTO pre_images (run, key, path, value, at) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    rows.iter()
-        .map(|row| {
-            let value = row.value.to_json().to_string();
-            let id = statement.insert(params![run.0, row.key.to_text(), row.path.to_string(), value, now])?;
-            Ok(PreImageId(id))
-        })
-        .collect()
 }
 
 /// Settles a failure; one that turned out diverged goes on record as such. False where there is no open failure.

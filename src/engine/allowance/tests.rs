@@ -1,11 +1,14 @@
 //! Who waits for what: a store that is slow, fails, or remembers what it was told.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::*;
-use crate::checkpoint::{Commit, PreImageId, PreImageRow, StoreError};
+use crate::change::{Digest, OnRecord};
+use crate::checkpoint::{Commit, MetPage, PreImageId, PreImageRow, StoreError};
+use crate::item::ItemKey;
 use crate::price::PriceBasis;
 
 const PRICES: UnitPrices =
@@ -28,6 +31,18 @@ impl CheckpointStore for Slow {
 
     async fn append_pre_images(&self, _: RunId, _: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError> {
         Ok(Vec::new())
+    }
+
+    async fn recall(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
+        Ok(keys.iter().map(|_| OnRecord::default()).collect())
+    }
+
+    async fn append_page(&self, _: MetPage) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn under_way(&self, _: RunId, _: u32) -> Result<HashSet<Digest>, StoreError> {
+        Ok(HashSet::new())
     }
 
     async fn mark_refused(&self, _: Vec<PreImageId>) -> Result<(), StoreError> {

@@ -1,10 +1,11 @@
-//! The expand phase: every page is written and committed.
+//! A phase that writes: every page is looked at, written and committed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
+use super::first_look::FirstLook;
 use super::probation::{Probation, Ruling};
 use super::requests::Requests;
 use super::stop::{StopReason, Stopped};
@@ -14,8 +15,10 @@ use crate::checkpoint::{CheckpointStore, Commit, PreImageId, RunId, SegmentEvent
 use crate::item::Item;
 
 /// Writes pages and commits them.
-pub struct Expand {
+pub struct WritePages {
     writer: Writer,
+    /// Where nobody has met the items before.
+    first_look: Option<FirstLook>,
     store: Arc<dyn CheckpointStore>,
     run: RunId,
     requests: Requests,
@@ -24,7 +27,7 @@ pub struct Expand {
     failures: AtomicU64,
 }
 
-impl Expand {
+impl WritePages {
     /// A handler for one run, of which `failures` items wait for somebody. `proven` says that a write of this plan has
     /// been accepted before, so that items which all fail are no sign of a wrong plan.
     pub fn new(
@@ -35,9 +38,14 @@ impl Expand {
         max_failures: u64,
         failures: u64,
         proven: bool,
-    ) -> Expand {
+    ) -> WritePages {
         let (probation, failures) = (Probation::new(proven), AtomicU64::new(failures));
-        Expand { writer, store, run, requests, probation, max_failures, failures }
+        WritePages { writer, first_look: None, store, run, requests, probation, max_failures, failures }
+    }
+
+    /// The same, recording what was there before the first write.
+    pub fn looking_first(self, first_look: FirstLook) -> WritePages {
+        WritePages { first_look: Some(first_look), ..self }
     }
 
     /// Commits what was held back until a first write was accepted, as far as it may be. To be called when no worker is
@@ -65,6 +73,9 @@ impl Expand {
             self.requests.stop().stop(StopReason::Store(error.to_string()));
             return Err(Stopped);
         }
+        if let Some(first_look) = self.first_look.as_ref().filter(|_| ends) {
+            first_look.left(segment);
+        }
         self.requests.progress().committed(&progress, pages, ends);
         let failures = self.failures.fetch_add(failed, Ordering::Relaxed) + failed;
         if failed > 0 && failures > self.max_failures {
@@ -75,7 +86,15 @@ impl Expand {
 }
 
 #[async_trait]
-impl Handler for Expand {
+impl Handler for WritePages {
+    async fn meet(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), Stopped> {
+        let Some(first_look) = &self.first_look else { return Ok(()) };
+        first_look.meet(segment, number, items).await.map_err(|error| {
+            self.requests.stop().stop(StopReason::Store(error.to_string()));
+            Stopped
+        })
+    }
+
     async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped> {
         self.writer.settle(items, requests).await
     }

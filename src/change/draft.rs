@@ -1,0 +1,205 @@
+//! A decision in the making: what has been found about one item so far, and how it becomes a guarded write.
+
+use std::collections::BTreeMap;
+
+use super::cost::Pricing;
+use super::decide::{Decision, Wanted};
+use super::{Action, Condition, GuardedWrite, OnExisting, OnRecord, PreImage, Was};
+use crate::item::{Item, ItemKey, Path, Step, Value, attribute_bytes, item_bytes};
+
+/// What has been found about one item so far.
+pub(super) struct Draft<'a> {
+    pub(super) item: &'a Item,
+    pub(super) on_existing: OnExisting,
+    pub(super) record: &'a OnRecord,
+    /// Values that this write puts back where there is nothing.
+    pub(super) restored: BTreeMap<&'a Path, &'a Value>,
+    pub(super) actions: Vec<Action>,
+    conditions: Vec<Condition>,
+    pub(super) pre_images: Vec<PreImage>,
+    /// Maps that have to be made, by their path, because a target's parent is missing.
+    made: BTreeMap<Path, Item>,
+    pub(super) diverged: Vec<Path>,
+    rejected: Option<String>,
+    pub(super) already: bool,
+    grows: usize,
+    shrinks: usize,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(item: &'a Item, on_existing: OnExisting, record: &'a OnRecord, steps: &'a [Wanted]) -> Draft<'a> {
+        let mut draft = Draft {
+            item,
+            on_existing,
+            record,
+            restored: BTreeMap::new(),
+            actions: Vec::new(),
+            conditions: Vec::new(),
+            pre_images: Vec::new(),
+            made: BTreeMap::new(),
+            diverged: Vec::new(),
+            rejected: None,
+            already: false,
+            grows: 0,
+            shrinks: 0,
+        };
+        draft.restored = draft.restored(steps);
+        draft
+    }
+
+    pub(super) fn finish(mut self, key: ItemKey, partition_key: &str, pricing: &Pricing) -> Decision {
+        if let Some(why) = self.rejected {
+            return Decision::Rejected(why);
+        }
+        if !self.diverged.is_empty() {
+            return Decision::Diverged(self.diverged);
+        }
+        for (root, map) in std::mem::take(&mut self.made) {
+            self.require(Condition::Missing(root.clone()));
+            self.require_parent(&root);
+            self.set(&root, &Value::M(map));
+            self.pre_images.push(PreImage::nothing(&root));
+        }
+        self.remove_made_maps();
+        if self.actions.is_empty() {
+            return if self.already { Decision::AlreadyApplied } else { Decision::NothingToDo };
+        }
+        // A condition on the item's existence comes first: UpdateItem would otherwise bring a deleted item back.
+        let mut conditions = vec![Condition::ItemExists(partition_key.to_owned())];
+        conditions.append(&mut self.conditions);
+        let bytes_before = item_bytes(self.item);
+        let bytes_after = (bytes_before + self.grows).saturating_sub(self.shrinks);
+        let cost = pricing.cost(self.item, &self.actions, bytes_before, bytes_after);
+        Decision::Write(GuardedWrite {
+            key,
+            actions: self.actions,
+            conditions,
+            pre_images: self.pre_images,
+            bytes_before,
+            bytes_after,
+            cost,
+        })
+    }
+
+    /// A value that is about to go: it is kept, and held to by condition.
+    pub(super) fn keep_pre_image(&mut self, pre: PreImage) {
+        if let Was::Value(value) = &pre.was {
+            self.require(Condition::Equals(pre.path.clone(), value.clone()));
+        }
+        self.pre_images.push(pre);
+    }
+
+    /// The value at `from` to `to`.
+    pub(super) fn copy(&mut self, from: &Path, to: &Path, value: &Value) {
+        self.grows += bytes_at(to, value);
+        self.actions.push(Action::SetFrom { to: to.clone(), from: from.clone() });
+    }
+
+    pub(super) fn set(&mut self, to: &Path, value: &Value) {
+        self.grows += bytes_at(to, value);
+        self.actions.push(Action::SetValue { to: to.clone(), value: value.clone() });
+    }
+
+    pub(super) fn remove(&mut self, path: &Path, value: &Value) {
+        self.shrinks_by(path, value);
+        self.actions.push(Action::Remove { path: path.clone() });
+    }
+
+    /// This value goes, or is written over.
+    pub(super) fn shrinks_by(&mut self, path: &Path, value: &Value) {
+        self.shrinks += bytes_at(path, value);
+    }
+
+    pub(super) fn unshrink_by(&mut self, path: &Path, value: &Value) {
+        self.shrinks -= bytes_at(path, value);
+    }
+
+    /// The item as the actions so far leave it.
+    pub(super) fn after(&self) -> Item {
+        let mut after = self.item.clone();
+        for action in &self.actions {
+            match action {
+                Action::SetFrom { to, from } => {
+                    from.get(self.item).map(|value| to.set(&mut after, value.clone()));
+                }
+                Action::SetValue { to, value } => drop(to.set(&mut after, value.clone())),
+                Action::Remove { path } => drop(path.remove(&mut after)),
+            }
+        }
+        after
+    }
+
+    /// Puts a value into a map that this write makes at `root`, on the way to `to`.
+    pub(super) fn make(&mut self, root: Path, to: &Path, value: Value) {
+        let mut names: Vec<String> = to.steps()[root.steps().len()..]
+            .iter()
+            .filter_map(|step| match step {
+                Step::Name(name) => Some(name.clone()),
+                Step::Index(_) => None,
+            })
+            .collect();
+        let Some(last) = names.pop() else { return };
+        let mut map = self.made.entry(root).or_default();
+        for name in names {
+            let Value::M(inner) = map.entry(name).or_insert_with(|| Value::M(Item::new())) else { return };
+            map = inner;
+        }
+        map.insert(last, value);
+    }
+
+    pub(super) fn require(&mut self, condition: Condition) {
+        if !self.conditions.contains(&condition) {
+            self.conditions.push(condition);
+        }
+    }
+
+    pub(super) fn require_parent(&mut self, to: &Path) {
+        if let Some(parent) = to.parent() {
+            self.require(Condition::IsMap(parent));
+        }
+    }
+
+    pub(super) fn reject(&mut self, why: String) {
+        self.rejected.get_or_insert(why);
+    }
+
+    /// Whether a target that has no value can be given one.
+    pub(super) fn place(&self, to: &Path) -> Place {
+        for ancestor in to.ancestors() {
+            let next_is_name = matches!(to.steps()[ancestor.steps().len()], Step::Name(_));
+            match (ancestor.get(self.item), next_is_name) {
+                (Some(Value::M(_)), true) | (Some(Value::L(_)), false) => {}
+                (Some(other), _) => {
+                    return Place::Impossible(format!(
+                        "`{to}` cannot be set: `{ancestor}` is of type {}, not {}",
+                        other.type_name(),
+                        if next_is_name { "M" } else { "L" }
+                    ));
+                }
+                (None, _) if to.steps()[ancestor.steps().len() - 1..].iter().any(|s| matches!(s, Step::Index(_))) => {
+                    return Place::Impossible(format!("`{to}` cannot be set: the item has no `{ancestor}`"));
+                }
+                (None, _) => return Place::ParentMissing(ancestor),
+            }
+        }
+        Place::Ready
+    }
+}
+
+pub(super) enum Place {
+    /// The parent is there.
+    Ready,
+    /// This is the outermost map that is missing; it can be made.
+    ParentMissing(Path),
+    /// There is no way to set it.
+    Impossible(String),
+}
+
+/// Bytes that a value takes at a path, its name included.
+fn bytes_at(path: &Path, value: &Value) -> usize {
+    match path.steps().last() {
+        // Members of a map cost one byte more than attributes of the item.
+        Some(Step::Name(name)) => attribute_bytes(name, value) + usize::from(!path.is_top_level()),
+        _ => attribute_bytes("", value) + 1,
+    }
+}

@@ -1,0 +1,116 @@
+//! What `run` wants of one item.
+
+use super::decide::Wanted;
+use super::draft::{Draft, Place};
+use super::{Condition, OnExisting, PreImage, Was};
+use crate::item::{Path, Value};
+
+impl Draft<'_> {
+    /// A change that needs no action here has a condition all the same: if a live writer makes it need one before another
+    /// change of this item is written, the item must not end half changed, or be written although it is diverged by then.
+    pub(super) fn forward(&mut self, wanted: &Wanted) {
+        match wanted {
+            Wanted::Copy { from, to, is_move, removes_source } => match from.get(self.item) {
+                Some(value) => self.bring(from, to, value, *removes_source),
+                None => {
+                    self.already |= *is_move && to.get(self.item).is_some();
+                    self.require(Condition::Missing(from.clone()));
+                }
+            },
+            Wanted::Set { to, value } => self.put(to, value),
+            Wanted::Remove { path } => match path.get(self.item) {
+                Some(value) => {
+                    self.keep_pre_image(PreImage::of(path, value));
+                    self.remove(path, value);
+                }
+                None => self.require(Condition::Missing(path.clone())),
+            },
+            _ => {}
+        }
+    }
+
+    /// A move or a copy of this value; a move in place removes its source, and is on record at its target.
+    fn bring(&mut self, from: &Path, to: &Path, value: &Value, in_place: bool) {
+        match to.get(self.item) {
+            Some(there) if there == value => {
+                self.already = true;
+                self.require(Condition::Same(from.clone(), to.clone()));
+                if in_place {
+                    self.pre_images.push(PreImage::same(to).wrote(value));
+                }
+            }
+            Some(there) => {
+                if !self.replaces(to, PreImage::of(to, there).wrote(value)) {
+                    return;
+                }
+                // So that what it writes is what is on record: a later pass may find it, and must know it for its own.
+                self.require(Condition::Equals(from.clone(), value.clone()));
+                self.copy(from, to, value);
+            }
+            None => match self.place(to) {
+                Place::Ready => {
+                    self.require(Condition::Missing(to.clone()));
+                    self.require_parent(to);
+                    self.require(Condition::Exists(from.clone()));
+                    self.copy(from, to, value);
+                    self.pre_images.extend(in_place.then(|| PreImage::nothing(to).wrote(value)));
+                }
+                Place::ParentMissing(root) => {
+                    // SET cannot copy into a map that is not there: the value travels, so the condition holds the source
+                    // to it.
+                    self.require(Condition::Equals(from.clone(), value.clone()));
+                    self.make(root, to, value.clone());
+                    self.pre_images.extend(in_place.then(|| PreImage::nothing(to).wrote(value)));
+                }
+                Place::Impossible(why) => return self.reject(why),
+            },
+        }
+        if in_place {
+            self.remove(from, value);
+        }
+    }
+
+    fn put(&mut self, to: &Path, value: &Value) {
+        match to.get(self.item) {
+            Some(there) if there == value => {
+                self.already = true;
+                self.require(Condition::Equals(to.clone(), value.clone()));
+            }
+            Some(there) => {
+                if self.replaces(to, PreImage::of(to, there)) {
+                    self.set(to, value);
+                }
+            }
+            None => match self.place(to) {
+                Place::Ready => {
+                    self.require(Condition::Missing(to.clone()));
+                    self.require_parent(to);
+                    self.set(to, value);
+                    self.pre_images.push(PreImage::nothing(to));
+                }
+                Place::ParentMissing(root) => {
+                    self.make(root, to, value.clone());
+                    self.pre_images.push(PreImage::nothing(to));
+                }
+                Place::Impossible(why) => self.reject(why),
+            },
+        }
+    }
+
+    /// Whether an unequal value at a target may be overwritten; if so, its pre-image is kept and held to by condition.
+    fn replaces(&mut self, to: &Path, there: PreImage) -> bool {
+        match self.on_existing {
+            OnExisting::Keep => {
+                self.diverged.push(to.clone());
+                false
+            }
+            OnExisting::Overwrite => {
+                if let Was::Value(value) = &there.was {
+                    self.shrinks_by(to, value);
+                }
+                self.keep_pre_image(there);
+                true
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! An item as the first pass meets it, before anything is written.
+
+use super::OnExisting;
+use super::decide::{Changes, Wanted};
+use crate::item::{Item, Path};
+
+/// What the first look at an item tells for the way back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Met {
+    /// Targets of moves and copies that are there already.
+    pub there_before: Vec<Path>,
+    /// The phase may write a target of this item, which then looks as if it had been there before.
+    pub may_write: bool,
+}
+
+impl Changes {
+    /// Whether a rollback asks which targets were there before this phase. Moves in place are on record one by one.
+    pub fn meets(&self) -> bool {
+        self.steps.iter().any(|wanted| matches!(wanted, Wanted::Copy { removes_source: false, .. }))
+    }
+
+    /// The first look at an item. While applications write both attributes (`dual_writes`), an equal pair is theirs.
+    pub fn meet(&self, item: &Item, dual_writes: bool) -> Met {
+        let mut met = Met::default();
+        for wanted in &self.steps {
+            let Wanted::Copy { from, to, removes_source: false, .. } = wanted else { continue };
+            match (from.get(item), to.get(item)) {
+                (None, None) => {}
+                (Some(_), None) => met.may_write = true,
+                (Some(old), Some(new)) if old == new && dual_writes => {}
+                (old, Some(new)) => {
+                    // One that is overwritten is in the journal too, which goes first; but the write may never be made.
+                    met.may_write |= old.is_some_and(|old| old != new) && self.on_existing == OnExisting::Overwrite;
+                    met.there_before.push(to.clone());
+                }
+            }
+        }
+        met
+    }
+
+    /// Whether decisions of this phase go by what is on record of an item.
+    pub fn recalls(&self) -> bool {
+        self.steps.iter().any(Wanted::recalls)
+    }
+}

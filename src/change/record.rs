@@ -1,0 +1,102 @@
+//! What is on record of an item when it is rolled back: values that writes destroyed, paths where there was nothing, and
+//! targets that were there before the migration.
+//!
+//! # Which pre-image is the one to restore
+//!
+//! A path can have several: of several passes, of a write that was planned anew after a lost reply, of a write that was
+//! killed in flight and may never have happened. Neither the oldest nor the newest is right as such:
+//!
+//! - Not the oldest. A pass recorded `x0` and died before its write was sent; a live writer put `x1`; the next pass recorded
+//!   `x1` and overwrote it. `x1` is what the application had there last, and the oldest would bring back `x0`.
+//! - Not the newest. A pass overwrote `x0` with the old attribute's value `v`; an application that knows only the old
+//!   attribute changed it; another pass recorded `v`, which the tool itself had put there, and overwrote it. The newest
+//!   would bring back `v`, which no application ever wrote there.
+//!
+//! So it is the newest that the tool did not write itself. Of every write that moves or copies, the digest of what it wrote
+//! is kept beside the pre-image ([`PreImage::wrote`]): a pre-image whose value is what the write on record before it wrote
+//! is the tool's own, and the one before it counts. A constant never is its own pre-image, because a write that would
+//! change nothing is not made. Pre-images of writes that were refused are not among them; one whose write is uncertain
+//! may be: if the write was made, it is the right one; if it was not, what it recorded is either there still, which is
+//! found (nothing is left to undo), or was replaced by a live writer, whose value a later write recorded, or is not what the
+//! migration wrote, and is left alone.
+//!
+//! The digest is exact where a value was overwritten, because the write's condition held it to the value that was read. Of
+//! a move in place it is that of the value which was read: where the value changed between read and write, and the path is
+//! overwritten in a later pass, a rollback leaves that value at the new path. Nothing is lost by it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest as _, Sha256};
+
+use super::guarded::{PreImage, Was};
+use crate::item::{Path, Value};
+
+/// The first eight bytes of the SHA-256 of a value's DynamoDB JSON: tells values apart without keeping them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; 8]);
+
+impl Digest {
+    /// The digest of a value.
+    pub fn of(value: &Value) -> Digest {
+        Digest::of_text(&value.to_json().to_string())
+    }
+
+    /// The digest of a text, such as a key's.
+    pub fn of_text(text: &str) -> Digest {
+        let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(text).into();
+        Digest([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// What is on record of one item.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct OnRecord {
+    there_before: BTreeSet<Path>,
+    /// By path, newest first.
+    journal: BTreeMap<Path, Vec<PreImage>>,
+}
+
+impl OnRecord {
+    pub(super) const NOTHING: OnRecord = OnRecord { there_before: BTreeSet::new(), journal: BTreeMap::new() };
+
+    /// Targets that were there before the migration, and the pre-images whose write was not refused, newest first.
+    pub fn new(
+        there_before: impl IntoIterator<Item = Path>,
+        newest_first: impl IntoIterator<Item = PreImage>,
+    ) -> OnRecord {
+        let mut journal: BTreeMap<Path, Vec<PreImage>> = BTreeMap::new();
+        for pre in newest_first {
+            journal.entry(pre.path.clone()).or_default().push(pre);
+        }
+        OnRecord { there_before: there_before.into_iter().collect(), journal }
+    }
+
+    /// Whether this target was there before the migration.
+    pub fn was_there_before(&self, target: &Path) -> bool {
+        self.there_before.contains(target)
+    }
+
+    /// What was at this path before the migration wrote it; none where no write of it is on record.
+    pub(super) fn was(&self, path: &Path) -> Option<&Was> {
+        let rows = self.journal.get(path)?;
+        let own = |pair: &&[PreImage]| matches!(pair, [row, older] if row.is_written_by(older));
+        rows.get(rows.windows(2).take_while(own).count()).map(|row| &row.was)
+    }
+
+    /// Whether the migration has made a map here.
+    pub(super) fn made(&self, path: &Path) -> bool {
+        self.journal.get(path).is_some_and(|rows| rows.iter().any(|row| row.was == Was::Nothing))
+    }
+}
+
+impl PreImage {
+    /// Whether what was found is what this earlier write had put there.
+    fn is_written_by(&self, earlier: &PreImage) -> bool {
+        let found = match &self.was {
+            Was::Value(value) => Some(Digest::of(value)),
+            Was::Same => self.wrote,
+            Was::Nothing => None,
+        };
+        found.is_some() && found == earlier.wrote
+    }
+}

@@ -1,0 +1,277 @@
+//! The journal: what a rollback goes by. Each function runs inside a transaction that the caller commits.
+//!
+//! # Pre-images
+//!
+//! What a write found at the paths that it changes, appended before the write is sent: a value, or that there was nothing,
+//! or that it was what the source had ([`Was`]). Rows are never changed, but for `refused`. Which of several rows of a path
+//! counts is decided in `change/record.rs`.
+//!
+//! # What was there before
+//!
+//! A rollback removes new attributes, but not those that were there before the migration. Which these were can be seen
+//! only before the first write of their page: afterwards an item that the tool has written looks the same. So the first
+//! pass appends, once for every page and before its first write, the targets that are there already, together with the
+//! digests of the items that it may write (`pages_under_way`). A page that was given up or killed is read again, perhaps
+//! cut differently, with other items in it, or without some: for every item, not for the page, it is known whether it may
+//! have been written, so none of this matters. An item among the digests is not recorded again: what was to be recorded
+//! of it is in the same append, and if that was never durable, nothing of the page was written either.
+//!
+//! The digests go with the commit of their page, which is not read again; those of sessions that were killed, whose pages
+//! may have been cut differently, with the end of their segment. So they take eight bytes for each item of the pages
+//! under way.
+//!
+//! Later passes record nothing: the first one has met every item that was there before the migration, and what was
+//! inserted since is none of those. The same holds for a run from the beginning (`--restart`) behind a complete one. Behind
+//! one that was *not* complete nobody knows how far the items were met, so what is there is recorded, although the
+//! superseded run may have written it: a rollback then leaves a new attribute too many. The other way round it would
+//! remove what it must not.
+//!
+//! An item that lost its new attribute between the first look and its write, and got it by the migration, counts as there
+//! before. One that got it from a live writer in between does not: its removal asks that old equals new, or records it.
+
+use std::collections::{BTreeSet, HashSet};
+
+use rusqlite::{Connection, Row, params};
+
+use super::super::{MetPage, PreImageId, PreImageRow, RunId, phase};
+use super::error::Failed;
+use super::read::{collect, parse_path};
+use super::records::{PreImageRecord, RunRecord};
+use crate::change::{Digest, OnRecord, PreImage, Was};
+use crate::item::{ItemKey, Path, Value};
+
+/// Values whose text is shorter are kept as they are: a zstd frame alone takes some twelve bytes.
+const COMPRESSED_FROM: usize = 64;
+
+/// The fast end of zstd, which is its default: on item-sized JSON the slow levels save a few percent more.
+const LEVEL: i32 = 3;
+
+/// No value's text is longer: an item has at most 400 KB, and JSON spells a byte in at most six.
+const MAX_TEXT: usize = 6 * 400 * 1024;
+
+/// First bytes of a stored value: how it is stored.
+const PLAIN: u8 = 0;
+const ZSTD: u8 = 1;
+
+/// Appends pre-images.
+pub(super) fn append_pre_images(
+    connection: &Connection,
+    run: RunId,
+    rows: &[PreImageRow],
+    now: &str,
+) -> Result<Vec<PreImageId>, Failed> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO pre_images (run, key, path, kind, value, wrote, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    rows.iter()
+        .map(|PreImageRow { key, pre }| {
+            let (kind, value) = match &pre.was {
+                Was::Value(value) => ("value", Some(pack(value))),
+                Was::Nothing => ("nothing", None),
+                Was::Same => ("same", None),
+            };
+            let wrote = pre.wrote.map(|digest| digest.0);
+            let id = statement.insert(params![run.0, key.to_text(), pre.path.to_string(), kind, value, wrote, now])?;
+            Ok(PreImageId(id))
+        })
+        .collect()
+}
+
+/// Marks pre-images whose write was refused.
+pub(super) fn mark_refused(connection: &Connection, ids: &[PreImageId]) -> Result<(), Failed> {
+    for id in ids {
+        let changed = connection.prepare_cached("UPDATE pre_images SET refused = 1 WHERE id = ?1")?.execute([id.0])?;
+        if changed != 1 {
+            return Err(Failed::Row(format!("pre-image {} is not on record", id.0)));
+        }
+    }
+    Ok(())
+}
+
+/// An item's values on record whose write was not refused, newest first: of one path, or of all.
+pub(super) fn pre_images(
+    connection: &Connection,
+    key: &ItemKey,
+    path: Option<&Path>,
+) -> Result<Vec<PreImageRecord>, Failed> {
+    let sql = "SELECT id, run, path, value, at FROM pre_images \
+         WHERE key = ?1 AND refused = 0 AND kind = 'value' AND (?2 IS NULL OR path = ?2) ORDER BY id DESC";
+    collect(connection, sql, params![key.to_text(), path.map(Path::to_string)], |row| {
+        let id: i64 = row.get(0)?;
+        Ok(PreImageRecord {
+            id: PreImageId(id),
+            run: RunId(row.get(1)?),
+            key: key.clone(),
+            path: parse_path(&row.get::<_, String>(2)?)?,
+            value: value_from(row, 3, id)?,
+            at: row.get(4)?,
+        })
+    })
+}
+
+/// Values on record whose write was not refused.
+pub(super) fn pre_image_count(connection: &Connection) -> Result<u64, Failed> {
+    let sql = "SELECT count(*) FROM pre_images WHERE refused = 0 AND kind = 'value'";
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
+}
+
+/// What a rollback finds on record of these items, in their order: of the expansion, as far as no rollback has undone it.
+pub(super) fn recall(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<OnRecord>, Failed> {
+    let since = last_rollback(connection)?;
+    let there_before = there_before(connection, keys)?;
+    let sql = "SELECT pre_images.id, path, kind, value, wrote FROM pre_images JOIN runs ON runs.id = run \
+         WHERE key = ?1 AND refused = 0 AND phase = ?2 AND run > ?3 ORDER BY pre_images.id DESC";
+    let with_journal = |(key, before): (&ItemKey, BTreeSet<Path>)| {
+        let params = params![key.to_text(), phase::EXPAND, since];
+        Ok(OnRecord::new(before, collect(connection, sql, params, pre_image_from)?))
+    };
+    keys.iter().zip(there_before).map(with_journal).collect()
+}
+
+/// Which targets of these items were there before the migration, in the order of the items.
+pub(super) fn there_before(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<BTreeSet<Path>>, Failed> {
+    let since = last_rollback(connection)?;
+    let sql = "SELECT path FROM there_before WHERE key = ?1 AND run > ?2";
+    let of = |key: &ItemKey| {
+        let paths =
+            collect(connection, sql, params![key.to_text(), since], |row| parse_path(&row.get::<_, String>(0)?))?;
+        Ok(paths.into_iter().collect())
+    };
+    keys.iter().map(of).collect()
+}
+
+/// How many targets were there before the migration.
+pub(super) fn there_before_count(connection: &Connection) -> Result<u64, Failed> {
+    let since = last_rollback(connection)?;
+    Ok(connection.query_row("SELECT count(*) FROM there_before WHERE run > ?1", [since], |row| row.get(0))?)
+}
+
+/// Whether a run is the first that meets the table's items: no pass before it was complete.
+pub(super) fn is_first_pass(connection: &Connection, run: RunId) -> Result<bool, Failed> {
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND status = 'complete' AND id < ?2 AND id > ?3)";
+    let since = last_rollback(connection)?;
+    Ok(connection.query_row(sql, params![phase::EXPAND, run.0, since], |row| row.get(0))?)
+}
+
+/// Records what the first look at a page's items has told.
+pub(super) fn append_page(connection: &Connection, page: &MetPage) -> Result<(), Failed> {
+    let run = super::read::run(connection, page.run)?;
+    // A row from before a rollback is none of this expansion's.
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO there_before (key, path, run) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (key, path) DO UPDATE SET run = excluded.run",
+    )?;
+    for (key, paths) in &page.there_before {
+        for path in paths {
+            statement.execute(params![key.to_text(), path.to_string(), page.run.0])?;
+        }
+    }
+    if !page.may_write.is_empty() {
+        let items = page.may_write.iter().flat_map(|digest| digest.0).collect::<Vec<u8>>();
+        connection
+            .prepare_cached(
+                "INSERT INTO pages_under_way (run, segment, session, page, items) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![page.run.0, page.segment, run.sessions, page.number, items])?;
+    }
+    Ok(())
+}
+
+/// Items of a segment that the run may have written in pages which were not committed.
+pub(super) fn under_way(connection: &Connection, run: RunId, segment: u32) -> Result<HashSet<Digest>, Failed> {
+    let sql = "SELECT items FROM pages_under_way WHERE run = ?1 AND segment = ?2";
+    let pages = collect(connection, sql, params![run.0, segment], |row| Ok(row.get::<_, Vec<u8>>(0)?))?;
+    Ok(pages.iter().flat_map(|items| items.as_chunks().0).map(|bytes| Digest(*bytes)).collect())
+}
+
+/// Forgets what was under way of pages that are committed now.
+pub(super) fn forget_pages(
+    connection: &Connection,
+    run: &RunRecord,
+    segment: u32,
+    last: u64,
+    segment_ends: bool,
+) -> Result<(), Failed> {
+    connection
+        .prepare_cached(
+            "DELETE FROM pages_under_way WHERE run = ?1 AND segment = ?2 AND (?5 OR (session = ?3 AND page <= ?4))",
+        )?
+        .execute(params![run.id.0, segment, run.sessions, last, segment_ends])?;
+    Ok(())
+}
+
+/// The last run that undid an expansion before the present one, or 0: what is on record up to it counts no more. Another
+/// pass of a rollback still goes by what the first went by.
+fn last_rollback(connection: &Connection) -> Result<i64, Failed> {
+    let sql = "SELECT coalesce(max(id), 0) FROM runs WHERE phase = ?1 AND status = 'complete' \
+         AND id < (SELECT max(id) FROM runs WHERE phase = ?2)";
+    Ok(connection.prepare_cached(sql)?.query_row([phase::ROLLBACK, phase::EXPAND], |row| row.get(0))?)
+}
+
+fn pre_image_from(row: &Row<'_>) -> Result<PreImage, Failed> {
+    let id: i64 = row.get(0)?;
+    let was = match row.get::<_, String>(2)?.as_str() {
+        "value" => Was::Value(value_from(row, 3, id)?),
+        "nothing" => Was::Nothing,
+        "same" => Was::Same,
+        _ => return Err(Failed::Row(format!("pre-image {id} is of no kind"))),
+    };
+    let wrote = row.get::<_, Option<[u8; 8]>>(4)?.map(Digest);
+    Ok(PreImage { path: parse_path(&row.get::<_, String>(1)?)?, was, wrote })
+}
+
+fn value_from(row: &Row<'_>, at: usize, id: i64) -> Result<Value, Failed> {
+    let stored: Vec<u8> = row.get(at)?;
+    unpack(&stored).ok_or_else(|| Failed::Row(format!("the value of pre-image {id} cannot be read")))
+}
+
+/// A value as it is stored: its DynamoDB JSON, compressed where that makes it smaller.
+fn pack(value: &Value) -> Vec<u8> {
+    let text = value.to_json().to_string();
+    if text.len() >= COMPRESSED_FROM
+        && let Ok(compressed) = zstd::bulk::compress(text.as_bytes(), LEVEL)
+        && compressed.len() < text.len()
+    {
+        return [&[ZSTD][..], &compressed].concat();
+    }
+    [&[PLAIN][..], text.as_bytes()].concat()
+}
+
+fn unpack(stored: &[u8]) -> Option<Value> {
+    let (how, rest) = stored.split_first()?;
+    let text = match *how {
+        PLAIN => rest.to_vec(),
+        // The frame says how long its content is; one that lies about it is refused.
+        ZSTD => zstd::bulk::Decompressor::upper_bound(rest)
+            .filter(|length| *length <= MAX_TEXT)
+            .and_then(|length| zstd::bulk::decompress(rest, length).ok())?,
+        _ => return None,
+    };
+    Value::from_json(&serde_json::from_slice(&text).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_read_back_and_large_ones_are_compressed() {
+        let short = Value::S("x".repeat(40));
+        let long = Value::S("some text that goes on ".repeat(100));
+        let noise = Value::B((0..200_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect());
+        for value in [&short, &long, &noise, &Value::Null, &Value::M(crate::item::Item::new())] {
+            let stored = pack(value);
+            assert_eq!(unpack(&stored).as_ref(), Some(value));
+            assert!(stored.len() <= 1 + value.to_json().to_string().len());
+        }
+        assert_eq!((pack(&short)[0], pack(&long)[0]), (PLAIN, ZSTD));
+        assert!(pack(&long).len() < 100);
+        // What is damaged is an error, never another value.
+        for damaged in [&[][..], &[2, 1], &[ZSTD], &[ZSTD, 0x28, 0xB5, 0x2F, 0xFD], &[PLAIN, b'{']] {
+            assert_eq!(unpack(damaged), None);
+        }
+        let mut cut = pack(&long);
+        cut.truncate(cut.len() - 1);
+        assert_eq!(unpack(&cut), None);
+    }
+}

@@ -1,0 +1,12 @@
+//! What can be undone, through the library, on a server: contract and rollback, quiet and with live writers, whole and in
+//! pieces.
+#![cfg(feature = "local")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod contract;
+mod live;
+mod pieces;
+mod quiet;
+mod scene;

@@ -1,0 +1,67 @@
+//! Phases that are killed again and again, and end the same.
+
+use backfill::checkpoint::phase;
+use backfill::checkpoint::store::Begin;
+use backfill::local::Fault;
+
+use super::quiet::STRATEGIES;
+use super::scene::{Cut, EVERY_KIND, Scene, every_shape};
+
+/// Works on a phase in sessions that are killed at a write: before it is applied, after it, or with its reply on the way;
+/// each cuts its pages differently. Gives the kills.
+async fn in_pieces(scene: &Scene, phase: &str, seed: u64) -> u64 {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut kills = 0;
+    loop {
+        let fault = [Fault::Pass, Fault::Reset, Fault::DropReply][rng.usize(..3)].clone();
+        // Some are killed at their very first write.
+        let cut = Cut { at: [0, rng.u64(..20), rng.u64(..120)][rng.usize(..3)], fault };
+        let cut = Some(cut).filter(|_| kills < 12);
+        let page_limit = Some([3, 7, 10, 25, 40][rng.usize(..5)]);
+        if cut.is_none() {
+            scene.bed.front().set_faults(None);
+        }
+        match scene.session(phase, Begin::ResumeOrNew, page_limit, cut).await {
+            Some(ended) => {
+                assert_eq!(ended.stopped, None);
+                scene.bed.front().set_faults(None);
+                return kills;
+            }
+            None => kills += 1,
+        }
+    }
+}
+
+/// However often, wherever, and with pages of whatever size: what was there before is told from what the tool wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_run_and_a_killed_rollback_restore_the_table() {
+    for (number, migration) in (0..).zip(STRATEGIES) {
+        let scene = Scene::of(every_shape(500), migration, EVERY_KIND).await;
+        let before = scene.bytes().await;
+        let kills = in_pieces(&scene, phase::EXPAND, number).await;
+        let expanded = scene.bytes().await;
+        assert!(kills >= 3 && expanded != before, "{migration}: {kills} kills");
+        assert_eq!(scene.complete(phase::EXPAND, Begin::Again).await.1, 0, "{migration}");
+        let kills = in_pieces(&scene, phase::ROLLBACK, 100 + number).await;
+        assert!(kills >= 3, "{migration}: {kills} kills");
+        assert_eq!(scene.bytes().await, before, "{migration}");
+        assert_eq!(scene.complete(phase::ROLLBACK, Begin::Again).await.1, 0, "{migration}");
+    }
+}
+
+/// The same with a contract: it ends where one that is left alone ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_contract_ends_like_a_whole_one() {
+    let mut ends = Vec::new();
+    for killed in [false, true] {
+        let scene = Scene::of(every_shape(500), "", EVERY_KIND).await;
+        scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+        match killed {
+            true => assert!(in_pieces(&scene, phase::CONTRACT, 7).await >= 3),
+            false => assert!(scene.complete(phase::CONTRACT, Begin::ResumeOrNew).await.1 > 100),
+        }
+        assert_eq!(scene.complete(phase::CONTRACT, Begin::Again).await.1, 0);
+        ends.push(scene.bytes().await);
+    }
+    assert_eq!(ends[0], ends[1]);
+}
