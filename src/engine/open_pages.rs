@@ -27,6 +27,8 @@ pub(super) struct OpenPages<'a> {
     handler: &'a dyn Handler,
     pages: VecDeque<OpenPage>,
     bytes: usize,
+    /// A page was not committed: none behind it may be.
+    broken: bool,
 }
 
 struct OpenPage {
@@ -67,7 +69,7 @@ impl OpenPage {
 
 impl<'a> OpenPages<'a> {
     pub(super) fn new(handler: &'a dyn Handler) -> OpenPages<'a> {
-        OpenPages { handler, pages: VecDeque::new(), bytes: 0 }
+        OpenPages { handler, pages: VecDeque::new(), bytes: 0, broken: false }
     }
 
     /// Settles the items of a page, and commits what is complete. Returns when there is room for another page.
@@ -112,7 +114,7 @@ impl<'a> OpenPages<'a> {
     /// Ends the work because the run is stopping: what is in flight is waited for, the pages that are complete then are
     /// committed, and those from the first incomplete one on are given up.
     pub(super) async fn abandon(&mut self, requests: &Requests) {
-        while !self.pages.is_empty() && self.commit_first(requests).await.is_ok() {}
+        while !self.broken && !self.pages.is_empty() && self.commit_first(requests).await.is_ok() {}
         while let Some(mut page) = self.pages.pop_front() {
             // Either way it cannot be committed: a page before it is not.
             let _ = page.settled(requests).await;
@@ -127,6 +129,8 @@ impl<'a> OpenPages<'a> {
         let settled = first.settled(requests).await;
         let Some(OpenPage { pages, items, leave, aside, .. }) = self.pages.pop_front() else { return Ok(()) };
         self.bytes -= aside;
+        // Until this one is.
+        self.broken = true;
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
         if let Err(Stopped) = settled {
             self.handler.abandon(pages.settled.refused).await;
@@ -139,6 +143,7 @@ impl<'a> OpenPages<'a> {
         }
         self.handler.commit(pages).await.inspect_err(abandoned)?;
         leave.done();
+        self.broken = false;
         Ok(())
     }
 
@@ -146,3 +151,6 @@ impl<'a> OpenPages<'a> {
         self.bytes > MAX_ASIDE_BYTES || self.pages.len() > MAX_OPEN_PAGES
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,8 @@ pub(super) enum Ruling {
     Commit(Box<Pages>),
     /// They are held; nothing is committed of this segment for now.
     Held,
+    /// Pages before these are missing: the run must stop, and nothing of this is committed.
+    Gap(String),
     /// The run must stop, and nothing of this is committed.
     AllFailing {
         /// Writes that were refused.
@@ -64,7 +66,13 @@ impl Probation {
         let segment = pages.segment;
         let pages = match state.held.remove(&segment) {
             Some(mut held) => {
-                held.append(pages);
+                let (first, last, due) = (held.first, pages.first, held.first + held.pages);
+                if !held.append(pages) {
+                    state.held.insert(segment, held);
+                    return Ruling::Gap(format!(
+                        "page {last} of segment {segment} came when {due} was due behind {first}"
+                    ));
+                }
                 held
             }
             None => pages,
@@ -132,6 +140,16 @@ mod tests {
     fn a_write_accepted_for_a_page_that_waits_behind_counts() {
         let probation = Probation::new(false);
         assert!(matches!(probation.submit(pages(0, 1, 120), true), Ruling::Commit(_)));
+    }
+
+    #[test]
+    fn a_gap_is_refused_and_what_was_held_stays_held() {
+        let probation = Probation::new(false);
+        assert_eq!(probation.submit(pages(0, 1, 1), false), Ruling::Held);
+        for (first, accepted) in [(3, false), (1, false), (3, true)] {
+            assert!(matches!(probation.submit(pages(0, first, 0), accepted), Ruling::Gap(_)), "{first}");
+        }
+        assert!(matches!(probation.submit(pages(0, 2, 0), true), Ruling::Commit(all) if all.pages == 2));
     }
 
     #[test]

@@ -286,7 +286,9 @@ impl Requests {
                 Lane::Large => None,
             };
             let budget = self.scopes.table(Access::Write).budget();
+            let without_slot = self.progress.without_slot();
             let slot = self.stop.unless_stopping(self.slots.take(budget)).await?.ok_or(Stopped)?;
+            drop(without_slot);
             // Looked at before the table's units are taken, so that none of them are wasted on a chunk that starts again.
             if self.pass().await? != opening {
                 continue;

@@ -80,11 +80,16 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Appends the pages that follow.
-    pub(super) fn append(&mut self, following: Pages) {
+    /// Appends the pages that follow; false, and nothing is appended, where others lie in between.
+    #[must_use = "pages that do not follow must not be committed"]
+    pub(super) fn append(&mut self, following: Pages) -> bool {
+        if following.first != self.first + self.pages {
+            return false;
+        }
         self.pages += following.pages;
         self.next = following.next;
         self.settled.merge(following.settled);
+        true
     }
 }
 

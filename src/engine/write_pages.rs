@@ -110,6 +110,10 @@ impl Handler for WritePages {
         match self.probation.submit(pages, self.requests.have_been_accepted()) {
             Ruling::Commit(pages) => self.make_durable(*pages).await,
             Ruling::Held => Ok(()),
+            Ruling::Gap(why) => {
+                self.requests.stop().stop(StopReason::Internal(why));
+                Err(Stopped)
+            }
             Ruling::AllFailing { refused, reason } => {
                 self.requests.stop().stop(StopReason::AllFailing { refused, reason });
                 Err(Stopped)

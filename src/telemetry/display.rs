@@ -155,6 +155,8 @@ fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String 
         format!("backing off, {} requests: {why}{slowed}", now.backing_off)
     } else if !waited_for.is_empty() {
         format!("waiting for {}", waited_for.join(", and for "))
+    } else if now.without_slot > 0 {
+        format!("waiting for answers: as many writes as may be are in flight{slowed}")
     } else {
         format!("running{slowed}")
     }

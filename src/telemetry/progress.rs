@@ -15,6 +15,7 @@ pub struct Progress {
     throttled: AtomicU64,
     failed_requests: AtomicU64,
     backing_off: Arc<AtomicU64>,
+    without_slot: Arc<AtomicU64>,
     abandoned_pages: AtomicU64,
     last_error: Mutex<Option<String>>,
 }
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub failed_requests: u64,
     /// Requests that wait to be sent again.
     pub backing_off: u64,
+    /// Requests that wait because as many as may be are in flight.
+    pub without_slot: u64,
     /// Pages given up with writes possibly sent.
     pub abandoned_pages: u64,
     /// The last failed request's error.
@@ -54,6 +57,7 @@ impl Progress {
             throttled: load(&self.throttled),
             failed_requests: load(&self.failed_requests),
             backing_off: load(&self.backing_off),
+            without_slot: load(&self.without_slot),
             abandoned_pages: load(&self.abandoned_pages),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
@@ -90,14 +94,25 @@ impl Progress {
 
     /// Counts a request that backs off, for as long as the guard lives.
     pub(crate) fn backing_off(&self) -> impl Drop + use<> {
-        self.backing_off.fetch_add(1, Ordering::Relaxed);
-        BackingOff(Arc::clone(&self.backing_off))
+        Counted::new(&self.backing_off)
+    }
+
+    /// Counts a request that waits for others to be answered, for as long as the guard lives.
+    pub(crate) fn without_slot(&self) -> impl Drop + use<> {
+        Counted::new(&self.without_slot)
     }
 }
 
-struct BackingOff(Arc<AtomicU64>);
+struct Counted(Arc<AtomicU64>);
 
-impl Drop for BackingOff {
+impl Counted {
+    fn new(count: &Arc<AtomicU64>) -> Counted {
+        count.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -78,9 +78,12 @@ impl Bucket {
     /// Changes the budget at once, also for those who wait; zero pauses. Debt stays, and so does what was learnt from
     /// throttles.
     pub fn set_budget(&self, units_per_second: Units) {
-        self.with_rate(|rate, now| rate.set_budget(now, units_per_second));
-        self.burst.store(burst_for(units_per_second), Ordering::Relaxed);
-        self.note_at.store(to_tokens(units_per_second * NOTE_SECONDS), Ordering::Relaxed);
+        self.with_rate(|rate, now| {
+            rate.set_budget(now, units_per_second);
+            // Under the same lock: of two changes at the same time, one is in force as a whole.
+            self.burst.store(burst_for(units_per_second), Ordering::Relaxed);
+            self.note_at.store(to_tokens(units_per_second * NOTE_SECONDS), Ordering::Relaxed);
+        });
         self.changed.notify_waiters();
     }
 
@@ -121,7 +124,7 @@ impl Bucket {
         loop {
             // Registered before the check, so that no change is missed between check and sleep.
             let changed = self.changed.notified();
-            let recovers = self.with_rate(|rate, _| rate.is_slowed());
+            let recovers = self.with_rate(Rate::is_slowed);
             let Err(wait) = self.take(&mut limiter, tokens) else { return };
             let speed = self.clock.speed();
             if speed > 0.0 {

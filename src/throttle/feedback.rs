@@ -58,8 +58,6 @@ const BETWEEN_DECREASES: Duration = Duration::from_secs(1);
 pub(super) struct Rate {
     feedback: Feedback,
     budget: Units,
-    /// Since when the budget is zero, if it is.
-    paused: Duration,
     slowed: Option<Slowed>,
     served: Served,
 }
@@ -71,21 +69,22 @@ struct Slowed {
     from: Units,
     /// The rate that was too much.
     ceiling: Units,
-    /// The largest budget since: below it, a lower one of a while must not make us forget.
+    /// The largest budget since. Under a smaller one nothing near it is tried, so that nothing is forgotten either.
     budget: Units,
 }
 
 impl Rate {
     pub(super) fn new(budget: Units, feedback: Feedback) -> Rate {
-        Rate { feedback, budget, paused: Duration::ZERO, slowed: None, served: Served::default() }
+        Rate { feedback, budget, slowed: None, served: Served::default() }
     }
 
     pub(super) fn budget(&self) -> Units {
         self.budget
     }
 
-    pub(super) fn is_slowed(&self) -> bool {
-        self.slowed.is_some()
+    /// Whether it goes slower than its budget, and comes back by itself.
+    pub(super) fn is_slowed(&mut self, now: Duration) -> bool {
+        self.at(now) < self.budget
     }
 
     /// Capacity units per second now. What was slowed and is back at its budget is slowed no more.
@@ -95,26 +94,26 @@ impl Rate {
             return 0.0;
         }
         let rate = self.curve(slowed, now.saturating_sub(slowed.since));
-        if rate >= slowed.budget {
+        if rate >= slowed.budget && self.budget >= slowed.budget {
             self.slowed = None;
         }
         rate.min(self.budget)
     }
 
-    /// Another budget, from now on. Zero pauses: what is slowed neither recovers meanwhile, since nothing is tried, nor
-    /// forgets.
+    /// Another budget, from now on; zero pauses. What is slowed recovers from the rate that was tried last: neither in a
+    /// pause nor under a lower budget is more learnt.
     pub(super) fn set_budget(&mut self, now: Duration, budget: Units) {
-        let (before, budget) = (self.budget, budget.max(0.0));
-        self.budget = budget;
-        if before > 0.0 && budget <= 0.0 {
-            self.paused = now;
-        }
+        let budget = budget.max(0.0);
+        let tried = self.at(now);
         if let Some(slowed) = &mut self.slowed {
-            if before <= 0.0 && budget > 0.0 {
-                slowed.since += now.saturating_sub(self.paused.max(slowed.since));
+            if self.budget > 0.0 {
+                slowed.from = tried;
+                slowed.ceiling = slowed.ceiling.max(tried);
             }
+            slowed.since = now;
             slowed.budget = slowed.budget.max(budget);
         }
+        self.budget = budget;
     }
 
     /// Notes what a request consumed that was not throttled.
@@ -242,7 +241,7 @@ mod tests {
         run(&mut rate, |now| if now < 60.0 { 0.0 } else { 1000.0 }, 60);
         assert!(rate.at(at(60.0)) < 100.0, "{}", rate.at(at(60.0)));
         assert!(rate.at(at(90.0)) >= 900.0, "{}", rate.at(at(90.0)));
-        assert!((rate.at(at(200.0)) - 1000.0).abs() < 1e-9 && !rate.is_slowed());
+        assert!((rate.at(at(200.0)) - 1000.0).abs() < 1e-9 && !rate.is_slowed(at(200.0)));
     }
 
     #[test]
@@ -261,7 +260,7 @@ mod tests {
     /// The lower budget says nothing of the limit that was met, and a pause proves nothing of it.
     #[test]
     fn a_budget_that_is_lowered_for_a_while_forgets_no_throttle() {
-        for (lower, seconds) in [(0.0, 3600.0), (5.0, 1.0)] {
+        for (lower, seconds) in [(0.0, 3600.0), (5.0, 1.0), (5.0, 30.0), (5.0, 3600.0)] {
             let mut rate = Rate::new(1000.0, Feedback::default());
             rate.slow_to(at(10.0), 10.0);
             rate.set_budget(at(10.0), lower);
@@ -270,7 +269,8 @@ mod tests {
             let after = rate.at(at(10.0 + seconds));
             assert!((10.0..20.0).contains(&after), "{after} after {lower}");
             assert!(rate.at(at(10.0 + seconds + 10.0)) < 500.0);
-            assert!((rate.at(at(10.0 + seconds + 40.0)) - 1000.0).abs() < 1e-9 && !rate.is_slowed());
+            let later = at(10.0 + seconds + 40.0);
+            assert!((rate.at(later) - 1000.0).abs() < 1e-9 && !rate.is_slowed(later));
         }
         let mut rate = Rate::new(1000.0, Feedback::default());
         rate.slow_to(at(10.0), 10.0);
@@ -278,7 +278,13 @@ mod tests {
         assert!(rate.throttled(at(20.0)), "there, too");
         rate.at(at(30.0));
         rate.set_budget(at(30.0), 1000.0);
-        assert!(rate.is_slowed() && rate.at(at(30.0)) < 500.0, "{}", rate.at(at(30.0)));
+        assert!(rate.is_slowed(at(30.0)) && rate.at(at(30.0)) < 500.0, "{}", rate.at(at(30.0)));
+
+        // A raised one begins no higher than its floor.
+        let mut rate = Rate::new(100.0, Feedback::default());
+        rate.slow_to(at(10.0), 10.0);
+        rate.set_budget(at(15.0), 100_000.0);
+        assert!(rate.at(at(15.0)) <= 1_000.0, "{}", rate.at(at(15.0)));
     }
 
     proptest! {

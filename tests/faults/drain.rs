@@ -167,19 +167,6 @@ async fn pages_that_waited_for_a_hot_key_are_committed_while_a_scan_hangs() {
     scene.resumes_to_the_right_end().await;
 }
 
-/// Pages that are complete when the run is asked to stop are committed, although the one that is being written is not.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drain_commits_complete_pages_behind_which_another_waits() {
-    let of_one_key = (0..60).map(|n| item("P", &format!("S#{n:05}"), [("old", secret(n))]));
-    let slow = "[scan]\nsegments = 1\npage_limit = 10\n[capacity]\nper_partition_key = { write = 5 }\n";
-    let scene = Scene::of(of_one_key, "", &format!("{MOVE}{slow}")).await;
-    let running = scene.start();
-    scene.until_written(12).await;
-    let ran = scene.drains(running, Signal::SIGTERM).await;
-    assert_eq!(counts(&ran.json())["scanned"], 10, "{ran:?}");
-    scene.resumes_to_the_right_end().await;
-}
-
 /// The second signal stops at once, and still loses nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_stops_at_once() {

@@ -1,0 +1,167 @@
+//! A stop while pages wait for items that were set aside, through a whole session.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::change::{Changes, GuardedWrite};
+use crate::checkpoint::store::{Begin, Identity, NewRun, Store};
+use crate::checkpoint::{RunStatus, SegmentStatus};
+use crate::engine::{Ended, Job, StopReason};
+use crate::item::{Item, ItemKey, Value};
+use crate::table::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
+use crate::throttle::{Budget, Budgets};
+
+/// One segment of these pages. Writes under the partition key `refused` are, and those under `slow-…` take a while.
+struct OneSegment {
+    pages: Vec<Vec<Item>>,
+    scans: Mutex<usize>,
+    written: Mutex<Vec<ItemKey>>,
+}
+
+fn item(pk: &str, sk: usize, needs_a_write: bool) -> Item {
+    let mut item = Item::from([("pk".into(), Value::S(pk.into())), ("sk".into(), Value::S(sk.to_string()))]);
+    if needs_a_write {
+        item.insert("old".into(), Value::S("x".into()));
+    }
+    item
+}
+
+fn key(pk: &str, sk: usize) -> ItemKey {
+    ItemKey::new(item(pk, sk, false))
+}
+
+impl OneSegment {
+    fn new(pages: Vec<Vec<Item>>) -> Arc<OneSegment> {
+        Arc::new(OneSegment { pages, scans: Mutex::default(), written: Mutex::default() })
+    }
+
+    fn last_key(&self, page: usize) -> Option<ItemKey> {
+        let last = self.pages[page].last()?;
+        Some(ItemKey::new(
+            last.iter().filter(|(name, _)| *name != "old").map(|(n, v)| (n.clone(), v.clone())).collect(),
+        ))
+    }
+
+    fn written(&self, pk: &str) -> usize {
+        let prefix = format!("\"{pk}");
+        self.written.lock().unwrap().iter().filter(|key| key.to_text().contains(&prefix)).count()
+    }
+}
+
+#[async_trait]
+impl Table for OneSegment {
+    async fn describe(&self) -> Result<TableDescription, TableError> {
+        Ok(TableDescription::of_a_test())
+    }
+
+    async fn scan(&self, request: &ScanRequest) -> Result<Page, TableError> {
+        let behind = |key: &ItemKey| (0..self.pages.len()).find(|page| self.last_key(*page).as_ref() == Some(key));
+        let page = request.start_key.as_ref().and_then(behind).map_or(0, |before| before + 1);
+        *self.scans.lock().unwrap() += 1;
+        let next = if page + 1 < self.pages.len() { self.last_key(page) } else { None };
+        Ok(Page { items: self.pages[page].clone(), next, units: Some(1.0) })
+    }
+
+    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
+        unreachable!("no condition fails")
+    }
+
+    async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+        let mut replies = Vec::new();
+        for write in chunk {
+            let text = write.key.to_text();
+            if text.contains("\"refused\"") {
+                replies.push(Err(TableError::Rejected { message: "Item size has exceeded the maximum".into() }));
+                continue;
+            }
+            if text.contains("\"slow") {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+            self.written.lock().unwrap().push(write.key.clone());
+            replies.push(Ok(WriteReply::Applied { consumed: None }));
+        }
+        replies
+    }
+
+    fn max_chunk(&self) -> usize {
+        1
+    }
+}
+
+/// Works on the table, two writes a second for one partition key, until it is time; and stops there.
+async fn stopped(table: &Arc<OneSegment>, when: impl Fn(&OneSegment) -> bool) -> (Ended, SegmentStatus) {
+    let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
+                [[change]]\nmove = \"old\"\nto = \"new\"\n[scan]\nsegments = 1\n";
+    let (plan, description) = (crate::plan::load("plan", text).unwrap().plan, TableDescription::of_a_test());
+    let changes = Changes::for_run(&plan.changes, plan.strategy, plan.on_existing, description.key.clone(), Vec::new());
+    let identity = Identity {
+        migration: plan.name.clone(),
+        fingerprint: plan.fingerprint().to_string(),
+        table_arn: description.arn.clone(),
+        table_id: None,
+        meaning: plan.meaning(),
+    };
+    let new =
+        NewRun { phase: "expand".into(), total_segments: 1, tool_version: "t".into(), table_items_estimate: None };
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("s.db"), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
+    let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
+    let (wide, narrow) = (Budget { write: 1000.0, read: 1000.0 }, Budget { write: 2.0, read: 1000.0 });
+    let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: narrow, indexes: Vec::new() };
+    let job = Arc::new(Job::new(plan, Arc::new(changes), Arc::clone(table) as Arc<dyn Table>, description, &budgets));
+    let run = session.run.id;
+    let working = {
+        let (job, store) = (Arc::clone(&job), store.clone());
+        tokio::spawn(async move { job.expand(&store, &session).await })
+    };
+    while !when(table) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Until what was just answered has reached the worker.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    job.stop.stop(StopReason::Interrupted);
+    let ended = working.await.unwrap().unwrap();
+    assert_eq!((ended.run.status, &ended.stopped), (RunStatus::Stopped, &Some(StopReason::Interrupted)));
+    let segments = store.segments_after(run, None, 1).await.unwrap();
+    (ended, segments.first().map_or(SegmentStatus::Pending, |(_, state)| state.status.clone()))
+}
+
+/// All pages are read, and some items of the second are written.
+async fn stopped_in_the_second_page(first: Item) -> (Ended, SegmentStatus) {
+    let second = (1..=5).map(|n| item("hot", n, true)).collect();
+    let table = OneSegment::new(vec![vec![first], second, vec![item("idle", 1, false)]]);
+    let ended = stopped(&table, |table| *table.scans.lock().unwrap() >= 3 && table.written("hot") > 0).await;
+    assert!(table.written("hot") < 5, "it was stopped too late");
+    ended
+}
+
+/// The first page is committed, and the third is not: the second is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_page_is_committed_behind_one_that_was_given_up() {
+    let (ended, segment) = stopped_in_the_second_page(item("first", 1, false)).await;
+    assert_eq!((ended.totals.pages, ended.totals.counts.scanned), (1, 1));
+    assert_eq!(segment, SegmentStatus::Scanning(key("first", 1)));
+}
+
+/// The first page is held back when the second is given up: the third must not be appended to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_held_back_is_not_followed_by_a_gap() {
+    let (ended, segment) = stopped_in_the_second_page(item("refused", 1, true)).await;
+    let first = SegmentStatus::Scanning(key("refused", 1));
+    assert!(segment == SegmentStatus::Pending || segment == first, "{segment:?}");
+    assert!(ended.totals.counts.scanned <= 1, "{:?}", ended.totals);
+}
+
+/// The first page is complete when the run is asked to stop in the middle of the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_complete_at_a_stop_is_committed() {
+    let second = (1..=40).map(|n| item(&format!("slow-{n}"), 1, true)).collect();
+    let table = OneSegment::new(vec![vec![item("hot", 1, true), item("hot", 2, true)], second]);
+    let (ended, segment) = stopped(&table, |table| table.written("hot") == 2).await;
+    let slow = table.written("slow");
+    assert!((1..40).contains(&slow), "{slow}");
+    assert_eq!((ended.totals.pages, ended.totals.counts.scanned), (1, 2));
+    assert_eq!((segment, ended.run.abandoned_pages), (SegmentStatus::Scanning(key("hot", 2)), 1));
+}
