@@ -50,7 +50,9 @@
 //!
 //! | killed | what is found on resume |
 //! | --- | --- |
-//! | before a page's pre-images are durable | nothing of the page was written; it is read again |
+//! | before the first look at a page is durable | nothing of the page was written; it is read and looked at again |
+//! | after that | what was there before is on record; items that may have been written are not taken for such |
+//! | before a page's pre-images are durable | nothing of those items was written; the page is read again |
 //! | after that, before all its writes are answered | some items are written; read again they are `AlreadyApplied` |
 //! | after the writes, before the commit | the same, for all items of the page |
 //! | after the commit | the page is never read again |

@@ -25,6 +25,26 @@ pub struct GuardedWrite {
     pub cost: WriteCost,
 }
 
+/// Bytes of a row of the journal, beside its key (twice, as there is an index), path and value: the figures and the time in
+/// it, and the database's own. Measured in `tests/store/journal.rs`.
+const JOURNAL_ROW: usize = 80;
+
+impl GuardedWrite {
+    /// Bytes that the journal takes for this write at most: an estimate from above, as values are compressed where that
+    /// makes them smaller.
+    pub fn journal_bytes(&self) -> usize {
+        let key = self.key.to_text().len();
+        let row = |pre: &PreImage| {
+            let value = match &pre.was {
+                Was::Value(value) => 1 + value.to_json().to_string().len(),
+                Was::Nothing | Was::Same => 0,
+            };
+            JOURNAL_ROW + 2 * key + pre.path.to_string().len() + value
+        };
+        self.pre_images.iter().map(row).sum()
+    }
+}
+
 /// Write capacity that a write will consume, estimated from the image that it was planned from.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct WriteCost {

@@ -122,7 +122,8 @@ mod tests {
         let condition = "attribute_exists(#n999) AND attribute_exists(#n999.#n999) AND \
                          attribute_not_exists(#n999.#n999) AND attribute_type(#n999, :v999)";
         assert!(bound.condition_bytes >= condition.len());
-        assert_eq!((bound.update_operators, bound.condition_operators), (2, 7));
+        // The item, source, target, the map of the target; and two for the map that the value goes back into.
+        assert_eq!((bound.update_operators, bound.condition_operators), (2, 11));
         assert!(bound.fits());
     }
 

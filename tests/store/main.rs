@@ -2,6 +2,7 @@
 
 mod bad_files;
 mod durable;
+mod journal;
 mod owners;
 mod runs;
 mod spend;

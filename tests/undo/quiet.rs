@@ -27,12 +27,12 @@ async fn a_rollback_of_every_kind_of_change_restores_the_table() {
         assert_eq!(changed, written);
 
         let (ended, undone) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
-        assert_eq!(scene.bytes().await, before, "{migration}");
+        scene.assert_is(&before, migration).await;
         assert_eq!(undone, changed, "{migration}: no write where none is needed");
         assert_eq!(ended.totals.counts.of(Outcome::Applied), changed);
         assert_eq!(ended.totals.counts.of(Outcome::Diverged), 0, "{migration}");
         assert_eq!(scene.complete(phase::ROLLBACK, Begin::Again).await.1, 0, "{migration}");
-        assert_eq!(scene.bytes().await, before);
+        scene.assert_is(&before, "again").await;
     }
 }
 
@@ -46,7 +46,7 @@ async fn what_was_rolled_back_can_be_run_and_rolled_back_again() {
     let (_, again) = scene.complete(phase::EXPAND, Begin::Again).await;
     assert_eq!(again, first);
     scene.complete(phase::ROLLBACK, Begin::Again).await;
-    assert_eq!(scene.bytes().await, before);
+    scene.assert_is(&before, "again").await;
 }
 
 /// An item that was inserted behind the first pass, with both attributes, is no item that had the new one before.

@@ -70,6 +70,15 @@ impl Scene {
         self.bed.dump(&self.table).await.into_iter().map(|(key, item)| (key, bytes_of(&item))).collect()
     }
 
+    /// Holds the table against what it was, byte for byte.
+    pub(super) async fn assert_is(&self, before: &BTreeMap<String, String>, what: &str) {
+        let now = self.bytes().await;
+        let keys: std::collections::BTreeSet<&String> = now.keys().chain(before.keys()).collect();
+        let wrong: Vec<_> = keys.iter().filter(|key| now.get(**key) != before.get(**key)).collect();
+        let first = wrong.first().map(|key| (before.get(**key), now.get(**key)));
+        assert!(wrong.is_empty(), "{what}: {} items differ; the first was and is {first:?}", wrong.len());
+    }
+
     /// Works on a phase to its end, and gives how many writes that took.
     pub(super) async fn complete(&self, phase: &str, how: Begin) -> (Ended, u64) {
         self.bed.front().set_faults(None);

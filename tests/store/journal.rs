@@ -1,0 +1,170 @@
+//! The journal: what was there before, what was under way when a session died, and what it all takes.
+
+use std::collections::{BTreeSet, HashSet};
+
+use backfill::change::{Changes, Decision, Digest, GuardedWrite, OnExisting, OnRecord, PreImage, Strategy, Was};
+use backfill::checkpoint::{MetPage, phase};
+use backfill::item::{Item, KeyAttribute, KeySchema};
+
+use super::*;
+
+fn met(run: RunId, number: u64, items: &[(&str, bool)]) -> MetPage {
+    let there = items.iter().filter(|(_, there)| *there);
+    MetPage {
+        run,
+        segment: 0,
+        number,
+        there_before: there.map(|(name, _)| (key_named(name), vec![attribute("new")])).collect(),
+        may_write: items.iter().filter(|(_, there)| !there).map(|(name, _)| digest(name)).collect(),
+    }
+}
+
+fn key_named(name: &str) -> ItemKey {
+    ItemKey::new([("pk".to_owned(), Value::S(name.to_owned()))].into())
+}
+
+fn digest(name: &str) -> Digest {
+    Digest::of_text(&key_named(name).to_text())
+}
+
+fn digests(names: &[&str]) -> HashSet<Digest> {
+    names.iter().map(|name| digest(name)).collect()
+}
+
+async fn were_there(store: &Store, names: &[&str]) -> Vec<bool> {
+    let keys = names.iter().map(|name| key_named(name)).collect();
+    let expected = BTreeSet::from([attribute("new")]);
+    let found = store.there_before(keys).await.unwrap();
+    found.iter().map(|paths| !paths.is_empty() && *paths == expected).collect()
+}
+
+/// A page's items stay on record until the page is committed; those of a session that died, until their segment ends.
+#[tokio::test]
+async fn what_is_under_way_outlives_the_session_and_goes_with_the_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let store = open(&path);
+    let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+    store.append_page(met(run, 1, &[("a", false), ("b", true)])).await.unwrap();
+    store.append_page(met(run, 2, &[("c", false)])).await.unwrap();
+    store.append_page(met(run, 3, &[("d", false), ("e", true)])).await.unwrap();
+    assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["a", "c", "d"]));
+    assert!(store.under_way(run, 1).await.unwrap().is_empty());
+    store.commit(commit(run, 0, pages(1, 1, Some(key(1)), &[Outcome::Applied]))).await.unwrap();
+    assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["c", "d"]));
+    drop(store);
+
+    // The next session cuts the rest differently: its second page ends in the middle of the third of before.
+    let store = open(&path);
+    assert_eq!(begin(&store, Begin::ResumeOrNew, 1).await.run.id, run);
+    store.append_page(met(run, 2, &[("f", false)])).await.unwrap();
+    store.commit(commit(run, 0, pages(2, 1, Some(key(2)), &[Outcome::Applied]))).await.unwrap();
+    assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["c", "d"]), "of the session that died");
+    store.commit(commit(run, 0, pages(3, 1, None, &[Outcome::Applied]))).await.unwrap();
+    assert!(store.under_way(run, 0).await.unwrap().is_empty());
+    assert_eq!(were_there(&store, &["a", "b", "e", "f"]).await, [false, true, true, false]);
+    assert_eq!(store.there_before_count().await.unwrap(), 2);
+}
+
+/// Which runs meet the items first, and for how long what they found counts.
+#[tokio::test]
+async fn the_first_pass_is_over_when_one_was_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("s.db"));
+    let whole = async |how: Begin, phase: &str| {
+        let new = NewRun { phase: phase.to_owned(), ..new_run(1) };
+        let run = store.begin(how, new).await.unwrap().run.id;
+        let first = store.is_first_pass(run).await.unwrap();
+        store.append_page(met(run, 1, &[("a", phase == phase::EXPAND)])).await.unwrap();
+        store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
+        store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
+        first
+    };
+    assert!(whole(Begin::ResumeOrNew, phase::EXPAND).await);
+    assert!(!whole(Begin::Again, phase::EXPAND).await && !whole(Begin::Restart, phase::EXPAND).await);
+    // Rolled back: another pass of the rollback still goes by it, and the next expansion does not.
+    whole(Begin::ResumeOrNew, phase::ROLLBACK).await;
+    assert_eq!(were_there(&store, &["a"]).await, [true]);
+    let anew = store.begin(Begin::Again, new_run(1)).await.unwrap().run.id;
+    assert_eq!(were_there(&store, &["a"]).await, [false]);
+    assert!(store.is_first_pass(anew).await.unwrap());
+}
+
+/// What a rollback asks for: every kind of row, newest first, of the expansion alone, and none that was refused.
+#[tokio::test]
+async fn a_rollback_recalls_what_the_expansion_has_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("s.db"));
+    let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+    let (s, a) = (|text: &str| Value::S(text.to_owned()), attribute("a"));
+    let rows = [
+        PreImage::of(&a, &s("first")).wrote(&s("x")),
+        PreImage { path: attribute("b"), was: Was::Same, wrote: Some(Digest::of(&s("y"))) },
+        PreImage::nothing(&attribute("c.d")),
+        PreImage::of(&a, &s("refused")),
+        PreImage::of(&a, &s(&"long ".repeat(1_000))),
+    ];
+    let row = |pre: &PreImage| PreImageRow { key: key(1), pre: pre.clone() };
+    let ids = store.append_pre_images(run, rows.iter().map(row).collect()).await.unwrap();
+    store.mark_refused(vec![ids[3]]).await.unwrap();
+    store
+        .append_page(MetPage { there_before: vec![(key(1), vec![attribute("b")])], ..met(run, 1, &[]) })
+        .await
+        .unwrap();
+    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    let rollback = store.begin(Begin::ResumeOrNew, NewRun { phase: phase::ROLLBACK.to_owned(), ..new_run(1) }).await;
+    let own = vec![row(&PreImage::of(&a, &s("of the rollback")))];
+    store.append_pre_images(rollback.unwrap().run.id, own).await.unwrap();
+
+    let expected = [4, 2, 1, 0].map(|i: usize| rows[i].clone());
+    let expected = OnRecord::new([attribute("b")], expected);
+    assert_eq!(store.recall(vec![key(2), key(1)]).await.unwrap(), [Default::default(), expected]);
+}
+
+/// What the journal takes on the disk, for items of a shop, held against the estimate.
+#[cfg(feature = "local")]
+#[tokio::test]
+async fn the_estimate_of_the_journals_size_is_from_above_and_near() {
+    let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
+    let key = KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) };
+    let items: Vec<Item> = backfill::local::sample::items(3, 4_000).collect();
+    for (name, change) in [
+        ("moved in place", "move = \"email\"\nto = \"contact\""),
+        ("removed", "remove = \"email\""),
+        ("removed documents and prose", "remove = \"about\"\n[[change]]\nremove = \"address\""),
+    ] {
+        let text = format!(
+            "[migration]\nname = \"m\"\nstrategy = \"in-place\"\n[table]\nname = \"shop\"\n[[change]]\n{change}\n"
+        );
+        let plan = backfill::plan::load("plan", &text).unwrap().plan;
+        let changes = Changes::for_run(&plan.changes, Strategy::InPlace, OnExisting::Keep, key.clone(), Vec::new());
+        let writes = items.iter().filter_map(|item| match changes.decide(item) {
+            Decision::Write(write) => Some(write),
+            _ => None,
+        });
+        let writes: Vec<_> = writes.collect();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let store = open(&path);
+        let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+        store.clone().close().await.unwrap();
+        let empty = fs::metadata(&path).unwrap().len();
+        let store = {
+            drop(store);
+            open(&path)
+        };
+        let rows = |write: &GuardedWrite| {
+            let rows = write.pre_images.iter().map(|pre| PreImageRow { key: write.key.clone(), pre: pre.clone() });
+            rows.collect::<Vec<_>>()
+        };
+        assert_eq!(begin(&store, Begin::ResumeOrNew, 1).await.run.id, run);
+        store.append_pre_images(run, writes.iter().flat_map(rows).collect()).await.unwrap();
+        store.close().await.unwrap();
+        let taken = fs::metadata(&path).unwrap().len() - empty;
+        let estimate = writes.iter().map(|write| write.journal_bytes() as u64).sum::<u64>();
+        let each = |bytes: u64| bytes / writes.len() as u64;
+        eprintln!("{name}: {} items, {} bytes each, {} estimated", writes.len(), each(taken), each(estimate));
+        assert!(writes.len() > 300 && estimate * 105 / 100 > taken, "{name}: {taken} of {estimate}");
+        assert!(estimate < 4 * taken, "{name}: {taken} of {estimate}");
+    }
+}
