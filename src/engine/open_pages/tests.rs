@@ -114,7 +114,7 @@ async fn stopped(table: &Arc<OneSegment>, when: impl Fn(&OneSegment) -> bool) ->
     let run = session.run.id;
     let working = {
         let (job, store) = (Arc::clone(&job), store.clone());
-        tokio::spawn(async move { job.expand(&store, &session).await })
+        tokio::spawn(async move { job.work(&store, &session).await })
     };
     while !when(table) {
         tokio::time::sleep(Duration::from_millis(5)).await;
