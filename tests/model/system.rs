@@ -308,8 +308,12 @@ impl Model for Tool {
     type Action = Action;
 
     fn init_states(&self) -> Vec<System> {
-        [(Some(0), None), (None, None), (Some(0), Some(0)), (Some(0), Some(FOREIGN)), (None, Some(FOREIGN))]
+        // Past the gate, the two that it would have stopped are enough, and all that a minute allows.
+        let gated = [(Some(0), None), (Some(0), Some(FOREIGN))];
+        let others = [(None, None), (Some(0), Some(0)), (None, Some(FOREIGN))];
+        gated
             .into_iter()
+            .chain(others.into_iter().filter(|_| !self.force))
             .map(|(old, new)| System::first(Item { old, new }, self.writes))
             .collect()
     }
