@@ -207,34 +207,36 @@ impl System {
         self.state = self.state.next(&event).unwrap_or_else(|refused| panic!("{refused}: {event:?} at {self:#?}"));
     }
 
-    /// The same state with small numbers, and without what nothing depends on. `a_state_says_all_that_matters` holds that
-    /// nothing does.
+    /// The same state with small numbers, and without what nothing depends on: `a_state_says_all_that_matters` compares.
     fn normalise(&mut self, cache: i64) {
         self.instances.sort();
         let changed = self.flag.changed_at.as_second();
         let settled = self.now >= changed + cache;
         let dual = self.flag.dual_since.map(Timestamp::as_second);
-        let both_stale = self.flag.old_stale && self.flag.write == WriteTo::Both;
         let since_change = |began: Timestamp| began.as_second() >= changed + cache;
         let since_dual = |began: Timestamp| dual.is_some_and(|dual| began.as_second() >= dual + cache);
         let state = &mut self.state;
 
-        state.restored = state.restored.filter(|span| both_stale && since_change(span.began));
-        state.open = state.open.filter(|open| match open.phase {
-            Phase::OldFromNew => both_stale && since_change(open.began),
-            Phase::Undo => since_change(open.began),
-            Phase::Verify { .. } => dual.is_none() || since_dual(open.began),
-            Phase::Expand | Phase::Retry | Phase::Contract => true,
-        });
-        // A clean report is for the gate; a dirty one closes it as none does, and sends the way back round once more.
-        let restored = state.restored.is_some();
-        state.full =
-            state.full.take().filter(|report| restored || (report.mismatches == 0 && since_dual(report.span.began)));
-
-        // What is left is as late as it has to be, and no later.
+        // What began late enough for what it is to show goes on doing so, until the flag changes; what did not never will.
+        let late = |enough: bool, seconds: i64| time(if enough { seconds } else { 0 });
+        if let Some(open) = &mut state.open {
+            open.began = match open.phase {
+                Phase::OldFromNew | Phase::Undo => late(since_change(open.began), 7),
+                Phase::Verify { .. } => late(since_dual(open.began), 7),
+                Phase::Expand | Phase::Retry | Phase::Contract => time(0),
+            };
+        }
+        if let Some(report) = &mut state.full {
+            let began = late(since_dual(report.span.began), 7);
+            (report.span.began, report.span.ended) = (began, began);
+        }
+        if let Some(span) = &mut state.restored {
+            let began = late(since_change(span.began), 6);
+            (span.began, span.ended) = (began, began);
+        }
         self.now = 20;
         self.flag.changed_at = time(if settled { 5 } else { 20 });
-        self.flag.dual_since = dual.map(|_| time(0));
+        self.flag.dual_since = dual.map(|_| time(1));
         self.flag.new_since = self.flag.new_since.map(|_| self.flag.changed_at);
         if let Some(preflight) = &mut state.preflight {
             preflight.at = time(0);
@@ -242,15 +244,6 @@ impl System {
         match &mut state.expand {
             Expand::NotBegun => {}
             Expand::Open { began: at } | Expand::Complete { ended: at } => *at = time(0),
-        }
-        if let Some(span) = &mut state.restored {
-            (span.began, span.ended) = (time(6), time(6));
-        }
-        if let Some(report) = &mut state.full {
-            (report.span.began, report.span.ended) = (time(7), time(7));
-        }
-        if let Some(open) = &mut state.open {
-            open.began = time(if matches!(open.phase, Phase::Verify { .. }) && dual.is_none() { 0 } else { 7 });
         }
         let version = self.flag.version;
         self.flag.version = 10;
@@ -330,7 +323,8 @@ impl Model for Tool {
         if system.under_way.is_some() {
             actions.extend([Action::Item, Action::GiveUp, Action::Kill]);
         } else {
-            actions.extend(GOALS.map(Action::Step));
+            let part = Goal::CutoverTo(Target::ReadNew(50));
+            actions.extend(GOALS.into_iter().filter(|goal| !self.force || *goal != part).map(Action::Step));
         }
     }
 
