@@ -15,6 +15,8 @@
 //!
 //! **Reads** are no action: in every state, what each instance would read must be what the application wrote last.
 
+#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+
 #[path = "model/sweep.rs"]
 mod sweep;
 #[path = "model/system.rs"]
