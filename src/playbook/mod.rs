@@ -20,20 +20,31 @@
 //!
 //! # What the model taught
 //!
-//! `tests/model.rs` explores flag, phases, one item, two application instances with stale caches and kills exhaustively.
-//! These rules are there because it found a stale read, or a loss, or an item without a way on, without them:
+//! `tests/model.rs` explores flag, phases, one item, two application instances with stale caches and kills exhaustively. It
+//! mended one rule:
 //!
-//! - **Making old equal new passes over no item.** An item that had its new attribute before the migration, and no old one,
-//!   is left alone by `repair` while old values are fresh. While they may be stale it is not: an application may have
-//!   written its new value since, and `read = old` would return nothing for it. So the old value is made, and a
-//!   verification counts its absence as a mismatch as long as `old_stale` holds.
-//! - **A way back that was verified is verified afterwards.** Only a full verification that *began* after old was made
-//!   equal new, which began after `write = both` had settled, clears `old_stale`; a resumed one keeps the time of its
-//!   first beginning, and one that began too early is begun anew.
-//! - **A repair reads like a reader.** While both are written and old values are fresh, an item without a new value is
-//!   repaired from the old one, also at `read = new`: readers fall back to it.
-//! - **What no pass has looked at is not ours.** Rollback removes a new value from an item that no expand pass has read
-//!   only where it equals the old one.
+//! - **Making old equal new passes over no item.** An item that had its new attribute before the migration, and no old
+//!   one, matches, and repair and rollback leave it alone: so the rule was, always. But where only new values were
+//!   written, an application may have written that item since, and then `read = old` returned nothing for it, after a
+//!   rollback in perfect order. That the new value is still the one of before proves nothing: the same may have been
+//!   written again. So while `old_stale` holds such an item is a mismatch, and old is made from new, there too. An item
+//!   that nobody wrote gains an old attribute by that, which a rollback after new-only writes leaves behind. While old
+//!   values are fresh it is left alone, as before.
+//!
+//! These it holds, and they are less obvious than they look:
+//!
+//! - Only a full verification that *began* after old was made equal new, which began after `write = both` had settled,
+//!   clears `old_stale`. A resumed phase keeps the time of its first beginning, and one that began too early for what it
+//!   is to show is begun anew.
+//! - Another pass of expand, and making old equal new, take every earlier report's meaning away.
+//! - While both are written and old values are fresh, repair takes an item without a new value from the old one, also at
+//!   `read = new`: readers fall back to it, so that it is what they see. (Only a forced gate leads there.)
+//! - Rollback takes a new value from an item that no expand pass has read only where it equals the old one: nobody has
+//!   recorded whether it was there before.
+//! - Where reads were moved past a closed gate, `write = new` asks for the gate once more: readers fall back no longer.
+//! - A command that finds the flag moved by somebody else while it was at work ends, so that it does not undo a `--back`.
+//!
+//! Times of several hosts are compared: their clocks are taken to agree to much less than `max_cache_seconds`.
 
 mod cutover;
 mod event;

@@ -1,1 +1,528 @@
+use std::time::Duration;
 
+use proptest::prelude::*;
+
+use super::*;
+
+const PLAN: &str = "fingerprint";
+const CACHE: u32 = 60;
+const SOAK: i64 = 1000;
+
+/// A migration, its flag and its operator, in a time of their own.
+struct Desk {
+    kind: Kind,
+    state: State,
+    flag: Option<Flag>,
+    events: Vec<Event>,
+    now: i64,
+    failures: u64,
+    diverged: u64,
+    mismatches: u64,
+    no_way_back: Option<&'static str>,
+    force: Option<&'static str>,
+    facts: Vec<Fact>,
+    limits: Limits,
+}
+
+fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+impl Desk {
+    fn new(kind: Kind) -> Desk {
+        Desk {
+            kind,
+            state: State::default(),
+            flag: (kind == Kind::Flagged).then(|| Flag::first(CACHE, time(0))),
+            events: Vec::new(),
+            now: 10_000,
+            failures: 0,
+            diverged: 0,
+            mismatches: 0,
+            no_way_back: None,
+            force: None,
+            facts: Vec::new(),
+            limits: Limits {
+                max_age: Duration::from_secs(100_000),
+                max_mismatch: 0,
+                accept_sample: false,
+                soak: Duration::from_secs(SOAK.unsigned_abs()),
+            },
+        }
+    }
+
+    fn ask(&self, goal: Goal, began: i64, confirmed: bool) -> Result<Step, Refused> {
+        let world = World {
+            kind: self.kind,
+            plan: PLAN,
+            flag: self.flag.as_ref(),
+            failures: self.failures,
+            diverged: self.diverged,
+            limits: self.limits,
+            no_way_back: self.no_way_back,
+            facts: &self.facts,
+            force: self.force,
+            confirmed,
+            began: time(began),
+        };
+        step(&self.state, &world, goal, time(self.now))
+    }
+
+    fn append(&mut self, what: What) {
+        let event = Event { at: time(self.now), actor: "ops@host".to_owned(), what };
+        self.state = self.state.next(&event).unwrap_or_else(|refused| panic!("{refused}: {event:?}"));
+        self.events.push(event);
+        self.now += 1;
+    }
+
+    /// One command, to its end; gives the steps that it took. Facts that it asks for are stated.
+    fn give(&mut self, goal: Goal) -> Result<Vec<String>, Refused> {
+        let (began, mut confirmed, mut steps) = (self.now, false, Vec::new());
+        self.now += 1;
+        for _ in 0..60 {
+            let step = self.ask(goal, began, confirmed)?;
+            steps.push(name(&step));
+            match step {
+                Step::Done => return Ok(steps),
+                Step::Preflight => {
+                    self.append(What::PreflightAccepted { kind: self.kind, accepted: vec!["no-pitr".to_owned()] });
+                }
+                Step::Confirm => confirmed = true,
+                Step::Record(what) => self.append(what),
+                Step::WaitUntil(until) => self.now = until.as_second(),
+                Step::Change(change) => {
+                    self.flag = Some(self.flag.as_ref().unwrap().next(change, time(self.now)).unwrap());
+                }
+                Step::Sweep(Phase::Verify { scope, repair }) => {
+                    let (mismatches, plan) = (self.mismatches, PLAN.to_owned());
+                    self.append(What::Verified { scope, repair, mismatches, plan, hash: "hash".to_owned() });
+                }
+                Step::Sweep(phase) => self.append(What::PhaseComplete { phase }),
+            }
+        }
+        panic!("{goal:?} has no end: {steps:?}");
+    }
+
+    fn done(&mut self, goal: Goal) -> Vec<String> {
+        self.give(goal).unwrap_or_else(|refused| panic!("{goal:?}: {refused}"))
+    }
+
+    fn all(&mut self, goals: &[Goal]) {
+        for goal in goals {
+            self.done(*goal);
+        }
+    }
+
+    /// The words of the command that is next, or that this one is allowed.
+    fn says(&self, goal: Goal) -> String {
+        match self.ask(goal, self.now, true) {
+            Ok(_) => "allowed".to_owned(),
+            Err(refused) => refused.next.words().to_owned(),
+        }
+    }
+}
+
+fn name(step: &Step) -> String {
+    match step {
+        Step::Record(What::FlagIntended { .. } | What::FlagSeen { .. }) => "record".to_owned(),
+        Step::Record(What::PhaseBegun { phase }) => format!("begin {phase:?}"),
+        Step::Record(What::FactStated { fact, .. }) => fact.option().to_owned(),
+        Step::Record(what) => format!("{what:?}"),
+        Step::Change(change) => format!("{change:?}"),
+        Step::WaitUntil(_) => "wait".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+const RUN: Goal = Goal::Run { again: false };
+const AGAIN: Goal = Goal::Run { again: true };
+const VERIFY: Goal = Goal::Verify { scope: Scope::Full, repair: false };
+const SAMPLE: Goal = Goal::Verify { scope: Scope::Sampled, repair: false };
+const REPAIR: Goal = Goal::Verify { scope: Scope::Full, repair: true };
+const DUAL: Goal = Goal::CutoverTo(Target::DualWrite);
+const READ: Goal = Goal::CutoverTo(Target::ReadNew(100));
+const SOME: Goal = Goal::CutoverTo(Target::ReadNew(25));
+const WRITE: Goal = Goal::CutoverTo(Target::WriteNew);
+const BACK: Goal = Goal::Back { to: BackTo::OldReads, now: false };
+const BACK_NOW: Goal = Goal::Back { to: BackTo::OldReads, now: true };
+const STOP_DUAL: Goal = Goal::Back { to: BackTo::OldWrites, now: false };
+
+/// The commands of the table below, in the order of its columns.
+const COMMANDS: [Goal; 9] = [RUN, Goal::FailuresRetry, VERIFY, DUAL, READ, WRITE, BACK, Goal::Contract, Goal::Rollback];
+
+const ALL_FACTS: [Fact; 5] = [
+    Fact::DualWritesSince { since: Timestamp::UNIX_EPOCH },
+    Fact::ReadersMoved,
+    Fact::OldWritesStopped,
+    Fact::ReadersBack,
+    Fact::NewWritesStopped,
+];
+
+/// Every fact, stated now.
+fn facts(now: i64) -> Vec<Fact> {
+    let since = time(now);
+    ALL_FACTS
+        .map(|fact| if let Fact::DualWritesSince { .. } = fact { Fact::DualWritesSince { since } } else { fact })
+        .into()
+}
+
+/// How each place of a migration is reached, and what each command says there: `=` is "allowed".
+#[test]
+fn every_command_in_every_phase_of_every_kind_of_plan() {
+    let contract_facts = "contract --readers-moved --old-writes-stopped";
+    let new_file = "run --state PATH";
+    #[rustfmt::skip]
+    let table: &[(Kind, &[Goal], [&str; 9])] = &[
+        // After …                                      run  retry  verify  dual-write  read-new  write-new  --back  contract  rollback
+        (Kind::Flagged, &[],                            ["=", "run", "run", "=", "run", "run", "=", "run", "="]),
+        (Kind::Flagged, &[DUAL],                        ["=", "run", "run", "=", "run", "run", "=", "run", "="]),
+        (Kind::Flagged, &[RUN],                         ["=", "=", "=", "=", "cutover --to dual-write", "cutover --to dual-write", "=", "cutover --to dual-write", "="]),
+        (Kind::Flagged, &[DUAL, RUN],                   ["=", "=", "=", "=", "verify --all", "verify --all", "=", "verify --all", "="]),
+        (Kind::Flagged, &[RUN, VERIFY, DUAL],           ["=", "=", "=", "=", "verify --all", "verify --all", "=", "verify --all", "="]),
+        (Kind::Flagged, &[DUAL, RUN, SAMPLE],           ["=", "=", "=", "=", "verify --all", "verify --all", "=", "verify --all", "="]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY],           ["=", "=", "=", "=", "=", "cutover --to read-new", "=", "cutover --to read-new", "="]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY, AGAIN],    ["=", "=", "=", "=", "verify --all", "verify --all", "=", "verify --all", "="]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY, SOME],     ["cutover --to read-new", "cutover --to read-new", "=", "cutover --to read-new", "=", "cutover --to read-new", "=", "cutover --to read-new", "="]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ],     ["cutover --to write-new", "cutover --to write-new", "=", "cutover --to write-new", "=", "=", "=", "cutover --to write-new", "="]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, BACK], ["=", "=", "=", "=", "=", "cutover --to read-new", "=", "cutover --to read-new", "="]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, BACK, STOP_DUAL], ["=", "=", "=", "=", "cutover --to dual-write", "cutover --to dual-write", "=", "cutover --to dual-write", "="]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE], ["contract", "contract", "=", "contract", "contract", "=", "=", "=", "="]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, BACK], ["=", "=", "=", "=", "=", "cutover --to read-new", "=", "cutover --to read-new", "="]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, BACK_NOW], ["cutover --back", "cutover --back", "=", "=", "cutover --back", "cutover --back", "=", "cutover --back", "="]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Contract], ["report", "report", "report", "report", "report", "report", "report", "=", "report"]),
+        (Kind::Flagged, &[DUAL, RUN, Goal::Rollback],   [new_file, new_file, new_file, new_file, new_file, new_file, "=", new_file, "="]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, "=", new_file, "="]),
+
+        (Kind::Stated, &[],                             ["=", "run", "run", "=", "run", "run", "run", "run", "="]),
+        (Kind::Stated, &[RUN],                          ["=", "=", "=", "=", "cutover --to dual-write", "cutover --to dual-write", "=", "cutover --to dual-write", "="]),
+        (Kind::Stated, &[DUAL, RUN, VERIFY],            ["=", "=", "=", "=", "=", "cutover --to read-new", "=", "cutover --to read-new", "="]),
+        (Kind::Stated, &[DUAL, RUN, VERIFY, READ],      ["cutover --to write-new", "cutover --to write-new", "=", "cutover --to write-new", "=", "=", "=", "cutover --to write-new", "="]),
+        (Kind::Stated, &[DUAL, RUN, VERIFY, READ, WRITE], ["contract", "contract", "=", "contract", "contract", "=", "=", "=", "="]),
+        (Kind::Stated, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Contract], ["report", "report", "report", "report", "report", "report", "report", "=", "report"]),
+        (Kind::Stated, &[DUAL, RUN, VERIFY, READ, BACK, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, new_file, new_file, "="]),
+
+        (Kind::InPlace, &[],                            ["=", "run", "run", "run", "run", "run", "run", "run", "="]),
+        (Kind::InPlace, &[RUN],                         ["=", "=", "=", "verify --all", "verify --all", "verify --all", "verify --all", "verify --all", "="]),
+        (Kind::InPlace, &[RUN, VERIFY],                 ["=", "=", "=", "report", "report", "report", "report", "report", "="]),
+        (Kind::InPlace, &[RUN, VERIFY, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, new_file, new_file, "="]),
+
+        (Kind::RemoveOnly, &[],                         [contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, "=", "="]),
+        (Kind::RemoveOnly, &[Goal::Contract],           ["report", "report", "report", "report", "report", "report", "report", "=", "report"]),
+    ];
+    let mut wrong = Vec::new();
+    for (kind, commands, expected) in table {
+        let mut desk = Desk::new(*kind);
+        for goal in *commands {
+            desk.facts = match kind {
+                Kind::Stated => {
+                    let since = time(desk.now);
+                    ALL_FACTS
+                        .map(|f| if let Fact::DualWritesSince { .. } = f { Fact::DualWritesSince { since } } else { f })
+                        .into()
+                }
+                Kind::RemoveOnly => vec![Fact::ReadersMoved, Fact::OldWritesStopped],
+                _ => Vec::new(),
+            };
+            if *goal == Goal::Contract && *kind == Kind::RemoveOnly {
+                assert_eq!(desk.give(*goal).unwrap_err().next.words(), "contract", "it soaks");
+            }
+            if *goal == Goal::Contract {
+                desk.now += SOAK;
+            }
+            desk.done(*goal);
+        }
+        desk.now += SOAK;
+        if *kind == Kind::Stated {
+            desk.facts = facts(desk.now);
+        }
+        for (goal, expected) in COMMANDS.iter().zip(expected) {
+            let expected = if *expected == "=" { "allowed" } else { expected };
+            let said = desk.says(*goal);
+            if said != *expected {
+                wrong.push(format!("{kind:?} after {commands:?}: {goal:?} says {said:?}, not {expected:?}"));
+            }
+        }
+        assert_eq!(State::replay(&desk.events).as_ref(), Ok(&desk.state), "a replay is what was lived");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The whole life with a flag, step by step.
+#[test]
+fn each_change_of_the_flag_stands_alone_and_is_waited_out() {
+    let mut desk = Desk::new(Kind::Flagged);
+    assert_eq!(desk.done(DUAL), ["Preflight", "Confirm", "record", "DualWrite", "record", "wait", "Done"]);
+    assert_eq!(desk.done(RUN), ["begin Expand", "Sweep(Expand)", "Done"]);
+    desk.done(VERIFY);
+    assert_eq!(desk.done(READ), ["Confirm", "record", "ReadNew(100)", "record", "wait", "Done"]);
+    assert_eq!(desk.done(WRITE), ["Confirm", "record", "WriteNew", "record", "wait", "Done"]);
+    let soaking = desk.give(Goal::Contract).unwrap_err();
+    assert!(soaking.why.contains("soaks until"), "{soaking}");
+    desk.now += SOAK;
+    assert_eq!(
+        desk.done(Goal::Contract),
+        ["Confirm", "record", "Contract", "record", "wait", "begin Contract", "Sweep(Contract)", "Done"]
+    );
+}
+
+#[test]
+fn rollback_after_new_only_writes_makes_old_equal_new_and_verifies_first() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
+    let steps = desk.done(Goal::Rollback);
+    let steps: Vec<_> = steps.iter().filter(|step| *step != "record").map(String::as_str).collect();
+    #[rustfmt::skip]
+    assert_eq!(steps, [
+        "Confirm", "RollbackBegun { forced: None }", "DualWriteAgain", "wait",
+        "begin OldFromNew", "Sweep(OldFromNew)",
+        "begin Verify { scope: Full, repair: false }", "Sweep(Verify { scope: Full, repair: false })",
+        "OldIsFresh", "wait", "ReadOld { accept_stale: false }", "wait", "WriteOld", "wait",
+        "begin Undo", "Sweep(Undo)", "Done",
+    ]);
+}
+
+/// A command that finds what it made still unequal ends; given again it goes round once more.
+#[test]
+fn a_way_back_that_does_not_verify_goes_no_further() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
+    desk.mismatches = 3;
+    for _ in 0..2 {
+        let refused = desk.give(BACK).unwrap_err();
+        assert!(refused.why.contains("3 items differ") && refused.next.words() == "cutover --back", "{refused}");
+        assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::New);
+    }
+    desk.mismatches = 0;
+    let steps = desk.done(BACK);
+    assert_eq!(steps[..2], ["begin OldFromNew", "Sweep(OldFromNew)"]);
+    assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::Old);
+}
+
+/// Each condition of the gate, and what opens it.
+#[test]
+fn the_gate_of_read_new() {
+    type Spoil = fn(&mut Desk);
+    let cases: [(Spoil, &str, &str); 9] = [
+        (|desk| desk.failures = 2, "2 items have failed", "failures retry"),
+        (|desk| desk.diverged = 2, "2 items have diverged", "verify --all --repair"),
+        (|desk| desk.state.full.as_mut().unwrap().mismatches = 1, "1 mismatches", "verify --all --repair"),
+        (|desk| desk.state.full.as_mut().unwrap().plan = "other".to_owned(), "another plan", "verify --all"),
+        (|desk| desk.state.full.as_mut().unwrap().span.began = time(0), "before expand ended", "verify --all"),
+        (
+            |desk| desk.flag.as_mut().unwrap().dual_since = Some(time(desk.now - i64::from(CACHE) - 1)),
+            "before every writer wrote both",
+            "verify --all",
+        ),
+        (|desk| desk.now += 200_000, "older than the plan's `max_age`", "verify --all"),
+        (|desk| desk.state.full = None, "nothing has been verified", "verify --all"),
+        (|desk| desk.state.sampled = desk.state.full.take(), "no full verification", "verify --all"),
+    ];
+    for (spoil, why, next) in cases {
+        let mut desk = Desk::new(Kind::Flagged);
+        desk.all(&[DUAL, RUN, VERIFY]);
+        assert_eq!(desk.says(READ), "allowed");
+        spoil(&mut desk);
+        let refused = desk.ask(READ, desk.now, true).unwrap_err();
+        assert!(refused.why.contains(why) && refused.next.words() == next, "{why}: {refused}");
+        // The reason is in the history; what is never set is refused all the same.
+        desk.force = Some("an incident");
+        desk.done(READ);
+        assert_eq!(desk.state.forced_reads.as_deref(), Some("an incident"));
+        desk.force = None;
+        assert_eq!(desk.says(WRITE), next, "what was forced opens no further gate");
+    }
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, SAMPLE]);
+    desk.limits.accept_sample = true;
+    assert_eq!(desk.says(READ), "allowed");
+    desk.state.sampled.as_mut().unwrap().mismatches = 1;
+    assert_eq!(desk.says(READ), "verify --all --repair");
+}
+
+/// `read = new` with `write = old`, and `write = new` below 100 %: not by force either.
+#[test]
+fn what_is_never_set_is_not_set_by_force() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.force = Some("an incident");
+    desk.done(RUN);
+    assert_eq!(desk.give(READ).unwrap_err().next.words(), "cutover --to dual-write");
+    desk.all(&[DUAL, SOME]);
+    assert_eq!(desk.give(WRITE).unwrap_err().next.words(), "cutover --to read-new");
+    desk.all(&[READ, WRITE]);
+    assert_eq!(desk.give(SOME).unwrap_err().next.words(), "contract");
+}
+
+#[test]
+fn nothing_goes_forward_where_nothing_could_go_back() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY]);
+    (desk.no_way_back, desk.force) = (Some("pre-images are missing"), Some("an incident"));
+    for goal in [DUAL, READ, WRITE] {
+        assert!(desk.give(goal).unwrap_err().why.contains("pre-images are missing"));
+    }
+    desk.force = None;
+    assert_eq!(desk.give(Goal::Rollback).unwrap_err().next.words(), "rollback --force REASON");
+    desk.force = Some("the table is a copy");
+    desk.done(Goal::Rollback);
+}
+
+/// Somebody's `--back` is not undone by a command that has not ended.
+#[test]
+fn a_flag_that_was_changed_meanwhile_is_left_alone() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY]);
+    let began = desk.now;
+    desk.done(READ);
+    desk.now += i64::from(CACHE);
+    let back = desk.flag.as_ref().unwrap().next(FlagChange::ReadOld { accept_stale: false }, time(desk.now)).unwrap();
+    desk.flag = Some(back);
+    desk.now += i64::from(CACHE);
+    let refused = desk.ask(READ, began, true).unwrap_err();
+    assert!(refused.why.contains("somebody else") && refused.next.words() == "status", "{refused}");
+    assert!(desk.ask(READ, desk.now, true).is_ok(), "a new command knows what it does");
+    // Nor while its change is not recorded yet.
+    let mut flag = desk.flag.clone().unwrap();
+    desk.append(What::FlagIntended { change: FlagChange::ReadNew(100), version: flag.version, forced: None });
+    (flag.version, flag.changed_at) = (flag.version + 2, time(desk.now));
+    desk.flag = Some(flag);
+    let seen = desk.ask(READ, began, true).unwrap();
+    let Step::Record(seen @ What::FlagSeen { ours: false, .. }) = seen else { panic!("{seen:?}") };
+    desk.append(seen);
+    desk.now += i64::from(CACHE);
+    assert!(desk.ask(READ, began, true).is_err());
+}
+
+#[test]
+fn a_flag_that_is_missing_or_impossible_is_said_to_be() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN]);
+    let flag = desk.flag.take();
+    assert!(desk.give(RUN).unwrap_err().why.contains("missing"));
+    desk.flag = flag.map(|flag| Flag { write: WriteTo::Old, read: ReadFrom::New, read_percent: 100, ..flag });
+    for goal in COMMANDS {
+        assert!(desk.give(goal).is_err(), "{goal:?}");
+    }
+}
+
+#[test]
+fn facts_are_for_plans_without_a_flag_and_are_asked_for_by_name() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.facts = vec![Fact::ReadersMoved];
+    assert!(desk.give(READ).unwrap_err().why.contains("`--readers-moved` is for plans without a flag"));
+    let mut desk = Desk::new(Kind::Stated);
+    let mut asked = Vec::new();
+    let goals = [DUAL, RUN, VERIFY, READ, WRITE, Goal::Rollback];
+    for goal in goals {
+        desk.facts.clear();
+        while let Err(refused) = desk.give(goal) {
+            asked.push(refused.next.words().to_owned());
+            let option = refused.next.words().split(" --").last().unwrap().to_owned();
+            let fact = ALL_FACTS.into_iter().find(|fact| fact.option().ends_with(&option)).unwrap();
+            let since = time(desk.now);
+            desk.facts.push(if option.starts_with("dual") { Fact::DualWritesSince { since } } else { fact });
+        }
+    }
+    #[rustfmt::skip]
+    assert_eq!(asked, [
+        "cutover --to dual-write --dual-writes-since TIME",
+        "cutover --to read-new --readers-moved",
+        "cutover --to write-new --old-writes-stopped",
+        "rollback --dual-writes-since TIME",
+        "rollback --readers-back",
+        "rollback --new-writes-stopped",
+    ]);
+}
+
+/// `--back` needs nothing but the flag while old values are fresh, and stops where it was going to.
+#[test]
+fn back_goes_one_stage() {
+    let mut flag = Flag::first(CACHE, time(0)).next(FlagChange::DualWrite, time(100)).unwrap();
+    assert_eq!(BackTo::of(&flag, time(101)), BackTo::OldWrites);
+    flag = flag.next(FlagChange::ReadNew(100), time(200)).unwrap();
+    assert_eq!(BackTo::of(&flag, time(201)), BackTo::OldReads);
+    let step = |flag: &Flag, to, now| step_back(flag, to, time(now)).unwrap();
+    assert_eq!(step(&flag, BackTo::OldReads, 201), Step::WaitUntil(time(260)));
+    let change = FlagChange::ReadOld { accept_stale: false };
+    assert_eq!(step(&flag, BackTo::OldReads, 300), Step::Change(change));
+    let back = flag.next(change, time(300)).unwrap();
+    assert_eq!(BackTo::of(&back, time(301)), BackTo::OldReads, "killed in its wait, it is the same command");
+    assert_eq!(step(&back, BackTo::OldReads, 301), Step::WaitUntil(time(360)));
+    assert_eq!(step(&back, BackTo::OldReads, 360), Step::Done);
+    assert_eq!(BackTo::of(&back, time(360)), BackTo::OldWrites);
+    assert_eq!(step(&back, BackTo::OldWrites, 360), Step::Change(FlagChange::WriteOld));
+    let new = flag.next(FlagChange::WriteNew, time(300)).unwrap();
+    assert!(back_needs_state(&new) && step_back(&new, BackTo::OldReads, time(400)).is_err());
+}
+
+#[test]
+fn only_fresh_old_values_that_are_read_are_copied() {
+    let dual = Flag::first(CACHE, time(0)).next(FlagChange::DualWrite, time(100)).unwrap();
+    let read = dual.next(FlagChange::ReadNew(1), time(200)).unwrap();
+    assert!(may_expand(&dual).is_ok());
+    for flag in [&read, &Flag { old_stale: true, ..dual.clone() }, &Flag { contracting: true, ..dual.clone() }] {
+        assert!(may_expand(flag).is_err(), "{flag}");
+    }
+}
+
+/// The history's text is read by later versions: its names stay.
+#[test]
+fn events_are_stable_json() {
+    let whats = [
+        What::PreflightAccepted { kind: Kind::RemoveOnly, accepted: vec!["no-pitr".to_owned()] },
+        What::PhaseBegun { phase: Phase::OldFromNew },
+        What::PhaseComplete { phase: Phase::Expand },
+        What::PhaseBegun { phase: Phase::Verify { scope: Scope::Sampled, repair: true } },
+        What::Verified { scope: Scope::Full, repair: false, mismatches: 2, plan: "f".into(), hash: "h".into() },
+        What::FlagIntended { change: FlagChange::ReadNew(25), version: 7, forced: Some("why".into()) },
+        What::FlagIntended { change: FlagChange::ReadOld { accept_stale: true }, version: 7, forced: None },
+        What::FlagSeen { version: 8, ours: true },
+        What::FactStated { fact: Fact::DualWritesSince { since: time(5) }, forced: None },
+        What::FactStated { fact: Fact::NewWritesStopped, forced: None },
+        What::OldIsFresh,
+        What::RollbackBegun { forced: None },
+    ];
+    let expected = r#"
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"preflight_accepted","kind":"remove_only","accepted":["no-pitr"]}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"phase_begun","phase":"old_from_new"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"phase_complete","phase":"expand"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"phase_begun","phase":{"verify":{"scope":"sampled","repair":true}}}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"verified","scope":"full","repair":false,"mismatches":2,"plan":"f","hash":"h"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"flag_intended","change":{"read_new":25},"version":7,"forced":"why"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"flag_intended","change":{"read_old":{"accept_stale":true}},"version":7}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"flag_seen","version":8,"ours":true}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"fact_stated","fact":"dual_writes_since","since":"1970-01-01T00:00:05Z"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"fact_stated","fact":"new_writes_stopped"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"old_is_fresh"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"rollback_begun"}"#;
+    let events = whats.map(|what| Event { at: time(9), actor: "a@h".to_owned(), what });
+    let written: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+    assert_eq!(written.join("\n"), expected.trim_start());
+    for (event, line) in events.iter().zip(&written) {
+        assert_eq!(&serde_json::from_str::<Event>(line).unwrap(), event);
+    }
+}
+
+proptest! {
+    /// Whatever commands are given, in whatever order: each ends or refuses, history replays to the same state, and none
+    /// ends in a state where nothing goes on.
+    #[test]
+    fn any_commands_end_and_replay(
+        kind in prop::sample::select(vec![Kind::Flagged, Kind::Stated, Kind::InPlace, Kind::RemoveOnly]),
+        goals in prop::collection::vec(prop::sample::select(vec![
+            RUN, AGAIN, Goal::FailuresRetry, VERIFY, REPAIR, SAMPLE, DUAL, SOME, READ, WRITE, BACK, BACK_NOW, STOP_DUAL,
+            Goal::Contract, Goal::Rollback,
+        ]), 0..14),
+    ) {
+        let mut desk = Desk::new(kind);
+        for goal in goals {
+            if matches!(kind, Kind::Stated | Kind::RemoveOnly) {
+                desk.facts = facts(desk.now);
+            }
+            let _ = desk.give(goal);
+            prop_assert_eq!(State::replay(&desk.events), Ok(desk.state.clone()));
+            desk.now += SOAK;
+        }
+        let way_on = COMMANDS.into_iter().any(|goal| desk.says(goal) == "allowed");
+        prop_assert!(way_on, "{:?}", desk.state);
+    }
+}

@@ -6,6 +6,9 @@ use backfill::playbook::{Phase, Scope};
 /// Values that the application writes; the item begins with `0` in its old attribute, and a foreign value is `1`.
 pub(super) type Value = u8;
 
+/// The value that a new attribute has before the migration.
+pub(super) const FOREIGN: Value = 1;
+
 /// The item: its two attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Item {

@@ -1,15 +1,11 @@
 //! The system: its states, and what can happen in each.
 
-use std::time::Duration;
-
-use backfill::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
-use backfill::playbook::{
-    BackTo, Event, Expand, Goal, Kind, Limits, Phase, Scope, State, Step, Target, Way, What, World, step, step_back,
-};
+use backfill::cutover::{Flag, FlagChange, WriteTo};
+use backfill::playbook::{BackTo, Event, Expand, Goal, Phase, Scope, State, Target, Way, What};
 use jiff::Timestamp;
 use stateright::{Model, Property};
 
-use super::sweep::{At, Decision, Item, Known, UnderWay, Value, decide, destroyed, values, write};
+use super::sweep::{FOREIGN, Item, UnderWay, Value, values};
 
 pub(super) const FRESH: &str = "every read returns the application's last write";
 pub(super) const KEPT: &str = "no value that the tool takes away is without a copy";
@@ -57,43 +53,45 @@ pub(super) enum Mistake {
     BackWhileStale,
     /// Making old equal new, and its verification, pass over items that had their new attribute before, and no old one.
     LeaveThereBefore,
+    /// The same, where the new value is the one that was there before.
+    LeaveAsBefore,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct System {
     /// Seconds, by rank.
-    now: i64,
-    flag: Flag,
-    state: State,
-    item: Item,
+    pub(super) now: i64,
+    pub(super) flag: Flag,
+    pub(super) state: State,
+    pub(super) item: Item,
     /// The item before anything happened.
-    first: Item,
+    pub(super) first: Item,
     /// What the application wrote last; none where it has not written.
-    last: Option<Option<Value>>,
-    writes_left: u8,
-    there_before: Option<bool>,
+    pub(super) last: Option<Option<Value>>,
+    pub(super) writes_left: u8,
+    pub(super) there_before: Option<bool>,
     /// The checkpoints: of the pass of expand, and of the other open phase.
-    expanded: bool,
-    swept: bool,
+    pub(super) expanded: bool,
+    pub(super) swept: bool,
     /// What the open verification found.
-    dirty: bool,
-    failed: bool,
-    diverged: bool,
-    under_way: Option<UnderWay>,
+    pub(super) dirty: bool,
+    pub(super) failed: bool,
+    pub(super) diverged: bool,
+    pub(super) under_way: Option<UnderWay>,
     /// What each instance obeys.
     pub(super) instances: [View; 2],
     /// A value was taken away without a copy.
-    lost: bool,
+    pub(super) lost: bool,
     /// Stale reads were accepted, or the gate was forced.
-    accepted: bool,
-    forced: bool,
+    pub(super) accepted: bool,
+    pub(super) forced: bool,
 }
 
 /// What an instance knows of the flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct View {
-    write: WriteTo,
-    percent: u8,
+    pub(super) write: WriteTo,
+    pub(super) percent: u8,
 }
 
 /// What happens.
@@ -128,7 +126,7 @@ impl Action {
     }
 }
 
-fn time(seconds: i64) -> Timestamp {
+pub(super) fn time(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
 }
 
@@ -204,39 +202,41 @@ impl System {
         }
     }
 
-    fn append(&mut self, what: What) {
+    pub(super) fn append(&mut self, what: What) {
         let event = Event { at: time(self.now), actor: String::new(), what };
         self.state = self.state.next(&event).unwrap_or_else(|refused| panic!("{refused}: {event:?} at {self:#?}"));
     }
 
-    /// The same state with small numbers, and without what nothing depends on. `a_state_says_all_that_matters` holds that
-    /// nothing does.
+    /// The same state with small numbers, and without what nothing depends on: `a_state_says_all_that_matters` compares.
     fn normalise(&mut self, cache: i64) {
         self.instances.sort();
         let changed = self.flag.changed_at.as_second();
         let settled = self.now >= changed + cache;
         let dual = self.flag.dual_since.map(Timestamp::as_second);
-        let both_stale = self.flag.old_stale && self.flag.write == WriteTo::Both;
         let since_change = |began: Timestamp| began.as_second() >= changed + cache;
         let since_dual = |began: Timestamp| dual.is_some_and(|dual| began.as_second() >= dual + cache);
         let state = &mut self.state;
 
-        state.restored = state.restored.filter(|span| both_stale && since_change(span.began));
-        state.open = state.open.filter(|open| match open.phase {
-            Phase::OldFromNew => both_stale && since_change(open.began),
-            Phase::Undo => since_change(open.began),
-            Phase::Verify { .. } => dual.is_none() || since_dual(open.began),
-            Phase::Expand | Phase::Retry | Phase::Contract => true,
-        });
-        // A clean report is for the gate; a dirty one closes it as none does, and sends the way back round once more.
-        let restored = state.restored.is_some();
-        state.full =
-            state.full.take().filter(|report| restored || (report.mismatches == 0 && since_dual(report.span.began)));
-
-        // What is left is as late as it has to be, and no later.
+        // What began late enough for what it is to show goes on doing so, until the flag changes; what did not never will.
+        let late = |enough: bool, seconds: i64| time(if enough { seconds } else { 0 });
+        if let Some(open) = &mut state.open {
+            open.began = match open.phase {
+                Phase::OldFromNew | Phase::Undo => late(since_change(open.began), 7),
+                Phase::Verify { .. } => late(since_dual(open.began), 7),
+                Phase::Expand | Phase::Retry | Phase::Contract => time(0),
+            };
+        }
+        if let Some(report) = &mut state.full {
+            let began = late(since_dual(report.span.began), 7);
+            (report.span.began, report.span.ended) = (began, began);
+        }
+        if let Some(span) = &mut state.restored {
+            let began = late(since_change(span.began), 6);
+            (span.began, span.ended) = (began, began);
+        }
         self.now = 20;
         self.flag.changed_at = time(if settled { 5 } else { 20 });
-        self.flag.dual_since = dual.map(|_| time(0));
+        self.flag.dual_since = dual.map(|_| time(1));
         self.flag.new_since = self.flag.new_since.map(|_| self.flag.changed_at);
         if let Some(preflight) = &mut state.preflight {
             preflight.at = time(0);
@@ -244,15 +244,6 @@ impl System {
         match &mut state.expand {
             Expand::NotBegun => {}
             Expand::Open { began: at } | Expand::Complete { ended: at } => *at = time(0),
-        }
-        if let Some(span) = &mut state.restored {
-            (span.began, span.ended) = (time(6), time(6));
-        }
-        if let Some(report) = &mut state.full {
-            (report.span.began, report.span.ended) = (time(7), time(7));
-        }
-        if let Some(open) = &mut state.open {
-            open.began = time(if matches!(open.phase, Phase::Verify { .. }) && dual.is_none() { 0 } else { 7 });
         }
         let version = self.flag.version;
         self.flag.version = 10;
@@ -272,173 +263,6 @@ impl System {
         if self.last.is_some() {
             self.first = Item { old: None, new: None };
         }
-    }
-}
-
-impl Tool {
-    fn flag(&self, system: &System) -> Flag {
-        let mut flag = system.flag.clone();
-        if self.mistake == Some(Mistake::NoCacheWait) {
-            flag.max_cache_seconds = 0;
-        }
-        flag
-    }
-
-    fn ask(&self, system: &System, goal: Goal) -> Option<Step> {
-        let flag = self.flag(system);
-        let world = World {
-            kind: Kind::Flagged,
-            plan: "p",
-            flag: Some(&flag),
-            failures: u64::from(system.failed),
-            diverged: u64::from(system.diverged),
-            limits: Limits {
-                max_age: Duration::MAX,
-                max_mismatch: 0,
-                accept_sample: false,
-                soak: Duration::from_secs(1),
-            },
-            no_way_back: None,
-            facts: &[],
-            force: self.force.then_some("because"),
-            confirmed: true,
-            // A new command: whatever happened in this second was before it.
-            began: time(system.now) + Duration::from_nanos(1),
-        };
-        step(&system.state, &world, goal, time(system.now)).ok()
-    }
-
-    /// Whether this goal is at its end.
-    pub(super) fn has_ended(&self, system: &System, goal: Goal) -> bool {
-        system.under_way.is_none() && self.ask(system, goal) == Some(Step::Done)
-    }
-
-    fn change(&self, system: &mut System, change: FlagChange) {
-        let flag = self.flag(system).next(change, time(system.now)).expect("the playbook asks for what can be");
-        system.flag = Flag { max_cache_seconds: 1, ..flag };
-        match change {
-            FlagChange::ReadOld { accept_stale: true } => system.accepted = true,
-            FlagChange::OldIsFresh => system.accepted = false,
-            _ => {}
-        }
-    }
-
-    fn step(&self, system: &mut System, goal: Goal) -> Option<()> {
-        match self.ask(system, goal)? {
-            Step::Preflight => {
-                system.append(What::PreflightAccepted { kind: Kind::Flagged, accepted: Vec::new() });
-            }
-            Step::Record(what) => {
-                match &what {
-                    What::PhaseBegun { phase: Phase::Expand } => system.expanded = false,
-                    What::PhaseBegun { .. } => (system.swept, system.dirty) = (false, false),
-                    What::FlagIntended { forced: Some(_), .. } => system.forced = true,
-                    _ => {}
-                }
-                system.append(what);
-            }
-            Step::Change(change) => self.change(system, change),
-            Step::Sweep(phase) => Tool::sweep(system, phase),
-            Step::Confirm => panic!("it is confirmed"),
-            Step::WaitUntil(_) | Step::Done => return None,
-        }
-        Some(())
-    }
-
-    /// Reads the item, or records that all of them were read.
-    fn sweep(system: &mut System, phase: Phase) {
-        let done = if phase == Phase::Expand { system.expanded } else { system.swept };
-        if done {
-            system.append(match phase {
-                Phase::Verify { scope, repair } => What::Verified {
-                    scope,
-                    repair,
-                    mismatches: u64::from(system.dirty),
-                    plan: "p".to_owned(),
-                    hash: String::new(),
-                },
-                _ => What::PhaseComplete { phase },
-            });
-            return;
-        }
-        let image = system.item;
-        if phase == Phase::Expand && system.there_before.is_none() {
-            let dual_written = system.flag.write == WriteTo::Both && image.old == image.new;
-            system.there_before = Some(image.new.is_some() && !dual_written);
-        }
-        let reads_new = system.flag.read == ReadFrom::New;
-        system.under_way = Some(UnderWay { phase: At::from(phase), image, reads_new, journaled: false });
-    }
-
-    fn item(&self, system: &mut System) -> Option<()> {
-        let mut at = system.under_way?;
-        let known = Known {
-            there_before: system.there_before,
-            reads_new: at.reads_new,
-            writes_both: system.flag.write == WriteTo::Both,
-            old_stale: system.flag.old_stale,
-            dual_written: system.state.dual_written,
-            leave_there_before: self.mistake == Some(Mistake::LeaveThereBefore),
-        };
-        let decision = decide(at.phase, at.image, known);
-        let destroyed = destroyed(decision, at.image);
-        let removes = matches!(at.phase, At::OldFromNew | At::Undo | At::Contract);
-        if destroyed != 0 && !at.journaled && !(removes && self.mistake == Some(Mistake::NoJournal)) {
-            at.journaled = true;
-            system.under_way = Some(at);
-            return Some(());
-        }
-        let Some(after) = write(decision, system.item, at.image) else {
-            // The condition failed, and brought the image.
-            system.under_way = Some(UnderWay { image: system.item, journaled: false, ..at });
-            return Some(());
-        };
-        let journaled = if at.journaled { destroyed } else { 0 };
-        system.lost |= values(system.item) & !(values(after) | journaled) != 0;
-        system.item = after;
-        Tool::commit(system, at.phase, decision == Decision::Differs);
-        Some(())
-    }
-
-    fn commit(system: &mut System, phase: At, differs: bool) {
-        system.under_way = None;
-        match phase {
-            At::Expand => {
-                (system.expanded, system.diverged) = (true, differs);
-                system.failed = false;
-            }
-            At::Retry => (system.swept, system.failed, system.diverged) = (true, false, differs),
-            At::Verify | At::Repair => {
-                (system.swept, system.dirty) = (true, differs);
-                system.diverged &= differs;
-            }
-            At::OldFromNew | At::Undo | At::Contract => system.swept = true,
-        }
-    }
-
-    fn give_up(system: &mut System) -> Option<()> {
-        let at = system.under_way?;
-        match at.phase {
-            At::Expand => (system.expanded, system.failed) = (true, true),
-            At::OldFromNew => system.swept = true,
-            At::Repair => (system.swept, system.dirty) = (true, true),
-            _ => return None,
-        }
-        system.under_way = None;
-        Some(())
-    }
-
-    /// `--back` of a process that has no state file.
-    fn back(&self, system: &mut System, to: BackTo) -> Option<()> {
-        let stale = system.flag.old_stale;
-        let mut flag = self.flag(system);
-        if self.mistake == Some(Mistake::BackWhileStale) {
-            flag.old_stale = false;
-        }
-        let Ok(Step::Change(change)) = step_back(&flag, to, time(system.now)) else { return None };
-        let flag = flag.next(change, time(system.now)).unwrap();
-        system.flag = Flag { max_cache_seconds: 1, old_stale: stale, ..flag };
-        Some(())
     }
 }
 
@@ -477,8 +301,12 @@ impl Model for Tool {
     type Action = Action;
 
     fn init_states(&self) -> Vec<System> {
-        [(Some(0), None), (None, None), (Some(0), Some(0)), (Some(0), Some(1)), (None, Some(1))]
+        // Past the gate, the two that it would have stopped are enough, and all that a minute allows.
+        let gated = [(Some(0), None), (Some(0), Some(FOREIGN))];
+        let others = [(None, None), (Some(0), Some(0)), (None, Some(FOREIGN))];
+        gated
             .into_iter()
+            .chain(others.into_iter().filter(|_| !self.force))
             .map(|(old, new)| System::first(Item { old, new }, self.writes))
             .collect()
     }
@@ -495,7 +323,8 @@ impl Model for Tool {
         if system.under_way.is_some() {
             actions.extend([Action::Item, Action::GiveUp, Action::Kill]);
         } else {
-            actions.extend(GOALS.map(Action::Step));
+            let part = Goal::CutoverTo(Target::ReadNew(50));
+            actions.extend(GOALS.into_iter().filter(|goal| !self.force || *goal != part).map(Action::Step));
         }
     }
 

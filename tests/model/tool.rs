@@ -1,0 +1,180 @@
+//! The tool: the steps of its commands, as the playbook names them, carried out.
+
+use std::time::Duration;
+
+use backfill::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
+use backfill::playbook::{BackTo, Goal, Kind, Limits, Phase, Step, What, World, step, step_back};
+
+use super::sweep::{At, Decision, FOREIGN, Known, UnderWay, decide, destroyed, values, write};
+use super::system::{Mistake, System, Tool, time};
+
+impl Tool {
+    pub(super) fn flag(&self, system: &System) -> Flag {
+        let mut flag = system.flag.clone();
+        if self.mistake == Some(Mistake::NoCacheWait) {
+            flag.max_cache_seconds = 0;
+        }
+        flag
+    }
+
+    fn ask(&self, system: &System, goal: Goal) -> Option<Step> {
+        let flag = self.flag(system);
+        let world = World {
+            kind: Kind::Flagged,
+            plan: "p",
+            flag: Some(&flag),
+            failures: u64::from(system.failed),
+            diverged: u64::from(system.diverged),
+            limits: Limits {
+                max_age: Duration::MAX,
+                max_mismatch: 0,
+                accept_sample: false,
+                soak: Duration::from_secs(1),
+            },
+            no_way_back: None,
+            facts: &[],
+            force: self.force.then_some("because"),
+            confirmed: true,
+            // A new command: whatever happened in this second was before it.
+            began: time(system.now) + Duration::from_nanos(1),
+        };
+        step(&system.state, &world, goal, time(system.now)).ok()
+    }
+
+    /// Whether this goal is at its end.
+    pub(super) fn has_ended(&self, system: &System, goal: Goal) -> bool {
+        system.under_way.is_none() && self.ask(system, goal) == Some(Step::Done)
+    }
+
+    fn change(&self, system: &mut System, change: FlagChange) {
+        let flag = self.flag(system).next(change, time(system.now)).expect("the playbook asks for what can be");
+        system.flag = Flag { max_cache_seconds: 1, ..flag };
+        match change {
+            FlagChange::ReadOld { accept_stale: true } => system.accepted = true,
+            FlagChange::OldIsFresh => system.accepted = false,
+            _ => {}
+        }
+    }
+
+    pub(super) fn step(&self, system: &mut System, goal: Goal) -> Option<()> {
+        match self.ask(system, goal)? {
+            Step::Preflight => {
+                system.append(What::PreflightAccepted { kind: Kind::Flagged, accepted: Vec::new() });
+            }
+            Step::Record(what) => {
+                match &what {
+                    What::PhaseBegun { phase: Phase::Expand } => system.expanded = false,
+                    What::PhaseBegun { .. } => (system.swept, system.dirty) = (false, false),
+                    What::FlagIntended { forced: Some(_), .. } => system.forced = true,
+                    _ => {}
+                }
+                system.append(what);
+            }
+            Step::Change(change) => self.change(system, change),
+            Step::Sweep(phase) => Tool::sweep(system, phase),
+            Step::Confirm => panic!("it is confirmed"),
+            Step::WaitUntil(_) | Step::Done => return None,
+        }
+        Some(())
+    }
+
+    /// Reads the item, or records that all of them were read.
+    fn sweep(system: &mut System, phase: Phase) {
+        let done = if phase == Phase::Expand { system.expanded } else { system.swept };
+        if done {
+            system.append(match phase {
+                Phase::Verify { scope, repair } => What::Verified {
+                    scope,
+                    repair,
+                    mismatches: u64::from(system.dirty),
+                    plan: "p".to_owned(),
+                    hash: String::new(),
+                },
+                _ => What::PhaseComplete { phase },
+            });
+            return;
+        }
+        let image = system.item;
+        if phase == Phase::Expand && system.there_before.is_none() {
+            let dual_written = system.flag.write == WriteTo::Both && image.old == image.new;
+            system.there_before = Some(image.new.is_some() && !dual_written);
+        }
+        let reads_new = system.flag.read == ReadFrom::New;
+        system.under_way = Some(UnderWay { phase: At::from(phase), image, reads_new, journaled: false });
+    }
+
+    pub(super) fn item(&self, system: &mut System) -> Option<()> {
+        let mut at = system.under_way?;
+        let known = Known {
+            there_before: system.there_before,
+            reads_new: at.reads_new,
+            writes_both: system.flag.write == WriteTo::Both,
+            old_stale: system.flag.old_stale,
+            dual_written: system.state.dual_written,
+            leave_there_before: match self.mistake {
+                Some(Mistake::LeaveThereBefore) => true,
+                Some(Mistake::LeaveAsBefore) => at.image.new == Some(FOREIGN),
+                _ => false,
+            },
+        };
+        let decision = decide(at.phase, at.image, known);
+        let destroyed = destroyed(decision, at.image);
+        let removes = matches!(at.phase, At::OldFromNew | At::Undo | At::Contract);
+        if destroyed != 0 && !at.journaled && !(removes && self.mistake == Some(Mistake::NoJournal)) {
+            at.journaled = true;
+            system.under_way = Some(at);
+            return Some(());
+        }
+        let Some(after) = write(decision, system.item, at.image) else {
+            // The condition failed, and brought the image.
+            system.under_way = Some(UnderWay { image: system.item, journaled: false, ..at });
+            return Some(());
+        };
+        let journaled = if at.journaled { destroyed } else { 0 };
+        system.lost |= values(system.item) & !(values(after) | journaled) != 0;
+        system.item = after;
+        Tool::commit(system, at.phase, decision == Decision::Differs);
+        Some(())
+    }
+
+    fn commit(system: &mut System, phase: At, differs: bool) {
+        system.under_way = None;
+        match phase {
+            At::Expand => {
+                (system.expanded, system.diverged) = (true, differs);
+                system.failed = false;
+            }
+            At::Retry => (system.swept, system.failed, system.diverged) = (true, false, differs),
+            At::Verify | At::Repair => {
+                (system.swept, system.dirty) = (true, differs);
+                system.diverged &= differs;
+            }
+            At::OldFromNew | At::Undo | At::Contract => system.swept = true,
+        }
+    }
+
+    pub(super) fn give_up(system: &mut System) -> Option<()> {
+        let at = system.under_way?;
+        match at.phase {
+            At::Expand => (system.expanded, system.failed) = (true, true),
+            At::OldFromNew => system.swept = true,
+            At::Repair => (system.swept, system.dirty) = (true, true),
+            _ => return None,
+        }
+        system.under_way = None;
+        Some(())
+    }
+
+    /// `--back` of a process that has no state file.
+    pub(super) fn back(&self, system: &mut System, to: BackTo) -> Option<()> {
+        let stale = system.flag.old_stale;
+        let mut flag = self.flag(system);
+        if self.mistake == Some(Mistake::BackWhileStale) {
+            flag.old_stale = false;
+        }
+        let Ok(Step::Change(change)) = step_back(&flag, to, time(system.now)) else { return None };
+        let flag = flag.next(change, time(system.now)).unwrap();
+        system.flag = Flag { max_cache_seconds: 1, old_stale: stale, ..flag };
+        Some(())
+    }
+}
