@@ -9,6 +9,7 @@ mod capacity;
 mod changes;
 mod constant;
 mod diagnostic;
+mod endpoint;
 mod fields;
 mod file;
 mod fingerprint;

@@ -72,7 +72,7 @@ CREATE TABLE spend (
     -- US dollars for a million units, as the last session counted: what is spent is shown in money too.
     write_per_million REAL NOT NULL,
     read_per_million  REAL NOT NULL,
-    price_basis       TEXT NOT NULL CHECK (price_basis IN ('plan', 'on_demand', 'provisioned'))
+    price_basis       TEXT NOT NULL CHECK (price_basis IN ('plan', 'on_demand', 'on_demand_ia', 'provisioned', 'provisioned_ia'))
 ) STRICT;
 
 -- Dead letters. A row stays when its item is settled, so that the history can be told.
@@ -121,3 +121,11 @@ CREATE TABLE pre_images (
     refused INTEGER NOT NULL DEFAULT 0 CHECK (refused IN (0, 1))
 ) STRICT;
 CREATE INDEX pre_images_by_item ON pre_images (key, path, id);
+
+-- Findings of the preflight that the operator accepted for a run: durable before the run's first write.
+CREATE TABLE accepted (
+    run     INTEGER NOT NULL REFERENCES runs (id),
+    finding TEXT NOT NULL,
+    at      TEXT NOT NULL,
+    PRIMARY KEY (run, finding)
+) STRICT, WITHOUT ROWID;

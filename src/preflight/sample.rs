@@ -1,0 +1,309 @@
+//! A sample of a table: which segments of a fine split are read, and what they say of the whole. Pure.
+//!
+//! The split's segments are clusters of items, drawn at random without replacement, each as likely as any other. A total is
+//! estimated by expansion: the clusters' mean times their number. Its 95 % interval is Student's t for that mean, with the
+//! correction for a finite population (Cochran, *Sampling Techniques*, chapters 2 and 9A). It assumes that a mean over so
+//! many clusters is nearly normal. A few item collections that hold much of the table break that: each is in one cluster,
+//! and a sample that misses them does not know. Where fewer than ten clusters have any of what is counted, the interval is
+//! widened to the exact Poisson bounds on the number of such clusters.
+
+use std::str::FromStr;
+
+/// How much of the table a sample reads.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SampleSize {
+    /// Percent of it; above 0, at most 100.
+    Percent(f64),
+    /// About so many items.
+    Items(u64),
+}
+
+/// Items in a cluster, by DynamoDB's count: few, so that there are many clusters; enough for a request.
+const CLUSTER_ITEMS: u64 = 25;
+
+/// Clusters that a sample has at least, unless it has all: a mean over fewer is far from normal.
+const LEAST_CLUSTERS: u32 = 40;
+
+/// The finest split there is (DynamoDB API reference, "Scan": `TotalSegments` is at most 1,000,000).
+const MOST_SEGMENTS: u32 = 1_000_000;
+
+/// Where fewer clusters than this have any of what is counted, their number is taken for a Poisson variable.
+const RARE: usize = 10;
+
+/// Upper and lower 95 % bounds on the mean of a Poisson variable that came out as 0, 1, …, 9 (Garwood's exact interval).
+const POISSON: [(f64, f64); RARE] = [
+    (0.0, 3.689),
+    (0.0253, 5.572),
+    (0.2422, 7.225),
+    (0.6187, 8.767),
+    (1.0899, 10.242),
+    (1.6235, 11.668),
+    (2.2019, 13.059),
+    (2.8144, 14.423),
+    (3.4538, 15.763),
+    (4.1154, 17.085),
+];
+
+/// Which clusters are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Design {
+    /// Segments of the split.
+    pub total: u32,
+    /// Those that are read, in the order of the draw.
+    pub chosen: Vec<u32>,
+}
+
+/// What one cluster has of each thing that is counted, in an order that the caller keeps.
+pub(super) type Figures = Vec<f64>;
+
+/// What the clusters read so far have, added up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tally {
+    total: u32,
+    read: u32,
+    sums: Vec<Sum>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Sum {
+    sum: f64,
+    squares: f64,
+    /// Clusters that have any.
+    with: usize,
+}
+
+/// A figure and the range in which it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Range {
+    /// At least.
+    pub low: f64,
+    /// Most likely, where that can be told.
+    pub likely: Option<f64>,
+    /// At most.
+    pub high: f64,
+}
+
+/// What is wrong with the text of a sample's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a sample is a percentage, such as 5%, or a number of items, such as 10000")]
+pub struct SampleSizeError;
+
+impl FromStr for SampleSize {
+    type Err = SampleSizeError;
+
+    fn from_str(text: &str) -> Result<SampleSize, SampleSizeError> {
+        if let Some(percent) = text.strip_suffix('%') {
+            let percent: f64 = percent.trim().parse().map_err(|_| SampleSizeError)?;
+            return (percent > 0.0 && percent <= 100.0).then_some(SampleSize::Percent(percent)).ok_or(SampleSizeError);
+        }
+        text.parse().ok().filter(|items| *items > 0).map(SampleSize::Items).ok_or(SampleSizeError)
+    }
+}
+
+impl Design {
+    /// Draws the clusters of a sample of a table that has so many items, by DynamoDB's count. Where that is 0, a number of
+    /// items cannot be turned into a share of the table, and there is no design.
+    pub fn draw(size: SampleSize, item_count: u64, seed: u64) -> Option<Design> {
+        let share = match size {
+            SampleSize::Percent(percent) => percent / 100.0,
+            SampleSize::Items(_) if item_count == 0 => return None,
+            SampleSize::Items(items) => (items as f64 / item_count as f64).min(1.0),
+        };
+        let by_items = item_count.div_ceil(CLUSTER_ITEMS) as f64;
+        let by_share = f64::from(LEAST_CLUSTERS) / share;
+        let total = by_items.max(by_share).ceil().min(f64::from(MOST_SEGMENTS)) as u32;
+        // A part of a percent that binary fractions add is no cluster more.
+        let wanted = (share * f64::from(total) - 1e-6).ceil() as u32;
+        let read = wanted.max(LEAST_CLUSTERS).min(total);
+        Some(Design { total, chosen: choose(read, total, &mut fastrand::Rng::with_seed(seed)) })
+    }
+}
+
+/// So many different numbers below `total`, each set of them as likely as any other (a partial Fisher-Yates shuffle).
+fn choose(count: u32, total: u32, random: &mut fastrand::Rng) -> Vec<u32> {
+    let mut all: Vec<u32> = (0..total).collect();
+    for place in 0..count.min(total) as usize {
+        let from = random.usize(place..all.len());
+        all.swap(place, from);
+    }
+    all.truncate(count as usize);
+    all
+}
+
+impl Tally {
+    /// Nothing yet, of a split into `total` clusters that are counted by so many figures.
+    pub fn new(total: u32, figures: usize) -> Tally {
+        Tally { total, read: 0, sums: vec![Sum::default(); figures] }
+    }
+
+    /// Adds a cluster.
+    pub(super) fn add(&mut self, cluster: &Figures) {
+        self.read += 1;
+        for (sum, figure) in self.sums.iter_mut().zip(cluster) {
+            sum.sum += figure;
+            sum.squares += figure * figure;
+            sum.with += usize::from(*figure > 0.0);
+        }
+    }
+
+    /// Clusters read, and clusters there are.
+    pub fn clusters(&self) -> (u32, u32) {
+        (self.read, self.total)
+    }
+
+    /// What the whole table has of a figure, with 95 % confidence. `per_cluster` is how much of it a cluster can have, in the
+    /// mean: what clusters could have that were not drawn, where none of those that were drawn has any.
+    pub fn total(&self, figure: usize, per_cluster: f64) -> Range {
+        let Sum { sum, squares, with } = self.sums.get(figure).copied().unwrap_or_default();
+        let (read, total) = (f64::from(self.read), f64::from(self.total));
+        if self.read >= self.total {
+            return Range::exactly(sum);
+        }
+        if self.read < 2 {
+            return Range { low: sum, likely: None, high: f64::INFINITY };
+        }
+        let (mean, scale) = (sum / read, total / read);
+        let variance = ((squares - sum * mean) / (read - 1.0)).max(0.0);
+        let error = total * ((1.0 - read / total) * variance / read).sqrt();
+        let reach = student(read - 1.0) * error;
+        let (mut low, mut high) = (sum * scale - reach, sum * scale + reach);
+        if let Some((fewest, most)) = POISSON.get(with) {
+            let each = if with == 0 { per_cluster } else { sum / with as f64 };
+            low = low.min(fewest * each * scale);
+            high = high.max(most * each * scale);
+        }
+        // What was seen is there.
+        Range { low: low.max(sum), likely: Some(sum * scale), high: high.max(sum) }
+    }
+}
+
+impl Range {
+    /// It is known.
+    pub fn exactly(figure: f64) -> Range {
+        Range { low: figure, likely: Some(figure), high: figure }
+    }
+
+    /// Between these, and nobody knows where.
+    pub fn between(low: f64, high: f64) -> Range {
+        Range { low, likely: None, high }
+    }
+
+    /// Whether there is nothing uncertain about it.
+    pub fn is_exact(self) -> bool {
+        self.low == self.high
+    }
+
+    /// So many times.
+    #[must_use]
+    pub fn times(self, factor: f64) -> Range {
+        Range { low: self.low * factor, likely: self.likely.map(|likely| likely * factor), high: self.high * factor }
+    }
+
+    /// Both together; the sum of bounds is a bound, and wider than it need be.
+    #[must_use]
+    pub fn plus(self, other: Range) -> Range {
+        let likely = self.likely.zip(other.likely).map(|(a, b)| a + b);
+        Range { low: self.low + other.low, likely, high: self.high + other.high }
+    }
+}
+
+/// The 97.5 % quantile of Student's t, by the expansion of Cornish and Fisher; from five degrees of freedom on within one
+/// percent.
+fn student(freedom: f64) -> f64 {
+    const Z: f64 = 1.959_963_985;
+    let z = |power: i32| Z.powi(power);
+    Z + (z(3) + Z) / (4.0 * freedom)
+        + (5.0 * z(5) + 16.0 * z(3) + 3.0 * Z) / (96.0 * freedom.powi(2))
+        + (3.0 * z(7) + 19.0 * z(5) + 17.0 * z(3) - 15.0 * Z) / (384.0 * freedom.powi(3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!("5%".parse(), Ok(SampleSize::Percent(5.0)));
+        assert_eq!("0.5 %".parse(), Ok(SampleSize::Percent(0.5)));
+        assert_eq!("10000".parse(), Ok(SampleSize::Items(10_000)));
+        for bad in ["", "0", "0%", "-1", "101%", "%", "many", "NaN%", "1e3"] {
+            assert_eq!(bad.parse::<SampleSize>(), Err(SampleSizeError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_sample_has_its_share_in_many_small_clusters() {
+        for (size, items, total, read) in [
+            (SampleSize::Percent(5.0), 20_000, 800, 40),
+            (SampleSize::Percent(5.0), 2_000_000, 80_000, 4_000),
+            (SampleSize::Percent(5.0), 400, 800, 40),
+            (SampleSize::Percent(5.0), 0, 800, 40),
+            (SampleSize::Percent(5.0), 1 << 40, 1_000_000, 50_000),
+            (SampleSize::Percent(100.0), 1_000, 40, 40),
+            (SampleSize::Percent(0.000_1), 1 << 40, 1_000_000, 40),
+            (SampleSize::Items(1_000), 100_000, 4_000, 40),
+            (SampleSize::Items(9_999), 1_000, 40, 40),
+        ] {
+            let Design { total: found, chosen } = Design::draw(size, items, 7).unwrap();
+            assert_eq!((found, chosen.len()), (total, read), "{size:?} of {items}");
+            let distinct: std::collections::BTreeSet<_> = chosen.iter().collect();
+            assert!(distinct.len() == read && chosen.iter().all(|segment| *segment < total));
+        }
+        assert_eq!(Design::draw(SampleSize::Items(5), 0, 7), None, "of what?");
+        let draw = |seed| Design::draw(SampleSize::Percent(5.0), 20_000, seed).unwrap().chosen;
+        assert_eq!((draw(1) == draw(1), draw(1) == draw(2)), (true, false));
+    }
+
+    #[test]
+    fn student_is_that_of_the_tables() {
+        for (freedom, quantile) in [(5.0, 2.571), (10.0, 2.228), (39.0, 2.023), (1e6, 1.960)] {
+            assert!((student(freedom) / quantile - 1.0).abs() < 0.005, "{freedom}: {}", student(freedom));
+        }
+    }
+
+    #[test]
+    fn the_whole_table_leaves_nothing_to_guess() {
+        let mut tally = Tally::new(40, 1);
+        (0..40).for_each(|n| tally.add(&vec![f64::from(n)]));
+        assert_eq!(tally.total(0, 1.0), Range::exactly(780.0));
+        assert!(tally.total(0, 1.0).is_exact());
+    }
+
+    #[test]
+    fn what_was_not_seen_may_be_there_all_the_same() {
+        let mut tally = Tally::new(1_000, 1);
+        (0..100).for_each(|_| tally.add(&vec![0.0]));
+        let found = tally.total(0, 25.0);
+        assert_eq!((found.low, found.likely), (0.0, Some(0.0)));
+        assert!((found.high - 3.689 * 25.0 * 10.0).abs() < 1e-9, "{found:?}");
+    }
+
+    /// Over many seeded samples the interval holds the truth in at least 93 of 100: of a figure that all clusters have, of
+    /// one in a hundred items, and of the items themselves, whose clusters differ in size.
+    #[test]
+    fn the_interval_holds_what_it_says() {
+        let mut random = fastrand::Rng::with_seed(11);
+        let clusters: Vec<Figures> = (0..4_000)
+            .map(|_| {
+                // A sum of coin throws: about Poisson.
+                let items = (0..2_500).filter(|_| random.u32(0..100) == 0).count();
+                let changed = (0..items).filter(|_| random.u32(0..10) < 7).count();
+                let rare = (0..items).filter(|_| random.u32(0..1_000) == 0).count();
+                [items, changed, rare].map(|n| n as f64).to_vec()
+            })
+            .collect();
+        let truth: Vec<f64> = (0..3).map(|f| clusters.iter().map(|c| c[f]).sum()).collect();
+        let mut held = [0_u32; 3];
+        for seed in 0..400 {
+            let chosen = choose(200, 4_000, &mut fastrand::Rng::with_seed(seed));
+            let mut tally = Tally::new(4_000, 3);
+            chosen.iter().for_each(|n| tally.add(&clusters[*n as usize]));
+            for (figure, held) in held.iter_mut().enumerate() {
+                let found = tally.total(figure, truth[0] / 4_000.0);
+                *held += u32::from((found.low..=found.high).contains(&truth[figure]));
+                assert!(figure == 2 || found.high < 1.5 * truth[figure], "{found:?} is of no use");
+            }
+        }
+        assert!(held.iter().all(|held| *held >= 372), "{held:?} of 400");
+    }
+}
