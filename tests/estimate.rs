@@ -297,19 +297,21 @@ async fn a_sample_brackets_the_whole_table() {
         let sampled = preflight::sample(&job, SampleSize::Percent(40.0), seed).await.unwrap();
         let estimate = preflight::estimate_of_sample(&job, &sampled);
         let share = sampled.seen.scanned as f64 / ITEMS as f64;
-        assert!((0.2..0.6).contains(&share), "{share}");
+        assert!((0.1..0.9).contains(&share), "{share}");
         assert!(
             bed.front().tally().read_units() < whole["read_units"].as_f64().unwrap(),
             "it costs less than the whole"
         );
+        assert_eq!(estimate.items.likely, Some(ITEMS as f64), "the embedded engine's count is never stale");
         for (range, truth) in [
-            (estimate.items, ITEMS as f64),
+            (sampled.tally.items_by_sample(), ITEMS as f64),
             (estimate.changed, whole["would_change"].as_f64().unwrap()),
             (estimate.write_units, whole["estimated_write_units"].as_f64().unwrap()),
         ] {
             held += u32::from((range.low..=range.high).contains(&truth));
-            assert!(range.high < truth * 2.0, "{range:?} is of no use for {truth}");
         }
+        let changed = estimate.changed;
+        assert!(changed.high < changed.low * 1.5, "{changed:?} is of no use, although some collections are large");
     }
     assert!(held >= 13, "{held} of 15 ranges hold the truth");
 }

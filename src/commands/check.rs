@@ -1,7 +1,7 @@
 //! `check`: parse, validate, and ask the table. Nothing is changed.
 
 use super::exit::Exit;
-use super::preflight::preflight;
+use super::preflight::{Read, preflight};
 use super::target::{Target, read_plan};
 use super::{output, signals};
 use crate::cli::{CheckArgs, Global};
@@ -26,7 +26,8 @@ pub(super) async fn check(global: &Global, args: CheckArgs) -> anyhow::Result<Ex
             Some(sampled?)
         }
     };
-    let found = preflight(&target, &job, sampled.as_ref(), args.accept).await;
+    let read = sampled.as_ref().map_or(Read::Nothing, Read::Part);
+    let found = preflight(&target, &job, read, args.accept).await;
     let report = CheckReport {
         plan: &target.plan,
         plan_path: &args.plan,

@@ -3,43 +3,35 @@
 use std::sync::Arc;
 
 use super::exit::Exit;
-use super::preflight::preflight;
+use super::preflight::{Read, preflight};
 use super::run::subject;
 use super::target::Target;
 use super::{output, signals};
 use crate::cli::{Global, RunArgs};
 use crate::engine::{DryRun, Job, LocalScheduler, Prediction, Reading, sweep};
-use crate::preflight::{Sampled, estimate_of_sample, estimate_of_whole, sample};
+use crate::preflight::sample;
 use crate::telemetry::{DryRunReport, display};
-
-/// What was read: everything, or a sample.
-enum Read {
-    Whole(Prediction),
-    Part(Box<Sampled>),
-}
 
 /// Counts what a run would do, and says what the preflight found; refuses nothing.
 pub(super) async fn dry_run(global: &Global, args: &RunArgs, target: &Target) -> anyhow::Result<Exit> {
     let job = target.job()?;
-    let found = preflight(target, &job, None, args.accept.clone()).await;
-    found.tell();
     signals::listen(job.stop.clone())?;
     let line = display::Line::show(job.watched(job.segments().segments, None));
-    let read = match args.sample {
-        None => Ok(Read::Whole(whole(&job).await)),
-        Some(size) => sample(&job, size, fastrand::u64(..)).await.map(|sampled| Read::Part(Box::new(sampled))),
+    let (all, sampled) = match args.sample {
+        None => (whole(&job).await, None),
+        Some(size) => (Prediction::default(), Some(sample(&job, size, fastrand::u64(..)).await)),
     };
     line.clear().await;
-    let (seen, estimate, sampled) = match read? {
-        Read::Whole(seen) => (seen.clone(), estimate_of_whole(&job, &seen), None),
-        Read::Part(sampled) => (sampled.seen.clone(), estimate_of_sample(&job, &sampled), Some(sampled)),
-    };
+    let sampled = sampled.transpose()?;
+    let read = sampled.as_ref().map_or(Read::Whole(&all), Read::Part);
+    let found = preflight(target, &job, read, args.accept.clone()).await;
+    found.tell();
     let stopped = job.stop.reason();
     let report = DryRunReport {
         subject: subject(target),
-        found: &seen,
-        estimate: &estimate,
-        sampled: sampled.as_deref(),
+        found: sampled.as_ref().map_or(&all, |sampled| &sampled.seen),
+        estimate: &found.estimate,
+        sampled: sampled.as_ref(),
         findings: &found.findings,
         accepted: &found.accepted,
         stopped,

@@ -1,17 +1,16 @@
 //! The preflight of `check` and `run`: facts, findings, and whether they refuse a run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::exit::{Exit, Refusal};
 use super::output;
 use super::target::Target;
 use crate::checkpoint::RunStatus;
 use crate::checkpoint::store::{RunRecord, StateFile};
-use crate::engine::Job;
-use crate::item::Path;
+use crate::engine::{Job, Prediction};
 use crate::preflight::{
     Accept, Estimate, Facts, Finding, Known, PATIENCE, Sampled, Severity, estimate_of_description, estimate_of_sample,
-    findings, needed, refusal, write_finding,
+    estimate_of_whole, findings, needed, refusal, write_finding,
 };
 
 /// What the preflight came to.
@@ -22,18 +21,25 @@ pub(super) struct Preflight {
     pub(super) accepted: Vec<Accept>,
 }
 
+/// What of the table has been read, if any: it makes the estimate, and tells the types of what will be written.
+pub(super) enum Read<'a> {
+    Nothing,
+    Part(&'a Sampled),
+    Whole(&'a Prediction),
+}
+
 /// Asks what is to be known of the table. Nothing is changed.
-pub(super) async fn preflight(
-    target: &Target,
-    job: &Job,
-    sampled: Option<&Sampled>,
-    accepted: Vec<Accept>,
-) -> Preflight {
+pub(super) async fn preflight(target: &Target, job: &Job, read: Read<'_>, accepted: Vec<Accept>) -> Preflight {
     let (table, plan) = (target.table.as_ref(), &target.plan);
     let facts = Facts::gather(table, &plan.table, &target.description, PATIENCE).await;
-    let none: BTreeMap<Path, BTreeSet<&'static str>> = BTreeMap::new();
-    let types = sampled.map_or(&none, |sampled| &sampled.seen.types);
-    let estimate = sampled.map_or_else(|| estimate_of_description(job), |sampled| estimate_of_sample(job, sampled));
+    let none = BTreeMap::new();
+    let (estimate, types) = match read {
+        Read::Nothing => (estimate_of_description(job), &none),
+        Read::Part(sampled) => (estimate_of_sample(job, sampled), &sampled.seen.types),
+        // What was read until somebody stopped it is not the whole.
+        Read::Whole(seen) if job.stop.is_stopping() => (estimate_of_description(job), &seen.types),
+        Read::Whole(seen) => (estimate_of_whole(job, seen), &seen.types),
+    };
     let findings = findings(&Known { facts: &facts, plan, estimate: &estimate, types });
     Preflight { findings, estimate, accepted }
 }

@@ -2,7 +2,7 @@
 
 use super::confirm::confirm;
 use super::exit::{Exit, Refusal};
-use super::preflight::{Preflight, is_complete, preflight, recorded};
+use super::preflight::{Preflight, Read, is_complete, preflight, recorded};
 use super::target::Target;
 use super::{dry_run, output, signals};
 use crate::checkpoint::RunStatus;
@@ -82,7 +82,7 @@ async fn hold(args: &RunArgs, target: &Target, job: &Job) -> anyhow::Result<Opti
     }
     let mut accepted = args.accept.clone();
     accepted.extend(recorded.filter(|(run, _)| run.is_unfinished()).into_iter().flat_map(|(_, accepted)| accepted));
-    let found = preflight(target, job, None, accepted).await;
+    let found = preflight(target, job, Read::Nothing, accepted).await;
     found.hold()?;
     found.tell();
     Ok(Some(found))

@@ -47,8 +47,8 @@ pub struct Estimate {
 pub enum Basis {
     /// DynamoDB's own count of items and bytes, as if every item needed a write.
     Description,
-    /// So many clusters of so many, read now.
-    Sample(u32, u32),
+    /// So many clusters of so many, read now; scaled by DynamoDB's own count of items where that is true.
+    Sample(u32, u32, bool),
     /// Every item, read now.
     Whole,
 }
@@ -153,12 +153,15 @@ impl Estimate {
                                    needed a write; without what the writes add to the items"
                     .to_owned()
             }
-            Basis::Sample(read, total) => format!(
-                "from {} of {} clusters of items, drawn at random and read now; ranges with 95 % confidence (Student's t \
-                 over clusters; it assumes that no few item collections hold much of the table)",
-                number(read.into()),
-                number(total.into())
-            ),
+            Basis::Sample(read, total, counted) => {
+                let scaled = if counted { ", times DynamoDB's own count of items, up to six hours old" } else { "" };
+                format!(
+                    "from {} of {} clusters of items, drawn at random and read now{scaled}; ranges with 95 % confidence \
+                     (Student's t over clusters; it assumes that no few item collections hold much of the table)",
+                    number(read.into()),
+                    number(total.into())
+                )
+            }
             Basis::Whole => "from every item, read now".to_owned(),
         }
     }
@@ -255,31 +258,27 @@ pub const FIGURES: usize = Figure::TableWrite as usize + 1;
 impl Counted {
     /// What the clusters of a sample say of the whole table.
     pub fn of_sample(tally: &Tally, indexes: &[String]) -> Counted {
-        let items = total(tally, Figure::Items);
-        // No cluster has more units than its items take where all are as large as can be.
-        let most = mean(items, tally) * (MAX_ITEM_BYTES / 1024) as f64;
+        // No item takes more units than the largest there can be.
+        let most = (MAX_ITEM_BYTES / 1024) as f64;
         let index_write = indexes.iter().enumerate();
-        let index_write = index_write.map(|(place, name)| (name.clone(), tally.total(FIGURES + place, most)));
+        let index_write = index_write.map(|(place, name)| (name.clone(), tally.amount(FIGURES + place, most)));
         Counted {
-            items,
-            bytes: total(tally, Figure::Bytes),
+            items: tally.items(),
+            bytes: tally.amount(Figure::Bytes as usize, MAX_ITEM_BYTES as f64),
             changed: total(tally, Figure::Changed),
             exceeding: Some(total(tally, Figure::Exceeding)),
-            table_write: total(tally, Figure::TableWrite),
+            table_write: tally.amount(Figure::TableWrite as usize, most),
             index_write: index_write.filter(|(_, range)| range.low > 0.0).collect(),
         }
     }
 }
 
-/// What a sample says of one figure.
+/// How many items of the whole table are of a kind, by a sample.
 pub fn total(tally: &Tally, figure: Figure) -> Range {
-    let items = tally.total(Figure::Items as usize, 0.0);
-    tally.total(figure as usize, mean(items, tally))
-}
-
-/// Items of a cluster, in the mean.
-fn mean(items: Range, tally: &Tally) -> f64 {
-    items.likely.unwrap_or(items.low) / f64::from(tally.clusters().1.max(1))
+    match figure {
+        Figure::Items => tally.items(),
+        other => tally.count(other as usize),
+    }
 }
 
 fn pages(items: Range, bytes: Range, setting: &Setting<'_>) -> Range {

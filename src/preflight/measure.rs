@@ -31,7 +31,7 @@ pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<Sampled, P
     };
     let indexes: Vec<String> =
         job.changes.indexes().iter().filter(|index| !index.local).map(|index| index.name.clone()).collect();
-    let mut tally = Tally::new(design.total, FIGURES + indexes.len());
+    let mut tally = Tally::new(design.total, FIGURES + indexes.len(), job.description.item_count);
     let mut seen = Prediction::default();
     let (reading, requests) = (job.reading(design.total), job.requests());
     let read = read_clusters(&reading, design.chosen, &job.changes, &requests, |cluster| {
@@ -53,7 +53,8 @@ pub fn estimate_of_sample(job: &Job, sampled: &Sampled) -> Estimate {
         return estimate_of_description(job);
     }
     let (read, total) = sampled.tally.clusters();
-    let basis = if read >= total { Basis::Whole } else { Basis::Sample(read, total) };
+    let counted = job.description.item_count > 0;
+    let basis = if sampled.tally.is_whole() { Basis::Whole } else { Basis::Sample(read, total, counted) };
     Estimate::of(basis, Counted::of_sample(&sampled.tally, &sampled.indexes), &setting(job))
 }
 

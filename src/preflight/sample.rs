@@ -1,11 +1,13 @@
 //! A sample of a table: which segments of a fine split are read, and what they say of the whole. Pure.
 //!
-//! The split's segments are clusters of items, drawn at random without replacement, each as likely as any other. A total is
-//! estimated by expansion: the clusters' mean times their number. Its 95 % interval is Student's t for that mean, with the
-//! correction for a finite population (Cochran, *Sampling Techniques*, chapters 2 and 9A). It assumes that a mean over so
-//! many clusters is nearly normal. A few item collections that hold much of the table break that: each is in one cluster,
-//! and a sample that misses them does not know. Where fewer than ten clusters have any of what is counted, the interval is
-//! widened to the exact Poisson bounds on the number of such clusters.
+//! The split's segments are clusters of items, drawn at random without replacement, each as likely as any other. Where
+//! DynamoDB's count of the table's items is known, a total is what the sampled items have of it, times that count (a ratio
+//! estimator: clusters differ much in size, and what is counted goes with their items); else it is the clusters' mean times
+//! their number. The 95 % interval is Student's t with the linearised variance over clusters and the correction for a finite
+//! population (Cochran, *Sampling Techniques*, chapters 2, 6 and 9A). It assumes that a mean over so many clusters is nearly
+//! normal. A few item collections that hold much of the table break that: each is in one cluster, and a sample that misses
+//! them does not know. Where fewer than ten clusters have any of what is counted, or fewer than ten have anything else, the
+//! interval is widened to the exact Poisson bounds on the number of such clusters.
 
 use std::str::FromStr;
 
@@ -56,11 +58,13 @@ pub struct Design {
 /// What one cluster has of each thing that is counted, in an order that the caller keeps.
 pub(super) type Figures = Vec<f64>;
 
-/// What the clusters read so far have, added up.
+/// What the clusters read so far have, added up. The first figure is the items.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tally {
     total: u32,
     read: u32,
+    /// DynamoDB's own count of the table's items, if it has one.
+    known_items: Option<f64>,
     sums: Vec<Sum>,
 }
 
@@ -68,8 +72,12 @@ pub struct Tally {
 struct Sum {
     sum: f64,
     squares: f64,
+    /// Of products with the items.
+    products: f64,
     /// Clusters that have any.
     with: usize,
+    /// Clusters that have less of it than items.
+    short: usize,
 }
 
 /// A figure and the range in which it is.
@@ -131,18 +139,23 @@ fn choose(count: u32, total: u32, random: &mut fastrand::Rng) -> Vec<u32> {
 }
 
 impl Tally {
-    /// Nothing yet, of a split into `total` clusters that are counted by so many figures.
-    pub fn new(total: u32, figures: usize) -> Tally {
-        Tally { total, read: 0, sums: vec![Sum::default(); figures] }
+    /// Nothing yet, of a split into `total` clusters that are counted by so many figures, of a table that has so many items
+    /// by DynamoDB's own count (0: it does not say).
+    pub fn new(total: u32, figures: usize, item_count: u64) -> Tally {
+        let known_items = (item_count > 0).then_some(item_count as f64);
+        Tally { total, read: 0, known_items, sums: vec![Sum::default(); figures] }
     }
 
     /// Adds a cluster.
     pub(super) fn add(&mut self, cluster: &Figures) {
         self.read += 1;
+        let items = cluster.first().copied().unwrap_or_default();
         for (sum, figure) in self.sums.iter_mut().zip(cluster) {
             sum.sum += figure;
             sum.squares += figure * figure;
+            sum.products += figure * items;
             sum.with += usize::from(*figure > 0.0);
+            sum.short += usize::from(*figure < items);
         }
     }
 
@@ -151,29 +164,112 @@ impl Tally {
         (self.read, self.total)
     }
 
-    /// What the whole table has of a figure, with 95 % confidence. `per_cluster` is how much of it a cluster can have, in the
-    /// mean: what clusters could have that were not drawn, where none of those that were drawn has any.
-    pub fn total(&self, figure: usize, per_cluster: f64) -> Range {
-        let Sum { sum, squares, with } = self.sums.get(figure).copied().unwrap_or_default();
-        let (read, total) = (f64::from(self.read), f64::from(self.total));
-        if self.read >= self.total {
+    /// Whether every cluster was read.
+    pub fn is_whole(&self) -> bool {
+        self.read >= self.total
+    }
+
+    /// The table's items: by DynamoDB's own count where there is one, else by the sample.
+    pub fn items(&self) -> Range {
+        let known = self.known_items.filter(|_| !self.is_whole());
+        known.map_or_else(|| self.items_by_sample(), Range::exactly)
+    }
+
+    /// The table's items as the sample alone tells.
+    pub fn items_by_sample(&self) -> Range {
+        let items = self.of(0);
+        let mean = items.sum / f64::from(self.read.max(1));
+        self.range(items, Scale::of_clusters(self), mean, None)
+    }
+
+    /// How many items of the whole table are of the kind that this figure counts, with 95 % confidence.
+    pub fn count(&self, figure: usize) -> Range {
+        let (counted, scale) = (self.of(figure), self.scale());
+        let mean = self.of(0).sum / f64::from(self.read.max(1));
+        let all = self.of(0).sum * scale.factor;
+        let others = Sum { sum: self.of(0).sum - counted.sum, with: counted.short, ..Sum::default() };
+        let range = self.range(counted, scale, mean, Some((others, all)));
+        match self.known_items {
+            Some(items) if !self.is_whole() => Range { high: range.high.min(items.max(counted.sum)), ..range },
+            _ => range,
+        }
+    }
+
+    /// What the whole table has of a figure, with 95 % confidence. `most` is how much of it an item can have.
+    pub fn amount(&self, figure: usize, most: f64) -> Range {
+        let mean = self.of(0).sum / f64::from(self.read.max(1));
+        self.range(self.of(figure), self.scale(), mean * most, None)
+    }
+
+    fn of(&self, figure: usize) -> Sum {
+        self.sums.get(figure).copied().unwrap_or_default()
+    }
+
+    fn scale(&self) -> Scale {
+        let seen = self.of(0);
+        match self.known_items {
+            Some(items) if seen.sum > 0.0 => Scale { factor: items / seen.sum, items: Some(seen) },
+            _ => Scale::of_clusters(self),
+        }
+    }
+
+    /// `each` is what a cluster can have of it, where none that was read has any; `others` is everything that is not counted,
+    /// and the total of both.
+    fn range(&self, counted: Sum, scale: Scale, each: f64, others: Option<(Sum, f64)>) -> Range {
+        let Sum { sum, with, .. } = counted;
+        if self.is_whole() {
             return Range::exactly(sum);
         }
         if self.read < 2 {
             return Range { low: sum, likely: None, high: f64::INFINITY };
         }
-        let (mean, scale) = (sum / read, total / read);
-        let variance = ((squares - sum * mean) / (read - 1.0)).max(0.0);
-        let error = total * ((1.0 - read / total) * variance / read).sqrt();
+        let read = f64::from(self.read);
+        let error = scale.factor * ((1.0 - read / f64::from(self.total)) * read * scale.variance(counted, read)).sqrt();
+        let likely = sum * scale.factor;
         let reach = student(read - 1.0) * error;
-        let (mut low, mut high) = (sum * scale - reach, sum * scale + reach);
-        if let Some((fewest, most)) = POISSON.get(with) {
-            let each = if with == 0 { per_cluster } else { sum / with as f64 };
-            low = low.min(fewest * each * scale);
-            high = high.max(most * each * scale);
+        let (mut low, mut high) = (likely - reach, likely + reach);
+        let rare = |with: usize, sum: f64| {
+            let each = if with == 0 { each } else { sum / with as f64 };
+            POISSON.get(with).map(|(fewest, most)| (fewest * each * scale.factor, most * each * scale.factor))
+        };
+        if let Some((fewest, most)) = rare(with, sum) {
+            low = low.min(fewest);
+            high = high.max(most);
+        }
+        if let Some((others, all)) = others
+            && let Some((fewest, most)) = rare(others.with, others.sum)
+        {
+            low = low.min(all - most);
+            high = high.max(all - fewest);
         }
         // What was seen is there.
-        Range { low: low.max(sum), likely: Some(sum * scale), high: high.max(sum) }
+        Range { low: low.max(sum), likely: Some(likely), high: high.max(sum) }
+    }
+}
+
+/// From the sample to the whole.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    factor: f64,
+    /// The sampled items, where the factor is that of items and not of clusters.
+    items: Option<Sum>,
+}
+
+impl Scale {
+    fn of_clusters(tally: &Tally) -> Scale {
+        Scale { factor: f64::from(tally.total) / f64::from(tally.read.max(1)), items: None }
+    }
+
+    /// The variance between clusters of a figure, or of what is left of it when the items explain what they can.
+    fn variance(self, counted: Sum, read: f64) -> f64 {
+        let left = match self.items {
+            None => counted.squares - counted.sum * counted.sum / read,
+            Some(items) => {
+                let ratio = counted.sum / items.sum;
+                counted.squares - 2.0 * ratio * counted.products + ratio * ratio * items.squares
+            }
+        };
+        (left / (read - 1.0)).max(0.0)
     }
 }
 
@@ -263,47 +359,57 @@ mod tests {
 
     #[test]
     fn the_whole_table_leaves_nothing_to_guess() {
-        let mut tally = Tally::new(40, 1);
-        (0..40).for_each(|n| tally.add(&vec![f64::from(n)]));
-        assert_eq!(tally.total(0, 1.0), Range::exactly(780.0));
-        assert!(tally.total(0, 1.0).is_exact());
+        let mut tally = Tally::new(40, 2, 1_000);
+        (0..40).for_each(|n| tally.add(&vec![50.0, f64::from(n)]));
+        assert_eq!((tally.count(1), tally.items()), (Range::exactly(780.0), Range::exactly(2_000.0)));
+        assert!(tally.amount(1, 1.0).is_exact());
     }
 
     #[test]
     fn what_was_not_seen_may_be_there_all_the_same() {
-        let mut tally = Tally::new(1_000, 1);
-        (0..100).for_each(|_| tally.add(&vec![0.0]));
-        let found = tally.total(0, 25.0);
-        assert_eq!((found.low, found.likely), (0.0, Some(0.0)));
-        assert!((found.high - 3.689 * 25.0 * 10.0).abs() < 1e-9, "{found:?}");
+        for (item_count, by) in [(0, 1_000.0 * 25.0), (50_000, 50_000.0)] {
+            let mut tally = Tally::new(1_000, 3, item_count);
+            (0..100).for_each(|_| tally.add(&vec![25.0, 0.0, 25.0]));
+            let none = tally.count(1);
+            assert_eq!((none.low, none.likely), (0.0, Some(0.0)));
+            assert!((none.high - 3.689 / 100.0 * by).abs() < 1e-6, "{none:?}");
+            // And of what all have, some may not have it.
+            let all = tally.count(2);
+            assert_eq!((all.likely, all.high), (Some(by), by));
+            assert!((all.low - (1.0 - 3.689 / 100.0) * by).abs() < 1e-6, "{all:?}");
+        }
     }
 
-    /// Over many seeded samples the interval holds the truth in at least 93 of 100: of a figure that all clusters have, of
-    /// one in a hundred items, and of the items themselves, whose clusters differ in size.
+    /// Over many seeded samples the interval holds the truth in at least 93 of 100, with DynamoDB's count and without: of a
+    /// figure that most items have, of one that one in a thousand has, and of the items themselves, whose clusters differ in
+    /// size. With the count it stays of use where few collections hold a third of the table.
     #[test]
     fn the_interval_holds_what_it_says() {
         let mut random = fastrand::Rng::with_seed(11);
-        let clusters: Vec<Figures> = (0..4_000)
-            .map(|_| {
-                // A sum of coin throws: about Poisson.
-                let items = (0..2_500).filter(|_| random.u32(0..100) == 0).count();
-                let changed = (0..items).filter(|_| random.u32(0..10) < 7).count();
-                let rare = (0..items).filter(|_| random.u32(0..1_000) == 0).count();
-                [items, changed, rare].map(|n| n as f64).to_vec()
-            })
-            .collect();
-        let truth: Vec<f64> = (0..3).map(|f| clusters.iter().map(|c| c[f]).sum()).collect();
-        let mut held = [0_u32; 3];
-        for seed in 0..400 {
-            let chosen = choose(200, 4_000, &mut fastrand::Rng::with_seed(seed));
-            let mut tally = Tally::new(4_000, 3);
-            chosen.iter().for_each(|n| tally.add(&clusters[*n as usize]));
-            for (figure, held) in held.iter_mut().enumerate() {
-                let found = tally.total(figure, truth[0] / 4_000.0);
-                *held += u32::from((found.low..=found.high).contains(&truth[figure]));
-                assert!(figure == 2 || found.high < 1.5 * truth[figure], "{found:?} is of no use");
+        let mut cluster = |items: u32| -> Figures {
+            // A sum of coin throws: about Poisson.
+            let items = (0..items * 100).filter(|_| random.u32(0..100) == 0).count();
+            let changed = (0..items).filter(|_| random.u32(0..10) < 7).count();
+            let rare = (0..items).filter(|_| random.u32(0..1_000) == 0).count();
+            [items, changed, rare].map(|n| n as f64).to_vec()
+        };
+        let even: Vec<Figures> = (0..4_000).map(|_| cluster(25)).collect();
+        let uneven: Vec<Figures> = (0..4_000).map(|n| cluster(if n < 400 { 125 } else { 25 })).collect();
+        for (clusters, counted) in [(&even, false), (&even, true), (&uneven, true)] {
+            let truth: Vec<f64> = (0..3).map(|f| clusters.iter().map(|c| c[f]).sum()).collect();
+            let mut held = [0_u32; 3];
+            for seed in 0..400 {
+                let chosen = choose(200, 4_000, &mut fastrand::Rng::with_seed(seed));
+                let mut tally = Tally::new(4_000, 3, if counted { truth[0] as u64 } else { 0 });
+                chosen.iter().for_each(|n| tally.add(&clusters[*n as usize]));
+                let found = [tally.items_by_sample(), tally.count(1), tally.count(2)];
+                for (figure, found) in found.into_iter().enumerate() {
+                    held[figure] += u32::from((found.low..=found.high).contains(&truth[figure]));
+                }
+                let narrow = if counted { 1.03 } else { 1.1 };
+                assert!(found[1].high < narrow * truth[1], "{found:?} is of no use for {truth:?}");
             }
+            assert!(held.iter().all(|held| *held >= 372), "{held:?} of 400");
         }
-        assert!(held.iter().all(|held| *held >= 372), "{held:?} of 400");
     }
 }

@@ -213,9 +213,10 @@ async fn a_sample_is_read_and_nothing_is_written() {
     let sampled = tool(&bed, &["check", plan, "--sample", "50%", "--output", "json"]).exits(0).json();
     let estimate = &sampled["estimate"];
     assert_eq!(estimate["basis"], "sample");
-    let items = &estimate["items"];
-    let figure = |name: &str| items[name].as_f64().unwrap();
-    assert!(figure("low") < figure("high") && figure("low") <= figure("likely"), "{items}");
+    assert_eq!(estimate["items"]["likely"], 2000.0);
+    let changed = &estimate["would_change"];
+    let figure = |name: &str| changed[name].as_f64().unwrap();
+    assert!(figure("low") < 2000.0 && figure("high") == 2000.0, "{changed}");
     let read = bed.front().tally().operation("Scan").requests;
     let human = tool(&bed, &["check", plan, "--sample", "500"]).exits(0).stdout;
     for part in ["drawn at random", "95 % confidence", "duration", "WCU"] {

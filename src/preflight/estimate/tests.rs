@@ -86,14 +86,14 @@ fn lines_say_ranges_and_what_they_rest_on() {
     for part in ["items=1,000\n", "writes=2,000 WCU", "duration=20 s to 40 s", "list price of us-east-1"] {
         assert!(exact.contains(part), "{part}: {exact}");
     }
-    let mut tally = Tally::new(100, FIGURES);
+    let mut tally = Tally::new(100, FIGURES, 0);
     (0..50).for_each(|n| {
         let mut figures = vec![0.0; FIGURES];
         figures[Figure::Items as usize] = f64::from(10 + n % 3);
         tally.add(&figures);
     });
     let sampled = Counted::of_sample(&tally, &[]);
-    let estimate = Estimate::of(Basis::Sample(50, 100), sampled, &setting(&table, &budgets));
+    let estimate = Estimate::of(Basis::Sample(50, 100, false), sampled, &setting(&table, &budgets));
     let ranges = text(&estimate);
     assert!(ranges.contains("items=about 1,098 ("), "{ranges}");
     assert!(estimate.basis_text().contains("50 of 100 clusters"), "{}", estimate.basis_text());

@@ -196,7 +196,7 @@ fn large_items_are_a_warning_when_the_mean_may_double_past_the_limit() {
     let facts = with(250_000);
     let seen = |exceeding: Range| {
         let estimate =
-            Estimate { exceeding: Some(exceeding), basis: Basis::Sample(40, 80), ..estimate(&facts, &rename()) };
+            Estimate { exceeding: Some(exceeding), basis: Basis::Sample(40, 80, true), ..estimate(&facts, &rename()) };
         let types = BTreeMap::new();
         let found = findings(&Known { facts: &facts, plan: &rename(), estimate: &estimate, types: &types });
         found.into_iter().find(|finding| finding.id == "item-size").map(|finding| finding.severity)
