@@ -406,8 +406,8 @@ mod tests {
                 for (figure, found) in found.into_iter().enumerate() {
                     held[figure] += u32::from((found.low..=found.high).contains(&truth[figure]));
                 }
-                let narrow = if counted { 1.03 } else { 1.1 };
-                assert!(found[1].high < narrow * truth[1], "{found:?} is of no use for {truth:?}");
+                let width = (found[1].high - found[1].low) / truth[1];
+                assert!(width < if counted { 0.05 } else { 0.1 }, "{found:?} is of no use for {truth:?}");
             }
             assert!(held.iter().all(|held| *held >= 372), "{held:?} of 400");
         }
