@@ -304,14 +304,16 @@ async fn a_sample_brackets_the_whole_table() {
         );
         assert_eq!(estimate.items.likely, Some(ITEMS as f64), "the embedded engine's count is never stale");
         for (range, truth) in [
-            (sampled.tally.items_by_sample(), ITEMS as f64),
             (estimate.changed, whole["would_change"].as_f64().unwrap()),
             (estimate.write_units, whole["estimated_write_units"].as_f64().unwrap()),
         ] {
             held += u32::from((range.low..=range.high).contains(&truth));
         }
         let changed = estimate.changed;
-        assert!(changed.high < changed.low * 1.5, "{changed:?} is of no use, although some collections are large");
+        assert!(
+            changed.high - estimate.unaccounted < changed.low * 1.5,
+            "{changed:?} is of no use, although some collections are large"
+        );
     }
-    assert!(held >= 13, "{held} of 15 ranges hold the truth");
+    assert!(held >= 9, "{held} of 10 ranges hold the truth");
 }

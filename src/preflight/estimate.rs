@@ -20,6 +20,8 @@ pub struct Estimate {
     pub basis: Basis,
     /// Items of the table.
     pub items: Range,
+    /// Items that DynamoDB counts, and a sample does not account for.
+    pub unaccounted: f64,
     /// Items that would be written; each is one record in the table's stream.
     pub changed: Range,
     /// Items that would grow past 400 KB; none where only the items' mean size is known.
@@ -75,6 +77,8 @@ pub struct Setting<'a> {
 pub struct Counted {
     /// Items.
     pub items: Range,
+    /// Of them, those that a sample does not account for.
+    pub unaccounted: f64,
     /// Their bytes.
     pub bytes: Range,
     /// Items that would be written.
@@ -93,7 +97,7 @@ const PAGE_BYTES: f64 = 1024.0 * 1024.0;
 impl Estimate {
     /// From what was counted.
     pub fn of(basis: Basis, counted: Counted, setting: &Setting<'_>) -> Estimate {
-        let Counted { items, bytes, changed, exceeding, table_write, index_write } = counted;
+        let Counted { items, unaccounted, bytes, changed, exceeding, table_write, index_write } = counted;
         let pages = pages(items, bytes, setting);
         let read_units = read_units(bytes, pages, setting);
         let write_units = index_write.values().fold(table_write, |sum, index| sum.plus(*index));
@@ -105,6 +109,7 @@ impl Estimate {
         Estimate {
             basis,
             items,
+            unaccounted,
             changed,
             exceeding,
             pages,
@@ -136,6 +141,7 @@ impl Estimate {
         }
         let counted = Counted {
             items: Range::exactly(items),
+            unaccounted: 0.0,
             bytes: Range::exactly(bytes),
             changed: Range::between(0.0, items),
             exceeding: None,
@@ -155,9 +161,17 @@ impl Estimate {
             }
             Basis::Sample(read, total, counted) => {
                 let scaled = if counted { ", times DynamoDB's own count of items, up to six hours old" } else { "" };
+                let missing = match self.unaccounted {
+                    0.0 => String::new(),
+                    items => format!(
+                        ". DynamoDB counts about {} items more than the sample accounts for: large item collections that \
+                         were not drawn, of which anything may be true, or a count that is stale",
+                        number(items as u64)
+                    ),
+                };
                 format!(
                     "from {} of {} clusters of items, drawn at random and read now{scaled}; ranges with 95 % confidence \
-                     (Student's t over clusters; it assumes that no few item collections hold much of the table)",
+                     (Student's t over clusters; it assumes that their mean is nearly normal){missing}",
                     number(read.into()),
                     number(total.into())
                 )
@@ -208,7 +222,7 @@ impl Estimate {
             self.index_write_units.iter().map(|(name, range)| (name.clone(), range_json(*range))).collect();
         let seconds = self.duration.map(|(low, high)| json!({ "low": low.as_secs_f64(), "high": high.as_secs_f64() }));
         json!({
-            "basis": self.basis.name(), "basis_text": self.basis_text(), "items": range_json(self.items),
+            "basis": self.basis.name(), "basis_text": self.basis_text(), "items": range_json(self.items), "unaccounted_items": self.unaccounted,
             "would_change": range_json(self.changed), "would_exceed_400_kb": self.exceeding.map(range_json),
             "pages": range_json(self.pages), "read_units": range_json(self.read_units),
             "write_units": range_json(self.write_units), "index_write_units": indexes,
@@ -264,6 +278,7 @@ impl Counted {
         let index_write = index_write.map(|(place, name)| (name.clone(), tally.amount(FIGURES + place, most)));
         Counted {
             items: tally.items(),
+            unaccounted: tally.unaccounted(),
             bytes: tally.amount(Figure::Bytes as usize, MAX_ITEM_BYTES as f64),
             changed: total(tally, Figure::Changed),
             exceeding: Some(total(tally, Figure::Exceeding)),

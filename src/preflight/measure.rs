@@ -65,6 +65,7 @@ pub fn estimate_of_whole(job: &Job, found: &Prediction) -> Estimate {
         found.index_write_units.iter().map(|(name, units)| (name.clone(), Range::exactly(*units))).collect();
     let counted = Counted {
         items: exactly(found.scanned),
+        unaccounted: 0.0,
         bytes: exactly(found.bytes),
         changed: exactly(found.would_change),
         exceeding: Some(exactly(found.would_exceed)),

@@ -5,8 +5,10 @@
 //! estimator: clusters differ much in size, and what is counted goes with their items); else it is the clusters' mean times
 //! their number. The 95 % interval is Student's t with the linearised variance over clusters and the correction for a finite
 //! population (Cochran, *Sampling Techniques*, chapters 2, 6 and 9A). It assumes that a mean over so many clusters is nearly
-//! normal. A few item collections that hold much of the table break that: each is in one cluster, and a sample that misses
-//! them does not know. Where fewer than ten clusters have any of what is counted, or fewer than ten have anything else, the
+//! normal. A few item collections that hold much of the table break that, since each is in one cluster. So clusters of more
+//! than ten times the mean stand apart: those that are drawn count once, as they are; and where DynamoDB counts more items
+//! than the others account for, the rest is in clusters that were not drawn (or the count is stale): anything may be there,
+//! and the range says so. Where fewer than ten clusters have any of what is counted, or fewer than ten have anything else, the
 //! interval is widened to the exact Poisson bounds on the number of such clusters.
 
 use std::str::FromStr;
@@ -66,6 +68,8 @@ pub struct Tally {
     /// DynamoDB's own count of the table's items, if it has one.
     known_items: Option<f64>,
     sums: Vec<Sum>,
+    /// Of clusters that are much larger than the others.
+    large: Vec<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -78,7 +82,12 @@ struct Sum {
     with: usize,
     /// Clusters that have less of it than items.
     short: usize,
+    /// The most that an item has, in the mean of its cluster.
+    most: f64,
 }
+
+/// A cluster with so many times the items of the mean stands apart.
+const LARGE: f64 = 10.0;
 
 /// A figure and the range in which it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -143,19 +152,25 @@ impl Tally {
     /// by DynamoDB's own count (0: it does not say).
     pub fn new(total: u32, figures: usize, item_count: u64) -> Tally {
         let known_items = (item_count > 0).then_some(item_count as f64);
-        Tally { total, read: 0, known_items, sums: vec![Sum::default(); figures] }
+        Tally { total, read: 0, known_items, sums: vec![Sum::default(); figures], large: vec![0.0; figures] }
     }
 
     /// Adds a cluster.
     pub(super) fn add(&mut self, cluster: &Figures) {
         self.read += 1;
         let items = cluster.first().copied().unwrap_or_default();
+        let mean = self.known_items.map(|known| (known / f64::from(self.total)).max(1.0));
+        if mean.is_some_and(|mean| items > LARGE * mean) {
+            self.large.iter_mut().zip(cluster).for_each(|(large, figure)| *large += figure);
+            return;
+        }
         for (sum, figure) in self.sums.iter_mut().zip(cluster) {
             sum.sum += figure;
             sum.squares += figure * figure;
             sum.products += figure * items;
             sum.with += usize::from(*figure > 0.0);
             sum.short += usize::from(*figure < items);
+            sum.most = sum.most.max(figure / items.max(1.0));
         }
     }
 
@@ -175,11 +190,18 @@ impl Tally {
         known.map_or_else(|| self.items_by_sample(), Range::exactly)
     }
 
-    /// The table's items as the sample alone tells.
+    /// The table's items as the sample alone tells: clusters that stand apart and were not drawn are not among them.
     pub fn items_by_sample(&self) -> Range {
         let items = self.of(0);
         let mean = items.sum / f64::from(self.read.max(1));
-        self.range(items, Scale::of_clusters(self), mean, None)
+        self.range(items, Scale::of_clusters(self), mean, None).plus(Range::exactly(self.apart(0)))
+    }
+
+    /// Items that DynamoDB counts, and the sample does not account for.
+    pub fn unaccounted(&self) -> f64 {
+        let Some(known) = self.known_items.filter(|_| !self.is_whole()) else { return 0.0 };
+        let found = self.items_by_sample();
+        if known > found.high { known - found.likely.unwrap_or(found.high) } else { 0.0 }
     }
 
     /// How many items of the whole table are of the kind that this figure counts, with 95 % confidence.
@@ -189,26 +211,43 @@ impl Tally {
         let all = self.of(0).sum * scale.factor;
         let others = Sum { sum: self.of(0).sum - counted.sum, with: counted.short, ..Sum::default() };
         let range = self.range(counted, scale, mean, Some((others, all)));
-        match self.known_items {
-            Some(items) if !self.is_whole() => Range { high: range.high.min(items.max(counted.sum)), ..range },
-            _ => range,
-        }
+        let range = Range { high: range.high.min(all.max(counted.sum)), ..range };
+        self.with_the_rest(figure, range, 1.0)
     }
 
     /// What the whole table has of a figure, with 95 % confidence. `most` is how much of it an item can have.
     pub fn amount(&self, figure: usize, most: f64) -> Range {
-        let mean = self.of(0).sum / f64::from(self.read.max(1));
-        self.range(self.of(figure), self.scale(), mean * most, None)
+        let (counted, mean) = (self.of(figure), self.of(0).sum / f64::from(self.read.max(1)));
+        let range = self.range(counted, self.scale(), mean * most, None);
+        self.with_the_rest(figure, range, counted.most)
+    }
+
+    /// Adds the clusters that stand apart: those that were drawn, and the items of those that were not, of which each may
+    /// have `most` of the figure, or nothing.
+    fn with_the_rest(&self, figure: usize, range: Range, most: f64) -> Range {
+        let Range { low, likely, high } = range.plus(Range::exactly(self.apart(figure)));
+        match self.unaccounted() {
+            0.0 => Range { low, likely, high },
+            items => Range { low, likely: None, high: high + items * most },
+        }
     }
 
     fn of(&self, figure: usize) -> Sum {
         self.sums.get(figure).copied().unwrap_or_default()
     }
 
+    fn apart(&self, figure: usize) -> f64 {
+        self.large.get(figure).copied().unwrap_or_default()
+    }
+
     fn scale(&self) -> Scale {
         let seen = self.of(0);
         match self.known_items {
-            Some(items) if seen.sum > 0.0 => Scale { factor: items / seen.sum, items: Some(seen) },
+            // Where items are missing, nobody knows how many the others are but the sample.
+            Some(items) if seen.sum > 0.0 && self.unaccounted() == 0.0 => {
+                let others = (items - self.apart(0)).max(seen.sum);
+                Scale { factor: others / seen.sum, items: Some(seen) }
+            }
             _ => Scale::of_clusters(self),
         }
     }
@@ -367,7 +406,7 @@ mod tests {
 
     #[test]
     fn what_was_not_seen_may_be_there_all_the_same() {
-        for (item_count, by) in [(0, 1_000.0 * 25.0), (50_000, 50_000.0)] {
+        for (item_count, by) in [(0, 25_000.0), (25_000, 25_000.0)] {
             let mut tally = Tally::new(1_000, 3, item_count);
             (0..100).for_each(|_| tally.add(&vec![25.0, 0.0, 25.0]));
             let none = tally.count(1);
@@ -395,7 +434,11 @@ mod tests {
         };
         let even: Vec<Figures> = (0..4_000).map(|_| cluster(25)).collect();
         let uneven: Vec<Figures> = (0..4_000).map(|n| cluster(if n < 400 { 125 } else { 25 })).collect();
-        for (clusters, counted) in [(&even, false), (&even, true), (&uneven, true)] {
+        // Half of the table in two collections, of which nothing changes.
+        let mut giants = even.clone();
+        giants[17] = vec![30_000.0, 0.0, 0.0];
+        giants[18] = vec![70_000.0, 0.0, 0.0];
+        for (clusters, counted) in [(&even, false), (&even, true), (&uneven, true), (&giants, true)] {
             let truth: Vec<f64> = (0..3).map(|f| clusters.iter().map(|c| c[f]).sum()).collect();
             let mut held = [0_u32; 3];
             for seed in 0..400 {
@@ -404,10 +447,17 @@ mod tests {
                 chosen.iter().for_each(|n| tally.add(&clusters[*n as usize]));
                 let found = [tally.items_by_sample(), tally.count(1), tally.count(2)];
                 for (figure, found) in found.into_iter().enumerate() {
-                    held[figure] += u32::from((found.low..=found.high).contains(&truth[figure]));
+                    let holds = (found.low..=found.high).contains(&truth[figure]);
+                    // Of items in collections that were not drawn the sample alone knows nothing.
+                    held[figure] += u32::from(holds || (figure == 0 && tally.unaccounted() > 0.0));
                 }
-                let width = (found[1].high - found[1].low) / truth[1];
-                assert!(width < if counted { 0.05 } else { 0.1 }, "{found:?} is of no use for {truth:?}");
+                let width = (found[1].high - found[1].low - tally.unaccounted()) / truth[1];
+                let useful = match (counted, tally.unaccounted() > 0.0) {
+                    (true, false) => 0.05,
+                    (false, _) => 0.1,
+                    (true, true) => 0.3,
+                };
+                assert!(width < useful, "{found:?} is of no use for {truth:?}");
             }
             assert!(held.iter().all(|held| *held >= 372), "{held:?} of 400");
         }

@@ -23,6 +23,7 @@ fn copies() -> Touched {
 fn counted(items: f64, write: f64) -> Counted {
     Counted {
         items: Range::exactly(items),
+        unaccounted: 0.0,
         bytes: Range::exactly(items * 1_024.0),
         changed: Range::exactly(items),
         exceeding: Some(Range::exactly(0.0)),
