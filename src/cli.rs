@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::preflight::{Accept, SampleSize};
 
 /// Moves, copies, sets or removes attributes on every item of a live Amazon DynamoDB table, while the application keeps
 /// serving from it. It can be killed at any moment and continues where it was.
@@ -74,7 +77,7 @@ pub enum Command {
     /// Writes a commented plan, from the table's description where it can be reached
     Init(InitArgs),
     /// Checks a plan, and asks the table about it; changes nothing
-    Check(PlanArgs),
+    Check(CheckArgs),
     /// Runs the plan over the table, or resumes where it was
     Run(RunArgs),
     /// Tells how far a run is; works while it is on and after it died
@@ -141,6 +144,20 @@ pub struct PlanArgs {
     pub plan: PathBuf,
 }
 
+/// `check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The plan file
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// Estimate from a sample of the table, read now: a percentage or a number of items
+    #[arg(long, value_name = "5%|ITEMS", num_args = 0..=1, default_missing_value = "1%")]
+    pub sample: Option<SampleSize>,
+    /// Accept what a run would be refused for; may be repeated
+    #[arg(long, value_name = "FINDING")]
+    pub accept: Vec<Accept>,
+}
+
 /// `run`
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -150,6 +167,12 @@ pub struct RunArgs {
     /// Write nothing; count what a run would do
     #[arg(long, conflicts_with_all = ["again", "restart", "yes"])]
     pub dry_run: bool,
+    /// Of a dry run: read a sample of the table, a percentage or a number of items, and estimate the rest
+    #[arg(long, value_name = "5%|ITEMS", requires = "dry_run", num_args = 0..=1, default_missing_value = "5%")]
+    pub sample: Option<SampleSize>,
+    /// Accept what the run is refused for; may be repeated, and is recorded with the run
+    #[arg(long, value_name = "FINDING")]
+    pub accept: Vec<Accept>,
     /// Make another pass over the table, after a complete one
     #[arg(long, conflicts_with = "restart")]
     pub again: bool,
@@ -159,6 +182,14 @@ pub struct RunArgs {
     /// Do not ask before a new run
     #[arg(short, long)]
     pub yes: bool,
+}
+
+impl RunArgs {
+    /// A plain run of this plan.
+    pub fn of(plan: PathBuf) -> RunArgs {
+        let (dry_run, again, restart, yes) = Default::default();
+        RunArgs { plan, dry_run, sample: None, accept: Vec::new(), again, restart, yes }
+    }
 }
 
 /// `failures`
@@ -183,4 +214,18 @@ pub enum FailuresAction {
     },
     /// Tries the open failures once more
     Retry,
+}
+
+impl ValueEnum for Accept {
+    fn value_variants<'a>() -> &'a [Accept] {
+        &Accept::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Accept::NoPitr => "there is no point-in-time recovery, or nobody knows: there is another way back",
+            Accept::MultiRegion => "the table is replicated: no other region writes while the run goes on",
+        };
+        Some(PossibleValue::new(self.name()).help(help))
+    }
 }

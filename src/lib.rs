@@ -101,6 +101,8 @@ pub mod telemetry;
 
 pub mod price;
 
+pub mod figure;
+
 pub mod clock;
 
 #[cfg(feature = "local")]

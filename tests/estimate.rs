@@ -8,10 +8,16 @@ mod whole_run;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use backfill::item::{IndexSchema, Projection};
+use backfill::engine::{Job, describe};
+use backfill::item::{IndexSchema, Item, Projection, Value};
 use backfill::local::{Fault, RequestInfo, sample};
+use backfill::preflight::{self, SampleSize, run_changes};
+use backfill::table::Table;
+use backfill::table::dynamo::{DynamoTable, connect};
 use backfill::telemetry;
+use backfill::throttle::resolve;
 use common::{Bed, index};
 use serde_json::Value as Json;
 use whole_run::{CAPACITY, EXPAND, Figures, ITEMS, WITHIN, figures, three_indexes, tool};
@@ -127,4 +133,105 @@ async fn lost_replies_failed_conditions_and_throttles() {
     ] {
         assert!(human.contains(&line), "{line}: {human}");
     }
+}
+
+/// Items of every kind: as they would be found, and what becomes of them.
+fn of_every_kind() -> impl Iterator<Item = Item> {
+    let large = "v".repeat(250_000);
+    (0..400).map(move |n| {
+        let text = |text: &str| Value::S(text.to_owned());
+        let map = || Value::M(Item::new());
+        let attributes: Vec<(&str, Value)> = match n % 8 {
+            0 => vec![("old", text("a"))],
+            1 => vec![("old", text("a")), ("doc", Value::M([("new".to_owned(), text("a"))].into()))],
+            2 => vec![("old", text("a")), ("doc", Value::M([("new".to_owned(), text("b"))].into()))],
+            3 => vec![("other", text("a"))],
+            4 => vec![("old", text("a")), ("doc", text("not a map"))],
+            5 if n < 40 => vec![("old", text(&large)), ("doc", map())],
+            6 => vec![("old", text(&"v".repeat(3_000))), ("doc", map())],
+            _ => vec![("doc", map())],
+        };
+        let mut item: Item = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        item.insert("pk".into(), Value::S(format!("P#{}", n % 13)));
+        item.insert("sk".into(), Value::S(format!("S#{n}")));
+        item
+    })
+}
+
+/// RUNBOOK: "what it predicts is what a run does, item for item, where nobody writes meanwhile"
+#[tokio::test(flavor = "multi_thread")]
+async fn every_count_of_a_dry_run_is_the_runs() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    bed.load(&table, of_every_kind()).await;
+    let changes = "[[change]]\nmove = \"old\"\nto = \"doc.new\"\n";
+    let plan = bed.plan("counts", &table, "", &format!("{changes}{CAPACITY}"));
+    let dry = tool(&bed, &plan, &["--dry-run"], 0);
+    let sampled = tool(&bed, &plan, &["--dry-run", "--sample", "100%"], 0);
+    bed.front().reset_tally();
+    let run = tool(&bed, &plan, &["--yes"], 4);
+    let counts = &run["totals"]["counts"];
+    for predicted in [&dry, &sampled] {
+        let of = |name: &str| predicted[name].as_u64().unwrap();
+        assert!(of("would_exceed_400_kb") > 0 && of("rejected") > 0, "{predicted:#}");
+        for (outcome, items) in [
+            ("scanned", of("scanned")),
+            ("applied", of("would_change")),
+            ("already_applied", of("already_applied")),
+            ("nothing_to_do", of("nothing_to_do")),
+            ("diverged", of("diverged")),
+            ("rejected", of("rejected") + of("would_exceed_400_kb")),
+            ("gone", 0),
+            ("conflict", 0),
+        ] {
+            assert_eq!(counts[outcome], items, "{outcome}: {counts:#}");
+            assert!(items > 0 || ["gone", "conflict"].contains(&outcome), "there are items of every kind");
+        }
+        let units = predicted["estimated_write_units"].as_f64().unwrap();
+        let counted = bed.front().tally().write_units();
+        assert!((units / counted - 1.0).abs() < WITHIN, "predicted {units} WCU, and {counted} were counted");
+        assert_eq!(predicted["estimate"]["write_units"]["low"].as_f64(), Some(units));
+    }
+}
+
+/// A sample's ranges hold what the whole table has. The seeds are fixed, so it is no matter of luck; that 95 of 100 hold is
+/// tested where the intervals are made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_brackets_the_whole_table() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    bed.load(&table, sample::items(5, ITEMS)).await;
+    let path = bed.plan("sampled", &table, "", &format!("{EXPAND}{CAPACITY}"));
+    let whole = tool(&bed, &path, &["--dry-run"], 0);
+    let plan = backfill::plan::load("p", &std::fs::read_to_string(&path).unwrap()).unwrap().plan;
+    let table: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table));
+    let description = describe(table.as_ref(), Duration::from_secs(5)).await.unwrap();
+    let (changes, budgets) =
+        (run_changes(&plan, &description).unwrap(), resolve(&plan.capacity, &description).unwrap());
+    let job = Job::new(plan, changes, table, description, &budgets.budgets);
+    let mut held = 0;
+    for seed in 0..5 {
+        bed.front().reset_tally();
+        let sampled = preflight::sample(&job, SampleSize::Percent(40.0), seed).await.unwrap();
+        let estimate = preflight::estimate_of_sample(&job, &sampled);
+        let share = sampled.seen.scanned as f64 / ITEMS as f64;
+        assert!((0.1..0.9).contains(&share), "{share}");
+        assert!(
+            bed.front().tally().read_units() < whole["read_units"].as_f64().unwrap(),
+            "it costs less than the whole"
+        );
+        assert_eq!(estimate.items.likely, Some(ITEMS as f64), "the embedded engine's count is never stale");
+        for (range, truth) in [
+            (estimate.changed, whole["would_change"].as_f64().unwrap()),
+            (estimate.write_units, whole["estimated_write_units"].as_f64().unwrap()),
+        ] {
+            held += u32::from((range.low..=range.high).contains(&truth));
+        }
+        let changed = estimate.changed;
+        assert!(
+            changed.high - estimate.unaccounted < changed.low * 1.5,
+            "{changed:?} is of no use, although some collections are large"
+        );
+    }
+    assert!(held >= 9, "{held} of 10 ranges hold the truth");
 }

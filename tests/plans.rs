@@ -8,7 +8,7 @@ use backfill::change::{self, Change};
 use backfill::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
 use backfill::plan::{Loaded, PlanErrors, load, load_bytes};
 use backfill::preflight::check_plan;
-use backfill::table::{IndexDescription, TableDescription};
+use backfill::table::{Features, IndexDescription, TableDescription};
 use proptest::prelude::*;
 
 fn files(dir: &str) -> Vec<PathBuf> {
@@ -47,6 +47,7 @@ fn shop() -> TableDescription {
         on_demand_max: (None, None),
         warm: None,
         indexes: vec![index("by-mail", false), index("by-date", true)],
+        features: Features::default(),
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     let mut target = Target::open(&global, &plan).await?;
     // `run` alone would not find the embedded engine: what to do next is said below.
     target.advice = false;
-    let run_args = RunArgs { plan: plan.clone(), dry_run: false, again: false, restart: false, yes: true };
+    let run_args = RunArgs { yes: true, ..RunArgs::of(plan.clone()) };
     let exit = run::expand(&global, &run_args, &target).await?;
     tokio::task::spawn_blocking(move || served.stop()).await?;
     next_steps(exit, &dir, &plan, &state);

@@ -6,6 +6,7 @@ mod confirm;
 mod demo;
 #[cfg(feature = "local")]
 mod demo_folder;
+mod dry_run;
 mod exit;
 mod failures;
 mod init;
@@ -13,6 +14,7 @@ mod init;
 mod local;
 mod logging;
 mod output;
+mod preflight;
 mod run;
 mod signals;
 mod status;

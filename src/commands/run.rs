@@ -1,15 +1,14 @@
-//! `run`: the expand phase, new or resumed, or a dry run of it.
-
-use std::sync::Arc;
+//! `run`: the expand phase, new or resumed. A dry run of it is in `dry_run.rs`.
 
 use super::confirm::confirm;
 use super::exit::{Exit, Refusal};
+use super::preflight::{Preflight, Read, is_complete, preflight, recorded};
 use super::target::Target;
-use super::{output, signals};
+use super::{dry_run, output, signals};
 use crate::checkpoint::store::{Begin, NewRun};
 use crate::checkpoint::{RunStatus, phase};
 use crate::cli::{Global, RunArgs};
-use crate::engine::{DryRun, Ended, LocalScheduler, Reading, sweep};
+use crate::engine::{Ended, Job};
 use crate::telemetry::{RunReport, Subject, display};
 
 /// The phase that `run` works on.
@@ -21,12 +20,14 @@ const NOT_YET_AGAIN: &str = "another pass can be made only after a complete one.
 /// Runs a plan.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
     let target = Target::open(global, &args.plan).await?;
-    if args.dry_run { dry_run(global, &target).await } else { expand(global, &args, &target).await }
+    if args.dry_run { dry_run::dry_run(global, &args, &target).await } else { expand(global, &args, &target).await }
 }
 
 /// Runs the plan's expand phase on its table, from where it is to its end.
 pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> anyhow::Result<Exit> {
     let job = target.job()?;
+    // Before the state file is made: a run that is refused leaves no trace.
+    let found = hold(args, target, &job).await?;
     let store = target.open_store()?;
     let current = store.current_run(PHASE).await?;
     let how = match (args.again, args.restart) {
@@ -61,6 +62,7 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
     };
     signals::listen(job.stop.clone())?;
     let session = store.begin(how, new).await?;
+    store.accept(session.run.id, found.map_or_else(Vec::new, |found| found.to_record())).await?;
     let before = store.totals(session.run.id).await?;
     let line = display::Line::show(job.watched(session.run.total_segments, Some(&before)));
     let ended = job.work(&store, &session).await;
@@ -72,19 +74,18 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> 
     Ok(report(global, &RunReport { subject, run, totals, spend, throttles, open: *open, stopped }))
 }
 
-async fn dry_run(global: &Global, target: &Target) -> anyhow::Result<Exit> {
-    let job = target.job()?;
-    let segments = job.segments().segments;
-    signals::listen(job.stop.clone())?;
-    let line = display::Line::show(job.watched(segments, None));
-    let handler = Arc::new(DryRun::new(job.changes.clone(), job.requests()));
-    // Nothing is written, so no collection takes long enough for an early start to pay for the survey's reads.
-    let reading = Reading { survey: None, ..job.reading(segments) };
-    sweep(reading, &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;
-    line.clear().await;
-    let (found, stopped, subject) = (handler.prediction(), job.stop.reason(), subject(target));
-    output::result(global, || subject.dry_run_json(&found, stopped), |out| subject.write_dry_run(out, &found, stopped));
-    Ok(stopped.map_or(Exit::Done, Exit::of_stop))
+/// The preflight of a new or resumed run; none where the run is complete and nothing will be written.
+async fn hold(args: &RunArgs, target: &Target, job: &Job) -> anyhow::Result<Option<Preflight>> {
+    let recorded = recorded(target, PHASE).filter(|_| !args.restart);
+    if recorded.as_ref().is_some_and(|(run, _)| is_complete(run)) && !args.again {
+        return Ok(None);
+    }
+    let mut accepted = args.accept.clone();
+    accepted.extend(recorded.filter(|(run, _)| run.is_unfinished()).into_iter().flat_map(|(_, accepted)| accepted));
+    let found = preflight(target, job, Read::Nothing, accepted).await;
+    found.hold()?;
+    found.tell();
+    Ok(Some(found))
 }
 
 fn report(global: &Global, report: &RunReport<'_>) -> Exit {
@@ -93,7 +94,7 @@ fn report(global: &Global, report: &RunReport<'_>) -> Exit {
     exit
 }
 
-fn subject(target: &Target) -> Subject<'_> {
+pub(super) fn subject(target: &Target) -> Subject<'_> {
     let Target { plan, path, state, description, advice, .. } = target;
     Subject { plan, plan_path: path, state_path: state, table: description, advice: *advice }
 }

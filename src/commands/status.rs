@@ -52,6 +52,9 @@ fn write_status(out: &mut Vec<u8>, state: &StateSummary, limits: &Limits) -> std
     if let Some(reason) = run.stop_reason.as_ref().filter(|_| !run.open_session) {
         writeln!(out, "  stopped because {reason}")?;
     }
+    if !current.accepted.is_empty() {
+        writeln!(out, "  accepted when it was started: {}", current.accepted.join(", "))?;
+    }
     let totals = &current.totals;
     writeln!(
         out,

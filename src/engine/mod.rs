@@ -25,7 +25,7 @@ mod writer;
 
 pub use allowance::{Allowance, slice};
 pub use aside::Rest;
-pub use dry_run::{DryRun, Prediction, Shape};
+pub use dry_run::{Class, DryRun, Group, Prediction, Shape, read_clusters};
 pub use first_look::FirstLook;
 pub use gate::Gate;
 pub use lanes::Lane;

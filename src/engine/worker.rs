@@ -62,6 +62,12 @@ impl Reading {
             partition_key: partition_key.into(),
         }
     }
+
+    /// Between how many items a page has, where the segment has so many.
+    pub fn page_items(&self) -> (u64, u64) {
+        let stated = self.page_limit.map(|limit| (u64::from(limit), u64::from(limit)));
+        stated.unwrap_or((MIN_PAGE_ITEMS as u64, MAX_PAGE_ITEMS as u64))
+    }
 }
 
 /// One or more whole pages of a segment, settled and ready to be committed.
@@ -234,7 +240,7 @@ impl PageSize {
         PageSize { read_units_per_item, paced: paced.clamp(MIN_PAGE_ITEMS, MAX_PAGE_ITEMS) }
     }
 
-    fn learn_cost(&mut self, page: &Page) {
+    pub(super) fn learn_cost(&mut self, page: &Page) {
         if let (Some(units), items @ 1..) = (page.units, page.items.len()) {
             self.read_units_per_item = units / items as f64;
         }
@@ -248,7 +254,7 @@ impl PageSize {
 
     /// So many items that reading them takes about one second of the read budget, and writing them about one second at
     /// the segment's pace: a kill repeats little, and a drain abandons little.
-    fn limit(self, reading: &Reading, requests: &Requests) -> u32 {
+    pub(super) fn limit(self, reading: &Reading, requests: &Requests) -> u32 {
         if let Some(limit) = reading.page_limit {
             return limit;
         }

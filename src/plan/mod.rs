@@ -10,6 +10,7 @@ mod changes;
 mod constant;
 mod cutover;
 mod diagnostic;
+mod endpoint;
 mod fields;
 mod file;
 mod fingerprint;

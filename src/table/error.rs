@@ -57,6 +57,8 @@ pub enum FatalKind {
     Request,
     /// The endpoint cannot be reached or spoken to at all.
     Endpoint,
+    /// The endpoint does not know this call: no DynamoDB, but an engine that stands in for it.
+    Unsupported,
 }
 
 impl FatalKind {
@@ -74,6 +76,7 @@ impl FatalKind {
                 "DynamoDB would reject this request for every item, so check the plan's changes against the message"
             }
             FatalKind::Endpoint => "Check `region`, `endpoint_url` and the network path to DynamoDB",
+            FatalKind::Unsupported => "Check `endpoint_url`: what answers there does not know this call",
         }
     }
 }
@@ -90,6 +93,11 @@ pub enum Directive {
 }
 
 impl TableError {
+    /// What an engine answers to a call that it does not know.
+    pub fn unsupported(call: &str) -> TableError {
+        TableError::Fatal { kind: FatalKind::Unsupported, message: format!("{call} is not known here") }
+    }
+
     /// The one place that decides what an error leads to.
     pub fn directive(&self) -> Directive {
         match self {

@@ -3,12 +3,14 @@
 
 pub mod control;
 mod error;
+mod surroundings;
 
 pub mod dynamo;
 
 use async_trait::async_trait;
 
 pub use error::{Directive, FatalKind, TableError, ThrottlingReason};
+pub use surroundings::{Features, Recovery, StreamView, TableClass};
 
 use crate::change::GuardedWrite;
 use crate::item::{IndexSchema, Item, ItemKey, KeySchema, Units};
@@ -32,6 +34,17 @@ pub trait Table: Send + Sync {
 
     /// How many writes one call of [`Table::write`] takes; 1 where each write is a request of its own.
     fn max_chunk(&self) -> usize;
+
+    /// `DescribeContinuousBackups`. [`FatalKind::Unsupported`] where the engine does not know the call.
+    async fn recovery(&self) -> Result<Recovery, TableError> {
+        Err(TableError::unsupported("DescribeContinuousBackups"))
+    }
+
+    /// `DescribeTimeToLive`: the attribute by which items expire, if they do. [`FatalKind::Unsupported`] where the engine
+    /// does not know the call.
+    async fn time_to_live(&self) -> Result<Option<String>, TableError> {
+        Err(TableError::unsupported("DescribeTimeToLive"))
+    }
 }
 
 /// What `DescribeTable` says, as far as the tool uses it.
@@ -59,6 +72,8 @@ pub struct TableDescription {
     pub warm: Option<(f64, f64)>,
     /// Global and local secondary indexes.
     pub indexes: Vec<IndexDescription>,
+    /// What else it is: for the preflight.
+    pub features: Features,
 }
 
 /// A secondary index, as far as the tool uses it.
@@ -172,6 +187,7 @@ impl TableDescription {
             on_demand_max: (None, None),
             warm: None,
             indexes: Vec::new(),
+            features: Features::default(),
         }
     }
 }

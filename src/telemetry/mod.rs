@@ -1,14 +1,18 @@
 //! What a run tells about itself: live figures, the progress line, and the summary at its end.
 
 pub mod display;
+mod dry_run;
 mod pace;
 mod progress;
 mod report;
 mod spend;
 mod summary;
 
+pub use dry_run::DryRunReport;
 pub use pace::Pace;
 pub use progress::{Progress, Snapshot};
 pub use report::{RunReport, Subject};
 pub use spend::{limits_text, write_spend};
-pub use summary::{counts_json, number, write_counts, write_prediction};
+pub use summary::{counts_json, write_counts};
+
+pub use crate::figure::number;

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-use super::{limits_text, number, write_counts, write_prediction, write_spend};
+use super::{limits_text, number, write_counts, write_spend};
 use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals, SpendRecord};
-use crate::engine::{Prediction, StopReason, slice};
+use crate::engine::{StopReason, slice};
 use crate::plan::Plan;
 use crate::price::UnitPrices;
 use crate::table::TableDescription;
@@ -86,30 +86,6 @@ state    {}
             self.plan.meaning(),
             self.state_path.display(),
         )
-    }
-
-    /// What a dry run found, for people.
-    pub fn write_dry_run(&self, out: &mut impl Write, found: &Prediction, stopped: Option<&StopReason>) -> Result<()> {
-        match stopped {
-            None => writeln!(out, "Dry run of {}: nothing was written.", self.plan.meaning())?,
-            Some(reason) => writeln!(out, "Dry run stopped: {reason}. These figures are of a part of the table.")?,
-        }
-        write_prediction(out, found)?;
-        writeln!(out, "Next: backfill run {}", self.plan_path.display())
-    }
-
-    /// What a dry run found, as JSON.
-    pub fn dry_run_json(&self, found: &Prediction, stopped: Option<&StopReason>) -> Json {
-        let shape = |s: &crate::engine::Shape| json!({ "before": s.before, "after": s.after, "items": s.items });
-        json!({
-            "type": "dry_run", "table_arn": self.table.arn, "fingerprint": self.plan.fingerprint().as_str(),
-            "complete": stopped.is_none(), "stopped": stopped.map(ToString::to_string),
-            "scanned": found.scanned, "would_change": found.would_change, "already_applied": found.already_applied,
-            "nothing_to_do": found.nothing_to_do, "diverged": found.diverged, "rejected": found.rejected,
-            "would_exceed_400_kb": found.would_exceed, "estimated_write_units": found.write_units,
-            "estimated_index_write_units": found.index_write_units, "read_units": found.read_units,
-            "shapes": found.shapes.iter().map(shape).collect::<Vec<_>>(),
-        })
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::io::{Result, Write};
 
-use super::number;
-use super::summary::units;
 use crate::checkpoint::store::SpendRecord;
 use crate::checkpoint::{Spend, SpendState};
 use crate::clock;
+use crate::figure::{dollars, number, units};
 use crate::plan::Limits;
 use crate::price::UnitPrices;
 
@@ -60,17 +59,6 @@ pub fn write_spend(out: &mut impl Write, record: &SpendRecord, limits: &Limits) 
     Ok(())
 }
 
-/// US dollars: cents, and below ten of them millionths as far as there are any.
-fn dollars(amount: f64) -> String {
-    if amount >= 0.1 {
-        return format!("${amount:.2}");
-    }
-    let text = format!("${amount:.6}");
-    let cents = text.len() - 4;
-    let kept = text.trim_end_matches('0').len().max(cents);
-    text[..kept].to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,12 +94,6 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("up to 50 WCU and 0 RCU of it were only reserved when a process was killed"), "{text}");
-    }
-
-    #[test]
-    fn small_sums_are_not_rounded_away() {
-        let texts = [1234.5, 0.1, 0.01, 0.0, 0.002755, 0.000_000_4].map(dollars);
-        assert_eq!(texts, ["$1234.50", "$0.10", "$0.01", "$0.00", "$0.002755", "$0.00"]);
     }
 
     #[test]

@@ -6,26 +6,7 @@ use serde_json::Value as Json;
 
 use crate::change::Outcome;
 use crate::checkpoint::Counts;
-use crate::engine::Prediction;
-
-/// A number with thousands separators.
-pub fn number(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// Capacity units, to the half.
-pub(super) fn units(units: f64) -> String {
-    let halves = (units * 2.0).round() as u64;
-    format!("{}{}", number(halves / 2), if halves % 2 == 1 { ".5" } else { "" })
-}
+use crate::figure::{number, units};
 
 /// The items of a run by outcome, and what they consumed. With `lower_bound` some applied items were counted as already
 /// applied, because the process ended between their write and its checkpoint.
@@ -75,47 +56,9 @@ pub fn counts_json(counts: &Counts) -> Json {
     Json::Object(map)
 }
 
-/// What a dry run found.
-pub fn write_prediction(out: &mut impl Write, found: &Prediction) -> Result<()> {
-    let lines = [
-        ("would change", found.would_change, ""),
-        ("already done", found.already_applied, ""),
-        ("nothing to do", found.nothing_to_do, ""),
-        ("diverged", found.diverged, "  the target holds something else; it would be kept"),
-        ("would exceed", found.would_exceed, "  400 KB, by estimate; DynamoDB would reject the write"),
-        ("not possible", found.rejected, "  a parent of the target is of another type"),
-    ];
-    writeln!(out, "  {:<16} {:>14}", "items scanned", number(found.scanned))?;
-    for (label, items, note) in lines {
-        writeln!(out, "    {label:<16} {:>12}{}", number(items), if items > 0 { note } else { "" })?;
-    }
-    writeln!(
-        out,
-        "  the writes would consume about {} WCU (estimate from item and index entry sizes); this dry run consumed {} RCU",
-        units(found.write_units),
-        units(found.read_units)
-    )?;
-    for (index, write_units) in &found.index_write_units {
-        writeln!(out, "    {:>12} WCU of it by the index {index}", units(*write_units))?;
-    }
-    if !found.shapes.is_empty() {
-        writeln!(out, "  what would change, by type ({} most frequent at most):", 10)?;
-    }
-    for shape in &found.shapes {
-        writeln!(out, "    {:>12}  {{ {} }} → {{ {} }}", number(shape.items), shape.before, shape.after)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(units(1234.5), "1,234.5");
-    }
 
     #[test]
     fn estimates_are_held_to_what_was_consumed() {
@@ -132,18 +75,6 @@ mod tests {
         assert!(lost.contains("for these items: 90 WCU") && lost.contains("lost replies): 4.5 WCU"), "{lost}");
         assert!(lost.contains("estimated 105 WCU, consumed and assumed 94.5 (90.0 % of the estimate)"), "{lost}");
         assert!(!written(0.0, 0.0, 0.0).contains("estimate"), "nothing was written");
-    }
-
-    #[test]
-    fn a_prediction_names_what_each_index_would_consume() {
-        let index_write_units = [("by-email".to_owned(), 1_000.0), ("z".to_owned(), 0.5)].into();
-        let found = Prediction { write_units: 3_000.5, index_write_units, ..Prediction::default() };
-        let mut text = Vec::new();
-        write_prediction(&mut text, &found).unwrap();
-        let text = String::from_utf8(text).unwrap();
-        for line in ["about 3,000.5 WCU", "1,000 WCU of it by the index by-email", "0.5 WCU of it by the index z"] {
-            assert!(text.contains(line), "{text}");
-        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod tool;
 
 mod commands;
 mod plans;
+mod preflight;
 mod reach;
 mod runs;
 mod states;

@@ -8,8 +8,8 @@ use backfill::change::GuardedWrite;
 use backfill::item::{IndexSchema, ItemKey, KeyAttribute, KeySchema, Projection, read_units, write_units};
 use backfill::local::capacity::{Kind, ModelSpec};
 use backfill::table::{
-    Consumed, Got, IndexDescription, Page, ScanRequest, Table, TableDescription, TableError, ThrottlingReason,
-    WriteReply,
+    Consumed, Features, Got, IndexDescription, Page, ScanRequest, Table, TableDescription, TableError,
+    ThrottlingReason, WriteReply,
 };
 
 use super::data::{Data, INDEX_KEY, SOURCE, TARGET};
@@ -179,5 +179,6 @@ fn describe(data: &Data, spec: &ModelSpec) -> TableDescription {
         on_demand_max: (None, None),
         warm: None,
         indexes: spec.indexes.iter().filter_map(|index| index.write).map(index).collect(),
+        features: Features::default(),
     }
 }

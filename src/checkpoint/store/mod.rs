@@ -3,6 +3,7 @@
 //! [`Store`] owns the file, under a lock, with one connection on one thread. Everyone else reads it through
 //! [`StateFile`], whether the owner lives or not.
 
+mod accepted;
 mod error;
 mod journal;
 mod lock;
@@ -125,6 +126,12 @@ impl Store {
     /// All segments of a run, added up.
     pub async fn totals(&self, run: RunId) -> Result<SegmentTotals, StoreError> {
         self.thread.run(move |c| read::totals(c, &read::run(c, run)?)).await
+    }
+
+    /// Records which findings of the preflight the operator accepts for a run; durable when it returns.
+    pub async fn accept(&self, run: RunId, findings: Vec<String>) -> Result<(), StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| accepted::record(c, run, &findings, &now)).await
     }
 
     /// What a run has spent by now.

@@ -264,6 +264,8 @@ pub struct RunProgress {
     pub totals: SegmentTotals,
     /// What it has spent.
     pub spend: SpendRecord,
+    /// Findings of the preflight that were accepted for it.
+    pub accepted: Vec<String>,
     /// Its session is open but no process holds the file: the process died, and the run can be resumed.
     pub died: bool,
 }

@@ -72,7 +72,7 @@ CREATE TABLE spend (
     -- US dollars for a million units, as the last session counted: what is spent is shown in money too.
     write_per_million REAL NOT NULL,
     read_per_million  REAL NOT NULL,
-    price_basis       TEXT NOT NULL CHECK (price_basis IN ('plan', 'on_demand', 'provisioned'))
+    price_basis       TEXT NOT NULL CHECK (price_basis IN ('plan', 'on_demand', 'on_demand_ia', 'provisioned', 'provisioned_ia'))
 ) STRICT;
 
 -- Dead letters. A row stays when its item is settled, so that the history can be told.
@@ -146,3 +146,11 @@ CREATE TABLE pages_under_way (
     items   BLOB NOT NULL CHECK (length(items) % 8 = 0)
 ) STRICT;
 CREATE INDEX pages_under_way_by_segment ON pages_under_way (run, segment);
+
+-- Findings of the preflight that the operator accepted for a run: durable before the run's first write.
+CREATE TABLE accepted (
+    run     INTEGER NOT NULL REFERENCES runs (id),
+    finding TEXT NOT NULL,
+    at      TEXT NOT NULL,
+    PRIMARY KEY (run, finding)
+) STRICT, WITHOUT ROWID;

@@ -7,8 +7,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::super::{RunId, SegmentState, StoreError};
 use super::error::{Failed, io_error};
 use super::lock::Lock;
-use super::records::{DivergedRecord, FailureRecord, ListQuery, RunProgress, StateSummary};
-use super::{journal, open, read, spend};
+use super::records::{DivergedRecord, FailureRecord, ListQuery, RunProgress, RunRecord, StateSummary};
+use super::{accepted, journal, open, read, spend};
 
 /// A state file, opened to be read. It takes no lock and stands in nobody's way.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ impl StateFile {
                     Some(RunProgress {
                         totals: read::totals(connection, run)?,
                         spend: spend::record(connection, run, nobody)?,
+                        accepted: accepted::of(connection, run.id)?,
                         // Asked twice, before and after: a process that began or ended in between is no dead one.
                         died: run.open_session && nobody,
                         run: run.clone(),
@@ -65,6 +66,15 @@ impl StateFile {
                 pre_images: journal::pre_image_count(connection)?,
                 holder,
             })
+        })
+    }
+
+    /// The newest run of a phase, and the findings of the preflight that were accepted for it.
+    pub fn current_run(&self, phase: &str) -> Result<Option<(RunRecord, Vec<String>)>, StoreError> {
+        self.read(|connection| {
+            let Some(run) = read::current_run(connection, phase)? else { return Ok(None) };
+            let accepted = accepted::of(connection, run.id)?;
+            Ok(Some((run, accepted)))
         })
     }
 

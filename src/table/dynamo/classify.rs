@@ -60,7 +60,8 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
         | "ReplicatedWriteConflictException"
         | "LimitExceededException" => transient(&format!("{code}: {}", clean(message)), false),
         "RequestTimeout" | "RequestTimeoutException" => transient(&format!("{code}: {}", clean(message)), true),
-        "ResourceNotFoundException" => fatal(FatalKind::TableMissing, code, message),
+        "UnknownOperationException" => fatal(FatalKind::Unsupported, code, message),
+        "ResourceNotFoundException" | "TableNotFoundException" => fatal(FatalKind::TableMissing, code, message),
         "AccessDeniedException" | "AccessDenied" | "NotAuthorized" => fatal(FatalKind::Permission, code, message),
         "UnrecognizedClientException"
         | "ExpiredTokenException"

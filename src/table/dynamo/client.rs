@@ -42,7 +42,7 @@ pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
     }
     if let Some(url) = &table.endpoint_url {
         loader = loader.endpoint_url(url);
-        if is_loopback(url) && table.profile.is_none() && std::env::var_os("AWS_ACCESS_KEY_ID").is_none() {
+        if table.is_on_loopback() && table.profile.is_none() && std::env::var_os("AWS_ACCESS_KEY_ID").is_none() {
             loader = loader.credentials_provider(Credentials::new("local", "local", None, None, "loopback endpoint"));
             if table.region.is_none() && std::env::var_os("AWS_REGION").is_none() {
                 loader = loader.region(Region::from_static("us-east-1"));
@@ -66,34 +66,4 @@ pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
         .timeout_config(timeouts)
         .build();
     Ok(Connection(Client::from_conf(config)))
-}
-
-fn is_loopback(url: &str) -> bool {
-    let host = url.split("://").nth(1).unwrap_or(url);
-    let host = host.split('/').next().unwrap_or(host);
-    let host = match host.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or(v6),
-        None => host.split(':').next().unwrap_or(host),
-    };
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_loopback_is_local() {
-        for url in ["http://127.0.0.1:8000", "http://localhost:8000/", "http://[::1]:8000", "http://127.9.9.9"] {
-            assert!(is_loopback(url), "{url}");
-        }
-        for url in [
-            "https://dynamodb.eu-west-1.amazonaws.com",
-            "http://localhost.example.com",
-            "http://10.0.0.1:8000",
-            "http://127.0.0.1.example.com",
-        ] {
-            assert!(!is_loopback(url), "{url}");
-        }
-    }
 }

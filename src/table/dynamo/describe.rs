@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::types::{
     TableDescription as SdkDescription,
 };
 
+use super::surroundings::features;
 use crate::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
 use crate::table::{IndexDescription, TableDescription};
 
@@ -27,6 +28,7 @@ pub(super) fn describe(table: &SdkDescription) -> Option<TableDescription> {
         on_demand_max: maxima(table.on_demand_throughput()),
         warm: table.warm_throughput().and_then(|w| both(w.read_units_per_second(), w.write_units_per_second())),
         indexes: global.chain(local).collect(),
+        features: features(table),
     })
 }
 

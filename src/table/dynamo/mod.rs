@@ -4,6 +4,7 @@ mod classify;
 mod client;
 mod control;
 mod describe;
+mod surroundings;
 mod values;
 
 use std::collections::HashMap;
@@ -19,7 +20,7 @@ use aws_sdk_dynamodb::types::{
 
 pub use client::{Connection, connect};
 
-use super::{Consumed, Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
+use super::{Consumed, Got, Page, Recovery, ScanRequest, Table, TableDescription, TableError, WriteReply};
 use crate::change::{GuardedWrite, render};
 use crate::item::{ItemKey, KeySchema, Units};
 use classify::{Call, classify, unusable_reply};
@@ -129,6 +130,19 @@ impl Table for DynamoTable {
 
     fn max_chunk(&self) -> usize {
         1
+    }
+
+    async fn recovery(&self) -> Result<Recovery, TableError> {
+        let reply = self.client.describe_continuous_backups().table_name(&self.name).send().await;
+        let reply = reply.map_err(|e| classify(&e, Call::Read))?;
+        let described = reply.continuous_backups_description().map(surroundings::recovery);
+        described.ok_or_else(|| unusable_reply("DescribeContinuousBackups described no backups"))
+    }
+
+    async fn time_to_live(&self) -> Result<Option<String>, TableError> {
+        let reply = self.client.describe_time_to_live().table_name(&self.name).send().await;
+        let reply = reply.map_err(|e| classify(&e, Call::Read))?;
+        Ok(reply.time_to_live_description().and_then(surroundings::time_to_live))
     }
 }
 

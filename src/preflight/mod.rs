@@ -1,4 +1,26 @@
-//! What has to hold before a command touches the table: it is there, it is the right one, and it fits the plan.
+//! What has to hold before a command touches the table: it is there, it is the right one, and it fits the plan; and what
+//! somebody should know before a run: [`findings`], made by a pure function from [`Facts`] that are asked for read-only, and
+//! an [`Estimate`], from the table's description or from a sample of it.
+
+mod estimate;
+mod facts;
+mod finding;
+mod findings;
+mod measure;
+mod report;
+mod sample;
+mod stream;
+mod touched;
+
+pub use estimate::{Basis, Counted, Estimate, FIGURES, Figure, Setting, between, range_json, total};
+pub use facts::{Fact, Facts};
+pub use finding::{Accept, Finding, Severity, needed, refusal};
+pub use findings::{Known, findings};
+pub use measure::{Sampled, estimate_of_description, estimate_of_sample, estimate_of_whole, sample};
+pub use report::{CheckReport, write_finding};
+pub use sample::{Design, Range, SampleSize, SampleSizeError, Tally};
+pub use stream::{StreamFilter, filter};
+pub use touched::{Touched, TouchedIndex};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +33,7 @@ use crate::table::{FatalKind, Table, TableDescription, TableError};
 use crate::throttle::{Resolved, resolve};
 
 /// How long a table that does not answer is asked again before a command gives up.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a command does not begin. Nothing has been done by then.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +72,11 @@ pub enum PreflightError {
          `strategy = \"in-place\"`"
     )]
     NothingToRun,
+    /// A number of items is no share of a table of which nobody knows how many it has.
+    #[error(
+        "DynamoDB does not say yet how many items the table has (it counts about every six hours), so {0} items are no known          share of it. Nothing was read. State the sample in percent, such as --sample 5%"
+    )]
+    SampleOfUnknown(u64),
 }
 
 /// Connects to a table and describes it. Nothing is changed.

@@ -1,0 +1,24 @@
+//! Which findings of the preflight were accepted for a run.
+
+use rusqlite::{Connection, params};
+
+use super::super::RunId;
+use super::error::Failed;
+
+/// Records what is accepted for a run; what was recorded before stays as it is.
+pub(super) fn record(connection: &Connection, run: RunId, findings: &[String], now: &str) -> Result<(), Failed> {
+    for finding in findings {
+        connection.execute(
+            "INSERT INTO accepted (run, finding, at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+            params![run.0, finding, now],
+        )?;
+    }
+    Ok(())
+}
+
+/// What is accepted for a run, in the order of the names.
+pub(super) fn of(connection: &Connection, run: RunId) -> Result<Vec<String>, Failed> {
+    let mut statement = connection.prepare("SELECT finding FROM accepted WHERE run = ?1 ORDER BY finding")?;
+    let rows = statement.query_map([run.0], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

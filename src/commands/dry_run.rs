@@ -1,0 +1,50 @@
+//! `run --dry-run`: the whole pipeline but the writes, over the table or over a sample of it.
+
+use std::sync::Arc;
+
+use super::exit::Exit;
+use super::preflight::{Read, preflight};
+use super::run::subject;
+use super::target::Target;
+use super::{output, signals};
+use crate::cli::{Global, RunArgs};
+use crate::engine::{DryRun, Job, LocalScheduler, Prediction, Reading, sweep};
+use crate::preflight::sample;
+use crate::telemetry::{DryRunReport, display};
+
+/// Counts what a run would do, and says what the preflight found; refuses nothing.
+pub(super) async fn dry_run(global: &Global, args: &RunArgs, target: &Target) -> anyhow::Result<Exit> {
+    let job = target.job()?;
+    signals::listen(job.stop.clone())?;
+    let line = display::Line::show(job.watched(job.segments().segments, None));
+    let (all, sampled) = match args.sample {
+        None => (whole(&job).await, None),
+        Some(size) => (Prediction::default(), Some(sample(&job, size, fastrand::u64(..)).await)),
+    };
+    line.clear().await;
+    let sampled = sampled.transpose()?;
+    let read = sampled.as_ref().map_or(Read::Whole(&all), Read::Part);
+    let found = preflight(target, &job, read, args.accept.clone()).await;
+    found.tell();
+    let stopped = job.stop.reason();
+    let report = DryRunReport {
+        subject: subject(target),
+        found: sampled.as_ref().map_or(&all, |sampled| &sampled.seen),
+        estimate: &found.estimate,
+        sampled: sampled.as_ref(),
+        findings: &found.findings,
+        accepted: &found.accepted,
+        stopped,
+    };
+    output::result(global, || report.to_json(), |out| report.write(out));
+    Ok(stopped.map_or(Exit::Done, Exit::of_stop))
+}
+
+async fn whole(job: &Job) -> Prediction {
+    let segments = job.segments().segments;
+    let handler = Arc::new(DryRun::new(job.changes.clone(), job.requests()));
+    // Nothing is written, so no collection takes long enough for an early start to pay for the survey's reads.
+    let reading = Reading { survey: None, ..job.reading(segments) };
+    sweep(reading, &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;
+    handler.prediction()
+}

@@ -1,0 +1,335 @@
+//! What a run would do, counted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::change::{Action, Changes, Decision, GuardedWrite, Outcome};
+use crate::item::{Item, ItemKey, MAX_ITEM_BYTES, Path, Units, item_bytes};
+
+/// Distinct shapes that are kept; the rest are only counted.
+const MAX_SHAPES: usize = 10;
+
+/// Keys that are kept of each class, and of each reason: enough to look at, few enough to read.
+const MAX_EXAMPLES: usize = 5;
+
+/// Distinct reasons that are kept: each names paths of the plan, of which there are few. The rest count as [`OTHER`].
+const MAX_REASONS: usize = 20;
+
+const OTHER: &str = "other reasons";
+
+/// What a run would do, as counted by a dry run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Prediction {
+    /// Items read.
+    pub scanned: u64,
+    /// Their bytes, by the tool's own estimate.
+    pub bytes: u64,
+    /// Pages read.
+    pub pages: u64,
+    /// Items that would be written.
+    pub would_change: u64,
+    /// Items that are as the plan implies.
+    pub already_applied: u64,
+    /// Items that the plan asks nothing of.
+    pub nothing_to_do: u64,
+    /// Items with something else at a target; they would be left alone.
+    pub diverged: u64,
+    /// Items whose shape does not allow a change; they would be failures.
+    pub rejected: u64,
+    /// Items that would grow past 400 KB, by the tool's own estimate of their size; not among `would_change`. DynamoDB would
+    /// refuse the write, so they would be failures too.
+    pub would_exceed: u64,
+    /// Write capacity units that the writes would consume, by the table and its indexes: an estimate.
+    pub write_units: Units,
+    /// What of it each global index would consume, by name; those that would consume nothing are left out.
+    pub index_write_units: BTreeMap<String, Units>,
+    /// Read capacity units that the dry run consumed.
+    pub read_units: Units,
+    /// The most frequent kinds of change, without values; at most ten.
+    pub shapes: Vec<Shape>,
+    /// Why items are rejected, without values; at most twenty-one.
+    pub reasons: BTreeMap<String, Group>,
+    /// Keys of some items of each class; at most five.
+    pub examples: BTreeMap<Class, Vec<ItemKey>>,
+    /// The types that the written paths would have.
+    pub types: BTreeMap<Path, BTreeSet<&'static str>>,
+}
+
+/// What would become of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// It would be written.
+    WouldChange,
+    /// It is as the plan implies.
+    AlreadyApplied,
+    /// The plan asks nothing of it.
+    NothingToDo,
+    /// It would be left alone.
+    Diverged,
+    /// It would grow past 400 KB.
+    WouldExceed,
+    /// Its shape does not allow the change.
+    Rejected,
+}
+
+/// Items that have something in common.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Group {
+    /// How many.
+    pub items: u64,
+    /// Keys of some; at most five.
+    pub examples: Vec<ItemKey>,
+}
+
+/// One kind of change: which paths, and of which types.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// Touched paths and the types they have now (`-` where there is nothing).
+    pub before: String,
+    /// The same paths after the change.
+    pub after: String,
+    /// Items with this shape.
+    pub items: u64,
+}
+
+impl Class {
+    /// Every class, in the order that reports list them.
+    pub const ALL: [Class; 6] = [
+        Class::WouldChange,
+        Class::AlreadyApplied,
+        Class::NothingToDo,
+        Class::Diverged,
+        Class::WouldExceed,
+        Class::Rejected,
+    ];
+
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::WouldChange => "would_change",
+            Class::AlreadyApplied => "already_applied",
+            Class::NothingToDo => "nothing_to_do",
+            Class::Diverged => "diverged",
+            Class::WouldExceed => "would_exceed_400_kb",
+            Class::Rejected => "rejected",
+        }
+    }
+
+    /// What a run on a quiet table makes of it.
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Class::WouldChange => Outcome::Applied,
+            Class::AlreadyApplied => Outcome::AlreadyApplied,
+            Class::NothingToDo => Outcome::NothingToDo,
+            Class::Diverged => Outcome::Diverged,
+            Class::WouldExceed | Class::Rejected => Outcome::Rejected,
+        }
+    }
+}
+
+impl Prediction {
+    /// Items of a class.
+    pub fn of(&self, class: Class) -> u64 {
+        match class {
+            Class::WouldChange => self.would_change,
+            Class::AlreadyApplied => self.already_applied,
+            Class::NothingToDo => self.nothing_to_do,
+            Class::Diverged => self.diverged,
+            Class::WouldExceed => self.would_exceed,
+            Class::Rejected => self.rejected,
+        }
+    }
+
+    /// Counts one item.
+    pub fn add(&mut self, item: &Item, changes: &Changes) -> Class {
+        self.scanned += 1;
+        self.bytes += item_bytes(item) as u64;
+        let class = match changes.decide(item) {
+            Decision::NothingToDo => Class::NothingToDo,
+            Decision::AlreadyApplied => Class::AlreadyApplied,
+            Decision::Diverged(_) => Class::Diverged,
+            Decision::Rejected(why) => {
+                let key = changes.key().key_of(item);
+                self.keep_reason(why, Group { items: 1, examples: key.into_iter().collect() });
+                Class::Rejected
+            }
+            Decision::Write(write) if write.bytes_after > MAX_ITEM_BYTES => Class::WouldExceed,
+            Decision::Write(write) => {
+                self.write_units += write.cost.total();
+                for (place, units) in &write.cost.indexes {
+                    self.add_to_index(&changes.indexes()[*place].name, *units);
+                }
+                self.keep_types(item, &write);
+                self.keep_shape(shape(item, &write));
+                Class::WouldChange
+            }
+        };
+        *self.count(class) += 1;
+        let kept = self.examples.entry(class).or_default();
+        if kept.len() < MAX_EXAMPLES {
+            kept.extend(changes.key().key_of(item));
+        }
+        class
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn merge(&mut self, other: Prediction) {
+        self.scanned += other.scanned;
+        self.bytes += other.bytes;
+        self.pages += other.pages;
+        for class in Class::ALL {
+            *self.count(class) += other.of(class);
+        }
+        self.write_units += other.write_units;
+        self.read_units += other.read_units;
+        other.index_write_units.iter().for_each(|(name, units)| self.add_to_index(name, *units));
+        other.shapes.into_iter().for_each(|shape| self.keep_shape(shape));
+        other.reasons.into_iter().for_each(|(why, group)| self.keep_reason(why, group));
+        for (class, keys) in other.examples {
+            keep(self.examples.entry(class).or_default(), keys);
+        }
+        for (path, types) in other.types {
+            self.types.entry(path).or_default().extend(types);
+        }
+    }
+
+    /// The same, the most frequent shapes first.
+    pub fn sorted(mut self) -> Prediction {
+        self.shapes.sort_by(|a, b| b.items.cmp(&a.items).then_with(|| a.before.cmp(&b.before)));
+        self
+    }
+
+    fn count(&mut self, class: Class) -> &mut u64 {
+        match class {
+            Class::WouldChange => &mut self.would_change,
+            Class::AlreadyApplied => &mut self.already_applied,
+            Class::NothingToDo => &mut self.nothing_to_do,
+            Class::Diverged => &mut self.diverged,
+            Class::WouldExceed => &mut self.would_exceed,
+            Class::Rejected => &mut self.rejected,
+        }
+    }
+
+    fn add_to_index(&mut self, name: &str, units: Units) {
+        *self.index_write_units.entry(name.to_owned()).or_default() += units;
+    }
+
+    fn keep_reason(&mut self, why: String, group: Group) {
+        let full = self.reasons.len() >= MAX_REASONS && !self.reasons.contains_key(&why);
+        let kept = self.reasons.entry(if full { OTHER.to_owned() } else { why }).or_default();
+        kept.items += group.items;
+        keep(&mut kept.examples, group.examples);
+    }
+
+    fn keep_types(&mut self, item: &Item, write: &GuardedWrite) {
+        for action in &write.actions {
+            let (path, kind) = match action {
+                Action::SetFrom { to, from } => (to, from.get(item).map_or("-", |value| value.type_name())),
+                Action::SetValue { to, value } => (to, value.type_name()),
+                Action::Remove { .. } => continue,
+            };
+            match self.types.get_mut(path) {
+                Some(kinds) => drop(kinds.insert(kind)),
+                None => drop(self.types.insert(path.clone(), BTreeSet::from([kind]))),
+            }
+        }
+    }
+
+    fn keep_shape(&mut self, shape: Shape) {
+        let known = self.shapes.iter().position(|s| s.before == shape.before && s.after == shape.after);
+        match known {
+            Some(known) => self.shapes[known].items += shape.items,
+            None if self.shapes.len() < MAX_SHAPES => self.shapes.push(shape),
+            None => {}
+        }
+    }
+}
+
+fn keep(kept: &mut Vec<ItemKey>, more: Vec<ItemKey>) {
+    let room = MAX_EXAMPLES.saturating_sub(kept.len());
+    kept.extend(more.into_iter().take(room));
+}
+
+/// The touched paths and their types before and after a write.
+fn shape(item: &Item, write: &GuardedWrite) -> Shape {
+    let mut before: BTreeMap<&Path, &'static str> = BTreeMap::new();
+    let mut after: BTreeMap<&Path, &'static str> = BTreeMap::new();
+    let kind = |path: &Path| path.get(item).map_or("-", |v| v.type_name());
+    for action in &write.actions {
+        match action {
+            Action::SetFrom { to, from } => {
+                before.insert(from, kind(from));
+                before.insert(to, kind(to));
+                after.entry(from).or_insert_with(|| kind(from));
+                after.insert(to, kind(from));
+            }
+            Action::SetValue { to, value } => {
+                before.insert(to, kind(to));
+                after.insert(to, value.type_name());
+            }
+            Action::Remove { path } => {
+                before.insert(path, kind(path));
+                after.insert(path, "-");
+            }
+        }
+    }
+    let text = |side: BTreeMap<&Path, &'static str>| {
+        side.iter().map(|(path, kind)| format!("{path}: {kind}")).collect::<Vec<_>>().join(", ")
+    };
+    Shape { before: text(before), after: text(after), items: 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::{Change, OnExisting, Strategy};
+    use crate::item::Value;
+    use crate::table::TableDescription;
+
+    fn changes() -> Changes {
+        let path = |text: &str| text.parse::<Path>().unwrap();
+        let plan = [Change::Move { from: path("old"), to: path("doc.new") }];
+        let key = TableDescription::of_a_test().key;
+        Changes::for_run(&plan, Strategy::ExpandContract, OnExisting::Keep, key, Vec::new())
+    }
+
+    fn item(n: usize, attributes: &[(&str, Value)]) -> Item {
+        let mut item: Item = attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        item.insert("pk".into(), Value::S(format!("P#{n}")));
+        item.insert("sk".into(), Value::S("S".into()));
+        item
+    }
+
+    fn s(text: &str) -> Value {
+        Value::S(text.into())
+    }
+
+    #[test]
+    fn classes_add_up_and_examples_are_few() {
+        let mut whole = Prediction::default();
+        for n in 0..40 {
+            let mut page = Prediction::default();
+            page.add(&item(n, &[("old", s("v")), ("doc", Value::M(Item::new()))]), &changes());
+            page.add(&item(n, &[("x", s("v"))]), &changes());
+            page.add(&item(n, &[("old", s("v")), ("doc", s("not a map"))]), &changes());
+            page.add(&item(n, &[("old", s(&"v".repeat(250_000)))]), &changes());
+            whole.merge(page);
+        }
+        let counts = Class::ALL.map(|class| whole.of(class));
+        assert_eq!((counts, whole.scanned), ([40, 0, 40, 0, 40, 40], 160));
+        assert!(whole.examples.values().all(|keys| keys.len() == 5), "{:?}", whole.examples);
+        let [(why, group)] = &whole.reasons.iter().collect::<Vec<_>>()[..] else { panic!("{:?}", whole.reasons) };
+        assert_eq!((group.items, group.examples.len()), (40, 5));
+        assert!(why.contains("doc"), "{why}");
+        assert_eq!(whole.types, BTreeMap::from([("doc.new".parse().unwrap(), BTreeSet::from(["S"]))]));
+    }
+
+    #[test]
+    fn reasons_beyond_the_bound_are_counted_together() {
+        let mut all = Prediction::default();
+        for n in 0..50 {
+            all.keep_reason(format!("reason {n}"), Group { items: 2, examples: Vec::new() });
+        }
+        assert_eq!(all.reasons.len(), MAX_REASONS + 1);
+        assert_eq!(all.reasons[OTHER].items, 60);
+    }
+}

@@ -1,0 +1,75 @@
+//! Figures as people read them.
+
+use std::time::Duration;
+
+use crate::item::Units;
+
+/// A number with thousands separators.
+pub fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Capacity units, to the half.
+pub fn units(units: Units) -> String {
+    let halves = (units * 2.0).round() as u64;
+    format!("{}{}", number(halves / 2), if halves % 2 == 1 { ".5" } else { "" })
+}
+
+/// US dollars: cents, and below ten of them millionths as far as there are any.
+pub fn dollars(amount: f64) -> String {
+    if amount >= 0.1 {
+        return format!("${amount:.2}");
+    }
+    let text = format!("${amount:.6}");
+    let cents = text.len() - 4;
+    let kept = text.trim_end_matches('0').len().max(cents);
+    text[..kept].to_owned()
+}
+
+/// A time that somebody has to wait, in the two largest units that it has.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64().ceil() as u64;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes, seconds % 60) {
+        (0, 0, 0, seconds) => format!("{seconds} s"),
+        (0, 0, minutes, 0) => format!("{minutes} min"),
+        (0, 0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (0, hours, minutes, _) => format!("{hours} h {minutes} min"),
+        (days, hours, ..) => format!("{} d {hours} h", number(days)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(units(1234.5), "1,234.5");
+    }
+
+    #[test]
+    fn small_sums_are_not_rounded_away() {
+        let texts = [1234.5, 0.1, 0.01, 0.0, 0.002755, 0.000_000_4].map(dollars);
+        assert_eq!(texts, ["$1234.50", "$0.10", "$0.01", "$0.00", "$0.002755", "$0.00"]);
+    }
+
+    #[test]
+    fn a_duration_has_two_units() {
+        let texts = [0.0, 0.2, 59.0, 60.0, 61.0, 3_599.5, 3_661.0, 90_000.0, 8.64e9]
+            .map(|s| duration(Duration::from_secs_f64(s)));
+        assert_eq!(
+            texts,
+            ["0 s", "1 s", "59 s", "1 min", "1 min 1 s", "1 h 0 min", "1 h 1 min", "1 d 1 h", "100,000 d 0 h"]
+        );
+    }
+}

@@ -1,0 +1,102 @@
+use super::*;
+use crate::plan::Prices;
+use crate::throttle::Budget;
+
+fn table(items: u64, bytes: u64) -> TableDescription {
+    TableDescription { item_count: items, size_bytes: bytes, ..TableDescription::of_a_test() }
+}
+
+fn budgets(write: f64, read: f64) -> Budgets {
+    let narrow = Budget { write: 250.0, read: 750.0 };
+    Budgets { table: Budget { write, read }, per_key_range: narrow, per_partition_key: narrow, indexes: Vec::new() }
+}
+
+fn setting<'a>(table: &'a TableDescription, budgets: &'a Budgets) -> Setting<'a> {
+    let prices = UnitPrices::of(table, &Prices::default());
+    Setting { table, budgets, prices, segments: 16, page_items: (25, 250), consistent: false }
+}
+
+fn copies() -> Touched {
+    Touched { written: vec!["new".parse().unwrap()], removed: Vec::new(), removed_later: Vec::new() }
+}
+
+fn counted(items: f64, write: f64) -> Counted {
+    Counted {
+        items: Range::exactly(items),
+        unaccounted: 0.0,
+        bytes: Range::exactly(items * 1_024.0),
+        changed: Range::exactly(items),
+        exceeding: Some(Range::exactly(0.0)),
+        table_write: Range::exactly(write),
+        index_write: BTreeMap::new(),
+    }
+}
+
+/// DynamoDB's count gives bounds that hold whatever the items' sizes are.
+#[test]
+fn a_description_bounds_what_every_write_would_take() {
+    let (table, budgets) = (table(12_000_000, 12_000_000 * 1_000), budgets(1_000.0, 2_000.0));
+    let found = Estimate::of_description(&copies(), &setting(&table, &budgets));
+    assert_eq!((found.write_units.low, found.write_units.high), (12e6, 12e6 + 12e9 / 1_024.0));
+    assert!((found.dollars.low - 7.5 - found.read_units.low * 0.125 / 1e6).abs() < 1e-9, "{found:?}");
+    let (low, high) = found.duration.unwrap();
+    assert_eq!(low, Duration::from_secs(12_000));
+    assert!(high > low * 3 && high < low * 5, "{high:?}");
+    assert!(found.basis_text().contains("up to six hours old"));
+    assert_eq!(found.changed, Range::between(0.0, 12e6));
+}
+
+#[test]
+fn each_region_pays_for_each_write() {
+    let (mut table, budgets) = (table(1_000, 1_024_000), budgets(1_000.0, 2_000.0));
+    let alone = Estimate::of(Basis::Whole, counted(1_000.0, 1e6), &setting(&table, &budgets));
+    table.features.replicas = vec!["us-east-1".into()];
+    let both = Estimate::of(Basis::Whole, counted(1_000.0, 1e6), &setting(&table, &budgets));
+    assert!((both.dollars.low - alone.dollars.low - 0.625).abs() < 1e-9, "{both:?}");
+    assert_eq!((alone.regions, both.regions), (1, 2));
+    assert_eq!(both.write_units, alone.write_units, "units are this region's");
+}
+
+/// Reads, the table's writes, and each index's: whichever takes longest.
+#[test]
+fn the_slowest_budget_decides_how_long_it_takes() {
+    use crate::item::{IndexSchema, Projection};
+    use crate::table::IndexDescription;
+    let mut table = table(1_000, 1_024_000);
+    let schema = IndexSchema { name: "i".into(), key: Vec::new(), projection: Projection::All, local: false };
+    table.indexes = vec![IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }];
+    let took = |budgets: &Budgets, index: f64| {
+        let mut counted = counted(1_000.0, 1_000.0);
+        counted.index_write.insert("i".into(), Range::exactly(index));
+        Estimate::of(Basis::Whole, counted, &setting(&table, budgets)).duration.map(|(low, _)| low.as_secs())
+    };
+    let with_index = |units: f64| Budgets { indexes: vec![Some(units)], ..budgets(100.0, 1e6) };
+    assert_eq!(took(&with_index(1e6), 500.0), Some(10), "the table's writes");
+    assert_eq!(took(&with_index(5.0), 500.0), Some(100), "the index's");
+    assert_eq!(took(&budgets(100.0, 1.0), 0.0), Some(125), "the reads: 250 units of 4 KB, each half");
+    assert_eq!(took(&budgets(0.0, 1e6), 0.0), None, "at rate 0 it never ends");
+}
+
+#[test]
+fn lines_say_ranges_and_what_they_rest_on() {
+    let (table, budgets) = (table(1_000, 1_024_000), budgets(100.0, 1e6));
+    let text = |estimate: &Estimate| {
+        estimate.lines().into_iter().map(|(label, text)| format!("{label}={text}")).collect::<Vec<_>>().join("\n")
+    };
+    let exact = text(&Estimate::of(Basis::Whole, counted(1_000.0, 2_000.0), &setting(&table, &budgets)));
+    for part in ["items=1,000\n", "writes=2,000 WCU", "duration=20 s to 40 s", "list price of us-east-1"] {
+        assert!(exact.contains(part), "{part}: {exact}");
+    }
+    let mut tally = Tally::new(100, FIGURES, 0);
+    (0..50).for_each(|n| {
+        let mut figures = vec![0.0; FIGURES];
+        figures[Figure::Items as usize] = f64::from(10 + n % 3);
+        tally.add(&figures);
+    });
+    let sampled = Counted::of_sample(&tally, &[]);
+    let estimate = Estimate::of(Basis::Sample(50, 100, false), sampled, &setting(&table, &budgets));
+    let ranges = text(&estimate);
+    assert!(ranges.contains("items=about 1,098 ("), "{ranges}");
+    assert!(estimate.basis_text().contains("50 of 100 clusters"), "{}", estimate.basis_text());
+    assert!(ranges.contains("past 400 KB=about 0 (0 to "), "{ranges}");
+}

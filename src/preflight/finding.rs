@@ -1,0 +1,154 @@
+//! What the preflight found: each with its weight, why it matters, and what to do.
+
+use serde_json::{Value as Json, json};
+
+/// One thing that somebody should know before a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Its name, for scripts.
+    pub id: &'static str,
+    /// How much it weighs.
+    pub severity: Severity,
+    /// What is so.
+    pub what: String,
+    /// Why it matters.
+    pub why: String,
+    /// What to do.
+    pub act: String,
+    /// How it is accepted, where it can be: then a run is not refused for it.
+    pub accept: Option<Accept>,
+    /// Something to copy: the filter patterns of a stream's consumer.
+    pub attached: Option<Json>,
+}
+
+/// How much a finding weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// A run is refused, unless it is accepted.
+    Refuses,
+    /// Somebody should decide about it.
+    Warning,
+    /// It is good to know.
+    Note,
+}
+
+/// What an operator may accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Accept {
+    /// There is no point-in-time recovery, or nobody knows.
+    NoPitr,
+    /// The table is replicated to other regions.
+    MultiRegion,
+}
+
+impl Accept {
+    /// Everything that can be accepted.
+    pub const ALL: [Accept; 2] = [Accept::NoPitr, Accept::MultiRegion];
+
+    /// The name on the command line, in state files and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Accept::NoPitr => "no-pitr",
+            Accept::MultiRegion => "multi-region",
+        }
+    }
+
+    /// Reads [`Accept::name`] back.
+    pub fn from_name(name: &str) -> Option<Accept> {
+        Accept::ALL.into_iter().find(|accept| accept.name() == name)
+    }
+}
+
+impl Severity {
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Refuses => "refuses",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        }
+    }
+}
+
+impl Finding {
+    pub(super) fn new(severity: Severity, id: &'static str, what: impl Into<String>) -> Finding {
+        let (why, act) = (String::new(), String::new());
+        Finding { id, severity, what: what.into(), why, act, accept: None, attached: None }
+    }
+
+    pub(super) fn because(self, why: impl Into<String>) -> Finding {
+        Finding { why: why.into(), ..self }
+    }
+
+    pub(super) fn so(self, act: impl Into<String>) -> Finding {
+        Finding { act: act.into(), ..self }
+    }
+
+    /// Whether a run is refused for it, where this was accepted.
+    pub fn refuses(&self, accepted: &[Accept]) -> bool {
+        self.severity == Severity::Refuses && !self.accept.is_some_and(|accept| accepted.contains(&accept))
+    }
+
+    /// As JSON.
+    pub fn to_json(&self, accepted: &[Accept]) -> Json {
+        json!({
+            "id": self.id, "severity": self.severity.name(), "what": self.what, "why": self.why, "do": self.act,
+            "accept": self.accept.map(Accept::name), "refuses": self.refuses(accepted), "attached": self.attached,
+        })
+    }
+
+    /// In one paragraph.
+    pub fn text(&self) -> String {
+        let parts = [&self.what, &self.why, &self.act].map(|part| part.trim_end_matches('.'));
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(". ")
+    }
+}
+
+/// Which of what was accepted stands against a finding: what is worth a record.
+pub fn needed(findings: &[Finding], accepted: &[Accept]) -> Vec<Accept> {
+    let met = |accept: &Accept| findings.iter().any(|f| f.severity == Severity::Refuses && f.accept == Some(*accept));
+    let mut needed: Vec<Accept> = accepted.iter().copied().filter(met).collect();
+    needed.sort();
+    needed.dedup();
+    needed
+}
+
+/// Why a run is refused, in one paragraph; none where it is not.
+pub fn refusal(findings: &[Finding], accepted: &[Accept]) -> Option<String> {
+    let refusing: Vec<&Finding> = findings.iter().filter(|finding| finding.refuses(accepted)).collect();
+    if refusing.is_empty() {
+        return None;
+    }
+    let texts: Vec<String> = refusing.iter().map(|finding| format!("{} ({})", finding.text(), finding.id)).collect();
+    Some(format!("the preflight refuses this run, and nothing was written: {}", texts.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(severity: Severity, accept: Option<Accept>) -> Finding {
+        Finding { accept, ..Finding::new(severity, "x", "It is so").because("it matters").so("Do this") }
+    }
+
+    #[test]
+    fn only_what_refuses_and_is_not_accepted_refuses() {
+        let found = [
+            finding(Severity::Refuses, Some(Accept::NoPitr)),
+            finding(Severity::Refuses, Some(Accept::MultiRegion)),
+            finding(Severity::Warning, None),
+        ];
+        let text = refusal(&found, &[]).unwrap();
+        assert_eq!(text.matches("It is so. it matters. Do this (x)").count(), 2, "{text}");
+        assert!(refusal(&found, &[Accept::NoPitr]).is_some());
+        assert_eq!(refusal(&found, &Accept::ALL), None);
+        assert_eq!(refusal(&found[2..], &[]), None);
+        assert_eq!(needed(&found[1..], &Accept::ALL), [Accept::MultiRegion], "the other one was not needed");
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        assert!(Accept::ALL.into_iter().all(|accept| Accept::from_name(accept.name()) == Some(accept)));
+        assert_eq!(Accept::from_name("everything"), None);
+    }
+}

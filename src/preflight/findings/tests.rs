@@ -1,0 +1,229 @@
+use super::super::estimate::Setting;
+use super::super::finding::{Severity, refusal};
+use super::*;
+use crate::item::{IndexSchema, KeyAttribute, Projection};
+use crate::plan::load;
+use crate::price::UnitPrices;
+use crate::table::{IndexDescription, StreamView, TableDescription};
+use crate::throttle::resolve;
+
+/// A table of a thousand items elsewhere, protected and with a way back: nothing to say but notes.
+fn calm() -> Facts {
+    let mut table = TableDescription {
+        arn: "arn:aws:dynamodb:eu-west-1:123456789012:table/t".into(),
+        item_count: 1_000,
+        size_bytes: 1_024_000,
+        ..TableDescription::of_a_test()
+    };
+    table.features.deletion_protection = Some(true);
+    let recovery = Recovery { enabled: true, earliest: Some("2026-11-01T00:00:00Z".into()), days: Some(35) };
+    Facts { table, loopback: false, recovery: Fact::Known(recovery), time_to_live: Fact::Known(None) }
+}
+
+fn plan(migration: &str, changes: &str) -> Plan {
+    let text = format!("[migration]\nname = \"m\"\n{migration}\n[table]\nname = \"ttt\"\n{changes}");
+    load("p", &text).unwrap_or_else(|errors| panic!("{}", errors.render(false))).plan
+}
+
+fn rename() -> Plan {
+    plan("", "[[change]]\nmove = \"old\"\nto = \"new\"\n")
+}
+
+fn estimate(facts: &Facts, plan: &Plan) -> Estimate {
+    let budgets = resolve(&plan.capacity, &facts.table).unwrap().budgets;
+    let setting = Setting {
+        table: &facts.table,
+        budgets: &budgets,
+        prices: UnitPrices::of(&facts.table, &plan.prices),
+        segments: 16,
+        page_items: (25, 250),
+        consistent: false,
+    };
+    Estimate::of_description(&Touched::by(plan), &setting)
+}
+
+fn made(facts: &Facts, plan: &Plan) -> Vec<Finding> {
+    let (estimate, types) = (estimate(facts, plan), BTreeMap::new());
+    findings(&Known { facts, plan, estimate: &estimate, types: &types })
+}
+
+/// The finding of this name, which is there once.
+fn one(found: &[Finding], id: &str) -> Finding {
+    let of_name: Vec<&Finding> = found.iter().filter(|finding| finding.id == id).collect();
+    assert_eq!(of_name.len(), 1, "{id}: {found:#?}");
+    assert!(!of_name[0].what.is_empty() && !of_name[0].why.is_empty(), "{:?}", of_name[0]);
+    assert!(of_name[0].severity == Severity::Note || !of_name[0].act.is_empty(), "{:?}", of_name[0]);
+    of_name[0].clone()
+}
+
+fn weight(facts: &Facts, id: &str) -> Option<Severity> {
+    made(facts, &rename()).iter().find(|finding| finding.id == id).map(|finding| finding.severity)
+}
+
+#[test]
+fn a_calm_table_gets_notes_only() {
+    let found = made(&calm(), &rename());
+    assert!(found.iter().all(|finding| finding.severity == Note), "{found:#?}");
+    let ids: Vec<&str> = found.iter().map(|finding| finding.id).collect();
+    assert_eq!(ids, ["pitr", "item-size", "capacity"]);
+    assert_eq!(refusal(&found, &[]), None);
+}
+
+/// Off, denied, failed or unknown refuses everywhere; what a local engine does not know is a warning.
+#[test]
+fn no_way_back_refuses_but_on_a_local_engine_that_cannot_say() {
+    let off = || Fact::Known(Recovery { enabled: false, earliest: None, days: None });
+    let cases: [(fn() -> Fact<Recovery>, [Severity; 2]); 4] = [
+        (|| Fact::Known(Recovery { enabled: false, earliest: None, days: None }), [Refuses, Refuses]),
+        (|| Fact::Denied("not authorised".into()), [Refuses, Refuses]),
+        (|| Fact::Failed("timed out".into()), [Refuses, Refuses]),
+        (|| Fact::NotSupported, [Refuses, Warning]),
+    ];
+    for (recovery, severities) in cases {
+        for (loopback, severity) in [false, true].into_iter().zip(severities) {
+            let facts = Facts { recovery: recovery(), loopback, ..calm() };
+            let finding = one(&made(&facts, &rename()), "pitr");
+            assert_eq!(finding.severity, severity, "{finding:?}");
+            let accept = (severity == Refuses).then_some(Accept::NoPitr);
+            assert_eq!(finding.accept, accept);
+        }
+    }
+    let facts = Facts { recovery: off(), ..calm() };
+    let found = made(&facts, &rename());
+    let text = refusal(&found, &[Accept::MultiRegion]).unwrap();
+    for part in ["Point-in-time recovery is off", "update-continuous-backups --table-name t", "--accept no-pitr"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(refusal(&found, &[Accept::NoPitr]), None);
+    let denied = Facts { recovery: Fact::Denied("no".into()), ..calm() };
+    assert!(one(&made(&denied, &rename()), "pitr").act.contains("dynamodb:DescribeContinuousBackups"));
+}
+
+#[test]
+fn other_regions_refuse_and_multiply() {
+    let mut facts = calm();
+    facts.table.features.replicas = vec!["us-east-1".into(), "us-west-2".into()];
+    let found = made(&facts, &rename());
+    let finding = one(&found, "multi-region");
+    assert_eq!((finding.severity, finding.accept), (Refuses, Some(Accept::MultiRegion)));
+    for part in ["last writer wins", "in 3 regions", "3,000 to 6,000 WCU"] {
+        assert!(finding.why.contains(part), "{part}: {}", finding.why);
+    }
+    assert_eq!(refusal(&found, &[Accept::MultiRegion]), None);
+    facts.table.features.strong_across_regions = true;
+    let finding = one(&made(&facts, &rename()), "multi-region");
+    assert!(finding.severity == Refuses && !finding.why.contains("last writer wins"), "{finding:?}");
+}
+
+#[test]
+fn a_stream_tells_how_many_records_and_how_to_ignore_them() {
+    let mut facts = calm();
+    facts.table.features.stream = Some(StreamView::NewAndOld);
+    let finding = one(&made(&facts, &rename()), "stream");
+    assert_eq!(finding.severity, Warning);
+    assert!(finding.what.contains("0 to 1,000 records"), "{}", finding.what);
+    let attached = finding.attached.unwrap();
+    assert_eq!(attached["Filters"].as_array().unwrap().len(), 3, "{attached}");
+    facts.table.features.stream = Some(StreamView::Keys);
+    let finding = one(&made(&facts, &rename()), "stream");
+    assert!(finding.attached.is_none() && finding.act.contains("no event filter"), "{finding:?}");
+    assert_eq!(weight(&calm(), "stream"), None);
+}
+
+#[test]
+fn time_to_live_matters_where_the_plan_touches_it() {
+    let with = |attribute: &str| Facts { time_to_live: Fact::Known(Some(attribute.into())), ..calm() };
+    let in_place = plan("strategy = \"in-place\"", "[[change]]\nmove = \"old\"\nto = \"new\"\n");
+    for (attribute, plan, severity, says) in [
+        ("expires", rename(), Note, "does not touch"),
+        ("new", rename(), Warning, "a time (in seconds) that has passed"),
+        ("old", rename(), Warning, "Once the migration contracts"),
+        ("old", in_place, Warning, "never expires"),
+    ] {
+        let finding = one(&made(&with(attribute), &plan), "ttl");
+        assert_eq!(finding.severity, severity, "{finding:?}");
+        assert!(finding.text().contains(says), "{finding:?}");
+    }
+    for (loopback, severity) in [(true, Note), (false, Warning)] {
+        let facts = Facts { time_to_live: Fact::NotSupported, loopback, ..calm() };
+        assert_eq!(weight(&facts, "ttl"), Some(severity));
+    }
+    assert_eq!(weight(&calm(), "ttl"), None, "nothing expires");
+}
+
+fn index(name: &str, key: &str, projection: Projection, local: bool) -> IndexDescription {
+    let key = vec![KeyAttribute { name: key.into(), kind: "S".into() }];
+    let schema = IndexSchema { name: name.into(), key, projection, local };
+    IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }
+}
+
+#[test]
+fn each_index_is_touched_by_its_key_or_by_what_it_holds() {
+    let mut facts = calm();
+    let names = |names: &[&str]| Projection::Include(names.iter().map(|name| (*name).to_owned()).collect());
+    facts.table.indexes = vec![
+        index("by-new", "new", Projection::KeysOnly, false),
+        index("by-old", "old", Projection::KeysOnly, false),
+        index("whole", "x", Projection::All, false),
+        index("with-new", "x", names(&["new"]), true),
+        index("aside", "x", names(&["y"]), false),
+    ];
+    let found = made(&facts, &rename());
+    let of: Vec<(&str, Severity)> =
+        found.iter().filter(|f| f.id.starts_with("index")).map(|f| (f.id, f.severity)).collect();
+    let expected =
+        [("index-key", Warning), ("index-key-later", Warning), ("index-projection", Note), ("index-projection", Note)];
+    assert_eq!(of, expected);
+    let key = one(&found, "index-key");
+    assert!(key.what.contains("`new`") && key.what.contains("`by-new`"), "{key:?}");
+    assert!(key.why.contains("0 to 4,000 WCU"), "one entry goes and one comes: {}", key.why);
+    assert!(one(&found, "index-key-later").what.contains("`by-old`"));
+    assert!(!found.iter().any(|finding| finding.what.contains("aside")));
+}
+
+#[test]
+fn large_items_are_a_warning_when_the_mean_may_double_past_the_limit() {
+    let with = |bytes: u64| {
+        let mut facts = calm();
+        facts.table.size_bytes = bytes * facts.table.item_count;
+        facts
+    };
+    assert_eq!(weight(&with(100_000), "item-size"), Some(Note));
+    assert_eq!(weight(&with(250_000), "item-size"), Some(Warning));
+    let removes = plan("strategy = \"in-place\"", "[[change]]\nremove = \"old\"\n");
+    assert!(made(&with(250_000), &removes).iter().all(|finding| finding.id != "item-size"), "nothing grows");
+    // Where somebody looked, what was seen decides.
+    let facts = with(250_000);
+    let seen = |exceeding: Range| {
+        let estimate =
+            Estimate { exceeding: Some(exceeding), basis: Basis::Sample(40, 80, true), ..estimate(&facts, &rename()) };
+        let types = BTreeMap::new();
+        let found = findings(&Known { facts: &facts, plan: &rename(), estimate: &estimate, types: &types });
+        found.into_iter().find(|finding| finding.id == "item-size").map(|finding| finding.severity)
+    };
+    assert_eq!(seen(Range::exactly(0.0)), None);
+    assert_eq!(seen(Range { low: 0.0, likely: Some(0.0), high: 12.0 }), Some(Note));
+    assert_eq!(seen(Range { low: 3.0, likely: Some(6.0), high: 12.0 }), Some(Warning));
+}
+
+#[test]
+fn the_rest_is_said_where_it_is_so() {
+    let mut facts = calm();
+    facts.table.status = "UPDATING".into();
+    facts.table.provisioned = Some((500.0, 400.0));
+    facts.table.warm = Some((12_000.0, 4_000.0));
+    facts.table.features.class = TableClass::InfrequentAccess;
+    facts.table.features.deletion_protection = Some(false);
+    let found = made(&facts, &rename());
+    assert_eq!(one(&found, "status").severity, Warning);
+    let capacity = one(&found, "capacity").what;
+    assert!(capacity.contains("400 WCU/s and 500 RCU/s") && capacity.contains("warm for 4000 WCU/s"), "{capacity}");
+    assert!(one(&found, "auto-scaling").act.contains("describe-scalable-targets"));
+    assert_eq!(one(&found, "deletion-protection").severity, Note);
+    assert!(one(&found, "table-class").why.contains("a quarter more"));
+    facts.table.provisioned = None;
+    facts.table.on_demand_max = (None, Some(700.0));
+    let found = made(&facts, &rename());
+    assert!(one(&found, "capacity").what.contains("its own maxima: 700 WCU/s and no RCU/s"));
+    assert!(found.iter().all(|finding| finding.id != "auto-scaling"), "on demand there is nothing to scale");
+}

@@ -1,0 +1,112 @@
+//! From what was read, all of the table or a sample of it, to an estimate of a run.
+
+use std::collections::BTreeMap;
+
+use super::PreflightError;
+use super::estimate::{Basis, Counted, Estimate, FIGURES, Figure, Setting};
+use super::sample::{Design, Figures, Range, SampleSize, Tally};
+use super::touched::Touched;
+use crate::engine::{Job, Prediction, read_clusters};
+use crate::price::UnitPrices;
+
+/// What a sample found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampled {
+    /// In the clusters that were read, all together.
+    pub seen: Prediction,
+    /// The same by cluster, added up.
+    pub tally: Tally,
+    /// The global indexes of the tally's last figures.
+    pub indexes: Vec<String>,
+    /// Whether every cluster that was drawn was read; else the job was stopped, and the tally says nothing of the whole.
+    pub complete: bool,
+}
+
+/// Reads a sample of the job's table, within its budgets, and decides on every item of it. Nothing is written.
+pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<Sampled, PreflightError> {
+    let design = match (Design::draw(size, job.description.item_count, seed), size) {
+        (Some(design), _) => design,
+        (None, SampleSize::Items(items)) => return Err(PreflightError::SampleOfUnknown(items)),
+        (None, SampleSize::Percent(_)) => Design { total: 1, chosen: vec![0] },
+    };
+    let indexes: Vec<String> =
+        job.changes.indexes().iter().filter(|index| !index.local).map(|index| index.name.clone()).collect();
+    let mut tally = Tally::new(design.total, FIGURES + indexes.len(), job.description.item_count);
+    let mut seen = Prediction::default();
+    let (reading, requests) = (job.reading(design.total), job.requests());
+    let read = read_clusters(&reading, design.chosen, &job.changes, &requests, |cluster| {
+        tally.add(&figures(&cluster, &indexes));
+        seen.merge(cluster);
+    });
+    let complete = read.await.is_ok();
+    Ok(Sampled { seen: seen.sorted(), tally, indexes, complete })
+}
+
+/// From DynamoDB's own count alone.
+pub fn estimate_of_description(job: &Job) -> Estimate {
+    Estimate::of_description(&Touched::by(&job.plan), &setting(job))
+}
+
+/// From a sample; where it was not finished, from DynamoDB's own count.
+pub fn estimate_of_sample(job: &Job, sampled: &Sampled) -> Estimate {
+    if !sampled.complete {
+        return estimate_of_description(job);
+    }
+    let (read, total) = sampled.tally.clusters();
+    let counted = job.description.item_count > 0;
+    let basis = if sampled.tally.is_whole() { Basis::Whole } else { Basis::Sample(read, total, counted) };
+    Estimate::of(basis, Counted::of_sample(&sampled.tally, &sampled.indexes), &setting(job))
+}
+
+/// From every item.
+pub fn estimate_of_whole(job: &Job, found: &Prediction) -> Estimate {
+    let exactly = |n: u64| Range::exactly(n as f64);
+    let by_index: BTreeMap<String, Range> =
+        found.index_write_units.iter().map(|(name, units)| (name.clone(), Range::exactly(*units))).collect();
+    let counted = Counted {
+        items: exactly(found.scanned),
+        unaccounted: 0.0,
+        bytes: exactly(found.bytes),
+        changed: exactly(found.would_change),
+        exceeding: Some(exactly(found.would_exceed)),
+        table_write: Range::exactly(table_write(found)),
+        index_write: by_index,
+    };
+    Estimate::of(Basis::Whole, counted, &setting(job))
+}
+
+fn setting(job: &Job) -> Setting<'_> {
+    let segments = job.segments().segments;
+    Setting {
+        table: &job.description,
+        budgets: &job.budgets,
+        prices: UnitPrices::of(&job.description, &job.plan.prices),
+        segments,
+        page_items: job.reading(segments).page_items(),
+        consistent: job.plan.scan.consistent,
+    }
+}
+
+fn table_write(found: &Prediction) -> f64 {
+    found.write_units - found.index_write_units.values().sum::<f64>()
+}
+
+/// What one cluster has, in the order of [`Figure`].
+fn figures(cluster: &Prediction, indexes: &[String]) -> Figures {
+    let mut figures = vec![0.0; FIGURES];
+    for (figure, value) in [
+        (Figure::Items, cluster.scanned as f64),
+        (Figure::Bytes, cluster.bytes as f64),
+        (Figure::Changed, cluster.would_change as f64),
+        (Figure::Already, cluster.already_applied as f64),
+        (Figure::Nothing, cluster.nothing_to_do as f64),
+        (Figure::Diverged, cluster.diverged as f64),
+        (Figure::Exceeding, cluster.would_exceed as f64),
+        (Figure::Rejected, cluster.rejected as f64),
+        (Figure::TableWrite, table_write(cluster)),
+    ] {
+        figures[figure as usize] = value;
+    }
+    figures.extend(indexes.iter().map(|name| cluster.index_write_units.get(name).copied().unwrap_or(0.0)));
+    figures
+}

@@ -1,0 +1,106 @@
+//! What `check` prints.
+
+use std::io::{Result, Write};
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+
+use super::estimate::Estimate;
+use super::finding::{Accept, Finding, Severity};
+use crate::engine::SegmentChoice;
+use crate::figure::number;
+use crate::item::IndexSchema;
+use crate::plan::Plan;
+use crate::table::TableDescription;
+use crate::throttle::{Resolved, ScopeBudget};
+
+/// Everything that `check` knows.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckReport<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Its file.
+    pub plan_path: &'a Path,
+    /// The state file that a run will use.
+    pub state_path: &'a Path,
+    /// The table.
+    pub table: &'a TableDescription,
+    /// The budgets.
+    pub resolved: &'a Resolved,
+    /// How a run divides the table.
+    pub segments: &'a SegmentChoice,
+    /// What a run will take.
+    pub estimate: &'a Estimate,
+    /// What was found.
+    pub findings: &'a [Finding],
+    /// What the operator accepts.
+    pub accepted: &'a [Accept],
+}
+
+impl CheckReport<'_> {
+    /// Whether a run would be refused.
+    pub fn refuses(&self) -> bool {
+        self.findings.iter().any(|finding| finding.refuses(self.accepted))
+    }
+
+    /// For people.
+    pub fn write(&self, out: &mut impl Write) -> Result<()> {
+        let CheckReport { plan, table, resolved, segments, estimate, .. } = self;
+        let mut line = |label: &str, text: String| writeln!(out, "{label:<12} {text}");
+        line("plan", plan.meaning())?;
+        let key = table.key.names().collect::<Vec<_>>().join(" + ");
+        line("table", format!("{} ({}, key {key})", table.arn, table.status))?;
+        let (items, bytes) = (number(table.item_count), number(table.size_bytes));
+        line("size", format!("{items} items, {bytes} bytes (DynamoDB's own count, up to six hours old)"))?;
+        let counts = format!("{}, {} at a time", number(segments.segments.into()), segments.active);
+        line("segments", format!("{counts} ({})", segments.because))?;
+        resolved.lines().try_for_each(|(scope, budget)| line("budget", format!("{scope}: {budget}")))?;
+        line("state", self.state_path.display().to_string())?;
+        if !table.indexes.is_empty() {
+            let kind = |index: &IndexSchema| if index.local { "local: paid by the table" } else { "global" };
+            let names = table.indexes.iter().map(|i| format!("{} ({})", i.schema.name, kind(&i.schema)));
+            line("indexes", names.collect::<Vec<_>>().join(", "))?;
+        }
+        line("estimate", estimate.basis_text())?;
+        estimate.lines().into_iter().try_for_each(|(label, text)| line("", format!("{label:<12} {text}")))?;
+        self.findings.iter().try_for_each(|finding| write_finding(out, finding, self.accepted))?;
+        if self.refuses() {
+            return writeln!(out, "A run would be refused. Mend what is marked REFUSED, or accept it as it says.");
+        }
+        writeln!(out, "Next: backfill run {} --dry-run", self.plan_path.display())
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> Json {
+        let CheckReport { plan, table, resolved, segments, accepted, .. } = self;
+        json!({
+            "type": "check", "plan": self.plan_path, "fingerprint": plan.fingerprint().as_str(), "meaning": plan.meaning(),
+            "table_arn": table.arn, "table_id": table.id, "table_status": table.status,
+            "key": table.key.names().collect::<Vec<_>>(), "item_count_estimate": table.item_count,
+            "size_bytes_estimate": table.size_bytes,
+            "indexes": table.indexes.iter().map(|index| &index.schema.name).collect::<Vec<_>>(),
+            "segments": segments.segments, "active_segments": segments.active, "segments_because": segments.because,
+            "state": self.state_path, "budgets": resolved.scopes.iter().map(ScopeBudget::to_json).collect::<Vec<_>>(),
+            "estimate": self.estimate.to_json(),
+            "findings": self.findings.iter().map(|finding| finding.to_json(accepted)).collect::<Vec<_>>(),
+            "accepted": accepted.iter().map(|accept| accept.name()).collect::<Vec<_>>(), "refuses": self.refuses(),
+        })
+    }
+}
+
+/// A finding, for people.
+pub fn write_finding(out: &mut impl Write, finding: &Finding, accepted: &[Accept]) -> Result<()> {
+    let label = match finding.severity {
+        Severity::Refuses if finding.refuses(accepted) => "REFUSED",
+        Severity::Refuses => "accepted",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    };
+    writeln!(out, "{label:<12} {} ({})", finding.what, finding.id)?;
+    for (label, text) in [("why:", &finding.why), ("do:", &finding.act)] {
+        if !text.is_empty() {
+            writeln!(out, "{:<12} {label:<4} {text}", "")?;
+        }
+    }
+    finding.attached.iter().try_for_each(|attached| writeln!(out, "{:<12} {attached}", ""))
+}

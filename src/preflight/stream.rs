@@ -1,0 +1,181 @@
+//! The event filter that lets a Lambda function ignore the records of a run. Pure.
+//!
+//! Sources: Lambda developer guide, "Using event filtering with a DynamoDB event source" (patterns are about the `dynamodb`
+//! key of a record) and "Control which events Lambda sends to your function" (several filters: one must match; `exists`
+//! works on leaf nodes only; five filters for each mapping, ten on request). Not tried on AWS.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value as Json, json};
+
+use super::touched::Touched;
+use crate::item::{KeySchema, Path, Step};
+use crate::table::StreamView;
+
+/// A filter for `FilterCriteria` of an event source mapping.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamFilter {
+    /// `{"Filters": [{"Pattern": …}, …]}`.
+    pub criteria: Json,
+    /// What it cannot do.
+    pub but: String,
+}
+
+/// Attribute types whose value is not a leaf of the record.
+const NOT_LEAVES: [&str; 2] = ["L", "M"];
+
+/// The filter that delivers every record but those of the run, as far as a filter can tell them; or why there is none.
+/// `types` are those that the written paths will have, as far as anybody looked.
+///
+/// A filter sees one record and cannot compare its images. What tells a record of the run is that an attribute is there
+/// after it and was not before (or the other way round, where the plan only removes).
+pub fn filter(
+    touched: &Touched,
+    key: &KeySchema,
+    view: StreamView,
+    types: &BTreeMap<Path, BTreeSet<&'static str>>,
+) -> Result<StreamFilter, String> {
+    if view != StreamView::NewAndOld {
+        return Err(
+            "the stream does not show items before and after a write (NEW_AND_OLD_IMAGES), so a filter cannot \
+                    tell the run's records"
+                .to_owned(),
+        );
+    }
+    let is_reachable = |path: &&Path| path.steps().iter().all(|step| matches!(step, Step::Name(_)));
+    // (the telling path, the image that has it, the image that lacks it)
+    let written = touched.written.iter().find(is_reachable).map(|path| (path, "NewImage", "OldImage"));
+    let removed = || touched.removed.iter().find(is_reachable).map(|path| (path, "OldImage", "NewImage"));
+    let Some((path, has, lacks)) = written.or_else(removed) else {
+        return Err("every path that the plan touches goes through a list, which a filter cannot reach into".to_owned());
+    };
+    let known = types.get(path).filter(|types| !types.is_empty());
+    if let Some(kind) = known.and_then(|types| NOT_LEAVES.into_iter().find(|kind| types.contains(kind))) {
+        return Err(format!("`{path}` is of type {kind}, and a filter's `exists` works on scalars and sets only"));
+    }
+    let kinds: Vec<&str> = known.map_or_else(|| vec!["S"], |types| types.iter().copied().collect());
+    // An item's first or last record has one image only.
+    let one_image = nested(&Path::attribute(&key.partition.name), &[(key.partition.kind.as_str(), false)]);
+    let mut patterns = vec![json!({ "dynamodb": { lacks: one_image } })];
+    patterns.extend(kinds.iter().map(|kind| json!({ "dynamodb": { lacks: nested(path, &[(kind, true)]) } })));
+    let missing: Vec<(&str, bool)> = kinds.iter().map(|kind| (*kind, false)).collect();
+    patterns.push(json!({ "dynamodb": { has: nested(path, &missing) } }));
+    let filters: Vec<Json> = patterns.iter().map(|pattern| json!({ "Pattern": pattern.to_string() })).collect();
+    let but = but(path, has == "NewImage", known.is_some(), touched);
+    Ok(StreamFilter { criteria: json!({ "Filters": filters }), but })
+}
+
+fn but(path: &Path, adds: bool, known: bool, touched: &Touched) -> String {
+    let (does, like) = if adds { ("adds", "a first dual write") } else { ("removes", "its own clean-up") };
+    let mut but = format!(
+        "It also hides whatever else {does} `{path}` (by the application: {like}), since a filter cannot compare two \
+         images; so only for a consumer that can do without those records"
+    );
+    if !known {
+        but += &format!(
+            "; it is written for type S, so put the type of `{path}` in its place (`check --sample` finds it)"
+        );
+    }
+    if adds && touched.written.len() > 1 {
+        but += &format!("; records in which `{path}` was there before are delivered");
+    }
+    but
+}
+
+/// The pattern of a path under an image, with whether each of these types of it exists.
+fn nested(path: &Path, kinds: &[(&str, bool)]) -> Json {
+    let leaf: Map<String, Json> =
+        kinds.iter().map(|(kind, exists)| ((*kind).to_owned(), json!([{ "exists": exists }]))).collect();
+    let names = path.steps().iter().rev().filter_map(|step| match step {
+        Step::Name(name) => Some(name),
+        Step::Index(_) => None,
+    });
+    let mut pattern = Json::Object(leaf);
+    for (depth, name) in names.enumerate() {
+        let inner = if depth == 0 { pattern } else { json!({ "M": pattern }) };
+        pattern = json!({ name: inner });
+    }
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::TableDescription;
+
+    fn path(text: &str) -> Path {
+        text.parse().unwrap()
+    }
+
+    fn touched(written: &[&str], removed: &[&str]) -> Touched {
+        let paths = |texts: &[&str]| texts.iter().map(|text| path(text)).collect();
+        Touched { written: paths(written), removed: paths(removed), removed_later: Vec::new() }
+    }
+
+    fn types(at: &str, kinds: &[&'static str]) -> BTreeMap<Path, BTreeSet<&'static str>> {
+        BTreeMap::from([(path(at), kinds.iter().copied().collect())])
+    }
+
+    fn made(touched: &Touched, types: &BTreeMap<Path, BTreeSet<&'static str>>) -> Result<StreamFilter, String> {
+        filter(touched, &TableDescription::of_a_test().key, StreamView::NewAndOld, types)
+    }
+
+    fn patterns(filter: &StreamFilter) -> Vec<Json> {
+        let filters = filter.criteria["Filters"].as_array().unwrap();
+        filters.iter().map(|f| serde_json::from_str(f["Pattern"].as_str().unwrap()).unwrap()).collect()
+    }
+
+    /// A filter's rule for one record, as far as the patterns use it: a path of names that ends in a list of `exists`.
+    fn matches(pattern: &Json, record: &Json) -> bool {
+        match pattern {
+            Json::Object(members) => members.iter().all(|(name, inner)| matches(inner, &record[name])),
+            Json::Array(rules) => rules.iter().any(|rule| rule["exists"] == json!(!record.is_null())),
+            _ => false,
+        }
+    }
+
+    fn delivers(filter: &StreamFilter, old: Option<Json>, new: Option<Json>) -> bool {
+        let record = json!({ "dynamodb": { "OldImage": old, "NewImage": new } });
+        patterns(filter).iter().any(|pattern| matches(pattern, &record))
+    }
+
+    #[test]
+    fn a_run_that_adds_is_hidden_and_everything_else_is_delivered() {
+        let filter = made(&touched(&["doc.new"], &[]), &types("doc.new", &["S", "N"])).unwrap();
+        assert_eq!(patterns(&filter).len(), 4, "five is what Lambda allows");
+        let item = |doc: Json| Some(json!({ "pk": {"S": "a"}, "doc": { "M": doc } }));
+        for kind in ["S", "N"] {
+            let with = || item(json!({ "new": { kind: "1" } }));
+            let without = || item(json!({}));
+            assert!(!delivers(&filter, without(), with()), "the run's own record");
+            assert!(delivers(&filter, with(), with()), "a later change of the application");
+            assert!(delivers(&filter, without(), without()), "a change of an old writer");
+            assert!(delivers(&filter, None, with()), "an insert");
+            assert!(delivers(&filter, with(), None), "a delete");
+            assert!(delivers(&filter, with(), without()), "an old writer that replaces the item");
+        }
+    }
+
+    #[test]
+    fn a_run_that_only_removes_is_hidden_too() {
+        let filter = made(&touched(&[], &["old"]), &types("old", &["S"])).unwrap();
+        let (with, without) = (json!({ "pk": {"S": "a"}, "old": {"S": "v"} }), json!({ "pk": {"S": "a"} }));
+        assert!(!delivers(&filter, Some(with.clone()), Some(without.clone())));
+        assert!(delivers(&filter, Some(with.clone()), Some(with.clone())));
+        assert!(delivers(&filter, Some(with), None));
+        assert!(delivers(&filter, None, Some(without)));
+    }
+
+    #[test]
+    fn where_there_is_none_it_says_why() {
+        let plain = touched(&["new"], &[]);
+        let key = TableDescription::of_a_test().key;
+        for view in [StreamView::Keys, StreamView::New, StreamView::Old] {
+            assert!(filter(&plain, &key, view, &BTreeMap::new()).unwrap_err().contains("NEW_AND_OLD_IMAGES"));
+        }
+        assert!(made(&plain, &types("new", &["M"])).unwrap_err().contains("type M"));
+        assert!(made(&touched(&["l[0].x"], &[]), &BTreeMap::new()).unwrap_err().contains("list"));
+        let guess = made(&plain, &BTreeMap::new()).unwrap();
+        assert!(guess.but.contains("type S") && guess.but.contains("--sample"), "{}", guess.but);
+    }
+}

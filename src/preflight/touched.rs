@@ -1,0 +1,82 @@
+//! What of an item a plan touches, and when. Pure.
+
+use crate::change::{Change, Strategy};
+use crate::item::{Path, Projection};
+use crate::plan::Plan;
+use crate::table::TableDescription;
+
+/// The paths that a plan touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Touched {
+    /// Written by `run`.
+    pub written: Vec<Path>,
+    /// Removed by `run`.
+    pub removed: Vec<Path>,
+    /// Removed when the migration contracts.
+    pub removed_later: Vec<Path>,
+}
+
+/// An index that `run` touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TouchedIndex<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether it is paid by the table.
+    pub local: bool,
+    /// Whether its key is touched; else only what it holds beside.
+    pub key: bool,
+    /// The top-level attributes of it that are touched.
+    pub attributes: Vec<&'a str>,
+}
+
+impl Touched {
+    /// By this plan.
+    pub fn by(plan: &Plan) -> Touched {
+        let mut touched = Touched { written: Vec::new(), removed: Vec::new(), removed_later: Vec::new() };
+        for change in &plan.changes {
+            let (set, gone) = match change {
+                Change::Move { from, to } => (Some(to), Some(from)),
+                Change::Copy { to, .. } | Change::Set { to, .. } => (Some(to), None),
+                Change::Remove { path } => (None, Some(path)),
+            };
+            touched.written.extend(set.cloned());
+            match plan.strategy {
+                Strategy::InPlace => touched.removed.extend(gone.cloned()),
+                Strategy::ExpandContract => touched.removed_later.extend(gone.cloned()),
+            }
+        }
+        touched
+    }
+
+    /// The indexes that `run` touches.
+    pub fn indexes<'a>(&self, table: &'a TableDescription) -> Vec<TouchedIndex<'a>> {
+        self.indexes_at(table, &[&self.written, &self.removed])
+    }
+
+    /// The indexes that contract touches.
+    pub fn indexes_later<'a>(&self, table: &'a TableDescription) -> Vec<TouchedIndex<'a>> {
+        self.indexes_at(table, &[&self.removed_later])
+    }
+
+    fn indexes_at<'a>(&self, table: &'a TableDescription, paths: &[&Vec<Path>]) -> Vec<TouchedIndex<'a>> {
+        let roots = || paths.iter().flat_map(|paths| paths.iter().map(Path::root));
+        let is_touched = |name: &str| roots().any(|root| root == name);
+        let touched = table.indexes.iter().filter_map(|index| {
+            let schema = &index.schema;
+            let mut attributes: Vec<&str> =
+                schema.key.iter().map(|key| key.name.as_str()).filter(|name| is_touched(name)).collect();
+            let key = !attributes.is_empty();
+            let held = match &schema.projection {
+                Projection::All => roots().next().is_some(),
+                Projection::KeysOnly => false,
+                Projection::Include(names) => {
+                    let before = attributes.len();
+                    attributes.extend(names.iter().map(String::as_str).filter(|name| is_touched(name)));
+                    attributes.len() > before
+                }
+            };
+            (key || held).then_some(TouchedIndex { name: &schema.name, local: schema.local, key, attributes })
+        });
+        touched.collect()
+    }
+}

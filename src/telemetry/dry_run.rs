@@ -1,0 +1,195 @@
+//! The parity report of a dry run: what a run would do with each kind of item, keys of some, and what it would take.
+
+use std::collections::BTreeMap;
+use std::io::{Result, Write};
+
+use serde_json::{Map, Value as Json, json};
+
+use super::Subject;
+use crate::engine::{Class, Prediction, Shape, StopReason};
+use crate::figure::{number, units};
+use crate::item::{ItemKey, item_to_json};
+use crate::preflight::{Accept, Estimate, Figure, Finding, Range, Sampled, between, range_json, total};
+
+/// An example's key is cut after so many characters, for people; in JSON it is whole.
+const MAX_KEY: usize = 120;
+
+/// What a dry run came to.
+#[derive(Debug, Clone, Copy)]
+pub struct DryRunReport<'a> {
+    /// What it is about.
+    pub subject: Subject<'a>,
+    /// What was counted of the items that were read.
+    pub found: &'a Prediction,
+    /// What a run would take.
+    pub estimate: &'a Estimate,
+    /// The sample, where one was read instead of the table.
+    pub sampled: Option<&'a Sampled>,
+    /// What the preflight found.
+    pub findings: &'a [Finding],
+    /// What of it is accepted.
+    pub accepted: &'a [Accept],
+    /// Why it stopped before its end, if it did.
+    pub stopped: Option<&'a StopReason>,
+}
+
+impl DryRunReport<'_> {
+    /// For people.
+    pub fn write(&self, out: &mut impl Write) -> Result<()> {
+        let DryRunReport { subject, found, sampled, stopped, .. } = self;
+        let meaning = subject.plan.meaning();
+        match (stopped, sampled) {
+            (Some(reason), _) => {
+                writeln!(
+                    out,
+                    "Dry run stopped: {reason}. These figures are of a part of the table, and nothing was written."
+                )?;
+            }
+            (None, None) => writeln!(out, "Dry run of {meaning}: nothing was written.")?,
+            (None, Some(sampled)) => {
+                let (read, total) = sampled.tally.clusters();
+                writeln!(
+                    out,
+                    "Dry run of {meaning}, on a sample: {} of {} clusters of items. Nothing was written.",
+                    number(read.into()),
+                    number(total.into())
+                )?;
+            }
+        }
+        self.write_classes(out)?;
+        write_shapes(out, found)?;
+        writeln!(out, "  this dry run consumed {} RCU", units(found.read_units))?;
+        if stopped.is_none() {
+            writeln!(out, "  a run would take, {}:", self.estimate.basis_text())?;
+            self.estimate.lines().into_iter().try_for_each(|(label, text)| writeln!(out, "    {label:<12} {text}"))?;
+        }
+        let refusing: Vec<&str> =
+            self.findings.iter().filter(|finding| finding.refuses(self.accepted)).map(|finding| finding.id).collect();
+        if !refusing.is_empty() {
+            writeln!(out, "A run would be refused: {}. See above, or `backfill check`.", refusing.join(", "))?;
+        }
+        writeln!(out, "Next: backfill run {}", subject.plan_path.display())
+    }
+
+    fn write_classes(&self, out: &mut impl Write) -> Result<()> {
+        let found = self.found;
+        writeln!(out, "  {:<16} {:>14}{}", "items scanned", number(found.scanned), self.whole(Figure::Items))?;
+        for class in Class::ALL {
+            let items = found.of(class);
+            let note = if items > 0 { note(class) } else { "" };
+            writeln!(out, "    {:<16} {:>12}{}{note}", label(class), number(items), self.whole(figure(class)))?;
+            if class == Class::Rejected {
+                for (why, group) in &found.reasons {
+                    writeln!(out, "      {:>14}  {why}", number(group.items))?;
+                    write_keys(out, &group.examples)?;
+                }
+            } else {
+                write_keys(out, found.examples.get(&class).map_or(&[][..], Vec::as_slice))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the sample says of the whole table.
+    fn whole(&self, figure: Figure) -> String {
+        self.range(figure).map_or_else(String::new, |range| {
+            format!("  of the whole table: {}", between(range, |n| number(n.round() as u64)))
+        })
+    }
+
+    fn range(&self, figure: Figure) -> Option<Range> {
+        self.sampled.filter(|sampled| sampled.complete).map(|sampled| total(&sampled.tally, figure))
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> Json {
+        let DryRunReport { subject, found, estimate, sampled, stopped, accepted, .. } = self;
+        let shape = |s: &Shape| json!({ "before": s.before, "after": s.after, "items": s.items });
+        let examples: BTreeMap<&str, Vec<Json>> =
+            found.examples.iter().map(|(class, keys)| (class.name(), keys_json(keys))).collect();
+        let reasons = found.reasons.iter();
+        let reasons = reasons
+            .map(|(why, group)| json!({ "reason": why, "items": group.items, "examples": keys_json(&group.examples) }));
+        let mut report = json!({
+            "type": "dry_run", "table_arn": subject.table.arn, "fingerprint": subject.plan.fingerprint().as_str(),
+            "complete": stopped.is_none(), "stopped": stopped.map(ToString::to_string), "scanned": found.scanned,
+            "scanned_bytes": found.bytes, "pages": found.pages, "estimated_write_units": found.write_units,
+            "estimated_index_write_units": found.index_write_units, "read_units": found.read_units,
+            "shapes": found.shapes.iter().map(shape).collect::<Vec<_>>(), "examples": examples,
+            "rejected_because": reasons.collect::<Vec<_>>(), "sample": sampled.map(|sampled| self.sample_json(sampled)),
+            "estimate": stopped.is_none().then(|| estimate.to_json()),
+            "findings": self.findings.iter().map(|finding| finding.to_json(accepted)).collect::<Vec<_>>(),
+        });
+        if let Some(map) = report.as_object_mut() {
+            map.extend(Class::ALL.map(|class| (class.name().to_owned(), found.of(class).into())));
+        }
+        report
+    }
+
+    fn sample_json(&self, sampled: &Sampled) -> Json {
+        let (read, total) = sampled.tally.clusters();
+        let whole: Map<String, Json> = Class::ALL
+            .into_iter()
+            .filter_map(|class| Some((class.name().to_owned(), range_json(self.range(figure(class))?))))
+            .collect();
+        json!({
+            "clusters_read": read, "clusters": total, "confidence": 0.95, "complete": sampled.complete,
+            "items": self.range(Figure::Items).map(range_json), "whole_table": whole,
+        })
+    }
+}
+
+fn label(class: Class) -> &'static str {
+    match class {
+        Class::WouldChange => "would change",
+        Class::AlreadyApplied => "already done",
+        Class::NothingToDo => "nothing to do",
+        Class::Diverged => "diverged",
+        Class::WouldExceed => "would exceed",
+        Class::Rejected => "not computable",
+    }
+}
+
+fn note(class: Class) -> &'static str {
+    match class {
+        Class::Diverged => "  the target holds something else; it would be kept",
+        Class::WouldExceed => "  400 KB, by estimate; DynamoDB would reject the write",
+        Class::Rejected => "  because:",
+        _ => "",
+    }
+}
+
+fn figure(class: Class) -> Figure {
+    match class {
+        Class::WouldChange => Figure::Changed,
+        Class::AlreadyApplied => Figure::Already,
+        Class::NothingToDo => Figure::Nothing,
+        Class::Diverged => Figure::Diverged,
+        Class::WouldExceed => Figure::Exceeding,
+        Class::Rejected => Figure::Rejected,
+    }
+}
+
+fn write_shapes(out: &mut impl Write, found: &Prediction) -> Result<()> {
+    if !found.shapes.is_empty() {
+        writeln!(out, "  what would change, by type ({} most frequent at most):", 10)?;
+    }
+    for shape in &found.shapes {
+        writeln!(out, "    {:>12}  {{ {} }} → {{ {} }}", number(shape.items), shape.before, shape.after)?;
+    }
+    Ok(())
+}
+
+fn write_keys(out: &mut impl Write, keys: &[ItemKey]) -> Result<()> {
+    keys.iter().try_for_each(|key| {
+        let text = key.to_string();
+        match text.char_indices().nth(MAX_KEY) {
+            Some((at, _)) => writeln!(out, "      {:>14}  such as {}…", "", &text[..at]),
+            None => writeln!(out, "      {:>14}  such as {text}", ""),
+        }
+    })
+}
+
+fn keys_json(keys: &[ItemKey]) -> Vec<Json> {
+    keys.iter().map(|key| item_to_json(key.attributes())).collect()
+}

@@ -1,0 +1,275 @@
+//! The preflight over real sockets: what DynamoDB would answer is put in place of what the engine says.
+
+use backfill::item::Value;
+
+use super::*;
+
+/// Answers each of these operations with its body.
+fn say(bed: &Bed, answers: Vec<(&'static str, Json)>) {
+    fault(bed, move |request| {
+        let answer = answers.iter().find(|(operation, _)| *operation == request.operation);
+        answer.map_or(Fault::Pass, |(_, body)| Fault::Reply {
+            status: 200,
+            error: "Made.Up".into(),
+            message: String::new(),
+            extra: body.as_object().cloned().unwrap_or_default(),
+        })
+    });
+}
+
+fn backups(point_in_time: &str) -> Json {
+    json!({ "ContinuousBackupsDescription": {
+        "ContinuousBackupsStatus": "ENABLED",
+        "PointInTimeRecoveryDescription": { "PointInTimeRecoveryStatus": point_in_time, "RecoveryPeriodInDays": 35,
+                                            "EarliestRestorableDateTime": 1_700_000_000 } } })
+}
+
+fn with(mut description: Json, members: Json) -> Json {
+    for (name, value) in members.as_object().unwrap() {
+        description[name] = value.clone();
+    }
+    json!({ "Table": description })
+}
+
+const ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/t";
+
+/// The findings of `check`, by name: severity and whether they refuse.
+fn findings(bed: &Bed, plan: &str, code: i32, options: &[&str]) -> std::collections::BTreeMap<String, Json> {
+    let json = tool(bed, &[&["check", plan, "--output", "json"], options].concat()).exits(code).json();
+    assert_eq!(json["refuses"], json!(code == 3), "{json:#}");
+    let list = json["findings"].as_array().unwrap();
+    list.iter().map(|finding| (finding["id"].as_str().unwrap().to_owned(), finding.clone())).collect()
+}
+
+/// RUNBOOK: "Without it `run` refuses, unless you say `--accept no-pitr`, which is recorded with the run"
+#[tokio::test(flavor = "multi_thread")]
+async fn no_point_in_time_recovery() {
+    let (bed, _, plan) = scene(20, "[limits]\nmax_items = 5\n[scan]\nsegments = 1\npage_limit = 5\n").await;
+    let plan_text = text(&plan);
+    say(&bed, vec![("DescribeContinuousBackups", backups("DISABLED"))]);
+    for args in [vec!["run", plan_text, "--yes"], vec!["run", plan_text, "--yes", "--accept", "multi-region"]] {
+        refused(&bed, 3, &args).in_one_paragraph().says(&[
+            "the preflight refuses this run",
+            "Point-in-time recovery is off",
+            "update-continuous-backups",
+            "--accept no-pitr",
+        ]);
+    }
+    nothing_was_written(&bed);
+    assert!(!bed.dir().join(".backfill").exists(), "a refused run leaves no state behind");
+    assert_eq!(findings(&bed, plan_text, 3, &[])["pitr"]["accept"], "no-pitr");
+    assert_eq!(findings(&bed, plan_text, 0, &["--accept", "no-pitr"])["pitr"]["refuses"], false);
+    let human = tool(&bed, &["check", plan_text]).exits(3).stdout;
+    for part in ["REFUSED      Point-in-time recovery is off (pitr)", "why:", "do:", "A run would be refused"] {
+        assert!(human.contains(part), "{part}: {human}");
+    }
+    // A dry run says it and refuses nothing.
+    let dry = tool(&bed, &["run", plan_text, "--dry-run"]).exits(0);
+    assert!(dry.said().contains("REFUSED") && dry.stdout.contains("A run would be refused: pitr"), "{dry:?}");
+    nothing_was_written(&bed);
+
+    let begun = tool(&bed, &["run", plan_text, "--yes", "--accept", "no-pitr"]).exits(6);
+    assert!(begun.said().contains("accepted     Point-in-time recovery is off"), "{}", begun.said());
+    let status = tool(&bed, &["status", plan_text]).exits(0).stdout;
+    assert!(status.contains("accepted when it was started: no-pitr"), "{status}");
+    let status = tool(&bed, &["status", plan_text, "--output", "json"]).exits(0).json();
+    assert_eq!(status["state"]["current"]["accepted"], json!(["no-pitr"]));
+    // What was accepted for a run holds for the rest of it, and not for the next one.
+    let unlimited = std::fs::read_to_string(&plan).unwrap().replace("max_items = 5\n", "");
+    std::fs::write(&plan, unlimited).unwrap();
+    tool(&bed, &["run", plan_text]).exits(0);
+    // A complete run needs no way back to be shown.
+    tool(&bed, &["run", plan_text]).exits(0);
+    refused(&bed, 3, &["run", plan_text, "--again", "--yes"]).says(&["--accept no-pitr"]);
+    refused(&bed, 3, &["run", plan_text, "--restart", "--yes"]).says(&["--accept no-pitr"]);
+
+    say(&bed, vec![("DescribeContinuousBackups", backups("ENABLED"))]);
+    let pitr = &findings(&bed, plan_text, 0, &[])["pitr"];
+    assert_eq!(pitr["severity"], "note", "{pitr}");
+    assert!(pitr["what"].as_str().unwrap().contains("2023-11-14"), "{pitr}");
+    let again = tool(&bed, &["run", plan_text, "--again", "--yes", "--accept", "no-pitr"]).exits(0);
+    assert!(!again.said().contains("accepted"), "nothing had to be accepted: {}", again.said());
+    let status = tool(&bed, &["status", plan_text, "--output", "json"]).exits(0).json();
+    assert_eq!(status["state"]["current"]["accepted"], json!([]));
+}
+
+/// RUNBOOK: "a local engine on loopback that does not know the call gets a warning; anywhere else what is not known counts
+/// as off"
+#[tokio::test(flavor = "multi_thread")]
+async fn recovery_that_nobody_knows_of() {
+    let (bed, table, plan) = scene(10, "").await;
+    let plan_text = text(&plan);
+    let unknown = &findings(&bed, plan_text, 0, &[])["pitr"];
+    assert_eq!(unknown["severity"], "warning", "{unknown}");
+    let ran = tool(&bed, &["run", plan_text, "--yes"]).exits(0);
+    assert!(ran.said().contains("warning      Whether there is point-in-time recovery is unknown"), "{}", ran.said());
+
+    for (status, error) in [(400, "AccessDeniedException"), (400, "ValidationException")] {
+        answer(&bed, "DescribeContinuousBackups", status, error, "You may not dynamodb:DescribeContinuousBackups");
+        let denied = &findings(&bed, plan_text, 3, &[])["pitr"];
+        assert!(denied["what"].as_str().unwrap().contains("counts as off"), "{denied}");
+    }
+    bed.front().set_faults(None);
+
+    // The same engine under an address that is not loopback by its text.
+    let elsewhere = bed.endpoint().replace("127.0.0.1", "0.0.0.0");
+    let other = bed.plan("other", &table, "", &format!("region = \"us-east-1\"\n{MOVE}"));
+    bed.front().reset_tally();
+    let run = |options: &[&str]| {
+        let mut command = bed.command();
+        command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "S3CRET");
+        command.args(["run", text(&other), "--endpoint-url", &elsewhere]).args(options);
+        tool::run(command)
+    };
+    let refused = run(&["--yes"]).exits(3);
+    for part in ["counts as off", "does not know the question", "--accept no-pitr"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    nothing_was_written(&bed);
+    run(&["--yes", "--accept", "no-pitr"]).exits(0);
+}
+
+/// RUNBOOK: "`run` refuses a table with replicas in other regions, unless you say `--accept multi-region`"
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_in_other_regions() {
+    let (bed, table, plan) = scene(10, "").await;
+    let plan = text(&plan);
+    let replicas = json!({ "Replicas": [{ "RegionName": "eu-west-1", "ReplicaStatus": "ACTIVE" }] });
+    say(&bed, vec![("DescribeTable", with(description(&table, ARN, "ACTIVE"), replicas))]);
+    refused(&bed, 3, &["run", plan, "--yes"]).in_one_paragraph().says(&[
+        "replicated to eu-west-1",
+        "last writer wins",
+        "in 2 regions",
+        "--accept multi-region",
+    ]);
+    nothing_was_written(&bed);
+    let json = tool(&bed, &["check", plan, "--output", "json", "--accept", "multi-region"]).exits(0).json();
+    assert_eq!((&json["estimate"]["regions"], &json["accepted"]), (&json!(2), &json!(["multi-region"])));
+    tool(&bed, &["run", plan, "--yes", "--accept", "multi-region"]).exits(0);
+    let status = tool(&bed, &["status", plan]).exits(0).stdout;
+    assert!(status.contains("accepted when it was started: multi-region"), "{status}");
+    // What can be accepted is a list.
+    let wrong = tool(&bed, &["run", plan, "--accept", "everything"]).exits(2);
+    assert!(wrong.stderr.contains("no-pitr") && wrong.stderr.contains("multi-region"), "{}", wrong.stderr);
+}
+
+/// RUNBOOK: "`check` says how many records the run will put into the table's stream, and gives a filter"
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_expiry_and_indexes_are_told() {
+    let (bed, table, plan) = scene(10, "").await;
+    let plan = text(&plan);
+    let index = json!({ "IndexName": "by-new", "IndexStatus": "ACTIVE", "Projection": { "ProjectionType": "KEYS_ONLY" },
+                        "KeySchema": [{ "AttributeName": "new", "KeyType": "HASH" }] });
+    let members = json!({
+        "StreamSpecification": { "StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES" },
+        "GlobalSecondaryIndexes": [index], "DeletionProtectionEnabled": false,
+        "TableClassSummary": { "TableClass": "STANDARD_INFREQUENT_ACCESS" },
+    });
+    let ttl = json!({ "TimeToLiveDescription": { "TimeToLiveStatus": "ENABLED", "AttributeName": "new" } });
+    say(
+        &bed,
+        vec![
+            ("DescribeTable", with(description(&table, ARN, "UPDATING"), members)),
+            ("DescribeTimeToLive", ttl),
+            ("DescribeContinuousBackups", backups("ENABLED")),
+        ],
+    );
+    let found = findings(&bed, plan, 0, &["--sample", "100%"]);
+    let severity = |id: &str| found.get(id).map(|finding| finding["severity"].as_str().unwrap().to_owned());
+    for (id, expected) in [
+        ("stream", "warning"),
+        ("ttl", "warning"),
+        ("index-key", "warning"),
+        ("status", "warning"),
+        ("table-class", "note"),
+    ] {
+        assert_eq!(severity(id).as_deref(), Some(expected), "{id}: {found:#?}");
+    }
+    assert!(found["stream"]["what"].as_str().unwrap().contains("puts 10 records"), "{}", found["stream"]);
+    let filters = found["stream"]["attached"]["Filters"].as_array().unwrap();
+    let patterns: Vec<Json> =
+        filters.iter().map(|f| serde_json::from_str(f["Pattern"].as_str().unwrap()).unwrap()).collect();
+    assert_eq!(
+        patterns,
+        [
+            json!({ "dynamodb": { "OldImage": { "pk": { "S": [{ "exists": false }] } } } }),
+            json!({ "dynamodb": { "OldImage": { "new": { "S": [{ "exists": true }] } } } }),
+            json!({ "dynamodb": { "NewImage": { "new": { "S": [{ "exists": false }] } } } }),
+        ]
+    );
+    nothing_was_written(&bed);
+}
+
+/// RUNBOOK: "`check --sample 5%` reads a part of the table, and says its ranges with 95 % confidence"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_is_read_and_nothing_is_written() {
+    let (bed, _, plan) = scene(2_000, "").await;
+    let plan = text(&plan);
+    let described = tool(&bed, &["check", plan, "--output", "json"]).exits(0).json();
+    assert_eq!(described["estimate"]["basis"], "description");
+    assert!(described["estimate"]["basis_text"].as_str().unwrap().contains("up to six hours old"), "{described:#}");
+    assert_eq!(bed.front().tally().operation("Scan").requests, 0);
+
+    let sampled = tool(&bed, &["check", plan, "--sample", "50%", "--output", "json"]).exits(0).json();
+    let estimate = &sampled["estimate"];
+    assert_eq!(estimate["basis"], "sample");
+    assert_eq!(estimate["items"]["likely"], 2000.0);
+    let changed = &estimate["would_change"];
+    let figure = |name: &str| changed[name].as_f64().unwrap();
+    assert!(figure("low") < 2000.0 && figure("high") == 2000.0, "{changed}");
+    let read = bed.front().tally().operation("Scan").requests;
+    let human = tool(&bed, &["check", plan, "--sample", "500"]).exits(0).stdout;
+    for part in ["drawn at random", "95 % confidence", "duration", "WCU"] {
+        assert!(human.contains(part), "{part}: {human}");
+    }
+    assert!((40..=400).contains(&read), "{read} requests");
+    nothing_was_written(&bed);
+    // A number of items is no share of a table whose items nobody has counted.
+    let empty = bed.create_table().await;
+    let unknown = bed.plan("unknown", &empty, "", MOVE);
+    refused(&bed, 3, &["check", text(&unknown), "--sample", "500"]).says(&["State the sample in percent"]);
+    for wrong in [["check", plan, "--sample", "lots"], ["run", plan, "--sample", "5%"]] {
+        tool(&bed, &wrong).exits(2);
+    }
+}
+
+/// RUNBOOK: "names keys of some items of each kind"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    let nested = "[[change]]\nmove = \"old\"\nto = \"doc.new\"\n";
+    let odd = (0..8).map(|n| item("ODD\u{1b}[31m", &n.to_string(), [("old", secret(n)), ("doc", secret("no map"))]));
+    let large = Value::S(format!("{}{}", tool::SECRET, "v".repeat(250_000)));
+    let large = std::iter::once(item("LARGE", &"k".repeat(500), [("old", large)]));
+    bed.load(&table, items(30).chain(odd).chain(large)).await;
+    let plan = bed.plan("plan", &table, "", nested);
+    let plan = text(&plan);
+    for sample in [&[][..], &["--sample", "100%"]] {
+        let args = [&["run", plan, "--dry-run"], sample].concat();
+        let json = tool(&bed, &[&args[..], &["--output", "json"]].concat()).exits(0).json();
+        let count = |name: &str| json[name].as_u64().unwrap();
+        assert_eq!([count("would_change"), count("rejected"), count("would_exceed_400_kb")], [30, 8, 1], "{json:#}");
+        let because = json["rejected_because"].as_array().unwrap();
+        assert_eq!((because.len(), &because[0]["items"]), (1, &json!(8)), "{json:#}");
+        assert_eq!(because[0]["examples"].as_array().unwrap().len(), 5);
+        assert_eq!(json["examples"]["would_change"].as_array().unwrap().len(), 5);
+        assert_eq!(json["examples"]["would_exceed_400_kb"][0]["pk"]["S"], "LARGE");
+        assert_eq!(json["estimate"]["basis"], "whole_table");
+        assert!(json["estimate"]["usd"]["low"].as_f64().unwrap() > 0.0, "{json:#}");
+        assert!(json["estimate"]["seconds"]["high"].as_f64().unwrap() > 0.0, "{json:#}");
+
+        let human = tool(&bed, &args).exits(0).stdout;
+        for part in
+            ["not computable", "such as pk=ODD\\u{1b}[31m sk=", "such as pk=LARGE", "…\n", "WCU", "cost", "duration"]
+        {
+            assert!(human.contains(part), "{part}: {human}");
+        }
+        assert_eq!(sample.is_empty(), !human.contains("of the whole table:"), "{human}");
+    }
+    // Of all that the server was sent, nothing writes.
+    let tally = bed.front().tally();
+    let sent: Vec<&str> = tally.operations.keys().map(String::as_str).filter(|name| *name != "CreateTable").collect();
+    assert_eq!(sent, ["DescribeContinuousBackups", "DescribeTable", "DescribeTimeToLive", "Scan"]);
+    assert!(!bed.dir().join(".backfill").exists());
+}
