@@ -90,6 +90,8 @@ pub mod throttle;
 
 pub mod checkpoint;
 
+pub mod parity;
+
 pub mod cutover;
 
 pub mod telemetry;

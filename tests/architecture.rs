@@ -45,6 +45,9 @@ const PURE: &[&str] = &[
     "throttle/backoff",
     "throttle/budget",
     "throttle/window",
+    "parity/bound",
+    "parity/compare",
+    "parity/sample",
 ];
 
 /// The rooms that a simulation runs in virtual time.

@@ -1,0 +1,9 @@
+//! Parity: what a table's items are, held against what the plan implies.
+
+mod bound;
+mod compare;
+mod sample;
+
+pub use bound::{CONFIDENCE, Clusters, percent_text, upper_bound};
+pub use compare::{Comparison, Parity, Stage, Truth, Verdict, VerdictCounts};
+pub use sample::{Sample, large_segments, split};
