@@ -1,6 +1,8 @@
 //! From an item's image to a decision: what the plan wants of this item, and under which condition.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
 
 use super::cost::Pricing;
 use super::{Action, Change, Condition, GuardedWrite, OnExisting, PreImage, Strategy};
@@ -14,6 +16,14 @@ pub struct Changes {
     key: KeySchema,
     indexes: Vec<IndexSchema>,
     pub(super) pricing: Pricing,
+    /// Decides in the place of the steps.
+    by: Option<Arc<dyn Decides>>,
+}
+
+/// Decides on items by another rule than a plan's steps.
+pub trait Decides: Debug + Send + Sync {
+    /// See [`Changes::decide`].
+    fn decide(&self, item: &Item) -> Decision;
 }
 
 /// What one item needs.
@@ -59,12 +69,17 @@ impl Changes {
             })
             .collect();
         let pricing = Pricing::new(steps.iter().flat_map(Wanted::changes), &key, &indexes);
-        Changes { steps, on_existing, key, indexes, pricing }
+        Changes { steps, on_existing, key, indexes, pricing, by: None }
+    }
+
+    /// Whatever `by` decides, for a table with this key and these indexes.
+    pub fn decided_by(by: Arc<dyn Decides>, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
+        Changes { by: Some(by), ..Changes::for_run(&[], Strategy::InPlace, OnExisting::Keep, key, indexes) }
     }
 
     /// Whether this phase changes nothing: every change waits for a later one.
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.steps.is_empty() && self.by.is_none()
     }
 
     /// The indexes that the changes were prepared with: what [`WriteCost::indexes`] counts.
@@ -79,6 +94,9 @@ impl Changes {
 
     /// What this item needs. All of it goes into one write, or none of it.
     pub fn decide(&self, item: &Item) -> Decision {
+        if let Some(by) = &self.by {
+            return by.decide(item);
+        }
         let Some(key) = self.key.key_of(item) else {
             return Decision::Rejected("the item came without its key attributes".into());
         };

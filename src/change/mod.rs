@@ -10,7 +10,7 @@ mod guarded;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Changes, Decision};
+pub use decide::{Changes, Decides, Decision};
 pub use expression::{Expression, render};
 pub use guarded::{Action, Condition, GuardedWrite, PreImage, WriteCost};
 
