@@ -51,6 +51,16 @@ impl Repair {
         Repair { changes: changes.to_vec(), strategy, truth, key, indexes }
     }
 
+    /// The table's key.
+    pub(super) fn key(&self) -> &KeySchema {
+        &self.key
+    }
+
+    /// Its indexes.
+    pub(super) fn indexes(&self) -> &[IndexSchema] {
+        &self.indexes
+    }
+
     /// What this item needs. `Diverged` names what it is left alone for: a mismatching target that was there before the
     /// migration; a copy's source whose target is gone while new values are the truth; a constant that another value
     /// has taken while they are; and a source whose targets disagree.
