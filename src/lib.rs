@@ -19,6 +19,7 @@
 //! | permits | [`throttle::Scopes`], from narrow to wide | `engine/requests.rs` |
 //! | outcome | [`table::Table::write`], by the writer | `engine/writer.rs` |
 //! | checkpoint | [`checkpoint::CheckpointStore::commit`] | `engine/run.rs` |
+//! | verdict | [`parity::Parity::compare`], by a verification's shadow reads | `parity/verify.rs` |
 //! | report → exit code | [`telemetry::RunReport`] | `telemetry/`, `commands/exit.rs` |
 //!
 //! # What always holds

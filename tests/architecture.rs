@@ -47,6 +47,7 @@ const PURE: &[&str] = &[
     "throttle/window",
     "parity/bound",
     "parity/compare",
+    "parity/repair",
     "parity/sample",
 ];
 

@@ -272,6 +272,52 @@ async fn repaired(scene: &Scene) {
     assert_eq!((report(&verified).mismatches, scene.bed.front().tally().operation("GetItem").requests), (0, 0));
 }
 
+/// A suspect that is equal, or gone, when it is read again was met between two states of a live writer: no mismatch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_race_is_no_mismatch() {
+    for asked in [ALL, Asked { wanted: Some(u32::MAX), ..ALL }, Asked { repair: true, ..ALL }] {
+        let scene = Scene::of(2_000, "segments = 4").await;
+        let (missing, stale) = (scene.keys(Planted::Missing), scene.keys(Planted::Stale));
+        let (endpoint, table) = (scene.bed.local().unwrap().engine().endpoint(), scene.table.clone());
+        let (to_fix, to_delete) = (missing.clone(), stale.clone());
+        // Just before an item is read again, its writer comes: past the layer, and before the read is forwarded.
+        let rule = move |request: &RequestInfo| {
+            if request.operation != "GetItem" {
+                return Fault::Pass;
+            }
+            let key = ItemKey::from_text(&request.body()["Key"].to_string()).unwrap();
+            let (fix, delete) = (to_fix.contains(&key.to_text()), to_delete.contains(&key.to_text()));
+            let (endpoint, table, key) = (endpoint.clone(), table.clone(), common::to_sdk(key.attributes()));
+            let write = async move {
+                let client = common::client(&endpoint);
+                if fix {
+                    let update = client.update_item().table_name(table).set_key(Some(key));
+                    let value = AttributeValue::S(format!("{SECRET}-live"));
+                    update
+                        .update_expression("SET old = :v, new = :v")
+                        .expression_attribute_values(":v", value)
+                        .send()
+                        .await
+                        .unwrap();
+                } else if delete {
+                    client.delete_item().table_name(table).set_key(Some(key)).send().await.unwrap();
+                }
+            };
+            let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            std::thread::spawn(move || runtime().block_on(write)).join().unwrap();
+            Fault::Pass
+        };
+        scene.bed.front().set_faults(Some(Arc::new(rule)));
+        let (_, verified) = scene.verify(asked, 1).await;
+        scene.bed.front().set_faults(None);
+        let found = report(&verified);
+        assert_eq!((found.raced, found.missing, found.stale), (2 * PLANTED as u64, 0, 0), "{found:?}");
+        assert_eq!((found.compared, found.unexpected), (2_000, PLANTED as u64));
+        assert_eq!(scene.on_record(&verified, Verdict::Unexpected), scene.keys(Planted::Unexpected));
+        is_stored(&scene, &verified);
+    }
+}
+
 /// What live writers did last to each item.
 #[derive(Debug, Clone, PartialEq)]
 enum Last {

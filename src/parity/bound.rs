@@ -109,17 +109,15 @@ impl Clusters {
     /// The most differing clusters in percent of those that hold items, where the sample met enough empty ones to make
     /// it another figure (more than a twentieth); rounded up alike.
     ///
-    /// Of the clusters with items, those drawn are a sample of their own, each as likely as any other, though how many
-    /// there are in all is not known: the figure is the largest over all numbers that are possible.
+    /// Of the clusters with items (outside the stratum that was read in full), those drawn are a sample of their own, each
+    /// as likely as any other, though how many there are in all is not known. The figure is that of drawing with
+    /// replacement, as from ever so many: no smaller number makes a larger share possible, which a test holds it to.
     pub fn at_most_percent_of_filled(&self) -> Option<f64> {
         let filled = self.drawn - self.empty;
         if self.empty * 20 <= self.drawn || filled == 0 {
             return None;
         }
-        // Drawn with replacement, which is drawn from ever so many: no finite number gives a larger share, but for one
-        // cluster more where that is what rounding to whole clusters came to.
-        let share = share_at_most(filled, self.differing);
-        Some(round_up(share.max(f64::from(self.differing) / f64::from(filled)) * 100.0))
+        Some(round_up(share_at_most(filled, self.differing) * 100.0))
     }
 }
 

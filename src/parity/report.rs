@@ -272,7 +272,10 @@ fn statement(clusters: &Clusters) -> String {
     let percent = percent_text(clusters.at_most_percent());
     let filled = clusters.at_most_percent_of_filled().map_or(String::new(), |percent| {
         let percent = percent_text(percent);
-        format!(" {empty} of the sampled clusters hold no item: of those that hold any at most {percent} %.")
+        let but = if large > 0 { ", without those around large item collections," } else { "" };
+        format!(
+            " {empty} of the sampled clusters hold no item: of those that hold any{but} at most {percent} % differ."
+        )
     });
     format!(
         "{differing_text} of {drawn_text} sampled clusters differ: at most {percent} % of clusters, with 95 % confidence. \

@@ -5,6 +5,7 @@ mod durable;
 mod owners;
 mod runs;
 mod spend;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::fs;
