@@ -278,33 +278,19 @@ async fn a_race_is_no_mismatch() {
     for asked in [ALL, Asked { wanted: Some(u32::MAX), ..ALL }, Asked { repair: true, ..ALL }] {
         let scene = Scene::of(2_000, "segments = 4").await;
         let (missing, stale) = (scene.keys(Planted::Missing), scene.keys(Planted::Stale));
-        let (endpoint, table) = (scene.bed.local().unwrap().engine().endpoint(), scene.table.clone());
         let (to_fix, to_delete) = (missing.clone(), stale.clone());
+        let writer = behind(&scene);
         // Just before an item is read again, its writer comes: past the layer, and before the read is forwarded.
         let rule = move |request: &RequestInfo| {
-            if request.operation != "GetItem" {
-                return Fault::Pass;
-            }
-            let key = ItemKey::from_text(&request.body()["Key"].to_string()).unwrap();
-            let (fix, delete) = (to_fix.contains(&key.to_text()), to_delete.contains(&key.to_text()));
-            let (endpoint, table, key) = (endpoint.clone(), table.clone(), common::to_sdk(key.attributes()));
-            let write = async move {
-                let client = common::client(&endpoint);
-                if fix {
-                    let update = client.update_item().table_name(table).set_key(Some(key));
-                    let value = AttributeValue::S(format!("{SECRET}-live"));
-                    update
-                        .update_expression("SET old = :v, new = :v")
-                        .expression_attribute_values(":v", value)
-                        .send()
-                        .await
-                        .unwrap();
-                } else if delete {
-                    client.delete_item().table_name(table).set_key(Some(key)).send().await.unwrap();
+            if request.operation == "GetItem" {
+                let key = ItemKey::from_text(&request.body()["Key"].to_string()).unwrap();
+                let (fix, delete) = (to_fix.contains(&key.to_text()), to_delete.contains(&key.to_text()));
+                if fix || delete {
+                    let (done, is_done) = std::sync::mpsc::channel();
+                    writer.send((key, delete, done)).unwrap();
+                    is_done.recv().unwrap();
                 }
-            };
-            let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            std::thread::spawn(move || runtime().block_on(write)).join().unwrap();
+            }
             Fault::Pass
         };
         scene.bed.front().set_faults(Some(Arc::new(rule)));
@@ -316,6 +302,24 @@ async fn a_race_is_no_mismatch() {
         assert_eq!(scene.on_record(&verified, Verdict::Unexpected), scene.keys(Planted::Unexpected));
         is_stored(&scene, &verified);
     }
+}
+
+/// A writer past the layer in front: told a key, it deletes the item or writes both its attributes, and says so.
+fn behind(scene: &Scene) -> mpsc::UnboundedSender<(ItemKey, bool, std::sync::mpsc::Sender<()>)> {
+    let (sender, mut told) = mpsc::unbounded_channel::<(ItemKey, bool, std::sync::mpsc::Sender<()>)>();
+    let (endpoint, table) = (scene.bed.local().unwrap().engine().endpoint(), scene.table.clone());
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let client = common::client(&endpoint);
+            while let Some((key, deletes, done)) = told.recv().await {
+                // See `disturb`: 0 deletes, 4 writes both.
+                disturb(&client, &table, &key, if deletes { 0 } else { 4 }).await;
+                done.send(()).unwrap();
+            }
+        });
+    });
+    sender
 }
 
 /// What live writers did last to each item.
