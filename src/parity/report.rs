@@ -317,7 +317,7 @@ mod tests {
         let empty = Clusters { empty: 3_000, large: 512, large_differing: 2, ..none };
         let text = statement(&empty);
         assert!(
-            text.contains("3,000 of the sampled clusters hold no item: of those that hold any at most 0.3 %."),
+            text.contains("3,000 of the sampled clusters hold no item: of those that hold any, without those around large item collections, at most 0.3 % differ."),
             "{text}"
         );
         assert!(
