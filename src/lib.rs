@@ -19,6 +19,7 @@
 //! | permits | [`throttle::Scopes`], from narrow to wide | `engine/requests.rs` |
 //! | outcome | [`table::Table::write`], by the writer | `engine/writer.rs` |
 //! | checkpoint | [`checkpoint::CheckpointStore::commit`] | `engine/write_pages.rs` |
+//! | verdict | [`parity::Parity::compare`], by a verification's shadow reads | `parity/verify.rs` |
 //! | events → state → next step | [`playbook::State::next`], [`playbook::step`]: every command is a loop over it | `playbook/` |
 //! | report → exit code | [`telemetry::RunReport`] | `telemetry/`, `commands/exit.rs` |
 //!
@@ -92,6 +93,8 @@ pub mod table;
 pub mod throttle;
 
 pub mod checkpoint;
+
+pub mod parity;
 
 pub mod cutover;
 

@@ -56,6 +56,10 @@ const PURE: &[&str] = &[
     "throttle/backoff",
     "throttle/budget",
     "throttle/window",
+    "parity/bound",
+    "parity/compare",
+    "parity/repair",
+    "parity/sample",
 ];
 
 /// The rooms that a simulation runs in virtual time.

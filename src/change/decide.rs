@@ -1,6 +1,8 @@
 //! From an item's image to a decision: what the plan wants of this item, and under which condition.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
 
 use super::cost::Pricing;
 use super::draft::Draft;
@@ -15,6 +17,14 @@ pub struct Changes {
     key: KeySchema,
     indexes: Vec<IndexSchema>,
     pub(super) pricing: Pricing,
+    /// Decides in the place of the steps.
+    by: Option<Arc<dyn Decides>>,
+}
+
+/// Decides on items by another rule than a plan's steps.
+pub trait Decides: Debug + Send + Sync {
+    /// See [`Changes::decide`].
+    fn decide(&self, item: &Item) -> Decision;
 }
 
 /// What one item needs.
@@ -130,12 +140,17 @@ impl Changes {
 
     fn new(steps: Vec<Wanted>, on_existing: OnExisting, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         let pricing = Pricing::new(steps.iter().flat_map(Wanted::changes), &key, &indexes);
-        Changes { steps, on_existing, key, indexes, pricing }
+        Changes { steps, on_existing, key, indexes, pricing, by: None }
+    }
+
+    /// Whatever `by` decides, for a table with this key and these indexes.
+    pub fn decided_by(by: Arc<dyn Decides>, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
+        Changes { by: Some(by), ..Changes::for_run(&[], Strategy::InPlace, OnExisting::Keep, key, indexes) }
     }
 
     /// Whether this phase changes nothing: every change waits for a later one.
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.steps.is_empty() && self.by.is_none()
     }
 
     /// The indexes that the changes were prepared with: what [`WriteCost::indexes`] counts.
@@ -156,6 +171,9 @@ impl Changes {
 
     /// What this item needs, by what is on record of it. All of it goes into one write, or none of it.
     pub fn decide_with(&self, item: &Item, record: &OnRecord) -> Decision {
+        if let Some(by) = &self.by {
+            return by.decide(item);
+        }
         let Some(key) = self.key.key_of(item) else {
             return Decision::Rejected("the item came without its key attributes".into());
         };

@@ -21,7 +21,7 @@ mod tests;
 #[cfg(test)]
 mod undo_tests;
 
-pub use decide::{Changes, Decision};
+pub use decide::{Changes, Decides, Decision};
 pub use expression::{Expression, render};
 pub use guarded::{Action, Condition, GuardedWrite, PreImage, Was, WriteCost};
 pub use meet::Met;

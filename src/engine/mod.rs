@@ -32,6 +32,7 @@ pub use lanes::Lane;
 pub use requests::{Bounds, Requests, describe};
 pub use schedule::{LocalScheduler, Scheduler};
 pub use segments::{SegmentChoice, auto_segments};
+pub(crate) use session::schedule;
 pub use session::{Ended, Job};
 pub use stop::{StopReason, Stopped, Stopper};
 pub use survey::{FirstPage, surveyed_items};

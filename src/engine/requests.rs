@@ -147,11 +147,11 @@ impl Requests {
         self.large.store(lane == Lane::Large, Ordering::Relaxed);
     }
 
-    pub(super) fn stop(&self) -> &Stopper {
+    pub(crate) fn stop(&self) -> &Stopper {
         &self.stop
     }
 
-    pub(super) fn progress(&self) -> &Progress {
+    pub(crate) fn progress(&self) -> &Progress {
         &self.progress
     }
 
@@ -195,7 +195,7 @@ impl Requests {
     }
 
     /// Reads one item, strongly consistently.
-    pub(super) async fn get(&self, key: &ItemKey) -> Result<Got, Stopped> {
+    pub(crate) async fn get(&self, key: &ItemKey) -> Result<Got, Stopped> {
         let hash = key.partition_hash(&self.partition_key);
         let consumed = |got: &Got| got.units.map(|units| (units, units));
         self.read(Some(hash), read_units(4096, true), || self.table.get(key), consumed).await

@@ -150,15 +150,22 @@ impl Job {
     }
 
     /// Begins to spend on a run: what it has spent and scanned before counts against the limits.
-    pub(super) async fn begin_spend(&self, store: &Store, run: &RunRecord) -> Result<(), StoreError> {
+    pub(crate) async fn begin_spend(&self, store: &Store, run: &RunRecord) -> Result<(), StoreError> {
         let before = store.begin_spend(run.id, self.allowance.prices()).await?;
         let scanned = store.totals(run.id).await?.counts.scanned;
         self.allowance.begin(Arc::new(store.clone()), run.id, before, scanned);
         Ok(())
     }
 
+    /// Where nothing is left of a limit, it is said before anything is sent.
+    pub(crate) fn stop_at_limits(&self) {
+        if let Some(reason) = self.gate.past_deadline().or_else(|| self.allowance.exhausted()) {
+            self.stop.stop(reason);
+        }
+    }
+
     /// Makes durable what was spent in the end, no more. To be called when nothing is in flight.
-    pub(super) async fn end_spend(&self, store: &Store, run: &RunRecord) -> Result<SpendRecord, StoreError> {
+    pub(crate) async fn end_spend(&self, store: &Store, run: &RunRecord) -> Result<SpendRecord, StoreError> {
         store.settle_spend(run.id, self.allowance.end().await).await
     }
 
@@ -170,10 +177,7 @@ impl Job {
         let run = &session.run;
         self.begin_spend(store, run).await?;
         let scheduler = schedule(store, run).await?;
-        // Where nothing is left of a limit, it is said before anything is sent.
-        if let Some(reason) = self.gate.past_deadline().or_else(|| self.allowance.exhausted()) {
-            self.stop.stop(reason);
-        }
+        self.stop_at_limits();
         let requests = self.requests();
         let writer = self.writer(store, run);
         let limit = self.plan.limits.max_failures;
@@ -219,7 +223,7 @@ impl Job {
 }
 
 /// The segments that are left, read a batch at a time: a run may have a million.
-async fn schedule(store: &Store, run: &RunRecord) -> Result<LocalScheduler, StoreError> {
+pub(crate) async fn schedule(store: &Store, run: &RunRecord) -> Result<LocalScheduler, StoreError> {
     let mut scheduler = LocalScheduler::new(run.total_segments);
     let mut after = None;
     loop {

@@ -11,8 +11,10 @@ use super::lanes::Lane;
 use super::requests::{Attempts, Requests, Spent, stop_reason};
 use super::stop::{StopReason, Stopped};
 use crate::change::{Changes, Decision, GuardedWrite, OnRecord, Outcome, PreImage};
+use crate::checkpoint::store::Mismatch;
 use crate::checkpoint::{CheckpointStore, Counts, DivergedItem, Failure, PreImageId, PreImageRow, RunId};
 use crate::item::{Item, ItemKey, Path};
+use crate::parity::VerdictCounts;
 use crate::table::{Directive, FatalKind, TableError, WriteReply};
 
 /// How often a write is planned anew from the image that its failed condition brought, before the item is a `Conflict`. Each
@@ -41,6 +43,10 @@ pub struct Settled {
     pub refused: Vec<PreImageId>,
     /// Writes that were sent and that DynamoDB did not allow: among the failures, those that may be the plan's fault.
     pub rejected_writes: u64,
+    /// Where items are verified: what they came to.
+    pub verdicts: VerdictCounts,
+    /// And those that did not match.
+    pub mismatches: Vec<Mismatch>,
 }
 
 /// A page's items, settled as far as nothing of them was set aside.
@@ -417,6 +423,8 @@ impl Settled {
         self.diverged.extend(other.diverged);
         self.refused.extend(other.refused);
         self.rejected_writes += other.rejected_writes;
+        self.verdicts.add(&other.verdicts);
+        self.mismatches.extend(other.mismatches);
     }
 }
 

@@ -6,6 +6,7 @@ mod journal;
 mod owners;
 mod runs;
 mod spend;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::fs;

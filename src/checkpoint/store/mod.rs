@@ -13,6 +13,7 @@ mod records;
 mod spend;
 mod state_file;
 mod thread;
+mod verify;
 mod write;
 
 #[cfg(test)]
@@ -30,6 +31,10 @@ pub use records::{
     RunProgress, RunRecord, SegmentTotals, Session, SpendRecord, StateSummary,
 };
 pub use state_file::StateFile;
+pub use verify::PHASE as VERIFY_PHASE;
+pub use verify::{
+    Asked, Drawn, MAX_MISMATCHES, Mismatch, NewVerification, StoredReport, VerificationRecord, VerifiedPages,
+};
 
 use super::{
     CheckpointStore, Commit, Failure, MetPage, PreImageId, PreImageRow, Reservation, RunId, RunStatus, SegmentState,

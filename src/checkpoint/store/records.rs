@@ -212,7 +212,7 @@ pub struct DivergedRecord {
     pub last_at: String,
     /// Whether it is still open.
     pub status: RowStatus,
-    /// How it was settled: an outcome's name, or `later_pass`.
+    /// How it was settled: an outcome's name, `later_pass`, or `verified` where a verification saw it equal.
     pub resolved_as: Option<String>,
 }
 

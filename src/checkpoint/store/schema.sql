@@ -154,3 +154,54 @@ CREATE TABLE accepted (
     at      TEXT NOT NULL,
     PRIMARY KEY (run, finding)
 ) STRICT, WITHOUT ROWID;
+
+-- Verifications: each is a run of the phase `verify`, and this is what it was asked and what it came to.
+CREATE TABLE verifications (
+    run           INTEGER PRIMARY KEY REFERENCES runs (id),
+    stage         TEXT NOT NULL CHECK (stage IN ('expanded', 'contracted')),
+    truth         TEXT NOT NULL CHECK (truth IN ('old', 'new_then_old', 'new')),
+    repair        INTEGER NOT NULL CHECK (repair IN (0, 1)),
+    flag_version  INTEGER,
+    -- Segments that are read: all of the run's, or those of the sample.
+    due           INTEGER NOT NULL CHECK (due >= 0),
+    -- Of a sample: how many clusters were asked for, from which seed, and the large segments (a JSON list) of a run that
+    -- had so many segments.
+    wanted        INTEGER,
+    seed          INTEGER,
+    run_segments  INTEGER,
+    large         TEXT,
+    -- Once it is complete: the canonical JSON, and its SHA-256.
+    report        TEXT,
+    report_hash   TEXT,
+    CHECK ((wanted IS NULL) = (seed IS NULL) AND (seed IS NULL) = (run_segments IS NULL)
+           AND (run_segments IS NULL) = (large IS NULL)),
+    CHECK ((report IS NULL) = (report_hash IS NULL))
+) STRICT;
+
+-- What the committed pages of a segment counted. A segment without a row is pending.
+CREATE TABLE segment_verdicts (
+    run        INTEGER NOT NULL REFERENCES runs (id),
+    segment    INTEGER NOT NULL,
+    matching   INTEGER NOT NULL,
+    missing    INTEGER NOT NULL,
+    stale      INTEGER NOT NULL,
+    unexpected INTEGER NOT NULL,
+    raced      INTEGER NOT NULL,
+    repaired   INTEGER NOT NULL,
+    PRIMARY KEY (run, segment)
+) STRICT, WITHOUT ROWID;
+
+-- Mismatching items, the first ones of each verdict; all of them are counted above. `paths` is a JSON list of paths, `why`
+-- says what stood against a repair.
+CREATE TABLE mismatches (
+    run      INTEGER NOT NULL REFERENCES runs (id),
+    verdict  TEXT NOT NULL CHECK (verdict IN ('missing', 'stale', 'unexpected')),
+    n        INTEGER NOT NULL,
+    segment  INTEGER NOT NULL,
+    key      TEXT NOT NULL,
+    paths    TEXT NOT NULL,
+    repaired INTEGER NOT NULL CHECK (repaired IN (0, 1)),
+    why      TEXT,
+    at       TEXT NOT NULL,
+    PRIMARY KEY (run, verdict, n)
+) STRICT, WITHOUT ROWID;

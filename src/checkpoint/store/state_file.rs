@@ -99,7 +99,7 @@ impl StateFile {
     }
 
     /// Reads in one transaction, so that what is told fits together.
-    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Failed>) -> Result<T, StoreError> {
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Failed>) -> Result<T, StoreError> {
         let read = || {
             let transaction = self.connection.unchecked_transaction()?;
             let value = work(&transaction)?;

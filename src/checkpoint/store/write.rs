@@ -58,7 +58,7 @@ pub(super) fn begin(connection: &Connection, how: Begin, new: &NewRun, now: &str
     }
 }
 
-fn resume(connection: &Connection, run: &RunRecord) -> Result<Session, Failed> {
+pub(super) fn resume(connection: &Connection, run: &RunRecord) -> Result<Session, Failed> {
     run.status.next(RunStatus::Running)?;
     connection.execute(
         "UPDATE runs SET status = ?2, open_session = 1, sessions = sessions + 1, ended_at = NULL, stop_reason = NULL \
@@ -68,7 +68,7 @@ fn resume(connection: &Connection, run: &RunRecord) -> Result<Session, Failed> {
     Ok(Session { run: read::run(connection, run.id)?, resumed: true })
 }
 
-fn insert_run(connection: &Connection, new: &NewRun, pass: u32, now: &str) -> Result<Session, Failed> {
+pub(super) fn insert_run(connection: &Connection, new: &NewRun, pass: u32, now: &str) -> Result<Session, Failed> {
     if !(1..=1_000_000).contains(&new.total_segments) {
         return Err(refused(format!(
             "a run has 1 to 1,000,000 segments, not {}; nothing was changed",
@@ -165,7 +165,7 @@ pub(super) fn commit(connection: &Connection, commit: &Commit, now: &str) -> Res
     journal::mark_refused(connection, &commit.refused)
 }
 
-fn open_run(connection: &Connection, id: RunId) -> Result<RunRecord, Failed> {
+pub(super) fn open_run(connection: &Connection, id: RunId) -> Result<RunRecord, Failed> {
     let run = read::run(connection, id)?;
     if !run.open_session {
         return Err(refused(format!("run {} has no open session; nothing was stored", id.0)));
@@ -173,7 +173,7 @@ fn open_run(connection: &Connection, id: RunId) -> Result<RunRecord, Failed> {
     Ok(run)
 }
 
-fn put_segment(
+pub(super) fn put_segment(
     connection: &Connection,
     run: RunId,
     segment: u32,
@@ -238,7 +238,7 @@ fn put_diverged(
     item: &DivergedItem,
     now: &str,
 ) -> Result<(), Failed> {
-    let paths = serde_json::Value::from(item.paths.iter().map(Path::to_string).collect::<Vec<_>>()).to_string();
+    let paths = paths_text(&item.paths);
     connection
         .prepare_cached(
             "INSERT INTO diverged (run, key, segment, paths, first_at, last_at, status) \
@@ -248,6 +248,11 @@ fn put_diverged(
         )?
         .execute(params![run.0, item.key.to_text(), segment, paths, now])?;
     Ok(())
+}
+
+/// A JSON list of paths.
+pub(super) fn paths_text(paths: &[Path]) -> String {
+    serde_json::Value::from(paths.iter().map(Path::to_string).collect::<Vec<_>>()).to_string()
 }
 
 /// Settles a failure; one that turned out diverged goes on record as such. False where there is no open failure.

@@ -1,0 +1,355 @@
+//! Verifications: what they were asked, what they have counted, which items they found mismatching, and their reports.
+
+mod records;
+
+pub use records::{
+    Asked, Drawn, MAX_MISMATCHES, Mismatch, NewVerification, PHASE, StoredReport, VerificationRecord, VerifiedPages,
+};
+
+use rusqlite::{Connection, Row, params};
+
+use super::super::{RunId, RunStatus, SegmentEvent, StoreError};
+use super::error::Failed;
+use super::state_file::StateFile;
+use super::{NewRun, RunRecord, Store, journal, read, write};
+use crate::item::ItemKey;
+use crate::parity::{Stage, Truth, Verdict, VerdictCounts};
+
+impl Store {
+    /// Begins a session of a verification: resumes the newest one where it is unfinished and was asked the same, unless
+    /// `anew`; else begins a new one, and an unfinished one is superseded. Durable when it returns.
+    pub async fn begin_verification(&self, new: NewVerification, anew: bool) -> Result<VerificationRecord, StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| begin(c, &new, anew, &now)).await
+    }
+
+    /// Commits a segment's progress together with its verdicts and mismatches: all of it or nothing.
+    pub async fn commit_verified(&self, pages: VerifiedPages) -> Result<(), StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| commit(c, &pages, &now)).await
+    }
+
+    /// What every segment of a verification has counted so far, in order; those without a committed page are left out.
+    pub async fn segment_verdicts(&self, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, StoreError> {
+        self.thread.run(move |c| segment_verdicts(c, run)).await
+    }
+
+    /// The first items that a verification found with a verdict, in the order of their commits.
+    pub async fn mismatches(&self, run: RunId, verdict: Verdict, limit: u32) -> Result<Vec<Mismatch>, StoreError> {
+        self.thread.run(move |c| mismatches(c, run, verdict, limit)).await
+    }
+
+    /// Settles an open diverged item that was seen equal, or gone, in every run that has it. False where none has.
+    pub async fn close_diverged(&self, key: ItemKey, how: &'static str) -> Result<bool, StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| close_diverged(c, &key, how, &now)).await
+    }
+
+    /// Ends a session before the verification is complete.
+    pub async fn stop_verification(
+        &self,
+        run: RunId,
+        reason: Option<String>,
+        abandoned_pages: u64,
+    ) -> Result<RunRecord, StoreError> {
+        let now = (self.clock)();
+        self.thread
+            .run(move |c| write::end_session(c, run, RunStatus::Stopped, reason.as_deref(), abandoned_pages, &now))
+            .await
+    }
+
+    /// Ends a verification whose every due segment is done, with its report.
+    pub async fn finish_verification(
+        &self,
+        run: RunId,
+        ended_at: String,
+        json: String,
+        hash: String,
+    ) -> Result<RunRecord, StoreError> {
+        self.thread.run(move |c| finish(c, run, &ended_at, &json, &hash)).await
+    }
+
+    /// Reports of complete verifications, newest first.
+    pub async fn reports(&self, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
+        self.thread.run(move |c| reports(c, limit)).await
+    }
+
+    /// The newest of them.
+    pub async fn latest_report(&self) -> Result<Option<StoredReport>, StoreError> {
+        Ok(self.reports(1).await?.into_iter().next())
+    }
+
+    /// The newest verification, whatever became of it.
+    pub async fn newest_verification(&self) -> Result<Option<VerificationRecord>, StoreError> {
+        self.thread.run(newest).await
+    }
+
+    /// The time, as it is stored.
+    pub fn now(&self) -> String {
+        (self.clock)()
+    }
+}
+
+impl StateFile {
+    /// The newest verification, whatever became of it.
+    pub fn newest_verification(&self) -> Result<Option<VerificationRecord>, StoreError> {
+        self.read(newest)
+    }
+
+    /// Reports of complete verifications, newest first.
+    pub fn reports(&self, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
+        self.read(|connection| reports(connection, limit))
+    }
+
+    /// The first items that a verification found with a verdict, in the order of their commits.
+    pub fn mismatches(&self, run: RunId, verdict: Verdict, limit: u32) -> Result<Vec<Mismatch>, StoreError> {
+        self.read(|connection| mismatches(connection, run, verdict, limit))
+    }
+}
+
+fn begin(connection: &Connection, new: &NewVerification, anew: bool, now: &str) -> Result<VerificationRecord, Failed> {
+    let current = read::current_run(connection, PHASE)?;
+    if let Some(run) = &current {
+        if run.open_session {
+            return Err(refused("a session of this verification is already open in this process; nothing was changed"));
+        }
+        if run.is_unfinished() {
+            let stored = verification(connection, run.clone())?;
+            if !anew && stored.asked == new.asked {
+                let run = write::resume(connection, run)?.run;
+                return Ok(VerificationRecord { run, resumed: true, ..stored });
+            }
+            run.status.next(RunStatus::Superseded)?;
+            connection.execute(
+                "UPDATE runs SET status = ?2, stop_reason = 'superseded by another verification' WHERE id = ?1",
+                params![run.id.0, RunStatus::Superseded.name()],
+            )?;
+        }
+    }
+    forget_old_ones(connection)?;
+    let pass = current.map_or(1, |run| run.pass + 1);
+    let run = write::insert_run(connection, &NewRun { phase: PHASE.to_owned(), ..new.run.clone() }, pass, now)?.run;
+    put(connection, run.id, new)?;
+    Ok(VerificationRecord { run, asked: new.asked.clone(), drawn: new.drawn.clone(), due: new.due, resumed: false })
+}
+
+/// What was counted and kept item by item stays of the newest complete verification only; reports stay of all.
+fn forget_old_ones(connection: &Connection) -> Result<(), Failed> {
+    for table in ["segment_verdicts", "mismatches"] {
+        let sql = format!(
+            "DELETE FROM {table} WHERE run < (SELECT coalesce(max(run), 0) FROM verifications WHERE report IS NOT NULL)"
+        );
+        connection.execute(&sql, [])?;
+    }
+    Ok(())
+}
+
+fn put(connection: &Connection, run: RunId, new: &NewVerification) -> Result<(), Failed> {
+    let Asked { stage, truth, repair, flag_version, wanted } = &new.asked;
+    if wanted.is_some() != new.drawn.is_some() || new.drawn.as_ref().is_some_and(|drawn| drawn.seed >> 63 != 0) {
+        return Err(refused("a verification was to begin with a sample that cannot be stored; nothing was changed"));
+    }
+    let drawn = new.drawn.as_ref();
+    connection.execute(
+        "INSERT INTO verifications (run, stage, truth, repair, flag_version, due, wanted, seed, run_segments, large) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            run.0,
+            stage.name(),
+            truth.name(),
+            repair,
+            flag_version,
+            new.due,
+            wanted,
+            drawn.map(|drawn| drawn.seed),
+            drawn.map(|drawn| drawn.run_segments),
+            drawn.map(|drawn| serde_json::Value::from(drawn.large.clone()).to_string()),
+        ],
+    )?;
+    Ok(())
+}
+
+const VERIFICATION: &str = "SELECT stage, truth, repair, flag_version, wanted, due, seed, run_segments, large FROM verifications WHERE run = ?1";
+
+fn verification(connection: &Connection, run: RunRecord) -> Result<VerificationRecord, Failed> {
+    let mut statement = connection.prepare_cached(VERIFICATION)?;
+    let mut rows = statement.query([run.id.0])?;
+    let Some(row) = rows.next()? else {
+        return Err(Failed::Row(format!("verification {} does not say what it was asked", run.id.0)));
+    };
+    let drawn = match row.get::<_, Option<u64>>(6)? {
+        None => None,
+        Some(seed) => {
+            let large = serde_json::from_str(&row.get::<_, String>(8)?);
+            let large = large.map_err(|_| Failed::Row("a list of segments in it cannot be read".to_owned()))?;
+            Some(Drawn { seed, run_segments: row.get(7)?, large })
+        }
+    };
+    Ok(VerificationRecord { asked: asked_from(row, 0)?, drawn, due: row.get(5)?, run, resumed: false })
+}
+
+fn asked_from(row: &Row<'_>, at: usize) -> Result<Asked, Failed> {
+    let (stage, truth): (String, String) = (row.get(at)?, row.get(at + 1)?);
+    let unknown = || Failed::Row("a verification in it does not say what it was asked".to_owned());
+    Ok(Asked {
+        stage: Stage::from_name(&stage).ok_or_else(unknown)?,
+        truth: Truth::from_name(&truth).ok_or_else(unknown)?,
+        repair: row.get(at + 2)?,
+        flag_version: row.get(at + 3)?,
+        wanted: row.get(at + 4)?,
+    })
+}
+
+fn commit(connection: &Connection, pages: &VerifiedPages, now: &str) -> Result<(), Failed> {
+    let run = write::open_run(connection, pages.run)?;
+    let SegmentEvent::PagesDone { counts, .. } = &pages.event;
+    let VerifiedPages { segment, verdicts, mismatches, .. } = pages;
+    if run.phase != PHASE || *segment >= run.total_segments {
+        return Err(refused(format!(
+            "segment {segment} was to be committed in run {}, which has none such to verify; nothing of it was stored",
+            run.id.0
+        )));
+    }
+    let repaired = mismatches.iter().filter(|mismatch| mismatch.repaired).count() as u64;
+    if verdicts.compared() != counts.scanned
+        || verdicts.mismatching() != mismatches.len() as u64
+        || verdicts.repaired != repaired
+    {
+        return Err(refused(format!(
+            "pages of {} items came with {} verdicts and {} records of {} mismatches; nothing of them was stored",
+            counts.scanned,
+            verdicts.compared(),
+            mismatches.len(),
+            verdicts.mismatching()
+        )));
+    }
+    let state = read::segment(connection, pages.run, *segment)?.next(&pages.event)?;
+    write::put_segment(connection, pages.run, *segment, &state, now)?;
+    add_verdicts(connection, pages.run, *segment, verdicts)?;
+    for mismatch in mismatches {
+        put_mismatch(connection, pages.run, *segment, mismatch, now)?;
+    }
+    journal::mark_refused(connection, &pages.refused)
+}
+
+fn add_verdicts(connection: &Connection, run: RunId, segment: u32, verdicts: &VerdictCounts) -> Result<(), Failed> {
+    let VerdictCounts { matching, missing, stale, unexpected, raced, repaired } = verdicts;
+    connection
+        .prepare_cached(
+            "INSERT INTO segment_verdicts (run, segment, matching, missing, stale, unexpected, raced, repaired) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+             ON CONFLICT (run, segment) DO UPDATE SET matching = matching + excluded.matching, \
+             missing = missing + excluded.missing, stale = stale + excluded.stale, \
+             unexpected = unexpected + excluded.unexpected, raced = raced + excluded.raced, \
+             repaired = repaired + excluded.repaired",
+        )?
+        .execute(params![run.0, segment, matching, missing, stale, unexpected, raced, repaired])?;
+    Ok(())
+}
+
+/// Keeps it, where there is room for it.
+fn put_mismatch(
+    connection: &Connection,
+    run: RunId,
+    segment: u32,
+    mismatch: &Mismatch,
+    now: &str,
+) -> Result<(), Failed> {
+    let Mismatch { key, verdict, paths, repaired, why } = mismatch;
+    let last: u32 = connection
+        .prepare_cached("SELECT coalesce(max(n), 0) FROM mismatches WHERE run = ?1 AND verdict = ?2")?
+        .query_row(params![run.0, verdict.name()], |row| row.get(0))?;
+    if last >= MAX_MISMATCHES {
+        return Ok(());
+    }
+    let paths = write::paths_text(paths);
+    connection
+        .prepare_cached(
+            "INSERT INTO mismatches (run, verdict, n, segment, key, paths, repaired, why, at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![run.0, verdict.name(), last + 1, segment, key.to_text(), paths, repaired, why, now])?;
+    Ok(())
+}
+
+fn segment_verdicts(connection: &Connection, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, Failed> {
+    let sql = "SELECT segment, matching, missing, stale, unexpected, raced, repaired FROM segment_verdicts \
+               WHERE run = ?1 ORDER BY segment";
+    read::collect(connection, sql, [run.0], |row| {
+        let counts = VerdictCounts {
+            matching: row.get(1)?,
+            missing: row.get(2)?,
+            stale: row.get(3)?,
+            unexpected: row.get(4)?,
+            raced: row.get(5)?,
+            repaired: row.get(6)?,
+        };
+        Ok((row.get(0)?, counts))
+    })
+}
+
+fn mismatches(connection: &Connection, run: RunId, verdict: Verdict, limit: u32) -> Result<Vec<Mismatch>, Failed> {
+    let sql = "SELECT key, paths, repaired, why FROM mismatches WHERE run = ?1 AND verdict = ?2 ORDER BY n LIMIT ?3";
+    read::collect(connection, sql, params![run.0, verdict.name(), limit], |row| {
+        Ok(Mismatch {
+            key: read::key_from(row, 0)?,
+            verdict,
+            paths: read::paths_from(row, 1)?,
+            repaired: row.get(2)?,
+            why: row.get(3)?,
+        })
+    })
+}
+
+fn close_diverged(connection: &Connection, key: &ItemKey, how: &str, now: &str) -> Result<bool, Failed> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE diverged SET status = 'resolved', resolved_as = ?2, last_at = ?3 WHERE key = ?1 AND status = 'open'",
+        )?
+        .execute(params![key.to_text(), how, now])?;
+    Ok(changed > 0)
+}
+
+fn finish(connection: &Connection, id: RunId, ended_at: &str, json: &str, hash: &str) -> Result<RunRecord, Failed> {
+    let run = write::open_run(connection, id)?;
+    let stored = verification(connection, run.clone())?;
+    run.status.next(RunStatus::Complete)?;
+    let done = read::totals(connection, &run)?.done;
+    if done != stored.due {
+        return Err(refused(format!(
+            "a verification cannot be complete with {done} of {} segments done; its session stays open",
+            stored.due
+        )));
+    }
+    connection
+        .execute("UPDATE verifications SET report = ?2, report_hash = ?3 WHERE run = ?1", params![id.0, json, hash])?;
+    connection.execute(
+        "UPDATE runs SET status = ?2, open_session = 0, ended_at = ?3, stop_reason = NULL WHERE id = ?1",
+        params![id.0, RunStatus::Complete.name(), ended_at],
+    )?;
+    read::run(connection, id)
+}
+
+fn reports(connection: &Connection, limit: u32) -> Result<Vec<StoredReport>, Failed> {
+    let sql = "SELECT stage, truth, repair, flag_version, wanted, run, started_at, ended_at, report, report_hash \
+               FROM verifications JOIN runs ON runs.id = run WHERE report IS NOT NULL ORDER BY run DESC LIMIT ?1";
+    read::collect(connection, sql, [limit], |row| {
+        Ok(StoredReport {
+            run: RunId(row.get(5)?),
+            asked: asked_from(row, 0)?,
+            began_at: row.get(6)?,
+            ended_at: row.get(7)?,
+            json: row.get(8)?,
+            hash: row.get(9)?,
+        })
+    })
+}
+
+fn newest(connection: &Connection) -> Result<Option<VerificationRecord>, Failed> {
+    let run: Option<i64> = connection.query_row("SELECT max(run) FROM verifications", [], |row| row.get(0))?;
+    run.map(|run| verification(connection, read::run(connection, RunId(run))?)).transpose()
+}
+
+fn refused(what: impl Into<String>) -> Failed {
+    Failed::Store(StoreError::Refused(what.into()))
+}

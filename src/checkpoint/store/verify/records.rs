@@ -1,0 +1,116 @@
+//! What is stored of a verification, as plain structs.
+
+use super::super::super::{PreImageId, RunId, SegmentEvent};
+use super::super::records::{NewRun, RunRecord};
+use crate::item::{ItemKey, Path};
+use crate::parity::{Stage, Truth, Verdict, VerdictCounts};
+
+/// The phase of a verification's run.
+pub const PHASE: &str = "verify";
+
+/// Mismatching items of one verdict that are kept, with their keys: enough to look into, and a few megabytes. All of them
+/// are counted.
+pub const MAX_MISMATCHES: u32 = 10_000;
+
+/// What a verification is asked. One that was stopped is resumed only by one that is asked the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// How far the migration is.
+    pub stage: Stage,
+    /// Which side the other is derived from.
+    pub truth: Truth,
+    /// Whether mismatching items are repaired.
+    pub repair: bool,
+    /// Version of the cutover flag that said so; none where there is no flag.
+    pub flag_version: Option<u64>,
+    /// Clusters that are drawn; none reads the whole table.
+    pub wanted: Option<u32>,
+}
+
+/// How a sample was drawn: enough to draw it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drawn {
+    /// The seed, below 2^63.
+    pub seed: u64,
+    /// Segments of the run that large ones are known of.
+    pub run_segments: u32,
+    /// Those that are large.
+    pub large: Vec<u32>,
+}
+
+/// What a new verification is made with; of no effect on one that is resumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewVerification {
+    /// What is asked.
+    pub asked: Asked,
+    /// How the sample is drawn; none where the whole table is read.
+    pub drawn: Option<Drawn>,
+    /// Segments that are to be read.
+    pub due: u32,
+    /// `TotalSegments`, the version of the tool and the table's items; the phase is [`PHASE`].
+    pub run: NewRun,
+}
+
+/// A verification as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerificationRecord {
+    /// Its run.
+    pub run: RunRecord,
+    /// What it was asked.
+    pub asked: Asked,
+    /// How its sample was drawn.
+    pub drawn: Option<Drawn>,
+    /// Segments that it reads.
+    pub due: u32,
+    /// Whether it continues from checkpoints.
+    pub resumed: bool,
+}
+
+/// Progress of one segment by one or more whole pages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifiedPages {
+    /// The run.
+    pub run: RunId,
+    /// The segment.
+    pub segment: u32,
+    /// What happened to it.
+    pub event: SegmentEvent,
+    /// What its items came to.
+    pub verdicts: VerdictCounts,
+    /// Those that did not match.
+    pub mismatches: Vec<Mismatch>,
+    /// Pre-images of repairs whose write DynamoDB certainly refused.
+    pub refused: Vec<PreImageId>,
+}
+
+/// An item that did not match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Its key.
+    pub key: ItemKey,
+    /// The worst of its changes.
+    pub verdict: Verdict,
+    /// Where.
+    pub paths: Vec<Path>,
+    /// Whether it was repaired.
+    pub repaired: bool,
+    /// What stood against a repair, without attribute values.
+    pub why: Option<String>,
+}
+
+/// The report of a complete verification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredReport {
+    /// Its run.
+    pub run: RunId,
+    /// What it was asked.
+    pub asked: Asked,
+    /// When the run was created: nothing was read before.
+    pub began_at: String,
+    /// When it was complete.
+    pub ended_at: String,
+    /// The report, as canonical JSON.
+    pub json: String,
+    /// SHA-256 of that, in hexadecimal digits.
+    pub hash: String,
+}

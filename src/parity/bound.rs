@@ -1,0 +1,300 @@
+//! What a sample of clusters proves of all of them: an exact upper bound, and how it is put.
+//!
+//! A cluster either differs (one item in it does) or not. Of `N` clusters `n` are drawn, each set of `n` as likely as any
+//! other, without replacement, and `k` of them differ: hypergeometric. The bound is the largest number `D` of differing
+//! clusters under which `k` or fewer in the sample are still not unlikely, `P(X ≤ k) ≥ 5 %`: whatever the true number is,
+//! at least 95 % of all samples give a bound that it does not exceed. No approximation, and nothing assumed of how the
+//! corruption is spread: ten items in one cluster are one differing cluster.
+
+/// How sure a bound is.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// Rounding must not make a bound too small: a probability that is so near to 5 % (relatively) counts as 5 %. The error
+/// of the logarithms below is a hundredth of it at a million clusters.
+const SLACK: f64 = 1e-6;
+
+/// The most clusters that differ, of `population`, with 95 % confidence, when `differing` of `drawn` do.
+///
+/// Everything drawn: exactly those. Nothing drawn: all may differ.
+pub fn upper_bound(population: u32, drawn: u32, differing: u32) -> u32 {
+    let drawn = drawn.min(population);
+    let differing = differing.min(drawn);
+    // Clusters that were drawn and do not differ.
+    let most = population - (drawn - differing);
+    let is_likely = |marked| at_most(population, drawn, marked, differing) >= (1.0 - CONFIDENCE) * (1.0 - SLACK);
+    // P(X ≤ k) falls as more clusters differ: the last number that is likely is found by halving.
+    let (mut likely, mut unlikely) = (differing, most + 1);
+    while unlikely - likely > 1 {
+        let middle = likely + (unlikely - likely) / 2;
+        if is_likely(middle) {
+            likely = middle;
+        } else {
+            unlikely = middle;
+        }
+    }
+    likely
+}
+
+/// `P(X ≤ k)`, where `n` of `N` clusters are drawn and `m` of them are marked.
+fn at_most(population: u32, drawn: u32, marked: u32, k: u32) -> f64 {
+    let [population, n, m, k] = [population, drawn, marked, k].map(f64::from);
+    let least = (n + m - population).max(0.0);
+    if k < least {
+        return 0.0;
+    }
+    // The median is the mean, rounded one way or the other: from there on more than is asked for is certain to be likely,
+    // and the terms below, which would have to be summed over the mode, are not needed.
+    if k >= n.min(m) || k >= (n * m / population).ceil() {
+        return 1.0;
+    }
+    // From the term at k downwards, each from the one before: below the mode they only get smaller.
+    let first = choose(m, k) + choose(population - m, n - k) - choose(population, n);
+    let (mut term, mut sum, mut i) = (1.0, 1.0, k);
+    while i > least {
+        term *= i * (population - m - n + i) / ((m - i + 1.0) * (n - i + 1.0));
+        sum += term;
+        i -= 1.0;
+        if term < sum * 1e-18 {
+            break;
+        }
+    }
+    (first + sum.ln()).exp()
+}
+
+/// The logarithm of the number of ways to choose `k` of `n`.
+fn choose(n: f64, k: f64) -> f64 {
+    factorial(n) - factorial(k) - factorial(n - k)
+}
+
+/// The logarithm of `n!`: multiplied out where `n` is small, else by Stirling's series, whose first term left out is below
+/// 1e-13 from there on.
+fn factorial(n: f64) -> f64 {
+    if n < 20.0 {
+        return (2..=n as u32).map(f64::from).product::<f64>().ln();
+    }
+    let (x, square) = (n.recip(), (n * n).recip());
+    let series = x * (1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1260.0 - square / 1680.0)));
+    n * n.ln() - n + 0.5 * (std::f64::consts::TAU * n).ln() + series
+}
+
+/// What the clusters of a sample came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Clusters {
+    /// Clusters of the table, read or not.
+    pub all: u32,
+    /// Clusters drawn at random from those that are not among the next.
+    pub drawn: u32,
+    /// Of the drawn ones, those with a mismatch.
+    pub differing: u32,
+    /// Of the drawn ones, those without an item: such a cluster cannot differ.
+    pub empty: u32,
+    /// Clusters of a stratum of their own that was read in full: where large item collections are.
+    pub large: u32,
+    /// Of those, the ones with a mismatch.
+    pub large_differing: u32,
+}
+
+impl Clusters {
+    /// The most clusters that differ, of all: those of the stratum that was read in full are known, and the bound is over
+    /// the rest. Only one of the two is uncertain, so that the sum is as sure as the bound.
+    pub fn at_most(&self) -> u32 {
+        self.large_differing + upper_bound(self.all - self.large, self.drawn, self.differing)
+    }
+
+    /// The same in percent of all clusters, rounded up to two digits: how it is stated.
+    pub fn at_most_percent(&self) -> f64 {
+        round_up(f64::from(self.at_most()) / f64::from(self.all.max(1)) * 100.0)
+    }
+
+    /// The most differing clusters in percent of those that hold items, where the sample met enough empty ones to make
+    /// it another figure (more than a twentieth); rounded up alike.
+    ///
+    /// Of the clusters with items (outside the stratum that was read in full), those drawn are a sample of their own, each
+    /// as likely as any other, though how many there are in all is not known. The figure is that of drawing with
+    /// replacement, as from ever so many: no smaller number makes a larger share possible, which a test holds it to.
+    pub fn at_most_percent_of_filled(&self) -> Option<f64> {
+        let filled = self.drawn - self.empty;
+        if self.empty * 20 <= self.drawn || filled == 0 {
+            return None;
+        }
+        Some(round_up(share_at_most(filled, self.differing) * 100.0))
+    }
+}
+
+/// The largest share of differing clusters under which `k` or fewer of `n`, drawn with replacement, are not unlikely.
+fn share_at_most(n: u32, k: u32) -> f64 {
+    if k >= n {
+        return 1.0;
+    }
+    let (n, k) = (f64::from(n), f64::from(k));
+    let is_likely = |share: f64| {
+        if k >= n * share {
+            return true;
+        }
+        let first = choose(n, k) + k * share.ln() + (n - k) * (-share).ln_1p();
+        let (mut term, mut sum, mut i) = (1.0, 1.0, k);
+        while i > 0.0 && term >= sum * 1e-18 {
+            term *= i * (1.0 - share) / ((n - i + 1.0) * share);
+            sum += term;
+            i -= 1.0;
+        }
+        (first + sum.ln()).exp() >= (1.0 - CONFIDENCE) * (1.0 - SLACK)
+    };
+    let (mut likely, mut unlikely) = (k / n, 1.0);
+    // Halved so often that nothing of a double is left to halve.
+    for _ in 0..64 {
+        let middle = f64::midpoint(likely, unlikely);
+        if is_likely(middle) {
+            likely = middle;
+        } else {
+            unlikely = middle;
+        }
+    }
+    unlikely
+}
+
+/// Up to two significant digits, never down; 100 stays 100.
+fn round_up(percent: f64) -> f64 {
+    if percent <= 0.0 {
+        return 0.0;
+    }
+    let scale = 10_f64.powi(1 - percent.log10().floor() as i32);
+    // What has two digits already, but for the last bits of a double, is not rounded to the next.
+    (((percent * scale - 1e-9).ceil()) / scale).min(100.0)
+}
+
+/// A percentage for people, as exact as it is.
+pub fn percent_text(percent: f64) -> String {
+    let decimals = if percent > 0.0 { (1 - percent.log10().floor() as i32).clamp(0, 6) } else { 0 };
+    let text = format!("{percent:.*}", usize::try_from(decimals).unwrap_or(0));
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pascal's triangle: exact below 2^127.
+    fn triangle(rows: usize) -> Vec<Vec<u128>> {
+        let mut triangle: Vec<Vec<u128>> = vec![vec![1]];
+        for n in 1..=rows {
+            let row = (0..=n).map(|k| {
+                let above = &triangle[n - 1];
+                k.checked_sub(1).map_or(0, |k| above[k]) + above.get(k).copied().unwrap_or(0)
+            });
+            triangle.push(row.collect());
+        }
+        triangle
+    }
+
+    /// The bound by its definition, in whole numbers: 20 · ways(X ≤ k) ≥ ways.
+    fn by_definition(choose: &[Vec<u128>], population: usize, drawn: usize, k: usize) -> usize {
+        let ways = |n: usize, k: usize| choose[n].get(k).copied().unwrap_or(0);
+        let likely = |marked: usize| {
+            let at_most: u128 =
+                (0..=k.min(drawn)).map(|i| ways(marked, i) * ways(population - marked, drawn - i)).sum();
+            20 * at_most >= ways(population, drawn)
+        };
+        (k..=population - (drawn - k)).rev().find(|marked| likely(*marked)).unwrap()
+    }
+
+    #[test]
+    fn every_small_case_is_exact() {
+        let choose = triangle(44);
+        for population in 1..=44 {
+            for drawn in 0..=population {
+                for k in 0..=drawn {
+                    let exact = by_definition(&choose, population, drawn, k);
+                    let [p, n, x] = [population, drawn, k].map(|n| u32::try_from(n).unwrap());
+                    assert_eq!(upper_bound(p, n, x) as usize, exact, "{population} {drawn} {k}");
+                }
+            }
+        }
+    }
+
+    /// P(X = 0) multiplied out, which needs no logarithm of a factorial.
+    #[test]
+    fn a_million_clusters_are_no_less_exact() {
+        let none = |population: u32, drawn: u32, marked: u32| -> f64 {
+            let ratio = |j| 1.0 - f64::from(marked) / f64::from(population - j);
+            (0..drawn).map(|j| ratio(j).ln()).sum::<f64>().exp()
+        };
+        for (population, drawn) in [(1_000_000, 4_000), (1_000_000, 300_000), (1_000_000, 2), (65_536, 1_000)] {
+            let bound = upper_bound(population, drawn, 0);
+            let (here, next) = (none(population, drawn, bound), none(population, drawn, bound + 1));
+            assert!(here >= 0.05 * (1.0 - 1e-5) && next < 0.05, "{population} {drawn}: {bound}, {here} {next}");
+        }
+        assert_eq!(upper_bound(1_000_000, 4_000, 0), 747);
+        // In the middle of the distribution, with many terms; and at both ends.
+        assert!(
+            (52_000..54_000).contains(&upper_bound(1_000_000, 4_000, 188)),
+            "{}",
+            upper_bound(1_000_000, 4_000, 188)
+        );
+        let half = upper_bound(1_000_000, 500_000, 250_000);
+        assert!((500_000..502_000).contains(&half), "{half}");
+        assert_eq!(upper_bound(1_000_000, 1_000_000, 17), 17);
+        assert_eq!(upper_bound(1_000_000, 0, 0), 1_000_000);
+        assert_eq!(upper_bound(1_000_000, 10, 10), 1_000_000);
+        assert_eq!(upper_bound(0, 0, 0), 0);
+    }
+
+    #[test]
+    fn the_bound_never_falls_when_more_differ() {
+        for (population, drawn) in [(10_000, 100), (1_000_000, 300)] {
+            let bounds: Vec<u32> = (0..=drawn).map(|k| upper_bound(population, drawn, k)).collect();
+            assert!(bounds.windows(2).all(|two| two[0] < two[1] || two[1] == population));
+        }
+    }
+
+    #[test]
+    fn factorials_are_those_of_their_product() {
+        let mut sum = 0.0;
+        for n in 1..5_000_u32 {
+            sum += f64::from(n).ln();
+            let error = (factorial(f64::from(n)) - sum).abs();
+            assert!(error < 1e-9, "{n}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_statement_covers_both_strata() {
+        let clusters = Clusters { all: 1_000_000, drawn: 4_000, ..Clusters::default() };
+        assert_eq!((clusters.at_most(), percent_text(clusters.at_most_percent())), (747, "0.075".to_owned()));
+        let with_large = Clusters { all: 1_000_512, large: 512, large_differing: 3, ..clusters };
+        assert_eq!(with_large.at_most(), 750);
+        let all = Clusters { all: 40, drawn: 30, large: 10, large_differing: 1, ..Clusters::default() };
+        assert_eq!((all.at_most(), percent_text(all.at_most_percent())), (1, "2.5".to_owned()));
+    }
+
+    #[test]
+    fn empty_clusters_do_not_make_the_bound_look_better() {
+        let few = Clusters { all: 100_000, drawn: 1_000, empty: 50, ..Clusters::default() };
+        assert_eq!(few.at_most_percent_of_filled(), None);
+        let many = Clusters { empty: 900, ..few };
+        // 1 - 0.05^(1/100)
+        assert_eq!(many.at_most_percent_of_filled().map(percent_text), Some("3".to_owned()));
+        assert_eq!(percent_text(many.at_most_percent()), "0.3");
+        assert_eq!(Clusters { empty: 1_000, ..few }.at_most_percent_of_filled(), None, "nothing is known of any");
+        // However many clusters with items there are, none makes a larger share possible.
+        for (filled, k) in [(100, 0), (100, 1), (100, 7), (40, 20)] {
+            let clusters = Clusters { all: 1 << 19, drawn: filled + 900, empty: 900, differing: k, ..few };
+            let stated = clusters.at_most_percent_of_filled().unwrap();
+            for population in (filled..1 << 12).chain([1 << 14, 1 << 16, (1 << 19) - 900]) {
+                let share = f64::from(upper_bound(population, filled, k)) / f64::from(population) * 100.0;
+                assert!(share <= stated + 1e-9, "{filled} {k} {population}: {share} {stated}");
+            }
+        }
+    }
+
+    #[test]
+    fn percentages_are_never_rounded_down() {
+        for (percent, text) in
+            [(0.0, "0"), (0.0748, "0.075"), (0.0751, "0.076"), (1.0, "1"), (5.01, "5.1"), (99.2, "100"), (100.0, "100")]
+        {
+            assert_eq!(percent_text(round_up(percent)), text);
+            assert!(round_up(percent) >= percent);
+        }
+    }
+}

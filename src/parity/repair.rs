@@ -1,0 +1,370 @@
+//! What a repair wants of one mismatching item: pure. The side that is derived becomes equal to the side that is the truth.
+//!
+//! Everything is compare-and-set on both values of a pair, as the image had them, and what is overwritten or removed is a
+//! pre-image: durable before the write, and in its condition. A value is copied by DynamoDB, as in `run`. Whatever a live
+//! writer does in between, it fails as a condition, and its image is decided on anew.
+//!
+//! An item is left alone as a whole where one of its mismatching changes cannot be derived: see [`Repair::decide`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::compare::Truth;
+use crate::change::{Change, Changes, Condition, Decides, Decision, OnExisting, Strategy};
+use crate::item::{IndexSchema, Item, KeySchema, Path, Value};
+
+/// How items of one table are repaired, before `contract`: it removes what is left by itself, when it is run again.
+#[derive(Debug, Clone)]
+pub struct Repair {
+    changes: Vec<Change>,
+    strategy: Strategy,
+    truth: Truth,
+    key: KeySchema,
+    indexes: Vec<IndexSchema>,
+}
+
+/// A repair of the items of one page, with what is known of them.
+#[derive(Debug)]
+pub(super) struct PageRepair {
+    /// How.
+    pub(super) repair: Repair,
+    /// Targets that were there before the migration, by the text of the item's key.
+    pub(super) before: BTreeMap<String, BTreeSet<Path>>,
+}
+
+/// What one item needs, so far.
+#[derive(Default)]
+struct Needs {
+    changes: Vec<Change>,
+    conditions: Vec<Condition>,
+    left: Vec<Path>,
+}
+
+impl Repair {
+    /// Repairs of a plan's changes.
+    pub fn new(
+        changes: &[Change],
+        strategy: Strategy,
+        truth: Truth,
+        key: KeySchema,
+        indexes: Vec<IndexSchema>,
+    ) -> Repair {
+        Repair { changes: changes.to_vec(), strategy, truth, key, indexes }
+    }
+
+    /// The table's key.
+    pub(super) fn key(&self) -> &KeySchema {
+        &self.key
+    }
+
+    /// Its indexes.
+    pub(super) fn indexes(&self) -> &[IndexSchema] {
+        &self.indexes
+    }
+
+    /// What this item needs. `Diverged` names what it is left alone for: a mismatching target that was there before the
+    /// migration; a copy's source whose target is gone while new values are the truth; a constant that another value
+    /// has taken while they are; and a source whose targets disagree.
+    pub fn decide(&self, item: &Item, before: &BTreeSet<Path>) -> Decision {
+        let mut needs = Needs::default();
+        for change in &self.changes {
+            match change {
+                Change::Move { from, to } if self.strategy == Strategy::InPlace => {
+                    let unequal = from.get(item).is_some() && to.get(item).is_some() && from.get(item) != to.get(item);
+                    needs.keep(to, unequal && before.contains(to));
+                    needs.hold(from, item);
+                    needs.changes.push(change.clone());
+                }
+                Change::Move { from, to } => self.pair(&mut needs, item, (from, to), before.contains(to), false),
+                Change::Copy { from, to } => self.pair(&mut needs, item, (from, to), before.contains(to), true),
+                Change::Set { to, value } => {
+                    let other = to.get(item).is_some_and(|there| there != value);
+                    needs.keep(to, other && (self.truth != Truth::Old || before.contains(to)));
+                    needs.changes.push(change.clone());
+                }
+                Change::Remove { .. } if self.strategy == Strategy::InPlace => needs.changes.push(change.clone()),
+                Change::Remove { .. } => {}
+            }
+        }
+        if !needs.left.is_empty() {
+            return Decision::Diverged(needs.left);
+        }
+        // In place, because what is unexpected goes at once; overwriting, because what differs is to be made equal.
+        let way = (Strategy::InPlace, OnExisting::Overwrite);
+        let changes = Changes::for_run(&needs.changes, way.0, way.1, self.key.clone(), self.indexes.clone());
+        match changes.decide(item) {
+            Decision::Write(mut write) => {
+                for condition in needs.conditions {
+                    if let Condition::Equals(path, _) = &condition {
+                        // It says more than that there is one.
+                        write.conditions.retain(|other| *other != Condition::Exists(path.clone()));
+                    }
+                    if !write.conditions.contains(&condition) {
+                        write.conditions.push(condition);
+                    }
+                }
+                Decision::Write(write)
+            }
+            decided => decided,
+        }
+    }
+
+    fn pair(&self, needs: &mut Needs, item: &Item, (old, new): (&Path, &Path), was_there: bool, is_copy: bool) {
+        needs.hold(old, item);
+        needs.hold(new, item);
+        let (from_old, from_new) = (derive(old, new), derive(new, old));
+        match (old.get(item), new.get(item)) {
+            (None, None) => {}
+            (None, Some(_)) if was_there => {}
+            (Some(a), Some(b)) if a == b => {}
+            _ if was_there => needs.left.push(new.clone()),
+            (Some(_), None) if self.truth != Truth::New => needs.changes.push(from_old),
+            (Some(_), None) if is_copy => needs.left.push(new.clone()),
+            (Some(_), None) => self.derive_old(needs, item, old, Change::Remove { path: old.clone() }),
+            (Some(_), Some(_)) if self.truth == Truth::Old => needs.changes.push(from_old),
+            (None, Some(_)) if self.truth == Truth::Old => needs.changes.push(Change::Remove { path: new.clone() }),
+            (_, Some(_)) => self.derive_old(needs, item, old, from_new),
+        }
+    }
+
+    /// The old value is derived from the new one: once, however many targets it has, and only where they all agree.
+    fn derive_old(&self, needs: &mut Needs, item: &Item, old: &Path, change: Change) {
+        let targets = self.changes.iter().filter_map(|change| match change {
+            Change::Move { from, to } | Change::Copy { from, to } if from == old => Some(to.get(item)),
+            _ => None,
+        });
+        let values: Vec<Option<&Value>> = targets.collect();
+        if values.windows(2).any(|two| two[0] != two[1]) {
+            return needs.keep(old, true);
+        }
+        let derives_it = |change: &Change| match change {
+            Change::Copy { to, .. } => to == old,
+            Change::Remove { path } => path == old,
+            _ => false,
+        };
+        if !needs.changes.iter().any(derives_it) {
+            needs.changes.push(change);
+        }
+    }
+}
+
+fn derive(from: &Path, to: &Path) -> Change {
+    Change::Copy { from: from.clone(), to: to.clone() }
+}
+
+impl Needs {
+    /// Holds the write to what the image has at a path.
+    fn hold(&mut self, path: &Path, item: &Item) {
+        self.conditions.push(match path.get(item) {
+            Some(value) => Condition::Equals(path.clone(), value.clone()),
+            None => Condition::Missing(path.clone()),
+        });
+    }
+
+    fn keep(&mut self, path: &Path, kept: bool) {
+        if kept && !self.left.contains(path) {
+            self.left.push(path.clone());
+        }
+    }
+}
+
+impl Decides for PageRepair {
+    fn decide(&self, item: &Item) -> Decision {
+        let key = self.repair.key.key_of(item).map(|key| key.to_text());
+        let none = BTreeSet::new();
+        let before = key.and_then(|key| self.before.get(&key)).unwrap_or(&none);
+        self.repair.decide(item, before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
+    use proptest::strategy::Strategy as Generator;
+    use serde_json::{Value as Json, json};
+
+    use super::super::compare::{Parity, Stage};
+    use super::*;
+    use crate::change::{Action, GuardedWrite, PreImage, Was};
+    use crate::item::{KeyAttribute, item_from_json, item_to_json};
+
+    /// What DynamoDB does with a guarded write.
+    fn update(write: &GuardedWrite, image: &Item) -> Option<Item> {
+        let holds = write.conditions.iter().all(|condition| match condition {
+            Condition::ItemExists(name) => image.contains_key(name),
+            Condition::Exists(path) => path.get(image).is_some(),
+            Condition::Missing(path) => path.get(image).is_none(),
+            Condition::IsMap(path) => matches!(path.get(image), Some(Value::M(_))),
+            Condition::Equals(path, value) => path.get(image) == Some(value),
+            Condition::Same(a, b) => a.get(image).is_some() && a.get(image) == b.get(image),
+        });
+        let mut after = image.clone();
+        for action in write.actions.iter().take_while(|_| holds) {
+            match action {
+                Action::SetFrom { to, from } => assert!(to.set(&mut after, from.get(image).unwrap().clone())),
+                Action::SetValue { to, value } => assert!(to.set(&mut after, value.clone())),
+                Action::Remove { path } => assert!(path.remove(&mut after).is_some()),
+            }
+        }
+        holds.then_some(after)
+    }
+
+    fn path(text: &str) -> Path {
+        text.parse().unwrap()
+    }
+
+    fn repair(changes: &[Change], strategy: Strategy, truth: Truth) -> Repair {
+        let key = KeySchema { partition: KeyAttribute { name: "pk".into(), kind: "S".into() }, sort: None };
+        Repair::new(changes, strategy, truth, key, Vec::new())
+    }
+
+    fn mv() -> Change {
+        Change::Move { from: path("a"), to: path("d.b") }
+    }
+
+    fn copy() -> Change {
+        Change::Copy { from: path("a"), to: path("d.b") }
+    }
+
+    fn image(json: Json) -> Item {
+        item_from_json(&json).unwrap()
+    }
+
+    fn value_of(pre: &PreImage) -> Option<&Value> {
+        match &pre.was {
+            Was::Value(value) => Some(value),
+            Was::Nothing | Was::Same => None,
+        }
+    }
+
+    /// What the item is after its repair, and what it overwrote, in DynamoDB JSON.
+    fn repaired(repair: &Repair, json: &Json) -> (Json, Vec<Json>) {
+        let before = image(json.clone());
+        let Decision::Write(write) = repair.decide(&before, &BTreeSet::new()) else {
+            panic!("{:?}", repair.decide(&before, &BTreeSet::new()))
+        };
+        let after = update(&write, &before).expect("its conditions hold on its own image");
+        (item_to_json(&after), write.pre_images.iter().filter_map(value_of).map(Value::to_json).collect())
+    }
+
+    #[test]
+    fn the_derived_side_becomes_what_the_truth_implies() {
+        let item = |old: Option<&str>, new: Option<&str>| {
+            let mut item = json!({"pk": {"S": "1"}});
+            if let Some(old) = old {
+                item["a"] = json!({"S": old});
+            }
+            if let Some(new) = new {
+                item["d"] = json!({"M": {"b": {"S": new}}});
+            }
+            item
+        };
+        let text = |text: &str| json!({"S": text});
+        let way = Strategy::ExpandContract;
+        let emptied = json!({"pk": {"S": "1"}, "d": {"M": {}}});
+        let old = repair(&[mv()], way, Truth::Old);
+        assert_eq!(repaired(&old, &item(Some("x"), None)), (item(Some("x"), Some("x")), vec![]));
+        assert_eq!(repaired(&old, &item(Some("x"), Some("y"))), (item(Some("x"), Some("x")), vec![text("y")]));
+        assert_eq!(repaired(&old, &item(None, Some("y"))), (emptied, vec![text("y")]));
+        let new = repair(&[mv()], way, Truth::New);
+        assert_eq!(repaired(&new, &item(Some("x"), None)), (item(None, None), vec![text("x")]));
+        assert_eq!(repaired(&new, &item(Some("x"), Some("y"))), (item(Some("y"), Some("y")), vec![text("x")]));
+        assert_eq!(repaired(&new, &item(None, Some("y"))), (item(Some("y"), Some("y")), vec![]));
+        let both = repair(&[mv()], way, Truth::NewThenOld);
+        assert_eq!(repaired(&both, &item(Some("x"), None)), (item(Some("x"), Some("x")), vec![]));
+        assert_eq!(repaired(&both, &item(Some("x"), Some("y"))), (item(Some("y"), Some("y")), vec![text("x")]));
+        let in_place = repair(&[mv()], Strategy::InPlace, Truth::Old);
+        assert_eq!(repaired(&in_place, &item(Some("x"), None)), (item(None, Some("x")), vec![]));
+        assert_eq!(repaired(&in_place, &item(Some("x"), Some("x"))).0, item(None, Some("x")));
+        assert_eq!(repaired(&in_place, &item(Some("x"), Some("y"))), (item(None, Some("x")), vec![text("y")]));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let way = Strategy::ExpandContract;
+        let left = |repair: &Repair, json: Json, before: &[&str]| {
+            let before = before.iter().map(|text| path(text)).collect();
+            match repair.decide(&image(json.clone()), &before) {
+                Decision::Diverged(paths) => paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                other => panic!("{json}: {other:?}"),
+            }
+        };
+        let unequal = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}});
+        for truth in [Truth::Old, Truth::NewThenOld, Truth::New] {
+            assert_eq!(left(&repair(&[mv()], way, truth), unequal.clone(), &["d.b"]), ["d.b"]);
+        }
+        assert_eq!(left(&repair(&[mv()], Strategy::InPlace, Truth::Old), unequal, &["d.b"]), ["d.b"]);
+        // A copy's source is never removed.
+        let only_old = json!({"pk": {"S": "1"}, "a": {"S": "x"}});
+        assert_eq!(left(&repair(&[copy()], way, Truth::New), only_old, &[]), ["d.b"]);
+        // Two targets that disagree say nothing of their source.
+        let two = [mv(), Change::Copy { from: path("a"), to: path("c") }];
+        let item = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "c": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}});
+        assert_eq!(left(&repair(&two, way, Truth::New), item, &[]), ["a"]);
+        // Where applications write the new side, a constant may be theirs.
+        let set = [Change::Set { to: path("v"), value: Value::S("1".into()) }];
+        let item = json!({"pk": {"S": "1"}, "v": {"S": "2"}});
+        assert_eq!(left(&repair(&set, way, Truth::New), item.clone(), &[]), ["v"]);
+        assert_eq!(repaired(&repair(&set, way, Truth::Old), &item).0, json!({"pk": {"S": "1"}, "v": {"S": "1"}}));
+        // Nothing is to be done for what matches.
+        let there = json!({"pk": {"S": "1"}, "d": {"M": {"b": {"S": "y"}}}});
+        let decided = repair(&[mv()], way, Truth::Old).decide(&image(there), &BTreeSet::from([path("d.b")]));
+        assert_eq!(decided, Decision::NothingToDo);
+    }
+
+    fn any_value() -> impl Generator<Value = Option<Value>> {
+        proptest::option::of((0_u8..3).prop_map(|n| Value::S(n.to_string())))
+    }
+
+    /// Values at `a`, `b`, `c`, `v` and `junk`.
+    fn any_image() -> impl Generator<Value = Item> {
+        proptest::collection::vec(any_value(), 5).prop_map(|values| {
+            let names = ["a", "b", "c", "v", "junk"];
+            let there = names.iter().zip(values).filter_map(|(name, value)| Some(((*name).to_owned(), value?)));
+            there.chain([("pk".to_owned(), Value::S("1".into()))]).collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// A repaired item matches; one that is left alone did not; whatever a writer changed of the pairs in between, the
+        /// write fails; and no value goes that is neither in the item nor a pre-image.
+        #[test]
+        fn a_repair_ends_in_parity_and_loses_nothing(
+            before in any_image(), meanwhile in any_image(), in_place in any::<bool>(), truth in 0_usize..3, second in any::<bool>(),
+        ) {
+            let strategy = if in_place { Strategy::InPlace } else { Strategy::ExpandContract };
+            let truth = if in_place { Truth::Old } else { [Truth::Old, Truth::NewThenOld, Truth::New][truth] };
+            let from = if second && !in_place { path("a") } else { path("junk2") };
+            let changes = [
+                Change::Move { from: path("a"), to: path("b") },
+                Change::Copy { from, to: path("c") },
+                Change::Set { to: path("v"), value: Value::S("1".into()) },
+                Change::Remove { path: path("junk") },
+            ];
+            let parity = Parity::new(&changes, strategy, Stage::Expanded, truth);
+            let matches = |item: &Item| !parity.compare(item, &BTreeSet::new()).verdict.is_mismatch();
+            match repair(&changes, strategy, truth).decide(&before, &BTreeSet::new()) {
+                Decision::Write(write) => {
+                    let after = update(&write, &before).unwrap();
+                    prop_assert!(matches(&after), "{after:?}");
+                    prop_assert_eq!(write.bytes_after, crate::item::item_bytes(&after));
+                    for (name, value) in &before {
+                        let kept = after.get(name) == Some(value)
+                            || write.pre_images.iter().any(|pre| pre.path.root() == name && value_of(pre) == Some(value))
+                            || after.values().any(|other| other == value);
+                        prop_assert!(kept, "{name} is lost");
+                    }
+                    let untouched = |name: &str| before.get(name) == meanwhile.get(name);
+                    let pairs = ["a", "b"].into_iter().chain(second.then_some("c"));
+                    let raced = pairs.into_iter().any(|name| !in_place && !untouched(name));
+                    prop_assert!(!raced || update(&write, &meanwhile).is_none());
+                    prop_assert!(!matches(&before));
+                }
+                Decision::Diverged(paths) => prop_assert!(!matches(&before), "{paths:?}"),
+                Decision::NothingToDo | Decision::AlreadyApplied => prop_assert!(matches(&before)),
+                Decision::Rejected(why) => prop_assert!(false, "{why}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Which part of a table a sampled verification reads: pure.
+//!
+//! The table is split into far more segments than a run has, and each of them is a cluster: a range of the key hash with
+//! some items. Clusters are drawn at random, whole, because DynamoDB reads no single item at random. A large item
+//! collection lies in one cluster, which would make that one worth thousands of others and be met by chance only: the
+//! clusters where large collections are known to be make a stratum of their own, which is read in full.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use crate::checkpoint::{SegmentState, SegmentStatus};
+
+/// Items of a cluster, on average: some, so that hardly any is empty, and few, so that a differing cluster says much of few
+/// items. A page of them costs one request.
+const CLUSTER_ITEMS: u64 = 8;
+
+/// DynamoDB's limit on `TotalSegments` (developer guide, "Scan").
+const MOST_SEGMENTS: u32 = 1_000_000;
+
+/// A segment of a run is large when it has so many times the items of an average one,
+const LARGE: u64 = 4;
+
+/// and no fewer than this: reading them takes seconds.
+const LEAST_LARGE: u64 = 1_000;
+
+/// Into how many clusters a table of so many items is split, whose run had `segments`: a multiple of them, so that each of
+/// the run's segments is a range of clusters, and 1,000,000 at most.
+pub fn split(items: u64, segments: u32) -> u32 {
+    let segments = segments.clamp(1, MOST_SEGMENTS);
+    let wanted = u32::try_from(items / CLUSTER_ITEMS).unwrap_or(u32::MAX).clamp(segments, MOST_SEGMENTS);
+    wanted / segments * segments
+}
+
+/// The segments of a finished run that held far more items than the others: where large item collections are.
+pub fn large_segments<'a>(segments: impl Iterator<Item = (u32, &'a SegmentState)> + Clone) -> Vec<u32> {
+    let done = segments.filter(|(_, state)| state.status == SegmentStatus::Done);
+    let (items, count) = done.clone().fold((0, 0), |(items, n), (_, s)| (items + s.counts.scanned, n + 1));
+    let large = (items / u64::max(count, 1)).saturating_mul(LARGE).max(LEAST_LARGE);
+    done.filter(|(_, state)| state.counts.scanned >= large).map(|(segment, _)| segment).collect()
+}
+
+/// The clusters that a verification reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// Clusters of the table: `TotalSegments`.
+    pub split: u32,
+    /// Those drawn at random, from all but the next ones.
+    pub drawn: BTreeSet<u32>,
+    /// Those of the stratum that is read in full.
+    pub large: Vec<Range<u32>>,
+}
+
+impl Sample {
+    /// Draws `wanted` clusters, or as many as there are. `large` are segments of a run of `segments`, of which `split` is a
+    /// multiple. The same seed draws the same clusters, in every version of the tool: a resumed verification reads on.
+    pub fn draw(split: u32, segments: u32, large: &[u32], wanted: u32, seed: u64) -> Sample {
+        let width = split / segments.max(1);
+        let mut sorted: Vec<u32> = large.iter().copied().filter(|segment| *segment < segments).collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let large: Vec<Range<u32>> = sorted.into_iter().map(|segment| segment * width..(segment + 1) * width).collect();
+        let others = split - width * u32::try_from(large.len()).unwrap_or(u32::MAX);
+        let drawn = choose(others, wanted.min(others), seed).into_iter().map(|n| behind(n, &large)).collect();
+        Sample { split, drawn, large }
+    }
+
+    /// Clusters of the stratum that is read in full.
+    pub fn large_clusters(&self) -> u32 {
+        self.large.iter().map(|range| range.end - range.start).sum()
+    }
+
+    /// Whether a cluster is one of them.
+    pub fn is_large(&self, cluster: u32) -> bool {
+        self.large.iter().any(|range| range.contains(&cluster))
+    }
+
+    /// Every cluster that is to be read, in order.
+    pub fn clusters(&self) -> impl Iterator<Item = u32> {
+        let all: BTreeSet<u32> = self.large.iter().cloned().flatten().chain(self.drawn.iter().copied()).collect();
+        all.into_iter()
+    }
+}
+
+/// The cluster that is the `n`-th of those in none of these ranges, which are in order.
+fn behind(n: u32, large: &[Range<u32>]) -> u32 {
+    large.iter().fold(n, |n, range| if n >= range.start { n + (range.end - range.start) } else { n })
+}
+
+/// `wanted` different numbers below `below`, each set of them as likely as any other (R. W. Floyd's way: it needs no memory
+/// for those that are not drawn).
+fn choose(below: u32, wanted: u32, seed: u64) -> BTreeSet<u32> {
+    let mut random = Random(seed);
+    let mut chosen = BTreeSet::new();
+    for last in below - wanted..below {
+        let drawn = random.up_to(last);
+        if !chosen.insert(drawn) {
+            chosen.insert(last);
+        }
+    }
+    chosen
+}
+
+/// SplitMix64 (G. Steele, D. Lea, C. Flood: "Fast splittable pseudorandom number generators", 2014). Ours, because a
+/// stored seed has to mean the same clusters in a later version.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number from 0 to this one, each as likely as any other: what would make some likelier is drawn again.
+    fn up_to(&mut self, last: u32) -> u32 {
+        let count = u64::from(last) + 1;
+        let even = u64::MAX - u64::MAX % count;
+        loop {
+            let drawn = self.next();
+            if drawn < even {
+                return (drawn % count) as u32;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::super::bound::{Clusters, upper_bound};
+    use super::super::compare::{Parity, Stage, Truth};
+    use super::*;
+    use crate::change::{Change, Strategy as Way};
+    use crate::item::{Item, PartitionHash, Value};
+
+    proptest! {
+        #[test]
+        fn what_is_drawn_is_what_was_asked_for(
+            segments in 1_u32..50, width in 1_u32..50, large in proptest::collection::vec(0_u32..60, 0..5),
+            wanted in 0_u32..3_000, seed in any::<u64>(),
+        ) {
+            let sample = Sample::draw(segments * width, segments, &large, wanted, seed);
+            let others = sample.split - sample.large_clusters();
+            prop_assert_eq!(sample.drawn.len(), wanted.min(others) as usize);
+            prop_assert!(sample.drawn.iter().all(|cluster| *cluster < sample.split && !sample.is_large(*cluster)));
+            prop_assert_eq!(sample.clusters().count(), sample.drawn.len() + sample.large_clusters() as usize);
+            for segment in large.iter().filter(|segment| **segment < segments) {
+                prop_assert!((segment * width..(segment + 1) * width).all(|cluster| sample.is_large(cluster)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_seed_is_the_same_sample_for_ever() {
+        let drawn = Sample::draw(1_000_000, 64, &[], 5, 7).drawn;
+        assert_eq!(drawn, Sample::draw(1_000_000, 64, &[], 5, 7).drawn);
+        assert_ne!(drawn, Sample::draw(1_000_000, 64, &[], 5, 8).drawn);
+        assert_eq!(Random(1_234_567).next(), 6_457_827_717_110_365_317, "the generator's published first number");
+    }
+
+    #[test]
+    fn every_cluster_is_drawn_as_often_as_any_other() {
+        let mut drawn = [0_u32; 50];
+        (0..10_000).for_each(|seed| choose(50, 5, seed).into_iter().for_each(|n| drawn[n as usize] += 1));
+        // 1,000 each; a standard deviation is 30.
+        assert!(drawn.iter().all(|n| (850..1_150).contains(n)), "{drawn:?}");
+    }
+
+    #[test]
+    fn a_cluster_is_some_items_and_a_segment_is_whole_clusters() {
+        assert_eq!(split(40_000, 16), 4_992);
+        assert_eq!(split(5_000_000_000, 4_096), 999_424);
+        assert_eq!(split(0, 64), 64);
+        assert_eq!(split(10, 4_000_000_000), 1_000_000);
+    }
+
+    #[test]
+    fn large_segments_are_those_with_far_more_than_the_others() {
+        let state = |items, done| {
+            let status = if done { SegmentStatus::Done } else { SegmentStatus::Pending };
+            let mut state = SegmentState { status, ..SegmentState::default() };
+            state.counts.scanned = items;
+            state
+        };
+        let segments: Vec<SegmentState> =
+            (0..20).map(|n| state(if n == 3 { 90_000 } else { 500 }, n != 7)).chain([state(900, true)]).collect();
+        let numbered = || (0..).zip(segments.iter());
+        assert_eq!(large_segments(numbered()), [3]);
+        assert_eq!(
+            large_segments(numbered().filter(|(n, _)| *n != 3)),
+            [] as [u32; 0],
+            "900 items are read in no time"
+        );
+    }
+
+    const ITEMS: u32 = 40_000;
+    const SEGMENTS: u32 = 16;
+
+    /// A table in memory: items by cluster, by a hash of their key as DynamoDB does it.
+    fn table(split: u32, is_corrupt: impl Fn(u32, u32) -> bool) -> BTreeMap<u32, Vec<Item>> {
+        let mut clusters: BTreeMap<u32, Vec<Item>> = BTreeMap::new();
+        for n in 0..ITEMS {
+            let pk = Value::S(format!("ITEM#{n}"));
+            let cluster = PartitionHash::of(&pk).shard(split as usize) as u32;
+            let new = if is_corrupt(n, cluster) { "other" } else { "value" };
+            let text = |text: &str| Value::S(text.to_owned());
+            let item = [("pk".to_owned(), pk), ("old".to_owned(), text("value")), ("new".to_owned(), text(new))];
+            clusters.entry(cluster).or_default().push(item.into());
+        }
+        clusters
+    }
+
+    fn differs(parity: &Parity, items: Option<&Vec<Item>>) -> bool {
+        let mismatch = |item: &Item| parity.compare(item, &BTreeSet::new()).verdict.is_mismatch();
+        items.is_some_and(|items| items.iter().any(mismatch))
+    }
+
+    /// The bound from its definition, with P(X ≤ k) multiplied out term by term.
+    fn exact_bound(population: u32, drawn: u32, k: u32) -> u32 {
+        let at_most = |marked: u32| {
+            let [population, n, m] = [population, drawn, marked].map(f64::from);
+            let mut term = (0..drawn).map(|j| 1.0 - m / (population - f64::from(j))).product::<f64>();
+            let mut sum = term;
+            for i in (1..=k).map(f64::from) {
+                term *= (m - i + 1.0) * (n - i + 1.0) / (i * (population - m - n + i));
+                sum += term;
+            }
+            sum
+        };
+        (k..population - drawn + k + 1).take_while(|marked| at_most(*marked) >= 0.05).last().unwrap()
+    }
+
+    /// 400 sampled verifications of a table with this corruption: in at least 93 % of them the stated bound holds, and in
+    /// none is it wider than twice the exact one.
+    fn bounds_hold(what: &str, large: &[u32], is_corrupt: impl Fn(u32, u32) -> bool) {
+        let split = split(ITEMS.into(), SEGMENTS);
+        let clusters = table(split, is_corrupt);
+        let change = Change::Move { from: "old".parse().unwrap(), to: "new".parse().unwrap() };
+        let parity = Parity::new(&[change], Way::ExpandContract, Stage::Expanded, Truth::Old);
+        let differing: BTreeSet<u32> = (0..split).filter(|n| differs(&parity, clusters.get(n))).collect();
+        assert!(!differing.is_empty(), "{what}");
+        let truth = differing.len() as f64 / f64::from(split) * 100.0;
+        let (mut held, mut exact) = (0, BTreeMap::new());
+        for seed in 0..400 {
+            let sample = Sample::draw(split, SEGMENTS, large, 400, seed);
+            let mut found = Clusters { all: split, large: sample.large_clusters(), ..Clusters::default() };
+            for cluster in sample.clusters() {
+                let wrong = u32::from(differing.contains(&cluster));
+                if sample.is_large(cluster) {
+                    found.large_differing += wrong;
+                } else {
+                    found.drawn += 1;
+                    found.differing += wrong;
+                    found.empty += u32::from(!clusters.contains_key(&cluster));
+                }
+            }
+            let stated = found.at_most_percent();
+            let others = found.all - found.large;
+            let exact =
+                *exact.entry(found.differing).or_insert_with(|| exact_bound(others, found.drawn, found.differing));
+            assert_eq!(upper_bound(others, found.drawn, found.differing), exact, "{what}");
+            let exact = f64::from(exact + found.large_differing) / f64::from(split) * 100.0;
+            assert!(stated >= exact && stated <= 2.0 * exact, "{what}: {stated} is stated, {exact} is exact");
+            held += u32::from(truth <= stated);
+        }
+        assert!(held * 100 >= 400 * 93, "{what}: the bound held in {held} of 400");
+    }
+
+    #[test]
+    fn stated_bounds_hold_and_are_tight() {
+        bounds_hold("200 items, spread", &[], |n, _| n % 200 == 0);
+        bounds_hold("5 items, spread", &[], |n, _| n % 8_000 == 0);
+        bounds_hold("6,000 items, spread", &[], |n, _| n % 7 == 0);
+        let width = split(ITEMS.into(), SEGMENTS) / SEGMENTS;
+        bounds_hold("all in one segment of the run", &[], |_, cluster| cluster / width == 5);
+        bounds_hold("200 items of one segment of the run", &[], |n, cluster| cluster / width == 5 && n % 12 == 0);
+        bounds_hold("all in one cluster", &[], |_, cluster| cluster == 77);
+        bounds_hold("in the stratum of its own, and outside", &[5, 11], |n, cluster| {
+            cluster / width == 5 && n % 3 == 0 || n % 100 == 0
+        });
+    }
+}

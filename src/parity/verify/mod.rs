@@ -1,0 +1,263 @@
+//! Verifying a table: every page is held against the plan, and committed with what it came to.
+//!
+//! `--all` sweeps the table in segments, as a run does, strongly consistently: what a page says was so at one moment. A
+//! sample reads its clusters eventually consistently, at half the price, so that what does not match may only be late.
+//! Either way a suspect is read again, strongly consistently, before it counts: one that matches then, or is gone, was
+//! met between two states of a live writer.
+//!
+//! A page is committed with its verdicts, its mismatching items and its start key, all or nothing: a verification that is
+//! stopped or killed goes on where it was, and counts each item once. The report is made when all segments are done.
+
+mod shadow;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::bound::Clusters;
+use super::compare::{Stage, Verdict, VerdictCounts};
+use super::report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};
+use super::sample::{Sample, large_segments, split};
+use crate::checkpoint::store::{
+    Asked, Drawn, NewRun, NewVerification, RunRecord, SpendRecord, Store, VERIFY_PHASE, VerificationRecord,
+};
+use crate::checkpoint::{SegmentState, SegmentStatus, StoreError};
+use crate::engine::{Job, LocalScheduler, Reading, StopReason, schedule, sweep};
+use crate::item::{ItemKey, Path};
+use shadow::Verifier;
+
+/// The phase whose segments tell where large item collections are.
+const EXPAND: &str = "expand";
+
+const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, so that nothing can be repaired. Nothing was \
+     read or written: verify without --repair, and run `contract` again for what it has left";
+
+/// What was there before the migration: kept by the journal of the run.
+#[async_trait]
+pub trait Before: Send + Sync {
+    /// Of each of these items, in their order, the targets that had a value before the migration.
+    async fn targets(&self, keys: &[ItemKey]) -> Result<Vec<BTreeSet<Path>>, StoreError>;
+}
+
+/// Nothing was there before: for a plan whose targets are new.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NothingBefore;
+
+#[async_trait]
+impl Before for NothingBefore {
+    async fn targets(&self, keys: &[ItemKey]) -> Result<Vec<BTreeSet<Path>>, StoreError> {
+        Ok(vec![BTreeSet::new(); keys.len()])
+    }
+}
+
+/// How a session of a verification ended.
+#[derive(Debug)]
+pub struct Verified {
+    /// The run as it is stored now.
+    pub run: RunRecord,
+    /// What its items came to, over all sessions.
+    pub counts: VerdictCounts,
+    /// The report and its hash, where it is complete.
+    pub report: Option<(VerifyReport, String)>,
+    /// What it has spent, over all sessions.
+    pub spend: SpendRecord,
+    /// Requests of this session that DynamoDB has throttled, by scope.
+    pub throttles: Vec<(String, u64)>,
+    /// Why it stopped before its end, if it did.
+    pub stopped: Option<StopReason>,
+}
+
+/// Begins a session: of the verification that was stopped, where the same is asked, else of a new one. `seed`, of which 63
+/// bits are used, draws a new sample.
+pub async fn begin(
+    job: &Job,
+    store: &Store,
+    asked: Asked,
+    anew: bool,
+    seed: u64,
+) -> Result<VerificationRecord, StoreError> {
+    if asked.repair && asked.stage == Stage::Contracted {
+        return Err(StoreError::Refused(NOTHING_TO_REPAIR.to_owned()));
+    }
+    let (mut total_segments, mut items) = (job.segments().segments, job.description.item_count);
+    let mut large = Vec::new();
+    if let Some(run) = store.current_run(EXPAND).await? {
+        // Fresher than the description, which is up to six hours old.
+        items = items.max(store.totals(run.id).await?.counts.scanned);
+        total_segments = run.total_segments;
+        let segments = store.segments(run.id).await?;
+        large = large_segments(segments.iter().map(|(segment, state)| (*segment, state)));
+    }
+    let (mut due, mut drawn) = (total_segments, None);
+    if let Some(wanted) = asked.wanted {
+        let (seed, clusters) = (seed >> 1, split(items, total_segments));
+        let sample = Sample::draw(clusters, total_segments, &large, wanted, seed);
+        due = u32::try_from(sample.clusters().count()).unwrap_or(u32::MAX);
+        drawn = Some(Drawn { seed, run_segments: total_segments, large });
+        total_segments = clusters;
+    }
+    let run = NewRun {
+        phase: VERIFY_PHASE.to_owned(),
+        total_segments,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        table_items_estimate: Some(job.description.item_count),
+    };
+    store.begin_verification(NewVerification { asked, drawn, due, run }, anew).await
+}
+
+/// Works on a verification until every segment that is due is done or the job is stopped, and ends the session.
+///
+/// When it returns, everything that is reported is durable. An error means that not even the end could be stored; what
+/// was committed before stays.
+pub async fn verify(
+    job: &Job,
+    store: &Store,
+    record: &VerificationRecord,
+    before: Arc<dyn Before>,
+) -> Result<Verified, StoreError> {
+    let run = &record.run;
+    job.begin_spend(store, run).await?;
+    let sample = sample_of(record);
+    let scheduler = match &sample {
+        None => schedule(store, run).await?,
+        Some(sample) => schedule_sample(store, run, sample).await?,
+    };
+    job.stop_at_limits();
+    let requests = job.requests();
+    let verifier = Arc::new(Verifier::new(job, store, record, before, requests.clone()));
+    sweep(reading(job, record), &scheduler, &requests, verifier.clone()).await;
+    let mut closed = None;
+    if store.totals(run.id).await?.done == record.due {
+        let looks = sample.is_none() || record.asked.repair;
+        // An error stands in the stopper like every other, and leaves what is left to the next session.
+        closed = if looks { verifier.close_diverged().await.ok() } else { Some(0) };
+    }
+    end(job, store, record, sample.as_ref(), closed).await
+}
+
+/// The clusters of a sampled verification, as they were drawn when it was new.
+fn sample_of(record: &VerificationRecord) -> Option<Sample> {
+    let (drawn, wanted) = (record.drawn.as_ref()?, record.asked.wanted?);
+    Some(Sample::draw(record.run.total_segments, drawn.run_segments, &drawn.large, wanted, drawn.seed))
+}
+
+fn reading(job: &Job, record: &VerificationRecord) -> Reading {
+    let reading = job.reading(record.run.total_segments);
+    match record.asked.wanted {
+        None => Reading { consistent: true, ..reading },
+        // Nothing of a cluster is worth knowing before it is read.
+        Some(_) => Reading { consistent: false, survey: None, ..reading },
+    }
+}
+
+/// Clusters that are not in the sample count as done.
+async fn schedule_sample(store: &Store, run: &RunRecord, sample: &Sample) -> Result<LocalScheduler, StoreError> {
+    let mut scheduler = LocalScheduler::new(run.total_segments);
+    let clusters: BTreeSet<u32> = sample.clusters().collect();
+    for cluster in (0..run.total_segments).filter(|cluster| !clusters.contains(cluster)) {
+        scheduler.note(cluster, SegmentState { status: SegmentStatus::Done, ..SegmentState::default() });
+    }
+    for (cluster, state) in store.segments(run.id).await? {
+        scheduler.note(cluster, state);
+    }
+    Ok(scheduler)
+}
+
+/// Ends the session: with a report where every segment is done and so many diverged items were settled.
+async fn end(
+    job: &Job,
+    store: &Store,
+    record: &VerificationRecord,
+    sample: Option<&Sample>,
+    closed: Option<u64>,
+) -> Result<Verified, StoreError> {
+    let id = record.run.id;
+    let spend = job.end_spend(store, &record.run).await?;
+    let segments = store.segment_verdicts(id).await?;
+    let mut counts = VerdictCounts::default();
+    segments.iter().for_each(|(_, segment)| counts.add(segment));
+    let throttles = job.scopes.throttles();
+    let Some(closed) = closed else {
+        let left = || StopReason::Internal("segments were left over".into());
+        let reason = job.stop.reason().cloned().unwrap_or_else(left);
+        let abandoned = job.progress.snapshot().abandoned_pages;
+        let run = store.stop_verification(id, Some(reason.to_string()), abandoned).await?;
+        return Ok(Verified { run, counts, report: None, spend, throttles, stopped: Some(reason) });
+    };
+    let mut report = report_of(job, record, &segments, &counts);
+    report.ended_at = store.now();
+    report.diverged_closed = closed;
+    (report.read_units, report.write_units) = (spend.state.spent.read, spend.state.spent.write);
+    report.sample = sample.map(|sample| SampleReport::new(seed_of(record), &clusters(sample, &segments)));
+    for verdict in Verdict::MISMATCHES {
+        for found in store.mismatches(id, verdict, MAX_EXAMPLES).await? {
+            report.examples.push(Example::new(verdict, &found.key, &found.paths, found.repaired, found.why));
+        }
+    }
+    let json = report.canonical().map_err(|error| StoreError::Corrupt(format!("the report has no text: {error}")))?;
+    let hash = VerifyReport::hash_of(&json);
+    let run = store.finish_verification(id, report.ended_at.clone(), json, hash.clone()).await?;
+    Ok(Verified { run, counts, report: Some((report, hash)), spend, throttles, stopped: None })
+}
+
+fn seed_of(record: &VerificationRecord) -> u64 {
+    record.drawn.as_ref().map_or(0, |drawn| drawn.seed)
+}
+
+fn report_of(
+    job: &Job,
+    record: &VerificationRecord,
+    segments: &[(u32, VerdictCounts)],
+    counts: &VerdictCounts,
+) -> VerifyReport {
+    let (run, asked) = (&record.run, &record.asked);
+    let telling = segments.iter().filter(|(_, counts)| counts.mismatching() + counts.raced > 0);
+    VerifyReport {
+        schema_version: 1,
+        kind: "verify".to_owned(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        fingerprint: job.plan.fingerprint().as_str().to_owned(),
+        table_arn: job.description.arn.clone(),
+        table_id: job.description.id.clone(),
+        run: run.id.0,
+        scope: if asked.wanted.is_some() { "sample" } else { "all" }.to_owned(),
+        stage: asked.stage.name().to_owned(),
+        truth: asked.truth.name().to_owned(),
+        flag_version: asked.flag_version,
+        repair: asked.repair,
+        began_at: run.started_at.clone(),
+        ended_at: String::new(),
+        compared: counts.compared(),
+        matching: counts.matching,
+        missing: counts.missing,
+        stale: counts.stale,
+        unexpected: counts.unexpected,
+        raced: counts.raced,
+        repaired: counts.repaired,
+        mismatches: counts.left(),
+        diverged_closed: 0,
+        read_units: 0.0,
+        write_units: 0.0,
+        segments_read: segments.len() as u64,
+        segments_differing: segments.iter().filter(|(_, counts)| counts.mismatching() > 0).count() as u64,
+        segments: telling.take(MAX_SEGMENTS).map(|(segment, counts)| SegmentReport::new(*segment, counts)).collect(),
+        sample: None,
+        examples: Vec::new(),
+    }
+}
+
+fn clusters(sample: &Sample, segments: &[(u32, VerdictCounts)]) -> Clusters {
+    let mut clusters = Clusters { all: sample.split, large: sample.large_clusters(), ..Clusters::default() };
+    for (cluster, counts) in segments {
+        let differs = u32::from(counts.mismatching() > 0);
+        if sample.is_large(*cluster) {
+            clusters.large_differing += differs;
+        } else {
+            clusters.drawn += 1;
+            clusters.differing += differs;
+            clusters.empty += u32::from(counts.compared() == 0);
+        }
+    }
+    clusters
+}

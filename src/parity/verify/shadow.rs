@@ -1,0 +1,228 @@
+//! The shadow reads: each page's items, held against the plan, read again, repaired and committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use futures::future::join_all;
+
+use super::super::compare::{Comparison, Parity, Verdict};
+use super::super::repair::{PageRepair, Repair};
+use super::Before;
+use crate::change::{Changes, Outcome};
+use crate::checkpoint::store::{ListQuery, Mismatch, Store, VerificationRecord, VerifiedPages};
+use crate::checkpoint::{CheckpointStore, PreImageId, RunId, SegmentEvent, StoreError};
+use crate::engine::{Handler, Job, Pages, Requests, Settled, Settling, StopReason, Stopped, Writer};
+use crate::item::{Item, ItemKey, KeySchema, Path};
+
+/// Suspects of a page that are read again at the same time: as many as a shared lane has writes outstanding.
+const AT_ONCE: usize = 8;
+
+/// Suspects that one session of `--all` reads again. Its pages are strongly consistent already, so that only a writer who
+/// writes the two sides in two requests is ever met in between; a table with more mismatches than this has another problem.
+const MAX_REREADS: u64 = 10_000;
+
+/// Diverged items that are looked up in the state file at once.
+const DIVERGED_AT_ONCE: u32 = 256;
+
+/// Why an item stays as it is.
+const LEFT_ALONE: &str =
+    "left alone: its new attribute was there before the migration, or what it should be cannot be told";
+
+/// Holds pages against the plan, and repairs what does not match where that was asked.
+pub(super) struct Verifier {
+    parity: Parity,
+    repair: Option<Repair>,
+    before: Arc<dyn Before>,
+    store: Store,
+    run: RunId,
+    requests: Requests,
+    key: KeySchema,
+    /// Suspects that may still be read again; none reads all of them.
+    rereads: Option<AtomicU64>,
+}
+
+/// An item that did not match when it was read.
+struct Suspect {
+    key: ItemKey,
+    item: Item,
+    before: BTreeSet<Path>,
+    found: Comparison,
+}
+
+impl Verifier {
+    pub(super) fn new(
+        job: &Job,
+        store: &Store,
+        record: &VerificationRecord,
+        before: Arc<dyn Before>,
+        requests: Requests,
+    ) -> Verifier {
+        let (plan, asked, key) = (&job.plan, &record.asked, &job.description.key);
+        let indexes = || job.description.indexes.iter().map(|index| index.schema.clone()).collect();
+        let repair = || Repair::new(&plan.changes, plan.strategy, asked.truth, key.clone(), indexes());
+        Verifier {
+            parity: Parity::new(&plan.changes, plan.strategy, asked.stage, asked.truth),
+            repair: asked.repair.then(repair),
+            before,
+            store: store.clone(),
+            run: record.run.id,
+            requests,
+            key: key.clone(),
+            rereads: asked.wanted.is_none().then(|| AtomicU64::new(MAX_REREADS)),
+        }
+    }
+
+    /// The items of a page that do not match, with what was there before of each; how many do match.
+    async fn suspects(&self, items: Vec<Item>) -> Result<(Vec<Suspect>, u64), Stopped> {
+        let (mut suspects, mut matching) = (Vec::new(), 0);
+        for item in items {
+            let found = self.parity.compare(&item, &BTreeSet::new());
+            if found.verdict.is_mismatch() {
+                // A stored item always has its key.
+                let key = self.key.key_of(&item).unwrap_or_else(|| ItemKey::new(Item::new()));
+                suspects.push(Suspect { key, item, before: BTreeSet::new(), found });
+            } else {
+                matching += 1;
+            }
+        }
+        if suspects.is_empty() {
+            return Ok((suspects, matching));
+        }
+        let keys: Vec<ItemKey> = suspects.iter().map(|suspect| suspect.key.clone()).collect();
+        let known = self.before.targets(&keys).await.map_err(|error| self.give_up(&error))?;
+        for (suspect, before) in suspects.iter_mut().zip(known) {
+            suspect.before = before;
+            suspect.found = self.parity.compare(&suspect.item, &suspect.before);
+        }
+        let all = suspects.len();
+        suspects.retain(|suspect| suspect.found.verdict.is_mismatch());
+        matching += (all - suspects.len()) as u64;
+        Ok((suspects, matching))
+    }
+
+    /// Reads a suspect again; none where it matches now, or is gone. With it, the read units.
+    async fn reread(&self, requests: &Requests, suspect: Suspect) -> Result<(Option<Suspect>, f64), Stopped> {
+        if let Some(left) = &self.rereads
+            && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+        {
+            return Ok((Some(suspect), 0.0));
+        }
+        let got = requests.get(&suspect.key).await?;
+        let units = got.units.unwrap_or(0.0);
+        let again = got.item.and_then(|item| {
+            let found = self.parity.compare(&item, &suspect.before);
+            found.verdict.is_mismatch().then_some(Suspect { item, found, ..suspect })
+        });
+        Ok((again, units))
+    }
+
+    /// Repairs these items; what stands against it, by the text of an item's key, for those that are not.
+    async fn mend(
+        &self,
+        repair: &Repair,
+        suspects: &[Suspect],
+        requests: &Requests,
+    ) -> Result<(BTreeMap<String, String>, Settled), Stopped> {
+        let before = suspects.iter().map(|suspect| (suspect.key.to_text(), suspect.before.clone())).collect();
+        let by = Arc::new(PageRepair { repair: repair.clone(), before });
+        let changes = Changes::decided_by(by, repair.key().clone(), repair.indexes().to_vec());
+        let writer = Writer::new(Arc::new(changes), Arc::new(self.store.clone()), self.run);
+        let items = suspects.iter().map(|suspect| suspect.item.clone()).collect();
+        let settled = writer.settle_all(items, requests).await?;
+        let left = settled.diverged.iter().map(|item| (item.key.to_text(), LEFT_ALONE.to_owned()));
+        let failed = settled.failures.iter().map(|failure| (failure.key.to_text(), failure.reason.clone()));
+        Ok((left.chain(failed).collect(), settled))
+    }
+
+    /// Looks at the diverged items that are on record: those that are equal, or gone, are settled. Returns how many.
+    pub(super) async fn close_diverged(&self) -> Result<u64, Stopped> {
+        let (mut closed, mut after) = (0, 0);
+        loop {
+            let query = ListQuery { run: None, open_only: true, after, limit: DIVERGED_AT_ONCE };
+            let open = self.store.diverged(query).await.map_err(|error| self.give_up(&error))?;
+            let Some(last) = open.last() else { return Ok(closed) };
+            after = last.id;
+            let keys: Vec<ItemKey> = open.into_iter().map(|record| record.key).collect();
+            let before = self.before.targets(&keys).await.map_err(|error| self.give_up(&error))?;
+            for (key, before) in keys.into_iter().zip(before) {
+                let item = self.requests.get(&key).await?.item;
+                let how = match item.map(|item| self.parity.compare(&item, &before).verdict) {
+                    None => "gone",
+                    Some(Verdict::Matching) => "verified",
+                    Some(_) => continue,
+                };
+                let settled = self.store.close_diverged(key, how).await.map_err(|error| self.give_up(&error))?;
+                closed += u64::from(settled);
+            }
+        }
+    }
+
+    fn give_up(&self, error: &StoreError) -> Stopped {
+        self.requests.stop().stop(StopReason::Store(error.to_string()));
+        Stopped
+    }
+}
+
+#[async_trait]
+impl Handler for Verifier {
+    async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped> {
+        let (mut suspects, matching) = self.suspects(items).await?;
+        let mut settled = Settled::default();
+        settled.verdicts.matching = matching;
+        let mut confirmed = Vec::new();
+        while !suspects.is_empty() {
+            let some = suspects.split_off(suspects.len().saturating_sub(AT_ONCE));
+            for again in join_all(some.into_iter().map(|suspect| self.reread(requests, suspect))).await {
+                let (again, units) = again?;
+                settled.counts.read_units += units;
+                settled.verdicts.raced += u64::from(again.is_none());
+                confirmed.extend(again);
+            }
+        }
+        let mut left = BTreeMap::new();
+        if let Some(repair) = self.repair.as_ref().filter(|_| !confirmed.is_empty()) {
+            let (not_repaired, written) = self.mend(repair, &confirmed, requests).await?;
+            left = not_repaired;
+            settled.refused = written.refused;
+            settled.counts.read_units += written.counts.read_units;
+            settled.counts.write_units += written.counts.write_units;
+            settled.counts.assumed_write_units += written.counts.assumed_write_units;
+            settled.counts.estimated_write_units += written.counts.estimated_write_units;
+        }
+        for Suspect { key, found, .. } in confirmed {
+            let why = left.remove(&key.to_text());
+            let repaired = self.repair.is_some() && why.is_none();
+            settled.verdicts.count(found.verdict);
+            settled.verdicts.repaired += u64::from(repaired);
+            let paths = found.paths.into_iter().map(|(path, _)| path).collect();
+            settled.mismatches.push(Mismatch { key, verdict: found.verdict, paths, repaired, why });
+        }
+        // The outcomes that progress is told in.
+        let fine = settled.verdicts.matching + settled.verdicts.raced;
+        (0..fine).for_each(|_| settled.counts.count(Outcome::AlreadyApplied));
+        for mismatch in &settled.mismatches {
+            settled.counts.count(if mismatch.repaired { Outcome::Applied } else { Outcome::Diverged });
+        }
+        Ok(Settling { settled, rest: None })
+    }
+
+    async fn abandon(&self, refused: Vec<PreImageId>) {
+        if !refused.is_empty() {
+            // Not being told is safe: such a pre-image counts as one whose write may have been applied.
+            let _ = self.store.mark_refused(refused).await;
+        }
+    }
+
+    async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
+        let Pages { segment, first, pages, next, settled } = pages;
+        let Settled { counts, verdicts, mismatches, refused, .. } = settled;
+        let (progress, ends) = (counts.clone(), next.is_none());
+        let event = SegmentEvent::PagesDone { first, pages, next, counts };
+        let verified = VerifiedPages { run: self.run, segment, event, verdicts, mismatches, refused };
+        self.store.commit_verified(verified).await.map_err(|error| self.give_up(&error))?;
+        self.requests.progress().committed(&progress, pages, ends);
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! Verifications: begun, resumed, superseded and finished, with counts that add up.
+
+use backfill::checkpoint::store::{Asked, Drawn, Mismatch, NewVerification, VerifiedPages};
+use backfill::parity::{Stage, Truth, Verdict, VerdictCounts};
+
+use super::*;
+
+const FULL: Asked =
+    Asked { stage: Stage::Expanded, truth: Truth::Old, repair: false, flag_version: Some(3), wanted: None };
+
+fn asks(asked: Asked, total_segments: u32, due: u32) -> NewVerification {
+    let drawn = asked.wanted.map(|_| Drawn { seed: u64::MAX >> 1, run_segments: 4, large: vec![1, 3] });
+    NewVerification { asked, drawn, due, run: new_run(total_segments) }
+}
+
+/// Pages of one item each, with these verdicts; the first mismatch of them is recorded as many times as there are.
+fn verified(run: RunId, segment: u32, first: u64, ends: bool, verdicts: &[Verdict]) -> VerifiedPages {
+    let mut counts = VerdictCounts::default();
+    verdicts.iter().for_each(|verdict| counts.count(*verdict));
+    let outcome = |verdict: &Verdict| if verdict.is_mismatch() { Outcome::Diverged } else { Outcome::AlreadyApplied };
+    let outcomes: Vec<Outcome> = verdicts.iter().map(outcome).collect();
+    let mismatch = |verdict: &Verdict| Mismatch {
+        key: key(format!("{segment}/{first}/{}", verdict.name())),
+        verdict: *verdict,
+        paths: vec![attribute("new")],
+        repaired: false,
+        why: None,
+    };
+    let next = (!ends).then(|| key(format!("{segment}/{first}")));
+    let mismatches = verdicts.iter().filter(|verdict| verdict.is_mismatch()).map(mismatch).collect();
+    VerifiedPages {
+        run,
+        segment,
+        event: pages(first, 1, next, &outcomes),
+        verdicts: counts,
+        mismatches,
+        refused: vec![],
+    }
+}
+
+#[tokio::test]
+async fn a_verification_is_resumed_by_the_same_question_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let store = open(&path);
+    let first = store.begin_verification(asks(FULL, 2, 2), false).await.unwrap();
+    assert!(!first.resumed && first.run.phase == "verify" && first.asked == FULL);
+    let open_session = store.begin_verification(asks(FULL, 2, 2), false).await;
+    assert!(matches!(open_session, Err(StoreError::Refused(_))), "{open_session:?}");
+    store.commit_verified(verified(first.run.id, 0, 1, false, &[Verdict::Matching, Verdict::Stale])).await.unwrap();
+    drop(store);
+
+    // It was killed: what was committed stays, and its segments stay what they were.
+    let store = open(&path);
+    let again = store.begin_verification(asks(FULL, 64, 64), false).await.unwrap();
+    assert!(again.resumed && again.run.id == first.run.id && (again.run.total_segments, again.due) == (2, 2));
+    store.commit_verified(verified(again.run.id, 0, 2, true, &[Verdict::Stale])).await.unwrap();
+    let counts = VerdictCounts { matching: 1, stale: 2, ..VerdictCounts::default() };
+    assert_eq!(store.segment_verdicts(again.run.id).await.unwrap(), [(0, counts)]);
+    store.stop_verification(again.run.id, None, 1).await.unwrap();
+
+    // Another question begins another one; so does the same one, asked anew.
+    let sampled = Asked { wanted: Some(5), ..FULL };
+    for (asked, anew) in [
+        (Asked { flag_version: Some(4), ..FULL }, false),
+        (Asked { truth: Truth::New, ..FULL }, false),
+        (Asked { repair: true, ..FULL }, false),
+        (sampled.clone(), false),
+        (sampled.clone(), true),
+    ] {
+        let new = store.begin_verification(asks(asked.clone(), 8, 5), anew).await.unwrap();
+        assert!(!new.resumed, "{asked:?}");
+        store.stop_verification(new.run.id, None, 0).await.unwrap();
+    }
+    let last = store.begin_verification(asks(sampled.clone(), 9, 9), false).await.unwrap();
+    assert_eq!((last.asked, last.drawn, last.due), (sampled.clone(), asks(sampled, 8, 5).drawn, 5));
+    let superseded = summary(&path).runs.iter().filter(|run| run.status == RunStatus::Superseded).count();
+    assert_eq!(superseded, 5);
+    assert!(!store.is_proven().await.unwrap(), "nothing was ever written");
+}
+
+#[tokio::test]
+async fn only_what_adds_up_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let store = open(&path);
+    let run = store.begin_verification(asks(FULL, 4, 1), false).await.unwrap().run.id;
+    let good = verified(run, 0, 1, true, &[Verdict::Missing, Verdict::Matching]);
+    let mut bad = vec![good.clone(), good.clone(), good.clone(), good.clone()];
+    bad[0].verdicts.matching += 1;
+    bad[1].mismatches.clear();
+    bad[2].verdicts.repaired = 1;
+    bad[3].segment = 4;
+    for pages in bad {
+        let refused = store.commit_verified(pages.clone()).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{pages:?}");
+    }
+    let finish = async || store.finish_verification(run, clock(), "{}".into(), "hash".into()).await;
+    let early = finish().await;
+    assert!(matches!(early, Err(StoreError::Refused(_))), "{early:?}");
+    assert_eq!(store.segment_verdicts(run).await.unwrap(), []);
+    store.commit_verified(good.clone()).await.unwrap();
+    let twice = store.commit_verified(good).await;
+    assert!(matches!(twice, Err(StoreError::Transition(TransitionError::AlreadyDone))), "{twice:?}");
+    assert_eq!(store.latest_report().await.unwrap(), None);
+    assert_eq!(finish().await.unwrap().status, RunStatus::Complete);
+    let report = store.latest_report().await.unwrap().unwrap();
+    assert_eq!((report.json.as_str(), report.hash.as_str(), &report.asked), ("{}", "hash", &FULL));
+    assert_eq!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().len(), 1);
+    assert_eq!(store.newest_verification().await.unwrap().unwrap().run.id, run);
+
+    // The next one forgets nothing of the newest complete one; the one after that does, but for its report.
+    for kept in [1, 0] {
+        let next = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
+        assert_eq!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().len(), kept);
+        store.commit_verified(verified(next, 0, 1, true, &[])).await.unwrap();
+        store.finish_verification(next, clock(), "{}".into(), "later".into()).await.unwrap();
+    }
+    assert_eq!(store.reports(9).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn the_list_of_mismatches_has_a_bound_and_the_counts_have_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("s.db"));
+    let run = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
+    let many = vec![Verdict::Stale; 4_000];
+    for page in 1..=3 {
+        store.commit_verified(verified(run, 0, page, page == 3, &many)).await.unwrap();
+    }
+    assert_eq!(store.mismatches(run, Verdict::Stale, u32::MAX).await.unwrap().len(), 10_000);
+    assert_eq!(store.segment_verdicts(run).await.unwrap()[0].1.stale, 12_000);
+}
