@@ -625,7 +625,7 @@ async fn large_collections_are_read_in_full() {
     let new =
         NewRun { phase: "expand".into(), total_segments: 32, tool_version: "t".into(), table_items_estimate: None };
     let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
-    job.expand(&store, &session).await.unwrap();
+    job.work(&store, &session).await.unwrap();
     let job = scene.job().await;
     let record = begin(&job, &store, Asked { wanted: Some(20), ..ALL }, false, 3).await.unwrap();
     assert_eq!(record.drawn.as_ref().unwrap().large.len(), 1, "{record:?}");
