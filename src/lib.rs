@@ -108,5 +108,7 @@ pub mod figure;
 
 pub mod clock;
 
+pub mod host;
+
 #[cfg(feature = "local")]
 pub mod local;

@@ -25,7 +25,7 @@ pub use decide::{Changes, Decides, Decision};
 pub use expression::{Expression, render};
 pub use guarded::{Action, Condition, GuardedWrite, PreImage, Was, WriteCost};
 pub use meet::Met;
-pub use record::{Digest, OnRecord};
+pub use record::{By, Digest, OnRecord};
 
 use crate::item::{Path, Value};
 

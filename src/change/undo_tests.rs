@@ -9,6 +9,7 @@ use super::Strategy::{ExpandContract, InPlace};
 use super::tests::{any_edits, any_item, any_plan, check, copy, decide, item, key, mv, path, remove, set, update};
 use super::*;
 use crate::item::{Item, item_to_json};
+use crate::parity::{Repair, Truth};
 
 /// An item and everything that is on record of it, as runs and live writers leave them.
 #[derive(Debug, Clone)]
@@ -17,9 +18,9 @@ struct Story {
     strategy: Strategy,
     on_existing: OnExisting,
     image: Item,
-    there_before: Vec<Path>,
+    there_before: Vec<(Path, Digest)>,
     /// Oldest first.
-    journal: Vec<PreImage>,
+    journal: Vec<(By, PreImage)>,
     passes: u32,
 }
 
@@ -41,11 +42,23 @@ impl Story {
             self.there_before = changes.meet(&self.image, false).there_before;
         }
         if let Decision::Write(write) = changes.decide(&self.image) {
-            self.journal.extend(write.pre_images.iter().cloned());
+            self.journal.extend(write.pre_images.iter().map(|pre| (By::Run, pre.clone())));
             if !killed {
                 self.image = check(&write, &self.image);
             }
         }
+    }
+
+    /// `verify --repair` while old values are the truth.
+    fn repair(&mut self) -> Decision {
+        let before = self.there_before.iter().map(|(path, _)| path.clone()).collect();
+        let repair = Repair::new(&self.plan, self.strategy, Truth::Old, key(), Vec::new());
+        let decided = repair.decide(&self.image, &before);
+        if let Decision::Write(write) = &decided {
+            self.journal.extend(write.pre_images.iter().map(|pre| (By::Repair, pre.clone())));
+            self.image = check(write, &self.image);
+        }
+        decided
     }
 
     fn edit(&mut self, edits: std::collections::BTreeMap<String, Option<Value>>) {
@@ -154,6 +167,40 @@ proptest! {
         prop_assert_eq!(text(&story.image), text(&image), "{:?}", decided);
         let again = story.undo();
         prop_assert!(matches!(again, Decision::NothingToDo | Decision::AlreadyApplied), "{:?}", again);
+    }
+
+    /// The same with targets that are spoilt or deleted behind the passes, a repair, and another pass: whatever of the item
+    /// was not itself there before the migration and is gone.
+    #[test]
+    fn a_rollback_restores_what_was_behind_a_repair(
+        plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(), overwrite in any::<bool>(),
+        spoil in proptest::collection::vec(0..3_u8, 4), again in any::<bool>(),
+    ) {
+        // Nothing is left to hold the target of a move in place against.
+        let in_place = in_place && !plan.iter().any(|change| matches!(change, Change::Move { .. }));
+        let strategy = if in_place { InPlace } else { ExpandContract };
+        let mut story = Story::new(&plan, strategy, if overwrite { Overwrite } else { Keep }, &image);
+        story.run(false);
+        for (change, how) in plan.iter().zip(spoil) {
+            let (Change::Move { to, .. } | Change::Copy { to, .. }) = change else { continue };
+            if to.get(&image).is_some() || to.get(&story.image).is_none() {
+                continue;
+            }
+            match how {
+                1 => prop_assert!(to.set(&mut story.image, Value::S("spoilt".into()))),
+                2 => drop(to.remove(&mut story.image)),
+                _ => {}
+            }
+        }
+        let repaired = story.repair();
+        prop_assert!(!matches!(repaired, Decision::Diverged(_)), "{:?}", repaired);
+        if again {
+            story.run(false);
+        }
+        story.undo();
+        if !matches!(repaired, Decision::Rejected(_)) {
+            prop_assert_eq!(text(&story.image), text(&image), "{:?}", repaired);
+        }
     }
 
     /// Whatever live writers did before, between and after passes: no write of contract or of a rollback loses a value; what
@@ -315,13 +362,95 @@ fn new_values_that_were_there_before_stay() {
     let changes = Changes::for_run(&moves(), ExpandContract, Keep, key(), Vec::new());
     let pair = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "x"}}));
     assert_eq!(changes.meet(&pair, true), Met::default());
-    assert_eq!(changes.meet(&pair, false).there_before, [path("b")]);
-    // One that the application changed under the new name alone is made equal all the same.
-    let mut story = Story::new(&moves(), ExpandContract, Keep, &pair);
-    story.run(false);
-    story.edit([("b".to_owned(), Some(Value::S("new".into())))].into());
-    assert!(matches!(story.apply(&story.old_equal_new()), Decision::Write(_)));
-    assert_eq!(story.image["a"], Value::S("new".into()));
+    assert_eq!(changes.meet(&pair, false).there_before, [(path("b"), Digest::of(&Value::S("x".into())))]);
+    // What the application may have changed under the new name alone is made equal all the same, with an old value and
+    // without one.
+    let alone = item(json!({"pk": {"S": "1"}, "b": {"S": "x"}}));
+    for (image, new) in [(&pair, "new"), (&alone, "new"), (&alone, "x")] {
+        let mut story = Story::new(&moves(), ExpandContract, Keep, image);
+        story.run(false);
+        story.edit([("b".to_owned(), Some(Value::S(new.into())))].into());
+        assert!(matches!(story.apply(&story.old_equal_new()), Decision::Write(_)));
+        assert_eq!(story.image["a"], Value::S(new.into()));
+        assert_eq!(story.undo(), Decision::NothingToDo, "the new one stays");
+    }
+}
+
+/// Nobody knows what was there before of items that no pass has met.
+#[test]
+fn of_unmet_items_only_what_repeats_the_old_value_goes() {
+    let rollback = Changes::for_rollback(&moves(), ExpandContract, key(), Vec::new());
+    let unmet = OnRecord::default().unmet();
+    let decide = |image: serde_json::Value| rollback.decide_with(&item(image), &unmet);
+    let equal = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "x"}});
+    let Decision::Write(write) = decide(equal) else { panic!() };
+    assert_eq!(write.actions, [Action::Remove { path: path("b") }]);
+    let unequal = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "y"}});
+    assert_eq!(decide(unequal), Decision::Diverged(vec![path("b")]));
+    assert_eq!(decide(json!({"pk": {"S": "1"}, "b": {"S": "y"}})), Decision::NothingToDo);
+    // Where all were met, it is the migration's, or has come since.
+    let met = |image| rollback.decide_with(&item(image), &OnRecord::default());
+    assert!(matches!(met(json!({"pk": {"S": "1"}, "b": {"S": "y"}})), Decision::Write(_)));
+}
+
+/// What a repair found wrong does not come back, unless it was there before the migration.
+#[test]
+fn a_rollback_behind_a_repair_restores_what_was_before_the_migration() {
+    let s = |text: &str| Some(Value::S(text.into()));
+    let edit = |name: &str, text: &str| std::collections::BTreeMap::from([(name.to_owned(), s(text))]);
+    let alone = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}}));
+    let unequal = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "x0"}}));
+    let equal = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "v"}}));
+    for (image, on_existing, spoilt) in [
+        (&alone, Keep, Some("bad")),
+        (&unequal, Keep, None),
+        (&unequal, Overwrite, Some("bad")),
+        (&unequal, Overwrite, None),
+        (&equal, Keep, Some("bad")),
+        (&equal, Overwrite, Some("bad")),
+    ] {
+        let mut story = Story::new(&moves(), ExpandContract, on_existing, image);
+        story.run(false);
+        spoilt.map(|bad| story.edit(edit("b", bad)));
+        story.repair();
+        assert_eq!(story.image["a"], story.image["b"]);
+        story.undo();
+        assert_eq!(text(&story.image), text(image), "{on_existing:?} {spoilt:?}");
+        assert!(!matches!(story.undo(), Decision::Write(_)), "{on_existing:?} {spoilt:?}");
+    }
+    // An application that knows the old name alone goes on writing, and each pass and each repair follows it.
+    for image in [&unequal, &equal] {
+        let mut story = Story::new(&moves(), ExpandContract, Overwrite, image);
+        story.run(false);
+        for (n, value) in ["w1", "w2", "w3", "w4"].into_iter().enumerate() {
+            story.edit(edit("a", value));
+            if n % 2 == 0 {
+                drop(story.repair())
+            } else {
+                story.run(false)
+            }
+            assert_eq!(story.image.get("b"), s(value).as_ref());
+        }
+        story.undo();
+        assert_eq!((story.image.get("a"), &story.image["b"]), (s("w4").as_ref(), &image["b"]));
+    }
+    // A constant, and what was removed in place.
+    for (plan, strategy, name) in [
+        (vec![set("b", json!({"S": "c"}))], ExpandContract, "b"),
+        (vec![remove("b")], InPlace, "b"),
+        (vec![copy("a", "b")], InPlace, "b"),
+    ] {
+        for image in [&alone, &unequal] {
+            if image.contains_key("b") || matches!(plan[..], [Change::Set { .. }] | [Change::Copy { .. }]) {
+                let mut story = Story::new(&plan, strategy, Overwrite, image);
+                story.run(false);
+                story.edit(edit(name, "bad"));
+                assert!(matches!(story.repair(), Decision::Write(_)));
+                story.undo();
+                assert_eq!(text(&story.image), text(image), "{plan:?}");
+            }
+        }
+    }
 }
 
 /// Which pre-image comes back, where there are several (`record.rs`).

@@ -42,7 +42,7 @@ pub(super) async fn dry_run(global: &Global, args: &RunArgs, target: &Target) ->
 
 async fn whole(job: &Job) -> Prediction {
     let segments = job.segments().segments;
-    let handler = Arc::new(DryRun::new(job.changes.clone(), job.requests()));
+    let handler = Arc::new(DryRun::new(job));
     // Nothing is written, so no collection takes long enough for an early start to pay for the survey's reads.
     let reading = Reading { survey: None, ..job.reading(segments) };
     sweep(reading, &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;

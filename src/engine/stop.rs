@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::cutover::LeaseLost;
 use crate::item::Units;
 use crate::price::PriceBasis;
 use crate::table::FatalKind;
@@ -97,6 +98,14 @@ pub enum StopReason {
         /// The last error.
         message: String,
     },
+    /// The flag was moved to where this phase must not go on.
+    #[error(
+        "the flag was moved while it worked: {0}. What is under way was finished, and nothing more is read or written"
+    )]
+    FlagMoved(String),
+    /// Another process may work on this migration now.
+    #[error("{0}. Nothing more is read or written by this process")]
+    LeaseLost(LeaseLost),
     /// Progress could not be made durable.
     #[error("progress could not be stored: {0}")]
     Store(String),
