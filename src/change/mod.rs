@@ -15,6 +15,8 @@ mod forward;
 mod guarded;
 mod meet;
 mod record;
+#[cfg(test)]
+mod record_tests;
 mod rollback;
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use backfill::change::Outcome;
 use backfill::checkpoint::phase;
 use backfill::checkpoint::store::{Begin, OpenWork};
-use backfill::engine::{Class, DryRun, LocalScheduler, Prediction, sweep};
-use backfill::local::Fault;
+use backfill::engine::{Class, DryRun, LocalScheduler, Prediction, StopReason, sweep};
+use backfill::local::{Fault, RequestInfo};
 
 use super::quiet::STRATEGIES;
-use super::scene::{Cut, EVERY_KIND, Scene, every_shape, item, map, s};
+use super::scene::{Cut, EVERY_KIND, MOVE, Scene, every_shape, item, map, s};
 
 /// A first pass that dies on its way.
 async fn stopped(migration: &str) -> Scene {
@@ -132,4 +132,26 @@ async fn failures_are_retried_by_phase() {
     assert_eq!((open(phase::EXPAND).await, open(phase::ROLLBACK).await), (one, none));
     let after = scene.bed.dump(&scene.table).await;
     assert!(items.iter().all(|item| after.values().any(|found| found == item)), "{after:?}");
+}
+
+/// What a run has proven says nothing of another phase: one that DynamoDB refuses everywhere stops, and leaves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_back_that_is_refused_everywhere_stops_early() {
+    let scene = Scene::of((0..600).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE).await;
+    scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    for phase in [phase::CONTRACT, phase::ROLLBACK] {
+        scene.bed.front().set_faults(Some(Arc::new(|request: &RequestInfo| match request.operation.as_str() {
+            "UpdateItem" => Fault::Reply {
+                status: 400,
+                error: "ValidationException".into(),
+                message: "no".into(),
+                extra: serde_json::Map::new(),
+            },
+            _ => Fault::Pass,
+        })));
+        let ended = scene.session(phase, Begin::ResumeOrNew, Some(10), None).await.unwrap();
+        assert!(matches!(ended.stopped, Some(StopReason::AllFailing { .. })), "{phase}: {:?}", ended.stopped);
+        assert_eq!(scene.state().open_work_of(phase).unwrap(), OpenWork::default(), "{phase}");
+        scene.complete(phase, Begin::ResumeOrNew).await;
+    }
 }
