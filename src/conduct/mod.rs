@@ -8,12 +8,13 @@
 mod sweeps;
 mod watch;
 
-pub use sweeps::{Begins, Came, Swept};
+pub use sweeps::{Begins, Came, Swept, job_of};
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::checkpoint::phase::EXPAND;
 use crate::checkpoint::store::{EventRecord, KeptFact, OpenWork, Store};
 use crate::checkpoint::{RunId, StoreError};
 use crate::clock::Clock;
@@ -188,7 +189,8 @@ impl Conductor {
             Some(flags) => read(flags.as_ref(), &self.plan).await?.map(|(flag, _)| flag),
             None => None,
         };
-        let OpenWork { failures, diverged } = self.store.open_work(None).await?;
+        let OpenWork { failures, diverged } = self.store.open_work_of(EXPAND).await?;
+        let no_way_back = self.store.no_way_back().await?;
         let fingerprint = self.plan.fingerprint();
         let world = World {
             kind: kind(&self.plan),
@@ -197,7 +199,7 @@ impl Conductor {
             failures,
             diverged,
             limits: limits(&self.plan),
-            no_way_back: None,
+            no_way_back: no_way_back.as_deref(),
             facts: &self.said.facts,
             force: self.said.force.as_deref(),
             confirmed: self.confirmed,
