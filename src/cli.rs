@@ -80,6 +80,14 @@ pub enum Command {
     Check(CheckArgs),
     /// Runs the plan over the table, or resumes where it was
     Run(RunArgs),
+    /// Holds the table against the plan by shadow reads; with --repair, mends what differs
+    Verify(VerifyArgs),
+    /// Moves readers and writers to the new attribute, step by step, and back
+    Cutover(CutoverArgs),
+    /// Removes the old attribute, after cutover: there is no way back from it
+    Contract(ContractArgs),
+    /// Undoes the migration, from wherever it is
+    Rollback(RollbackArgs),
     /// Tells how far a run is; works while it is on and after it died
     Status(PlanArgs),
     /// Items that could not be changed, and items found diverged
@@ -190,6 +198,110 @@ impl RunArgs {
         let (dry_run, again, restart, yes) = Default::default();
         RunArgs { plan, dry_run, sample: None, accept: Vec::new(), again, restart, yes }
     }
+}
+
+/// `verify`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("scope").required(true))]
+pub struct VerifyArgs {
+    /// The plan file
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// Compare every item, by strongly consistent reads: what opens the gate of the cutover
+    #[arg(long, group = "scope")]
+    pub all: bool,
+    /// Compare so many randomly chosen clusters, and say what that proves
+    #[arg(long, group = "scope", value_name = "CLUSTERS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub sample: Option<u32>,
+    /// Mend what differs, from the side that is the truth; what is overwritten is kept in the journal
+    #[arg(long)]
+    pub repair: bool,
+}
+
+/// Where `cutover --to` goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CutoverStep {
+    /// Writers write both attributes.
+    DualWrite,
+    /// Readers read the new one.
+    ReadNew,
+    /// Writers write only the new one.
+    WriteNew,
+}
+
+/// `cutover`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("way").required(true))]
+pub struct CutoverArgs {
+    /// The plan file
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// The step to take
+    #[arg(long, value_enum, group = "way", value_name = "STEP")]
+    pub to: Option<CutoverStep>,
+    /// One step back; while both are written it asks nobody, and works beside whatever is running
+    #[arg(long, group = "way")]
+    pub back: bool,
+    /// With --to read-new: for so many percent of the keys
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "back")]
+    pub percent: u8,
+    /// With --back: at once, although readers may then read old values that are stale
+    #[arg(long, requires = "back")]
+    pub now: bool,
+    /// What decides beside the flag
+    #[command(flatten)]
+    pub decide: Decide,
+}
+
+/// `contract`
+#[derive(Debug, Args)]
+pub struct ContractArgs {
+    /// The plan file
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// What decides beside the flag
+    #[command(flatten)]
+    pub decide: Decide,
+}
+
+/// `rollback`
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The plan file
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// What decides beside the flag
+    #[command(flatten)]
+    pub decide: Decide,
+}
+
+/// What an operator says to a step of the playbook.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Decide {
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Past a closed gate, for this reason, which is recorded
+    #[arg(long, value_name = "REASON")]
+    pub force: Option<String>,
+    /// Accept a finding of the preflight
+    #[arg(long, value_name = "FINDING")]
+    pub accept: Vec<Accept>,
+    /// Without a flag: every writer has written both attributes since then
+    #[arg(long, value_name = "TIME", help_heading = "Facts, where the plan names no flag")]
+    pub dual_writes_since: Option<jiff::Timestamp>,
+    /// Without a flag: every reader reads the new attribute
+    #[arg(long, help_heading = "Facts, where the plan names no flag")]
+    pub readers_moved: bool,
+    /// Without a flag: nobody writes the old attribute any more
+    #[arg(long, help_heading = "Facts, where the plan names no flag")]
+    pub old_writes_stopped: bool,
+    /// Without a flag, on the way back: every reader reads the old attribute again
+    #[arg(long, help_heading = "Facts, where the plan names no flag")]
+    pub readers_back: bool,
+    /// Without a flag, on the way back: nobody writes the new attribute any more
+    #[arg(long, help_heading = "Facts, where the plan names no flag")]
+    pub new_writes_stopped: bool,
 }
 
 /// `failures`

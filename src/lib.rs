@@ -100,6 +100,8 @@ pub mod cutover;
 
 pub mod playbook;
 
+pub mod conduct;
+
 pub mod telemetry;
 
 pub mod price;

@@ -34,7 +34,7 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     // `run` alone would not find the embedded engine: what to do next is said below.
     target.advice = false;
     let run_args = RunArgs { yes: true, ..RunArgs::of(plan.clone()) };
-    let exit = run::expand(&global, &run_args, &target).await?;
+    let exit = run::expand(&global, &run_args, target).await?;
     tokio::task::spawn_blocking(move || served.stop()).await?;
     next_steps(exit, &dir, &plan, &state);
     // Diverged items are part of the sample: finding them is what should happen.

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use crate::checkpoint::StoreError;
 use crate::checkpoint::store::OpenWork;
+use crate::conduct::ConductError;
+use crate::cutover::LeaseError;
 use crate::engine::StopReason;
 use crate::plan::PlanErrors;
 use crate::preflight::PreflightError;
@@ -61,8 +63,14 @@ impl Exit {
         if let Some(Refusal { exit, .. }) = error.downcast_ref() {
             return *exit;
         }
-        match error.downcast_ref::<StoreError>() {
+        let store = match error.downcast_ref::<ConductError>() {
+            Some(ConductError::Store(store)) => Some(store),
+            Some(_) => return Exit::Refused,
+            None => error.downcast_ref::<StoreError>(),
+        };
+        match store {
             _ if error.is::<PlanErrors>() => Exit::Usage,
+            _ if error.is::<LeaseError>() => Exit::State,
             _ if error.is::<PreflightError>() => Exit::Refused,
             Some(StoreError::Locked(_) | StoreError::Foreign(_)) => Exit::State,
             Some(StoreError::Refused(_) | StoreError::Io(_)) => Exit::Refused,

@@ -4,11 +4,15 @@ use std::io::{Result as IoResult, Write as _};
 
 use serde_json::json;
 
+use super::conduct::{Conducted, said};
 use super::exit::{Exit, Refusal};
-use super::target::{Target, read_plan, state_path};
-use super::{output, signals};
+use super::output;
+use super::target::{read_plan, state_path};
+use crate::checkpoint::phase::EXPAND;
 use crate::checkpoint::store::{DivergedRecord, FailureRecord, ListQuery, StateFile};
-use crate::cli::{FailuresAction, FailuresArgs, Global};
+use crate::cli::{Decide, FailuresAction, FailuresArgs, Global};
+use crate::conduct::Came;
+use crate::playbook::Goal;
 use crate::telemetry::{counts_json, number, write_counts};
 
 /// Lists or retries failures.
@@ -52,17 +56,18 @@ fn write_lists(out: &mut Vec<u8>, failures: &[FailureRecord], diverged: &[Diverg
 }
 
 async fn retry(global: &Global, args: &FailuresArgs) -> anyhow::Result<Exit> {
-    let target = Target::open(global, &args.plan).await?;
-    let job = target.job()?;
-    let store = target.open_store()?;
-    let Some(run) = store.current_run(super::run::PHASE).await? else {
+    let mut conducted = Conducted::open(global, &args.plan, said(&Decide::default())).await?;
+    if conducted.conductor.store.current_run(EXPAND).await?.is_none() {
         return Err(Refusal::error(Exit::Refused, "there is no run yet, so there are no failures. Nothing was done"));
-    };
-    signals::listen(job.stop.clone())?;
-    let counts = job.retry_failures(&store, &run).await?;
-    let open = store.open_work(None).await?;
-    store.close().await?;
-    let stopped = job.stop.reason();
+    }
+    let (swept, stopped) = conducted.pursue(Goal::FailuresRetry, &Decide::default(), "").await?;
+    let counts = swept.into_iter().find_map(|swept| match swept.came {
+        Some(Came::Retried(counts)) => Some(counts),
+        _ => None,
+    });
+    let (counts, stopped) = (counts.unwrap_or_default(), stopped.as_ref());
+    let open = conducted.conductor.store.open_work(None).await?;
+    conducted.close().await?;
     output::result(
         global,
         || json!({ "type": "failures_retry", "counts": counts_json(&counts), "stopped": stopped.map(ToString::to_string) }),

@@ -1,7 +1,10 @@
 //! One file for each command: wiring, no more.
 
 mod check;
+mod conduct;
 mod confirm;
+mod contract;
+mod cutover;
 #[cfg(feature = "local")]
 mod demo;
 #[cfg(feature = "local")]
@@ -15,10 +18,12 @@ mod local;
 mod logging;
 mod output;
 mod preflight;
+mod rollback;
 mod run;
 mod signals;
 mod status;
 mod target;
+mod verify;
 
 pub use exit::{Exit, report_error};
 
@@ -34,6 +39,10 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Init(args) => init::init(&global, args).await,
         Command::Check(args) => check::check(&global, args).await,
         Command::Run(args) => run::run(&global, args).await,
+        Command::Verify(args) => verify::verify(&global, args).await,
+        Command::Cutover(args) => cutover::cutover(&global, args).await,
+        Command::Contract(args) => contract::contract(&global, args).await,
+        Command::Rollback(args) => rollback::rollback(&global, args).await,
         Command::Status(args) => status::status(&global, args),
         Command::Failures(args) => failures::failures(&global, args).await,
         #[cfg(feature = "local")]

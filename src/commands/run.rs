@@ -1,18 +1,18 @@
 //! `run`: the expand phase, new or resumed. A dry run of it is in `dry_run.rs`.
 
+use super::conduct::{Conducted, said};
 use super::confirm::confirm;
 use super::exit::{Exit, Refusal};
 use super::preflight::{Preflight, Read, is_complete, preflight, recorded};
 use super::target::Target;
-use super::{dry_run, output, signals};
-use crate::checkpoint::store::{Begin, NewRun};
-use crate::checkpoint::{RunStatus, phase};
-use crate::cli::{Global, RunArgs};
-use crate::engine::{Ended, Job};
-use crate::telemetry::{RunReport, Subject, display};
-
-/// The phase that `run` works on.
-pub(super) const PHASE: &str = phase::EXPAND;
+use super::{dry_run, output};
+use crate::checkpoint::phase::EXPAND;
+use crate::cli::{Decide, Global, RunArgs};
+use crate::clock::to_text;
+use crate::conduct::{Advance, Begins, Came};
+use crate::engine::Ended;
+use crate::playbook::{Expand, Goal, Phase};
+use crate::telemetry::{RunReport, Subject};
 
 const NOT_YET_AGAIN: &str = "another pass can be made only after a complete one. Nothing was written. Start it without \
                              --again, to begin or to resume";
@@ -20,69 +20,93 @@ const NOT_YET_AGAIN: &str = "another pass can be made only after a complete one.
 /// Runs a plan.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
     let target = Target::open(global, &args.plan).await?;
-    if args.dry_run { dry_run::dry_run(global, &args, &target).await } else { expand(global, &args, &target).await }
+    if args.dry_run { dry_run::dry_run(global, &args, &target).await } else { expand(global, &args, target).await }
 }
 
 /// Runs the plan's expand phase on its table, from where it is to its end.
-pub(super) async fn expand(global: &Global, args: &RunArgs, target: &Target) -> anyhow::Result<Exit> {
-    let job = target.job()?;
+pub(super) async fn expand(global: &Global, args: &RunArgs, target: Target) -> anyhow::Result<Exit> {
     // Before the state file is made: a run that is refused leaves no trace.
-    let found = hold(args, target, &job).await?;
-    let store = target.open_store()?;
-    let current = store.current_run(PHASE).await?;
-    let how = match (args.again, args.restart) {
-        (true, _) => Begin::Again,
-        (_, true) => Begin::Restart,
-        _ => Begin::ResumeOrNew,
-    };
-    let complete = current.as_ref().filter(|run| run.status == RunStatus::Complete);
-    if let Some(run) = complete.filter(|_| how == Begin::ResumeOrNew) {
-        let (totals, open) = (&store.totals(run.id).await?, store.open_work(Some(run.id)).await?);
-        output::stderr("this run is complete already: nothing was written. Another pass begins with --again");
-        let (subject, spend) = (subject(target), &store.spend(run.id).await?);
-        return Ok(report(global, &RunReport { subject, run, totals, spend, throttles: &[], open, stopped: None }));
-    }
-    let resumed = current.as_ref().filter(|run| match how {
-        Begin::ResumeOrNew => run.is_unfinished(),
-        Begin::Again => run.is_unfinished() && run.pass > 1,
-        Begin::Restart => false,
-    });
-    if complete.or(resumed).is_none() && how == Begin::Again {
+    let found = hold(args, &target).await?;
+    let mut conducted = Conducted::of(target, said(&Decide::default())).await?;
+    if args.again && conducted.conductor.state().expand == Expand::NotBegun {
         return Err(Refusal::error(Exit::Refused, NOT_YET_AGAIN));
     }
-    output::stderr(&subject(target).header(&target.resolved, resumed));
+    let (mut restart, mut ended) = (args.restart, None);
+    let goal = Goal::Run { again: args.again || args.restart };
+    loop {
+        match conducted.advance(goal).await? {
+            Advance::Done => break,
+            Advance::Recorded | Advance::Changed(_) | Advance::Confirm => {}
+            Advance::Preflight => {
+                conducted.conductor.accept(found.as_ref().map_or_else(Vec::new, Preflight::to_record)).await?;
+            }
+            Advance::Wait(until) => {
+                output::stderr(&format!("waiting  for the cutover flag to settle, until {}", to_text(until)));
+                if !conducted.conductor.wait(until).await {
+                    return Ok(conducted.conductor.stop.reason().map_or(Exit::Unexpected, Exit::of_stop));
+                }
+            }
+            Advance::Sweep(phase) => {
+                begin(&conducted, args, restart).await?;
+                let swept = conducted.conductor.sweep(phase, restart).await?;
+                restart = false;
+                if let Some(Came::Worked(came)) = swept.came {
+                    ended = Some(came);
+                }
+                if swept.stopped.is_some() {
+                    break;
+                }
+            }
+        }
+    }
+    finish(global, conducted, ended.map(|ended| *ended)).await
+}
+
+/// Says what begins, and asks, where it is new.
+async fn begin(conducted: &Conducted, args: &RunArgs, restart: bool) -> anyhow::Result<()> {
+    let target = &conducted.target;
+    let resumed = match conducted.conductor.begins(Phase::Expand).await? {
+        Begins::Resumes(run) if !restart => Some(run),
+        Begins::Ended(_) if !restart => return Ok(()),
+        _ => None,
+    };
+    output::stderr(&subject(target).header(&target.resolved, resumed.as_deref()));
     if resumed.is_none() {
         confirm(args.yes, &format!("Write to {} now?", target.description.arn))?;
     }
-    let new = NewRun {
-        phase: PHASE.into(),
-        total_segments: job.segments().segments,
-        tool_version: env!("CARGO_PKG_VERSION").into(),
-        table_items_estimate: Some(target.description.item_count),
+    Ok(())
+}
+
+/// Reports the run as it is now.
+async fn finish(global: &Global, conducted: Conducted, ended: Option<Ended>) -> anyhow::Result<Exit> {
+    let store = &conducted.conductor.store;
+    let Some(Ended { run, totals, spend, throttles, open, stopped }) = ended else {
+        let Some(run) = store.current_run(EXPAND).await? else { return Ok(Exit::Done) };
+        let (totals, open) = (store.totals(run.id).await?, store.open_work(Some(run.id)).await?);
+        output::stderr("this run is complete already: nothing was written. Another pass begins with --again");
+        let (subject, spend) = (subject(&conducted.target), store.spend(run.id).await?);
+        let (run, totals, spend) = (&run, &totals, &spend);
+        let exit = report(global, &RunReport { subject, run, totals, spend, throttles: &[], open, stopped: None });
+        conducted.close().await?;
+        return Ok(exit);
     };
-    signals::listen(job.stop.clone())?;
-    let session = store.begin(how, new).await?;
-    store.accept(session.run.id, found.map_or_else(Vec::new, |found| found.to_record())).await?;
-    let before = store.totals(session.run.id).await?;
-    let line = display::Line::show(job.watched(session.run.total_segments, Some(&before)));
-    let ended = job.work(&store, &session).await;
-    line.clear().await;
-    let ended = ended?;
-    store.close().await?;
-    let Ended { run, totals, spend, throttles, open, stopped } = &ended;
-    let (subject, stopped) = (subject(target), stopped.as_ref());
-    Ok(report(global, &RunReport { subject, run, totals, spend, throttles, open: *open, stopped }))
+    let (subject, stopped) = (subject(&conducted.target), stopped.as_ref());
+    let (run, totals, spend, throttles) = (&run, &totals, &spend, &throttles);
+    let exit = report(global, &RunReport { subject, run, totals, spend, throttles, open, stopped });
+    conducted.close().await?;
+    Ok(exit)
 }
 
 /// The preflight of a new or resumed run; none where the run is complete and nothing will be written.
-async fn hold(args: &RunArgs, target: &Target, job: &Job) -> anyhow::Result<Option<Preflight>> {
-    let recorded = recorded(target, PHASE).filter(|_| !args.restart);
+async fn hold(args: &RunArgs, target: &Target) -> anyhow::Result<Option<Preflight>> {
+    let job = target.job()?;
+    let recorded = recorded(target, EXPAND).filter(|_| !args.restart);
     if recorded.as_ref().is_some_and(|(run, _)| is_complete(run)) && !args.again {
         return Ok(None);
     }
     let mut accepted = args.accept.clone();
     accepted.extend(recorded.filter(|(run, _)| run.is_unfinished()).into_iter().flat_map(|(_, accepted)| accepted));
-    let found = preflight(target, job, Read::Nothing, accepted).await;
+    let found = preflight(target, &job, Read::Nothing, accepted).await;
     found.hold()?;
     found.tell();
     Ok(Some(found))

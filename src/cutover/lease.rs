@@ -151,12 +151,22 @@ pub fn lease_owner(host: &str, pid: u32) -> String {
 
 impl Lease {
     /// Takes the lease, and renews it from then on. One that its holder renews is refused as soon as that is seen, after
-    /// a third of its duration or so; one that is not renewed is taken over after the whole.
-    pub async fn acquire(item: ControlItem, owner: &str, duration: Duration) -> Result<Lease, LeaseError> {
+    /// a third of its duration or so; one that is not renewed is taken over after the whole, and one of `gone`, an owner
+    /// that is known to be dead, at once.
+    pub async fn acquire(
+        item: ControlItem,
+        owner: &str,
+        gone: Option<&str>,
+        duration: Duration,
+    ) -> Result<Lease, LeaseError> {
         let (mut watch, began, mut tries) = (LeaseWatch::default(), Instant::now(), 0);
         loop {
             let there = read(&item).await?;
-            match watch.look(there.as_ref(), began.elapsed()) {
+            let standing = match &there {
+                Some(record) if gone == Some(record.owner.as_str()) => Standing::Free,
+                there => watch.look(there.as_ref(), began.elapsed()),
+            };
+            match standing {
                 Standing::Unknown { within } => sleep(within.min(look_again(there.as_ref()))).await,
                 Standing::Alive => return Err(held(&item, there)),
                 Standing::Free => {

@@ -78,6 +78,12 @@ pub enum StopReason {
     /// `[limits] deadline` has passed.
     #[error("the time is past [limits] deadline = {0}. Nothing more is done until it is set later, or taken out")]
     Deadline(String),
+    /// The cutover flag no longer says what this phase rests on.
+    #[error("the cutover flag stands in its way: {0}. Nothing more is written under it; see `backfill status`")]
+    FlagMoved(String),
+    /// Another process may work on this migration.
+    #[error("{0}")]
+    LeaseLost(String),
     /// Not one write was accepted so far, and many were not.
     #[error(
         "DynamoDB refused each of the first {refused} writes, so the plan itself is probably wrong. A corrected plan \

@@ -26,6 +26,9 @@ use tempfile::TempDir;
 /// each access key and region apart.
 const ENDPOINT: &str = "BACKFILL_TEST_ENDPOINT";
 
+/// All that a run sends which has nothing to write, in the order of the names.
+pub const READ_ONLY: [&str; 4] = ["DescribeContinuousBackups", "DescribeTable", "DescribeTimeToLive", "Scan"];
+
 /// A server, a layer in front of it that counts and injects faults, and a directory for plans and state.
 pub struct Bed {
     local: Option<Local>,

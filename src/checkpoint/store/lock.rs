@@ -124,7 +124,8 @@ fn read_holder(file: &mut File) -> Holder {
     Holder { pid: field("pid").and_then(|p| p.parse().ok()), host: field("host"), since: field("since") }
 }
 
-fn host_name() -> String {
+/// The name of this host, for people.
+pub fn host_name() -> String {
     let from_kernel = fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = from_kernel.or_else(|| {
         let output = Command::new("hostname").output().ok()?;

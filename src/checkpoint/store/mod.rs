@@ -5,6 +5,7 @@
 
 mod accepted;
 mod error;
+mod events;
 mod journal;
 mod lock;
 mod open;
@@ -25,7 +26,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use lock::Holder;
+pub use events::{EventRecord, KeptFact};
+pub use lock::{Holder, host_name};
 pub use records::{
     Begin, DivergedRecord, FailureRecord, Identity, ListQuery, NewRun, OpenWork, PreImageRecord, RowStatus,
     RunProgress, RunRecord, SegmentTotals, Session, SpendRecord, StateSummary,

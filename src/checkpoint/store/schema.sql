@@ -205,3 +205,17 @@ CREATE TABLE mismatches (
     at       TEXT NOT NULL,
     PRIMARY KEY (run, verdict, n)
 ) STRICT, WITHOUT ROWID;
+
+-- The history of the migration: events of the playbook (playbook/event.rs), append only.
+CREATE TABLE events (
+    id     INTEGER PRIMARY KEY AUTOINCREMENT,
+    event  TEXT NOT NULL,
+    -- The newest run then: what a phase that begins here does are runs behind it.
+    behind INTEGER NOT NULL
+) STRICT;
+
+-- Facts beside it, each kept once.
+CREATE TABLE kept (
+    name  TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -13,7 +13,7 @@ use crate::table::control::fake::{FakeTable, Fault};
 const DURATION: Duration = Duration::from_secs(60);
 
 async fn acquire(table: &Arc<FakeTable>, owner: &str) -> Result<Lease, LeaseError> {
-    Lease::acquire(table.item("lease"), owner, DURATION).await
+    Lease::acquire(table.item("lease"), owner, None, DURATION).await
 }
 
 fn is_lost(lease: &Lease) -> bool {
@@ -77,7 +77,7 @@ async fn who_cannot_renew_stops_before_others_may_begin() {
     sleep(DURATION / 2).await;
     let other = tokio::spawn({
         let table = Arc::clone(&table);
-        async move { Lease::acquire(table.item("lease"), "b", DURATION).await }
+        async move { Lease::acquire(table.item("lease"), "b", None, DURATION).await }
     });
     // Only the holder is cut off: what it sends is lost.
     table.then(std::iter::repeat_n(Fault::LoseRequest, 40));

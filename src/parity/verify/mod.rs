@@ -40,6 +40,13 @@ pub trait Before: Send + Sync {
     async fn targets(&self, keys: &[ItemKey]) -> Result<Vec<BTreeSet<Path>>, StoreError>;
 }
 
+#[async_trait]
+impl Before for Store {
+    async fn targets(&self, keys: &[ItemKey]) -> Result<Vec<BTreeSet<Path>>, StoreError> {
+        self.there_before(keys.to_vec()).await
+    }
+}
+
 /// Nothing was there before: for a plan whose targets are new.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NothingBefore;

@@ -1,0 +1,83 @@
+//! `cutover`: the flag, a step forward or back.
+
+use serde_json::json;
+
+use super::conduct::{Conducted, actor, refusal, said};
+use super::exit::Exit;
+use super::output;
+use super::target::read_plan;
+use crate::cli::{CutoverArgs, CutoverStep, Global};
+use crate::clock::{to_text, wall};
+use crate::conduct::{ConductError, Said, kind, read};
+use crate::cutover::{Flag, FlagMeta, FlagStore, wait_until_settled};
+use crate::plan::Plan;
+use crate::playbook::{BackTo, Goal, Kind, Step, Target, back_needs_state, step_back};
+
+/// Moves the flag.
+pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Result<Exit> {
+    let plan = read_plan(global, &args.plan)?.plan;
+    if args.back
+        && !args.now
+        && kind(&plan) == Kind::Flagged
+        && let Some(opened) = crate::cutover::open(&plan, wall()).await.map_err(ConductError::from)?
+        && let Some((flag, _)) = read(opened.flag.as_ref(), &plan).await.map_err(ConductError::from)?
+        && !back_needs_state(&flag)
+    {
+        let moved = back(opened.flag.as_ref(), &plan, flag).await.map_err(|error| refusal(error, &args.plan))?;
+        report(global, Some(&moved));
+        return Ok(Exit::Done);
+    }
+    let reason = args.now.then(|| "stale reads were accepted by --now".to_owned());
+    let mut conducted = Conducted::open(global, &args.plan, Said { reason, ..said(&args.decide) }).await?;
+    let now = wall()();
+    let flag = conducted.conductor.flag().await?;
+    let goal = match args.to {
+        Some(CutoverStep::DualWrite) => Goal::CutoverTo(Target::DualWrite),
+        Some(CutoverStep::ReadNew) => Goal::CutoverTo(Target::ReadNew(args.percent)),
+        Some(CutoverStep::WriteNew) => Goal::CutoverTo(Target::WriteNew),
+        None => {
+            let to = flag.as_ref().map_or(BackTo::OldWrites, |flag| BackTo::of(flag, now));
+            Goal::Back { to, now: args.now }
+        }
+    };
+    let question = format!("Change the cutover flag of {} now?", conducted.target.plan.name);
+    let (_, stopped) = conducted.pursue(goal, &args.decide, &question).await?;
+    report(global, conducted.conductor.flag().await?.as_ref());
+    conducted.close().await?;
+    Ok(stopped.as_ref().map_or(Exit::Done, Exit::of_stop))
+}
+
+/// One step back while both are written: no gate, no state file, whatever else is under way.
+async fn back(flags: &dyn FlagStore, plan: &Plan, mut flag: Flag) -> Result<Flag, ConductError> {
+    let clock = wall();
+    let to = BackTo::of(&flag, clock());
+    let meta = FlagMeta { plan: plan.fingerprint().as_str().to_owned(), report: None, actor: actor(), reason: None };
+    loop {
+        match step_back(&flag, to, clock())? {
+            Step::Change(change) => {
+                flag = flags.change(Some(&flag), &flag.next(change, clock())?, &meta).await?;
+                output::stderr(&format!("flag     {flag}"));
+            }
+            Step::WaitUntil(until) => {
+                let why = "applications may obey what the flag said before, until";
+                output::stderr(&format!("waiting  {why} {}", to_text(until)));
+                wait_until_settled(&flag, &clock).await;
+            }
+            _ => return Ok(flag),
+        }
+    }
+}
+
+fn report(global: &Global, flag: Option<&Flag>) {
+    let json = || {
+        let flag = flag.map(|flag| {
+            json!({ "version": flag.version, "write": flag.write.as_str(), "read": flag.read.as_str(),
+                    "read_percent": flag.read_percent, "old_stale": flag.old_stale, "contracting": flag.contracting })
+        });
+        json!({ "type": "cutover", "flag": flag })
+    };
+    output::result(global, json, |out| match flag {
+        Some(flag) => std::io::Write::write_fmt(out, format_args!("The flag is at {flag}.\n")),
+        None => std::io::Write::write_all(out, b"There is no flag.\n"),
+    });
+}

@@ -1,0 +1,71 @@
+//! `rollback`: the way back, from wherever the migration is.
+
+use std::io::Write as _;
+
+use serde_json::json;
+
+use super::conduct::{Conducted, said};
+use super::exit::Exit;
+use super::output;
+use super::run::subject;
+use crate::cli::{Global, RollbackArgs};
+use crate::conduct::{Came, Swept};
+use crate::engine::{Ended, StopReason};
+use crate::playbook::Goal;
+use crate::telemetry::{RunReport, Subject};
+
+/// Undoes the migration, or goes on with it.
+pub(super) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Result<Exit> {
+    let mut conducted = Conducted::open(global, &args.plan, said(&args.decide)).await?;
+    let question = format!("Undo the migration on {} now?", conducted.target.description.arn);
+    let (swept, stopped) = conducted.pursue(Goal::Rollback, &args.decide, &question).await?;
+    let exit = report(global, &conducted, "rollback", &swept, stopped.as_ref());
+    conducted.close().await?;
+    Ok(exit)
+}
+
+/// Prints what a command came to that goes over the table, maybe more than once.
+pub(super) fn report(
+    global: &Global,
+    conducted: &Conducted,
+    command: &str,
+    swept: &[Swept],
+    stopped: Option<&StopReason>,
+) -> Exit {
+    let worked: Vec<&Ended> = swept.iter().filter_map(ended).collect();
+    let exit = worked.last().map_or(Exit::Done, |ended| Exit::of_run(ended.open, None));
+    let exit = stopped.map_or(exit, Exit::of_stop);
+    let subject = Subject { advice: false, ..subject(&conducted.target) };
+    let plan = conducted.target.path.display();
+    output::result(
+        global,
+        || {
+            json!({ "type": command, "runs": worked.iter().map(|ended| run_report(subject, ended).to_json(exit as u8)).collect::<Vec<_>>(),
+                    "stopped": stopped.map(ToString::to_string), "exit_code": exit as u8 })
+        },
+        |out| {
+            for ended in &worked {
+                run_report(subject, ended).write(out)?;
+            }
+            match stopped {
+                None => writeln!(out, "The {command} is complete."),
+                Some(reason) => {
+                    writeln!(out, "Stopped: {reason}.\nIt goes on from here with: backfill {command} {plan}")
+                }
+            }
+        },
+    );
+    exit
+}
+
+fn ended(swept: &Swept) -> Option<&Ended> {
+    match &swept.came {
+        Some(Came::Worked(ended)) => Some(ended),
+        _ => None,
+    }
+}
+
+fn run_report<'a>(subject: Subject<'a>, ended: &'a Ended) -> RunReport<'a> {
+    let Ended { run, totals, spend, throttles, open, stopped } = ended;
+    RunReport { subject, run, totals, spend, throttles, open: *open, stopped: stopped.as_ref() }
+}

@@ -1,0 +1,44 @@
+//! `verify`: shadow reads, and the report that opens the gate.
+
+use super::conduct::Conducted;
+use super::exit::Exit;
+use super::output;
+use crate::cli::{Decide, Global, VerifyArgs};
+use crate::conduct::{Came, Said};
+use crate::parity::Verified;
+use crate::playbook::{Goal, Scope};
+
+/// Verifies, or goes on with the same verification that was stopped.
+pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<Exit> {
+    let scope = if args.all { Scope::Full } else { Scope::Sampled };
+    let said = Said { sample: args.sample, ..super::conduct::said(&Decide::default()) };
+    let mut conducted = Conducted::open(global, &args.plan, said).await?;
+    let goal = Goal::Verify { scope, repair: args.repair };
+    let (swept, stopped) = conducted.pursue(goal, &Decide::default(), "").await?;
+    conducted.close().await?;
+    let Some(Came::Verified(verified)) = swept.into_iter().filter_map(|swept| swept.came).next_back() else {
+        return Ok(stopped.as_ref().map_or(Exit::Done, Exit::of_stop));
+    };
+    Ok(report(global, &verified))
+}
+
+/// Prints what a verification came to.
+pub(super) fn report(global: &Global, verified: &Verified) -> Exit {
+    let Some((report, hash)) = &verified.report else {
+        let reason = verified.stopped.as_ref().map_or_else(String::new, ToString::to_string);
+        output::stderr(&format!("stopped: {reason}\nThe same command goes on from here"));
+        return verified.stopped.as_ref().map_or(Exit::Unexpected, Exit::of_stop);
+    };
+    output::result(
+        global,
+        || {
+            let mut json = serde_json::to_value(report).unwrap_or_default();
+            if let Some(map) = json.as_object_mut() {
+                map.insert("hash".into(), hash.as_str().into());
+            }
+            json
+        },
+        |out| report.write(out),
+    );
+    if report.mismatches > 0 { Exit::Mismatch } else { Exit::Done }
+}

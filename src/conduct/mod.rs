@@ -1,0 +1,314 @@
+//! A migration at work: the playbook's steps, carried out.
+//!
+//! A command is a loop over [`Conductor::advance`], which asks [`crate::playbook::step`] for the one next thing to do and does it.
+//! What it did is durable before it is asked again, so that a command that was killed is given once more and goes on where it
+//! was. What needs somebody at a keyboard comes back to the command: a preflight, a confirmation, and a sweep, which takes
+//! long.
+
+mod sweeps;
+mod watch;
+
+pub use sweeps::{Begins, Came, Swept};
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::checkpoint::store::{EventRecord, KeptFact, OpenWork, Store};
+use crate::checkpoint::{RunId, StoreError};
+use crate::clock::Clock;
+use crate::cutover::{Flag, FlagError, FlagMeta, FlagStore, FlagStoreError, check_plan, wait_until_settled};
+use crate::engine::Stopper;
+use crate::plan::Plan;
+use crate::playbook::{Event, Fact, Goal, Kind, Limits, Phase, Refused, State, Step, What, World, step};
+use crate::preflight::PreflightError;
+use crate::table::{Table, TableDescription};
+use crate::throttle::Budgets;
+
+/// What a migration is conducted with.
+pub struct Conductor {
+    /// The plan.
+    pub plan: Plan,
+    /// The table.
+    pub table: Arc<dyn Table>,
+    /// Its description.
+    pub description: TableDescription,
+    /// What the phases may take.
+    pub budgets: Budgets,
+    /// The state file.
+    pub store: Store,
+    /// How everything is stopped.
+    pub stop: Stopper,
+    flags: Option<Arc<dyn FlagStore>>,
+    clock: Clock,
+    said: Said,
+    began: Timestamp,
+    confirmed: bool,
+    state: State,
+    /// The newest run when each phase last began.
+    begun: Vec<(Phase, RunId)>,
+}
+
+/// What the command line says.
+#[derive(Debug, Clone, Default)]
+pub struct Said {
+    /// Who says it: user and host.
+    pub actor: String,
+    /// Facts that are stated.
+    pub facts: Vec<Fact>,
+    /// `--force`, with its reason.
+    pub force: Option<String>,
+    /// `--now` with its reason, or whatever else stands beside a change of the flag.
+    pub reason: Option<String>,
+    /// Clusters that a sampled verification draws.
+    pub sample: Option<u32>,
+}
+
+/// What came of one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Advance {
+    /// Somebody has to look at the table first: [`Conductor::accept`].
+    Preflight,
+    /// Somebody has to confirm: [`Conductor::confirm`].
+    Confirm,
+    /// A line was added to the history.
+    Recorded,
+    /// The flag was changed to this.
+    Changed(Box<Flag>),
+    /// Applications may obey what the flag said before, until then: [`Conductor::wait`].
+    Wait(Timestamp),
+    /// This phase goes over the table: [`Conductor::sweep`].
+    Sweep(Phase),
+    /// The command has brought about what it is for.
+    Done,
+}
+
+/// Why a command does not go on. What was done before stays, and the same command goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum ConductError {
+    /// It is out of order, or a gate is closed.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The plan names another flag than the migration has begun with.
+    #[error(
+        "the migration has begun with the flag in {begun}, and the plan names {named}. Nothing was done. Put [cutover] back as \
+         it was: applications obey that flag"
+    )]
+    OtherFlag {
+        /// What the state file says.
+        begun: String,
+        /// What the plan says.
+        named: String,
+    },
+    /// The flag cannot be read or changed.
+    #[error(transparent)]
+    Flag(#[from] FlagStoreError),
+    /// It does not take the change.
+    #[error(transparent)]
+    Change(#[from] FlagError),
+    /// The state file fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The plan does not fit the table.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+}
+
+/// What a [`Conductor`] is made of, beside the state file and the flag.
+pub struct Stage {
+    /// The plan.
+    pub plan: Plan,
+    /// The table.
+    pub table: Arc<dyn Table>,
+    /// Its description.
+    pub description: TableDescription,
+    /// What the phases may take.
+    pub budgets: Budgets,
+}
+
+impl Conductor {
+    /// Goes on with the migration of a state file. Nothing is changed yet.
+    pub async fn open(
+        stage: Stage,
+        store: Store,
+        flags: Option<Arc<dyn FlagStore>>,
+        clock: Clock,
+        said: Said,
+    ) -> Result<Conductor, ConductError> {
+        let Stage { plan, table, description, budgets } = stage;
+        let (mut state, mut begun) = (State::default(), Vec::new());
+        for EventRecord { event, behind } in store.events().await? {
+            let event = from_text(&event)?;
+            state = state.next(&event)?;
+            note_begun(&mut begun, &event, behind);
+        }
+        if let (Some(begun), Some(place)) = (store.kept(KeptFact::FlagPlace).await?, &plan.cutover.flag)
+            && begun != place.to_string()
+        {
+            return Err(ConductError::OtherFlag { begun, named: place.to_string() });
+        }
+        let (stop, began) = (Stopper::default(), clock());
+        let flags = flags.filter(|_| kind(&plan) == Kind::Flagged);
+        let confirmed = false;
+        Ok(Conductor {
+            plan,
+            table,
+            description,
+            budgets,
+            store,
+            stop,
+            flags,
+            clock,
+            said,
+            began,
+            confirmed,
+            state,
+            begun,
+        })
+    }
+
+    /// What is known of the migration.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The flag as it is now: the one that applications read, or what was stated in its place.
+    pub async fn flag(&self) -> Result<Option<Flag>, ConductError> {
+        match &self.flags {
+            Some(flags) => Ok(read(flags.as_ref(), &self.plan).await?.map(|(flag, _)| flag)),
+            None => Ok(self.state.stated.clone()),
+        }
+    }
+
+    /// Does the next thing for this goal, or says what it is.
+    pub async fn advance(&mut self, goal: Goal) -> Result<Advance, ConductError> {
+        let flag = match &self.flags {
+            Some(flags) => read(flags.as_ref(), &self.plan).await?.map(|(flag, _)| flag),
+            None => None,
+        };
+        let OpenWork { failures, diverged } = self.store.open_work(None).await?;
+        let fingerprint = self.plan.fingerprint();
+        let world = World {
+            kind: kind(&self.plan),
+            plan: fingerprint.as_str(),
+            flag: flag.as_ref(),
+            failures,
+            diverged,
+            limits: limits(&self.plan),
+            no_way_back: None,
+            facts: &self.said.facts,
+            force: self.said.force.as_deref(),
+            confirmed: self.confirmed,
+            began: self.began,
+        };
+        match step(&self.state, &world, goal, (self.clock)())? {
+            Step::Preflight => Ok(Advance::Preflight),
+            Step::Confirm => Ok(Advance::Confirm),
+            Step::WaitUntil(until) => Ok(Advance::Wait(until)),
+            Step::Sweep(phase) => Ok(Advance::Sweep(phase)),
+            Step::Done => Ok(Advance::Done),
+            Step::Record(what) => {
+                self.record(what).await?;
+                Ok(Advance::Recorded)
+            }
+            Step::Change(change) => {
+                let Some((flags, flag)) = self.flags.as_ref().zip(flag) else {
+                    return Err(StoreError::Corrupt("a flag that is not there was to be changed".into()).into());
+                };
+                let next = flag.next(change, (self.clock)())?;
+                let kept = flags.change(Some(&flag), &next, &self.meta()).await?;
+                Ok(Advance::Changed(Box::new(kept)))
+            }
+        }
+    }
+
+    /// A preflight was held, and this was accepted by name. Makes the flag, where there is none yet.
+    pub async fn accept(&mut self, accepted: Vec<String>) -> Result<(), ConductError> {
+        if let Some(flags) = &self.flags {
+            if let Some(place) = &self.plan.cutover.flag {
+                self.store.keep(KeptFact::FlagPlace, place.to_string()).await?;
+            }
+            if read(flags.as_ref(), &self.plan).await?.is_none() {
+                let first = Flag::first(self.plan.cutover.max_cache_seconds, (self.clock)());
+                flags.change(None, &first, &self.meta()).await?;
+            }
+        }
+        self.record(What::PreflightAccepted { kind: kind(&self.plan), accepted }).await
+    }
+
+    /// What was asked is confirmed, for this command.
+    pub fn confirm(&mut self) {
+        self.confirmed = true;
+    }
+
+    /// Waits until then; false when the command is asked to stop before.
+    pub async fn wait(&self, until: Timestamp) -> bool {
+        let flag = Flag { changed_at: until, max_cache_seconds: 0, ..Flag::first(0, until) };
+        tokio::select! {
+            biased;
+            () = self.stop.stopping() => false,
+            () = wait_until_settled(&flag, &self.clock) => true,
+        }
+    }
+
+    async fn record(&mut self, what: What) -> Result<(), ConductError> {
+        let event = Event { at: (self.clock)(), actor: self.said.actor.clone(), what };
+        // What cannot follow is never appended.
+        let next = self.state.next(&event)?;
+        let text =
+            serde_json::to_string(&event).map_err(|e| StoreError::Corrupt(format!("an event has no text: {e}")))?;
+        let record = self.store.append_event(text).await?;
+        note_begun(&mut self.begun, &event, record.behind);
+        self.state = next;
+        Ok(())
+    }
+
+    fn meta(&self) -> FlagMeta {
+        let report =
+            [&self.state.full, &self.state.sampled].into_iter().flatten().max_by_key(|report| report.span.ended);
+        FlagMeta {
+            plan: self.plan.fingerprint().as_str().to_owned(),
+            report: report.map(|report| report.hash.clone()),
+            actor: self.said.actor.clone(),
+            reason: self.said.force.clone().or_else(|| self.said.reason.clone()),
+        }
+    }
+}
+
+/// The kind of a plan.
+pub fn kind(plan: &Plan) -> Kind {
+    Kind::of(plan.strategy, &plan.changes, plan.cutover.flag.is_some())
+}
+
+/// Reads the flag, and sees to it that it is this plan's.
+pub async fn read(flags: &dyn FlagStore, plan: &Plan) -> Result<Option<(Flag, FlagMeta)>, FlagStoreError> {
+    let found = flags.read().await?;
+    if let Some((_, meta)) = &found {
+        check_plan(&flags.place(), meta, &plan.fingerprint())?;
+    }
+    Ok(found)
+}
+
+fn limits(plan: &Plan) -> Limits {
+    let cutover = &plan.cutover;
+    Limits {
+        max_age: cutover.max_age,
+        max_mismatch: cutover.max_mismatch,
+        accept_sample: cutover.accept_sample,
+        soak: cutover.soak,
+    }
+}
+
+fn note_begun(begun: &mut Vec<(Phase, RunId)>, event: &Event, behind: RunId) {
+    if let What::PhaseBegun { phase } = event.what {
+        begun.retain(|(known, _)| *known != phase);
+        begun.push((phase, behind));
+    }
+}
+
+/// Reads a line of the history.
+pub fn from_text(event: &str) -> Result<Event, StoreError> {
+    serde_json::from_str(event).map_err(|e| {
+        StoreError::Corrupt(format!("the state file's history has a line that this version does not know ({e})"))
+    })
+}

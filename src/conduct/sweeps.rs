@@ -1,0 +1,198 @@
+//! The phases that go over the table, each to its end, which is then on record.
+
+use std::sync::Arc;
+
+use super::watch::watch;
+use super::{ConductError, Conductor, kind};
+use crate::change::Changes;
+use crate::checkpoint::store::{Asked, Begin, NewRun, RunRecord, SegmentTotals};
+use crate::checkpoint::{Counts, RunId, RunStatus, StoreError, phase};
+use crate::cutover::WriteTo;
+use crate::engine::{Ended, Job, StopReason};
+use crate::parity::{Stage, Truth, Verified, begin, verify};
+use crate::playbook::{Kind, Phase, Scope, Way, What};
+use crate::preflight::run_changes;
+use crate::telemetry::display::Line;
+
+/// How the run of a phase begins.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Begins {
+    /// It is new.
+    New,
+    /// It goes on from its checkpoints.
+    Resumes(Box<RunRecord>),
+    /// It is complete already, and only that is not on record.
+    Ended(Box<RunRecord>),
+}
+
+/// How far a phase got.
+#[derive(Debug)]
+pub struct Swept {
+    /// Which.
+    pub phase: Phase,
+    /// What it came to; none where it had nothing to do.
+    pub came: Option<Came>,
+    /// Why it stopped before its end, if it did: the same command resumes it.
+    pub stopped: Option<StopReason>,
+}
+
+/// What a phase came to.
+#[derive(Debug)]
+pub enum Came {
+    /// Of one that writes.
+    Worked(Box<Ended>),
+    /// Of a verification.
+    Verified(Box<Verified>),
+    /// Of the failures that were tried again.
+    Retried(Counts),
+}
+
+impl Conductor {
+    /// How this phase's run begins, by what is on record.
+    pub async fn begins(&self, phase: Phase) -> Result<Begins, ConductError> {
+        let behind = self.begun.iter().find(|(begun, _)| *begun == phase).map_or(RunId(0), |(_, behind)| *behind);
+        let current = match run_name(phase) {
+            Some(name) => self.store.current_run(name).await?,
+            None => None,
+        };
+        Ok(match current.filter(|run| run.id > behind) {
+            Some(run) if run.status == RunStatus::Complete => Begins::Ended(Box::new(run)),
+            Some(run) if run.is_unfinished() => Begins::Resumes(Box::new(run)),
+            _ => Begins::New,
+        })
+    }
+
+    /// The job of a phase that writes.
+    pub fn job(&self, phase: Phase) -> Result<Job, ConductError> {
+        let (plan, table) = (&self.plan, &self.description);
+        let indexes = table.indexes.iter().map(|index| index.schema.clone()).collect();
+        let changes = match phase {
+            Phase::Contract => Changes::for_contract(&plan.changes, plan.strategy, table.key.clone(), indexes),
+            Phase::OldFromNew => Changes::for_old_equal_new(&plan.changes, plan.strategy, table.key.clone(), indexes),
+            Phase::Undo => Changes::for_rollback(&plan.changes, plan.strategy, table.key.clone(), indexes),
+            Phase::Expand | Phase::Retry | Phase::Verify { .. } => run_changes(plan, table)?.as_ref().clone(),
+        };
+        let changes = Arc::new(changes);
+        let mut job = Job::new(plan.clone(), changes, self.table.clone(), table.clone(), &self.budgets);
+        job.stop = self.stop.clone();
+        Ok(job)
+    }
+
+    /// Goes over the table for this phase: a run that has begun is resumed. Its end is on record when this returns without
+    /// a reason to stop. `restart` begins an expansion anew.
+    pub async fn sweep(&mut self, phase: Phase, restart: bool) -> Result<Swept, ConductError> {
+        let flag = self.flag().await?;
+        let _watch = match (&self.flags, &flag) {
+            (Some(flags), Some(flag)) => {
+                Some(watch(Arc::clone(flags), self.plan.clone(), phase, flag.clone(), self.stop.clone()))
+            }
+            _ => None,
+        };
+        let mut job = self.job(phase)?;
+        job.dual_writes = flag.as_ref().is_some_and(|flag| flag.write == WriteTo::Both);
+        match phase {
+            Phase::Verify { scope, repair } => self.verify(&job, scope, repair).await,
+            Phase::Retry => self.retry(&job).await,
+            Phase::Expand | Phase::OldFromNew | Phase::Undo | Phase::Contract => self.work(&job, phase, restart).await,
+        }
+    }
+
+    async fn work(&mut self, job: &Job, phase: Phase, restart: bool) -> Result<Swept, ConductError> {
+        let begins = self.begins(phase).await?;
+        let nothing = job.changes.is_empty() || (matches!(begins, Begins::Ended(_)) && !restart);
+        if nothing {
+            self.record(What::PhaseComplete { phase }).await?;
+            return Ok(Swept { phase, came: None, stopped: None });
+        }
+        let name = run_name(phase).unwrap_or(phase::EXPAND);
+        let how = match (restart, begins, self.store.current_run(name).await?) {
+            (true, ..) => Begin::Restart,
+            (_, Begins::Resumes(_), _) | (.., None) => Begin::ResumeOrNew,
+            (.., Some(run)) if run.status == RunStatus::Complete => Begin::Again,
+            // One of before: its way was left, and comes no more.
+            (.., Some(_)) => Begin::Restart,
+        };
+        let new = NewRun {
+            phase: name.into(),
+            total_segments: job.segments().segments,
+            tool_version: env!("CARGO_PKG_VERSION").into(),
+            table_items_estimate: Some(self.description.item_count),
+        };
+        let session = self.store.begin(how, new).await?;
+        if let (Phase::Expand, Some(preflight)) = (phase, &self.state.preflight) {
+            self.store.accept(session.run.id, preflight.accepted.clone()).await?;
+        }
+        let line = self.line(job, session.run.total_segments, Some(&self.store.totals(session.run.id).await?));
+        let ended = job.work(&self.store, &session).await;
+        line.clear().await;
+        let ended = ended?;
+        let stopped = ended.stopped.clone();
+        if stopped.is_none() {
+            self.record(What::PhaseComplete { phase }).await?;
+        }
+        Ok(Swept { phase, came: Some(Came::Worked(Box::new(ended))), stopped })
+    }
+
+    async fn retry(&mut self, job: &Job) -> Result<Swept, ConductError> {
+        let phase = Phase::Retry;
+        let Some(run) = self.store.current_run(phase::EXPAND).await? else {
+            return Err(
+                StoreError::Refused("there is no run yet, so there are no failures. Nothing was done".into()).into()
+            );
+        };
+        let counts = job.retry_failures(&self.store, &run).await?;
+        let stopped = self.stop.reason().cloned();
+        if stopped.is_none() {
+            self.record(What::PhaseComplete { phase }).await?;
+        }
+        Ok(Swept { phase, came: Some(Came::Retried(counts)), stopped })
+    }
+
+    async fn verify(&mut self, job: &Job, scope: Scope, repair: bool) -> Result<Swept, ConductError> {
+        let phase = Phase::Verify { scope, repair };
+        let flag = self.flag().await?;
+        let asked = Asked {
+            stage: if self.state.contract == Way::Ahead { Stage::Expanded } else { Stage::Contracted },
+            truth: flag.as_ref().map_or(Truth::Old, Truth::of),
+            repair,
+            flag_version: flag.as_ref().filter(|_| kind(&self.plan) == Kind::Flagged).map(|flag| flag.version),
+            wanted: match scope {
+                Scope::Full => None,
+                Scope::Sampled => Some(self.said.sample.unwrap_or(DEFAULT_SAMPLE)),
+            },
+        };
+        let anew = !matches!(self.begins(phase).await?, Begins::Resumes(_));
+        let record = begin(job, &self.store, asked, anew, fastrand::u64(..)).await?;
+        let line = self.line(job, record.run.total_segments, None);
+        let before = Arc::new(self.store.clone());
+        let verified = verify(job, &self.store, &record, before).await;
+        line.clear().await;
+        let verified = verified?;
+        let stopped = verified.stopped.clone();
+        if let (None, Some((report, hash))) = (&stopped, &verified.report) {
+            let plan = report.fingerprint.clone();
+            let mismatches = report.mismatches;
+            self.record(What::Verified { scope, repair, mismatches, plan, hash: hash.clone() }).await?;
+        }
+        Ok(Swept { phase, came: Some(Came::Verified(Box::new(verified))), stopped })
+    }
+
+    fn line(&self, job: &Job, total_segments: u32, before: Option<&SegmentTotals>) -> Line {
+        Line::show(job.watched(total_segments, before))
+    }
+}
+
+/// Clusters of a sample, where nobody says how many: none of them differing bounds those that do to 0.075 %.
+const DEFAULT_SAMPLE: u32 = 4_000;
+
+/// The name of a phase's runs in the state file.
+fn run_name(phase: Phase) -> Option<&'static str> {
+    match phase {
+        Phase::Expand => Some(phase::EXPAND),
+        Phase::Contract => Some(phase::CONTRACT),
+        Phase::OldFromNew => Some(phase::OLD_EQUAL_NEW),
+        Phase::Undo => Some(phase::ROLLBACK),
+        Phase::Verify { .. } => Some(crate::checkpoint::store::VERIFY_PHASE),
+        Phase::Retry => None,
+    }
+}
