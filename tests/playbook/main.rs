@@ -14,6 +14,7 @@ mod common;
 #[expect(dead_code, unreachable_pub, reason = "an example is a file of an application, where it is a module like this")]
 mod example;
 mod history;
+mod life;
 mod scene;
 #[path = "../common/tool.rs"]
 mod tool;

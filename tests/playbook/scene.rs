@@ -9,7 +9,6 @@ use aws_sdk_dynamodb::types::{AttributeValue, BillingMode, KeySchemaElement, Key
 use backfill::checkpoint::store::{StateFile, Store};
 use backfill::cutover::{Flag, schema};
 use backfill::item::{Item, ItemKey, KeyAttribute, Value};
-use backfill::local::Fault;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 
@@ -56,7 +55,7 @@ pub(crate) fn items(count: u64) -> Vec<Item> {
     (0..count).map(one).collect()
 }
 
-/// `[cutover]` with gates that are short enough for a test.
+/// `[cutover]` with times that are short enough for a test.
 pub(crate) fn cutover(flags: &str) -> String {
     format!("[cutover]\ntable = \"{flags}\"\nmax_cache_seconds = 1\nsoak = \"1s\"\nmax_age = \"1h\"\n")
 }
@@ -123,9 +122,16 @@ impl Scene {
         let ran = self.give(words).await;
         let said = ran.said();
         assert_eq!(ran.code, 3, "{words}: {}{said:.6000}", ran.stdout);
-        assert!(said.contains(&format!("backfill {next}")), "{words}: no `backfill {next}` in: {said}");
+        let next = self.spelt(next);
+        assert!(said.contains(&next), "{words}: no `{next}` in: {said}");
         assert_eq!((self.bed.dump(&self.table).await, self.raw_flag().await), before, "{words} was refused");
         ran
+    }
+
+    /// A command as the tool names it.
+    pub(crate) fn spelt(&self, words: &str) -> String {
+        let (command, rest) = words.split_once(' ').unwrap_or((words, ""));
+        format!("backfill {command} {} {rest}", self.plan.display()).trim_end().to_owned()
     }
 
     /// The item of the flag, as it is.
@@ -162,8 +168,8 @@ impl Scene {
     /// Gives a command and kills it at a random moment, so often, and then until it ends by itself. At every kill each
     /// value that the application wrote last is in its item or in the journal.
     pub(crate) async fn killed(&self, words: &str, kills: u32, rng: &mut Rng, app: Option<&Application>) -> Ran {
-        // Its own length, more or less: a kill after the end is none.
-        let mut longest = 2_500;
+        // Longer than a phase over the table, shorter than most changes of the flag with their waits.
+        let longest = 2_500;
         for kill in 1..=kills {
             let running = Running::start(self.command(words));
             let wait = Duration::from_millis(rng.u64(0..longest));
@@ -172,7 +178,6 @@ impl Scene {
             let ran = tokio::task::spawn_blocking(move || running.end()).await.unwrap();
             if ran.code >= 0 {
                 println!("  {words}: {} before kill {kill}", ran.code);
-                longest = longest.min(u64::try_from(ran.took.as_millis()).unwrap() + 1);
                 return ran;
             }
             println!("  {words}: killed after {} ms", wait.as_millis());
@@ -216,11 +221,6 @@ impl Scene {
         let rows = store.pre_images(ItemKey::new(key), None).await.unwrap();
         store.close().await.unwrap();
         rows.into_iter().map(|row| row.value).collect()
-    }
-
-    /// Answers that point-in-time recovery is off, as a real table may.
-    pub(crate) fn without_recovery(&self) {
-        let _ = Fault::Pass;
     }
 }
 
