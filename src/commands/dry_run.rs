@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::exit::Exit;
 use super::preflight::{Read, preflight};
-use super::run::subject;
+use super::run_report::subject;
 use super::target::Target;
 use super::{output, signals};
 use crate::cli::{Global, RunArgs};

@@ -59,7 +59,7 @@ impl Exit {
         }
     }
 
-    fn of_error(error: &anyhow::Error) -> Exit {
+    pub(super) fn of_error(error: &anyhow::Error) -> Exit {
         if let Some(Refusal { exit, .. }) = error.downcast_ref() {
             return *exit;
         }
@@ -95,13 +95,4 @@ impl Refusal {
     pub(super) fn error(exit: Exit, message: impl Into<String>) -> anyhow::Error {
         Refusal { exit, message: message.into() }.into()
     }
-}
-
-/// Prints an error on stderr, and gives its exit code.
-pub fn report_error(error: &anyhow::Error) -> ExitCode {
-    match error.downcast_ref::<PlanErrors>() {
-        Some(plan) => super::output::stderr(&plan.render(std::io::IsTerminal::is_terminal(&std::io::stderr()))),
-        None => super::output::stderr(&format!("error: {error:#}")),
-    }
-    Exit::of_error(error).into()
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod conduct;
+mod conducted;
 mod confirm;
 mod contract;
 mod cutover;
@@ -20,12 +21,14 @@ mod output;
 mod preflight;
 mod rollback;
 mod run;
+mod run_report;
 mod signals;
 mod status;
 mod target;
 mod verify;
 
-pub use exit::{Exit, report_error};
+pub use exit::Exit;
+pub use output::report_error;
 
 use crate::cli::{Cli, Command};
 

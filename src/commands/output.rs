@@ -1,10 +1,13 @@
 //! Writing results to stdout and remarks to stderr. A reader that went away is no error.
 
 use std::io::Write;
+use std::process::ExitCode;
 
 use serde_json::Value as Json;
 
+use super::exit::Exit;
 use crate::cli::{Global, Output};
+use crate::plan::PlanErrors;
 
 /// Writes the result: lines for people, or one JSON document.
 pub(super) fn result(
@@ -33,4 +36,13 @@ pub(super) fn stderr(text: &str) {
     crate::telemetry::display::suspend(|| {
         let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
     });
+}
+
+/// Prints an error on stderr, and gives its exit code.
+pub fn report_error(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<PlanErrors>() {
+        Some(plan) => stderr(&plan.render(std::io::IsTerminal::is_terminal(&std::io::stderr()))),
+        None => stderr(&format!("error: {error:#}")),
+    }
+    Exit::of_error(error).into()
 }

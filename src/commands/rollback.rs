@@ -7,7 +7,7 @@ use serde_json::json;
 use super::conduct::{Conducted, said};
 use super::exit::Exit;
 use super::output;
-use super::run::subject;
+use super::run_report::subject;
 use crate::cli::{Global, RollbackArgs};
 use crate::conduct::{Came, Swept};
 use crate::engine::{Ended, StopReason};

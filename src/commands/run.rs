@@ -3,16 +3,15 @@
 use super::conduct::{Conducted, said};
 use super::confirm::confirm;
 use super::exit::{Exit, Refusal};
-use super::preflight::{Preflight, Read, is_complete, preflight, recorded};
+use super::preflight::{Read, is_complete, preflight, recorded};
+use super::run_report::{finish, subject};
 use super::target::Target;
 use super::{dry_run, output};
 use crate::checkpoint::phase::EXPAND;
 use crate::cli::{Decide, Global, RunArgs};
 use crate::clock::to_text;
-use crate::conduct::{Advance, Begins, Came};
-use crate::engine::Ended;
-use crate::playbook::{Expand, Goal, Phase};
-use crate::telemetry::{RunReport, Subject};
+use crate::conduct::{Advance, Begins, Came, Said};
+use crate::playbook::{Goal, Phase};
 
 const NOT_YET_AGAIN: &str = "another pass can be made only after a complete one. Nothing was written. Start it without \
                              --again, to begin or to resume";
@@ -26,9 +25,11 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
 /// Runs the plan's expand phase on its table, from where it is to its end.
 pub(super) async fn expand(global: &Global, args: &RunArgs, target: Target) -> anyhow::Result<Exit> {
     // Before the state file is made: a run that is refused leaves no trace.
-    let found = hold(args, &target).await?;
-    let mut conducted = Conducted::of(target, said(&Decide::default())).await?;
-    if args.again && conducted.conductor.state().expand == Expand::NotBegun {
+    let accepted = hold(args, &target).await?;
+    let said = Said { accepted: accepted.clone(), ..said(&Decide::default()) };
+    let mut conducted = Conducted::of(target, said).await?;
+    let current = conducted.conductor.store.current_run(EXPAND).await?;
+    if args.again && !current.is_some_and(|run| is_complete(&run) || run.pass > 1) {
         return Err(Refusal::error(Exit::Refused, NOT_YET_AGAIN));
     }
     let (mut restart, mut ended) = (args.restart, None);
@@ -38,7 +39,7 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: Target) -> a
             Advance::Done => break,
             Advance::Recorded | Advance::Changed(_) | Advance::Confirm => {}
             Advance::Preflight => {
-                conducted.conductor.accept(found.as_ref().map_or_else(Vec::new, Preflight::to_record)).await?;
+                conducted.conductor.accept(accepted.clone()).await?;
             }
             Advance::Wait(until) => {
                 output::stderr(&format!("waiting  for the cutover flag to settle, until {}", to_text(until)));
@@ -77,48 +78,18 @@ async fn begin(conducted: &Conducted, args: &RunArgs, restart: bool) -> anyhow::
     Ok(())
 }
 
-/// Reports the run as it is now.
-async fn finish(global: &Global, conducted: Conducted, ended: Option<Ended>) -> anyhow::Result<Exit> {
-    let store = &conducted.conductor.store;
-    let Some(Ended { run, totals, spend, throttles, open, stopped }) = ended else {
-        let Some(run) = store.current_run(EXPAND).await? else { return Ok(Exit::Done) };
-        let (totals, open) = (store.totals(run.id).await?, store.open_work(Some(run.id)).await?);
-        output::stderr("this run is complete already: nothing was written. Another pass begins with --again");
-        let (subject, spend) = (subject(&conducted.target), store.spend(run.id).await?);
-        let (run, totals, spend) = (&run, &totals, &spend);
-        let exit = report(global, &RunReport { subject, run, totals, spend, throttles: &[], open, stopped: None });
-        conducted.close().await?;
-        return Ok(exit);
-    };
-    let (subject, stopped) = (subject(&conducted.target), stopped.as_ref());
-    let (run, totals, spend, throttles) = (&run, &totals, &spend, &throttles);
-    let exit = report(global, &RunReport { subject, run, totals, spend, throttles, open, stopped });
-    conducted.close().await?;
-    Ok(exit)
-}
-
-/// The preflight of a new or resumed run; none where the run is complete and nothing will be written.
-async fn hold(args: &RunArgs, target: &Target) -> anyhow::Result<Option<Preflight>> {
+/// The preflight of a new or resumed run: what was accepted of it. None is held where the run is complete and nothing will
+/// be written.
+async fn hold(args: &RunArgs, target: &Target) -> anyhow::Result<Vec<String>> {
     let job = target.job()?;
     let recorded = recorded(target, EXPAND).filter(|_| !args.restart);
     if recorded.as_ref().is_some_and(|(run, _)| is_complete(run)) && !args.again {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let mut accepted = args.accept.clone();
     accepted.extend(recorded.filter(|(run, _)| run.is_unfinished()).into_iter().flat_map(|(_, accepted)| accepted));
     let found = preflight(target, &job, Read::Nothing, accepted).await;
     found.hold()?;
     found.tell();
-    Ok(Some(found))
-}
-
-fn report(global: &Global, report: &RunReport<'_>) -> Exit {
-    let exit = Exit::of_run(report.open, report.stopped);
-    output::result(global, || report.to_json(exit as u8), |out| report.write(out));
-    exit
-}
-
-pub(super) fn subject(target: &Target) -> Subject<'_> {
-    let Target { plan, path, state, description, advice, .. } = target;
-    Subject { plan, plan_path: path, state_path: state, table: description, advice: *advice }
+    Ok(found.to_record())
 }

@@ -60,6 +60,8 @@ pub struct Said {
     pub force: Option<String>,
     /// `--now` with its reason, or whatever else stands beside a change of the flag.
     pub reason: Option<String>,
+    /// What of the preflight's findings was accepted for this run, by name.
+    pub accepted: Vec<String>,
     /// Clusters that a sampled verification draws.
     pub sample: Option<u32>,
 }

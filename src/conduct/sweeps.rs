@@ -119,8 +119,8 @@ impl Conductor {
             table_items_estimate: Some(self.description.item_count),
         };
         let session = self.store.begin(how, new).await?;
-        if let (Phase::Expand, Some(preflight)) = (phase, &self.state.preflight) {
-            self.store.accept(session.run.id, preflight.accepted.clone()).await?;
+        if phase == Phase::Expand {
+            self.store.accept(session.run.id, self.said.accepted.clone()).await?;
         }
         let line = self.line(job, session.run.total_segments, Some(&self.store.totals(session.run.id).await?));
         let ended = job.work(&self.store, &session).await;

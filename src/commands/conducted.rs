@@ -1,0 +1,83 @@
+//! A migration that this process has to itself: the state file is locked, and the lease beside the flag taken.
+
+use std::path::Path;
+
+use super::signals;
+use super::target::Target;
+use crate::checkpoint::store::{KeptFact, host_name};
+use crate::cli::{Decide, Global};
+use crate::clock::wall;
+use crate::conduct::{ConductError, Conductor, Said, Stage};
+use crate::cutover::{LEASE_DURATION, Lease, lease_owner};
+use crate::engine::StopReason;
+use crate::playbook::Fact;
+
+/// A migration that this process has to itself.
+pub(super) struct Conducted {
+    pub(super) target: Target,
+    pub(super) conductor: Conductor,
+    lease: Option<Lease>,
+}
+
+/// What a command says to the playbook.
+pub(super) fn said(decide: &Decide) -> Said {
+    let mut facts = Vec::new();
+    facts.extend(decide.dual_writes_since.map(|since| Fact::DualWritesSince { since }));
+    let stated = [
+        (decide.readers_moved, Fact::ReadersMoved),
+        (decide.old_writes_stopped, Fact::OldWritesStopped),
+        (decide.readers_back, Fact::ReadersBack),
+        (decide.new_writes_stopped, Fact::NewWritesStopped),
+    ];
+    facts.extend(stated.into_iter().filter(|(said, _)| *said).map(|(_, fact)| fact));
+    Said { actor: actor(), facts, force: decide.force.clone(), ..Said::default() }
+}
+
+/// Who gives this command, for the record.
+pub(super) fn actor() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "(unknown)".into());
+    format!("{user}@{}", host_name())
+}
+
+impl Conducted {
+    /// Takes the state file, and the lease beside the flag, where there is one. Signals stop it from here on.
+    pub(super) async fn open(global: &Global, plan: &Path, said: Said) -> anyhow::Result<Conducted> {
+        Conducted::of(Target::open(global, plan).await?, said).await
+    }
+
+    /// The same, of a table that has been reached.
+    pub(super) async fn of(target: Target, said: Said) -> anyhow::Result<Conducted> {
+        let opened = crate::cutover::open(&target.plan, wall()).await.map_err(ConductError::from)?;
+        let store = target.open_store()?;
+        let (flag, item) = opened.map_or((None, None), |opened| (Some(opened.flag), opened.lease));
+        let mut lease = None;
+        if let Some(item) = item {
+            // Whoever had this state file before us is dead: its lock was free.
+            let (gone, owner) =
+                (store.kept(KeptFact::LeaseOwner).await?, lease_owner(&host_name(), std::process::id()));
+            store.keep(KeptFact::LeaseOwner, owner.clone()).await?;
+            lease = Some(Lease::acquire(item, &owner, gone.as_deref(), LEASE_DURATION).await?);
+        }
+        let stage = Stage {
+            plan: target.plan.clone(),
+            table: target.table.clone(),
+            description: target.description.clone(),
+            budgets: target.resolved.budgets.clone(),
+        };
+        let conductor = Conductor::open(stage, store, flag, wall(), said).await?;
+        signals::listen(conductor.stop.clone())?;
+        if let Some(lease) = &lease {
+            let (lost, stop) = (lease.lost(), conductor.stop.clone());
+            tokio::spawn(async move { stop.stop(StopReason::LeaseLost(lost.await.to_string())) });
+        }
+        Ok(Conducted { target, conductor, lease })
+    }
+
+    /// Gives the lease back and closes the state file.
+    pub(super) async fn close(self) -> anyhow::Result<()> {
+        if let Some(lease) = self.lease {
+            lease.release().await;
+        }
+        Ok(self.conductor.store.close().await?)
+    }
+}
