@@ -1,17 +1,20 @@
 //! The real binary through the whole life of a migration, with the application at work all along.
 
+use std::time::Duration;
+
+use backfill::checkpoint::store::StateFile;
 use backfill::cutover::{ReadFrom, WriteTo};
 
 use crate::app::{Application, Habit, Kind, NEW, OLD, order};
 use crate::common::Bed;
 use crate::example::Write;
-use crate::scene::{MOVE, QUICKLY, SLOWLY, Scene, items};
+use crate::scene::{MOVE, QUICKLY, Scene, items};
 
 /// So many operations between two commands.
 const BETWEEN: u64 = 150;
 
-async fn scene(count: u64, pace: &str) -> Scene {
-    Scene::flagged(Bed::start(), items(count), "", &format!("{MOVE}{pace}")).await
+async fn scene(count: u64) -> Scene {
+    Scene::flagged(Bed::start(), items(count), "", &format!("{MOVE}{QUICKLY}")).await
 }
 
 /// Commands in this order, each of them done, with work between them, and nothing read that is stale.
@@ -49,9 +52,11 @@ async fn ends_at(scene: &Scene, mut app: Application, name: &str) {
 /// "At no instant does a read return a value older than the application's own last write, checked on every read."
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_whole_life() {
-    let scene = scene(300, SLOWLY).await;
+    let scene = scene(300).await;
     let app = scene.application(Habit::Obedient).await;
     app.works(BETWEEN).await;
+    // The application has time for a lot beside each phase.
+    scene.slow_pages(Some(Duration::from_millis(150)));
     all(&scene, &app, &TO_READ_NEW).await;
     all(&scene, &app, &TO_THE_END).await;
     let flag = scene.flag().await;
@@ -63,7 +68,7 @@ async fn the_whole_life() {
 /// copied before writers went back is stale by then, and is repaired from the old attribute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn back_during_dual_writes_and_during_a_run() {
-    let scene = scene(200, SLOWLY).await;
+    let scene = scene(200).await;
     let app = scene.application(Habit::Obedient).await;
     app.works(BETWEEN).await;
     all(&scene, &app, &TO_READ_NEW).await;
@@ -72,11 +77,15 @@ async fn back_during_dual_writes_and_during_a_run() {
     assert_eq!((flag.write, flag.read), (WriteTo::Old, ReadFrom::Old));
     all(&scene, &app, &["cutover --to dual-write --yes"]).await;
 
-    // A run is under way; readers and writers go back beside it, and need nothing of what it holds.
+    // A run is under way; writers go back beside it, and need nothing of what it holds.
+    scene.slow_pages(Some(Duration::from_millis(400)));
     let (run, back) = tokio::join!(scene.give("run --again --yes"), async {
-        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let holder = StateFile::open(&scene.state_path()).unwrap().summary().unwrap().holder;
+        assert!(holder.is_some(), "the run is over already");
         scene.done("cutover --back").await
     });
+    scene.slow_pages(None);
     assert!([0, 5].contains(&run.code), "{}", run.said());
     assert!(back.said().contains("write = old"), "{}", back.said());
     app.is_content("back during a run");
@@ -94,7 +103,7 @@ async fn back_during_dual_writes_and_during_a_run() {
 /// Values were written at the new name alone; the way back keeps every one of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_after_new_only_writes() {
-    let scene = scene(200, QUICKLY).await;
+    let scene = scene(200).await;
     let app = scene.application(Habit::Obedient).await;
     app.works(BETWEEN).await;
     all(&scene, &app, &TO_READ_NEW).await;
@@ -109,7 +118,7 @@ async fn a_rollback_after_new_only_writes() {
 /// The same with dual writes alone behind it, after readers had moved.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_during_dual_writes() {
-    let scene = scene(200, QUICKLY).await;
+    let scene = scene(200).await;
     let app = scene.application(Habit::Obedient).await;
     all(&scene, &app, &TO_READ_NEW).await;
     all(&scene, &app, &["rollback --yes"]).await;
@@ -119,7 +128,7 @@ async fn a_rollback_during_dual_writes() {
 /// "From `write = new` on it goes through rollback's order": readers are back, and nothing they read is stale.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn back_after_new_only_writes_and_forward_again() {
-    let scene = scene(150, QUICKLY).await;
+    let scene = scene(150).await;
     let app = scene.application(Habit::Obedient).await;
     all(&scene, &app, &TO_READ_NEW).await;
     all(&scene, &app, &["cutover --to write-new --yes", "cutover --back"]).await;
@@ -134,7 +143,7 @@ async fn back_after_new_only_writes_and_forward_again() {
 /// goes on; none of its writes is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dual_writes_after_the_run_are_repaired_beside_the_application() {
-    let scene = scene(200, QUICKLY).await;
+    let scene = scene(200).await;
     let app = scene.application(Habit::Obedient).await;
     all(&scene, &app, &["run --yes"]).await;
     app.works(4 * BETWEEN).await;
@@ -168,7 +177,7 @@ async fn without_a_flag_the_whole_life() {
     app.told(order(Write::New, true)).await;
     all(&scene, &app, &["cutover --to write-new --old-writes-stopped --yes"]).await;
     app.works(4 * BETWEEN).await;
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     all(&scene, &app, &["contract --yes"]).await;
     ends_at(&scene, app, NEW).await;
 }

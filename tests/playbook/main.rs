@@ -14,7 +14,9 @@ mod common;
 #[expect(dead_code, unreachable_pub, reason = "an example is a file of an application, where it is a module like this")]
 mod example;
 mod history;
+mod kills;
 mod life;
+mod quiet;
 mod scene;
 #[path = "../common/tool.rs"]
 mod tool;

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::{AttributeValue, BillingMode, KeySchemaElement, KeyType};
 use backfill::checkpoint::store::{StateFile, Store};
 use backfill::cutover::{Flag, schema};
 use backfill::item::{Item, ItemKey, KeyAttribute, Value};
+use backfill::local::Fault;
+use backfill::local::front::FaultRule;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 
@@ -19,10 +22,6 @@ use crate::tool::{Ran, Running, SECRET, item};
 
 /// The plan of most scenarios.
 pub(crate) const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
-
-/// Small pages, and a budget that lets a phase over some hundred items last for seconds.
-pub(crate) const SLOWLY: &str = "[scan]\nsegments = 4\npage_limit = 10\n[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n\
-    [capacity]\nwrite = 120\nread = 400\n";
 
 /// Small pages, and nothing to wait for.
 pub(crate) const QUICKLY: &str = "[scan]\nsegments = 4\npage_limit = 10\n[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n\
@@ -84,7 +83,7 @@ impl Scene {
 
     /// The same, under orders of the test.
     pub(crate) async fn application_by_hand(&self, first: crate::example::Flag) -> Application {
-        let orders = Orders::Hand(std::sync::Arc::new(tokio::sync::RwLock::new(first)));
+        let orders = Orders::Hand(Arc::new(tokio::sync::RwLock::new(first)));
         Application::start(&self.bed, &self.table, orders, Habit::Obedient, INSTANCES).await
     }
 
@@ -116,16 +115,23 @@ impl Scene {
         }
     }
 
-    /// Gives one that is out of order: it changes nothing of the table or the flag, and names the next step.
+    /// Gives one that is out of order: it does not change the flag, and names the next step.
     pub(crate) async fn refused(&self, words: &str, next: &str) -> Ran {
-        let before = (self.bed.dump(&self.table).await, self.raw_flag().await);
+        let before = self.raw_flag().await;
         let ran = self.give(words).await;
-        let said = ran.said();
+        let (said, next) = (ran.said(), self.spelt(next));
         assert_eq!(ran.code, 3, "{words}: {}{said:.6000}", ran.stdout);
-        let next = self.spelt(next);
         assert!(said.contains(&next), "{words}: no `{next}` in: {said}");
-        assert_eq!((self.bed.dump(&self.table).await, self.raw_flag().await), before, "{words} was refused");
+        assert_eq!(self.raw_flag().await, before, "{words} was refused");
         ran
+    }
+
+    /// Makes each page take so long, so that phases last for a while; none: no more.
+    pub(crate) fn slow_pages(&self, each: Option<Duration>) {
+        let rule = |each| -> FaultRule {
+            Arc::new(move |request| if request.operation == "Scan" { Fault::Delay(each) } else { Fault::Pass })
+        };
+        self.bed.front().set_faults(each.map(rule));
     }
 
     /// A command as the tool names it.
@@ -168,25 +174,32 @@ impl Scene {
     /// Gives a command and kills it at a random moment, so often, and then until it ends by itself. At every kill each
     /// value that the application wrote last is in its item or in the journal.
     pub(crate) async fn killed(&self, words: &str, kills: u32, rng: &mut Rng, app: Option<&Application>) -> Ran {
-        // Longer than a phase over the table, shorter than most changes of the flag with their waits.
-        let longest = 2_500;
-        for kill in 1..=kills {
-            let running = Running::start(self.command(words));
-            let wait = Duration::from_millis(rng.u64(0..longest));
-            tokio::time::sleep(wait).await;
-            running.signal(Signal::SIGKILL);
-            let ran = tokio::task::spawn_blocking(move || running.end()).await.unwrap();
-            if ran.code >= 0 {
-                println!("  {words}: {} before kill {kill}", ran.code);
-                return ran;
+        for _ in 0..kills {
+            if let Some(ended) = self.kill_once(words, rng).await {
+                return ended;
             }
-            println!("  {words}: killed after {} ms", wait.as_millis());
             if let Some(app) = app {
                 self.nothing_is_lost(app).await;
                 app.is_content(words);
             }
         }
         self.give(words).await
+    }
+
+    /// Gives a command and kills it at a random moment; what it came to, if it ended before.
+    pub(crate) async fn kill_once(&self, words: &str, rng: &mut Rng) -> Option<Ran> {
+        let running = Running::start(self.command(words));
+        // Some moments after most commands have ended, too.
+        let wait = Duration::from_millis(rng.u64(0..2_500));
+        tokio::time::sleep(wait).await;
+        running.signal(Signal::SIGKILL);
+        let ran = tokio::task::spawn_blocking(move || running.end()).await.unwrap();
+        if ran.code >= 0 {
+            println!("  {words}: {} before the kill", ran.code);
+            return Some(ran);
+        }
+        println!("  {words}: killed after {} ms", wait.as_millis());
+        None
     }
 
     /// Every value that the application wrote last is in its item, at one name or the other, or in the journal.
@@ -212,13 +225,17 @@ impl Scene {
         }
     }
 
-    /// Values of an item that are on record, newest first; nobody has the state file now.
+    /// Values on record of the application's item of this partition key.
     pub(crate) async fn journal(&self, key: &str) -> Vec<Value> {
+        self.journal_of(key, "x").await
+    }
+
+    /// Values of an item that are on record, newest first; nobody has the state file now.
+    pub(crate) async fn journal_of(&self, pk: &str, sk: &str) -> Vec<Value> {
         let Ok(file) = StateFile::open(&self.state_path()) else { return Vec::new() };
         let identity = file.summary().unwrap().identity;
         let store = Store::open(&self.state_path(), &identity, || "2026-01-01T00:00:00Z".into()).unwrap();
-        let key = item(key, "x", []);
-        let rows = store.pre_images(ItemKey::new(key), None).await.unwrap();
+        let rows = store.pre_images(ItemKey::new(item(pk, sk, [])), None).await.unwrap();
         store.close().await.unwrap();
         rows.into_iter().map(|row| row.value).collect()
     }
