@@ -17,8 +17,8 @@ use crate::scene::{MOVE, QUICKLY, Scene, items, seeded};
 /// Of each command.
 const KILLS: u32 = 4;
 
-/// A page's time: a phase over some hundred items lasts for one to two seconds.
-const PAGE: Duration = Duration::from_millis(120);
+/// A page's time: a phase over some hundred items lasts for two seconds or so.
+const PAGE: Duration = Duration::from_millis(250);
 
 /// Forward to the end, with the application at work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -27,6 +27,7 @@ async fn forward_under_kills() {
     let scene = Scene::flagged(Bed::start(), items(300), "", &format!("{MOVE}{QUICKLY}")).await;
     let mut app = scene.application(Habit::Obedient).await;
     scene.slow_pages(Some(PAGE));
+    let mut killed = 0;
     for words in [
         "cutover --to dual-write --yes",
         "run --yes",
@@ -36,12 +37,13 @@ async fn forward_under_kills() {
         "cutover --to write-new --yes",
         "contract --yes",
     ] {
-        let ran = scene.killed(words, KILLS, &mut rng, Some(&app)).await;
+        let ran = scene.killed(words, KILLS, &mut rng, &app, &mut killed).await;
         assert_eq!(ran.code, 0, "{words}: {:.6000}", ran.said());
         app.works(50).await;
         app.is_content(words);
     }
-    println!("  {:?}", app.stop().await);
+    println!("  {killed} kills; {:?}", app.stop().await);
+    assert!(killed >= 10, "only {killed} kills");
     app.is_content("in the end");
     app.left(&scene.dump().await, NEW);
 }
@@ -56,7 +58,8 @@ async fn back_under_kills() {
         scene.done(words).await;
     }
     scene.slow_pages(Some(PAGE));
-    let back = scene.killed("cutover --back", KILLS, &mut rng, Some(&app)).await;
+    let mut killed = 0;
+    let back = scene.killed("cutover --back", KILLS, &mut rng, &app, &mut killed).await;
     assert_eq!(back.code, 0, "{}", back.said());
     // A stage, and no more, however often it was given: unless it was given again after it had come to its end.
     let flag = scene.flag().await;
@@ -70,9 +73,10 @@ async fn back_under_kills() {
         scene.done(words).await;
     }
     app.works(300).await;
-    let ran = scene.killed("rollback --yes", 3 * KILLS, &mut rng, Some(&app)).await;
+    let ran = scene.killed("rollback --yes", 3 * KILLS, &mut rng, &app, &mut killed).await;
     assert_eq!(ran.code, 0, "{}", ran.said());
-    println!("  {:?}", app.stop().await);
+    println!("  {killed} kills; {:?}", app.stop().await);
+    assert!(killed >= 5, "only {killed} kills");
     app.is_content("in the end");
     app.left(&scene.dump().await, OLD);
 }
@@ -94,11 +98,11 @@ async fn every_value_has_a_copy(scene: &Scene, before: &BTreeMap<String, Item>) 
     }
 }
 
-/// The values in a value that have none in them.
+/// The values in a value that have none in them; that there is an empty document is none.
 fn leaves_of(value: &Value) -> Vec<String> {
     match value {
-        Value::M(map) if !map.is_empty() => map.values().flat_map(leaves_of).collect(),
-        Value::L(list) if !list.is_empty() => list.iter().flat_map(leaves_of).collect(),
+        Value::M(map) => map.values().flat_map(leaves_of).collect(),
+        Value::L(list) => list.iter().flat_map(leaves_of).collect(),
         leaf => vec![leaf.to_json().to_string()],
     }
 }
@@ -116,7 +120,7 @@ async fn same_end(migration: &str, commands: &[&str]) {
             false => Scene::stated(Bed::start(), shapes, migration, &rest).await,
         };
         let before = scene.dump().await;
-        let mut end = Vec::new();
+        let (mut end, mut killed) = (Vec::new(), 0);
         scene.slow_pages((kills > 0).then_some(PAGE));
         for words in commands {
             let mut ran = None;
@@ -126,7 +130,10 @@ async fn same_end(migration: &str, commands: &[&str]) {
                         ran = Some(ended);
                         break;
                     }
-                    None => every_value_has_a_copy(&scene, &before).await,
+                    None => {
+                        killed += 1;
+                        every_value_has_a_copy(&scene, &before).await;
+                    }
                 }
             }
             let ran = match ran {
@@ -137,6 +144,7 @@ async fn same_end(migration: &str, commands: &[&str]) {
             let table = scene.dump().await.into_iter().map(|(key, item)| (key, bytes_of(&item)));
             end.push((*words, ran.code, table.collect::<BTreeMap<_, _>>()));
         }
+        assert!(kills == 0 || killed >= commands.len(), "only {killed} kills");
         ends.push(end);
     }
     let (killed, steady) = (ends.pop().unwrap(), ends.pop().unwrap());

@@ -16,6 +16,7 @@ mod example;
 mod history;
 mod kills;
 mod life;
+mod order;
 mod quiet;
 mod scene;
 #[path = "../common/tool.rs"]

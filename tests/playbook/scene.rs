@@ -173,15 +173,21 @@ impl Scene {
 
     /// Gives a command and kills it at a random moment, so often, and then until it ends by itself. At every kill each
     /// value that the application wrote last is in its item or in the journal.
-    pub(crate) async fn killed(&self, words: &str, kills: u32, rng: &mut Rng, app: Option<&Application>) -> Ran {
+    pub(crate) async fn killed(
+        &self,
+        words: &str,
+        kills: u32,
+        rng: &mut Rng,
+        app: &Application,
+        killed: &mut u32,
+    ) -> Ran {
         for _ in 0..kills {
             if let Some(ended) = self.kill_once(words, rng).await {
                 return ended;
             }
-            if let Some(app) = app {
-                self.nothing_is_lost(app).await;
-                app.is_content(words);
-            }
+            *killed += 1;
+            self.nothing_is_lost(app).await;
+            app.is_content(words);
         }
         self.give(words).await
     }
@@ -189,8 +195,9 @@ impl Scene {
     /// Gives a command and kills it at a random moment; what it came to, if it ended before.
     pub(crate) async fn kill_once(&self, words: &str, rng: &mut Rng) -> Option<Ran> {
         let running = Running::start(self.command(words));
-        // Some moments after most commands have ended, too.
-        let wait = Duration::from_millis(rng.u64(0..2_500));
+        // So long they take at least, more or less: the more kills fall before the end.
+        let length = if words.starts_with("rollback") || words.starts_with("contract") { 2_500 } else { 1_700 };
+        let wait = Duration::from_millis(rng.u64(0..length));
         tokio::time::sleep(wait).await;
         running.signal(Signal::SIGKILL);
         let ran = tokio::task::spawn_blocking(move || running.end()).await.unwrap();
