@@ -10,9 +10,10 @@ use backfill::cutover::{ReadFrom, WriteTo};
 use backfill::item::{Item, Value, item_to_json};
 
 use crate::app::{Habit, NEW, OLD, pk};
-use crate::common::{Bed, bytes_of};
+use crate::common::{Bed, bytes_of, key_of, to_sdk, value_to_sdk};
 use crate::quiet::{EVERY_KIND, every_shape};
 use crate::scene::{MOVE, QUICKLY, Scene, items, seeded};
+use crate::tool::secret;
 
 /// Of each command.
 const KILLS: u32 = 4;
@@ -119,10 +120,15 @@ async fn same_end(migration: &str, commands: &[&str]) {
             true => Scene::flagged(Bed::start(), shapes, migration, &rest).await,
             false => Scene::stated(Bed::start(), shapes, migration, &rest).await,
         };
-        let before = scene.dump().await;
+        let mut before = scene.dump().await;
         let (mut end, mut killed) = (Vec::new(), 0);
         scene.slow_pages((kills > 0).then_some(PAGE));
         for words in commands {
+            if *words == SOME_NEW {
+                write_some_new(&scene, &before).await;
+                before = scene.dump().await;
+                continue;
+            }
             let mut ran = None;
             for _ in 0..kills {
                 match scene.kill_once(words, &mut rng).await {
@@ -144,6 +150,7 @@ async fn same_end(migration: &str, commands: &[&str]) {
             let table = scene.dump().await.into_iter().map(|(key, item)| (key, bytes_of(&item)));
             end.push((*words, ran.code, table.collect::<BTreeMap<_, _>>()));
         }
+        println!("  {killed} kills");
         assert!(kills == 0 || killed >= commands.len(), "only {killed} kills");
         ends.push(end);
     }
@@ -155,14 +162,40 @@ async fn same_end(migration: &str, commands: &[&str]) {
     }
 }
 
+/// Not a command: an application writes the new attribute alone, of some items.
+const SOME_NEW: &str = "(some new values)";
+
+async fn write_some_new(scene: &Scene, items: &BTreeMap<String, Item>) {
+    for (n, item) in items.values().enumerate().filter(|(n, _)| n % 3 == 0) {
+        let request = scene.bed.client().update_item().table_name(&scene.table).update_expression("SET #new = :new");
+        let request = request.set_key(Some(to_sdk(key_of(item).attributes())));
+        let value = value_to_sdk(&secret(format!("later {n}")));
+        request
+            .expression_attribute_names("#new", NEW)
+            .expression_attribute_values(":new", value)
+            .send()
+            .await
+            .unwrap();
+    }
+}
+
 const EXPANDED: [&str; 3] = ["cutover --to dual-write --yes", "run --yes", "verify --all --repair"];
 
 /// "Every command, killed at random moments, resumes to the same end."
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_under_kills_ends_as_without() {
     let mut commands = EXPANDED.to_vec();
-    commands.extend(["verify --all", "cutover --to read-new --yes", "cutover --to write-new --yes", "contract --yes"]);
+    commands.extend(["verify --all", "cutover --to read-new --yes", "cutover --to write-new --yes"]);
+    commands.extend([SOME_NEW, "contract --yes"]);
     same_end("on_existing = \"overwrite\"", &commands).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rollback_from_new_only_writes_under_kills_ends_as_without() {
+    let mut commands = EXPANDED.to_vec();
+    commands.extend(["verify --all", "cutover --to read-new --yes", "cutover --to write-new --yes"]);
+    commands.extend([SOME_NEW, "rollback --yes"]);
+    same_end("", &commands).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
