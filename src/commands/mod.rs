@@ -23,6 +23,7 @@ mod rollback;
 mod run;
 mod run_report;
 mod signals;
+mod standing;
 mod status;
 mod target;
 mod verify;
