@@ -10,6 +10,10 @@ mod cutover;
 mod demo;
 #[cfg(feature = "local")]
 mod demo_folder;
+#[cfg(feature = "local")]
+mod demo_parts;
+#[cfg(feature = "local")]
+mod demo_words;
 mod dry_run;
 mod exit;
 mod failures;
