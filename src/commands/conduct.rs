@@ -49,9 +49,9 @@ impl Conducted {
                 Advance::Sweep(phase) => {
                     output::stderr(&format!("over the table: {}", words(phase)));
                     let came = self.conductor.sweep(phase, false).await?;
-                    let stopped = came.stopped.clone();
+                    let (stopped, unfinished) = (came.stopped.clone(), came.unfinished);
                     swept.push(came);
-                    if stopped.is_some() {
+                    if stopped.is_some() || unfinished {
                         return Ok((swept, stopped));
                     }
                 }

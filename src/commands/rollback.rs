@@ -48,6 +48,11 @@ pub(super) fn report(
                 run_report(subject, ended).write(out)?;
             }
             match stopped {
+                None if swept.iter().any(|swept| swept.unfinished) => writeln!(
+                    out,
+                    "The {command} is not over: items failed. See `backfill failures {plan} list`; another pass over them: \
+                     backfill {command} {plan}"
+                ),
                 None => writeln!(out, "The {command} is complete."),
                 Some(reason) => {
                     writeln!(out, "Stopped: {reason}.\nIt goes on from here with: backfill {command} {plan}")

@@ -307,8 +307,11 @@ fn limits(plan: &Plan) -> Limits {
 
 fn note_begun(begun: &mut Vec<(Phase, RunId)>, event: &Event, behind: RunId) {
     if let What::PhaseBegun { phase } = event.what {
-        begun.retain(|(known, _)| *known != phase);
-        begun.push((phase, behind));
+        match begun.iter_mut().find(|(known, _)| *known == phase) {
+            Some((_, last)) => *last = behind,
+            // Whatever run of it there is belongs to its first beginning.
+            None => begun.push((phase, RunId(0))),
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Swept {
     pub came: Option<Came>,
     /// Why it stopped before its end, if it did: the same command resumes it.
     pub stopped: Option<StopReason>,
+    /// Some items failed, and the phase is not over without them: the same command makes another pass.
+    pub unfinished: bool,
 }
 
 /// What a phase came to.
@@ -99,10 +101,13 @@ impl Conductor {
 
     async fn work(&mut self, job: &Job, phase: Phase, restart: bool) -> Result<Swept, ConductError> {
         let begins = self.begins(phase).await?;
-        let nothing = job.changes.is_empty() || (matches!(begins, Begins::Ended(_)) && !restart);
-        if nothing {
+        let over = match &begins {
+            Begins::Ended(run) => !restart && !self.left_failures(phase, run.id).await?,
+            Begins::New | Begins::Resumes(_) => job.changes.is_empty(),
+        };
+        if over {
             self.record(What::PhaseComplete { phase }).await?;
-            return Ok(Swept { phase, came: None, stopped: None });
+            return Ok(Swept { phase, came: None, stopped: None, unfinished: false });
         }
         let name = run_name(phase).unwrap_or(phase::EXPAND);
         let how = match (restart, begins, self.store.current_run(name).await?) {
@@ -127,10 +132,16 @@ impl Conductor {
         line.clear().await;
         let ended = ended?;
         let stopped = ended.stopped.clone();
-        if stopped.is_none() {
+        let unfinished = self.left_failures(phase, ended.run.id).await?;
+        if stopped.is_none() && !unfinished {
             self.record(What::PhaseComplete { phase }).await?;
         }
-        Ok(Swept { phase, came: Some(Came::Worked(Box::new(ended))), stopped })
+        Ok(Swept { phase, came: Some(Came::Worked(Box::new(ended))), stopped, unfinished })
+    }
+
+    /// Whether a run left failures that its phase cannot be over with. Those of expand are `failures retry`'s.
+    async fn left_failures(&self, phase: Phase, run: RunId) -> Result<bool, ConductError> {
+        Ok(phase != Phase::Expand && self.store.open_work(Some(run)).await?.failures > 0)
     }
 
     async fn retry(&mut self, job: &Job) -> Result<Swept, ConductError> {
@@ -145,7 +156,7 @@ impl Conductor {
         if stopped.is_none() {
             self.record(What::PhaseComplete { phase }).await?;
         }
-        Ok(Swept { phase, came: Some(Came::Retried(counts)), stopped })
+        Ok(Swept { phase, came: Some(Came::Retried(counts)), stopped, unfinished: false })
     }
 
     async fn verify(&mut self, job: &Job, scope: Scope, repair: bool) -> Result<Swept, ConductError> {
@@ -174,7 +185,7 @@ impl Conductor {
             let mismatches = report.mismatches;
             self.record(What::Verified { scope, repair, mismatches, plan, hash: hash.clone() }).await?;
         }
-        Ok(Swept { phase, came: Some(Came::Verified(Box::new(verified))), stopped })
+        Ok(Swept { phase, came: Some(Came::Verified(Box::new(verified))), stopped, unfinished: false })
     }
 
     fn line(&self, job: &Job, total_segments: u32, before: Option<&SegmentTotals>) -> Line {

@@ -116,7 +116,7 @@ pub async fn items(
     let attributes = match key {
         FlagKey::Attributes(attributes) => attributes.clone(),
         FlagKey::Partition(value) => {
-            let schema = ControlItem::new(Arc::clone(&table), name, ItemKey::new(Item::new()), "").key().await?;
+            let schema = ControlItem::new(Arc::clone(&table), name, named(value), "").key().await?;
             vec![(only_key(&schema, name, value)?, value.clone())]
         }
     };
@@ -131,6 +131,11 @@ pub async fn items(
         ControlItem::new(Arc::clone(&table), name, key, &partition)
     };
     Ok((item(""), item(LEASE_SUFFIX)))
+}
+
+/// A key for messages, as long as nobody knows what the table calls it.
+fn named(value: &str) -> ItemKey {
+    ItemKey::new(Item::from([("key".to_owned(), Value::S(value.to_owned()))]))
 }
 
 /// The name of the table's only key attribute.
