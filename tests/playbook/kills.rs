@@ -125,8 +125,7 @@ async fn same_end(migration: &str, commands: &[&str]) {
         scene.slow_pages((kills > 0).then_some(PAGE));
         for words in commands {
             if *words == SOME_NEW {
-                write_some_new(&scene, &before).await;
-                before = scene.dump().await;
+                write_some_new(&scene, &mut before).await;
                 continue;
             }
             let mut ran = None;
@@ -165,11 +164,14 @@ async fn same_end(migration: &str, commands: &[&str]) {
 /// Not a command: an application writes the new attribute alone, of some items.
 const SOME_NEW: &str = "(some new values)";
 
-async fn write_some_new(scene: &Scene, items: &BTreeMap<String, Item>) {
-    for (n, item) in items.values().enumerate().filter(|(n, _)| n % 3 == 0) {
+/// It goes on from there: what was at the new name before is the application's own to lose.
+async fn write_some_new(scene: &Scene, items: &mut BTreeMap<String, Item>) {
+    for (n, item) in items.values_mut().enumerate().filter(|(n, _)| n % 3 == 0) {
         let request = scene.bed.client().update_item().table_name(&scene.table).update_expression("SET #new = :new");
         let request = request.set_key(Some(to_sdk(key_of(item).attributes())));
-        let value = value_to_sdk(&secret(format!("later {n}")));
+        let later = secret(format!("later {n}"));
+        let value = value_to_sdk(&later);
+        item.insert(NEW.to_owned(), later);
         request
             .expression_attribute_names("#new", NEW)
             .expression_attribute_values(":new", value)

@@ -44,13 +44,7 @@ async fn every_command_out_of_order_names_the_next_step() {
     all_refused(
         &scene,
         state,
-        &[
-            ("verify --all", "run"),
-            ("verify --sample 10", "run"),
-            ("failures retry", "run"),
-            (READ_NEW, "run"),
-            (WRITE_NEW, "run"),
-        ],
+        &[("verify --all", "run"), ("verify --sample 10", "run"), (READ_NEW, "run"), (WRITE_NEW, "run")],
     )
     .await;
     for words in ["contract --yes", "cutover --back", "run --again --yes"] {
