@@ -5,13 +5,21 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use backfill::checkpoint::store::StateFile;
+use backfill::checkpoint::store::{KeptFact, StateFile};
 use backfill::local::sample;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
+
+fn backfill(dir: &Path, args: &[&str]) -> Output {
+    command(dir, args).output().unwrap()
+}
 
 fn demo(dir: &Path, args: &[&str]) -> Command {
+    command(dir, &[&["demo"], args].concat())
+}
+
+fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backfill"));
-    command.current_dir(dir).env_clear().env("HOME", dir).args(["demo", "--output", "json"]).args(args);
+    command.current_dir(dir).env_clear().env("HOME", dir).args(args).args(["--output", "json"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -20,63 +28,115 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn json(output: &Output) -> Json {
+fn document(output: &Output) -> Json {
     assert_eq!(output.status.code(), Some(0), "{}", said(output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Asserts that the figures are those of the sample table, whose generator says how its items stand.
-fn adds_up(report: &Json, items: u64, killed: bool) {
-    let counts = &report["totals"]["counts"];
-    let count = |name: &str| counts[name].as_u64().unwrap_or_else(|| panic!("no {name} in {counts}"));
+/// What a step of this command came to.
+fn step<'a>(demo: &'a Json, command: &str) -> Vec<&'a Json> {
+    let steps = demo["steps"].as_array().unwrap();
+    steps.iter().filter(|step| step["command"] == command).map(|step| &step["result"]).collect()
+}
+
+/// Asserts that the figures of a run are those of the sample table, whose generator says how its items stand.
+fn run_adds_up(came: &Json, items: u64, killed: bool) {
     let expected = sample::expected(1, items);
-    assert_eq!(report["run"]["status"], "complete");
-    assert_eq!((count("scanned"), count("diverged")), (items, expected.diverged));
-    assert_eq!(count("nothing_to_do"), expected.absent);
-    let (done, already) = (count("applied"), count("already_applied"));
+    assert_eq!(came["run"]["status"], "complete");
+    assert_eq!((count(came, "scanned"), count(came, "diverged")), (items, expected.diverged));
+    assert_eq!(count(came, "nothing_to_do"), expected.absent);
+    let (done, already) = (count(came, "applied"), count(came, "already_applied"));
     assert_eq!(done + already, expected.plain + expected.already_both + expected.only_new);
     assert!(if killed { done <= expected.plain } else { done == expected.plain }, "{done} applied");
-    assert_eq!((count("gone"), count("conflict"), count("rejected")), (0, 0, 0));
+    assert_eq!((count(came, "gone"), count(came, "conflict"), count(came, "rejected")), (0, 0, 0));
+}
+
+/// What the verifications saw, and the contract: all that had the old attribute has the new one alone.
+fn end_adds_up(demo: &Json, items: u64) {
+    let expected = sample::expected(1, items);
+    assert_ne!(expected.diverged, 0, "a sample that shows no closed gate");
+    let reports = |command| step(demo, command).iter().map(|came| came["report"].clone()).collect::<Vec<_>>();
+    for report in reports("verify --all") {
+        assert_eq!((&report["compared"], &report["mismatches"]), (&json!(items), &json!(expected.diverged)));
+    }
+    for report in reports("verify --all --repair") {
+        assert_eq!((&report["repaired"], &report["mismatches"]), (&json!(expected.diverged), &json!(0)));
+    }
+    let contract = step(demo, "contract")[0];
+    assert_eq!(contract["run"]["status"], "complete");
+    if contract["run"]["sessions"] == 1 {
+        assert_eq!(count(contract, "applied"), expected.plain + expected.already_both + expected.diverged);
+    }
+    assert_eq!((count(contract, "conflict"), count(contract, "rejected")), (0, 0));
+}
+
+fn count(came: &Json, name: &str) -> u64 {
+    came["totals"]["counts"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {came}"))
 }
 
 #[test]
-fn its_numbers_add_up_and_a_second_start_begins_anew() {
+fn it_walks_the_whole_playbook_and_a_second_start_begins_anew() {
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let output = demo(dir.path(), &["--items", "600"]).output().unwrap();
-        adds_up(&json(&output), 600, false);
+        let walked = document(&output);
+        run_adds_up(step(&walked, "run")[0], 600, false);
+        end_adds_up(&walked, 600);
+        let commands: Vec<_> =
+            walked["steps"].as_array().unwrap().iter().map(|s| s["command"].as_str().unwrap()).collect();
+        #[rustfmt::skip]
+        assert_eq!(commands, [
+            "cutover --to dual-write", "run", "verify --all", "cutover --to read-new --percent 10", "verify --all --repair",
+            "cutover --to read-new --percent 10", "cutover --to read-new", "cutover --to write-new", "contract",
+        ]);
+        let refused = step(&walked, "cutover --to read-new --percent 10")[0]["refused"].as_str().unwrap();
+        assert!(refused.contains("have diverged") && refused.contains("verify"), "{refused}");
         let text = said(&output);
         for part in ["starts a new run", "No AWS account", "What to try next", "status .backfill/demo/plan.toml"] {
             assert!(text.contains(part), "{part} is missing: {text}");
         }
     }
+    let status = backfill(dir.path(), &["status", ".backfill/demo/plan.toml", "--state", ".backfill/demo/state.db"]);
+    let status = document(&status)["playbook"].clone();
+    assert_eq!((&status["phase"], &status["next"]), (&json!("contracted"), &Json::Null), "{status}");
+    assert_eq!(status["flag_seen"]["flag"]["contracting"], true, "{status}");
 }
 
+/// Killed in the run, in a wait between two steps, and in the contract.
 #[test]
-fn killed_in_the_middle_it_resumes() {
+fn killed_anywhere_it_resumes() {
     let dir = tempfile::tempdir().unwrap();
-    let mut child = demo(dir.path(), &["--items", "4000"]).spawn().unwrap();
     let state = dir.path().join(".backfill/demo/state.db");
-    let began = Instant::now();
-    let done = || {
-        let summary = StateFile::open(&state).ok()?.summary().ok()?;
-        Some(summary.current?.totals.counts.scanned)
+    let scanned = |phase: &str| {
+        let current = StateFile::open(&state).ok()?.summary().ok()?.current?;
+        (current.run.phase == phase).then_some(current.totals.counts.scanned)
     };
-    while done().unwrap_or(0) == 0 {
-        assert!(
-            began.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none(),
-            "it does not get going"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(done().is_some_and(|scanned| scanned < 4000), "killed too late to show anything");
+    let reading_new = || {
+        let seen = StateFile::open(&state).ok()?.kept(KeptFact::FlagSeen).ok()??;
+        serde_json::from_str::<Json>(&seen).ok()?["flag"]["read_percent"].as_u64()
+    };
+    let kill_when = |there: &dyn Fn() -> bool| {
+        let mut child = demo(dir.path(), &["--items", "4000"]).spawn().unwrap();
+        let began = Instant::now();
+        while !there() {
+            let waits = began.elapsed() < Duration::from_secs(120) && child.try_wait().unwrap().is_none();
+            assert!(waits, "it does not get there");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    kill_when(&|| scanned("expand").unwrap_or(0) > 0);
+    assert!(scanned("expand").is_some_and(|scanned| scanned < 4000), "killed too late to show anything");
+    kill_when(&|| reading_new() == Some(10));
+    kill_when(&|| scanned("contract").unwrap_or(0) > 0);
     let output = demo(dir.path(), &["--items", "4000"]).output().unwrap();
-    assert!(said(&output).contains("resumes run 1"), "{}", said(&output));
-    let report = json(&output);
-    adds_up(&report, 4000, true);
-    assert_eq!(report["run"]["lower_bound"], true);
+    let walked = document(&output);
+    end_adds_up(&walked, 4000);
+    assert!(said(&output).contains("2. backfill run: done before"), "{}", said(&output));
+    let file = StateFile::open(&state).unwrap();
+    let run = file.summary().unwrap().runs.into_iter().find(|run| run.phase == "expand").unwrap();
+    assert!(run.lower_bound && run.sessions == 2, "{run:?}");
 }
 
 #[test]

@@ -1,73 +1,94 @@
-//! `demo`: a whole migration on the embedded engine, with sample data.
+//! `demo`: a whole migration on the embedded engine, with sample data: every step of the playbook, and why.
 
 use std::path::Path;
 
-use super::exit::Exit;
-use super::target::Target;
-use super::{demo_folder, output, run};
-use crate::cli::{DemoArgs, Global, RunArgs};
-use crate::local::{Local, LocalOptions, sample};
-use crate::telemetry::number;
+use serde_json::{Value as Json, json};
 
-/// The plan that the demo runs: the same file that the examples show.
-const PLAN: &str = include_str!("../../migrations-examples/rename-attribute.toml");
+use super::conduct::{Conducted, said};
+use super::demo_parts::{PARTS, Part, parts_behind};
+use super::demo_words::{come_to, tell_next, tell_table};
+use super::exit::Exit;
+use super::run_report::subject;
+use super::{demo_folder, output};
+use crate::cli::{Decide, DemoArgs, Global};
+use crate::conduct::Begins;
+use crate::local::LocalOptions;
+use crate::playbook::{Goal, Phase};
+
+/// The plan that the demo runs: that of the examples, with a flag, and with waits for a demo instead of a production table.
+const PLAN: &str = concat!(
+    include_str!("../../migrations-examples/rename-attribute.toml"),
+    "\n[cutover]\ntable = \"flags\"                   # the flag is an item of this table\n\
+     max_cache_seconds = 1             # of a real plan: 60\nsoak = \"1s\"                       # of a real plan: a week\n"
+);
 
 /// Which sample table the demo loads.
 const SEED: u64 = 1;
 
-/// Runs the demo, or goes on with one that was stopped.
+/// Walks the playbook, or goes on with a demo that was stopped.
 pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit> {
     let (dir, items) = (args.dir, args.items);
-    let (db, plan, state) = (dir.join("table.db"), dir.join("plan.toml"), dir.join("state.db"));
+    let (db, plan) = (dir.join("table.db"), dir.join("plan.toml"));
     demo_folder::prepare(&dir, PLAN, args.fresh)?;
-    output::stderr("1. The table: DynamoDB's API on loopback, with sample data. No AWS account is touched.");
+    output::stderr("The table: DynamoDB's API on loopback, with sample data. No AWS account is touched.");
     let options = LocalOptions { db: Some(db), items: Some(items), seed: SEED, front: true, ..LocalOptions::default() };
-    let served = tokio::task::spawn_blocking(move || Local::start(options)).await??;
-    tell_table(&served);
-    output::stderr(
-        "2. The migration: every item gets `contact_email`, copied from `email`. Kill it whenever you like.",
-    );
+    let served = tokio::task::spawn_blocking(move || demo_folder::serve(options)).await??;
+    tell_table(&served, SEED);
     let mut global = global.clone();
-    global.endpoint_url = Some(served.endpoint());
-    global.state = Some(state.clone());
-    let mut target = Target::open(&global, &plan).await?;
-    // `run` alone would not find the embedded engine: what to do next is said below.
-    target.advice = false;
-    let run_args = RunArgs { yes: true, ..RunArgs::of(plan.clone()) };
-    let exit = run::expand(&global, &run_args, target).await?;
+    (global.endpoint_url, global.state) = (Some(served.endpoint()), Some(dir.join("state.db")));
+    let walked = walk(&global, &plan).await;
     tokio::task::spawn_blocking(move || served.stop()).await?;
-    next_steps(exit, &dir, &plan, &state);
-    // Diverged items are part of the sample: finding them is what should happen.
-    Ok(if exit == Exit::Mismatch { Exit::Done } else { exit })
+    let (exit, steps) = walked?;
+    tell_next(exit, &dir);
+    let json = || json!({ "type": "demo", "steps": steps, "exit_code": exit as u8 });
+    output::result(&global, json, |_| Ok(()));
+    Ok(exit)
 }
 
-fn tell_table(served: &Local) {
-    let Some(table) = served.table() else { return };
-    let expected = sample::expected(SEED, table.items);
-    output::stderr(&format!(
-        "   table `{}`: {} items ({table}): {} with `{old}` only, {} without, {} with both and equal, {} with `{new}` only, \
-         {} diverged",
-        table.table,
-        number(table.items),
-        number(expected.plain),
-        number(expected.absent),
-        number(expected.already_both),
-        number(expected.only_new),
-        number(expected.diverged),
-        old = sample::OLD,
-        new = sample::NEW,
-    ));
+/// Takes each step that is not behind yet. What they came to, as JSON.
+async fn walk(global: &Global, plan: &Path) -> anyhow::Result<(Exit, Vec<Json>)> {
+    let mut steps = Vec::new();
+    for (n, part) in PARTS.iter().enumerate() {
+        let decide = Decide { yes: true, ..Decide::default() };
+        let mut conducted = Conducted::open(global, plan, said(&decide)).await?;
+        if n < parts_behind(&conducted.conductor).await? {
+            output::stderr(&format!("{}. backfill {}: done before", n + 1, part.command));
+            conducted.close().await?;
+            continue;
+        }
+        output::stderr(&format!("\n{}. backfill {}\n   {}", n + 1, part.command, part.why));
+        let came = take(part, &mut conducted, &decide).await;
+        conducted.close().await?;
+        let (stopped, result) = came?;
+        steps.push(json!({ "step": n + 1, "command": part.command, "why": part.why, "result": result }));
+        if let Some(exit) = stopped {
+            return Ok((exit, steps));
+        }
+    }
+    Ok((Exit::Done, steps))
 }
 
-fn next_steps(exit: Exit, dir: &Path, plan: &Path, state: &Path) {
-    let me = std::env::args().next().unwrap_or_else(|| "backfill".into());
-    let (plan, state, dir) = (plan.display(), state.display(), dir.display());
-    let first = match exit {
-        Exit::Done | Exit::Mismatch => "run it again and kill it in the middle (Ctrl-C, or kill -9), then again",
-        _ => "go on where it stopped",
-    };
-    output::stderr(&format!(
-        "3. What to try next\n   {first}:\n     {me} demo --dir {dir}\n   how far it is, also while it runs:\n     {me} status \
-         {plan} --state {state}\n   which items diverged:\n     {me} failures {plan} list --state {state}"
-    ));
+/// Takes one step: the exit code of a demo that was stopped in it, and what it came to.
+async fn take(part: &Part, conducted: &mut Conducted, decide: &Decide) -> anyhow::Result<(Option<Exit>, Json)> {
+    if part.goal == Goal::Contract && !conducted.wait_for_soak().await? {
+        return Ok((conducted.conductor.stop.reason().map(Exit::of_stop), Json::Null));
+    }
+    if matches!(part.goal, Goal::Run { .. }) {
+        let resumed = match conducted.conductor.begins(Phase::Expand).await? {
+            Begins::Resumes(run) => Some(run),
+            Begins::New | Begins::Ended(_) => None,
+        };
+        output::stderr(&subject(&conducted.target).header(&conducted.target.resolved, resumed.as_deref()));
+    }
+    match conducted.pursue(part.goal, decide, "").await {
+        Ok((swept, stopped)) => {
+            let result = come_to(&swept, conducted.conductor.flag().await?.as_ref());
+            Ok((stopped.as_ref().map(Exit::of_stop), result))
+        }
+        Err(refused) if part.refused => {
+            output::stderr(&format!("   refused: {refused}"));
+            Ok((None, json!({ "refused": refused.to_string() })))
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -3,14 +3,21 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use serde_json::json;
 
 use super::exit::{Exit, Refusal};
-use crate::checkpoint::RunStatus;
 use crate::checkpoint::store::StateFile;
+use crate::clock::wall;
+use crate::conduct::known;
+use crate::local::{Local, LocalOptions};
 use crate::plan::load;
+use crate::playbook::Way;
 
 /// What a demo makes beside its plan.
 const MADE: [&str; 6] = ["table.db", "table.db-wal", "table.db-shm", "state.db", "state.db-wal", "state.db-shm"];
+
+/// The table of the flag, as the plan names it.
+const FLAGS: &str = "flags";
 
 /// Makes the folder ready: clears a demo that is finished, or any when it is to be `fresh`, and keeps one that was stopped
 /// in the middle. A folder that holds something else is refused, untouched.
@@ -39,13 +46,28 @@ fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
         _ if !state.exists() => return Ok(false),
         _ => {}
     }
-    let summary = StateFile::open(&state)?.summary()?;
-    let ours = load("the demo's plan", plan)?.plan.fingerprint();
-    match summary.current {
-        _ if summary.identity.fingerprint != ours.as_str() => refuse("has a state.db that is not the demo's"),
+    let (file, ours) = (StateFile::open(&state)?, load("the demo's plan", plan)?.plan);
+    let summary = file.summary()?;
+    match known(&file, &summary, &ours, wall()())?.state.contract {
+        _ if summary.identity.fingerprint != ours.fingerprint().as_str() => {
+            refuse("has a state.db that is not the demo's")
+        }
         _ if summary.holder.is_some() => refuse("is in use by a demo that runs now"),
-        current => Ok(current.is_some_and(|c| c.run.status == RunStatus::Complete)),
+        contract => Ok(contract == Way::Complete),
     }
+}
+
+/// Serves the sample table, and an empty one for the flag.
+pub(super) fn serve(options: LocalOptions) -> anyhow::Result<Local> {
+    let served = Local::start(options)?;
+    if served.engine().count(FLAGS)?.is_none() {
+        served.engine().create_table(&json!({
+            "TableName": FLAGS, "BillingMode": "PAY_PER_REQUEST",
+            "KeySchema": [{ "AttributeName": "id", "KeyType": "HASH" }],
+            "AttributeDefinitions": [{ "AttributeName": "id", "AttributeType": "S" }],
+        }))?;
+    }
+    Ok(served)
 }
 
 /// Removes what an earlier demo made, and nothing else.

@@ -10,6 +10,10 @@ mod cutover;
 mod demo;
 #[cfg(feature = "local")]
 mod demo_folder;
+#[cfg(feature = "local")]
+mod demo_parts;
+#[cfg(feature = "local")]
+mod demo_words;
 mod dry_run;
 mod exit;
 mod failures;
@@ -23,6 +27,7 @@ mod rollback;
 mod run;
 mod run_report;
 mod signals;
+mod standing;
 mod status;
 mod target;
 mod verify;

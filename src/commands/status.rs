@@ -1,4 +1,4 @@
-//! `status`: how far a run is, from the state file alone.
+//! `status`: where a migration stands and how far a run is, from the state file alone.
 
 use std::io::Write as _;
 
@@ -6,23 +6,35 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::output;
+use super::standing::{standing_json, write_standing};
 use super::target::{read_plan, state_path};
+use crate::checkpoint::phase::EXPAND;
 use crate::checkpoint::store::{StateFile, StateSummary};
 use crate::cli::{Global, PlanArgs};
+use crate::clock::wall;
+use crate::conduct::known;
 use crate::plan::Limits;
 use crate::telemetry::{number, write_counts, write_spend};
 
 /// Prints the state of the plan's migration.
 pub(super) fn status(global: &Global, args: PlanArgs) -> anyhow::Result<Exit> {
     let loaded = read_plan(global, &args.plan)?;
-    let summary = StateFile::open(&state_path(global, &loaded.plan))?.summary()?;
+    let file = StateFile::open(&state_path(global, &loaded.plan))?;
+    let summary = file.summary()?;
     let fingerprint = loaded.plan.fingerprint();
     let same_plan = summary.identity.fingerprint == fingerprint.as_str();
+    let known = known(&file, &summary, &loaded.plan, wall()())?;
+    let path = args.plan.display().to_string();
+    let options = global.state.as_ref().map_or_else(String::new, |state| format!(" --state {}", state.display()));
     output::result(
         global,
-        || json!({ "type": "status", "state": summary, "plan_fingerprint": fingerprint.as_str(), "same_plan": same_plan }),
+        || {
+            json!({ "type": "status", "state": summary, "plan_fingerprint": fingerprint.as_str(), "same_plan": same_plan,
+                    "playbook": standing_json(&known, &path, &options) })
+        },
         |out| {
             write_status(out, &summary, &loaded.plan.limits)?;
+            write_standing(out, &known, &path, &options)?;
             if !same_plan {
                 writeln!(out, "note: the plan file has changed since: this state is of another plan.")?;
             }
@@ -40,7 +52,8 @@ fn write_status(out: &mut Vec<u8>, state: &StateSummary, limits: &Limits) -> std
     };
     let run = &current.run;
     let standing = match (&state.holder, current.died) {
-        (_, true) => "its process died; `run` resumes it".to_owned(),
+        (_, true) if run.phase == EXPAND => "its process died; `run` resumes it".to_owned(),
+        (_, true) => "its process died; the next step resumes it".to_owned(),
         (Some(holder), _) if run.open_session => format!("running: {holder}"),
         _ => run.status.name().to_owned(),
     };

@@ -5,15 +5,18 @@
 //! was. What needs somebody at a keyboard comes back to the command: a preflight, a confirmation, and a sweep, which takes
 //! long.
 
+mod standing;
 mod sweeps;
 mod watch;
 
-pub use sweeps::{Begins, Came, Swept};
+pub use standing::{Known, Seen, known};
+pub use sweeps::{Begins, Came, Swept, job_of};
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::checkpoint::phase::EXPAND;
 use crate::checkpoint::store::{EventRecord, KeptFact, OpenWork, Store};
 use crate::checkpoint::{RunId, StoreError};
 use crate::clock::Clock;
@@ -47,6 +50,8 @@ pub struct Conductor {
     state: State,
     /// The newest run when each phase last began.
     begun: Vec<(Phase, RunId)>,
+    /// The flag that is on record as the one seen last.
+    seen: Option<Flag>,
 }
 
 /// What the command line says.
@@ -166,6 +171,7 @@ impl Conductor {
             confirmed,
             state,
             begun,
+            seen: None,
         })
     }
 
@@ -184,11 +190,9 @@ impl Conductor {
 
     /// Does the next thing for this goal, or says what it is.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, ConductError> {
-        let flag = match &self.flags {
-            Some(flags) => read(flags.as_ref(), &self.plan).await?.map(|(flag, _)| flag),
-            None => None,
-        };
-        let OpenWork { failures, diverged } = self.store.open_work(None).await?;
+        let flag = self.look().await?;
+        let OpenWork { failures, diverged } = self.store.open_work_of(EXPAND).await?;
+        let no_way_back = self.store.no_way_back().await?;
         let fingerprint = self.plan.fingerprint();
         let world = World {
             kind: kind(&self.plan),
@@ -197,7 +201,7 @@ impl Conductor {
             failures,
             diverged,
             limits: limits(&self.plan),
-            no_way_back: None,
+            no_way_back: no_way_back.as_deref(),
             facts: &self.said.facts,
             force: self.said.force.as_deref(),
             confirmed: self.confirmed,
@@ -218,7 +222,9 @@ impl Conductor {
                     return Err(StoreError::Corrupt("a flag that is not there was to be changed".into()).into());
                 };
                 let next = flag.next(change, (self.clock)())?;
-                let kept = flags.change(Some(&flag), &next, &self.meta()).await?;
+                let meta = self.meta();
+                let kept = flags.change(Some(&flag), &next, &meta).await?;
+                self.keep_seen(&kept, &meta).await?;
                 Ok(Advance::Changed(Box::new(kept)))
             }
         }

@@ -50,6 +50,7 @@ mod cutover;
 mod event;
 mod refused;
 mod rollback;
+mod standing;
 mod state;
 mod step;
 #[cfg(test)]
@@ -58,6 +59,7 @@ mod tests;
 pub use cutover::{back_needs_state, may_expand, step_back};
 pub use event::{Event, What};
 pub use refused::{Next, Refused};
+pub use standing::{Stage, Standing, standing};
 pub use state::{Expand, Intended, Open, Preflight, Report, Span, State, Way};
 pub use step::step;
 

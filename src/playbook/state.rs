@@ -334,7 +334,7 @@ impl State {
     /// The refusal of everything but `contract`.
     pub(super) fn contracting(&self) -> Refused {
         match self.contract {
-            Way::Complete => Refused::new("the migration is over: the old attribute is gone", "report"),
+            Way::Complete => Refused::new("the migration is over: the old attribute is gone", "status"),
             _ => Refused::new("the old attribute is being removed, and there is no way back", Goal::Contract),
         }
     }

@@ -331,7 +331,7 @@ impl Asked<'_> {
         }
         let Some(flag) = flag else {
             let verified = self.state.full.as_ref().is_some_and(|report| report.mismatches == 0);
-            return if verified { "report".into() } else { "verify --all".into() };
+            return if verified { "status".into() } else { "verify --all".into() };
         };
         match (flag.write, flag.read) {
             (WriteTo::New, _) => Goal::Contract.into(),

@@ -189,7 +189,7 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
         (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE], ["contract", "contract", "=", "contract", "contract", "=", "=", "=", "="]),
         (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, BACK], ["=", "=", "=", "=", "=", "cutover --to read-new", "=", "cutover --to read-new", "="]),
         (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, BACK_NOW], ["cutover --back", "cutover --back", "=", "=", "cutover --back", "cutover --back", "=", "cutover --back", "="]),
-        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Contract], ["report", "report", "report", "report", "report", "report", "report", "=", "report"]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Contract], ["status", "status", "status", "status", "status", "status", "status", "=", "status"]),
         (Kind::Flagged, &[DUAL, RUN, Goal::Rollback],   [new_file, new_file, new_file, new_file, new_file, new_file, "=", new_file, "="]),
         (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, "=", new_file, "="]),
 
@@ -198,16 +198,16 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
         (Kind::Stated, &[DUAL, RUN, VERIFY],            ["=", "=", "=", "=", "=", "cutover --to read-new", "=", "cutover --to read-new", "="]),
         (Kind::Stated, &[DUAL, RUN, VERIFY, READ],      ["cutover --to write-new", "cutover --to write-new", "=", "cutover --to write-new", "=", "=", "=", "cutover --to write-new", "="]),
         (Kind::Stated, &[DUAL, RUN, VERIFY, READ, WRITE], ["contract", "contract", "=", "contract", "contract", "=", "=", "=", "="]),
-        (Kind::Stated, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Contract], ["report", "report", "report", "report", "report", "report", "report", "=", "report"]),
+        (Kind::Stated, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Contract], ["status", "status", "status", "status", "status", "status", "status", "=", "status"]),
         (Kind::Stated, &[DUAL, RUN, VERIFY, READ, BACK, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, new_file, new_file, "="]),
 
         (Kind::InPlace, &[],                            ["=", "run", "run", "run", "run", "run", "run", "run", "="]),
         (Kind::InPlace, &[RUN],                         ["=", "=", "=", "verify --all", "verify --all", "verify --all", "verify --all", "verify --all", "="]),
-        (Kind::InPlace, &[RUN, VERIFY],                 ["=", "=", "=", "report", "report", "report", "report", "report", "="]),
+        (Kind::InPlace, &[RUN, VERIFY],                 ["=", "=", "=", "status", "status", "status", "status", "status", "="]),
         (Kind::InPlace, &[RUN, VERIFY, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, new_file, new_file, "="]),
 
         (Kind::RemoveOnly, &[],                         [contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, "=", "="]),
-        (Kind::RemoveOnly, &[Goal::Contract],           ["report", "report", "report", "report", "report", "report", "report", "=", "report"]),
+        (Kind::RemoveOnly, &[Goal::Contract],           ["status", "status", "status", "status", "status", "status", "status", "=", "status"]),
     ];
     let mut wrong = Vec::new();
     for (kind, commands, expected) in table {

@@ -23,6 +23,8 @@ pub enum KeptFact {
     FlagPlace,
     /// Who took the lease last, of all that had this file.
     LeaseOwner,
+    /// The flag, as a command of this file saw it last.
+    FlagSeen,
 }
 
 impl KeptFact {
@@ -30,6 +32,7 @@ impl KeptFact {
         match self {
             KeptFact::FlagPlace => "flag_place",
             KeptFact::LeaseOwner => "lease_owner",
+            KeptFact::FlagSeen => "flag_seen",
         }
     }
 }
@@ -61,6 +64,11 @@ impl StateFile {
     /// The history, oldest line first.
     pub fn events(&self) -> Result<Vec<EventRecord>, StoreError> {
         self.read(events)
+    }
+
+    /// A fact beside it.
+    pub fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError> {
+        self.read(|connection| kept(connection, fact))
     }
 }
 

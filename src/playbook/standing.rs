@@ -1,0 +1,163 @@
+//! Where a migration stands, and which command is next: what `status` tells.
+
+use jiff::Timestamp;
+
+use super::step::{Asked, later};
+use super::{BackTo, Expand, Fact, Goal, Kind, Next, State, Target, Way, World};
+use crate::cutover::{Flag, ReadFrom, WriteTo};
+
+/// The stage of life that a migration is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Nothing has begun.
+    Preflight,
+    /// New values are being made.
+    Expand,
+    /// They are there; the gate to them is closed.
+    Verify,
+    /// The gate is open, or was passed: readers and writers are on their way.
+    Cutover,
+    /// Only new values are written.
+    Soak,
+    /// The old attribute is being removed.
+    Contract,
+    /// It is gone: the end.
+    Contracted,
+    /// On the way back.
+    Rollback,
+    /// Back where it began: the end.
+    RolledBack,
+}
+
+impl Stage {
+    /// Its name in `status`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Preflight => "preflight",
+            Stage::Expand => "expand",
+            Stage::Verify => "verify",
+            Stage::Cutover => "cutover",
+            Stage::Soak => "soak",
+            Stage::Contract => "contract",
+            Stage::Contracted => "contracted",
+            Stage::Rollback => "rollback",
+            Stage::RolledBack => "rolled back",
+        }
+    }
+}
+
+/// Where a migration stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The stage.
+    pub stage: Stage,
+    /// The next step forward, or the one to finish; none where everything is done.
+    pub next: Option<Next>,
+    /// It refuses before then.
+    pub not_before: Option<Timestamp>,
+}
+
+/// Where the migration stands. The flag may be an old one: then this was true when it was read.
+pub fn standing(state: &State, world: &World<'_>, now: Timestamp) -> Standing {
+    let goal = Goal::Run { again: false };
+    let (stage, next) = Asked { state, world, goal, now }.standing();
+    let soaking = match (stage, world.kind) {
+        (Stage::Soak, Kind::RemoveOnly) => state.old_writes_stopped,
+        (Stage::Soak, _) => world.flag.or(state.stated.as_ref()).and_then(|flag| flag.new_since),
+        _ => None,
+    };
+    let not_before = soaking.map(|since| later(since, world.limits.soak)).filter(|until| *until > now);
+    Standing { stage, next, not_before }
+}
+
+impl Asked<'_> {
+    fn standing(&self) -> (Stage, Option<Next>) {
+        let contracting = self.current().is_some_and(|flag| flag.contracting);
+        match (self.state.contract, self.state.rollback) {
+            (Way::Complete, _) => (Stage::Contracted, None),
+            (_, Way::Complete) => (Stage::RolledBack, None),
+            (Way::Begun, _) => (Stage::Contract, Some(Goal::Contract.into())),
+            (_, Way::Begun) => (Stage::Rollback, Some(Goal::Rollback.into())),
+            _ if contracting => (Stage::Contract, Some(Goal::Contract.into())),
+            _ => match self.world.kind {
+                Kind::RemoveOnly => self.before_removing(),
+                Kind::InPlace => self.in_place_standing(),
+                Kind::Flagged | Kind::Stated => self.moving(),
+            },
+        }
+    }
+
+    /// The flag, or what is stated in its place.
+    fn current(&self) -> Option<&Flag> {
+        if self.world.kind == Kind::Flagged { self.world.flag } else { self.state.stated.as_ref() }
+    }
+
+    fn before_removing(&self) -> (Stage, Option<Next>) {
+        let missing = [
+            (self.state.readers_moved, Fact::ReadersMoved.option()),
+            (self.state.old_writes_stopped, Fact::OldWritesStopped.option()),
+        ];
+        let missing: Vec<_> =
+            missing.into_iter().filter(|(said, _)| said.is_none()).map(|(_, option)| option).collect();
+        let stage = match (&self.state.preflight, missing.is_empty()) {
+            (None, _) => Stage::Preflight,
+            (_, false) => Stage::Cutover,
+            (_, true) => Stage::Soak,
+        };
+        (stage, Some(missing.into_iter().fold(Goal::Contract.into(), Next::with)))
+    }
+
+    fn in_place_standing(&self) -> (Stage, Option<Next>) {
+        match (&self.state.preflight, self.state.expand) {
+            (None, _) => (Stage::Preflight, Some(self.goal.into())),
+            (_, Expand::Complete { .. }) => {
+                (Stage::Verify, Some(self.ahead(None)).filter(|next| next.words() != "status"))
+            }
+            _ => (Stage::Expand, Some(self.goal.into())),
+        }
+    }
+
+    fn moving(&self) -> (Stage, Option<Next>) {
+        let flag = self.current();
+        let dual = Goal::CutoverTo(Target::DualWrite);
+        if self.state.preflight.is_none() {
+            return (Stage::Preflight, Some(self.stating(dual)));
+        }
+        match (self.state.expand, flag) {
+            // Not needed for a run, but what it copies behind its scan is missed without.
+            (Expand::NotBegun, Some(Flag { write: WriteTo::Old, .. })) => (Stage::Expand, Some(self.stating(dual))),
+            (Expand::NotBegun | Expand::Open { .. }, _) | (_, None) => (Stage::Expand, Some(self.ahead(flag))),
+            (_, Some(flag)) => self.moving_under(flag),
+        }
+    }
+
+    fn moving_under(&self, flag: &Flag) -> (Stage, Option<Next>) {
+        let back = || Some(Goal::Back { to: BackTo::OldReads, now: false }.into());
+        match (flag.write, flag.read) {
+            (WriteTo::New, _) => (Stage::Soak, Some(Goal::Contract.into())),
+            // On the way back from new-only writes.
+            (WriteTo::Both, _) if flag.old_stale => (Stage::Cutover, back()),
+            (WriteTo::Both, ReadFrom::New) if flag.read_percent < 100 => {
+                (Stage::Cutover, Some(self.stating(Goal::CutoverTo(Target::ReadNew(100)))))
+            }
+            (WriteTo::Both, ReadFrom::New) => (Stage::Cutover, Some(self.stating(Goal::CutoverTo(Target::WriteNew)))),
+            (WriteTo::Old, _) => (Stage::Verify, Some(self.stating(Goal::CutoverTo(Target::DualWrite)))),
+            (WriteTo::Both, ReadFrom::Old) => match self.gate(flag) {
+                Ok(()) => (Stage::Cutover, Some(self.stating(Goal::CutoverTo(Target::ReadNew(100))))),
+                Err(closed) => (Stage::Verify, Some(closed.next)),
+            },
+        }
+    }
+
+    /// The command, with what it has to state where no flag proves it.
+    fn stating(&self, goal: Goal) -> Next {
+        let next = Next::from(goal);
+        match goal {
+            _ if self.world.kind != Kind::Stated => next,
+            Goal::CutoverTo(Target::DualWrite) => next.with(Fact::DualWritesSince { since: self.now }.option()),
+            Goal::CutoverTo(Target::ReadNew(_)) => next.with(Fact::ReadersMoved.option()),
+            Goal::CutoverTo(Target::WriteNew) => next.with(Fact::OldWritesStopped.option()),
+            _ => next,
+        }
+    }
+}
