@@ -213,3 +213,23 @@ async fn without_a_flag_back_from_new_only_writes() {
     all(&scene, &app, &["rollback --new-writes-stopped --yes"]).await;
     ends_at(&scene, app, OLD).await;
 }
+
+/// "Or `--now` accepts stale reads, recorded": they happen, and the application's check finds them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn back_at_once_reads_stale_values_and_says_so() {
+    // So many that most of what was written at the new name alone is not written again before somebody reads it.
+    let scene = scene(800).await;
+    let mut app = scene.application(Habit::Obedient).await;
+    all(&scene, &app, &TO_READ_NEW).await;
+    all(&scene, &app, &["cutover --to write-new --yes"]).await;
+    app.works(4 * BETWEEN).await;
+    app.is_content("before it goes back at once");
+    scene.done("cutover --back --now --yes").await;
+    app.works(4 * BETWEEN).await;
+    app.stop().await;
+    assert!(!app.wrong().is_empty());
+    let flag = scene.flag().await;
+    assert_eq!((flag.write, flag.read, flag.old_stale), (WriteTo::Both, ReadFrom::Old, true));
+    let reason = scene.raw_flag().await.unwrap()["reason"].clone();
+    assert!(matches!(&reason, backfill::item::Value::S(text) if text.contains("--now")), "{reason:?}");
+}

@@ -44,13 +44,7 @@ async fn every_command_out_of_order_names_the_next_step() {
     all_refused(
         &scene,
         state,
-        &[
-            ("verify --all", "run"),
-            ("verify --sample 10", "run"),
-            ("failures retry", "run"),
-            (READ_NEW, "run"),
-            (WRITE_NEW, "run"),
-        ],
+        &[("verify --all", "run"), ("verify --sample 10", "run"), (READ_NEW, "run"), (WRITE_NEW, "run")],
     )
     .await;
     for words in ["contract --yes", "cutover --back", "run --again --yes"] {
@@ -296,6 +290,55 @@ async fn a_flag_of_somebody_else_is_not_obeyed() {
     // It had come to its end by then, or it was overtaken.
     assert!([0, 3].contains(&moving.code), "{}", moving.said());
     assert_eq!(scene.raw_flag().await.unwrap()["read"], text("old"), "`--back` was undone");
+}
+
+/// "They re-read the flag every `max_cache_seconds` and drain when that ends": somebody on another host moves readers while
+/// a run is under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phase_stops_when_the_flag_says_otherwise() {
+    let scene = Scene::flagged(Bed::start(), items(300), "", &format!("{MOVE}{QUICKLY}")).await;
+    let number = |n: u64| Value::N(Num::parse(&n.to_string()).unwrap());
+    scene.done(DUAL_WRITE).await;
+    scene.slow_pages(Some(Duration::from_millis(600)));
+    let version = scene.flag().await.version;
+    let (run, ()) = tokio::join!(scene.give("run --yes"), async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let moved = |item: &mut backfill::item::Item| {
+            item.insert("read".to_owned(), Value::S("new".to_owned()));
+            item.insert("read_percent".to_owned(), number(100));
+            item.insert("version".to_owned(), number(version + 1));
+            item.insert("changed_at".to_owned(), Value::S(jiff::Timestamp::now().to_string()));
+        };
+        scene.tamper(moved).await;
+    });
+    assert_eq!(run.code, 6, "{}", run.said());
+    assert!(format!("{}{}", run.stdout, run.said()).contains("flag"), "{run:?}");
+    scene.slow_pages(None);
+    scene.refused("run --yes", "cutover --back").await;
+    scene.done("cutover --back").await;
+    scene.done("run --yes").await;
+
+    // Nor does contract go on under a flag that somebody else has changed.
+    for words in ["verify --all", READ_NEW, WRITE_NEW] {
+        scene.done(words).await;
+    }
+    scene.slow_pages(Some(Duration::from_millis(600)));
+    let (contract, ()) = tokio::join!(scene.give("contract --yes"), async {
+        while !scene.flag().await.contracting {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Its cache is waited out, and then the first pages are read.
+        tokio::time::sleep(Duration::from_millis(2_700)).await;
+        let version = scene.flag().await.version;
+        scene.tamper(|item| drop(item.insert("version".to_owned(), number(version + 1)))).await;
+    });
+    assert_eq!(contract.code, 6, "{}", contract.said());
+    scene.slow_pages(None);
+    let next = "contract";
+    let all = [("cutover --back", next), ("rollback --yes", next), ("run --again --yes", next), (READ_NEW, next)];
+    all_refused(&scene, "contracting", &all).await;
+    scene.done("contract --yes").await;
+    assert!(scene.dump().await.values().all(|item| !item.contains_key("old")));
 }
 
 /// Bad input: a missing flag table, and a flag that is gone.
