@@ -23,6 +23,20 @@
 //! | events → state → next step | [`playbook::State::next`], [`playbook::step`]: every command is a loop over it | `playbook/` |
 //! | report → exit code | [`telemetry::RunReport`] | `telemetry/`, `commands/exit.rs` |
 //!
+//! # The way of a migration
+//!
+//! From plan to report in a straight line; each command is a loop over the playbook's next step.
+//!
+//! | room | what it is for | command |
+//! | --- | --- | --- |
+//! | [`preflight`] | findings and estimates, before anything is written | `check`, `run --dry-run` |
+//! | [`playbook`] | which step is next, and which is refused: pure | all of them, `status` |
+//! | [`conduct`] | carries the steps out: records, changes the flag, waits, goes over the table | all of them |
+//! | [`engine`] | goes over the table and writes | `run`, `contract`, `rollback` |
+//! | [`parity`] | holds old against new, and repairs | `verify` |
+//! | [`cutover`] | the flag that applications obey, and the lease beside it | `cutover` |
+//! | [`telemetry`] | what came of it | every report |
+//!
 //! # What always holds
 //!
 //! **Guards.** Every write carries `attribute_exists` of the partition key, so that a deleted item is never brought back.

@@ -103,6 +103,7 @@ fn it_walks_the_whole_playbook_and_a_second_start_begins_anew() {
 }
 
 /// Killed in the run, in a wait between two steps, and in the contract.
+/// RUNBOOK: "can be given again after a kill"
 #[test]
 fn killed_anywhere_it_resumes() {
     let dir = tempfile::tempdir().unwrap();

@@ -34,6 +34,7 @@ fn sound(writes: u8) -> Tool {
     Tool { mistake: None, writes, force: false }
 }
 
+/// RUNBOOK: "no read returns a value that is older than the last write: at every step, there and"
 #[test]
 fn no_read_is_stale_and_no_value_is_lost() {
     let checker = sound(2).checker().spawn_bfs().join();
@@ -83,6 +84,7 @@ fn leaving_items_alone_that_had_no_old_value_is_found() {
 
 /// From every state `rollback` alone comes to its end, without the application's help, and from `contracting` on
 /// `contract` does.
+/// RUNBOOK: "comes to its end from every state until contract, also after a kill at any moment"
 #[test]
 fn every_state_has_a_way_on() {
     let model = sound(1);

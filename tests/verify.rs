@@ -188,6 +188,7 @@ fn is_stored(scene: &Scene, verified: &Verified) {
     println!("{text}");
 }
 
+/// RUNBOOK: "finds every item that differs"
 #[tokio::test(flavor = "multi_thread")]
 async fn all_finds_every_planted_defect_and_nothing_else() {
     let scene = Scene::of(40_000, "segments = 16").await;
@@ -273,6 +274,7 @@ async fn repaired(scene: &Scene) {
 }
 
 /// A suspect that is equal, or gone, when it is read again was met between two states of a live writer: no mismatch.
+/// RUNBOOK: "the item is read again: a race is no mismatch"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_race_is_no_mismatch() {
     for asked in [ALL, Asked { wanted: Some(u32::MAX), ..ALL }, Asked { repair: true, ..ALL }] {
@@ -383,6 +385,7 @@ async fn disturb(client: &Client, table: &str, key: &ItemKey, n: u64) -> Last {
 
 /// Half of the tool's writes are held back until a writer has been at their item first, so that races are made and not
 /// waited for. "`--repair` fixes them with live writers running, and loses none of their updates."
+/// RUNBOOK: "works beside live writers and loses none of their updates; what it overwrites is in the journal"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repair_loses_no_update_of_live_writers() {
     let scene = Scene::of(4_000, "segments = 4\npage_limit = 100").await;
@@ -568,6 +571,7 @@ async fn a_verification_goes_on_where_it_was() {
 }
 
 /// Diverged items on record: those that are equal by now, or gone, are settled; the others stay open.
+/// RUNBOOK: "no failure and no diverged item is open"
 #[tokio::test(flavor = "multi_thread")]
 async fn diverged_items_that_are_seen_equal_are_closed() {
     let scene = Scene::of(2_000, "segments = 4").await;

@@ -18,7 +18,7 @@ use crate::playbook::{Goal, Phase};
 /// The plan that the demo runs: that of the examples, with a flag, and with waits for a demo instead of a production table.
 const PLAN: &str = concat!(
     include_str!("../../migrations-examples/rename-attribute.toml"),
-    "\n[cutover]\ntable = \"flags\"                   # the flag is an item of this table\n\
+    "\n[capacity]\nwrite = 2000                      # of a real plan: what the table can spare\n\n[cutover]\ntable = \"flags\"                   # the flag is an item of this table\n\
      max_cache_seconds = 1             # of a real plan: 60\nsoak = \"1s\"                       # of a real plan: a week\n"
 );
 

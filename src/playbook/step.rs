@@ -246,8 +246,12 @@ impl Asked<'_> {
     /// The flag: the one that applications read, or what the operator stated in its place.
     pub(super) fn flag(&self) -> Result<&Flag, Refused> {
         let flag = match self.world.kind {
-            Kind::Flagged => self.world.flag.ok_or_else(|| {
-                Refused::new("the plan names a flag, and there is none: its table or its item is missing", "check")
+            Kind::Flagged => self.world.flag.ok_or_else(|| match self.state.preflight {
+                // It is made with the first step.
+                None => Refused::new("the migration has not begun", Goal::Run { again: false }),
+                Some(_) => {
+                    Refused::new("the plan names a flag, and there is none: its table or its item is missing", "check")
+                }
             })?,
             Kind::Stated => self.state.stated.as_ref().ok_or_else(|| {
                 Refused::new("the migration has not begun: nothing was stated", Goal::Run { again: false })

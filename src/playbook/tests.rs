@@ -52,7 +52,17 @@ impl Desk {
     }
 
     fn ask(&self, goal: Goal, began: i64, confirmed: bool) -> Result<Step, Refused> {
-        let world = World {
+        step(&self.state, &self.world(began, confirmed), goal, time(self.now))
+    }
+
+    /// The stage, and the words of the command that is next.
+    fn stands(&self) -> (Stage, Option<String>) {
+        let standing = standing(&self.state, &self.world(self.now, true), time(self.now));
+        (standing.stage, standing.next.map(|next| next.words().to_owned()))
+    }
+
+    fn world(&self, began: i64, confirmed: bool) -> World<'_> {
+        World {
             kind: self.kind,
             plan: PLAN,
             flag: self.flag.as_ref(),
@@ -64,8 +74,7 @@ impl Desk {
             force: self.force,
             confirmed,
             began: time(began),
-        };
-        step(&self.state, &world, goal, time(self.now))
+        }
     }
 
     fn append(&mut self, what: What) {
@@ -167,6 +176,7 @@ fn facts(now: i64) -> Vec<Fact> {
 }
 
 /// How each place of a migration is reached, and what each command says there: `=` is "allowed".
+/// RUNBOOK: "refuses when another one is due"
 #[test]
 fn every_command_in_every_phase_of_every_kind_of_plan() {
     let contract_facts = "contract --readers-moved --old-writes-stopped";
@@ -248,6 +258,7 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
 }
 
 /// The whole life with a flag, step by step.
+/// RUNBOOK: "Each change of the flag stands alone, and its cache is waited out before the next step"
 #[test]
 fn each_change_of_the_flag_stands_alone_and_is_waited_out() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -265,6 +276,7 @@ fn each_change_of_the_flag_stands_alone_and_is_waited_out() {
     );
 }
 
+/// RUNBOOK: "both are written again, old is made equal new, all is verified, readers read old"
 #[test]
 fn rollback_after_new_only_writes_makes_old_equal_new_and_verifies_first() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -298,7 +310,56 @@ fn a_way_back_that_does_not_verify_goes_no_further() {
     assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::Old);
 }
 
+/// RUNBOOK: "names the phase, the flag as it was last seen, and the command that is next"
+#[test]
+fn where_a_migration_stands_at_every_step() {
+    let stands = |desk: &Desk, stage, next: &str| {
+        assert_eq!(desk.stands(), (stage, Some(next).filter(|next| !next.is_empty()).map(str::to_owned)));
+    };
+    let mut desk = Desk::new(Kind::Flagged);
+    stands(&desk, Stage::Preflight, "cutover --to dual-write");
+    for (goal, stage, next) in [
+        (DUAL, Stage::Expand, "run"),
+        (RUN, Stage::Verify, "verify --all"),
+        (VERIFY, Stage::Cutover, "cutover --to read-new"),
+        (SOME, Stage::Cutover, "cutover --to read-new"),
+        (READ, Stage::Cutover, "cutover --to write-new"),
+        (WRITE, Stage::Soak, "contract"),
+    ] {
+        desk.done(goal);
+        stands(&desk, stage, next);
+    }
+    let soaking = standing(&desk.state, &desk.world(desk.now, true), time(desk.now));
+    assert_eq!(
+        soaking.not_before,
+        desk.flag.as_ref().and_then(|flag| flag.new_since).map(|at| time(at.as_second() + SOAK))
+    );
+    desk.now += SOAK;
+    desk.done(Goal::Contract);
+    stands(&desk, Stage::Contracted, "");
+
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN]);
+    desk.diverged = 1;
+    stands(&desk, Stage::Verify, "verify --all --repair");
+    desk.done(Goal::Rollback);
+    stands(&desk, Stage::RolledBack, "");
+
+    let mut desk = Desk::new(Kind::Stated);
+    stands(&desk, Stage::Preflight, "cutover --to dual-write --dual-writes-since TIME");
+    desk.facts = facts(desk.now);
+    desk.all(&[DUAL, RUN, VERIFY]);
+    stands(&desk, Stage::Cutover, "cutover --to read-new --readers-moved");
+
+    let mut desk = Desk::new(Kind::InPlace);
+    stands(&desk, Stage::Preflight, "run");
+    desk.all(&[RUN, VERIFY]);
+    stands(&desk, Stage::Verify, "");
+    stands(&Desk::new(Kind::RemoveOnly), Stage::Preflight, "contract --readers-moved --old-writes-stopped");
+}
+
 /// Each condition of the gate, and what opens it.
+/// RUNBOOK: "is younger than `max_age`, and has at most `max_mismatch` mismatches"
 #[test]
 fn the_gate_of_read_new() {
     type Spoil = fn(&mut Desk);
@@ -340,6 +401,7 @@ fn the_gate_of_read_new() {
 }
 
 /// `read = new` with `write = old`, and `write = new` below 100 %: not by force either.
+/// RUNBOOK: "`read = new` with `write = old`, and `write = new` below 100 %, are never set, not even by `--force`"
 #[test]
 fn what_is_never_set_is_not_set_by_force() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -392,6 +454,7 @@ fn a_flag_that_was_changed_meanwhile_is_left_alone() {
     assert!(desk.ask(READ, began, true).is_err());
 }
 
+/// RUNBOOK: "the plan names a flag, and there is none"
 #[test]
 fn a_flag_that_is_missing_or_impossible_is_said_to_be() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -404,6 +467,7 @@ fn a_flag_that_is_missing_or_impossible_is_said_to_be() {
     }
 }
 
+/// RUNBOOK: "Each command asks for its fact by name, and records it"
 #[test]
 fn facts_are_for_plans_without_a_flag_and_are_asked_for_by_name() {
     let mut desk = Desk::new(Kind::Flagged);
@@ -434,6 +498,7 @@ fn facts_are_for_plans_without_a_flag_and_are_asked_for_by_name() {
 }
 
 /// `--back` needs nothing but the flag while old values are fresh, and stops where it was going to.
+/// RUNBOOK: "It asks nobody: no gate, no lock, whatever is running"
 #[test]
 fn back_goes_one_stage() {
     let mut flag = Flag::first(CACHE, time(0)).next(FlagChange::DualWrite, time(100)).unwrap();
@@ -454,6 +519,7 @@ fn back_goes_one_stage() {
     assert!(back_needs_state(&new) && step_back(&new, BackTo::OldReads, time(400)).is_err());
 }
 
+/// RUNBOOK: "what readers read is not overwritten behind them"
 #[test]
 fn only_fresh_old_values_that_are_read_are_copied() {
     let dual = Flag::first(CACHE, time(0)).next(FlagChange::DualWrite, time(100)).unwrap();
@@ -521,6 +587,12 @@ proptest! {
             let _ = desk.give(goal);
             prop_assert_eq!(State::replay(&desk.events), Ok(desk.state.clone()));
             desk.now += SOAK;
+        }
+        // What `status` names next is what the playbook takes.
+        if let (stage, Some(next)) = desk.stands() {
+            let goal = COMMANDS.into_iter().find(|goal| next.starts_with(Next::from(*goal).words()));
+            let said = desk.says(goal.unwrap_or_else(|| panic!("{next} is no command")));
+            prop_assert_eq!(said, "allowed", "{:?} says {}: {:?}", stage, next, desk.state);
         }
         let way_on = COMMANDS.into_iter().any(|goal| desk.says(goal) == "allowed");
         prop_assert!(way_on, "{:?}", desk.state);

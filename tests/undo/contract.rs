@@ -9,6 +9,7 @@ use backfill::checkpoint::store::{Begin, ListQuery};
 use super::common::key_of;
 use super::scene::{MOVE, Scene, item, s};
 
+/// RUNBOOK: "an old value without a new one stays, and is reported"
 #[tokio::test(flavor = "multi_thread")]
 async fn contract_removes_the_old_attribute_from_exactly_the_items_that_it_may() {
     let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n[[change]]\nremove = \"legacy\"\n");

@@ -102,6 +102,7 @@ async fn with_writers(scene: &Scene, phase: &str, attribute: &'static str) -> (W
 }
 
 /// Everyone reads and writes the old attribute again, and the new one goes.
+/// RUNBOOK: "What a live writer changed since is never overwritten: it is reported"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_keeps_what_is_written_under_the_old_name() {
     let scene = expanded("").await;

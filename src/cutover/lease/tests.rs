@@ -42,6 +42,7 @@ async fn a_lease_that_is_renewed_is_refused_and_one_that_was_given_back_is_not()
 }
 
 /// The holder dies without a word; others wait for the whole duration, by their own clock.
+/// RUNBOOK: "After a crash the lease expires by itself"
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_not_renewed_is_taken_over() {
     let table = FakeTable::new();
@@ -54,6 +55,7 @@ async fn a_lease_that_is_not_renewed_is_taken_over() {
 }
 
 /// However many want it, one has it.
+/// RUNBOOK: "runs of one migration on two hosts exclude each other by a lease beside the flag"
 #[tokio::test(start_paused = true)]
 async fn one_of_many_gets_it() {
     let table = FakeTable::new();

@@ -65,6 +65,7 @@ async fn the_times_of_a_change_are_never_too_early() {
     }
 }
 
+/// RUNBOOK: "the flag was changed by somebody else"
 #[tokio::test(start_paused = true)]
 async fn a_flag_that_somebody_else_changed_is_shown_beside_what_it_was() {
     let (table, clock) = (FakeTable::new(), clock());
@@ -148,6 +149,7 @@ fn a_value_alone_is_no_key_of_every_table() {
     }
 }
 
+/// RUNBOOK: "another migration uses this `key`: name another one"
 #[test]
 fn a_flag_of_another_plan_is_foreign() {
     let plan =

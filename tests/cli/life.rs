@@ -1,0 +1,127 @@
+//! The playbook's commands as an operator meets them: what `status` says at each step, and what is refused with which way out.
+
+use super::*;
+
+/// Waits short enough for a test.
+const CUTOVER: &str = "max_cache_seconds = 1\nsoak = \"0s\"\n";
+
+/// A bed with a table, and a plan whose flag is an item of another one.
+async fn flagged(count: usize, more: &str) -> (Bed, String, PathBuf) {
+    let (bed, table, _) = scene(count, "").await;
+    let flags = bed.create_table().await;
+    let flag = format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\n{CUTOVER}");
+    let plan = bed.plan("life", &table, "", &format!("{MOVE}{flag}{more}"));
+    (bed, table, plan)
+}
+
+/// `phase`, and the command that is next.
+fn stands(bed: &Bed, plan: &std::path::Path) -> (String, String) {
+    let status = tool(bed, &["status", text(plan), "--output", "json"]).exits(0).json();
+    let say = |name: &str| status["playbook"][name].as_str().unwrap_or("nothing").to_owned();
+    (say("phase"), say("next"))
+}
+
+/// RUNBOOK: "A command out of order changes nothing, exits with 3 and ends with `Next:` and the command that is due."
+/// RUNBOOK: "It refuses until the plan's `soak` is over, and says until when."
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_life_with_a_flag() {
+    let (bed, table, plan) = flagged(30, "").await;
+    let plan_text = text(&plan).to_owned();
+    let give = |words: &[&str]| tool(&bed, &[&[words[0], &plan_text], &words[1..]].concat()).exits(0);
+    let due = |words: &[&str], why: &str, next: &str| {
+        let before = bed.front().tally().operation("UpdateItem").requests;
+        let next = format!("Next: backfill {}", next.replace("PLAN", &plan_text));
+        let args = [&[words[0], &plan_text], &words[1..]].concat();
+        assert!(refused(&bed, 3, &args).says(&[why, &next]).text.trim_end().ends_with(&next), "{words:?}");
+        assert_eq!(bed.front().tally().operation("UpdateItem").requests, before, "{words:?} wrote");
+    };
+    let stand = |phase: &str, next: &str| {
+        let next =
+            if next.is_empty() { "nothing".into() } else { format!("backfill {}", next.replace("PLAN", &plan_text)) };
+        assert_eq!(stands(&bed, &plan), (phase.to_owned(), next));
+    };
+    due(&["contract", "--yes"], "the migration has not begun", "run PLAN");
+    give(&["cutover", "--to", "dual-write", "--yes"]);
+    stand("expand", "run PLAN");
+    due(&["verify", "--all"], "nothing has been expanded", "run PLAN");
+    give(&["run", "--yes"]);
+    stand("verify", "verify PLAN --all");
+    due(&["cutover", "--to", "read-new", "--yes"], "nothing has been verified", "verify PLAN --all");
+    give(&["verify", "--all"]);
+    stand("cutover", "cutover PLAN --to read-new");
+    give(&["cutover", "--to", "read-new", "--percent", "10", "--yes"]);
+    due(&["cutover", "--to", "write-new", "--yes"], "still read the old attribute", "cutover PLAN --to read-new");
+    give(&["cutover", "--to", "read-new", "--yes"]);
+    due(&["run", "--again", "--yes"], "readers read the new attribute", "cutover PLAN --to write-new");
+    give(&["cutover", "--back"]);
+    give(&["cutover", "--to", "read-new", "--yes"]);
+    stand("cutover", "cutover PLAN --to write-new");
+    due(&["contract", "--yes"], "the old attribute is still written", "cutover PLAN --to write-new");
+    give(&["cutover", "--to", "write-new", "--yes"]);
+    let said = std::fs::read_to_string(&plan).unwrap();
+    std::fs::write(&plan, said.replace("soak = \"0s\"", "soak = \"1h\"")).unwrap();
+    due(&["contract", "--yes"], "it soaks until", "contract PLAN");
+    let human = tool(&bed, &["status", &plan_text]).exits(0).stdout;
+    for part in ["phase: soak", "flag, as last seen at", "write = new, read = new at 100 %", "next, not before "] {
+        assert!(human.contains(part), "{part}: {human}");
+    }
+    std::fs::write(&plan, said).unwrap();
+    give(&["contract", "--yes"]);
+    stand("contracted", "");
+    due(&["rollback", "--yes"], "the old attribute is gone", "status PLAN");
+    assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("old") && item.contains_key("new")));
+}
+
+/// RUNBOOK: "It asks nobody: no gate, no lock, whatever is running"
+#[tokio::test(flavor = "multi_thread")]
+async fn back_goes_past_whatever_is_on() {
+    let (bed, table, plan) = flagged(60, "[scan]\nsegments = 2\npage_limit = 5\n[capacity]\nwrite = 6\n").await;
+    tool(&bed, &["cutover", text(&plan), "--to", "dual-write", "--yes"]).exits(0);
+    let mut command = bed.command();
+    command.args(["run", text(&plan), "--yes"]);
+    let running = Running::start(command);
+    while bed.front().tally().operation("UpdateItem").ok < 5 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    refused(&bed, 7, &["verify", text(&plan), "--all"]);
+    let back = tool(&bed, &["cutover", text(&plan), "--back", "--output", "json"]).exits(0).json();
+    assert_eq!(back["flag"]["write"], "old", "{back}");
+    // Old values are still what is read: the run goes on, and nothing is lost by that.
+    tokio::task::block_in_place(|| running.end()).exits(0);
+    assert!(bed.dump(&table).await.values().all(|item| item.get("old") == item.get("new")));
+    let due = refused(&bed, 3, &["cutover", text(&plan), "--to", "read-new", "--yes"]);
+    due.says(&["new values are not written yet", "--to dual-write"]);
+}
+
+/// RUNBOOK: "the flag's table is missing or denied"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_that_is_not_there_and_facts_beside_one() {
+    let (bed, table, plan) = flagged(3, "").await;
+    let nowhere = format!("{MOVE}[cutover]\ntable = \"no-such-flags\"\n{CUTOVER}");
+    let lost = bed.plan("lost", &table, "", &nowhere);
+    let refusal = refused(&bed, 3, &["cutover", text(&lost), "--to", "dual-write", "--yes"]);
+    refusal.says(&["no-such-flags"]);
+    refused(&bed, 3, &["cutover", text(&plan), "--to", "dual-write", "--yes", "--readers-moved"])
+        .says(&["`--readers-moved` is for plans without a flag"]);
+    assert_eq!(bed.front().tally().operation("UpdateItem").requests, 0);
+    // Nobody is here to confirm.
+    refused(&bed, 2, &["cutover", text(&plan), "--to", "dual-write"]).in_one_paragraph().says(&["--yes"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_life_without_a_flag() {
+    let (bed, table, _) = scene(10, "").await;
+    let plan = bed.plan("stated", &table, "", &format!("{MOVE}[cutover]\n{CUTOVER}"));
+    let give = |words: &[&str]| tool(&bed, &[&[words[0], text(&plan)], &words[1..]].concat());
+    refused(&bed, 3, &["cutover", text(&plan), "--to", "dual-write", "--yes"]).says(&["--dual-writes-since TIME"]);
+    give(&["cutover", "--to", "dual-write", "--yes", "--dual-writes-since", "2026-01-01T00:00:00Z"]).exits(0);
+    give(&["run", "--yes"]).exits(0);
+    give(&["verify", "--all"]).exits(0);
+    let next = format!("backfill cutover {} --to read-new --readers-moved", text(&plan));
+    assert_eq!(stands(&bed, &plan), ("cutover".into(), next));
+    refused(&bed, 3, &["cutover", text(&plan), "--to", "read-new", "--yes"]).says(&["--readers-moved"]);
+    give(&["cutover", "--to", "read-new", "--yes", "--readers-moved"]).exits(0);
+    give(&["cutover", "--to", "write-new", "--yes", "--old-writes-stopped"]).exits(0);
+    give(&["contract", "--yes"]).exits(0);
+    assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("old") && item.contains_key("new")));
+}
