@@ -65,7 +65,9 @@ fn a_rollback_behind_a_repair_restores_what_was_before_the_migration() {
     ] {
         let mut story = Story::new(&moves(), ExpandContract, on_existing, image);
         story.run(false);
-        spoilt.map(|bad| story.edit(edit("b", bad)));
+        if let Some(bad) = spoilt {
+            story.edit(edit("b", bad));
+        }
         story.repair();
         assert_eq!(story.image["a"], story.image["b"]);
         story.undo();

@@ -42,7 +42,7 @@ pub(super) fn actor() -> String {
 impl Conducted {
     /// Takes the state file, and the lease beside the flag, where there is one. Signals stop it from here on.
     pub(super) async fn open(global: &Global, plan: &Path, said: Said) -> anyhow::Result<Conducted> {
-        Conducted::of(Target::open(global, plan).await?, said).await
+        Box::pin(Conducted::of(Box::pin(Target::open(global, plan)).await?, said)).await
     }
 
     /// The same, of a table that has been reached.

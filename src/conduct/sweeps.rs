@@ -88,10 +88,10 @@ impl Conductor {
         let dual = flag.as_ref().is_some_and(|flag| flag.write == WriteTo::Both);
         job.dual_writes = dual || (phase == Phase::Undo && self.state.dual_written);
         match phase {
-            Phase::Verify { scope, repair } => self.verify(&job, scope, repair, flag).await,
-            Phase::Retry => self.retry(&job, flag).await,
+            Phase::Verify { scope, repair } => Box::pin(self.verify(&job, scope, repair, flag)).await,
+            Phase::Retry => Box::pin(self.retry(&job, flag)).await,
             Phase::Expand | Phase::OldFromNew | Phase::Undo | Phase::Contract => {
-                self.work(&job, phase, restart, flag).await
+                Box::pin(self.work(&job, phase, restart, flag)).await
             }
         }
     }
@@ -141,6 +141,11 @@ impl Conductor {
             tool_version: env!("CARGO_PKG_VERSION").into(),
             table_items_estimate: Some(self.description.item_count),
         };
+        // What the pass before has not met would count as there before the migration, although that pass may have written it.
+        if (phase, how) == (Phase::Expand, Begin::Restart) && !self.meet_the_rest(job).await? {
+            let stopped = self.stop.reason().cloned();
+            return Ok(Swept { phase, came: None, stopped, unfinished: false });
+        }
         let session = self.store.begin(how, new).await?;
         if phase == Phase::Expand {
             self.store.accept(session.run.id, self.said.accepted.clone()).await?;
@@ -160,6 +165,12 @@ impl Conductor {
     /// Whether a run left failures that its phase cannot be over with. Those of expand are `failures retry`'s.
     async fn left_failures(&self, phase: Phase, run: RunId) -> Result<bool, ConductError> {
         Ok(phase != Phase::Expand && self.store.open_work(Some(run)).await?.failures > 0)
+    }
+
+    async fn meet_the_rest(&self, of: &Job) -> Result<bool, ConductError> {
+        let mut job = self.job(Phase::Expand)?;
+        job.dual_writes = of.dual_writes || self.state.dual_written;
+        Ok(job.meet_the_rest(&self.store).await?)
     }
 
     async fn retry(&mut self, job: &Job, flag: Option<Flag>) -> Result<Swept, ConductError> {

@@ -255,7 +255,7 @@ impl Instance {
             let kind = match self.rng.u8(0..100) {
                 0..=49 => Kind::Read,
                 // Somebody has to come upon old values that nobody touched.
-                _ if quiet % 5 == 0 && key == self.shared.keys[quiet] => Kind::Read,
+                _ if quiet.is_multiple_of(5) && key == self.shared.keys[quiet] => Kind::Read,
                 50..=69 => Kind::Write,
                 70..=79 => Kind::Replace,
                 80..=86 => Kind::Remove,

@@ -196,21 +196,21 @@ const WRITE_NEW: [&str; 7] = [
 /// "Every command, killed at random moments, resumes to the same end."
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_under_kills_ends_as_without() {
-    same_end("on_existing = \"overwrite\"", &WRITE_NEW, &["contract --yes"]).await;
+    Box::pin(same_end("on_existing = \"overwrite\"", &WRITE_NEW, &["contract --yes"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rollback_from_new_only_writes_under_kills_ends_as_without() {
-    same_end("", &WRITE_NEW, &["rollback --yes"]).await;
+    Box::pin(same_end("", &WRITE_NEW, &["rollback --yes"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn repair_and_rollback_under_kills_end_as_without() {
-    same_end("", &[], &["run --yes", "verify --all --repair", "rollback --yes"]).await;
+    Box::pin(same_end("", &[], &["run --yes", "verify --all --repair", "rollback --yes"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_place_under_kills_ends_as_without() {
     let migration = "strategy = \"in-place\"\non_existing = \"overwrite\"";
-    same_end(migration, &[], &["run --yes", "verify --all", "rollback --yes"]).await;
+    Box::pin(same_end(migration, &[], &["run --yes", "verify --all", "rollback --yes"])).await;
 }

@@ -208,8 +208,6 @@ async fn the_estimate_of_the_journals_size_is_from_above_and_near() {
         store.close().await.unwrap();
         let taken = fs::metadata(&path).unwrap().len() - empty;
         let estimate = writes.iter().map(|write| write.journal_bytes() as u64).sum::<u64>();
-        let each = |bytes: u64| bytes / writes.len() as u64;
-        eprintln!("{name}: {} items, {} bytes each, {} estimated", writes.len(), each(taken), each(estimate));
         assert!(writes.len() > 300 && estimate * 105 / 100 > taken, "{name}: {taken} of {estimate}");
         assert!(estimate < 4 * taken, "{name}: {taken} of {estimate}");
     }
