@@ -95,7 +95,7 @@ async fn every_command_out_of_order_names_the_next_step() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     scene.done("contract --yes").await;
     for words in ["run --again --yes", READ_NEW, "cutover --back", "rollback --yes"] {
-        let ran = scene.refused(words, "report").await;
+        let ran = scene.refused(words, "status").await;
         assert!(ran.said().contains("over"), "{words}: {}", ran.said());
     }
     scene.done("contract --yes").await;

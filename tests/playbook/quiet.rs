@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use backfill::checkpoint::store::{ListQuery, StateFile};
 use backfill::item::{Item, Num, Value};
+use serde_json::Value as Json;
 
 use crate::common::{Bed, bytes_of, key_of, to_sdk};
 use crate::scene::{MOVE, QUICKLY, Scene};
@@ -120,7 +121,11 @@ async fn there_and_back(scene: &Scene, migration: &str, commands: &[&str]) {
     }
     let changed = bytes(scene).await.iter().filter(|(key, item)| before[*key] != **item).count();
     assert!(changed > 150, "{migration}: {changed}");
-    scene.done("rollback --yes").await;
+    let behind = bytes(scene).await;
+    let dry = scene.done("rollback --dry-run --output json").await.json();
+    assert_eq!(bytes(scene).await, behind, "{migration}: a dry run");
+    let ran = scene.done("rollback --yes --output json").await.json();
+    came_as_predicted(&dry, &ran);
     let now = bytes(scene).await;
     let wrong: Vec<_> = before.iter().filter(|(key, item)| now.get(*key) != Some(item)).collect();
     let first = wrong.first().map(|(key, item)| (item, now.get(*key)));
@@ -128,6 +133,21 @@ async fn there_and_back(scene: &Scene, migration: &str, commands: &[&str]) {
     // It is over: the same command has nothing to do.
     scene.done("rollback --yes").await;
     assert_eq!(bytes(scene).await, before);
+}
+
+/// "The dry run's predicted counts equal the run's actual ones on a quiet table."
+fn came_as_predicted(dry: &Json, ran: &Json) {
+    let totals = &ran["runs"].as_array().unwrap().last().unwrap()["totals"]["counts"];
+    for (predicted, counted) in [
+        ("would_change", "applied"),
+        ("nothing_to_do", "nothing_to_do"),
+        ("diverged", "diverged"),
+        ("rejected", "rejected"),
+    ] {
+        let (predicted, counted) = (&dry[predicted], &totals[counted]);
+        assert!(predicted.is_u64() && predicted == counted, "{predicted} {counted}: {dry:#} {ran:#}");
+    }
+    assert!(totals["applied"].as_u64() > Some(100), "{totals}");
 }
 
 /// "Contract removes the old attribute from exactly the items it may."
@@ -164,8 +184,11 @@ async fn contract_removes_exactly_what_it_may() {
         put.set_item(Some(to_sdk(&item))).send().await.unwrap();
     }
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    let ran = scene.give("contract --yes").await;
-    assert_eq!(ran.code, 5, "{}", ran.said());
+    let before = bytes(&scene).await;
+    let dry = scene.done("contract --dry-run --output json").await.json();
+    assert_eq!(bytes(&scene).await, before, "a dry run");
+    let ran = scene.give("contract --yes --output json").await.exits(5).json();
+    came_as_predicted(&dry, &ran);
     let after = scene.dump().await;
     for n in 0..210 {
         let expected = match n {
