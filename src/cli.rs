@@ -259,6 +259,9 @@ pub struct ContractArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
+    /// Write nothing; count what it would do to the table as it is now
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
     /// What decides beside the flag
     #[command(flatten)]
     pub decide: Decide,
@@ -270,6 +273,9 @@ pub struct RollbackArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
+    /// Write nothing; count what it would do to the table as it is now
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
     /// What decides beside the flag
     #[command(flatten)]
     pub decide: Decide,

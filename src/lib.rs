@@ -19,7 +19,7 @@
 //! | permits | [`throttle::Scopes`], from narrow to wide | `engine/requests.rs` |
 //! | outcome | [`table::Table::write`], by the writer | `engine/writer.rs` |
 //! | checkpoint | [`checkpoint::CheckpointStore::commit`] | `engine/write_pages.rs` |
-//! | verdict | [`parity::Parity::compare`], by a verification's shadow reads | `parity/verify.rs` |
+//! | verdict | [`parity::Parity::compare`], by a verification's shadow reads | `parity/verify/` |
 //! | events → state → next step | [`playbook::State::next`], [`playbook::step`]: every command is a loop over it | `playbook/` |
 //! | report → exit code | [`telemetry::RunReport`] | `telemetry/`, `commands/exit.rs` |
 //!
@@ -68,6 +68,7 @@
 //! | --- | --- |
 //! | before the first look at a page is durable | nothing of the page was written; it is read and looked at again |
 //! | after that | what was there before is on record; items that may have been written are not taken for such |
+//! | while a rollback looks at what a stopped pass has not met | nothing was written; the look goes on from its checkpoints |
 //! | before a page's pre-images are durable | nothing of those items was written; the page is read again |
 //! | after that, before all its writes are answered | some items are written; read again they are `AlreadyApplied` |
 //! | after the writes, before the commit | the same, for all items of the page |
@@ -123,6 +124,8 @@ pub mod price;
 pub mod figure;
 
 pub mod clock;
+
+pub mod host;
 
 #[cfg(feature = "local")]
 pub mod local;

@@ -21,7 +21,7 @@ use backfill::checkpoint::{CheckpointStore, Commit, Counts, DivergedItem, RunSta
 use backfill::engine::{Job, StopReason, describe};
 use backfill::item::{Item, ItemKey, Path, Value};
 use backfill::local::{Fault, RequestInfo};
-use backfill::parity::{Before, NothingBefore, Stage, Truth, Verdict, Verified, VerifyReport, begin, verify};
+use backfill::parity::{Before, Stage, Truth, Verdict, Verified, VerifyReport, begin, verify};
 use backfill::preflight::run_changes;
 use backfill::table::Table;
 use backfill::table::dynamo::{DynamoTable, connect};
@@ -633,7 +633,7 @@ async fn large_collections_are_read_in_full() {
     let job = scene.job().await;
     let record = begin(&job, &store, Asked { wanted: Some(20), ..ALL }, false, 3).await.unwrap();
     assert_eq!(record.drawn.as_ref().unwrap().large.len(), 1, "{record:?}");
-    let verified = verify(&job, &store, &record, Arc::new(NothingBefore)).await.unwrap();
+    let verified = verify(&job, &store, &record, Arc::new(store.clone())).await.unwrap();
     let sample = report(&verified).sample.as_ref().unwrap();
     assert_eq!((sample.drawn, sample.large, sample.large_differing), (20, sample.clusters / 32, 1));
     assert!(report(&verified).compared >= 6_000 && report(&verified).compared < 7_000);

@@ -208,13 +208,6 @@ impl Wanted {
     }
 
     pub(super) fn recalls(&self) -> bool {
-        matches!(
-            self,
-            Wanted::Refresh { .. }
-                | Wanted::Uncopy { .. }
-                | Wanted::Unmove { .. }
-                | Wanted::Unset { .. }
-                | Wanted::Unremove { .. }
-        )
+        matches!(self, Wanted::Uncopy { .. } | Wanted::Unmove { .. } | Wanted::Unset { .. } | Wanted::Unremove { .. })
     }
 }

@@ -1,14 +1,14 @@
 //! An item as the first pass meets it, before anything is written.
 
-use super::OnExisting;
 use super::decide::{Changes, Wanted};
+use super::{Digest, OnExisting};
 use crate::item::{Item, Path};
 
 /// What the first look at an item tells for the way back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Met {
-    /// Targets of moves and copies that are there already.
-    pub there_before: Vec<Path>,
+    /// Targets of moves and copies that are there already, with digests of their values.
+    pub there_before: Vec<(Path, Digest)>,
     /// The phase may write a target of this item, which then looks as if it had been there before.
     pub may_write: bool,
 }
@@ -31,7 +31,7 @@ impl Changes {
                 (old, Some(new)) => {
                     // One that is overwritten is in the journal too, which goes first; but the write may never be made.
                     met.may_write |= old.is_some_and(|old| old != new) && self.on_existing == OnExisting::Overwrite;
-                    met.there_before.push(to.clone());
+                    met.there_before.push((to.clone(), Digest::of(new)));
                 }
             }
         }

@@ -15,6 +15,8 @@ mod forward;
 mod guarded;
 mod meet;
 mod record;
+#[cfg(test)]
+mod record_tests;
 mod rollback;
 #[cfg(test)]
 mod tests;
@@ -25,7 +27,7 @@ pub use decide::{Changes, Decides, Decision};
 pub use expression::{Expression, render};
 pub use guarded::{Action, Condition, GuardedWrite, PreImage, Was, WriteCost};
 pub use meet::Met;
-pub use record::{Digest, OnRecord};
+pub use record::{By, Digest, OnRecord};
 
 use crate::item::{Path, Value};
 

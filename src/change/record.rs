@@ -20,11 +20,21 @@
 //! found (nothing is left to undo), or was replaced by a live writer, whose value a later write recorded, or is not what the
 //! migration wrote, and is left alone.
 //!
+//! # What a repair overwrote
+//!
+//! `verify --repair` puts right what is not as the plan implies, and journals it like a pass, with the digest of what it
+//! wrote. What it found is nothing that the migration began with: of a path that a pass has written, it is passed over. It
+//! counts where no pass has written the path: there it was the tool's first write. So it is with a target that was there
+//! before the migration and that the passes kept, equal or as diverged; of those a digest of the value is on record, which
+//! tells it from what has come in its place since.
+//!
+//! # Digests
+//!
 //! The digest is exact where a value was overwritten, because the write's condition held it to the value that was read. Of
 //! a move in place it is that of the value which was read: where the value changed between read and write, and the path is
 //! overwritten in a later pass, a rollback leaves that value at the new path. Nothing is lost by it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
@@ -48,44 +58,90 @@ impl Digest {
     }
 }
 
+/// Which write a pre-image is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Of a pass of `run`.
+    Run,
+    /// Of `verify --repair`.
+    Repair,
+}
+
 /// What is on record of one item.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OnRecord {
-    there_before: BTreeSet<Path>,
+    /// With what was there.
+    there_before: BTreeMap<Path, Digest>,
     /// By path, newest first.
-    journal: BTreeMap<Path, Vec<PreImage>>,
+    journal: BTreeMap<Path, Vec<(By, PreImage)>>,
+    /// Nobody has looked, or nobody knows whether somebody has.
+    unmet: bool,
 }
 
 impl OnRecord {
-    pub(super) const NOTHING: OnRecord = OnRecord { there_before: BTreeSet::new(), journal: BTreeMap::new() };
+    pub(super) const NOTHING: OnRecord =
+        OnRecord { there_before: BTreeMap::new(), journal: BTreeMap::new(), unmet: false };
 
-    /// Targets that were there before the migration, and the pre-images whose write was not refused, newest first.
+    /// Targets that were there before the migration, with digests of their values, and the pre-images whose write was not refused, newest first.
     pub fn new(
-        there_before: impl IntoIterator<Item = Path>,
-        newest_first: impl IntoIterator<Item = PreImage>,
+        there_before: impl IntoIterator<Item = (Path, Digest)>,
+        newest_first: impl IntoIterator<Item = (By, PreImage)>,
     ) -> OnRecord {
-        let mut journal: BTreeMap<Path, Vec<PreImage>> = BTreeMap::new();
-        for pre in newest_first {
-            journal.entry(pre.path.clone()).or_default().push(pre);
+        let mut journal: BTreeMap<Path, Vec<(By, PreImage)>> = BTreeMap::new();
+        for (by, pre) in newest_first {
+            journal.entry(pre.path.clone()).or_default().push((by, pre));
         }
-        OnRecord { there_before: there_before.into_iter().collect(), journal }
+        OnRecord { there_before: there_before.into_iter().collect(), journal, unmet: false }
+    }
+
+    /// The same, of a table whose items were not all met by the first pass: what is not on record as there before may have
+    /// been there all the same.
+    #[must_use]
+    pub fn unmet(self) -> OnRecord {
+        OnRecord { unmet: true, ..self }
+    }
+
+    pub(super) fn is_met(&self) -> bool {
+        !self.unmet
     }
 
     /// Whether this target was there before the migration.
     pub fn was_there_before(&self, target: &Path) -> bool {
-        self.there_before.contains(target)
+        self.there_before.contains_key(target)
     }
 
-    /// What was at this path before the migration wrote it; none where no write of it is on record.
+    /// What was at this path before the migration wrote it; none where no write of it is on record. For paths of which every
+    /// write is.
     pub(super) fn was(&self, path: &Path) -> Option<&Was> {
+        self.newest_foreign(path, Some(By::Run)).or_else(|| self.newest_foreign(path, None))
+    }
+
+    /// The same of a target that is copied to, where this is now: a pass that makes it leaves nothing on record. None, too,
+    /// where what was there before the migration is there again.
+    pub(super) fn was_copied_over(&self, target: &Path, now: Option<&Value>) -> Option<&Was> {
+        self.newest_foreign(target, Some(By::Run)).or_else(|| {
+            let before = self.there_before.get(target)?;
+            let is_it = |value: &Value| Digest::of(value) == *before;
+            if now.is_some_and(is_it) {
+                return None;
+            }
+            let mut rows = self.journal.get(target)?.iter().map(|(_, row)| &row.was);
+            let found = rows.find(|was| matches!(was, Was::Value(value) if is_it(value)));
+            found.or_else(|| self.newest_foreign(target, None))
+        })
+    }
+
+    /// The newest that the tool did not write itself.
+    fn newest_foreign(&self, path: &Path, by: Option<By>) -> Option<&Was> {
         let rows = self.journal.get(path)?;
-        let own = |pair: &&[PreImage]| matches!(pair, [row, older] if row.is_written_by(older));
-        rows.get(rows.windows(2).take_while(own).count()).map(|row| &row.was)
+        let own = |at: usize| rows.get(at + 1).is_some_and(|(_, older)| rows[at].1.is_written_by(older));
+        let counts = |at: &usize| by.is_none_or(|by| rows[*at].0 == by) && !own(*at);
+        (0..rows.len()).find(counts).map(|at| &rows[at].1.was)
     }
 
     /// Whether the migration has made a map here.
     pub(super) fn made(&self, path: &Path) -> bool {
-        self.journal.get(path).is_some_and(|rows| rows.iter().any(|row| row.was == Was::Nothing))
+        self.journal.get(path).is_some_and(|rows| rows.iter().any(|(_, row)| row.was == Was::Nothing))
     }
 }
 

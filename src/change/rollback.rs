@@ -3,7 +3,9 @@
 //! made](Wanted::Uncopy) goes, and what it overwrote or removed comes back.
 //!
 //! Everything is compare-and-set: what a live writer has changed since stays, and is reported as diverged. The journal
-//! keeps what a removal would lose. What was there before the migration is left alone.
+//! keeps what a removal would lose. The last phase leaves alone what was there before the migration, and of items that no
+//! pass has met all but what their old value repeats; the first one passes over no item (`playbook`, "What the model
+//! taught").
 
 use std::collections::BTreeMap;
 
@@ -24,16 +26,12 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Makes the old value equal to the new one, as applications that write only the new one have left it.
+    /// Makes the old value equal to the new one, as applications that write only the new one have left it; also where the
+    /// new one was there before the migration: an application may have written it since.
     fn refresh(&mut self, from: &Path, targets: &[Path]) {
-        let (item, record) = (self.item, self.record);
+        let item = self.item;
         let old = from.get(item);
-        let (before, mut ours): (Vec<&Path>, Vec<&Path>) = targets.iter().partition(|to| record.was_there_before(to));
-        if ours.is_empty() {
-            // New values that were there before the migration say something of the old one only where both are there.
-            ours = before.into_iter().filter(|to| old.is_some() && to.get(item).is_some()).collect();
-        }
-        let values: Vec<(&Path, Option<&Value>)> = ours.iter().map(|to| (*to, to.get(item))).collect();
+        let values: Vec<(&Path, Option<&Value>)> = targets.iter().map(|to| (to, to.get(item))).collect();
         let Some((to, new)) = values.first().copied() else { return };
         if let Some((other, _)) = values.iter().find(|(_, value)| *value != new) {
             // Two copies of one source: nobody knows which of them it should equal.
@@ -68,7 +66,7 @@ impl<'a> Draft<'a> {
         let (item, record) = (self.item, self.record);
         let restored = self.restored.get(from).copied();
         let (old, new) = (from.get(item).or(restored), to.get(item));
-        if let Some(Was::Value(before)) = record.was(to) {
+        if let Some(Was::Value(before)) = record.was_copied_over(to, new) {
             return match new {
                 Some(new) if new == before => self.is_undone(to, new),
                 Some(new) if Some(new) == old => {
@@ -84,6 +82,10 @@ impl<'a> Draft<'a> {
         let Some(new) = new else { return self.require(Condition::Missing(to.clone())) };
         if Some(new) == old {
             self.hold_equal(from, to, new, restored);
+        } else if !record.is_met() {
+            // Nobody knows whether it was there before. Without an old value it is none that a run has made.
+            self.diverged.extend(old.map(|_| to.clone()));
+            return;
         } else {
             self.keep_pre_image(PreImage::of(to, new));
             self.require(match from.get(item) {

@@ -9,22 +9,23 @@ use super::Strategy::{ExpandContract, InPlace};
 use super::tests::{any_edits, any_item, any_plan, check, copy, decide, item, key, mv, path, remove, set, update};
 use super::*;
 use crate::item::{Item, item_to_json};
+use crate::parity::{Repair, Truth};
 
 /// An item and everything that is on record of it, as runs and live writers leave them.
 #[derive(Debug, Clone)]
-struct Story {
+pub(super) struct Story {
     plan: Vec<Change>,
     strategy: Strategy,
     on_existing: OnExisting,
-    image: Item,
-    there_before: Vec<Path>,
+    pub(super) image: Item,
+    there_before: Vec<(Path, Digest)>,
     /// Oldest first.
-    journal: Vec<PreImage>,
+    pub(super) journal: Vec<(By, PreImage)>,
     passes: u32,
 }
 
 impl Story {
-    fn new(plan: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Item) -> Story {
+    pub(super) fn new(plan: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Item) -> Story {
         let (plan, image) = (plan.to_vec(), image.clone());
         Story { plan, strategy, on_existing, image, there_before: vec![], journal: vec![], passes: 0 }
     }
@@ -34,21 +35,33 @@ impl Story {
     }
 
     /// One pass. With `killed`, its write is recorded and never sent.
-    fn run(&mut self, killed: bool) {
+    pub(super) fn run(&mut self, killed: bool) {
         let changes = self.changes();
         self.passes += 1;
         if self.passes == 1 {
             self.there_before = changes.meet(&self.image, false).there_before;
         }
         if let Decision::Write(write) = changes.decide(&self.image) {
-            self.journal.extend(write.pre_images.iter().cloned());
+            self.journal.extend(write.pre_images.iter().map(|pre| (By::Run, pre.clone())));
             if !killed {
                 self.image = check(&write, &self.image);
             }
         }
     }
 
-    fn edit(&mut self, edits: std::collections::BTreeMap<String, Option<Value>>) {
+    /// `verify --repair` while old values are the truth.
+    pub(super) fn repair(&mut self) -> Decision {
+        let before = self.there_before.iter().map(|(path, _)| path.clone()).collect();
+        let repair = Repair::new(&self.plan, self.strategy, Truth::Old, key(), Vec::new());
+        let decided = repair.decide(&self.image, &before);
+        if let Decision::Write(write) = &decided {
+            self.journal.extend(write.pre_images.iter().map(|pre| (By::Repair, pre.clone())));
+            self.image = check(write, &self.image);
+        }
+        decided
+    }
+
+    pub(super) fn edit(&mut self, edits: std::collections::BTreeMap<String, Option<Value>>) {
         for (name, value) in edits {
             match value {
                 Some(value) => drop(self.image.insert(name, value)),
@@ -73,7 +86,7 @@ impl Story {
         Changes::for_contract(&self.plan, self.strategy, key(), Vec::new())
     }
 
-    fn undo(&mut self) -> Decision {
+    pub(super) fn undo(&mut self) -> Decision {
         self.apply(&self.rollback())
     }
 
@@ -87,11 +100,11 @@ impl Story {
     }
 }
 
-fn text(image: &Item) -> String {
+pub(super) fn text(image: &Item) -> String {
     item_to_json(image).to_string()
 }
 
-fn moves() -> Vec<Change> {
+pub(super) fn moves() -> Vec<Change> {
     vec![mv("a", "b")]
 }
 
@@ -117,7 +130,7 @@ fn nothing_is_lost(plan: &[Change], write: &GuardedWrite, image: &Item, after: &
 }
 
 /// Plans for ways back: every kind of change, alone and together, with nested paths and with missing parents.
-fn any_undone_plan() -> impl Generator<Value = Vec<Change>> {
+pub(super) fn any_undone_plan() -> impl Generator<Value = Vec<Change>> {
     let more = proptest::sample::select(vec![
         vec![set("a", json!({"N": "1"}))],
         vec![remove("a.x"), mv("b.x", "b.y")],
@@ -315,44 +328,18 @@ fn new_values_that_were_there_before_stay() {
     let changes = Changes::for_run(&moves(), ExpandContract, Keep, key(), Vec::new());
     let pair = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "x"}}));
     assert_eq!(changes.meet(&pair, true), Met::default());
-    assert_eq!(changes.meet(&pair, false).there_before, [path("b")]);
-    // One that the application changed under the new name alone is made equal all the same.
-    let mut story = Story::new(&moves(), ExpandContract, Keep, &pair);
-    story.run(false);
-    story.edit([("b".to_owned(), Some(Value::S("new".into())))].into());
-    assert!(matches!(story.apply(&story.old_equal_new()), Decision::Write(_)));
-    assert_eq!(story.image["a"], Value::S("new".into()));
-}
-
-/// Which pre-image comes back, where there are several (`record.rs`).
-#[test]
-fn what_the_tool_itself_had_written_does_not_come_back() {
-    let s = |text: &str| Some(Value::S(text.into()));
-    let old = |value: &str| std::collections::BTreeMap::from([("a".to_owned(), s(value))]);
-    let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "x0"}}));
-    for (strategy, back) in [(ExpandContract, "w"), (InPlace, "w")] {
-        let mut story = Story::new(&moves(), strategy, Overwrite, &image);
+    assert_eq!(changes.meet(&pair, false).there_before, [(path("b"), Digest::of(&Value::S("x".into())))]);
+    // What the application may have changed under the new name alone is made equal all the same, with an old value and
+    // without one.
+    let alone = item(json!({"pk": {"S": "1"}, "b": {"S": "x"}}));
+    for (image, new) in [(&pair, "new"), (&alone, "new"), (&alone, "x")] {
+        let mut story = Story::new(&moves(), ExpandContract, Keep, image);
         story.run(false);
-        story.edit(old("w"));
-        story.run(false);
-        assert_eq!(story.journal.len(), 2);
-        assert!(matches!(story.undo(), Decision::Write(_)));
-        assert_eq!((story.image.get("a"), story.image.get("b")), (s(back).as_ref(), s("x0").as_ref()), "{strategy:?}");
+        story.edit([("b".to_owned(), Some(Value::S(new.into())))].into());
+        assert!(matches!(story.apply(&story.old_equal_new()), Decision::Write(_)));
+        assert_eq!(story.image["a"], Value::S(new.into()));
+        assert_eq!(story.undo(), Decision::NothingToDo, "the new one stays");
     }
-    // Killed between journal and write, and a live writer came in between: what it wrote comes back, not what was first.
-    let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
-    story.run(true);
-    story.edit([("b".to_owned(), s("x1"))].into());
-    story.run(false);
-    assert!(matches!(story.undo(), Decision::Write(_)));
-    assert_eq!(story.image.get("b"), s("x1").as_ref());
-    // The same for a constant, and for one that was overwritten again.
-    let mut story = Story::new(&[set("b", json!({"S": "c"}))], ExpandContract, Overwrite, &image);
-    story.run(false);
-    story.edit([("b".to_owned(), s("x1"))].into());
-    story.run(false);
-    assert!(matches!(story.undo(), Decision::Write(_)));
-    assert_eq!(story.image.get("b"), s("x1").as_ref());
 }
 
 #[test]

@@ -58,6 +58,13 @@ pub trait CheckpointStore: Send + Sync {
     async fn reserve(&self, run: RunId, reservation: Reservation) -> Result<(), StoreError>;
 }
 
+/// What is on record of items, for who only reads it.
+#[async_trait]
+pub trait Records: Send + Sync {
+    /// Of these items, in their order.
+    async fn of(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError>;
+}
+
 /// What phases are called in state files.
 pub mod phase {
     /// `run`.
@@ -80,8 +87,8 @@ pub struct MetPage {
     pub segment: u32,
     /// Number of the page in it.
     pub number: u64,
-    /// Items with targets that were there before the migration, and which.
-    pub there_before: Vec<(ItemKey, Vec<Path>)>,
+    /// Items with targets that were there before the migration, which, and digests of their values.
+    pub there_before: Vec<(ItemKey, Vec<(Path, Digest)>)>,
     /// Digests of the keys of items that may be written.
     pub may_write: Vec<Digest>,
 }

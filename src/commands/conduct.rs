@@ -23,6 +23,10 @@ impl Conducted {
     ) -> anyhow::Result<(Vec<Swept>, Option<StopReason>)> {
         let mut swept = Vec::new();
         loop {
+            // Nothing is begun for somebody who has asked to stop, or after the lease was lost.
+            if self.conductor.stop.is_stopping() {
+                return Ok((swept, self.conductor.stop.reason().cloned()));
+            }
             match self.advance(goal).await? {
                 Advance::Done => return Ok((swept, None)),
                 Advance::Recorded => {}

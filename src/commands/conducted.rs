@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::signals;
 use super::target::Target;
-use crate::checkpoint::store::{KeptFact, host_name};
+use crate::checkpoint::store::KeptFact;
 use crate::cli::{Decide, Global};
 use crate::clock::wall;
 use crate::conduct::{ConductError, Conductor, Said, Stage};
@@ -36,13 +36,13 @@ pub(super) fn said(decide: &Decide) -> Said {
 /// Who gives this command, for the record.
 pub(super) fn actor() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "(unknown)".into());
-    format!("{user}@{}", host_name())
+    format!("{user}@{}", crate::host::name())
 }
 
 impl Conducted {
     /// Takes the state file, and the lease beside the flag, where there is one. Signals stop it from here on.
     pub(super) async fn open(global: &Global, plan: &Path, said: Said) -> anyhow::Result<Conducted> {
-        Conducted::of(Target::open(global, plan).await?, said).await
+        Box::pin(Conducted::of(Box::pin(Target::open(global, plan)).await?, said)).await
     }
 
     /// The same, of a table that has been reached.
@@ -54,8 +54,10 @@ impl Conducted {
         if let Some(item) = item {
             // Whoever had this state file before us is dead: its lock was free.
             let (gone, owner) =
-                (store.kept(KeptFact::LeaseOwner).await?, lease_owner(&host_name(), std::process::id()));
+                (store.kept(KeptFact::LeaseOwner).await?, lease_owner(&crate::host::name(), std::process::id()));
             store.keep(KeptFact::LeaseOwner, owner.clone()).await?;
+            // On this host, that is: a file that was copied to another one proves nothing there.
+            let gone = gone.filter(|owner| owner.starts_with(&format!("{} pid ", crate::host::name())));
             lease = Some(Lease::acquire(item, &owner, gone.as_deref(), LEASE_DURATION).await?);
         }
         let stage = Stage {
@@ -68,7 +70,7 @@ impl Conducted {
         signals::listen(conductor.stop.clone())?;
         if let Some(lease) = &lease {
             let (lost, stop) = (lease.lost(), conductor.stop.clone());
-            tokio::spawn(async move { stop.stop(StopReason::LeaseLost(lost.await.to_string())) });
+            tokio::spawn(async move { stop.stop(StopReason::LeaseLost(lost.await)) });
         }
         Ok(Conducted { target, conductor, lease })
     }

@@ -1,13 +1,17 @@
 //! `contract`: the old attribute goes.
 
 use super::conduct::{Conducted, said};
+use super::dry_run::dry_run_of;
 use super::exit::Exit;
 use super::rollback::report;
 use crate::cli::{ContractArgs, Global};
-use crate::playbook::Goal;
+use crate::playbook::{Goal, Phase};
 
 /// Removes the old attribute, or goes on with it.
 pub(super) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Result<Exit> {
+    if args.dry_run {
+        return dry_run_of(global, &args.plan, Phase::Contract, &args.decide.accept).await;
+    }
     let mut conducted = Conducted::open(global, &args.plan, said(&args.decide)).await?;
     let table = conducted.target.description.arn.clone();
     let question = format!("Remove the old attribute from {table} now? There is no way back.");

@@ -1,5 +1,6 @@
 //! `run --dry-run`: the whole pipeline but the writes, over the table or over a sample of it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::exit::Exit;
@@ -7,24 +8,46 @@ use super::preflight::{Read, preflight};
 use super::run_report::subject;
 use super::target::Target;
 use super::{output, signals};
+use crate::checkpoint::store::StateFile;
 use crate::cli::{Global, RunArgs};
+use crate::conduct::job_of;
 use crate::engine::{DryRun, Job, LocalScheduler, Prediction, Reading, sweep};
-use crate::preflight::sample;
+use crate::playbook::Phase;
+use crate::preflight::{Accept, SampleSize, sample};
 use crate::telemetry::{DryRunReport, display};
 
 /// Counts what a run would do, and says what the preflight found; refuses nothing.
 pub(super) async fn dry_run(global: &Global, args: &RunArgs, target: &Target) -> anyhow::Result<Exit> {
     let job = target.job()?;
+    count(global, target, &job, args.sample, &args.accept).await
+}
+
+/// The same of a later phase, by what the state file has on record.
+pub(super) async fn dry_run_of(global: &Global, plan: &Path, phase: Phase, accept: &[Accept]) -> anyhow::Result<Exit> {
+    let target = Target::open(global, plan).await?;
+    let Target { plan, table, description, resolved, .. } = &target;
+    let mut job = job_of(phase, plan, table, description, &resolved.budgets)?;
+    job.records = Some(StateFile::open(&target.state)?.into_records());
+    count(global, &target, &job, None, accept).await
+}
+
+async fn count(
+    global: &Global,
+    target: &Target,
+    job: &Job,
+    sample_of: Option<SampleSize>,
+    accept: &[Accept],
+) -> anyhow::Result<Exit> {
     signals::listen(job.stop.clone())?;
     let line = display::Line::show(job.watched(job.segments().segments, None));
-    let (all, sampled) = match args.sample {
-        None => (whole(&job).await, None),
-        Some(size) => (Prediction::default(), Some(sample(&job, size, fastrand::u64(..)).await)),
+    let (all, sampled) = match sample_of {
+        None => (whole(job).await, None),
+        Some(size) => (Prediction::default(), Some(sample(job, size, fastrand::u64(..)).await)),
     };
     line.clear().await;
     let sampled = sampled.transpose()?;
     let read = sampled.as_ref().map_or(Read::Whole(&all), Read::Part);
-    let found = preflight(target, &job, read, args.accept.clone()).await;
+    let found = preflight(target, job, read, accept.to_vec()).await;
     found.tell();
     let stopped = job.stop.reason();
     let report = DryRunReport {
@@ -42,7 +65,7 @@ pub(super) async fn dry_run(global: &Global, args: &RunArgs, target: &Target) ->
 
 async fn whole(job: &Job) -> Prediction {
     let segments = job.segments().segments;
-    let handler = Arc::new(DryRun::new(job.changes.clone(), job.requests()));
+    let handler = Arc::new(DryRun::new(job));
     // Nothing is written, so no collection takes long enough for an early start to pay for the survey's reads.
     let reading = Reading { survey: None, ..job.reading(segments) };
     sweep(reading, &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;

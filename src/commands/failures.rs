@@ -5,10 +5,9 @@ use std::io::{Result as IoResult, Write as _};
 use serde_json::json;
 
 use super::conduct::{Conducted, said};
-use super::exit::{Exit, Refusal};
+use super::exit::Exit;
 use super::output;
 use super::target::{read_plan, state_path};
-use crate::checkpoint::phase::EXPAND;
 use crate::checkpoint::store::{DivergedRecord, FailureRecord, ListQuery, StateFile};
 use crate::cli::{Decide, FailuresAction, FailuresArgs, Global};
 use crate::conduct::Came;
@@ -57,9 +56,6 @@ fn write_lists(out: &mut Vec<u8>, failures: &[FailureRecord], diverged: &[Diverg
 
 async fn retry(global: &Global, args: &FailuresArgs) -> anyhow::Result<Exit> {
     let mut conducted = Conducted::open(global, &args.plan, said(&Decide::default())).await?;
-    if conducted.conductor.store.current_run(EXPAND).await?.is_none() {
-        return Err(Refusal::error(Exit::Refused, "there is no run yet, so there are no failures. Nothing was done"));
-    }
     let (swept, stopped) = conducted.pursue(Goal::FailuresRetry, &Decide::default(), "").await?;
     let counts = swept.into_iter().find_map(|swept| match swept.came {
         Some(Came::Retried(counts)) => Some(counts),

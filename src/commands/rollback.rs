@@ -5,17 +5,21 @@ use std::io::Write as _;
 use serde_json::json;
 
 use super::conduct::{Conducted, said};
+use super::dry_run::dry_run_of;
 use super::exit::Exit;
 use super::output;
 use super::run_report::subject;
 use crate::cli::{Global, RollbackArgs};
 use crate::conduct::{Came, Swept};
 use crate::engine::{Ended, StopReason};
-use crate::playbook::Goal;
+use crate::playbook::{Goal, Phase};
 use crate::telemetry::{RunReport, Subject};
 
 /// Undoes the migration, or goes on with it.
 pub(super) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Result<Exit> {
+    if args.dry_run {
+        return dry_run_of(global, &args.plan, Phase::Undo, &args.decide.accept).await;
+    }
     let mut conducted = Conducted::open(global, &args.plan, said(&args.decide)).await?;
     let question = format!("Undo the migration on {} now?", conducted.target.description.arn);
     let (swept, stopped) = conducted.pursue(Goal::Rollback, &args.decide, &question).await?;

@@ -18,8 +18,12 @@ const NOT_YET_AGAIN: &str = "another pass can be made only after a complete one.
 
 /// Runs a plan.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
-    let target = Target::open(global, &args.plan).await?;
-    if args.dry_run { dry_run::dry_run(global, &args, &target).await } else { expand(global, &args, target).await }
+    let target = Box::pin(Target::open(global, &args.plan)).await?;
+    if args.dry_run {
+        dry_run::dry_run(global, &args, &target).await
+    } else {
+        Box::pin(expand(global, &args, target)).await
+    }
 }
 
 /// Runs the plan's expand phase on its table, from where it is to its end.
@@ -27,7 +31,7 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: Target) -> a
     // Before the state file is made: a run that is refused leaves no trace.
     let accepted = hold(args, &target).await?;
     let said = Said { accepted: accepted.clone(), ..said(&Decide::default()) };
-    let mut conducted = Conducted::of(target, said).await?;
+    let mut conducted = Box::pin(Conducted::of(target, said)).await?;
     let current = conducted.conductor.store.current_run(EXPAND).await?;
     if args.again && !current.is_some_and(|run| is_complete(&run) || run.pass > 1) {
         return Err(Refusal::error(Exit::Refused, NOT_YET_AGAIN));

@@ -10,12 +10,13 @@ mod sweeps;
 mod watch;
 
 pub use standing::{Known, Seen, known};
-pub use sweeps::{Begins, Came, Swept};
+pub use sweeps::{Begins, Came, Swept, job_of};
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::checkpoint::phase::EXPAND;
 use crate::checkpoint::store::{EventRecord, KeptFact, OpenWork, Store};
 use crate::checkpoint::{RunId, StoreError};
 use crate::clock::Clock;
@@ -190,7 +191,8 @@ impl Conductor {
     /// Does the next thing for this goal, or says what it is.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, ConductError> {
         let flag = self.look().await?;
-        let OpenWork { failures, diverged } = self.store.open_work(None).await?;
+        let OpenWork { failures, diverged } = self.store.open_work_of(EXPAND).await?;
+        let no_way_back = self.store.no_way_back().await?;
         let fingerprint = self.plan.fingerprint();
         let world = World {
             kind: kind(&self.plan),
@@ -199,7 +201,7 @@ impl Conductor {
             failures,
             diverged,
             limits: limits(&self.plan),
-            no_way_back: None,
+            no_way_back: no_way_back.as_deref(),
             facts: &self.said.facts,
             force: self.said.force.as_deref(),
             confirmed: self.confirmed,

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use super::watch::watch;
+use super::watch::{moved, watch};
 use super::{ConductError, Conductor, kind};
 use crate::change::Changes;
 use crate::checkpoint::store::{Asked, Begin, NewRun, RunRecord, SegmentTotals};
 use crate::checkpoint::{Counts, RunId, RunStatus, StoreError, phase};
-use crate::cutover::WriteTo;
+use crate::cutover::{Flag, WriteTo};
 use crate::engine::{Ended, Job, StopReason};
 use crate::parity::{Stage, Truth, Verified, begin, verify};
+use crate::plan::Plan;
 use crate::playbook::{Kind, Phase, Scope, Way, What};
-use crate::preflight::run_changes;
+use crate::preflight::{PreflightError, run_changes};
+use crate::table::{Table, TableDescription};
 use crate::telemetry::display::Line;
+use crate::throttle::Budgets;
 
 /// How the run of a phase begins.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,18 +67,9 @@ impl Conductor {
         })
     }
 
-    /// The job of a phase that writes.
+    /// The job of a phase.
     pub fn job(&self, phase: Phase) -> Result<Job, ConductError> {
-        let (plan, table) = (&self.plan, &self.description);
-        let indexes = table.indexes.iter().map(|index| index.schema.clone()).collect();
-        let changes = match phase {
-            Phase::Contract => Changes::for_contract(&plan.changes, plan.strategy, table.key.clone(), indexes),
-            Phase::OldFromNew => Changes::for_old_equal_new(&plan.changes, plan.strategy, table.key.clone(), indexes),
-            Phase::Undo => Changes::for_rollback(&plan.changes, plan.strategy, table.key.clone(), indexes),
-            Phase::Expand | Phase::Retry | Phase::Verify { .. } => run_changes(plan, table)?.as_ref().clone(),
-        };
-        let changes = Arc::new(changes);
-        let mut job = Job::new(plan.clone(), changes, self.table.clone(), table.clone(), &self.budgets);
+        let mut job = job_of(phase, &self.plan, &self.table, &self.description, &self.budgets)?;
         job.stop = self.stop.clone();
         Ok(job)
     }
@@ -91,23 +85,47 @@ impl Conductor {
             _ => None,
         };
         let mut job = self.job(phase)?;
-        job.dual_writes = flag.as_ref().is_some_and(|flag| flag.write == WriteTo::Both);
+        let dual = flag.as_ref().is_some_and(|flag| flag.write == WriteTo::Both);
+        job.dual_writes = dual || (phase == Phase::Undo && self.state.dual_written);
         match phase {
-            Phase::Verify { scope, repair } => self.verify(&job, scope, repair).await,
-            Phase::Retry => self.retry(&job).await,
-            Phase::Expand | Phase::OldFromNew | Phase::Undo | Phase::Contract => self.work(&job, phase, restart).await,
+            Phase::Verify { scope, repair } => Box::pin(self.verify(&job, scope, repair, flag)).await,
+            Phase::Retry => Box::pin(self.retry(&job, flag)).await,
+            Phase::Expand | Phase::OldFromNew | Phase::Undo | Phase::Contract => {
+                Box::pin(self.work(&job, phase, restart, flag)).await
+            }
         }
     }
 
-    async fn work(&mut self, job: &Job, phase: Phase, restart: bool) -> Result<Swept, ConductError> {
+    /// Puts the end of a phase on record, unless the flag was moved under its last pages: why, then.
+    async fn end(&mut self, phase: Phase, flag: Option<Flag>, what: What) -> Result<Option<StopReason>, ConductError> {
+        if let (Some(_), Some(began)) = (&self.flags, flag) {
+            let why = match self.flag().await? {
+                Some(now) => moved(phase, &began, &now),
+                None => Some("it is gone".to_owned()),
+            };
+            if let Some(why) = why {
+                return Ok(Some(StopReason::FlagMoved(why)));
+            }
+        }
+        self.record(what).await?;
+        Ok(None)
+    }
+
+    async fn work(
+        &mut self,
+        job: &Job,
+        phase: Phase,
+        restart: bool,
+        flag: Option<Flag>,
+    ) -> Result<Swept, ConductError> {
         let begins = self.begins(phase).await?;
         let over = match &begins {
             Begins::Ended(run) => !restart && !self.left_failures(phase, run.id).await?,
             Begins::New | Begins::Resumes(_) => job.changes.is_empty(),
         };
         if over {
-            self.record(What::PhaseComplete { phase }).await?;
-            return Ok(Swept { phase, came: None, stopped: None, unfinished: false });
+            let stopped = self.end(phase, flag, What::PhaseComplete { phase }).await?;
+            return Ok(Swept { phase, came: None, stopped, unfinished: false });
         }
         let name = run_name(phase).unwrap_or(phase::EXPAND);
         let how = match (restart, begins, self.store.current_run(name).await?) {
@@ -123,6 +141,11 @@ impl Conductor {
             tool_version: env!("CARGO_PKG_VERSION").into(),
             table_items_estimate: Some(self.description.item_count),
         };
+        // What the pass before has not met would count as there before the migration, although that pass may have written it.
+        if (phase, how) == (Phase::Expand, Begin::Restart) && !self.meet_the_rest(job).await? {
+            let stopped = self.stop.reason().cloned();
+            return Ok(Swept { phase, came: None, stopped, unfinished: false });
+        }
         let session = self.store.begin(how, new).await?;
         if phase == Phase::Expand {
             self.store.accept(session.run.id, self.said.accepted.clone()).await?;
@@ -131,10 +154,10 @@ impl Conductor {
         let ended = job.work(&self.store, &session).await;
         line.clear().await;
         let ended = ended?;
-        let stopped = ended.stopped.clone();
+        let mut stopped = ended.stopped.clone();
         let unfinished = self.left_failures(phase, ended.run.id).await?;
         if stopped.is_none() && !unfinished {
-            self.record(What::PhaseComplete { phase }).await?;
+            stopped = self.end(phase, flag, What::PhaseComplete { phase }).await?;
         }
         Ok(Swept { phase, came: Some(Came::Worked(Box::new(ended))), stopped, unfinished })
     }
@@ -144,7 +167,13 @@ impl Conductor {
         Ok(phase != Phase::Expand && self.store.open_work(Some(run)).await?.failures > 0)
     }
 
-    async fn retry(&mut self, job: &Job) -> Result<Swept, ConductError> {
+    async fn meet_the_rest(&self, of: &Job) -> Result<bool, ConductError> {
+        let mut job = self.job(Phase::Expand)?;
+        job.dual_writes = of.dual_writes || self.state.dual_written;
+        Ok(job.meet_the_rest(&self.store).await?)
+    }
+
+    async fn retry(&mut self, job: &Job, flag: Option<Flag>) -> Result<Swept, ConductError> {
         let phase = Phase::Retry;
         let Some(run) = self.store.current_run(phase::EXPAND).await? else {
             return Err(
@@ -152,16 +181,21 @@ impl Conductor {
             );
         };
         let counts = job.retry_failures(&self.store, &run).await?;
-        let stopped = self.stop.reason().cloned();
+        let mut stopped = self.stop.reason().cloned();
         if stopped.is_none() {
-            self.record(What::PhaseComplete { phase }).await?;
+            stopped = self.end(phase, flag, What::PhaseComplete { phase }).await?;
         }
         Ok(Swept { phase, came: Some(Came::Retried(counts)), stopped, unfinished: false })
     }
 
-    async fn verify(&mut self, job: &Job, scope: Scope, repair: bool) -> Result<Swept, ConductError> {
+    async fn verify(
+        &mut self,
+        job: &Job,
+        scope: Scope,
+        repair: bool,
+        flag: Option<Flag>,
+    ) -> Result<Swept, ConductError> {
         let phase = Phase::Verify { scope, repair };
-        let flag = self.flag().await?;
         let asked = Asked {
             stage: if self.state.contract == Way::Ahead { Stage::Expanded } else { Stage::Contracted },
             truth: flag.as_ref().map_or(Truth::Old, Truth::of),
@@ -179,11 +213,12 @@ impl Conductor {
         let verified = verify(job, &self.store, &record, before).await;
         line.clear().await;
         let verified = verified?;
-        let stopped = verified.stopped.clone();
+        let mut stopped = verified.stopped.clone();
         if let (None, Some((report, hash))) = (&stopped, &verified.report) {
             let plan = report.fingerprint.clone();
             let mismatches = report.mismatches;
-            self.record(What::Verified { scope, repair, mismatches, plan, hash: hash.clone() }).await?;
+            let what = What::Verified { scope, repair, mismatches, plan, hash: hash.clone() };
+            stopped = self.end(phase, flag, what).await?;
         }
         Ok(Swept { phase, came: Some(Came::Verified(Box::new(verified))), stopped, unfinished: false })
     }
@@ -191,6 +226,25 @@ impl Conductor {
     fn line(&self, job: &Job, total_segments: u32, before: Option<&SegmentTotals>) -> Line {
         Line::show(job.watched(total_segments, before))
     }
+}
+
+/// The job of a phase on this table.
+pub fn job_of(
+    phase: Phase,
+    plan: &Plan,
+    table: &Arc<dyn Table>,
+    description: &TableDescription,
+    budgets: &Budgets,
+) -> Result<Job, PreflightError> {
+    let (key, indexes) = (description.key.clone(), description.indexes.iter().map(|index| index.schema.clone()));
+    let (changes, strategy, indexes) = (&plan.changes, plan.strategy, indexes.collect());
+    let changes = match phase {
+        Phase::Contract => Arc::new(Changes::for_contract(changes, strategy, key, indexes)),
+        Phase::OldFromNew => Arc::new(Changes::for_old_equal_new(changes, strategy, key, indexes)),
+        Phase::Undo => Arc::new(Changes::for_rollback(changes, strategy, key, indexes)),
+        Phase::Expand | Phase::Retry | Phase::Verify { .. } => run_changes(plan, description)?,
+    };
+    Ok(Job::new(plan.clone(), changes, Arc::clone(table), description.clone(), budgets))
 }
 
 /// Clusters of a sample, where nobody says how many: none of them differing bounds those that do to 0.075 %.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::read;
@@ -22,18 +22,20 @@ pub(super) fn watch(
     stop: Stopper,
 ) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
-        let every = Duration::from_secs(u64::from(began.max_cache_seconds.max(1)));
+        let cache = Duration::from_secs(u64::from(began.max_cache_seconds.max(1)));
         let mut seen = Instant::now();
         loop {
-            tokio::time::sleep(every).await;
-            let why = match read(flags.as_ref(), &plan).await {
-                Ok(Some((flag, _))) => {
+            tokio::time::sleep(cache / 3).await;
+            let why = match timeout(cache, read(flags.as_ref(), &plan)).await {
+                Ok(Ok(Some((flag, _)))) => {
                     seen = Instant::now();
                     moved(phase, &began, &flag)
                 }
-                Ok(None) => Some("it is gone".to_owned()),
-                Err(error) if seen.elapsed() > 2 * every => Some(format!("it cannot be read: {error}")),
-                Err(_) => None,
+                Ok(Ok(None)) => Some("it is gone".to_owned()),
+                // Applications that cannot read it stop obeying it by then, too.
+                Ok(Err(error)) if seen.elapsed() > cache => Some(format!("it cannot be read: {error}")),
+                Err(_) if seen.elapsed() > cache => Some("it cannot be read: no answer".to_owned()),
+                Ok(Err(_)) | Err(_) => None,
             };
             if let Some(why) = why {
                 return stop.stop(StopReason::FlagMoved(why));
@@ -43,7 +45,7 @@ pub(super) fn watch(
 }
 
 /// Why a phase that began under one flag does not go on under another.
-fn moved(phase: Phase, began: &Flag, now: &Flag) -> Option<String> {
+pub(super) fn moved(phase: Phase, began: &Flag, now: &Flag) -> Option<String> {
     match phase {
         Phase::Expand | Phase::Retry => may_expand(now).err().map(|refused| refused.to_string()),
         _ if now.version != began.version => Some(format!("somebody changed it: it was [{began}], and is [{now}]")),

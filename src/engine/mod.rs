@@ -9,6 +9,7 @@ mod dry_run;
 mod first_look;
 mod gate;
 mod lanes;
+mod look_through;
 mod open_pages;
 mod probation;
 mod requests;

@@ -5,16 +5,17 @@ use super::session::Job;
 use super::stop::Stopped;
 use super::writer::{Settled, Writer};
 use crate::change::Outcome;
-use crate::checkpoint::store::{FailureRecord, ListQuery, RunRecord, Store};
+use crate::checkpoint::store::{FailureRecord, RunRecord, Store};
 use crate::checkpoint::{CheckpointStore as _, Counts, StoreError};
 
 /// Failures that are read from the store in one go.
 const BATCH: u32 = 100;
 
 impl Job {
-    /// Tries every open failure once more, whichever run left it: the item is read as it is now, strongly consistently,
-    /// and settled like a scanned one. What each came to is durable before the next is tried. Counts those tried; it may
-    /// end early, for the reason in the job's stopper. What it spends is spent of the run's limits.
+    /// Tries every open failure of the run's phase once more, whichever of its runs left it: the item is read as it is
+    /// now, strongly consistently, and settled like a scanned one, by the job's changes: those of that phase. What each came
+    /// to is durable before the next is tried. Counts those tried; it may end early, for the reason in the job's stopper.
+    /// What it spends is spent of the run's limits.
     pub async fn retry_failures(&self, store: &Store, run: &RunRecord) -> Result<Counts, StoreError> {
         self.begin_spend(store, run).await?;
         let watch = self.gate.watch(&self.stop);
@@ -28,7 +29,7 @@ impl Job {
         let (writer, requests) = (self.writer(store, run), self.requests());
         let (mut counts, mut after) = (Counts::default(), 0);
         loop {
-            let batch = store.failures(ListQuery { run: None, open_only: true, after, limit: BATCH }).await?;
+            let batch = store.failures_of(&run.phase, after, BATCH).await?;
             let Some(last) = batch.last() else { return Ok(counts) };
             after = last.id;
             for failure in batch {

@@ -16,7 +16,7 @@ use super::write_pages::WritePages;
 use super::writer::Writer;
 use crate::change::Changes;
 use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals, Session, SpendRecord, Store};
-use crate::checkpoint::{RunStatus, StoreError, phase};
+use crate::checkpoint::{Records, RunStatus, StoreError, phase};
 use crate::clock;
 use crate::plan::Plan;
 use crate::price::UnitPrices;
@@ -48,8 +48,11 @@ pub struct Job {
     /// What it tells.
     pub progress: Arc<Progress>,
     /// Applications write both attributes, all of them and since before this session: an item that has both, and equal,
-    /// may be theirs, and does not count as one that had the new one before the migration.
+    /// may be theirs, and does not count as one that had the new one before the migration. Of a rollback: they did at any
+    /// time.
     pub dual_writes: bool,
+    /// What is on record of items, for a dry run of a phase that goes by it ([`Changes::recalls`]).
+    pub records: Option<Arc<dyn Records>>,
 }
 
 /// How a session ended.
@@ -92,6 +95,7 @@ impl Job {
             stop: Stopper::default(),
             progress: Arc::new(Progress::default()),
             dual_writes: false,
+            records: None,
         }
     }
 
@@ -169,7 +173,8 @@ impl Job {
         store.settle_spend(run.id, self.allowance.end().await).await
     }
 
-    /// Works on a run's open segments until all are done or the job is stopped, and ends the session in the store.
+    /// Works on a run's open segments until all are done or the job is stopped, and ends the session in the store. A
+    /// rollback of a first pass that was stopped begins with the items that the pass has not met (`look_through.rs`).
     ///
     /// When it returns, everything that is reported is durable. An error means that not even the end could be stored;
     /// what was committed before stays.
@@ -178,11 +183,15 @@ impl Job {
         self.begin_spend(store, run).await?;
         let scheduler = schedule(store, run).await?;
         self.stop_at_limits();
+        if run.phase == phase::ROLLBACK {
+            // Where it is stopped, so is the sweep below, before its first page.
+            self.look_through(store).await?;
+        }
         let requests = self.requests();
         let writer = self.writer(store, run);
         let limit = self.plan.limits.max_failures;
         let failures = store.open_work(Some(run.id)).await?.failures;
-        let (keeper, proven) = (Arc::new(store.clone()), store.is_proven().await?);
+        let (keeper, proven) = (Arc::new(store.clone()), store.is_proven(&run.phase).await?);
         let mut handler = WritePages::new(writer, keeper, run.id, requests.clone(), limit, failures, proven);
         if let Some(first_look) = self.first_look(store, session).await? {
             handler = handler.looking_first(first_look);

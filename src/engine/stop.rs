@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::cutover::LeaseLost;
 use crate::item::Units;
 use crate::price::PriceBasis;
 use crate::table::FatalKind;
@@ -78,12 +79,6 @@ pub enum StopReason {
     /// `[limits] deadline` has passed.
     #[error("the time is past [limits] deadline = {0}. Nothing more is done until it is set later, or taken out")]
     Deadline(String),
-    /// The cutover flag no longer says what this phase rests on.
-    #[error("the cutover flag stands in its way: {0}. Nothing more is written under it; see `backfill status`")]
-    FlagMoved(String),
-    /// Another process may work on this migration.
-    #[error("{0}")]
-    LeaseLost(String),
     /// Not one write was accepted so far, and many were not.
     #[error(
         "DynamoDB refused each of the first {refused} writes, so the plan itself is probably wrong. A corrected plan \
@@ -103,6 +98,14 @@ pub enum StopReason {
         /// The last error.
         message: String,
     },
+    /// The flag was moved to where this phase must not go on.
+    #[error(
+        "the flag was moved while it worked: {0}. What is under way was finished, and nothing more is read or written"
+    )]
+    FlagMoved(String),
+    /// Another process may work on this migration now.
+    #[error("{0}. Nothing more is read or written by this process")]
+    LeaseLost(LeaseLost),
     /// Progress could not be made durable.
     #[error("progress could not be stored: {0}")]
     Store(String),

@@ -9,9 +9,10 @@
 //! | a | a | matching | matching | matching |
 //! | a | b | stale | stale | stale |
 //! | a | none | missing | missing | unexpected (of a copy: missing) |
-//! | none | b | unexpected, or matching if new was there before the migration | missing, or matching likewise | the same |
+//! | none | b | unexpected, or matching if new was there before the migration | missing, or matching likewise | missing |
 //!
-//! What is missing under `truth: new` is the old value, which readers that go back would look for. A copy's source belongs
+//! What is missing under `truth: new` is the old value, which readers that go back would look for: also where the new one
+//! was there before the migration, because an application may have written it since. A copy's source belongs
 //! to the application as much as its target, so that it is never unexpected.
 //!
 //! After an in-place move nothing is left to hold the new value against: a source that is still there is missing at the
@@ -196,7 +197,7 @@ impl Held {
                     (Some(_), Some(_)) => (old, Verdict::Stale),
                     (Some(_), None) if *truth == Truth::New && !is_copy => (old, Verdict::Unexpected),
                     (Some(_), None) => (new, Verdict::Missing),
-                    (None, Some(_)) if was_there => (new, Verdict::Matching),
+                    (None, Some(_)) if was_there && *truth != Truth::New => (new, Verdict::Matching),
                     (None, Some(_)) if *truth == Truth::Old => (new, Verdict::Unexpected),
                     (None, Some(_)) => (old, Verdict::Missing),
                     (None, None) => (new, Verdict::Matching),
@@ -358,9 +359,10 @@ mod tests {
         ] {
             assert_eq!(verdicts(mv(), ExpandContract, Expanded, truth, false), is_move, "{truth:?}");
             assert_eq!(verdicts(copy(), ExpandContract, Expanded, truth, false), is_copy, "{truth:?}");
-            // What was there before the migration matches without an old value, and is held against one as any other.
+            // What was there before the migration matches without an old value, as long as that is not stale, and is held
+            // against one as any other.
             for (change, mut expected) in [(mv(), is_move), (copy(), is_copy)] {
-                expected[4] = Matching;
+                expected[4] = if truth == Truth::New { Missing } else { Matching };
                 assert_eq!(verdicts(change, ExpandContract, Expanded, truth, true), expected, "{truth:?}");
             }
         }

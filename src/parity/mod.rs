@@ -16,4 +16,4 @@ pub use compare::{Comparison, Parity, Stage, Truth, Verdict, VerdictCounts};
 pub use repair::Repair;
 pub use report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};
 pub use sample::{Sample, large_segments, split};
-pub use verify::{Before, NothingBefore, Verified, begin, verify};
+pub use verify::{Before, Verified, begin, verify};

@@ -61,16 +61,17 @@ impl Repair {
         &self.indexes
     }
 
-    /// What this item needs. `Diverged` names what it is left alone for: a mismatching target that was there before the
-    /// migration; a copy's source whose target is gone while new values are the truth; a constant that another value
-    /// has taken while they are; and a source whose targets disagree.
+    /// What this item needs. A new value without an old one that was there before the migration (`before`) matches, and
+    /// stays, as long as old values are not stale; one beside an old value is held to it as any other.
+    ///
+    /// `Diverged` names what the item is left alone for: a copy's source whose target is gone while new values are the
+    /// truth; a constant that another value has taken while they are; a source whose targets disagree, or that is an
+    /// element of a list.
     pub fn decide(&self, item: &Item, before: &BTreeSet<Path>) -> Decision {
         let mut needs = Needs::default();
         for change in &self.changes {
             match change {
                 Change::Move { from, to } if self.strategy == Strategy::InPlace => {
-                    let unequal = from.get(item).is_some() && to.get(item).is_some() && from.get(item) != to.get(item);
-                    needs.keep(to, unequal && before.contains(to));
                     needs.hold(from, item);
                     needs.changes.push(change.clone());
                 }
@@ -78,7 +79,7 @@ impl Repair {
                 Change::Copy { from, to } => self.pair(&mut needs, item, (from, to), before.contains(to), true),
                 Change::Set { to, value } => {
                     let other = to.get(item).is_some_and(|there| there != value);
-                    needs.keep(to, other && (self.truth != Truth::Old || before.contains(to)));
+                    needs.keep(to, other && self.truth != Truth::Old);
                     needs.changes.push(change.clone());
                 }
                 Change::Remove { .. } if self.strategy == Strategy::InPlace => needs.changes.push(change.clone()),
@@ -114,9 +115,8 @@ impl Repair {
         let (from_old, from_new) = (derive(old, new), derive(new, old));
         match (old.get(item), new.get(item)) {
             (None, None) => {}
-            (None, Some(_)) if was_there => {}
+            (None, Some(_)) if was_there && self.truth != Truth::New => {}
             (Some(a), Some(b)) if a == b => {}
-            _ if was_there => needs.left.push(new.clone()),
             (Some(_), None) if self.truth != Truth::New => needs.changes.push(from_old),
             (Some(_), None) if is_copy => needs.left.push(new.clone()),
             (Some(_), None) => self.derive_old(needs, item, old, Change::Remove { path: old.clone() }),
@@ -133,7 +133,8 @@ impl Repair {
             _ => None,
         });
         let values: Vec<Option<&Value>> = targets.collect();
-        if values.windows(2).any(|two| two[0] != two[1]) {
+        // Of a list, elements are never written: another one may be there by then.
+        if values.windows(2).any(|two| two[0] != two[1]) || old.ends_in_index() {
             return needs.keep(old, true);
         }
         let derives_it = |change: &Change| match change {
@@ -281,34 +282,47 @@ mod tests {
     #[test]
     fn what_is_not_ours_is_left_alone() {
         let way = Strategy::ExpandContract;
-        let left = |repair: &Repair, json: Json, before: &[&str]| {
-            let before = before.iter().map(|text| path(text)).collect();
-            match repair.decide(&image(json.clone()), &before) {
-                Decision::Diverged(paths) => paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                other => panic!("{json}: {other:?}"),
-            }
+        let left = |repair: &Repair, json: Json| match repair.decide(&image(json.clone()), &BTreeSet::new()) {
+            Decision::Diverged(paths) => paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            other => panic!("{json}: {other:?}"),
         };
-        let unequal = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}});
-        for truth in [Truth::Old, Truth::NewThenOld, Truth::New] {
-            assert_eq!(left(&repair(&[mv()], way, truth), unequal.clone(), &["d.b"]), ["d.b"]);
-        }
-        assert_eq!(left(&repair(&[mv()], Strategy::InPlace, Truth::Old), unequal, &["d.b"]), ["d.b"]);
         // A copy's source is never removed.
         let only_old = json!({"pk": {"S": "1"}, "a": {"S": "x"}});
-        assert_eq!(left(&repair(&[copy()], way, Truth::New), only_old, &[]), ["d.b"]);
+        assert_eq!(left(&repair(&[copy()], way, Truth::New), only_old), ["d.b"]);
         // Two targets that disagree say nothing of their source.
         let two = [mv(), Change::Copy { from: path("a"), to: path("c") }];
         let item = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "c": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}});
-        assert_eq!(left(&repair(&two, way, Truth::New), item, &[]), ["a"]);
+        assert_eq!(left(&repair(&two, way, Truth::New), item), ["a"]);
         // Where applications write the new side, a constant may be theirs.
         let set = [Change::Set { to: path("v"), value: Value::S("1".into()) }];
         let item = json!({"pk": {"S": "1"}, "v": {"S": "2"}});
-        assert_eq!(left(&repair(&set, way, Truth::New), item.clone(), &[]), ["v"]);
+        assert_eq!(left(&repair(&set, way, Truth::New), item.clone()), ["v"]);
         assert_eq!(repaired(&repair(&set, way, Truth::Old), &item).0, json!({"pk": {"S": "1"}, "v": {"S": "1"}}));
-        // Nothing is to be done for what matches.
-        let there = json!({"pk": {"S": "1"}, "d": {"M": {"b": {"S": "y"}}}});
-        let decided = repair(&[mv()], way, Truth::Old).decide(&image(there), &BTreeSet::from([path("d.b")]));
-        assert_eq!(decided, Decision::NothingToDo);
+        // Of a list, no element is written.
+        let element = [Change::Move { from: path("l[0]"), to: path("b") }];
+        let item = json!({"pk": {"S": "1"}, "l": {"L": [{"S": "x"}]}, "b": {"S": "y"}});
+        assert_eq!(left(&repair(&element, way, Truth::New), item), ["l[0]"]);
+    }
+
+    #[test]
+    fn what_was_there_before_is_left_alone_until_old_values_are_stale() {
+        let before = BTreeSet::from([path("d.b")]);
+        let there = image(json!({"pk": {"S": "1"}, "d": {"M": {"b": {"S": "y"}}}}));
+        let unequal = image(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}}));
+        for truth in [Truth::Old, Truth::NewThenOld, Truth::New] {
+            let repair = repair(&[mv()], Strategy::ExpandContract, truth);
+            match repair.decide(&there, &before) {
+                Decision::Write(write) if truth == Truth::New => {
+                    assert_eq!(update(&write, &there).unwrap()["a"], Value::S("y".into()));
+                }
+                decided => assert_eq!((decided, truth == Truth::New), (Decision::NothingToDo, false)),
+            }
+            // Beside an old value it is one that a pass has kept as diverged: a repair ends that.
+            let Decision::Write(write) = repair.decide(&unequal, &before) else { panic!("{truth:?}") };
+            let after = update(&write, &unequal).unwrap();
+            assert_eq!(after.get("a"), path("d.b").get(&after), "{truth:?}");
+            assert!(write.pre_images[0].wrote.is_some(), "a rollback knows what the tool wrote");
+        }
     }
 
     fn any_value() -> impl Generator<Value = Option<Value>> {
@@ -332,7 +346,9 @@ mod tests {
         #[test]
         fn a_repair_ends_in_parity_and_loses_nothing(
             before in any_image(), meanwhile in any_image(), in_place in any::<bool>(), truth in 0_usize..3, second in any::<bool>(),
+            there in proptest::sample::subsequence(vec!["b", "c"], 0..=2),
         ) {
+            let there: BTreeSet<Path> = there.into_iter().map(path).collect();
             let strategy = if in_place { Strategy::InPlace } else { Strategy::ExpandContract };
             let truth = if in_place { Truth::Old } else { [Truth::Old, Truth::NewThenOld, Truth::New][truth] };
             let from = if second && !in_place { path("a") } else { path("junk2") };
@@ -343,8 +359,8 @@ mod tests {
                 Change::Remove { path: path("junk") },
             ];
             let parity = Parity::new(&changes, strategy, Stage::Expanded, truth);
-            let matches = |item: &Item| !parity.compare(item, &BTreeSet::new()).verdict.is_mismatch();
-            match repair(&changes, strategy, truth).decide(&before, &BTreeSet::new()) {
+            let matches = |item: &Item| !parity.compare(item, &there).verdict.is_mismatch();
+            match repair(&changes, strategy, truth).decide(&before, &there) {
                 Decision::Write(write) => {
                     let after = update(&write, &before).unwrap();
                     prop_assert!(matches(&after), "{after:?}");

@@ -68,7 +68,8 @@ pub enum PreflightError {
     /// Every change of the plan waits for a later phase.
     #[error(
         "`run` has nothing to do: this plan only removes attributes, and with strategy \"expand-contract\" every `remove` \
-         waits for the contract phase. Nothing was done. To remove them now, with pre-images recorded, set \
+         waits for the contract phase. Nothing was done. Next: `backfill contract` with --readers-moved and \
+         --old-writes-stopped. To remove them now, with pre-images recorded, set \
          `strategy = \"in-place\"`"
     )]
     NothingToRun,

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use backfill::change::{Changes, Decision, Digest, GuardedWrite, OnExisting, OnRecord, PreImage, Strategy, Was};
+use backfill::change::{By, Changes, Decision, Digest, GuardedWrite, OnExisting, OnRecord, PreImage, Strategy, Was};
+use backfill::checkpoint::store::VERIFY_PHASE;
 use backfill::checkpoint::{MetPage, phase};
 use backfill::item::{Item, KeyAttribute, KeySchema};
 
@@ -14,7 +15,7 @@ fn met(run: RunId, number: u64, items: &[(&str, bool)]) -> MetPage {
         run,
         segment: 0,
         number,
-        there_before: there.map(|(name, _)| (key_named(name), vec![attribute("new")])).collect(),
+        there_before: there.map(|(name, _)| (key_named(name), vec![(attribute("new"), digest("its value"))])).collect(),
         may_write: items.iter().filter(|(_, there)| !there).map(|(name, _)| digest(name)).collect(),
     }
 }
@@ -108,7 +109,7 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
     let ids = store.append_pre_images(run, rows.iter().map(row).collect()).await.unwrap();
     store.mark_refused(vec![ids[3]]).await.unwrap();
     store
-        .append_page(MetPage { there_before: vec![(key(1), vec![attribute("b")])], ..met(run, 1, &[]) })
+        .append_page(MetPage { there_before: vec![(key(1), vec![(attribute("b"), digest("y"))])], ..met(run, 1, &[]) })
         .await
         .unwrap();
     store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
@@ -116,9 +117,54 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
     let own = vec![row(&PreImage::of(&a, &s("of the rollback")))];
     store.append_pre_images(rollback.unwrap().run.id, own).await.unwrap();
 
-    let expected = [4, 2, 1, 0].map(|i: usize| rows[i].clone());
-    let expected = OnRecord::new([attribute("b")], expected);
-    assert_eq!(store.recall(vec![key(2), key(1)]).await.unwrap(), [Default::default(), expected]);
+    let repairs = store.begin(Begin::ResumeOrNew, NewRun { phase: VERIFY_PHASE.to_owned(), ..new_run(1) }).await;
+    let repair = PreImage::of(&a, &s("found by a repair")).wrote(&s("z"));
+    store.append_pre_images(repairs.unwrap().run.id, vec![row(&repair)]).await.unwrap();
+
+    let by_run = [4, 2, 1, 0].map(|i: usize| (By::Run, rows[i].clone()));
+    let rows = [(By::Repair, repair)].into_iter().chain(by_run);
+    let expected = OnRecord::new([(attribute("b"), digest("y"))], rows);
+    let keys = vec![key(2), key(1)];
+    let unmet = [OnRecord::default().unmet(), expected.clone().unmet()];
+    assert_eq!(store.recall(keys.clone()).await.unwrap(), unmet, "the pass has not met every item");
+    store.begin(Begin::ResumeOrNew, new_run(1)).await.unwrap();
+    store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
+    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    let recalled = [OnRecord::default(), expected];
+    assert_eq!(store.recall(keys.clone()).await.unwrap(), recalled, "met, whether the pass ended in good order or not");
+    // One who only reads the file is told the same.
+    let records = StateFile::open(&dir.path().join("s.db")).unwrap().into_records();
+    assert_eq!(records.of(keys).await.unwrap(), recalled);
+}
+
+/// Begun anew before every item was met, a run cannot tell what was there before from what the first one wrote.
+#[tokio::test]
+async fn a_way_back_that_is_not_whole_is_told() {
+    for (look, outcome, lost) in
+        [(false, Outcome::Applied, true), (false, Outcome::NothingToDo, false), (true, Outcome::Applied, false)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir.path().join("s.db"));
+        let first = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+        store.append_page(met(first, 1, &[("a", false), ("b", true)])).await.unwrap();
+        store.commit(commit(first, 0, pages(1, 1, Some(key(1)), &[outcome]))).await.unwrap();
+        if look {
+            store.commit(commit(first, 0, pages(2, 1, None, &[Outcome::NothingToDo]))).await.unwrap();
+        }
+        store.end_session(first, RunStatus::Stopped, None, 0).await.unwrap();
+        assert_eq!(store.no_way_back().await.unwrap(), None, "a rollback looks at the rest by itself");
+        let anew = begin(&store, Begin::Restart, 1).await.run.id;
+        assert_eq!(store.is_first_pass(anew).await.unwrap(), !look);
+        if !look {
+            store.append_page(met(anew, 1, &[("b", true)])).await.unwrap();
+            assert_eq!(store.no_way_back().await.unwrap(), None, "the first run had met it too");
+            store.append_page(met(anew, 2, &[("a", true)])).await.unwrap();
+        }
+        let why = store.no_way_back().await.unwrap();
+        assert_eq!(why.as_ref().is_some_and(|why| why.contains("of 1 items")), lost, "{why:?}");
+        assert_eq!(why.is_some(), lost);
+        assert_eq!(StateFile::open(&dir.path().join("s.db")).unwrap().no_way_back().unwrap(), why);
+    }
 }
 
 /// What the journal takes on the disk, for items of a shop, held against the estimate.
@@ -162,8 +208,6 @@ async fn the_estimate_of_the_journals_size_is_from_above_and_near() {
         store.close().await.unwrap();
         let taken = fs::metadata(&path).unwrap().len() - empty;
         let estimate = writes.iter().map(|write| write.journal_bytes() as u64).sum::<u64>();
-        let each = |bytes: u64| bytes / writes.len() as u64;
-        eprintln!("{name}: {} items, {} bytes each, {} estimated", writes.len(), each(taken), each(estimate));
         assert!(writes.len() > 300 && estimate * 105 / 100 > taken, "{name}: {taken} of {estimate}");
         assert!(estimate < 4 * taken, "{name}: {taken} of {estimate}");
     }

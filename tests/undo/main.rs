@@ -9,4 +9,6 @@ mod contract;
 mod live;
 mod pieces;
 mod quiet;
+mod repair;
 mod scene;
+mod stopped;

@@ -96,23 +96,11 @@ impl Scene {
         page_limit: Option<u32>,
         cut: Option<Cut>,
     ) -> Option<Ended> {
-        let description = describe(self.dynamo.as_ref(), Duration::from_secs(5)).await.unwrap();
-        let mut plan = self.plan.clone();
-        plan.scan.page_limit = page_limit;
-        let identity = Identity {
-            migration: plan.name.clone(),
-            fingerprint: plan.fingerprint().to_string(),
-            table_arn: description.arn.clone(),
-            table_id: description.id.clone(),
-            meaning: plan.meaning(),
-        };
         let new =
             NewRun { phase: phase.into(), total_segments: 4, tool_version: "test".into(), table_items_estimate: None };
-        let store = self.open(&identity).await;
+        let job = self.job(phase, page_limit).await;
+        let store = self.store_of(&job).await;
         let session = store.begin(how, new).await.unwrap();
-        let budgets = Budgets { table: PLENTY, per_key_range: PLENTY, per_partition_key: PLENTY, indexes: Vec::new() };
-        let changes = Arc::new(self.changes(phase, &description.key));
-        let job = Job::new(plan, changes, Arc::clone(&self.dynamo), description, &budgets);
         let killed = self.kill_at(cut);
         let mut working = {
             let store = store.clone();
@@ -128,6 +116,28 @@ impl Scene {
         }
         drop(store);
         ended
+    }
+
+    /// A job of a phase.
+    pub(super) async fn job(&self, phase: &str, page_limit: Option<u32>) -> Job {
+        let description = describe(self.dynamo.as_ref(), Duration::from_secs(5)).await.unwrap();
+        let mut plan = self.plan.clone();
+        plan.scan.page_limit = page_limit;
+        let budgets = Budgets { table: PLENTY, per_key_range: PLENTY, per_partition_key: PLENTY, indexes: Vec::new() };
+        let changes = Arc::new(self.changes(phase, &description.key));
+        Job::new(plan, changes, Arc::clone(&self.dynamo), description, &budgets)
+    }
+
+    /// The state file of a job, which makes it where there is none.
+    pub(super) async fn store_of(&self, job: &Job) -> Store {
+        let identity = Identity {
+            migration: job.plan.name.clone(),
+            fingerprint: job.plan.fingerprint().to_string(),
+            table_arn: job.description.arn.clone(),
+            table_id: job.description.id.clone(),
+            meaning: job.plan.meaning(),
+        };
+        self.open(&identity).await
     }
 
     /// The state file, when the session before has let go of it.

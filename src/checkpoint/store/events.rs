@@ -45,7 +45,7 @@ impl Store {
 
     /// The history, oldest line first.
     pub async fn events(&self) -> Result<Vec<EventRecord>, StoreError> {
-        self.thread.run(|c| events(c)).await
+        self.thread.run(events).await
     }
 
     /// A fact beside it.

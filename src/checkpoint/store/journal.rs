@@ -21,10 +21,13 @@
 //! under way.
 //!
 //! Later passes record nothing: the first one has met every item that was there before the migration, and what was
-//! inserted since is none of those. The same holds for a run from the beginning (`--restart`) behind a complete one. Behind
-//! one that was *not* complete nobody knows how far the items were met, so what is there is recorded, although the
-//! superseded run may have written it: a rollback then leaves a new attribute too many. The other way round it would
-//! remove what it must not.
+//! inserted since is none of those. The same holds for a run from the beginning (`--restart`) behind a complete one, or behind
+//! one of which the items that it had not met were looked at (`engine/look_through.rs`). Behind any other nobody knows how far the items were met, so what is there is recorded, although the
+//! superseded run may have written it: a rollback then leaves a new attribute too many ([`no_way_back`] says so). The
+//! other way round it would remove what it must not.
+//!
+//! A rollback of a first pass that was stopped begins with that look. Where no pass has begun at all, and only applications have written both attributes, nothing is on record, and each item
+//! is recalled as [unmet](OnRecord::unmet).
 //!
 //! An item that lost its new attribute between the first look and its write, and got it by the migration, counts as there
 //! before. One that got it from a live writer in between does not: its removal asks that old equals new, or records it.
@@ -37,7 +40,7 @@ use super::super::{MetPage, PreImageId, PreImageRow, RunId, phase};
 use super::error::Failed;
 use super::read::{collect, parse_path};
 use super::records::{PreImageRecord, RunRecord};
-use crate::change::{Digest, OnRecord, PreImage, Was};
+use crate::change::{By, Digest, OnRecord, PreImage, Was};
 use crate::item::{ItemKey, Path, Value};
 
 /// Values whose text is shorter are kept as they are: a zstd frame alone takes some twelve bytes.
@@ -48,6 +51,9 @@ const LEVEL: i32 = 3;
 
 /// No value's text is longer: an item has at most 400 KB, and JSON spells a byte in at most six.
 const MAX_TEXT: usize = 6 * 400 * 1024;
+
+/// The phase whose pre-images are those of repairs.
+const REPAIRS: &str = super::verify::PHASE;
 
 /// First bytes of a stored value: how it is stored.
 const PLAIN: u8 = 0;
@@ -115,17 +121,64 @@ pub(super) fn pre_image_count(connection: &Connection) -> Result<u64, Failed> {
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
-/// What a rollback finds on record of these items, in their order: of the expansion, as far as no rollback has undone it.
+/// What a rollback finds on record of these items, in their order: of the expansion and of repairs, as far as no rollback
+/// has undone them.
 pub(super) fn recall(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<OnRecord>, Failed> {
     let since = last_rollback(connection)?;
-    let there_before = there_before(connection, keys)?;
-    let sql = "SELECT pre_images.id, path, kind, value, wrote FROM pre_images JOIN runs ON runs.id = run \
-         WHERE key = ?1 AND refused = 0 AND phase = ?2 AND run > ?3 ORDER BY pre_images.id DESC";
-    let with_journal = |(key, before): (&ItemKey, BTreeSet<Path>)| {
-        let params = params![key.to_text(), phase::EXPAND, since];
-        Ok(OnRecord::new(before, collect(connection, sql, params, pre_image_from)?))
+    let all_met = all_met(connection)?;
+    let targets = "SELECT path, value FROM there_before WHERE key = ?1 AND run > ?2";
+    let sql = "SELECT pre_images.id, path, kind, value, wrote, phase FROM pre_images JOIN runs ON runs.id = run \
+         WHERE key = ?1 AND refused = 0 AND phase IN (?2, ?3) AND run > ?4 ORDER BY pre_images.id DESC";
+    let of = |key: &ItemKey| {
+        let before = collect(connection, targets, params![key.to_text(), since], |row| {
+            Ok((parse_path(&row.get::<_, String>(0)?)?, Digest(row.get(1)?)))
+        })?;
+        let params = params![key.to_text(), phase::EXPAND, REPAIRS, since];
+        let journal = collect(connection, sql, params, |row| {
+            let by = if row.get::<_, String>(5)? == REPAIRS { By::Repair } else { By::Run };
+            Ok((by, pre_image_from(row)?))
+        })?;
+        let record = OnRecord::new(before, journal);
+        Ok(if all_met { record } else { record.unmet() })
     };
-    keys.iter().zip(there_before).map(with_journal).collect()
+    keys.iter().map(of).collect()
+}
+
+/// Whether a pass has met every item of the table, so that what was there before is on record.
+pub(super) fn all_met(connection: &Connection) -> Result<bool, Failed> {
+    all_met_before(connection, i64::MAX)
+}
+
+/// The same, of passes before this run.
+fn all_met_before(connection: &Connection, run: i64) -> Result<bool, Failed> {
+    // The first term is the cheap one, and true but for passes that were stopped and looked through.
+    let sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND id > ?2 AND id < ?3 AND status = 'complete') \
+         OR EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND id > ?2 AND id < ?3 AND total_segments = \
+         (SELECT count(*) FROM segments WHERE run = runs.id AND segments.status = 'done'))";
+    let since = last_rollback(connection)?;
+    Ok(connection.prepare_cached(sql)?.query_row(params![phase::EXPAND, since, run], |row| row.get(0))?)
+}
+
+/// Why a rollback could not put everything back, where something that it goes by is missing.
+///
+/// Only one thing can be: behind a first pass that had written, was not complete and was begun anew, items that the
+/// second one found with their new attribute may have it from the first.
+pub(super) fn no_way_back(connection: &Connection) -> Result<Option<String>, Failed> {
+    let sql = "SELECT count(*) FROM there_before WHERE run > (SELECT min(id) FROM runs AS one \
+         WHERE phase = ?1 AND id > ?2 AND status = 'superseded' \
+         AND NOT EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND status = 'complete' AND id > ?2 AND id < one.id) \
+         AND total_segments > (SELECT count(*) FROM segments WHERE run = one.id AND status = 'done') \
+         AND (EXISTS (SELECT 1 FROM segments WHERE run = one.id AND applied > 0) \
+         OR EXISTS (SELECT 1 FROM pages_under_way WHERE run = one.id)))";
+    let since = last_rollback(connection)?;
+    let unsure: u64 = connection.query_row(sql, params![phase::EXPAND, since], |row| row.get(0))?;
+    Ok((unsure > 0).then(|| {
+        format!(
+            "a run that had written was begun anew with --restart before it had met every item. The new attribute of \
+             {unsure} items, which the next run found there, may be its work or may have been there before the migration: \
+             a rollback leaves all of them as they are"
+        )
+    }))
 }
 
 /// Which targets of these items were there before the migration, in the order of the items.
@@ -146,24 +199,23 @@ pub(super) fn there_before_count(connection: &Connection) -> Result<u64, Failed>
     Ok(connection.query_row("SELECT count(*) FROM there_before WHERE run > ?1", [since], |row| row.get(0))?)
 }
 
-/// Whether a run is the first that meets the table's items: no pass before it was complete.
+/// Whether a run is the first that meets the table's items: no pass before it has met them all.
 pub(super) fn is_first_pass(connection: &Connection, run: RunId) -> Result<bool, Failed> {
-    let sql = "SELECT NOT EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND status = 'complete' AND id < ?2 AND id > ?3)";
-    let since = last_rollback(connection)?;
-    Ok(connection.query_row(sql, params![phase::EXPAND, run.0, since], |row| row.get(0))?)
+    Ok(!all_met_before(connection, run.0)?)
 }
 
 /// Records what the first look at a page's items has told.
 pub(super) fn append_page(connection: &Connection, page: &MetPage) -> Result<(), Failed> {
     let run = super::read::run(connection, page.run)?;
-    // A row from before a rollback is none of this expansion's.
+    let since = last_rollback(connection)?;
+    // A row from before a rollback is none of this expansion's; one of this expansion is of the run that met the item first.
     let mut statement = connection.prepare_cached(
-        "INSERT INTO there_before (key, path, run) VALUES (?1, ?2, ?3) \
-         ON CONFLICT (key, path) DO UPDATE SET run = excluded.run",
+        "INSERT INTO there_before (key, path, run, value) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (key, path) DO UPDATE SET run = excluded.run, value = excluded.value WHERE run <= ?5",
     )?;
     for (key, paths) in &page.there_before {
-        for path in paths {
-            statement.execute(params![key.to_text(), path.to_string(), page.run.0])?;
+        for (path, value) in paths {
+            statement.execute(params![key.to_text(), path.to_string(), page.run.0, value.0, since])?;
         }
     }
     if !page.may_write.is_empty() {

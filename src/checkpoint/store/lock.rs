@@ -1,10 +1,10 @@
 //! One process owns a state file: an OS lock on a sibling file, which also names the owner.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process;
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::super::StoreError;
 use super::error::io_error;
+use crate::host;
 
 /// The process that owns a state file, as its lock file tells. A field is missing where that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -55,7 +56,7 @@ impl Lock {
         for tried in 1..=TRIES {
             match file.try_lock() {
                 Ok(()) => {
-                    let text = format!("pid={}\nhost={}\nsince={now}\n", process::id(), host_name());
+                    let text = format!("pid={}\nhost={}\nsince={now}\n", process::id(), host::name());
                     rewrite(&mut file, &text).map_err(|e| io_error(&path, "write the lock file", &e))?;
                     return Ok(Lock { file });
                 }
@@ -122,17 +123,4 @@ fn read_holder(file: &mut File) -> Holder {
         Some(value.escape_debug().to_string())
     };
     Holder { pid: field("pid").and_then(|p| p.parse().ok()), host: field("host"), since: field("since") }
-}
-
-/// The name of this host, for people.
-pub fn host_name() -> String {
-    let from_kernel = fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let name = from_kernel.or_else(|| {
-        let output = Command::new("hostname").output().ok()?;
-        String::from_utf8(output.stdout).ok()
-    });
-    match name.as_deref().map(str::trim) {
-        Some(name) if !name.is_empty() => name.to_owned(),
-        _ => "(unknown)".to_owned(),
-    }
 }

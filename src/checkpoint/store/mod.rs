@@ -27,7 +27,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use events::{EventRecord, KeptFact};
-pub use lock::{Holder, host_name};
+pub use lock::Holder;
 pub use records::{
     Begin, DivergedRecord, FailureRecord, Identity, ListQuery, NewRun, OpenWork, PreImageRecord, RowStatus,
     RunProgress, RunRecord, SegmentTotals, Session, SpendRecord, StateSummary,
@@ -162,15 +162,28 @@ impl Store {
         self.thread.run(move |c| read::open_work(c, run)).await
     }
 
-    /// Whether any run of this file has applied a write, found many items as the plan implies, or got to its end: then the
-    /// plan is not wrong for every item.
-    pub async fn is_proven(&self) -> Result<bool, StoreError> {
-        self.thread.run(read::is_proven).await
+    /// Items that wait for somebody, of every run of a phase.
+    pub async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError> {
+        let phase = phase.to_owned();
+        self.thread.run(move |c| read::open_work_of(c, &phase)).await
+    }
+
+    /// Whether any run of this phase has applied a write, found many items as the plan implies, or got to its end: then
+    /// what the phase does is not wrong for every item.
+    pub async fn is_proven(&self, phase: &str) -> Result<bool, StoreError> {
+        let phase = phase.to_owned();
+        self.thread.run(move |c| read::is_proven(c, &phase)).await
     }
 
     /// Failures, oldest first.
     pub async fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
         self.thread.run(move |c| read::failures(c, query)).await
+    }
+
+    /// Up to `limit` open failures of the runs of a phase, oldest first, behind this place in the list.
+    pub async fn failures_of(&self, phase: &str, after: i64, limit: u32) -> Result<Vec<FailureRecord>, StoreError> {
+        let phase = phase.to_owned();
+        self.thread.run(move |c| read::failures_of(c, &phase, after, limit)).await
     }
 
     /// Diverged items, oldest first.
@@ -211,6 +224,16 @@ impl Store {
     /// Which targets of these items were there before the migration, in the order of the items.
     pub async fn there_before(&self, keys: Vec<ItemKey>) -> Result<Vec<BTreeSet<Path>>, StoreError> {
         self.thread.run(move |c| journal::there_before(c, &keys)).await
+    }
+
+    /// Whether a pass of this expansion has met every item of the table, whatever became of it.
+    pub async fn all_met(&self) -> Result<bool, StoreError> {
+        self.thread.run(journal::all_met).await
+    }
+
+    /// Why a rollback could not put everything back, where something that it goes by is missing.
+    pub async fn no_way_back(&self) -> Result<Option<String>, StoreError> {
+        self.thread.run(journal::no_way_back).await
     }
 
     /// How many targets were there before the migration.

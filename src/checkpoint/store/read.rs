@@ -95,28 +95,41 @@ pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<Segment
     Ok(SegmentTotals { pending, scanning, done, pages: row.get(2)?, counts, last_commit_at: row.get(3)? })
 }
 
+const FAILURE: &str =
+    "SELECT id, run, key, segment, status, resolved_as, first_at, last_at, outcome, reason, attempts FROM failures";
+
 /// Failures, oldest first.
 pub(super) fn failures(connection: &Connection, query: ListQuery) -> Result<Vec<FailureRecord>, Failed> {
-    list(
-        connection,
-        query,
-        "SELECT id, run, key, segment, status, resolved_as, first_at, last_at, outcome, reason, attempts FROM failures",
-        |row| {
-            Ok(FailureRecord {
-                id: row.get(0)?,
-                run: RunId(row.get(1)?),
-                key: key_from(row, 2)?,
-                segment: row.get(3)?,
-                status: row_status(row, 4)?,
-                resolved_as: row.get(5)?,
-                first_at: row.get(6)?,
-                last_at: row.get(7)?,
-                outcome: outcome_from(row, 8)?,
-                reason: row.get(9)?,
-                attempts: row.get(10)?,
-            })
-        },
-    )
+    list(connection, query, FAILURE, failure_from)
+}
+
+/// Open failures of the runs of a phase, oldest first, behind this one.
+pub(super) fn failures_of(
+    connection: &Connection,
+    phase: &str,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<FailureRecord>, Failed> {
+    let sql = format!(
+        "{FAILURE} WHERE id > ?1 AND run IN (SELECT id FROM runs WHERE phase = ?2) AND status = 'open' ORDER BY id LIMIT ?3"
+    );
+    collect(connection, &sql, params![after, phase, limit], failure_from)
+}
+
+fn failure_from(row: &Row<'_>) -> Result<FailureRecord, Failed> {
+    Ok(FailureRecord {
+        id: row.get(0)?,
+        run: RunId(row.get(1)?),
+        key: key_from(row, 2)?,
+        segment: row.get(3)?,
+        status: row_status(row, 4)?,
+        resolved_as: row.get(5)?,
+        first_at: row.get(6)?,
+        last_at: row.get(7)?,
+        outcome: outcome_from(row, 8)?,
+        reason: row.get(9)?,
+        attempts: row.get(10)?,
+    })
 }
 
 /// Diverged items, oldest first.
@@ -151,12 +164,22 @@ pub(super) fn open_work(connection: &Connection, run: Option<RunId>) -> Result<O
     Ok(OpenWork { failures: count("failures")?, diverged: count("diverged")? })
 }
 
-pub(super) fn is_proven(connection: &Connection) -> Result<bool, Failed> {
-    // A verification that finds items as they should be says nothing of writes.
+/// The same, of every run of a phase.
+pub(super) fn open_work_of(connection: &Connection, phase: &str) -> Result<OpenWork, Failed> {
+    let count = |table: &str| {
+        let sql = format!(
+            "SELECT count(DISTINCT key) FROM {table} WHERE status = 'open' AND run IN (SELECT id FROM runs WHERE phase = ?1)"
+        );
+        connection.query_row(&sql, [phase], |row| row.get::<_, u64>(0))
+    };
+    Ok(OpenWork { failures: count("failures")?, diverged: count("diverged")? })
+}
+
+pub(super) fn is_proven(connection: &Connection, phase: &str) -> Result<bool, Failed> {
     let sql = "SELECT EXISTS (SELECT 1 FROM segments JOIN runs ON runs.id = run \
-               WHERE phase <> 'verify' AND (applied > 0 OR already_applied >= 100)) \
-               OR EXISTS (SELECT 1 FROM runs WHERE phase <> 'verify' AND status = 'complete')";
-    Ok(connection.query_row(sql, [], |row| row.get(0))?)
+               WHERE phase = ?1 AND (applied > 0 OR already_applied >= 100)) \
+               OR EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND status = 'complete')";
+    Ok(connection.query_row(sql, [phase], |row| row.get(0))?)
 }
 
 const SEGMENT: &str = "SELECT segment, status, start_key, pages, scanned, applied, already_applied, nothing_to_do, gone, \

@@ -127,11 +127,12 @@ CREATE TABLE pre_images (
 -- Rows of one key are in the order of their ids.
 CREATE INDEX pre_images_by_item ON pre_images (key);
 
--- Targets of moves and copies that were there when the first pass met their item.
+-- Targets of moves and copies that were there when the first pass met their item; `value` is a digest of what was there.
 CREATE TABLE there_before (
-    key  TEXT NOT NULL,
-    path TEXT NOT NULL,
-    run  INTEGER NOT NULL REFERENCES runs (id),
+    key   TEXT NOT NULL,
+    path  TEXT NOT NULL,
+    run   INTEGER NOT NULL REFERENCES runs (id),
+    value BLOB NOT NULL CHECK (length(value) = 8),
     PRIMARY KEY (key, path)
 ) STRICT, WITHOUT ROWID;
 

@@ -1,14 +1,18 @@
 //! A state file for everyone who does not own it: read-only, while a run is on and after it died.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::super::{RunId, SegmentState, StoreError};
+use super::super::{Records, RunId, SegmentState, StoreError};
 use super::error::{Failed, io_error};
 use super::lock::Lock;
-use super::records::{DivergedRecord, FailureRecord, ListQuery, RunProgress, RunRecord, StateSummary};
+use super::records::{DivergedRecord, FailureRecord, ListQuery, OpenWork, RunProgress, RunRecord, StateSummary};
 use super::{accepted, journal, open, read, spend};
+use crate::change::OnRecord;
+use crate::item::ItemKey;
 
 /// A state file, opened to be read. It takes no lock and stands in nobody's way.
 #[derive(Debug)]
@@ -83,6 +87,21 @@ impl StateFile {
         self.read(|connection| read::failures(connection, query))
     }
 
+    /// Items that wait for somebody, of every run of a phase.
+    pub fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError> {
+        self.read(|connection| read::open_work_of(connection, phase))
+    }
+
+    /// See [`Store::no_way_back`](super::Store::no_way_back).
+    pub fn no_way_back(&self) -> Result<Option<String>, StoreError> {
+        self.read(journal::no_way_back)
+    }
+
+    /// What is on record of items, for a dry run of a rollback: of a file that somebody else may own.
+    pub fn into_records(self) -> Arc<dyn Records> {
+        Arc::new(ReadRecords(Arc::new(Mutex::new(self))))
+    }
+
     /// Diverged items, oldest first.
     pub fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError> {
         self.read(|connection| read::diverged(connection, query))
@@ -107,6 +126,23 @@ impl StateFile {
             Ok(value)
         };
         read().map_err(|failed: Failed| failed.explain(&self.path, "reading it"))
+    }
+}
+
+/// The records of a file that is only read.
+#[derive(Debug)]
+struct ReadRecords(Arc<Mutex<StateFile>>);
+
+#[async_trait]
+impl Records for ReadRecords {
+    async fn of(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
+        let file = Arc::clone(&self.0);
+        let read = move || {
+            let file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.read(|connection| journal::recall(connection, &keys))
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        read.unwrap_or_else(|panic| Err(StoreError::Io(format!("the state file could not be read: {panic}"))))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::change::{Action, Changes, Decision, GuardedWrite, Outcome};
+use crate::change::{Action, Changes, Decision, GuardedWrite, OnRecord, Outcome};
 use crate::item::{Item, ItemKey, MAX_ITEM_BYTES, Path, Units, item_bytes};
 
 /// Distinct shapes that are kept; the rest are only counted.
@@ -139,11 +139,11 @@ impl Prediction {
         }
     }
 
-    /// Counts one item.
-    pub fn add(&mut self, item: &Item, changes: &Changes) -> Class {
+    /// Counts one item, by what is on record of it.
+    pub fn add(&mut self, item: &Item, changes: &Changes, record: &OnRecord) -> Class {
         self.scanned += 1;
         self.bytes += item_bytes(item) as u64;
-        let class = match changes.decide(item) {
+        let class = match changes.decide_with(item, record) {
             Decision::NothingToDo => Class::NothingToDo,
             Decision::AlreadyApplied => Class::AlreadyApplied,
             Decision::Diverged(_) => Class::Diverged,
@@ -305,13 +305,13 @@ mod tests {
 
     #[test]
     fn classes_add_up_and_examples_are_few() {
-        let mut whole = Prediction::default();
+        let (mut whole, none) = (Prediction::default(), OnRecord::default());
         for n in 0..40 {
             let mut page = Prediction::default();
-            page.add(&item(n, &[("old", s("v")), ("doc", Value::M(Item::new()))]), &changes());
-            page.add(&item(n, &[("x", s("v"))]), &changes());
-            page.add(&item(n, &[("old", s("v")), ("doc", s("not a map"))]), &changes());
-            page.add(&item(n, &[("old", s(&"v".repeat(250_000)))]), &changes());
+            page.add(&item(n, &[("old", s("v")), ("doc", Value::M(Item::new()))]), &changes(), &none);
+            page.add(&item(n, &[("x", s("v"))]), &changes(), &none);
+            page.add(&item(n, &[("old", s("v")), ("doc", s("not a map"))]), &changes(), &none);
+            page.add(&item(n, &[("old", s(&"v".repeat(250_000)))]), &changes(), &none);
             whole.merge(page);
         }
         let counts = Class::ALL.map(|class| whole.of(class));

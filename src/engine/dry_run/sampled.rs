@@ -2,28 +2,30 @@
 
 use futures::stream::{self, StreamExt};
 
-use super::Prediction;
+use super::{Prediction, recall};
 use crate::change::Changes;
+use crate::checkpoint::Records;
 use crate::engine::requests::Requests;
 use crate::engine::stop::Stopped;
 use crate::engine::worker::{PageSize, Reading};
 use crate::table::ScanRequest;
 
-/// Reads these segments of the reading's split to their ends, as many at a time as it has lanes, decides on every item, and
-/// hands each segment's counts to `each` when it has ended. Nothing is written.
+/// Reads these segments of the reading's split to their ends, as many at a time as it has lanes, decides on every item (by
+/// what is on record of it, where the changes go by that), and hands each segment's counts to `each` when it has ended. Nothing is written.
 ///
 /// `Err` says that the job was stopped; what was handed out by then is of whole segments.
 pub async fn read_clusters(
     reading: &Reading,
     segments: Vec<u32>,
     changes: &Changes,
+    records: Option<&dyn Records>,
     requests: &Requests,
     mut each: impl FnMut(Prediction),
 ) -> Result<(), Stopped> {
     let _watch = requests.gate().watch(requests.stop());
     let lanes = usize::try_from(reading.active).unwrap_or(1).max(1);
     let mut clusters = stream::iter(segments)
-        .map(|segment| read_cluster(segment, reading, changes, requests.in_segment()))
+        .map(|segment| read_cluster(segment, reading, changes, records, requests.in_segment()))
         .buffer_unordered(lanes);
     while let Some(cluster) = clusters.next().await {
         each(cluster?);
@@ -35,6 +37,7 @@ async fn read_cluster(
     segment: u32,
     reading: &Reading,
     changes: &Changes,
+    records: Option<&dyn Records>,
     requests: Requests,
 ) -> Result<Prediction, Stopped> {
     requests.progress().segment_started();
@@ -50,8 +53,9 @@ async fn read_cluster(
         size.learn_cost(&page);
         let mut found = Prediction { pages: 1, read_units: page.units.unwrap_or(0.0), ..Prediction::default() };
         let mut counts = crate::checkpoint::Counts { read_units: found.read_units, ..Default::default() };
-        for item in &page.items {
-            counts.count(found.add(item, changes).outcome());
+        let on_record = recall(changes, records, &page.items, &requests).await?;
+        for (item, record) in page.items.iter().zip(&on_record) {
+            counts.count(found.add(item, changes, record).outcome());
         }
         cluster.merge(found);
         requests.progress().committed(&counts, 1, page.next.is_none());

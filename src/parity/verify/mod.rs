@@ -33,7 +33,7 @@ const EXPAND: &str = "expand";
 const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, so that nothing can be repaired. Nothing was \
      read or written: verify without --repair, and run `contract` again for what it has left";
 
-/// What was there before the migration: kept by the journal of the run.
+/// What was there before the migration: the journal of the run keeps it.
 #[async_trait]
 pub trait Before: Send + Sync {
     /// Of each of these items, in their order, the targets that had a value before the migration.
@@ -44,17 +44,6 @@ pub trait Before: Send + Sync {
 impl Before for Store {
     async fn targets(&self, keys: &[ItemKey]) -> Result<Vec<BTreeSet<Path>>, StoreError> {
         self.there_before(keys.to_vec()).await
-    }
-}
-
-/// Nothing was there before: for a plan whose targets are new.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NothingBefore;
-
-#[async_trait]
-impl Before for NothingBefore {
-    async fn targets(&self, keys: &[ItemKey]) -> Result<Vec<BTreeSet<Path>>, StoreError> {
-        Ok(vec![BTreeSet::new(); keys.len()])
     }
 }
 

@@ -27,8 +27,7 @@ const MAX_REREADS: u64 = 10_000;
 const DIVERGED_AT_ONCE: u32 = 256;
 
 /// Why an item stays as it is.
-const LEFT_ALONE: &str =
-    "left alone: its new attribute was there before the migration, or what it should be cannot be told";
+const LEFT_ALONE: &str = "left alone: what it should be cannot be told";
 
 /// Holds pages against the plan, and repairs what does not match where that was asked.
 pub(super) struct Verifier {

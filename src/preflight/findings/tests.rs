@@ -73,7 +73,8 @@ fn a_calm_table_gets_notes_only() {
 #[test]
 fn no_way_back_refuses_but_on_a_local_engine_that_cannot_say() {
     let off = || Fact::Known(Recovery { enabled: false, earliest: None, days: None });
-    let cases: [(fn() -> Fact<Recovery>, [Severity; 2]); 4] = [
+    type Case = (fn() -> Fact<Recovery>, [Severity; 2]);
+    let cases: [Case; 4] = [
         (|| Fact::Known(Recovery { enabled: false, earliest: None, days: None }), [Refuses, Refuses]),
         (|| Fact::Denied("not authorised".into()), [Refuses, Refuses]),
         (|| Fact::Failed("timed out".into()), [Refuses, Refuses]),

@@ -1,0 +1,158 @@
+//! What a rollback goes by: items that nobody has met, several pre-images of a path, and those of repairs.
+
+use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
+use serde_json::json;
+
+use super::OnExisting::{Keep, Overwrite};
+use super::Strategy::{ExpandContract, InPlace};
+use super::tests::{any_item, copy, item, key, path, remove, set};
+use super::undo_tests::{Story, any_undone_plan, moves, text};
+use super::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    /// Targets that the migration has made are spoilt or deleted, repaired, perhaps passed over again, and rolled back: the
+    /// item is what it was, byte for byte, whatever the plan, also where a pass had kept it as diverged.
+    #[test]
+    fn a_rollback_restores_what_was_behind_a_repair(
+        plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(), overwrite in any::<bool>(),
+        spoil in proptest::collection::vec(0..3_u8, 4), again in any::<bool>(),
+    ) {
+        // Nothing is left to hold the target of a move in place against.
+        let in_place = in_place && !plan.iter().any(|change| matches!(change, Change::Move { .. }));
+        let strategy = if in_place { InPlace } else { ExpandContract };
+        let mut story = Story::new(&plan, strategy, if overwrite { Overwrite } else { Keep }, &image);
+        story.run(false);
+        for (change, how) in plan.iter().zip(spoil) {
+            let (Change::Move { to, .. } | Change::Copy { to, .. }) = change else { continue };
+            if to.get(&image).is_some() || to.get(&story.image).is_none() {
+                continue;
+            }
+            match how {
+                1 => prop_assert!(to.set(&mut story.image, Value::S("spoilt".into()))),
+                2 => drop(to.remove(&mut story.image)),
+                _ => {}
+            }
+        }
+        let repaired = story.repair();
+        prop_assert!(!matches!(repaired, Decision::Diverged(_)), "{:?}", repaired);
+        if again {
+            story.run(false);
+        }
+        story.undo();
+        if !matches!(repaired, Decision::Rejected(_)) {
+            prop_assert_eq!(text(&story.image), text(&image), "{:?}", repaired);
+        }
+    }
+}
+
+/// What a repair found wrong does not come back, unless it was there before the migration.
+#[test]
+fn a_rollback_behind_a_repair_restores_what_was_before_the_migration() {
+    let s = |text: &str| Some(Value::S(text.into()));
+    let edit = |name: &str, text: &str| std::collections::BTreeMap::from([(name.to_owned(), s(text))]);
+    let alone = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}}));
+    let unequal = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "x0"}}));
+    let equal = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "v"}}));
+    for (image, on_existing, spoilt) in [
+        (&alone, Keep, Some("bad")),
+        (&unequal, Keep, None),
+        (&unequal, Overwrite, Some("bad")),
+        (&unequal, Overwrite, None),
+        (&equal, Keep, Some("bad")),
+        (&equal, Overwrite, Some("bad")),
+    ] {
+        let mut story = Story::new(&moves(), ExpandContract, on_existing, image);
+        story.run(false);
+        if let Some(bad) = spoilt {
+            story.edit(edit("b", bad));
+        }
+        story.repair();
+        assert_eq!(story.image["a"], story.image["b"]);
+        story.undo();
+        assert_eq!(text(&story.image), text(image), "{on_existing:?} {spoilt:?}");
+        assert!(!matches!(story.undo(), Decision::Write(_)), "{on_existing:?} {spoilt:?}");
+    }
+    // An application that knows the old name alone goes on writing, and each pass and each repair follows it.
+    for image in [&unequal, &equal] {
+        let mut story = Story::new(&moves(), ExpandContract, Overwrite, image);
+        story.run(false);
+        for (n, value) in ["w1", "w2", "w3", "w4"].into_iter().enumerate() {
+            story.edit(edit("a", value));
+            if n % 2 == 0 {
+                drop(story.repair())
+            } else {
+                story.run(false)
+            }
+            assert_eq!(story.image.get("b"), s(value).as_ref());
+        }
+        story.undo();
+        assert_eq!((story.image.get("a"), &story.image["b"]), (s("w4").as_ref(), &image["b"]));
+    }
+    // A constant, and what was removed in place.
+    for (plan, strategy, name) in [
+        (vec![set("b", json!({"S": "c"}))], ExpandContract, "b"),
+        (vec![remove("b")], InPlace, "b"),
+        (vec![copy("a", "b")], InPlace, "b"),
+    ] {
+        for image in [&alone, &unequal] {
+            if image.contains_key("b") || matches!(plan[..], [Change::Set { .. }] | [Change::Copy { .. }]) {
+                let mut story = Story::new(&plan, strategy, Overwrite, image);
+                story.run(false);
+                story.edit(edit(name, "bad"));
+                assert!(matches!(story.repair(), Decision::Write(_)));
+                story.undo();
+                assert_eq!(text(&story.image), text(image), "{plan:?}");
+            }
+        }
+    }
+}
+
+/// Nobody knows what was there before of items that no pass has met.
+#[test]
+fn of_unmet_items_only_what_repeats_the_old_value_goes() {
+    let rollback = Changes::for_rollback(&moves(), ExpandContract, key(), Vec::new());
+    let unmet = OnRecord::default().unmet();
+    let decide = |image: serde_json::Value| rollback.decide_with(&item(image), &unmet);
+    let equal = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "x"}});
+    let Decision::Write(write) = decide(equal) else { panic!() };
+    assert_eq!(write.actions, [Action::Remove { path: path("b") }]);
+    let unequal = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "y"}});
+    assert_eq!(decide(unequal), Decision::Diverged(vec![path("b")]));
+    assert_eq!(decide(json!({"pk": {"S": "1"}, "b": {"S": "y"}})), Decision::NothingToDo);
+    // Where all were met, it is the migration's, or has come since.
+    let met = |image| rollback.decide_with(&item(image), &OnRecord::default());
+    assert!(matches!(met(json!({"pk": {"S": "1"}, "b": {"S": "y"}})), Decision::Write(_)));
+}
+
+/// Which pre-image comes back, where there are several (`record.rs`).
+#[test]
+fn what_the_tool_itself_had_written_does_not_come_back() {
+    let s = |text: &str| Some(Value::S(text.into()));
+    let old = |value: &str| std::collections::BTreeMap::from([("a".to_owned(), s(value))]);
+    let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "x0"}}));
+    for (strategy, back) in [(ExpandContract, "w"), (InPlace, "w")] {
+        let mut story = Story::new(&moves(), strategy, Overwrite, &image);
+        story.run(false);
+        story.edit(old("w"));
+        story.run(false);
+        assert_eq!(story.journal.len(), 2);
+        assert!(matches!(story.undo(), Decision::Write(_)));
+        assert_eq!((story.image.get("a"), story.image.get("b")), (s(back).as_ref(), s("x0").as_ref()), "{strategy:?}");
+    }
+    // Killed between journal and write, and a live writer came in between: what it wrote comes back, not what was first.
+    let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
+    story.run(true);
+    story.edit([("b".to_owned(), s("x1"))].into());
+    story.run(false);
+    assert!(matches!(story.undo(), Decision::Write(_)));
+    assert_eq!(story.image.get("b"), s("x1").as_ref());
+    // The same for a constant, and for one that was overwritten again.
+    let mut story = Story::new(&[set("b", json!({"S": "c"}))], ExpandContract, Overwrite, &image);
+    story.run(false);
+    story.edit([("b".to_owned(), s("x1"))].into());
+    story.run(false);
+    assert!(matches!(story.undo(), Decision::Write(_)));
+    assert_eq!(story.image.get("b"), s("x1").as_ref());
+}

@@ -1,0 +1,500 @@
+//! An application beside the tool: several instances, each with its own cache of the flag, over the code of
+//! docs/examples/flag. All of them read and write all items, and every read is held against what they did.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::AttributeValue;
+use backfill::item::{Item, Value};
+use fastrand::Rng;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+use tokio::task::JoinSet;
+
+use crate::common::{Bed, client, from_sdk, value_from_sdk, value_to_sdk};
+use crate::example::{Cached, Fields, Flag, Key, Unknown, Update, Write, bucket, parse, read, remove, write};
+use crate::history::{Content, History};
+use crate::tool::SECRET;
+
+/// The attribute that moves.
+pub(crate) const OLD: &str = "old";
+/// Where it moves to.
+pub(crate) const NEW: &str = "new";
+
+/// Keys that are written by all the time, so that instances meet.
+const HOT: usize = 12;
+
+/// What an instance did, or could not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Read a value.
+    Read,
+    /// Wrote a value.
+    Write,
+    /// Read a value and wrote another in its place, if it was still there.
+    Replace,
+    /// Removed the value.
+    Remove,
+    /// Put an item that was not there.
+    Insert,
+    /// Deleted an item.
+    Delete,
+    /// It did not know the flag.
+    Unknown,
+    /// It sent something and has no answer.
+    Lost,
+}
+
+/// How an application goes about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Habit {
+    /// As docs/flag.md says.
+    Obedient,
+    /// Its first instance obeys for ever what it read of the flag first.
+    NeverLooksAgain,
+    /// It removes only what it writes.
+    RemovesOneName,
+}
+
+/// Where instances learn what to do.
+pub(crate) enum Orders {
+    /// From the flag: this item (the value of `id`) of this table.
+    Flag { table: String, key: String },
+    /// From the test, all at once.
+    Hand(Arc<RwLock<Flag>>),
+}
+
+/// An application at work.
+pub(crate) struct Application {
+    shared: Arc<Shared>,
+    instances: JoinSet<()>,
+}
+
+struct Shared {
+    client: Client,
+    table: String,
+    orders: Orders,
+    habit: Habit,
+    keys: Vec<String>,
+    histories: Mutex<BTreeMap<String, History>>,
+    wrong: Mutex<Vec<String>>,
+    figures: Mutex<BTreeMap<Kind, u64>>,
+    stop: AtomicBool,
+}
+
+/// The text of a value.
+pub(crate) fn value(n: u64) -> Value {
+    Value::S(format!("{SECRET}-{n}"))
+}
+
+/// Which value a text is.
+pub(crate) fn number(value: &Value) -> Option<u64> {
+    let Value::S(text) = value else { return None };
+    text.strip_prefix(SECRET)?.strip_prefix('-')?.parse().ok()
+}
+
+/// Where no flag is: what the application is told by hand.
+pub(crate) fn order(write: Write, read_new: bool) -> Flag {
+    let read_percent = if read_new { 100 } else { 0 };
+    Flag { write, read_new, read_percent, old_stale: write == Write::New, max_cache: Duration::from_secs(30) }
+}
+
+impl Application {
+    /// Starts on the items of a table as they are, and a few that are not there yet. What the items hold at the old name
+    /// is their value. Of each five partition keys one is only read.
+    pub(crate) async fn start(bed: &Bed, table: &str, orders: Orders, habit: Habit, instances: u64) -> Application {
+        let mut histories: BTreeMap<String, History> = BTreeMap::new();
+        for item in bed.dump(table).await.into_values() {
+            let content = item.get(OLD).map_or(Content::Without, |v| Content::Value(number(v).unwrap()));
+            histories.insert(pk(&item).to_owned(), History::of(content));
+        }
+        for n in 0..histories.len() / 10 {
+            histories.insert(format!("NEW#{n}"), History::of(Content::Gone));
+        }
+        let shared = Arc::new(Shared {
+            client: client(&behind(bed)),
+            table: table.to_owned(),
+            orders,
+            habit,
+            keys: histories.keys().cloned().collect(),
+            histories: Mutex::new(histories),
+            wrong: Mutex::default(),
+            figures: Mutex::default(),
+            stop: AtomicBool::new(false),
+        });
+        let mut tasks = JoinSet::new();
+        for n in 0..instances {
+            let shared = Arc::clone(&shared);
+            let instance =
+                Instance { shared, cached: Cached::default(), first: None, number: n, rng: Rng::with_seed(n) };
+            tasks.spawn(instance.work());
+        }
+        Application { shared, instances: tasks }
+    }
+
+    /// Waits until it has done so much more. Every instance goes on meanwhile, whatever the tool does.
+    pub(crate) async fn works(&self, more: u64) {
+        let goal = self.operations() + more;
+        for _ in 0..6_000 {
+            if self.operations() >= goal {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the application does not work: {:?}", self.shared.figures.lock().unwrap());
+    }
+
+    /// Requests that were answered.
+    pub(crate) fn operations(&self) -> u64 {
+        let figures = self.shared.figures.lock().unwrap();
+        figures.iter().filter(|(kind, _)| !matches!(kind, Kind::Unknown | Kind::Lost)).map(|(_, n)| n).sum()
+    }
+
+    /// Tells all instances at once what to do; when it returns, nobody does anything else.
+    pub(crate) async fn told(&self, order: Flag) {
+        let Orders::Hand(hand) = &self.shared.orders else { panic!("they obey a flag") };
+        *hand.write().await = order;
+    }
+
+    /// What it has found wrong so far.
+    pub(crate) fn wrong(&self) -> Vec<String> {
+        self.shared.wrong.lock().unwrap().clone()
+    }
+
+    /// Panics with what it has found wrong, if anything.
+    #[track_caller]
+    pub(crate) fn is_content(&self, when: &str) {
+        let wrong = self.wrong();
+        assert!(wrong.is_empty(), "{when}: {} reads were wrong: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
+    }
+
+    /// What each item may hold between these times, by its partition key.
+    pub(crate) fn possible(&self, began: Instant, ended: Instant) -> BTreeMap<String, Vec<Content>> {
+        let histories = self.shared.histories.lock().unwrap();
+        histories.iter().map(|(key, history)| (key.clone(), history.possible(began, ended))).collect()
+    }
+
+    /// Stops it, and gives what it has done.
+    pub(crate) async fn stop(&mut self) -> BTreeMap<Kind, u64> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.instances.join_next().await {
+            ended.unwrap();
+        }
+        self.shared.figures.lock().unwrap().clone()
+    }
+
+    /// Holds a table that it has left against what it did: every item has its value at this name, and nothing at the
+    /// other one; what else an item has is as it was.
+    pub(crate) fn left(&self, items: &BTreeMap<String, Item>, at: &str) {
+        let other = if at == OLD { NEW } else { OLD };
+        let now = Instant::now();
+        let by_pk: BTreeMap<&str, &Item> = items.values().map(|item| (pk(item), item)).collect();
+        let mut histories = self.shared.histories.lock().unwrap();
+        for (key, history) in histories.iter_mut() {
+            let item = by_pk.get(key.as_str());
+            let content = item.map_or(Content::Gone, |item| content_of(item.get(at)));
+            history.read(content, now, Instant::now()).unwrap_or_else(|wrong| panic!("{key}: {wrong}"));
+            if let Some(item) = item {
+                assert!(!item.contains_key(other), "{key} still has `{other}`");
+                assert_eq!(item.get("kept"), Some(&Value::S(format!("{SECRET} of {key}"))), "{key}");
+            }
+        }
+        assert!(by_pk.keys().all(|key| histories.contains_key(*key)), "items came from nowhere");
+    }
+}
+
+/// The server itself: what is done to requests on the way is meant for the tool.
+fn behind(bed: &Bed) -> String {
+    let external = || std::env::var("BACKFILL_TEST_ENDPOINT").unwrap();
+    bed.local().map_or_else(external, |local| local.engine().endpoint())
+}
+
+/// An item's partition key.
+pub(crate) fn pk(item: &Item) -> &str {
+    let Value::S(pk) = &item["pk"] else { panic!("{item:?}") };
+    pk
+}
+
+fn content_of(found: Option<&Value>) -> Content {
+    found.map_or(Content::Without, |found| Content::Value(number(found).unwrap()))
+}
+
+struct Instance {
+    shared: Arc<Shared>,
+    cached: Cached,
+    first: Option<Flag>,
+    number: u64,
+    rng: Rng,
+}
+
+/// What to obey for one request, and how long that may take.
+struct Order {
+    flag: Flag,
+    limit: Duration,
+    /// Held until the request is over, so that the next order waits for it.
+    _held: Option<OwnedRwLockReadGuard<Flag>>,
+}
+
+/// How a write ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Done,
+    Refused,
+    Lost,
+}
+
+impl Instance {
+    async fn work(mut self) {
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(self.rng.u64(0..10))).await;
+            let quiet = self.rng.usize(0..self.shared.keys.len());
+            let key = self.shared.keys[if self.rng.u8(0..3) == 0 { quiet % HOT } else { quiet }].clone();
+            let kind = match self.rng.u8(0..100) {
+                0..=49 => Kind::Read,
+                // Somebody has to come upon old values that nobody touched.
+                _ if quiet.is_multiple_of(5) && key == self.shared.keys[quiet] => Kind::Read,
+                50..=69 => Kind::Write,
+                70..=79 => Kind::Replace,
+                80..=86 => Kind::Remove,
+                87..=94 => Kind::Insert,
+                _ => Kind::Delete,
+            };
+            let done = match kind {
+                Kind::Read => self.read(&key).await.map(drop),
+                Kind::Write => self.write(&key, None).await,
+                Kind::Replace => self.replace(&key).await,
+                Kind::Remove => self.remove(&key).await,
+                Kind::Insert => self.insert(&key).await,
+                _ => self.delete(&key).await,
+            };
+            self.count(if done.is_ok() { kind } else { Kind::Unknown });
+        }
+    }
+
+    /// What it reads, and the name that it read it at.
+    async fn read(&mut self, key: &str) -> Result<Option<(u64, &'static str)>, Unknown> {
+        let order = self.order().await?;
+        let began = Instant::now();
+        let request = self.shared.client.get_item().table_name(&self.shared.table).set_key(Some(key_of(key)));
+        let reply = tokio::time::timeout(order.limit, request.consistent_read(true).send()).await;
+        let ended = Instant::now();
+        let Ok(Ok(reply)) = reply else {
+            self.count(Kind::Lost);
+            return Ok(None);
+        };
+        let item = reply.item.unwrap_or_default();
+        let found = read(&order.flag, bucket(Key::S(key)), &item, OLD, NEW);
+        let content = match (item.is_empty(), found) {
+            (true, _) => Content::Gone,
+            (_, found) => content_of(found.cloned().map(value_from_sdk).as_ref()),
+        };
+        self.check(key, content, began, ended, &order.flag);
+        let reads_new = order.flag.read_new && bucket(Key::S(key)) < order.flag.read_percent;
+        let name = if reads_new && item.contains_key(NEW) { NEW } else { OLD };
+        Ok(if let Content::Value(n) = content { Some((n, name)) } else { None })
+    }
+
+    /// Writes a value; with a condition on what was read, and where.
+    async fn write(&mut self, key: &str, seen: Option<(u64, &'static str)>) -> Result<(), Unknown> {
+        let order = self.order().await?;
+        let (content, id) = self.with(key, |history| {
+            let content = history.fresh();
+            (content, history.begin(content))
+        });
+        let Content::Value(n) = content else { unreachable!() };
+        let began = Instant::now();
+        let update = write(&order.flag, OLD, NEW, value_to_sdk(&value(n)));
+        let end = self.update(key, update, seen, order.limit).await;
+        let ended = Instant::now();
+        match end {
+            End::Done => {
+                self.with(key, |history| history.done(id, ended));
+                // Nobody came in between.
+                if let Some((seen, _)) = seen {
+                    self.check_replaced(key, seen, began, ended);
+                }
+            }
+            End::Refused => {
+                self.with(key, |history| history.refused(id));
+                if seen.is_none() {
+                    self.check(key, Content::Gone, began, ended, &order.flag);
+                }
+            }
+            End::Lost => {}
+        }
+        Ok(())
+    }
+
+    async fn replace(&mut self, key: &str) -> Result<(), Unknown> {
+        match self.read(key).await? {
+            Some(seen) => self.write(key, Some(seen)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn remove(&mut self, key: &str) -> Result<(), Unknown> {
+        let order = self.order().await?;
+        let mut update = remove(OLD, NEW);
+        if self.shared.habit == Habit::RemovesOneName {
+            update.expression = if order.flag.write == Write::New { "REMOVE #new" } else { "REMOVE #old" };
+            update.names.remove(if order.flag.write == Write::New { "#old" } else { "#new" });
+        }
+        let id = self.with(key, |history| history.begin(Content::Without));
+        let began = Instant::now();
+        let end = self.update(key, update, None, order.limit).await;
+        let ended = Instant::now();
+        match end {
+            End::Done => self.with(key, |history| history.done(id, ended)),
+            End::Refused => {
+                self.with(key, |history| history.refused(id));
+                self.check(key, Content::Gone, began, ended, &order.flag);
+            }
+            End::Lost => {}
+        }
+        Ok(())
+    }
+
+    /// Puts an item that is not there. It has the same attributes as a write sets.
+    async fn insert(&mut self, key: &str) -> Result<(), Unknown> {
+        let order = self.order().await?;
+        let (content, id) = self.with(key, |history| {
+            let content = history.fresh();
+            (content, history.begin(content))
+        });
+        let Content::Value(n) = content else { unreachable!() };
+        let mut item = key_of(key);
+        item.insert("kept".to_owned(), AttributeValue::S(format!("{SECRET} of {key}")));
+        for name in write(&order.flag, OLD, NEW, ()).names.into_values() {
+            item.insert(name, value_to_sdk(&value(n)));
+        }
+        let request = self.shared.client.put_item().table_name(&self.shared.table).set_item(Some(item));
+        let request = request.condition_expression("attribute_not_exists(pk)");
+        let end = self.ended(tokio::time::timeout(order.limit, request.send()).await);
+        let ended = Instant::now();
+        self.with(key, |history| match end {
+            End::Done => history.done(id, ended),
+            End::Refused => history.refused(id),
+            End::Lost => {}
+        });
+        Ok(())
+    }
+
+    async fn delete(&mut self, key: &str) -> Result<(), Unknown> {
+        let order = self.order().await?;
+        let id = self.with(key, |history| history.begin(Content::Gone));
+        let request = self.shared.client.delete_item().table_name(&self.shared.table).set_key(Some(key_of(key)));
+        let end = self.ended(tokio::time::timeout(order.limit, request.send()).await);
+        let ended = Instant::now();
+        if end == End::Done {
+            self.with(key, |history| history.done(id, ended));
+        }
+        Ok(())
+    }
+
+    async fn update(
+        &mut self,
+        key: &str,
+        update: Update<AttributeValue>,
+        seen: Option<(u64, &'static str)>,
+        limit: Duration,
+    ) -> End {
+        let mut request = self.shared.client.update_item().table_name(&self.shared.table).set_key(Some(key_of(key)));
+        let (mut names, mut values) = (update.names, update.values);
+        let mut condition = "attribute_exists(pk)".to_owned();
+        if let Some((n, name)) = seen {
+            condition += " AND #seen = :seen";
+            names.insert("#seen".to_owned(), name.to_owned());
+            values.insert(":seen".to_owned(), value_to_sdk(&value(n)));
+        }
+        request = request.update_expression(update.expression).condition_expression(condition);
+        request = request.set_expression_attribute_names(Some(names));
+        request = request.set_expression_attribute_values(Some(values).filter(|values| !values.is_empty()));
+        self.ended(tokio::time::timeout(limit, request.send()).await)
+    }
+
+    fn ended<T, E: ProvideErrorMetadata, R>(
+        &self,
+        reply: Result<Result<T, SdkError<E, R>>, tokio::time::error::Elapsed>,
+    ) -> End {
+        match reply {
+            Ok(Ok(_)) => End::Done,
+            Ok(Err(error)) if error.code() == Some("ConditionalCheckFailedException") => End::Refused,
+            Ok(Err(_)) | Err(_) => {
+                self.count(Kind::Lost);
+                End::Lost
+            }
+        }
+    }
+
+    /// What to obey now.
+    async fn order(&mut self) -> Result<Order, Unknown> {
+        let (table, key) = match &self.shared.orders {
+            Orders::Hand(hand) => {
+                let held = Arc::clone(hand).read_owned().await;
+                return Ok(Order { flag: held.clone(), limit: Duration::from_secs(10), _held: Some(held) });
+            }
+            Orders::Flag { table, key } => (table, key),
+        };
+        if self.shared.habit == Habit::NeverLooksAgain && self.number == 0 && self.first.is_none() {
+            self.first = Some(fetch(&self.shared.client, table, key).await?);
+        }
+        let flag = match &self.first {
+            Some(flag) => flag.clone(),
+            None => {
+                let shared = Arc::clone(&self.shared);
+                let look = || tokio::runtime::Handle::current().block_on(fetch(&shared.client, table, key));
+                tokio::task::block_in_place(|| self.cached.current(Instant::now, look))?
+            }
+        };
+        Ok(Order { limit: flag.max_cache / 3, flag, _held: None })
+    }
+
+    fn with<T>(&self, key: &str, work: impl FnOnce(&mut History) -> T) -> T {
+        work(self.shared.histories.lock().unwrap().get_mut(key).unwrap())
+    }
+
+    fn check(&self, key: &str, content: Content, began: Instant, ended: Instant, flag: &Flag) {
+        if let Err(wrong) = self.with(key, |history| history.read(content, began, ended)) {
+            self.shared.wrong.lock().unwrap().push(format!("{key}: {wrong}, under {flag:?}"));
+        }
+    }
+
+    fn check_replaced(&self, key: &str, seen: u64, began: Instant, ended: Instant) {
+        if let Err(wrong) = self.with(key, |history| history.read(Content::Value(seen), began, ended)) {
+            self.shared.wrong.lock().unwrap().push(format!("{key}: another write was lost: {wrong}"));
+        }
+    }
+
+    fn count(&self, kind: Kind) {
+        *self.shared.figures.lock().unwrap().entry(kind).or_default() += 1;
+    }
+}
+
+/// Reads the flag, strongly consistently.
+async fn fetch(client: &Client, table: &str, key: &str) -> Result<Flag, Unknown> {
+    let id = HashMap::from([("id".to_owned(), AttributeValue::S(key.to_owned()))]);
+    let request = client.get_item().table_name(table).set_key(Some(id)).consistent_read(true);
+    let reply = request.send().await.map_err(|_| Unknown("the flag's table does not answer"))?;
+    let Some(item) = reply.item.map(from_sdk) else { return parse(None) };
+    let text = |name: &str| match item.get(name) {
+        Some(Value::S(text)) => Some(text.as_str()),
+        Some(Value::N(number)) => Some(number.as_str()),
+        _ => None,
+    };
+    parse(Some(&Fields {
+        schema_version: text("schema_version"),
+        version: text("version"),
+        write: text("write"),
+        read: text("read"),
+        read_percent: text("read_percent"),
+        max_cache_seconds: text("max_cache_seconds"),
+        old_stale: if let Some(Value::Bool(stale)) = item.get("old_stale") { Some(*stale) } else { None },
+    }))
+}
+
+fn key_of(pk: &str) -> HashMap<String, AttributeValue> {
+    [("pk", pk), ("sk", "x")].map(|(name, text)| (name.to_owned(), AttributeValue::S(text.to_owned()))).into()
+}

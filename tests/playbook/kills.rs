@@ -1,0 +1,216 @@
+//! Every command, killed at random moments and given again, comes to the same end. At every kill each value is in its item
+//! or in the journal.
+//!
+//! Where the kills fall is drawn from a seed that is printed; `BACKFILL_TEST_SEED` sets it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use backfill::cutover::{ReadFrom, WriteTo};
+use backfill::item::{Item, Value, item_to_json};
+use fastrand::Rng;
+
+use crate::app::{Habit, NEW, OLD, pk};
+use crate::common::{Bed, bytes_of, key_of, to_sdk, value_to_sdk};
+use crate::quiet::{EVERY_KIND, every_shape};
+use crate::scene::{MOVE, QUICKLY, Scene, items, seeded};
+use crate::tool::secret;
+
+/// Of each command.
+const KILLS: u32 = 4;
+
+/// A page's time: a phase over some hundred items lasts for two seconds or so.
+const PAGE: Duration = Duration::from_millis(250);
+
+/// Forward to the end, with the application at work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forward_under_kills() {
+    let mut rng = seeded();
+    let scene = Scene::flagged(Bed::start(), items(300), "", &format!("{MOVE}{QUICKLY}")).await;
+    let mut app = scene.application(Habit::Obedient).await;
+    scene.slow_pages(Some(PAGE));
+    let mut killed = 0;
+    for words in [
+        "cutover --to dual-write --yes",
+        "run --yes",
+        "verify --all",
+        "cutover --to read-new --percent 30 --yes",
+        "cutover --to read-new --yes",
+        "cutover --to write-new --yes",
+        "contract --yes",
+    ] {
+        let ran = scene.killed(words, KILLS, &mut rng, &app, &mut killed).await;
+        assert_eq!(ran.code, 0, "{words}: {:.6000}", ran.said());
+        app.works(50).await;
+        app.is_content(words);
+    }
+    println!("  {killed} kills; {:?}", app.stop().await);
+    assert!(killed >= 10, "only {killed} kills");
+    app.is_content("in the end");
+    app.left(&scene.dump().await, NEW);
+}
+
+/// Readers back during dual writes; and from new-only writes the whole way back, with the application at work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn back_under_kills() {
+    let mut rng = seeded();
+    let scene = Scene::flagged(Bed::start(), items(200), "", &format!("{MOVE}{QUICKLY}")).await;
+    let mut app = scene.application(Habit::Obedient).await;
+    for words in ["cutover --to dual-write --yes", "run --yes", "verify --all", "cutover --to read-new --yes"] {
+        scene.done(words).await;
+    }
+    scene.slow_pages(Some(PAGE));
+    let mut killed = 0;
+    let back = scene.killed("cutover --back", KILLS, &mut rng, &app, &mut killed).await;
+    assert_eq!(back.code, 0, "{}", back.said());
+    // A stage, and no more, however often it was given: unless it was given again after it had come to its end.
+    let flag = scene.flag().await;
+    assert_eq!(flag.read, ReadFrom::Old);
+    println!("  {flag}");
+    if flag.write == WriteTo::Old {
+        scene.done("cutover --to dual-write --yes").await;
+        assert!([0, 5].contains(&scene.give("verify --all --repair").await.code));
+    }
+    for words in ["verify --all", "cutover --to read-new --yes", "cutover --to write-new --yes"] {
+        scene.done(words).await;
+    }
+    app.works(300).await;
+    let ran = scene.killed("rollback --yes", 3 * KILLS, &mut rng, &app, &mut killed).await;
+    assert_eq!(ran.code, 0, "{}", ran.said());
+    println!("  {killed} kills; {:?}", app.stop().await);
+    assert!(killed >= 5, "only {killed} kills");
+    app.is_content("in the end");
+    app.left(&scene.dump().await, OLD);
+}
+
+/// What every item of a quiet table had before is in it, or in the journal.
+async fn every_value_has_a_copy(scene: &Scene, before: &BTreeMap<String, Item>) {
+    let now = scene.dump().await;
+    for (key, item) in before {
+        let leaves = |item: &Item| item.values().flat_map(leaves_of).collect::<BTreeSet<String>>();
+        let mut copies = leaves(&now[key]);
+        let lost = |copies: &BTreeSet<String>| leaves(item).difference(copies).cloned().collect::<Vec<_>>();
+        if lost(&copies).is_empty() {
+            continue;
+        }
+        let Value::S(sk) = &item["sk"] else { panic!("{item:?}") };
+        copies.extend(scene.journal_of(pk(item), sk).await.iter().flat_map(leaves_of));
+        let lost = lost(&copies);
+        assert!(lost.is_empty(), "{key}: no copy of {lost:?}; it has {}", item_to_json(&now[key]));
+    }
+}
+
+/// The values in a value that have none in them; that there is an empty document is none.
+fn leaves_of(value: &Value) -> Vec<String> {
+    match value {
+        Value::M(map) => map.values().flat_map(leaves_of).collect(),
+        Value::L(list) => list.iter().flat_map(leaves_of).collect(),
+        leaf => vec![leaf.to_json().to_string()],
+    }
+}
+
+/// A plan of every kind of change on a quiet table: these commands, and then those, with and without kills.
+async fn same_end(migration: &str, first: &[&str], then: &[&str]) {
+    let mut rng = seeded();
+    let (steady, killed) =
+        tokio::join!(ends(migration, first, then, None), ends(migration, first, then, Some(&mut rng)));
+    for ((words, code, table), (_, steady_code, steady_table)) in killed.iter().zip(&steady) {
+        assert_eq!(code, steady_code, "{migration} {words}");
+        let differs: Vec<_> = table.iter().filter(|(key, item)| steady_table.get(*key) != Some(item)).collect();
+        assert!(differs.is_empty() && table.len() == steady_table.len(), "{migration} {words}: {:?}", differs.first());
+    }
+}
+
+/// A command, its exit code, and the table behind it.
+type End = (String, i32, BTreeMap<String, String>);
+
+async fn ends(migration: &str, first: &[&str], then: &[&str], mut rng: Option<&mut Rng>) -> Vec<End> {
+    let (shapes, rest) = (every_shape(240), format!("{EVERY_KIND}{QUICKLY}"));
+    let scene = match migration.contains("in-place") {
+        false => Scene::flagged(Bed::start(), shapes, migration, &rest).await,
+        true => Scene::stated(Bed::start(), shapes, migration, &rest).await,
+    };
+    let mut before = scene.dump().await;
+    for words in first {
+        match *words {
+            SOME_NEW => write_some_new(&scene, &mut before).await,
+            _ => drop(scene.give(words).await),
+        }
+    }
+    scene.slow_pages(rng.is_some().then_some(PAGE));
+    let (mut ends, mut killed) = (Vec::new(), 0);
+    for words in then {
+        let mut ran = None;
+        for _ in 0..rng.as_ref().map_or(0, |_| KILLS) {
+            ran = scene.kill_once(words, rng.as_deref_mut().unwrap()).await;
+            if ran.is_some() {
+                break;
+            }
+            killed += 1;
+            every_value_has_a_copy(&scene, &before).await;
+        }
+        let ran = match ran {
+            Some(ran) => ran,
+            None => scene.give(words).await,
+        };
+        every_value_has_a_copy(&scene, &before).await;
+        let table = scene.dump().await.into_iter().map(|(key, item)| (key, bytes_of(&item)));
+        ends.push(((*words).to_owned(), ran.code, table.collect()));
+    }
+    println!("  {killed} kills");
+    assert!(rng.is_none() || killed >= then.len(), "only {killed} kills");
+    ends
+}
+
+/// Not a command: an application writes the new attribute alone, of some items.
+const SOME_NEW: &str = "(some new values)";
+
+/// It goes on from there: what was at the new name before is the application's own to lose.
+async fn write_some_new(scene: &Scene, items: &mut BTreeMap<String, Item>) {
+    for (n, item) in items.values_mut().enumerate().filter(|(n, _)| n % 3 == 0) {
+        let request = scene.bed.client().update_item().table_name(&scene.table).update_expression("SET #new = :new");
+        let request = request.set_key(Some(to_sdk(key_of(item).attributes())));
+        let later = secret(format!("later {n}"));
+        let value = value_to_sdk(&later);
+        item.insert(NEW.to_owned(), later);
+        request
+            .expression_attribute_names("#new", NEW)
+            .expression_attribute_values(":new", value)
+            .send()
+            .await
+            .unwrap();
+    }
+}
+
+/// From dual writes to new-only writes, of some items.
+const WRITE_NEW: [&str; 7] = [
+    "cutover --to dual-write --yes",
+    "run --yes",
+    "verify --all --repair",
+    "verify --all",
+    "cutover --to read-new --yes",
+    "cutover --to write-new --yes",
+    SOME_NEW,
+];
+
+/// "Every command, killed at random moments, resumes to the same end."
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn contract_under_kills_ends_as_without() {
+    Box::pin(same_end("on_existing = \"overwrite\"", &WRITE_NEW, &["contract --yes"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rollback_from_new_only_writes_under_kills_ends_as_without() {
+    Box::pin(same_end("", &WRITE_NEW, &["rollback --yes"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repair_and_rollback_under_kills_end_as_without() {
+    Box::pin(same_end("", &[], &["run --yes", "verify --all --repair", "rollback --yes"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_place_under_kills_ends_as_without() {
+    let migration = "strategy = \"in-place\"\non_existing = \"overwrite\"";
+    Box::pin(same_end(migration, &[], &["run --yes", "verify --all", "rollback --yes"])).await;
+}

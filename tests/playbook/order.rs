@@ -1,0 +1,387 @@
+//! Commands out of order, and bad input: refused with what to do, and nothing is changed. The whole table of states and
+//! commands is in src/playbook; this is a walk through it with the real binary.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backfill::item::{Num, Value};
+use backfill::local::Fault;
+use serde_json::json;
+
+use crate::common::{Bed, bytes_of};
+use crate::scene::{MOVE, NAME, QUICKLY, Scene, items};
+
+const DUAL_WRITE: &str = "cutover --to dual-write --yes";
+const READ_NEW: &str = "cutover --to read-new --yes";
+const WRITE_NEW: &str = "cutover --to write-new --yes";
+
+async fn scene() -> Scene {
+    Scene::flagged(Bed::start(), items(30), "", &format!("{MOVE}{QUICKLY}")).await
+}
+
+/// Each of these commands is refused, names the next step, and changes nothing.
+async fn all_refused(scene: &Scene, state: &str, commands: &[(&str, &str)]) {
+    let before = scene.dump().await;
+    for (words, next) in commands {
+        println!("{state}:");
+        scene.refused(words, next).await;
+    }
+    assert_eq!(scene.dump().await, before, "{state}");
+}
+
+/// Rewrites the plan.
+fn edit(scene: &Scene, from: &str, to: &str) {
+    let text = std::fs::read_to_string(&scene.plan).unwrap();
+    assert!(text.contains(from), "{text}");
+    std::fs::write(&scene.plan, text.replace(from, to)).unwrap();
+}
+
+/// "Every command out of order refuses with the next step's name."
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_command_out_of_order_names_the_next_step() {
+    let scene = scene().await;
+    let state = "nothing was done";
+    all_refused(
+        &scene,
+        state,
+        &[("verify --all", "run"), ("verify --sample 10", "run"), (READ_NEW, "run"), (WRITE_NEW, "run")],
+    )
+    .await;
+    for words in ["contract --yes", "cutover --back", "run --again --yes"] {
+        let ran = scene.give(words).await.exits(3);
+        assert!(ran.said().contains("backfill ") || words.starts_with("run"), "{words}: {}", ran.said());
+    }
+
+    scene.done(DUAL_WRITE).await;
+    all_refused(
+        &scene,
+        "dual writes",
+        &[("verify --all", "run"), (READ_NEW, "run"), (WRITE_NEW, "run"), ("contract --yes", "run")],
+    )
+    .await;
+
+    scene.done("run --yes").await;
+    all_refused(
+        &scene,
+        "expanded",
+        &[(READ_NEW, "verify --all"), (WRITE_NEW, "verify --all"), ("contract --yes", "verify --all")],
+    )
+    .await;
+    // A sample opens no gate, unless the plan says so.
+    scene.done("verify --sample 5").await;
+    all_refused(&scene, "sampled", &[(READ_NEW, "verify --all")]).await;
+
+    scene.done("verify --all").await;
+    let next = "cutover --to read-new";
+    all_refused(&scene, "verified", &[(WRITE_NEW, next), ("contract --yes", next)]).await;
+
+    scene.done("cutover --to read-new --percent 10 --yes").await;
+    all_refused(
+        &scene,
+        "ten percent",
+        &[(WRITE_NEW, next), ("contract --yes", next), (DUAL_WRITE, next), ("run --again --yes", next)],
+    )
+    .await;
+
+    scene.done(READ_NEW).await;
+    let next = "cutover --to write-new";
+    all_refused(&scene, "all readers", &[("contract --yes", next), (DUAL_WRITE, next), ("run --again --yes", next)])
+        .await;
+
+    scene.done(WRITE_NEW).await;
+    let next = "contract";
+    all_refused(&scene, "new only", &[(DUAL_WRITE, next), (READ_NEW, next), ("run --again --yes", next)]).await;
+
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    scene.done("contract --yes").await;
+    for words in ["run --again --yes", READ_NEW, "cutover --back", "rollback --yes"] {
+        let ran = scene.refused(words, "report").await;
+        assert!(ran.said().contains("over"), "{words}: {}", ran.said());
+    }
+    scene.done("contract --yes").await;
+}
+
+/// Behind a rollback nothing goes forward, and the same state file is no new beginning.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_goes_forward_after_a_rollback() {
+    let scene = scene().await;
+    let before = scene.dump().await;
+    for words in [DUAL_WRITE, "run --yes", "rollback --yes"] {
+        scene.done(words).await;
+    }
+    assert_eq!(scene.dump().await, before);
+    let next = "run --state PATH";
+    let all = [
+        ("run --yes", next),
+        ("run --again --yes", next),
+        ("verify --all", next),
+        (DUAL_WRITE, next),
+        (READ_NEW, next),
+        (WRITE_NEW, next),
+        ("contract --yes", next),
+    ];
+    all_refused(&scene, "rolled back", &all).await;
+    scene.done("rollback --yes").await;
+}
+
+/// "In-place plans end at verify, with rollback staying open; `cutover` and `contract` say so."
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_place_there_is_no_cutover() {
+    let scene = Scene::stated(Bed::start(), items(30), "strategy = \"in-place\"", &format!("{MOVE}{QUICKLY}")).await;
+    let before = scene.dump().await;
+    for words in ["run --yes", "verify --all"] {
+        scene.done(words).await;
+    }
+    for words in [DUAL_WRITE, READ_NEW, WRITE_NEW, "cutover --back", "contract --yes"] {
+        let ran = scene.give(words).await.exits(3);
+        assert!(ran.said().contains("in place") && ran.said().contains("rollback"), "{words}: {}", ran.said());
+    }
+    scene.done("rollback --yes").await;
+    assert_eq!(scene.dump().await, before);
+}
+
+/// "Remove-only plans go to contract after `--readers-moved` and `--old-writes-stopped`."
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_that_only_removes_goes_to_contract() {
+    let rest = format!("[[change]]\nremove = \"old\"\n{QUICKLY}[cutover]\nsoak = \"1s\"\n");
+    let scene = Scene::stated(Bed::start(), items(30), "", &rest).await;
+    let next = "contract --readers-moved --old-writes-stopped";
+    all_refused(&scene, "only removes", &[(DUAL_WRITE, next), ("verify --all", next)]).await;
+    let run = scene.give("run --yes").await.exits(3);
+    assert!(run.said().contains("backfill contract"), "{}", run.said());
+    all_refused(&scene, "nothing stated", &[("contract --yes", "contract --readers-moved")]).await;
+    all_refused(
+        &scene,
+        "readers moved",
+        &[
+            ("contract --yes --readers-moved", "contract --old-writes-stopped"),
+            ("contract --yes", "contract --old-writes-stopped"),
+        ],
+    )
+    .await;
+    all_refused(&scene, "not soaked", &[("contract --yes --old-writes-stopped", "contract")]).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    scene.done("contract --yes").await;
+    assert!(scene.dump().await.values().all(|item| !item.contains_key("old") && item.contains_key("kept")));
+    assert_eq!(scene.journal("P#0000").await.len(), 1);
+}
+
+/// Bad input: contract before soak.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn contract_waits_for_the_soak() {
+    let scene = scene().await;
+    edit(&scene, "soak = \"1s\"", "soak = \"1h\"");
+    for words in [DUAL_WRITE, "run --yes", "verify --all", READ_NEW, WRITE_NEW] {
+        scene.done(words).await;
+    }
+    let before = scene.dump().await;
+    let ran = scene.refused("contract --yes", "contract").await;
+    assert!(ran.said().contains("soaks until"), "{}", ran.said());
+    assert_eq!(scene.dump().await, before);
+}
+
+/// Bad input: no verify report, a stale one, one with mismatches, one of another plan.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_report_that_is_good_opens_the_gate() {
+    let scene = scene().await;
+    for words in [DUAL_WRITE, "run --yes"] {
+        scene.done(words).await;
+    }
+    let said = |ran: crate::tool::Ran| ran.said();
+    assert!(said(scene.refused(READ_NEW, "verify --all").await).contains("nothing has been verified"));
+
+    edit(&scene, "max_age = \"1h\"", "max_age = \"1s\"");
+    scene.done("verify --all").await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert!(said(scene.refused(READ_NEW, "verify --all").await).contains("max_age"));
+    edit(&scene, "max_age = \"1s\"", "max_age = \"1h\"");
+
+    // Somebody writes the new attribute alone.
+    let put = scene.bed.client().update_item().table_name(&scene.table).update_expression("SET #n = :v");
+    let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
+    let put = put.key("pk", text("P#0000")).key("sk", text("x")).expression_attribute_names("#n", "new");
+    put.expression_attribute_values(":v", text("S3CRET-77")).send().await.unwrap();
+    scene.give("verify --all").await.exits(5);
+    assert!(said(scene.refused(READ_NEW, "verify --all --repair").await).contains("1 "));
+    // Past it only with a reason, which stands in the flag.
+    scene.done("cutover --to read-new --yes --force because").await;
+    assert_eq!(scene.raw_flag().await.unwrap()["reason"], Value::S("because".into()));
+    all_refused(&scene, "forced", &[(WRITE_NEW, "verify --all --repair")]).await;
+    scene.done("cutover --back").await;
+
+    // Another plan: nothing of this migration is its own.
+    edit(&scene, "to = \"new\"", "to = \"newer\"");
+    let ran = scene.give(READ_NEW).await;
+    assert!([3, 7].contains(&ran.code), "{}", ran.said());
+    assert!(ran.said().contains("--state") || ran.said().contains("another"), "{}", ran.said());
+    let back = scene.give("cutover --back").await.exits(3);
+    assert!(back.said().contains("another plan"), "{}", back.said());
+}
+
+/// Bad input: no point-in-time recovery.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_way_back_nothing_begins() {
+    let scene = scene().await;
+    let off = json!({ "ContinuousBackupsDescription": {
+        "ContinuousBackupsStatus": "ENABLED",
+        "PointInTimeRecoveryDescription": { "PointInTimeRecoveryStatus": "DISABLED" } } });
+    scene.bed.front().set_faults(Some(Arc::new(move |request| match request.operation.as_str() {
+        "DescribeContinuousBackups" => Fault::Reply {
+            status: 200,
+            error: "Made.Up".into(),
+            message: String::new(),
+            extra: off.as_object().unwrap().clone(),
+        },
+        _ => Fault::Pass,
+    })));
+    for words in ["run --yes", DUAL_WRITE] {
+        let ran = scene.give(words).await.exits(3);
+        assert!(ran.said().contains("--accept no-pitr"), "{words}: {}", ran.said());
+        assert_eq!(scene.raw_flag().await, None, "{words}");
+    }
+    for words in ["cutover --to dual-write --yes --accept no-pitr", "run --yes --accept no-pitr", "verify --all"] {
+        scene.done(words).await;
+    }
+}
+
+/// Bad input: a flag that was changed by someone else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flag_of_somebody_else_is_not_obeyed() {
+    let scene = scene().await;
+    for words in [DUAL_WRITE, "run --yes", "verify --all"] {
+        scene.done(words).await;
+    }
+    let (flag, table) = (scene.raw_flag().await.unwrap(), scene.dump().await);
+    let text = |text: &str| Value::S(text.to_owned());
+    let number = |n: &str| Value::N(Num::parse(n).unwrap());
+    let changes: [(&str, &str, Value, &str); 4] = [
+        ("an impossible state", "read", text("new"), "changed it by hand"),
+        ("another plan", "plan", text(&"0".repeat(64)), "another plan"),
+        ("another schema", "schema_version", number("2"), "schema_version 2"),
+        ("no word", "write", text("perhaps"), "`write`"),
+    ];
+    for (what, name, value, says) in changes {
+        scene.tamper(|item| drop(item.insert(name.to_owned(), value))).await;
+        for words in [READ_NEW, "cutover --back", "run --again --yes", "contract --yes", "rollback --yes"] {
+            let before = scene.raw_flag().await;
+            let ran = scene.give(words).await;
+            assert_eq!(ran.code, 3, "{what}: {words}: {}", ran.said());
+            assert!(ran.said().contains(says), "{what}: {words}: {}", ran.said());
+            assert_eq!(scene.raw_flag().await, before, "{what}: {words}");
+        }
+        scene.tamper(|item| *item = flag.clone()).await;
+    }
+    assert_eq!(scene.dump().await, table);
+
+    // Somebody moves it while a command waits: the command ends, and does not move it on.
+    let words = "cutover --to read-new --percent 10 --yes";
+    scene.done(words).await;
+    let (moving, ()) = tokio::join!(scene.give(READ_NEW), async {
+        for _ in 0..400 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let now = scene.raw_flag().await.unwrap();
+            if now["read_percent"] == number("100") {
+                scene.done("cutover --back").await;
+                return;
+            }
+        }
+        panic!("the flag does not move");
+    });
+    // It had come to its end by then, or it was overtaken.
+    assert!([0, 3].contains(&moving.code), "{}", moving.said());
+    assert_eq!(scene.raw_flag().await.unwrap()["read"], text("old"), "`--back` was undone");
+}
+
+/// "They re-read the flag every `max_cache_seconds` and drain when that ends": somebody on another host moves readers while
+/// a run is under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phase_stops_when_the_flag_says_otherwise() {
+    let scene = Scene::flagged(Bed::start(), items(300), "", &format!("{MOVE}{QUICKLY}")).await;
+    let number = |n: u64| Value::N(Num::parse(&n.to_string()).unwrap());
+    scene.done(DUAL_WRITE).await;
+    scene.slow_pages(Some(Duration::from_millis(600)));
+    let version = scene.flag().await.version;
+    let (run, ()) = tokio::join!(scene.give("run --yes"), async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let moved = |item: &mut backfill::item::Item| {
+            item.insert("read".to_owned(), Value::S("new".to_owned()));
+            item.insert("read_percent".to_owned(), number(100));
+            item.insert("version".to_owned(), number(version + 1));
+            item.insert("changed_at".to_owned(), Value::S(jiff::Timestamp::now().to_string()));
+        };
+        scene.tamper(moved).await;
+    });
+    assert_eq!(run.code, 6, "{}", run.said());
+    assert!(format!("{}{}", run.stdout, run.said()).contains("flag"), "{run:?}");
+    scene.slow_pages(None);
+    scene.refused("run --yes", "cutover --back").await;
+    scene.done("cutover --back").await;
+    scene.done("run --yes").await;
+
+    // Nor does contract go on under a flag that somebody else has changed.
+    for words in ["verify --all", READ_NEW, WRITE_NEW] {
+        scene.done(words).await;
+    }
+    scene.slow_pages(Some(Duration::from_millis(600)));
+    let (contract, ()) = tokio::join!(scene.give("contract --yes"), async {
+        while !scene.flag().await.contracting {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Its cache is waited out, and then the first pages are read.
+        tokio::time::sleep(Duration::from_millis(2_700)).await;
+        let version = scene.flag().await.version;
+        scene.tamper(|item| drop(item.insert("version".to_owned(), number(version + 1)))).await;
+    });
+    assert_eq!(contract.code, 6, "{}", contract.said());
+    scene.slow_pages(None);
+    let next = "contract";
+    let all = [("cutover --back", next), ("rollback --yes", next), ("run --again --yes", next), (READ_NEW, next)];
+    all_refused(&scene, "contracting", &all).await;
+    scene.done("contract --yes").await;
+    assert!(scene.dump().await.values().all(|item| !item.contains_key("old")));
+}
+
+/// Bad input: a missing flag table, and a flag that is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flag_that_is_not_there_is_missed() {
+    let scene = scene().await;
+    let flags = format!("table = \"{}\"", scene.flags);
+    edit(&scene, &flags, "table = \"no-such-table\"");
+    let before: Vec<_> = scene.dump().await.values().map(bytes_of).collect();
+    for words in [DUAL_WRITE, "run --yes", "verify --all", "cutover --back", "contract --yes", "rollback --yes"] {
+        let ran = scene.give(words).await;
+        assert_eq!(ran.code, 3, "{words}: {}", ran.said());
+        assert!(ran.said().contains("Create the table"), "{words}: {}", ran.said());
+    }
+    assert_eq!(scene.dump().await.values().map(bytes_of).collect::<Vec<_>>(), before);
+
+    edit(&scene, "table = \"no-such-table\"", &flags);
+    for words in [DUAL_WRITE, "run --yes", "verify --all"] {
+        scene.done(words).await;
+    }
+    let gone = scene.bed.client().delete_item().table_name(&scene.flags);
+    let id = aws_sdk_dynamodb::types::AttributeValue::S(NAME.to_owned());
+    gone.key("id", id).send().await.unwrap();
+    for words in [READ_NEW, "run --again --yes", "contract --yes", "rollback --yes", "cutover --back"] {
+        let ran = scene.give(words).await;
+        assert_eq!(ran.code, 3, "{words}: {}", ran.said());
+        assert!(ran.said().contains("missing"), "{words}: {}", ran.said());
+        assert_eq!(scene.raw_flag().await, None, "{words} made a new flag");
+    }
+}
+
+/// With a flag, nobody states what it proves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_flag_nothing_is_stated() {
+    let scene = scene().await;
+    scene.done(DUAL_WRITE).await;
+    for words in [
+        "cutover --to read-new --yes --readers-moved",
+        "cutover --to write-new --yes --old-writes-stopped",
+        "contract --yes --old-writes-stopped",
+        "rollback --yes --readers-back --new-writes-stopped",
+    ] {
+        let ran = scene.give(words).await.exits(3);
+        assert!(ran.said().contains("for plans without a flag"), "{words}: {}", ran.said());
+    }
+}

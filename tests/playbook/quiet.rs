@@ -1,0 +1,189 @@
+//! Nobody else is about: what the commands make of a table, to the byte. That a dry run's predictions equal a run's counts
+//! is in tests/estimate.rs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use backfill::checkpoint::store::{ListQuery, StateFile};
+use backfill::item::{Item, Num, Value};
+
+use crate::common::{Bed, bytes_of, key_of, to_sdk};
+use crate::scene::{MOVE, QUICKLY, Scene};
+use crate::tool::{item, secret};
+
+/// Every kind of change, with a nested source, a target whose map is missing, and a name that needs quotes.
+pub(crate) const EVERY_KIND: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n[[change]]\ncopy = \"doc.x\"\n\
+    to = 'made.inner.\"zip code\"'\n[[change]]\nset = \"marker\"\nvalue = 2\n[[change]]\nset = \"made.version\"\n\
+    value = \"v1\"\n[[change]]\nremove = \"legacy\"\n";
+
+/// Items of every shape that such a plan may meet: each target missing, there and equal, there and unequal, there alone;
+/// each source there and not; every type of value.
+pub(crate) fn every_shape(count: usize) -> Vec<Item> {
+    let number = |n: usize| Value::N(Num::parse(&n.to_string()).unwrap());
+    let map = |members: Vec<(&str, Value)>| Value::M(members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect());
+    let values = [
+        secret("text"),
+        Value::N(Num::parse("3.140").unwrap()),
+        Value::Bool(true),
+        Value::Null,
+        Value::Ss(vec!["a".into(), "b".into()]),
+        Value::L(vec![number(1), map(vec![("k", secret(""))])]),
+        map(vec![("deep", map(vec![("er", Value::B(vec![0, 255]))]))]),
+    ];
+    let of = |n: usize| {
+        let mut one = item(&format!("p{}", n % 23), &format!("{n:05}"), []);
+        let mut put = |name: &str, value: Value| drop(one.insert(name.to_owned(), value));
+        let (value, other) = (values[n % values.len()].clone(), values[(n + 1) % values.len()].clone());
+        match n % 8 {
+            0..=3 => put("old", value),
+            4 => {
+                put("old", value.clone());
+                put("new", value);
+            }
+            5 => {
+                put("old", value);
+                put("new", other);
+            }
+            6 => put("new", value),
+            _ => {}
+        }
+        match n % 5 {
+            0 | 1 => put("doc", map(vec![("x", number(n)), ("y", secret("stays"))])),
+            2 => {
+                put("doc", map(vec![("x", number(n))]));
+                put("made", map(vec![]));
+            }
+            3 => {
+                put("doc", map(vec![("x", number(1))]));
+                put("made", map(vec![("inner", map(vec![("zip code", number(1))]))]));
+            }
+            _ => {}
+        }
+        match n % 3 {
+            1 => put("marker", number(2)),
+            2 => put("marker", secret(n)),
+            _ => {}
+        }
+        if n % 7 < 4 {
+            put("legacy", secret(format!("fax {n}")));
+        }
+        one
+    };
+    (0..count).map(of).collect()
+}
+
+async fn bytes(scene: &Scene) -> BTreeMap<String, String> {
+    scene.dump().await.into_iter().map(|(key, item)| (key, bytes_of(&item))).collect()
+}
+
+/// "A rollback of every kind of change restores the table byte for byte on a quiet table."
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_of_every_kind_of_change_restores_the_table() {
+    for migration in [
+        "",
+        "on_existing = \"overwrite\"",
+        "strategy = \"in-place\"",
+        "strategy = \"in-place\"\non_existing = \"overwrite\"",
+    ] {
+        let rest = format!("{EVERY_KIND}{QUICKLY}");
+        let scene = match migration.contains("in-place") {
+            true => Scene::stated(Bed::start(), every_shape(300), migration, &rest).await,
+            false => Scene::flagged(Bed::start(), every_shape(300), migration, &rest).await,
+        };
+        there_and_back(&scene, migration, &["run --yes"]).await;
+    }
+}
+
+/// The same behind dual writes and readers that have moved. What was equal before the migration is not told from what
+/// dual writes made equal, so there are no such items here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_behind_dual_writes_restores_the_table() {
+    for migration in ["", "on_existing = \"overwrite\""] {
+        let mut items = every_shape(300);
+        for item in &mut items {
+            item.remove("made");
+            if item.get("old") == item.get("new") {
+                item.remove("new");
+            }
+        }
+        let scene = Scene::flagged(Bed::start(), items, migration, &format!("{EVERY_KIND}{QUICKLY}")).await;
+        there_and_back(&scene, migration, &["cutover --to dual-write --yes", "run --yes"]).await;
+    }
+}
+
+/// Gives these commands, and then `rollback`.
+async fn there_and_back(scene: &Scene, migration: &str, commands: &[&str]) {
+    let before = bytes(scene).await;
+    for words in commands {
+        let ran = scene.give(words).await;
+        let diverged = words.starts_with("run") && !migration.contains("overwrite");
+        assert_eq!(ran.code, if diverged { 5 } else { 0 }, "{migration}: {words}: {}", ran.said());
+    }
+    let changed = bytes(scene).await.iter().filter(|(key, item)| before[*key] != **item).count();
+    assert!(changed > 150, "{migration}: {changed}");
+    scene.done("rollback --yes").await;
+    let now = bytes(scene).await;
+    let wrong: Vec<_> = before.iter().filter(|(key, item)| now.get(*key) != Some(item)).collect();
+    let first = wrong.first().map(|(key, item)| (item, now.get(*key)));
+    assert!(wrong.is_empty() && now.len() == before.len(), "{migration}: {} differ: {first:?}", wrong.len());
+    // It is over: the same command has nothing to do.
+    scene.done("rollback --yes").await;
+    assert_eq!(bytes(scene).await, before);
+}
+
+/// "Contract removes the old attribute from exactly the items it may."
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn contract_removes_exactly_what_it_may() {
+    let plan =
+        format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n[[change]]\nremove = \"legacy\"\n{QUICKLY}");
+    let one = |n: usize, attributes: &[(&str, &str)]| {
+        let mut one = item(&format!("p{n}"), "x", []);
+        one.extend(attributes.iter().map(|(name, text)| ((*name).to_owned(), secret(text))));
+        one
+    };
+    let first = |n: usize| match n % 4 {
+        0 => one(n, &[("old", "x"), ("kept", "k")]),
+        1 => one(n, &[("old", "x"), ("legacy", "fax")]),
+        2 => one(n, &[("kept", "k")]),
+        _ => one(n, &[("old", "x")]),
+    };
+    let scene = Scene::flagged(Bed::start(), (0..200).map(first).collect(), "", &plan).await;
+    for words in [
+        "cutover --to dual-write --yes",
+        "run --yes",
+        "verify --all",
+        "cutover --to read-new --yes",
+        "cutover --to write-new --yes",
+    ] {
+        scene.done(words).await;
+    }
+    // Written at the new name alone; and by somebody who does not obey the flag, at the old name alone.
+    let later = (3..200).step_by(8).map(|n| one(n, &[("old", "x"), ("new", "later")]));
+    let old_alone = (200..210).map(|n| one(n, &[("old", "late")]));
+    for item in later.chain(old_alone) {
+        let put = scene.bed.client().put_item().table_name(&scene.table);
+        put.set_item(Some(to_sdk(&item))).send().await.unwrap();
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let ran = scene.give("contract --yes").await;
+    assert_eq!(ran.code, 5, "{}", ran.said());
+    let after = scene.dump().await;
+    for n in 0..210 {
+        let expected = match n {
+            200.. => one(n, &[("old", "late")]),
+            _ if n % 8 == 3 => one(n, &[("new", "later")]),
+            _ if n % 4 == 0 => one(n, &[("new", "x"), ("kept", "k"), ("copied", "k")]),
+            _ if n % 4 == 2 => one(n, &[("kept", "k"), ("copied", "k")]),
+            _ => one(n, &[("new", "x")]),
+        };
+        assert_eq!(bytes_of(&after[&key_of(&expected).to_text()]), bytes_of(&expected), "{n}");
+    }
+    assert_eq!(after.len(), 210);
+    // Reported: those with an old value alone. On record: old values that differed, and what the plan removed.
+    let state = StateFile::open(&scene.state_path()).unwrap();
+    let all = ListQuery { run: None, open_only: true, after: 0, limit: 1000 };
+    let reported: BTreeSet<String> = state.diverged(all).unwrap().iter().map(|d| d.key.to_text()).collect();
+    assert_eq!(reported, (200..210).map(|n| key_of(&one(n, &[])).to_text()).collect());
+    assert_eq!(scene.journal("p3").await, [secret("x")]);
+    assert_eq!(scene.journal("p1").await, [secret("fax")]);
+    assert_eq!(scene.journal("p7").await, Vec::<Value>::new());
+}

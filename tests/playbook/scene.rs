@@ -1,0 +1,274 @@
+//! A table, a table for the flag, a plan, the commands, and what must hold whenever one of them is killed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::types::{AttributeValue, BillingMode, KeySchemaElement, KeyType};
+use backfill::checkpoint::store::{StateFile, Store};
+use backfill::cutover::{Flag, schema};
+use backfill::item::{Item, ItemKey, KeyAttribute, Value};
+use backfill::local::Fault;
+use backfill::local::front::FaultRule;
+use fastrand::Rng;
+use nix::sys::signal::Signal;
+
+use crate::app::{Application, Habit, NEW, OLD, Orders, number, pk, value};
+use crate::common::{Bed, definition, from_sdk, to_sdk};
+use crate::history::Content;
+use crate::tool::{Ran, Running, SECRET, item};
+
+/// The plan of most scenarios.
+pub(crate) const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
+
+/// Small pages, and nothing to wait for.
+pub(crate) const QUICKLY: &str = "[scan]\nsegments = 4\npage_limit = 10\n[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n\
+    [capacity]\nwrite = 4000\nread = 8000\nper_key_range = { write = 4000, read = 8000 }\n";
+
+/// The migration's name, and the key of its flag.
+pub(crate) const NAME: &str = "rename";
+
+/// Instances of the application.
+const INSTANCES: u64 = 4;
+
+pub(crate) struct Scene {
+    pub(crate) bed: Bed,
+    pub(crate) table: String,
+    /// The flag's table; empty where the plan names none.
+    pub(crate) flags: String,
+    pub(crate) plan: PathBuf,
+}
+
+/// Items with one value each, but for one in ten that has none, and one in ten that has it at both names.
+pub(crate) fn items(count: u64) -> Vec<Item> {
+    let one = |n: u64| {
+        let pk = format!("P#{n:04}");
+        let mut one = item(&pk, "x", [("kept", Value::S(format!("{SECRET} of {pk}")))]);
+        if n % 10 != 3 {
+            one.insert(OLD.to_owned(), value(1));
+        }
+        one
+    };
+    (0..count).map(one).collect()
+}
+
+/// `[cutover]` with times that are short enough for a test.
+pub(crate) fn cutover(flags: &str) -> String {
+    format!("[cutover]\ntable = \"{flags}\"\nmax_cache_seconds = 1\nsoak = \"1s\"\nmax_age = \"1h\"\n")
+}
+
+impl Scene {
+    /// With a flag, and this behind `[table]` of the plan.
+    pub(crate) async fn flagged(bed: Bed, items: Vec<Item>, migration: &str, rest: &str) -> Scene {
+        let flags = create_flags(&bed).await;
+        let rest = format!("{rest}{}", cutover(&flags));
+        Scene { flags, ..Scene::stated(bed, items, migration, &rest).await }
+    }
+
+    /// Without a flag.
+    pub(crate) async fn stated(bed: Bed, items: Vec<Item>, migration: &str, rest: &str) -> Scene {
+        let table = bed.create_table().await;
+        bed.load(&table, items.into_iter()).await;
+        let plan = bed.plan(NAME, &table, migration, rest);
+        Scene { bed, table, flags: String::new(), plan }
+    }
+
+    /// The application at work on this table, under the plan's flag.
+    pub(crate) async fn application(&self, habit: Habit) -> Application {
+        let orders = Orders::Flag { table: self.flags.clone(), key: NAME.to_owned() };
+        Application::start(&self.bed, &self.table, orders, habit, INSTANCES).await
+    }
+
+    /// The same, under orders of the test.
+    pub(crate) async fn application_by_hand(&self, first: crate::example::Flag) -> Application {
+        let orders = Orders::Hand(Arc::new(tokio::sync::RwLock::new(first)));
+        Application::start(&self.bed, &self.table, orders, Habit::Obedient, INSTANCES).await
+    }
+
+    /// A command: its words without the plan, which comes second.
+    pub(crate) fn command(&self, words: &str) -> Command {
+        let mut words = words.split_whitespace();
+        let mut command = self.bed.command();
+        command.args(words.next()).arg(&self.plan).args(words).arg("-vv");
+        command
+    }
+
+    /// Gives a command, and waits for its end while everything else goes on.
+    pub(crate) async fn give(&self, words: &str) -> Ran {
+        let command = self.command(words);
+        let began = Instant::now();
+        let ran = tokio::task::spawn_blocking(move || Running::start(command).end()).await.unwrap();
+        println!("  {words}: {} after {:.1} s", ran.code, began.elapsed().as_secs_f64());
+        ran
+    }
+
+    /// Gives one that does what it is for.
+    #[track_caller]
+    pub(crate) fn done(&self, words: &str) -> impl Future<Output = Ran> {
+        let place = std::panic::Location::caller();
+        async move {
+            let ran = self.give(words).await;
+            assert_eq!(ran.code, 0, "{place}: {words}: {}{:.6000}", ran.stdout, ran.said());
+            ran
+        }
+    }
+
+    /// Gives one that is out of order: it does not change the flag, and names the next step.
+    pub(crate) async fn refused(&self, words: &str, next: &str) -> Ran {
+        let before = self.raw_flag().await;
+        let ran = self.give(words).await;
+        let (said, next) = (ran.said(), self.spelt(next));
+        assert_eq!(ran.code, 3, "{words}: {}{said:.6000}", ran.stdout);
+        assert!(said.contains(&next), "{words}: no `{next}` in: {said}");
+        assert_eq!(self.raw_flag().await, before, "{words} was refused");
+        ran
+    }
+
+    /// Makes each page take so long, so that phases last for a while; none: no more.
+    pub(crate) fn slow_pages(&self, each: Option<Duration>) {
+        let rule = |each| -> FaultRule {
+            Arc::new(move |request| if request.operation == "Scan" { Fault::Delay(each) } else { Fault::Pass })
+        };
+        self.bed.front().set_faults(each.map(rule));
+    }
+
+    /// A command as the tool names it.
+    pub(crate) fn spelt(&self, words: &str) -> String {
+        let (command, rest) = words.split_once(' ').unwrap_or((words, ""));
+        format!("backfill {command} {} {rest}", self.plan.display()).trim_end().to_owned()
+    }
+
+    /// The item of the flag, as it is.
+    pub(crate) async fn raw_flag(&self) -> Option<Item> {
+        if self.flags.is_empty() {
+            return None;
+        }
+        let get = self.bed.client().get_item().table_name(&self.flags).key("id", AttributeValue::S(NAME.to_owned()));
+        get.consistent_read(true).send().await.unwrap().item.map(from_sdk)
+    }
+
+    /// The flag.
+    pub(crate) async fn flag(&self) -> Flag {
+        schema::from_item(&self.raw_flag().await.expect("there is no flag")).unwrap().0
+    }
+
+    /// Changes the item of the flag behind the tool's back.
+    pub(crate) async fn tamper(&self, change: impl FnOnce(&mut Item)) {
+        let mut item = self.raw_flag().await.unwrap();
+        change(&mut item);
+        let put = self.bed.client().put_item().table_name(&self.flags);
+        put.set_item(Some(to_sdk(&item))).send().await.unwrap();
+    }
+
+    pub(crate) fn state_path(&self) -> PathBuf {
+        self.bed.dir().join(".backfill").join(format!("{NAME}.db"))
+    }
+
+    /// Every item.
+    pub(crate) async fn dump(&self) -> BTreeMap<String, Item> {
+        self.bed.dump(&self.table).await
+    }
+
+    /// Gives a command and kills it at a random moment, so often, and then until it ends by itself. At every kill each
+    /// value that the application wrote last is in its item or in the journal.
+    pub(crate) async fn killed(
+        &self,
+        words: &str,
+        kills: u32,
+        rng: &mut Rng,
+        app: &Application,
+        killed: &mut u32,
+    ) -> Ran {
+        for _ in 0..kills {
+            if let Some(ended) = self.kill_once(words, rng).await {
+                return ended;
+            }
+            *killed += 1;
+            self.nothing_is_lost(app).await;
+            app.is_content(words);
+        }
+        self.give(words).await
+    }
+
+    /// Gives a command and kills it at a random moment; what it came to, if it ended before.
+    pub(crate) async fn kill_once(&self, words: &str, rng: &mut Rng) -> Option<Ran> {
+        let running = Running::start(self.command(words));
+        // So long they take at least, more or less: the more kills fall before the end.
+        let length = if words.starts_with("rollback") || words.starts_with("contract") { 2_500 } else { 1_700 };
+        let wait = Duration::from_millis(rng.u64(0..length));
+        tokio::time::sleep(wait).await;
+        running.signal(Signal::SIGKILL);
+        let ran = tokio::task::spawn_blocking(move || running.end()).await.unwrap();
+        if ran.code >= 0 {
+            println!("  {words}: {} before the kill", ran.code);
+            return Some(ran);
+        }
+        println!("  {words}: killed after {} ms", wait.as_millis());
+        None
+    }
+
+    /// Every value that the application wrote last is in its item, at one name or the other, or in the journal.
+    pub(crate) async fn nothing_is_lost(&self, app: &Application) {
+        let began = Instant::now();
+        let items = self.dump().await;
+        let possible = app.possible(began, Instant::now());
+        let items: BTreeMap<&str, &Item> = items.values().map(|item| (pk(item), item)).collect();
+        for (key, possible) in possible {
+            let item = items.get(key.as_str());
+            let at = |name| item.and_then(|item| item.get(name)).and_then(number);
+            let copies = [at(OLD), at(NEW)];
+            let kept = |content: &Content| match content {
+                Content::Gone | Content::Without => true,
+                Content::Value(n) => copies.contains(&Some(*n)),
+            };
+            if possible.iter().any(kept) {
+                continue;
+            }
+            let journal = self.journal(&key).await;
+            let in_journal = |content: &Content| matches!(content, Content::Value(n) if journal.contains(&value(*n)));
+            assert!(possible.iter().any(in_journal), "{key} has {copies:?}, and should have one of {possible:?}");
+        }
+    }
+
+    /// Values on record of the application's item of this partition key.
+    pub(crate) async fn journal(&self, key: &str) -> Vec<Value> {
+        self.journal_of(key, "x").await
+    }
+
+    /// Values of an item that are on record, newest first; nobody has the state file now.
+    pub(crate) async fn journal_of(&self, pk: &str, sk: &str) -> Vec<Value> {
+        let Ok(file) = StateFile::open(&self.state_path()) else { return Vec::new() };
+        let identity = file.summary().unwrap().identity;
+        let store = Store::open(&self.state_path(), &identity, || "2026-01-01T00:00:00Z".into()).unwrap();
+        let rows = store.pre_images(ItemKey::new(item(pk, sk, [])), None).await.unwrap();
+        store.close().await.unwrap();
+        rows.into_iter().map(|row| row.value).collect()
+    }
+}
+
+/// A table with one string key, `id`: what a flag needs.
+pub(crate) async fn create_flags(bed: &Bed) -> String {
+    let name = format!("flags_{}_{}", std::process::id(), fastrand::u32(..));
+    let id = KeyAttribute { name: "id".into(), kind: "S".into() };
+    let element = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash);
+    bed.client()
+        .create_table()
+        .table_name(&name)
+        .billing_mode(BillingMode::PayPerRequest)
+        .key_schema(element.build().unwrap())
+        .attribute_definitions(definition(&id))
+        .send()
+        .await
+        .unwrap();
+    name
+}
+
+/// Where kills fall.
+pub(crate) fn seeded() -> Rng {
+    let seed = std::env::var("BACKFILL_TEST_SEED").ok().and_then(|s| s.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("BACKFILL_TEST_SEED={seed}");
+    Rng::with_seed(seed)
+}

@@ -1,0 +1,65 @@
+//! A verification repairs what was spoilt, and the way back restores what was there before the migration.
+
+use std::sync::Arc;
+
+use backfill::change::Outcome;
+use backfill::checkpoint::phase;
+use backfill::checkpoint::store::{Asked, Begin};
+use backfill::item::{Item, Path};
+use backfill::parity::{Stage, Truth, VerifyReport, begin, verify};
+
+use super::scene::{EVERY_KIND, Scene, every_shape, s};
+
+/// Holds every item against the plan and repairs it, by what the state file knows.
+async fn repair(scene: &Scene) -> VerifyReport {
+    let job = scene.job(phase::EXPAND, None).await;
+    let store = scene.store_of(&job).await;
+    let asked = Asked { stage: Stage::Expanded, truth: Truth::Old, repair: true, flag_version: None, wanted: None };
+    let record = begin(&job, &store, asked, true, 1).await.unwrap();
+    let verified = verify(&job, &store, &record, Arc::new(store.clone())).await.unwrap();
+    store.close().await.unwrap();
+    verified.report.unwrap().0
+}
+
+/// Spoils or deletes targets that the migration has made, of every third item.
+fn spoil(number: usize, before: &Item, after: &Item) -> Option<Item> {
+    let mut spoilt = after.clone();
+    for name in ["new", "made.inner.\"zip code\"", "marker", "made.version"] {
+        let target: Path = name.parse().unwrap();
+        if target.get(before).is_some() || target.get(after).is_none() {
+            continue;
+        }
+        match number % 9 {
+            0 => assert!(target.set(&mut spoilt, s("spoilt"))),
+            3 => drop(target.remove(&mut spoilt)),
+            _ => {}
+        }
+    }
+    (spoilt != *after).then_some(spoilt)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_repair_wrote_is_undone_with_the_rest() {
+    for migration in ["", "on_existing = \"overwrite\""] {
+        let scene = Scene::of(every_shape(600), migration, EVERY_KIND).await;
+        let (first, before) = (scene.bed.dump(&scene.table).await, scene.bytes().await);
+        scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+        let after = scene.bed.dump(&scene.table).await;
+        let spoilt = after.iter().enumerate().filter_map(|(n, (key, item))| spoil(n, &first[key], item));
+        let spoilt: Vec<Item> = spoilt.collect();
+        assert!(spoilt.len() > 50, "{migration}: {}", spoilt.len());
+        scene.bed.load(&scene.table, spoilt.clone().into_iter()).await;
+
+        let report = repair(&scene).await;
+        // Beside what was spoilt, what the passes have kept as diverged.
+        assert!(report.repaired >= spoilt.len() as u64, "{migration}: {report:?}");
+        assert!(report.repaired > spoilt.len() as u64 || !migration.is_empty(), "{report:?}");
+        assert_eq!(report.mismatches, 0, "{migration}: {report:?}");
+        assert_eq!(repair(&scene).await.repaired, 0);
+
+        let (ended, _) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+        scene.assert_is(&before, migration).await;
+        assert_eq!(ended.totals.counts.of(Outcome::Diverged), 0, "{migration}");
+        assert_eq!(scene.complete(phase::ROLLBACK, Begin::Again).await.1, 0);
+    }
+}

@@ -1,0 +1,165 @@
+//! The way back of what was not finished, what it would do, and its failures.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backfill::change::Outcome;
+use backfill::checkpoint::phase;
+use backfill::checkpoint::store::{Begin, OpenWork};
+use backfill::engine::{Class, DryRun, LocalScheduler, Prediction, StopReason, sweep};
+use backfill::local::{Fault, RequestInfo};
+
+use super::quiet::STRATEGIES;
+use super::scene::{Cut, EVERY_KIND, MOVE, Scene, every_shape, item, map, s};
+
+/// A first pass that dies on its way.
+async fn stopped(migration: &str) -> Scene {
+    let scene = Scene::of(every_shape(600), migration, EVERY_KIND).await;
+    let cut = Some(Cut { at: 60, fault: Fault::DropReply });
+    assert!(scene.session(phase::EXPAND, Begin::ResumeOrNew, Some(7), cut).await.is_none());
+    scene.bed.front().set_faults(None);
+    // What the dead process had in flight may still arrive.
+    let mut now = BTreeMap::new();
+    while now != scene.bytes().await {
+        now = scene.bytes().await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    scene
+}
+
+/// What a rollback would do, by a state file that is only read.
+async fn dry_run(scene: &Scene, phase: &str) -> Prediction {
+    let mut job = scene.job(phase, None).await;
+    job.records = Some(scene.state().into_records());
+    let (handler, requests) = (Arc::new(DryRun::new(&job)), job.requests());
+    sweep(job.reading(4), &LocalScheduler::new(4), &requests, handler.clone()).await;
+    assert_eq!(job.stop.reason(), None);
+    handler.prediction()
+}
+
+/// Items that the pass had not come to had some of their new attributes before, and they stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_of_a_pass_that_was_stopped_restores_the_table() {
+    for migration in STRATEGIES {
+        let whole = Scene::of(every_shape(600), migration, EVERY_KIND).await;
+        let before = whole.bytes().await;
+        let scene = stopped(migration).await;
+        let changed = scene.bytes().await.iter().filter(|(key, item)| before[*key] != **item).count() as u64;
+        assert!((30..300).contains(&changed), "{migration}: {changed}");
+        let (ended, written) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+        scene.assert_is(&before, migration).await;
+        assert_eq!((written, ended.totals.counts.of(Outcome::Diverged)), (changed, 0), "{migration}");
+        assert_eq!(scene.complete(phase::ROLLBACK, Begin::Again).await.1, 0, "{migration}");
+    }
+}
+
+/// The look itself is killed, and goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_begins_anew_behind_a_look_at_the_rest_can_be_rolled_back() {
+    let scene = stopped("").await;
+    let before = Scene::of(every_shape(600), "", EVERY_KIND).await.bytes().await;
+    let written = scene.bytes().await;
+    for whole in [false, true] {
+        let job = Arc::new(scene.job(phase::EXPAND, Some(5)).await);
+        let store = scene.store_of(&job).await;
+        let looking = {
+            let (job, store) = (Arc::clone(&job), store.clone());
+            tokio::spawn(async move { job.meet_the_rest(&store).await.unwrap() })
+        };
+        while !whole && job.progress.snapshot().pages < 3 {
+            tokio::task::yield_now().await;
+        }
+        if !whole {
+            looking.abort();
+            assert!(looking.await.unwrap_err().is_cancelled());
+            continue;
+        }
+        assert!(looking.await.unwrap() && store.all_met().await.unwrap());
+        assert!(job.meet_the_rest(&store).await.unwrap(), "there is no more to look at");
+    }
+    assert_eq!(scene.bytes().await, written, "nothing was written");
+    scene.complete(phase::EXPAND, Begin::Restart).await;
+    let store = scene.store().await;
+    assert_eq!(store.no_way_back().await.unwrap(), None);
+    store.close().await.unwrap();
+    scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    scene.assert_is(&before, "begun anew").await;
+}
+
+/// On a quiet table a dry run of contract or rollback counts what they then do, and writes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_of_a_way_back_counts_what_it_then_does() {
+    for (migration, phase) in STRATEGIES.map(|m| (m, phase::ROLLBACK)).into_iter().chain([("", phase::CONTRACT)]) {
+        let scene = Scene::of(every_shape(600), migration, EVERY_KIND).await;
+        scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+        scene.bed.front().reset_tally();
+        let would = dry_run(&scene, phase).await;
+        assert_eq!(scene.bed.front().tally().operation("UpdateItem").requests, 0);
+        let counts = scene.complete(phase, Begin::ResumeOrNew).await.0.totals.counts;
+        let class = [Class::WouldChange, Class::AlreadyApplied, Class::NothingToDo, Class::Diverged, Class::Rejected];
+        let did = class.map(|class| counts.of(class.outcome()));
+        assert_eq!(class.map(|class| would.of(class)), did, "{migration} {phase}");
+        assert!(did[0] > 200, "{migration} {phase}: {did:?}");
+        let off = would.write_units / counts.write_units;
+        assert!((0.98..1.02).contains(&off), "{migration} {phase}: {} of {}", would.write_units, counts.write_units);
+    }
+}
+
+/// A failure is tried again with the changes of the phase that met it.
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_retried_by_phase() {
+    let plan = "[[change]]\nmove = \"old\"\nto = \"made.new\"\n[[change]]\nremove = \"doc.x\"\n";
+    let doc = || ("doc", map(&[("x", s("x")), ("y", s("y"))]));
+    let items = vec![item(0, &[("old", s("v")), ("made", s("no map"))]), item(1, &[("old", s("v")), doc()])];
+    let scene = Scene::of(items.clone(), "strategy = \"in-place\"", plan).await;
+    scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    let moved = map(&[("new", s("v"))]);
+    let bad = item(1, &[("made", moved.clone()), ("doc", s("no map"))]);
+    scene.bed.load(&scene.table, [bad].into_iter()).await;
+    scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    let open = async |phase: &str| {
+        assert_eq!(scene.state().open_work_of(phase).unwrap(), scene.store().await.open_work_of(phase).await.unwrap());
+        scene.state().open_work_of(phase).unwrap()
+    };
+    let (one, none) = (OpenWork { failures: 1, diverged: 0 }, OpenWork::default());
+    assert_eq!((open(phase::EXPAND).await, open(phase::ROLLBACK).await, open(phase::CONTRACT).await), (one, one, none));
+
+    // It is mended, and the rollback alone tries it again.
+    let mended = item(1, &[("made", moved), ("doc", map(&[("y", s("y"))]))]);
+    scene.bed.load(&scene.table, [mended].into_iter()).await;
+    let job = scene.job(phase::ROLLBACK, None).await;
+    let store = scene.store_of(&job).await;
+    let run = store.current_run(phase::ROLLBACK).await.unwrap().unwrap();
+    let counts = job.retry_failures(&store, &run).await.unwrap();
+    assert_eq!((counts.scanned, counts.of(Outcome::Applied)), (1, 1));
+    // Each phase has its own proof that it is not wrong for every item.
+    let proven = async |phase| store.is_proven(phase).await.unwrap();
+    assert!(proven(phase::EXPAND).await && proven(phase::ROLLBACK).await && !proven(phase::CONTRACT).await);
+    store.close().await.unwrap();
+    assert_eq!((open(phase::EXPAND).await, open(phase::ROLLBACK).await), (one, none));
+    let after = scene.bed.dump(&scene.table).await;
+    assert!(items.iter().all(|item| after.values().any(|found| found == item)), "{after:?}");
+}
+
+/// What a run has proven says nothing of another phase: one that DynamoDB refuses everywhere stops, and leaves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_back_that_is_refused_everywhere_stops_early() {
+    let scene = Scene::of((0..600).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE).await;
+    scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    for phase in [phase::CONTRACT, phase::ROLLBACK] {
+        scene.bed.front().set_faults(Some(Arc::new(|request: &RequestInfo| match request.operation.as_str() {
+            "UpdateItem" => Fault::Reply {
+                status: 400,
+                error: "ValidationException".into(),
+                message: "no".into(),
+                extra: serde_json::Map::new(),
+            },
+            _ => Fault::Pass,
+        })));
+        let ended = scene.session(phase, Begin::ResumeOrNew, Some(10), None).await.unwrap();
+        assert!(matches!(ended.stopped, Some(StopReason::AllFailing { .. })), "{phase}: {:?}", ended.stopped);
+        assert_eq!(scene.state().open_work_of(phase).unwrap(), OpenWork::default(), "{phase}");
+        scene.complete(phase, Begin::ResumeOrNew).await;
+    }
+}
