@@ -71,7 +71,7 @@ pub enum LogFormat {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Runs a whole migration on an embedded engine with sample data: try this first
+    /// Walks a whole migration, every step, on an embedded engine with sample data: try this first
     #[cfg(feature = "local")]
     Demo(DemoArgs),
     /// Writes a commented plan, from the table's description where it can be reached
@@ -86,9 +86,9 @@ pub enum Command {
     Cutover(CutoverArgs),
     /// Removes the old attribute, after cutover: there is no way back from it
     Contract(ContractArgs),
-    /// Undoes the migration, from wherever it is
+    /// Undoes the migration, from wherever it is before contract
     Rollback(RollbackArgs),
-    /// Tells how far a run is; works while it is on and after it died
+    /// Tells where the migration stands and which command is next; works while one is on and after it died
     Status(PlanArgs),
     /// Items that could not be changed, and items found diverged
     Failures(FailuresArgs),
@@ -102,7 +102,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Items in the sample table
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub items: u64,
     /// Where the demo keeps its table, its plan and its state
     #[arg(long, default_value = ".backfill/demo", value_name = "DIR")]
@@ -287,26 +287,26 @@ pub struct Decide {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
-    /// Past a closed gate, for this reason, which is recorded
+    /// Go past a closed gate, for this reason, which is recorded
     #[arg(long, value_name = "REASON")]
     pub force: Option<String>,
     /// Accept a finding of the preflight
     #[arg(long, value_name = "FINDING")]
     pub accept: Vec<Accept>,
-    /// Without a flag: every writer has written both attributes since then
-    #[arg(long, value_name = "TIME", help_heading = "Facts, where the plan names no flag")]
+    /// Every writer has written both attributes since then
+    #[arg(long, value_name = "TIME", help_heading = "Facts to state, where the plan names no flag")]
     pub dual_writes_since: Option<jiff::Timestamp>,
-    /// Without a flag: every reader reads the new attribute
-    #[arg(long, help_heading = "Facts, where the plan names no flag")]
+    /// Every reader reads the new attribute
+    #[arg(long, help_heading = "Facts to state, where the plan names no flag")]
     pub readers_moved: bool,
-    /// Without a flag: nobody writes the old attribute any more
-    #[arg(long, help_heading = "Facts, where the plan names no flag")]
+    /// Nobody writes the old attribute any more
+    #[arg(long, help_heading = "Facts to state, where the plan names no flag")]
     pub old_writes_stopped: bool,
-    /// Without a flag, on the way back: every reader reads the old attribute again
-    #[arg(long, help_heading = "Facts, where the plan names no flag")]
+    /// On the way back: every reader reads the old attribute again
+    #[arg(long, help_heading = "Facts to state, where the plan names no flag")]
     pub readers_back: bool,
-    /// Without a flag, on the way back: nobody writes the new attribute any more
-    #[arg(long, help_heading = "Facts, where the plan names no flag")]
+    /// On the way back: nobody writes the new attribute any more
+    #[arg(long, help_heading = "Facts to state, where the plan names no flag")]
     pub new_writes_stopped: bool,
 }
 

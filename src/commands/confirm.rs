@@ -13,8 +13,8 @@ pub(super) fn confirm(yes: bool, question: &str) -> anyhow::Result<()> {
     if !std::io::stdin().is_terminal() {
         return Err(Refusal::error(
             Exit::Usage,
-            "a new run writes to the table, and nobody is here to confirm it. Nothing was written. Start it with --yes, or \
-             look first with --dry-run",
+            "this writes to the table or to its cutover flag, and nobody is here to confirm it. Nothing was written. Give it \
+             again with --yes; before a run, look first with `run --dry-run`",
         ));
     }
     output::stderr(&format!("{question} Type yes:"));

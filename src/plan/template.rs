@@ -101,7 +101,9 @@ fn quoted(text: &str) -> String {
 const HEAD: &str = r#"# A backfill plan: what should become of every item of one table.
 # Edit it, then:   backfill check PLAN    reads the table, changes nothing
 #                  backfill run PLAN --dry-run
+#                  backfill cutover PLAN --to dual-write
 #                  backfill run PLAN
+#                  backfill status PLAN   says which command is next, from here to `contract`
 
 [migration]
 name = "my-migration"               # names the state file: letters, digits, - and _

@@ -147,5 +147,6 @@ async fn no_state_file_yet() {
     for args in [vec!["status", text(&plan)], vec!["failures", text(&plan), "list"]] {
         refused(&bed, 3, &args).in_one_paragraph().says(&["there is no state file", "no run has begun", "--state"]);
     }
-    refused(&bed, 3, &["failures", text(&plan), "retry"]).in_one_paragraph().says(&["no run yet"]);
+    refused(&bed, 3, &["failures", text(&plan), "retry"]).says(&["nothing has failed", "Next: backfill run "]);
+    nothing_was_written(&bed);
 }
