@@ -19,7 +19,7 @@ use crate::playbook::{Goal, Phase};
 const PLAN: &str = concat!(
     include_str!("../../migrations-examples/rename-attribute.toml"),
     "\n[capacity]\nwrite = 2000                      # of a real plan: what the table can spare\n\n[cutover]\ntable = \"flags\"                   # the flag is an item of this table\n\
-     max_cache_seconds = 1             # of a real plan: 60\nsoak = \"1s\"                       # of a real plan: a week\n"
+     max_cache_seconds = 4             # of a real plan: 60\nsoak = \"1s\"                       # of a real plan: a week\n"
 );
 
 /// Which sample table the demo loads.
