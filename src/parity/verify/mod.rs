@@ -16,9 +16,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::bound::Clusters;
-use super::compare::{Stage, Verdict, VerdictCounts};
+use super::compare::Stage;
 use super::report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};
 use super::sample::{Sample, large_segments, split};
+use super::verdict::{Verdict, VerdictCounts};
 use crate::checkpoint::store::{
     Asked, Drawn, NewRun, NewVerification, RunRecord, SpendRecord, Store, VERIFY_PHASE, VerificationRecord,
 };
