@@ -3,7 +3,8 @@
 //! every command at any time.
 //!
 //! The flag, the state and every decision are the real ones ([`backfill::cutover::Flag`], [`backfill::playbook`]); what a
-//! phase does to the item is written down in `model/sweep.rs`, guarded write by guarded write.
+//! phase does to the item is written down in `model/sweep.rs`, guarded write by guarded write, and held against the tool's
+//! own decisions in `model/table.rs`.
 //!
 //! **Process.** Between two steps a command knows nothing that is not durable. So there is no running command in the
 //! model: each step of the tool is some command that the operator gives then, which covers every kill between steps, every
@@ -21,6 +22,8 @@
 mod sweep;
 #[path = "model/system.rs"]
 mod system;
+#[path = "model/table.rs"]
+mod table;
 #[path = "model/tool.rs"]
 mod tool;
 

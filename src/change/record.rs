@@ -18,7 +18,17 @@
 //! change nothing is not made. Pre-images of writes that were refused are not among them; one whose write is uncertain
 //! may be: if the write was made, it is the right one; if it was not, what it recorded is either there still, which is
 //! found (nothing is left to undo), or was replaced by a live writer, whose value a later write recorded, or is not what the
-//! migration wrote, and is left alone.
+//! migration wrote, and is left alone. A write that found the same value as a later one did was most likely never made: what
+//! the two found is told by the writes before both.
+//!
+//! # What was not there before
+//!
+//! A copy into an empty place leaves nothing on record, so that a later pass which overwrites it cannot tell it from a live
+//! writer's value. It need not: of an item that the first pass has met, a target that is not on record as there before the
+//! migration was not there, and goes, whatever a pass has found and overwritten there since. The journal still has that.
+//!
+//! What is left to a race: a target that was there before, was overwritten, was then taken away by a live writer alone, and
+//! was made and overwritten anew by two more passes. A rollback brings back what the first of these two put there.
 //!
 //! # What a repair overwrote
 //!
@@ -117,8 +127,11 @@ impl OnRecord {
     }
 
     /// The same of a target that is copied to, where this is now: a pass that makes it leaves nothing on record. None, too,
-    /// where what was there before the migration is there again.
+    /// where nothing was there before the migration, or where what was is there again.
     pub(super) fn was_copied_over(&self, target: &Path, now: Option<&Value>) -> Option<&Was> {
+        if !self.unmet && !self.was_there_before(target) {
+            return None;
+        }
         self.newest_foreign(target, Some(By::Run)).or_else(|| {
             let before = self.there_before.get(target)?;
             let is_it = |value: &Value| Digest::of(value) == *before;
@@ -131,10 +144,15 @@ impl OnRecord {
         })
     }
 
+    /// Whether this value, which is at a path now, is what the tool has put there.
+    pub(super) fn is_ours(&self, path: &Path, now: &Value) -> bool {
+        self.journal.get(path).is_some_and(|rows| is_written_by(Some(Digest::of(now)), rows))
+    }
+
     /// The newest that the tool did not write itself.
     fn newest_foreign(&self, path: &Path, by: Option<By>) -> Option<&Was> {
         let rows = self.journal.get(path)?;
-        let own = |at: usize| rows.get(at + 1).is_some_and(|(_, older)| rows[at].1.is_written_by(older));
+        let own = |at: usize| is_written_by(rows[at].1.found(), &rows[at + 1..]);
         let counts = |at: &usize| by.is_none_or(|by| rows[*at].0 == by) && !own(*at);
         (0..rows.len()).find(counts).map(|at| &rows[at].1.was)
     }
@@ -145,14 +163,21 @@ impl OnRecord {
     }
 }
 
+/// Whether a value of this digest is what the newest of these writes that was made had put there. One that found the same
+/// value is passed over: it was not made.
+fn is_written_by(found: Option<Digest>, earlier: &[(By, PreImage)]) -> bool {
+    let Some(found) = found else { return false };
+    let made = earlier.iter().find(|(_, row)| row.wrote == Some(found) || row.found() != Some(found));
+    made.is_some_and(|(_, row)| row.wrote == Some(found))
+}
+
 impl PreImage {
-    /// Whether what was found is what this earlier write had put there.
-    fn is_written_by(&self, earlier: &PreImage) -> bool {
-        let found = match &self.was {
+    /// The digest of the value that was there, if one was.
+    fn found(&self) -> Option<Digest> {
+        match &self.was {
             Was::Value(value) => Some(Digest::of(value)),
             Was::Same => self.wrote,
             Was::Nothing => None,
-        };
-        found.is_some() && found == earlier.wrote
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What a rollback goes by: items that nobody has met, several pre-images of a path, and those of repairs.
 
-use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
+use proptest::prelude::{ProptestConfig, Strategy as _, any, prop_assert, prop_assert_eq, proptest};
 use serde_json::json;
 
 use super::OnExisting::{Keep, Overwrite};
@@ -44,6 +44,126 @@ proptest! {
         if !matches!(repaired, Decision::Rejected(_)) {
             prop_assert_eq!(text(&story.image), text(&image), "{:?}", repaired);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// An application that knows the old name alone goes on writing and deleting; passes and repairs follow it, some killed
+    /// between journal and write: a rollback takes the new attribute to what it was before the migration, whatever the tool
+    /// has overwritten of its own since, and leaves the old one as the application has it.
+    #[test]
+    fn a_rollback_behind_an_old_application_restores_the_new_attribute(
+        image in any_pair(), dual in any::<bool>(),
+        steps in proptest::collection::vec((any_text(), 0..4_u8), 1..6), last in any_text(),
+    ) {
+        let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
+        // An equal pair of an application that writes both is no value that was there before.
+        let was = image.get("b").filter(|new| !dual || image.get("a") != Some(new));
+        story.dual_writes = dual;
+        story.run(false);
+        for (old, how) in steps {
+            story.edit([("a".to_owned(), old)].into());
+            match how {
+                0 => story.run(true),
+                1 => drop(story.repair()),
+                2 => story.run(false),
+                _ => {}
+            }
+        }
+        story.edit([("a".to_owned(), last.clone())].into());
+        let undone = story.undo();
+        prop_assert!(!matches!(undone, Decision::Diverged(_)), "{:?}", undone);
+        prop_assert_eq!((story.image.get("a"), story.image.get("b")), (last.as_ref(), was), "{:?}", undone);
+        let again = story.undo();
+        prop_assert!(!matches!(again, Decision::Write(_)), "{:?}", again);
+    }
+}
+
+fn any_text() -> impl proptest::strategy::Strategy<Value = Option<Value>> {
+    proptest::sample::select(vec![None, Some("0"), Some("1"), Some("2")])
+        .prop_map(|text| text.map(|s| Value::S(s.into())))
+}
+
+/// Values at `a` and `b`.
+fn any_pair() -> impl proptest::strategy::Strategy<Value = crate::item::Item> {
+    (any_text(), any_text()).prop_map(|(old, new)| {
+        let values = [("pk", Some(Value::S("1".into()))), ("a", old), ("b", new)];
+        values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    })
+}
+
+/// What the tool made in an empty place and overwrote itself in a later pass goes, whoever wrote in between.
+#[test]
+fn what_was_not_there_before_does_not_come_back() {
+    let s = |text: &str| Some(Value::S(text.into()));
+    let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v1"}}));
+    for (live, last) in [(None, "v2"), (s("live"), "v2"), (None, "v3"), (s("live"), "v3")] {
+        let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
+        story.run(false);
+        story.edit([("a".to_owned(), s("v2"))].into());
+        story.edit(live.clone().map(|live| ("b".to_owned(), Some(live))).into_iter().collect());
+        story.run(false);
+        assert_eq!(story.journal.len(), 1);
+        story.edit([("a".to_owned(), s(last))].into());
+        assert!(matches!(story.undo(), Decision::Write(_)));
+        assert_eq!((story.image.get("a"), story.image.get("b")), (s(last).as_ref(), None), "{live:?} {last}");
+    }
+    // Of an item that nobody has met nobody knows, so that what was overwritten comes back.
+    let rollback = Changes::for_rollback(&moves(), ExpandContract, key(), Vec::new());
+    let row = PreImage::of(&path("b"), &Value::S("x".into())).wrote(&Value::S("v".into()));
+    let unmet = OnRecord::new([], [(By::Run, row)]).unmet();
+    let Decision::Write(write) =
+        rollback.decide_with(&item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "v"}})), &unmet)
+    else {
+        panic!()
+    };
+    assert_eq!(write.actions, [Action::SetValue { to: path("b"), value: Value::S("x".into()) }]);
+}
+
+/// The old attribute has changed since, and the tool's copy still stands over what was there before.
+#[test]
+fn the_tools_copy_goes_also_where_the_old_value_has_changed_since() {
+    let s = |text: &str| Some(Value::S(text.into()));
+    let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v1"}, "b": {"S": "x0"}}));
+    for (old, killed) in [(s("v2"), false), (s("v2"), true), (None, false), (None, true)] {
+        let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
+        story.run(false);
+        story.edit([("a".to_owned(), s("killed"))].into());
+        if killed {
+            story.run(true);
+        }
+        story.edit([("a".to_owned(), old.clone())].into());
+        let Decision::Write(write) = story.undo() else { panic!("{old:?} {killed}") };
+        assert_eq!((story.image.get("a"), story.image.get("b")), (old.as_ref(), s("x0").as_ref()));
+        // What goes is on record, and both values are held to.
+        assert_eq!(write.pre_images, [PreImage::of(&path("b"), &Value::S("v1".into()))]);
+        let held = old.map_or(Condition::Missing(path("a")), |old| Condition::Equals(path("a"), old));
+        assert!(write.conditions.contains(&held));
+    }
+    // What a live writer has put there is not the tool's.
+    let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
+    story.run(false);
+    story.edit([("a".to_owned(), s("v2")), ("b".to_owned(), s("live"))].into());
+    assert_eq!(story.undo(), Decision::Diverged(vec![path("b")]));
+}
+
+/// A write that was journaled and never made says nothing of whose value it found.
+#[test]
+fn a_killed_write_over_the_tools_own_value_does_not_make_it_foreign() {
+    let s = |text: &str| Some(Value::S(text.into()));
+    for strategy in [ExpandContract, InPlace] {
+        let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v1"}, "b": {"S": "x0"}}));
+        let mut story = Story::new(&moves(), strategy, Overwrite, &image);
+        story.run(false);
+        story.edit([("a".to_owned(), s("v2"))].into());
+        story.run(true);
+        story.run(true);
+        story.run(false);
+        assert_eq!(story.journal.len(), 4);
+        assert!(matches!(story.undo(), Decision::Write(_)));
+        assert_eq!((story.image.get("a"), story.image.get("b")), (s("v2").as_ref(), s("x0").as_ref()), "{strategy:?}");
     }
 }
 

@@ -73,6 +73,11 @@ impl<'a> Draft<'a> {
                     self.hold_equal(from, to, new, restored);
                     self.overwrite(to, new, before);
                 }
+                // The old value has changed since.
+                Some(new) if record.is_ours(to, new) => {
+                    self.keep_apart(from, to, new);
+                    self.overwrite(to, new, before);
+                }
                 _ => self.diverged.push(to.clone()),
             };
         }
@@ -87,11 +92,7 @@ impl<'a> Draft<'a> {
             self.diverged.extend(old.map(|_| to.clone()));
             return;
         } else {
-            self.keep_pre_image(PreImage::of(to, new));
-            self.require(match from.get(item) {
-                Some(old) => Condition::Equals(from.clone(), old.clone()),
-                None => Condition::Missing(from.clone()),
-            });
+            self.keep_apart(from, to, new);
         }
         self.remove(to, new);
     }
@@ -196,6 +197,15 @@ impl<'a> Draft<'a> {
         self.require(match from.get(self.item) {
             None if restored.is_some() => Condition::Equals(to.clone(), new.clone()),
             _ => Condition::Same(from.clone(), to.clone()),
+        });
+    }
+
+    /// Keeps a new value that the old one does not repeat, and holds both to what they are.
+    fn keep_apart(&mut self, from: &Path, to: &Path, new: &Value) {
+        self.keep_pre_image(PreImage::of(to, new));
+        self.require(match from.get(self.item) {
+            Some(old) => Condition::Equals(from.clone(), old.clone()),
+            None => Condition::Missing(from.clone()),
         });
     }
 

@@ -22,12 +22,23 @@ pub(super) struct Story {
     /// Oldest first.
     pub(super) journal: Vec<(By, PreImage)>,
     passes: u32,
+    /// Whether applications write both attributes when the first pass meets the item.
+    pub(super) dual_writes: bool,
 }
 
 impl Story {
     pub(super) fn new(plan: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Item) -> Story {
         let (plan, image) = (plan.to_vec(), image.clone());
-        Story { plan, strategy, on_existing, image, there_before: vec![], journal: vec![], passes: 0 }
+        Story {
+            plan,
+            strategy,
+            on_existing,
+            image,
+            there_before: vec![],
+            journal: vec![],
+            passes: 0,
+            dual_writes: false,
+        }
     }
 
     fn changes(&self) -> Changes {
@@ -39,7 +50,7 @@ impl Story {
         let changes = self.changes();
         self.passes += 1;
         if self.passes == 1 {
-            self.there_before = changes.meet(&self.image, false).there_before;
+            self.there_before = changes.meet(&self.image, self.dual_writes).there_before;
         }
         if let Decision::Write(write) = changes.decide(&self.image) {
             self.journal.extend(write.pre_images.iter().map(|pre| (By::Run, pre.clone())));

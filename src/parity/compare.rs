@@ -17,9 +17,12 @@
 //!
 //! After an in-place move nothing is left to hold the new value against: a source that is still there is missing at the
 //! target, stale there, or, where both are equal, unexpected itself. After `contract` the same is left of a move: a source
-//! that is still there is unexpected, whatever the target holds, and a copy's two sides have gone their own ways. A `set`
-//! is held against its constant at every stage (absent: missing; another value: stale), and what a `remove` names is
-//! unexpected once its phase is over (`run` in place, else `contract`).
+//! that is still there is unexpected, whatever the target holds, and a copy's two sides have gone their own ways. What a
+//! `remove` names is unexpected once its phase is over (`run` in place, else `contract`).
+//!
+//! A `set` is held against its constant (absent: missing; another value: stale), but not under `truth: new` before
+//! `contract`: applications that write the new side alone may change a constant and insert items without it, which says
+//! nothing of whether old values are fresh. A rollback waits for a verification that finds nothing.
 
 use std::collections::BTreeSet;
 
@@ -144,6 +147,7 @@ impl Held {
             Change::Move { from, to } => Held::Pair { old: from, new: to, truth, is_copy: false },
             Change::Copy { .. } if contracted => return None,
             Change::Copy { from, to } => Held::Pair { old: from, new: to, truth, is_copy: true },
+            Change::Set { .. } if truth == Truth::New && stage == Stage::Expanded => return None,
             Change::Set { to, value } => Held::Constant { to, value },
             Change::Remove { path } if in_place || contracted => Held::Gone { path },
             Change::Remove { .. } => return None,
@@ -288,6 +292,11 @@ mod tests {
         assert_eq!(verdict(remove(), InPlace, Stage::Expanded, json!({"junk": {"S": "x"}})), Unexpected);
         assert_eq!(verdict(remove(), InPlace, Stage::Expanded, json!({})), Matching);
         assert!(Parity::new(&[remove()], ExpandContract, Stage::Expanded, Truth::Old).is_empty());
+        assert!(
+            Parity::new(&[set()], ExpandContract, Stage::Expanded, Truth::New).is_empty(),
+            "it is the applications'"
+        );
+        assert!(!Parity::new(&[set()], ExpandContract, Stage::Expanded, Truth::NewThenOld).is_empty());
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Repair {
     /// stays, as long as old values are not stale; one beside an old value is held to it as any other.
     ///
     /// `Diverged` names what the item is left alone for: a copy's source whose target is gone while new values are the
-    /// truth; a constant that another value has taken while they are; a source whose targets disagree, or that is an
+    /// truth; a constant that another value has taken while readers read them; a source whose targets disagree, or that is an
     /// element of a list.
     pub fn decide(&self, item: &Item, before: &BTreeSet<Path>) -> Decision {
         let mut needs = Needs::default();
@@ -77,6 +77,8 @@ impl Repair {
                 }
                 Change::Move { from, to } => self.pair(&mut needs, item, (from, to), before.contains(to), false),
                 Change::Copy { from, to } => self.pair(&mut needs, item, (from, to), before.contains(to), true),
+                // Not held (`compare.rs`), and nothing that holds a pair's repair up.
+                Change::Set { .. } if self.truth == Truth::New => {}
                 Change::Set { to, value } => {
                     let other = to.get(item).is_some_and(|there| there != value);
                     needs.keep(to, other && self.truth != Truth::Old);
@@ -296,7 +298,9 @@ mod tests {
         // Where applications write the new side, a constant may be theirs.
         let set = [Change::Set { to: path("v"), value: Value::S("1".into()) }];
         let item = json!({"pk": {"S": "1"}, "v": {"S": "2"}});
-        assert_eq!(left(&repair(&set, way, Truth::New), item.clone()), ["v"]);
+        assert_eq!(left(&repair(&set, way, Truth::NewThenOld), item.clone()), ["v"]);
+        let alone = repair(&set, way, Truth::New).decide(&image(item.clone()), &BTreeSet::new());
+        assert_eq!(alone, Decision::NothingToDo, "they are not even held");
         assert_eq!(repaired(&repair(&set, way, Truth::Old), &item).0, json!({"pk": {"S": "1"}, "v": {"S": "1"}}));
         // Of a list, no element is written.
         let element = [Change::Move { from: path("l[0]"), to: path("b") }];

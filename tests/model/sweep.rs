@@ -82,6 +82,12 @@ pub(super) enum Decision {
     Swap(Item),
 }
 
+/// Whether the first look at an item takes its new attribute for one that was there before. While both are written, an equal
+/// pair is the application's.
+pub(super) fn was_there(image: Item, dual_writes: bool) -> bool {
+    image.new.is_some() && !(dual_writes && image.old == image.new)
+}
+
 pub(super) fn decide(phase: At, image: Item, known: Known) -> Decision {
     let Item { old, new } = image;
     match phase {
@@ -106,7 +112,8 @@ pub(super) fn decide(phase: At, image: Item, known: Known) -> Decision {
             (_, Some(false)) => Decision::Swap(Item { old, new: None }),
         },
         At::Contract => match (old, new) {
-            (None, _) | (_, None) => Decision::Nothing,
+            (None, _) => Decision::Nothing,
+            (_, None) => Decision::Differs,
             _ if old == new => Decision::RemoveEqual { old: true },
             _ => Decision::Swap(Item { old: None, new }),
         },

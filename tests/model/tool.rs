@@ -5,7 +5,7 @@ use std::time::Duration;
 use backfill::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
 use backfill::playbook::{BackTo, Goal, Kind, Limits, Phase, Step, What, World, step, step_back};
 
-use super::sweep::{At, Decision, FOREIGN, Known, UnderWay, decide, destroyed, values, write};
+use super::sweep::{At, Decision, FOREIGN, Known, UnderWay, decide, destroyed, values, was_there, write};
 use super::system::{Mistake, System, Tool, time};
 
 impl Tool {
@@ -96,8 +96,7 @@ impl Tool {
         }
         let image = system.item;
         if phase == Phase::Expand && system.there_before.is_none() {
-            let dual_written = system.flag.write == WriteTo::Both && image.old == image.new;
-            system.there_before = Some(image.new.is_some() && !dual_written);
+            system.there_before = Some(was_there(image, system.flag.write == WriteTo::Both));
         }
         let reads_new = system.flag.read == ReadFrom::New;
         system.under_way = Some(UnderWay { phase: At::from(phase), image, reads_new, journaled: false });

@@ -16,6 +16,7 @@ mod example;
 mod history;
 mod kills;
 mod life;
+mod mended;
 mod order;
 mod quiet;
 mod scene;

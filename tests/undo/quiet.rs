@@ -37,6 +37,39 @@ async fn a_rollback_of_every_kind_of_change_restores_the_table() {
     }
 }
 
+/// An old application goes on writing, and passes that overwrite follow it: new attributes are in the end what they were
+/// before the migration, old ones what the application wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_passes_overwrote_of_their_own_does_not_come_back() {
+    let scene = Scene::of(every_shape(240), "on_existing = \"overwrite\"", MOVE).await;
+    let before = scene.bed.dump(&scene.table).await;
+    scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    let old = |round: usize, n: usize| match (n + round) % 4 {
+        0 => None,
+        1 => Some(s(&format!("{round}"))),
+        _ => before.values().nth(n).and_then(|item| item.get("old").cloned()),
+    };
+    for round in 0..4 {
+        let mut items = scene.bed.dump(&scene.table).await;
+        for (n, item) in items.values_mut().enumerate() {
+            item.remove("old");
+            item.extend(old(round, n).map(|old| ("old".to_owned(), old)));
+        }
+        scene.bed.load(&scene.table, items.into_values()).await;
+        if round < 3 {
+            assert!(scene.complete(phase::EXPAND, Begin::Again).await.1 > 40);
+        }
+    }
+    let (ended, undone) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    assert_eq!(ended.totals.counts.of(Outcome::Diverged), 0);
+    assert!(undone > 150, "{undone}");
+    let after = scene.bed.dump(&scene.table).await;
+    for (n, (key, was)) in before.iter().enumerate() {
+        assert_eq!((after[key].get("old"), after[key].get("new")), (old(3, n).as_ref(), was.get("new")), "{key}");
+    }
+    assert_eq!(scene.complete(phase::ROLLBACK, Begin::Again).await.1, 0);
+}
+
 /// Behind a complete rollback the migration begins anew, with nothing on record of the first time.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_rolled_back_can_be_run_and_rolled_back_again() {

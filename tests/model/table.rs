@@ -1,0 +1,250 @@
+//! The decisions that the model makes, held against the tool's own: for every image of one item, everything that may be on
+//! record of it, every flag and every phase.
+//!
+//! A write of the tool is taken for what it does to every item that it may meet, and for what it journals.
+
+use std::collections::BTreeSet;
+
+use backfill::change::{
+    Action, By, Change, Changes, Condition, Decision as Decided, Digest, GuardedWrite, OnExisting, OnRecord, PreImage,
+    Strategy, Was,
+};
+use backfill::cutover::{Flag, ReadFrom, WriteTo};
+use backfill::item::{self, KeyAttribute, KeySchema, Num, Path};
+use backfill::parity::{Parity, Repair, Stage, Truth};
+
+use super::sweep::{At, Decision, Item, Known, Value, decide, destroyed, values, was_there, write};
+use super::system::time;
+
+/// What an attribute may have: the application's values, and at the instant of a write another one.
+const VALUES: [Option<Value>; 4] = [None, Some(0), Some(1), Some(2)];
+
+/// Everything that may be known of an item.
+#[derive(Debug, Clone)]
+struct Case {
+    image: Item,
+    known: Known,
+    flag: Flag,
+    record: OnRecord,
+    /// What repairs have found at the new name of an item that had it before the migration.
+    overwritten: Vec<Value>,
+}
+
+#[test]
+fn the_tool_decides_as_the_model_does() {
+    let (mut compared, mut brought_back) = (0, 0);
+    let phases = [At::Expand, At::Retry, At::Verify, At::Repair, At::OldFromNew, At::Undo, At::Contract];
+    for (phase, case) in phases.into_iter().flat_map(|phase| cases(phase).map(move |case| (phase, case))) {
+        let (model, tool) = (decide(phase, case.image, case.known), case.decided(phase));
+        let what = format!("{phase:?}, {case:?}: {model:?}, {tool:?}");
+        if phase == At::Undo && !case.overwritten.is_empty() {
+            // The model leaves alone what a repair has put over a value that was there before; the tool brings that back.
+            assert_eq!(model, Decision::Nothing, "{what}");
+            brought_back += u64::from(case.is_brought_back(&tool, &what));
+        } else {
+            assert!(case.is_same(phase, model, &tool), "{what}");
+        }
+        compared += 1;
+    }
+    assert!(compared > 3_000 && brought_back > 50, "{compared} compared, {brought_back} brought back");
+}
+
+/// What the first look takes for there before.
+#[test]
+fn the_tool_looks_as_the_model_does() {
+    for (image, dual) in images(&VALUES).flat_map(|image| [(image, false), (image, true)]) {
+        let met = for_run().meet(&real(image), dual);
+        assert_eq!(!met.there_before.is_empty(), was_there(image, dual), "{image:?} {dual}");
+    }
+}
+
+impl Case {
+    /// What the tool decides, with what it knows.
+    fn decided(&self, phase: At) -> Decided {
+        let image = real(self.image);
+        let before: BTreeSet<Path> =
+            [path("new")].into_iter().filter(|new| self.record.was_there_before(new)).collect();
+        let (plan, truth) = ([mv()], Truth::of(&self.flag));
+        let way = Strategy::ExpandContract;
+        match phase {
+            At::Expand | At::Retry => for_run().decide(&image),
+            At::Verify => {
+                let found = Parity::new(&plan, way, Stage::Expanded, truth).compare(&image, &before);
+                match found.verdict.is_mismatch() {
+                    true => Decided::Diverged(found.paths.into_iter().map(|(path, _)| path).collect()),
+                    false => Decided::AlreadyApplied,
+                }
+            }
+            At::Repair => Repair::new(&plan, way, truth, key(), Vec::new()).decide(&image, &before),
+            At::OldFromNew => {
+                Changes::for_old_equal_new(&plan, way, key(), Vec::new()).decide_with(&image, &self.record)
+            }
+            At::Undo => Changes::for_rollback(&plan, way, key(), Vec::new()).decide_with(&image, &self.record),
+            At::Contract => Changes::for_contract(&plan, way, key(), Vec::new()).decide_with(&image, &self.record),
+        }
+    }
+
+    fn is_same(&self, phase: At, model: Decision, tool: &Decided) -> bool {
+        match (model, tool) {
+            (Decision::Nothing, Decided::NothingToDo | Decided::AlreadyApplied) => true,
+            (Decision::Differs, Decided::Diverged(_)) => true,
+            // Of an item that no pass has met, the tool says more than the model makes use of: it stays either way.
+            (Decision::Nothing, Decided::Diverged(_)) => phase == At::Undo && self.known.there_before.is_none(),
+            (Decision::Nothing | Decision::Differs, _) => false,
+            (_, Decided::Write(made)) => {
+                journaled(made) == destroyed(model, self.image)
+                    && images(&VALUES).all(|item| update(made, item) == write(model, item, self.image))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it is, and then by a write that leaves the old attribute alone, holds only where the new one repeats it or both
+    /// are as they were read, and journals what it destroys.
+    fn is_brought_back(&self, tool: &Decided, what: &str) -> bool {
+        let Decided::Write(made) = tool else { return false };
+        for item in images(&VALUES) {
+            let Some(after) = update(made, item) else { continue };
+            assert!(item == self.image || (item.old.is_some() && item.old == item.new), "{what}");
+            assert_eq!(after.old, item.old, "{what}");
+            assert!(after.new.is_some_and(|new| self.overwritten.contains(&new)), "{what}");
+            assert_eq!(values(item) & !(values(after) | journaled(made)), 0, "{what}");
+        }
+        true
+    }
+}
+
+/// All that a phase may meet.
+fn cases(phase: At) -> impl Iterator<Item = Case> {
+    let flags = flags().into_iter().flat_map(|flag| [false, true].map(|dual_written| (flag.clone(), dual_written)));
+    let flags = flags.filter(|(flag, dual_written)| *dual_written || flag.write == WriteTo::Old);
+    flags.flat_map(|flag| images(&VALUES[..3]).map(move |image| (flag.clone(), image))).flat_map(
+        move |((flag, dual_written), image)| {
+            records(phase, image, dual_written).into_iter().map(move |(there_before, record, overwritten)| {
+                let known = Known {
+                    there_before,
+                    reads_new: flag.read == ReadFrom::New,
+                    writes_both: flag.write == WriteTo::Both,
+                    old_stale: flag.old_stale,
+                    dual_written,
+                    leave_there_before: false,
+                };
+                Case { image, known, flag: flag.clone(), record, overwritten }
+            })
+        },
+    )
+}
+
+/// What may be on record, as the model knows it and as the tool does.
+fn records(phase: At, image: Item, dual_written: bool) -> Vec<(Option<bool>, OnRecord, Vec<Value>)> {
+    let unmet = (None, OnRecord::default().unmet(), Vec::new());
+    // A rollback behind a pass that was stopped looks at what it has not met; without one, both were written.
+    let looked = OnRecord::new(for_run().meet(&real(image), dual_written).there_before, []);
+    let mut all = match (phase, dual_written) {
+        (At::Undo, true) => vec![unmet, (None, looked, Vec::new())],
+        (At::Undo, false) => vec![(None, looked, Vec::new())],
+        _ => vec![unmet],
+    };
+    for first in [None, Some(0), Some(1)] {
+        let before = || first.map(|value| (path("new"), Digest::of(&number(value))));
+        all.push((Some(first.is_some()), OnRecord::new(before(), []), Vec::new()));
+        for (found, wrote) in [(0, Some(1)), (1, Some(0)), (0, None), (1, None)] {
+            // A repair that found this at the new name, and made it equal or took it away; then one of the old name.
+            let repair = PreImage::of(&path("new"), &number(found));
+            let repair = wrote.map_or(repair.clone(), |wrote| repair.wrote(&number(wrote)));
+            let of_old = PreImage::of(&path("old"), &number(found)).wrote(&number(1 - found));
+            let rows = [(By::Repair, of_old), (By::Repair, repair)];
+            let overwritten = first.map(|_| found).into_iter().collect();
+            all.push((Some(first.is_some()), OnRecord::new(before(), rows), overwritten));
+        }
+    }
+    all
+}
+
+/// What the flag may say, as far as a phase goes by it.
+fn flags() -> Vec<Flag> {
+    let mut all = Vec::new();
+    for write in [WriteTo::Old, WriteTo::Both, WriteTo::New] {
+        for (read, read_percent) in [(ReadFrom::Old, 0), (ReadFrom::New, 100)] {
+            for old_stale in [false, true] {
+                let dual_since = (write != WriteTo::Old).then(|| time(1));
+                let new_since = (write == WriteTo::New).then(|| time(1));
+                let first = Flag::first(1, time(0));
+                all.push(Flag { write, read, read_percent, old_stale, dual_since, new_since, ..first });
+            }
+        }
+    }
+    all.retain(|flag| flag.impossible().is_none());
+    assert!(all.len() > 4);
+    all
+}
+
+fn images(values: &[Option<Value>]) -> impl Iterator<Item = Item> + '_ {
+    values.iter().flat_map(move |old| values.iter().map(move |new| Item { old: *old, new: *new }))
+}
+
+fn path(text: &str) -> Path {
+    text.parse().unwrap()
+}
+
+fn number(value: Value) -> item::Value {
+    item::Value::N(Num::parse(&value.to_string()).unwrap())
+}
+
+fn mv() -> Change {
+    Change::Move { from: path("old"), to: path("new") }
+}
+
+fn key() -> KeySchema {
+    KeySchema { partition: KeyAttribute { name: "pk".into(), kind: "S".into() }, sort: None }
+}
+
+fn for_run() -> Changes {
+    Changes::for_run(&[mv()], Strategy::ExpandContract, OnExisting::Keep, key(), Vec::new())
+}
+
+fn real(image: Item) -> item::Item {
+    let named = [("old", image.old), ("new", image.new)];
+    let values = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), number(value?))));
+    values.chain([("pk".to_owned(), item::Value::S("1".into()))]).collect()
+}
+
+fn abstracted(image: &item::Item) -> Item {
+    let of = |name: &str| {
+        let found = image.get(name)?;
+        Some(VALUES.into_iter().flatten().find(|value| number(*value) == *found).expect("a value of the model"))
+    };
+    Item { old: of("old"), new: of("new") }
+}
+
+/// The values that a write journals, as a set.
+fn journaled(write: &GuardedWrite) -> u8 {
+    let value_of = |pre: &PreImage| match &pre.was {
+        Was::Value(value) => abstracted(&[(pre.path.root().to_owned(), value.clone())].into()),
+        Was::Nothing | Was::Same => Item { old: None, new: None },
+    };
+    write.pre_images.iter().fold(0, |set, pre| set | values(value_of(pre)))
+}
+
+/// What DynamoDB does with a guarded write, if its condition holds.
+fn update(write: &GuardedWrite, item: Item) -> Option<Item> {
+    let image = real(item);
+    assert_eq!(write.conditions[0], Condition::ItemExists("pk".into()), "a deleted item is not brought back");
+    let holds = write.conditions.iter().all(|condition| match condition {
+        Condition::ItemExists(name) => image.contains_key(name),
+        Condition::Exists(path) => path.get(&image).is_some(),
+        Condition::Missing(path) => path.get(&image).is_none(),
+        Condition::IsMap(path) => matches!(path.get(&image), Some(item::Value::M(_))),
+        Condition::Equals(path, value) => path.get(&image) == Some(value),
+        Condition::Same(a, b) => a.get(&image).is_some() && a.get(&image) == b.get(&image),
+    });
+    let mut after = image.clone();
+    for action in write.actions.iter().take_while(|_| holds) {
+        match action {
+            Action::SetFrom { to, from } => assert!(to.set(&mut after, from.get(&image).unwrap().clone())),
+            Action::SetValue { to, value } => assert!(to.set(&mut after, value.clone())),
+            Action::Remove { path } => assert!(path.remove(&mut after).is_some()),
+        }
+    }
+    holds.then(|| abstracted(&after))
+}

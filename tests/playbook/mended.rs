@@ -1,0 +1,112 @@
+//! A rollback behind new-only writes that meets items which it cannot make equal: it says which and why, changes nothing of
+//! them, and goes on when they are mended by hand.
+
+use backfill::item::{Item, Value};
+
+use crate::common::{Bed, key_of, to_sdk};
+use crate::scene::{MOVE, QUICKLY, Scene};
+use crate::tool::{item, secret};
+
+const TO_NEW_ONLY: [&str; 5] = [
+    "cutover --to dual-write --yes",
+    "run --yes",
+    "verify --all",
+    "cutover --to read-new --yes",
+    "cutover --to write-new --yes",
+];
+
+async fn put(scene: &Scene, item: &Item) {
+    let put = scene.bed.client().put_item().table_name(&scene.table);
+    put.set_item(Some(to_sdk(item))).send().await.unwrap();
+}
+
+async fn found(scene: &Scene, item: &Item) -> Item {
+    scene.dump().await[&key_of(item).to_text()].clone()
+}
+
+fn doc(members: &[(&str, Value)]) -> Value {
+    Value::M(members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+}
+
+/// RUNBOOK: "mend them by hand, and give the same command again"
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_made_equal_is_mended_by_hand_and_the_rollback_goes_on() {
+    let plan = format!(
+        "[[change]]\nmove = \"doc.old\"\nto = \"new\"\n[[change]]\ncopy = \"from\"\nto = \"one\"\n[[change]]\n\
+         copy = \"from\"\nto = \"two\"\n{QUICKLY}"
+    );
+    let old = |pk: &str| item(pk, "x", [("doc", doc(&[("old", secret("a"))])), ("from", secret("f"))]);
+    let scene = Scene::flagged(Bed::start(), ["P#0", "P#1", "P#2", "P#3"].map(old).into(), "", &plan).await;
+    for words in TO_NEW_ONLY {
+        scene.done(words).await;
+    }
+    let large = Value::S("x".repeat(250_000));
+    let new = |pk: &str, doc: Value, new: Value, two: &str| {
+        let copies = [("from", secret("f")), ("one", secret("f")), ("two", secret(two))];
+        let mut one = item(pk, "x", copies);
+        one.extend([("doc".to_owned(), doc), ("new".to_owned(), new)]);
+        one
+    };
+    let with_old = || doc(&[("old", secret("a"))]);
+    let no_map = new("P#1", secret("text"), secret("b"), "f");
+    let too_large = new("P#2", with_old(), large, "f");
+    let disagree = new("P#3", with_old(), secret("b"), "g");
+    for item in [&no_map, &too_large, &disagree] {
+        put(&scene, item).await;
+    }
+
+    // However often it is given.
+    for _ in 0..2 {
+        let ran = scene.give("rollback --yes").await.exits(4);
+        assert!(ran.stdout.contains("is not over") && ran.stdout.contains("failures"), "{}", ran.stdout);
+        let listed = scene.done("failures list").await.stdout;
+        for (pk, why) in [("P#1", "is of type S, not M"), ("P#2", "size"), ("P#3", "two holds")] {
+            let line = listed.lines().find(|line| line.contains(pk)).unwrap_or_else(|| panic!("no {pk} in {listed}"));
+            assert!(line.contains(why), "{line}");
+        }
+        assert!(!listed.contains("P#0"), "{listed}");
+        for item in [&no_map, &too_large, &disagree] {
+            assert_eq!(found(&scene, item).await, *item, "it stays as it was");
+        }
+    }
+    put(&scene, &new("P#1", doc(&[]), secret("b"), "f")).await;
+    put(&scene, &new("P#2", with_old(), secret("shorter"), "f")).await;
+    for _ in 0..2 {
+        let ran = scene.refused("rollback --yes", "rollback").await;
+        assert!(ran.said().contains("1 items differ") && ran.said().contains("failures list"), "{}", ran.said());
+        let listed = scene.done("failures list").await.stdout;
+        assert!(listed.contains("P#3") && !listed.contains("P#1") && !listed.contains("P#2"), "{listed}");
+    }
+    put(&scene, &new("P#3", with_old(), secret("b"), "f")).await;
+    scene.done("rollback --yes").await;
+    let end = |pk: &str, value: &str| item(pk, "x", [("doc", doc(&[("old", secret(value))])), ("from", secret("f"))]);
+    for expected in [end("P#0", "a"), end("P#1", "b"), end("P#2", "shorter"), end("P#3", "b")] {
+        assert_eq!(found(&scene, &expected).await, expected);
+    }
+}
+
+/// Applications that write the new attribute alone may change a constant, and insert items without it: that says nothing of
+/// whether old values are fresh.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn constants_of_the_application_do_not_hold_a_rollback_up() {
+    let plan = format!("{MOVE}[[change]]\nset = \"marker\"\nvalue = 2\n{QUICKLY}");
+    let old = |pk: &str| item(pk, "x", [("old", secret("a"))]);
+    let scene = Scene::flagged(Bed::start(), ["P#0", "P#1"].map(old).into(), "", &plan).await;
+    for words in TO_NEW_ONLY {
+        scene.done(words).await;
+    }
+    let changed = item("P#1", "x", [("old", secret("a")), ("new", secret("b")), ("marker", secret("c"))]);
+    let inserted = item("P#2", "x", [("new", secret("b"))]);
+    for item in [&changed, &inserted] {
+        put(&scene, item).await;
+    }
+    // What a live writer has changed since stays, and is reported.
+    let ran = scene.give("rollback --yes").await.exits(5);
+    assert!(ran.stdout.contains("is complete"), "{}", ran.stdout);
+    let flag = scene.flag().await;
+    assert!(!flag.old_stale, "{flag:?}");
+    let listed = scene.done("failures list").await.stdout;
+    assert!(listed.contains("P#1") && !listed.contains("P#2"), "{listed}");
+    assert_eq!(found(&scene, &old("P#0")).await, old("P#0"));
+    assert_eq!(found(&scene, &inserted).await, item("P#2", "x", [("old", secret("b"))]));
+}
