@@ -55,6 +55,7 @@
 //!
 //! Times of several hosts are compared: their clocks are taken to agree to much less than `max_cache_seconds`.
 
+mod contract;
 mod cutover;
 mod event;
 mod gone;

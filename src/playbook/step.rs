@@ -155,62 +155,7 @@ impl Asked<'_> {
             None => Timestamp::MIN,
         };
         let phase = Phase::Verify { scope, repair };
-        Ok(if self.swept(phase) { Step::Done } else { self.sweep(phase, since) })
-    }
-
-    fn contract(&self) -> Result<Step, Refused> {
-        match self.world.kind {
-            Kind::InPlace => Err(self.in_place()),
-            Kind::RemoveOnly => self.contract_only_removing(),
-            Kind::Flagged | Kind::Stated => self.contract_moved(),
-        }
-    }
-
-    /// The point of no return is `contracting` in the flag; without one, that contract has begun.
-    fn contract_moved(&self) -> Result<Step, Refused> {
-        if let Some(step) = self.renew_contracting()? {
-            return Ok(step);
-        }
-        let flag = self.flag()?;
-        if !flag.contracting {
-            if self.state.contract != Way::Ahead {
-                return Err(self.foreign("contract has begun, and the flag does not say so"));
-            }
-            self.expanded()?;
-            if flag.write != WriteTo::New {
-                return Err(Refused::new("the old attribute is still written", self.ahead(Some(flag))));
-            }
-            self.soaked(flag.new_since)?;
-            if !self.world.confirmed {
-                return Ok(Step::Confirm);
-            }
-        }
-        if let Some(wait) = self.settle(flag) {
-            return Ok(wait);
-        }
-        if !flag.contracting {
-            return self.make(FlagChange::Contract, None);
-        }
-        match self.state.contract {
-            Way::Ahead => self.contract_begun_elsewhere(),
-            Way::Begun | Way::Complete => Ok(Step::Sweep(Phase::Contract)),
-        }
-    }
-
-    /// The flag says that contract has begun. That this state file led there is on record, but for a moment; where it is
-    /// not, another one did. What contract does to an item rests on the item alone, so that it may end here as well.
-    fn contract_begun_elsewhere(&self) -> Result<Step, Refused> {
-        if self.expanded().is_err() {
-            let why = "the flag says that the old attribute is being removed, and this state file has not led there: give the \
-                       one that has, by `--state`, on its host. Where that is lost, `--force REASON` ends the contract with \
-                       this one, and what the lost one had on record of removed values is given up";
-            match self.go_past(why)? {
-                Some(Step::Record(_)) if self.state.preflight.is_none() => return Ok(Step::Preflight),
-                Some(step) => return Ok(step),
-                None => {}
-            }
-        }
-        Ok(Step::Record(What::PhaseBegun { phase: Phase::Contract }))
+        Ok(if self.swept(phase) { Step::Done } else { self.sweep(phase, since.min(self.now)) })
     }
 
     /// Refuses for this reason, unless the operator has given one to go on, which is put on record first.
@@ -228,39 +173,6 @@ impl Asked<'_> {
     /// Whether this command has been over the table for this phase.
     pub(super) fn swept(&self, phase: Phase) -> bool {
         self.world.swept.contains(&phase)
-    }
-
-    fn contract_only_removing(&self) -> Result<Step, Refused> {
-        if self.state.preflight.is_none() {
-            return Ok(Step::Preflight);
-        }
-        if self.state.contract == Way::Begun {
-            return Ok(Step::Sweep(Phase::Contract));
-        }
-        for (fact, known) in
-            [(Fact::ReadersMoved, self.state.readers_moved), (Fact::OldWritesStopped, self.state.old_writes_stopped)]
-        {
-            if known.is_none() {
-                return self.ask(fact, None);
-            }
-        }
-        self.soaked(self.state.old_writes_stopped)?;
-        if self.world.confirmed {
-            Ok(Step::Record(What::PhaseBegun { phase: Phase::Contract }))
-        } else {
-            Ok(Step::Confirm)
-        }
-    }
-
-    fn soaked(&self, since: Option<Timestamp>) -> Result<(), Refused> {
-        let until = since.map_or(Timestamp::MAX, |since| later(since, self.world.limits.soak));
-        if self.now >= until {
-            return Ok(());
-        }
-        Err(Refused::new(
-            format!("it soaks until {until}: so long, a way back costs no more than making old equal new"),
-            Goal::Contract,
-        ))
     }
 
     /// Refuses what needs the table to be expanded.
@@ -398,7 +310,7 @@ impl Asked<'_> {
     }
 
     /// The flag is not as this migration left it.
-    fn foreign(&self, what: &str) -> Refused {
+    pub(super) fn foreign(&self, what: &str) -> Refused {
         Refused::new(format!("the flag was changed by somebody else: {what}"), "status")
     }
 }
