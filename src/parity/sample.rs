@@ -8,7 +8,6 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-
 /// Items of a cluster, on average: some, so that hardly any is empty, and few, so that a differing cluster says much of few
 /// items. A page of them costs one request.
 const CLUSTER_ITEMS: u64 = 8;

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 mod app;
+mod astray;
 mod by_hand;
 #[path = "../common/mod.rs"]
 mod common;
