@@ -83,8 +83,14 @@ pub async fn begin(
         // Fresher than the description, which is up to six hours old.
         items = items.max(store.totals(run.id).await?.counts.scanned);
         total_segments = run.total_segments;
-        let segments = store.segments(run.id).await?;
-        large = large_segments(segments.iter().map(|(segment, state)| (*segment, state)));
+        let mut done = Vec::new();
+        let note = |segment, state: SegmentState| {
+            if state.status == SegmentStatus::Done {
+                done.push((segment, state.counts.scanned));
+            }
+        };
+        store.each_segment(run.id, note).await?;
+        large = large_segments(&done);
     }
     let (mut due, mut drawn) = (total_segments, None);
     if let Some(wanted) = asked.wanted {
@@ -155,9 +161,7 @@ async fn schedule_sample(store: &Store, run: &RunRecord, sample: &Sample) -> Res
     for cluster in (0..run.total_segments).filter(|cluster| !clusters.contains(cluster)) {
         scheduler.note(cluster, SegmentState { status: SegmentStatus::Done, ..SegmentState::default() });
     }
-    for (cluster, state) in store.segments(run.id).await? {
-        scheduler.note(cluster, state);
-    }
+    store.each_segment(run.id, |cluster, state| scheduler.note(cluster, state)).await?;
     Ok(scheduler)
 }
 
