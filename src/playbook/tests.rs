@@ -742,3 +742,20 @@ proptest! {
         prop_assert!(way_on, "{:?}", desk.state);
     }
 }
+
+/// Proof of a review: mismatches that a full verification has found are there until one finds none.
+#[test]
+fn a_sample_hides_no_mismatch_that_is_known() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.limits.accept_sample = true;
+    desk.done(Goal::CutoverTo(Target::DualWrite));
+    desk.done(Goal::Run { again: false });
+    desk.mismatches = 12;
+    desk.done(Goal::Verify { scope: Scope::Full, repair: false });
+    desk.give(Goal::CutoverTo(Target::ReadNew(100))).unwrap_err();
+    // The sample has met none of the twelve.
+    desk.mismatches = 0;
+    desk.done(Goal::Verify { scope: Scope::Sampled, repair: false });
+    let steps = desk.give(Goal::CutoverTo(Target::ReadNew(100)));
+    assert!(steps.is_err(), "12 items differ, and nobody has mended them: {steps:?}");
+}
