@@ -184,7 +184,9 @@ async fn a_rollback_has_an_end_although_a_parent_is_no_map_any_more() {
 /// Two targets of one source, which applications write apart from one another once only new values are written.
 #[tokio::test(flavor = "multi_thread")]
 async fn write_new_refuses_where_a_rollback_could_not_succeed_or_it_succeeds() {
-    for change in ["copy = \"old\"\nto = \"new\"\n[[change]]\ncopy = \"old\"\nto = \"other\"", "copy = \"list[0]\"\nto = \"new\""] {
+    for change in
+        ["copy = \"old\"\nto = \"new\"\n[[change]]\ncopy = \"old\"\nto = \"other\"", "copy = \"list[0]\"\nto = \"new\""]
+    {
         let bed = Bed::embedded();
         let table = bed.create_table().await;
         let list = || backfill::item::Value::L(vec![s("v")]);
@@ -268,5 +270,9 @@ async fn what_was_never_expanded_survives_force_and_rollback() {
     }
     let ran = tool(&bed, &["rollback", text(&plan), "--yes"]);
     println!("rollback: {} {}", ran.code, ran.stdout);
-    assert!(bed.dump(&table).await == before, "the table is not what it was: {:?}", bed.dump(&table).await.values().next());
+    assert!(
+        bed.dump(&table).await == before,
+        "the table is not what it was: {:?}",
+        bed.dump(&table).await.values().next()
+    );
 }

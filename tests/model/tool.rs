@@ -32,6 +32,7 @@ impl Tool {
                 soak: Duration::from_secs(1),
             },
             no_way_back: None,
+            one_way: None,
             facts: &[],
             force: self.force.then_some("because"),
             confirmed: true,
