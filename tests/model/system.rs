@@ -203,10 +203,11 @@ impl System {
         }
     }
 
-    /// Where another new value was there before, what was gone past the gate with decides.
+    /// Making old equal new may give an old value to an item that had none. Past the gate, a new value that was there before
+    /// may take the place of an old one.
     fn is_back(&self) -> bool {
-        let untouched = self.last.is_none() && (self.first.new.is_none() || !self.forced);
-        !untouched || self.state.rollback != Way::Complete || self.item.old == self.first.old
+        let asked = self.last.is_none() && self.first.old.is_some() && (self.first.new.is_none() || !self.forced);
+        !asked || self.state.rollback != Way::Complete || self.item.old == self.first.old
     }
 
     pub(super) fn append(&mut self, what: What) {
