@@ -4,14 +4,14 @@ use super::conduct::{Conducted, said};
 use super::confirm::confirm;
 use super::exit::{Exit, Refusal};
 use super::preflight::{Read, is_complete, preflight, recorded};
-use super::run_report::{finish, subject};
+use super::run_report::{finish, header};
 use super::target::Target;
 use super::{dry_run, output};
 use crate::checkpoint::phase::EXPAND;
 use crate::cli::{Decide, Global, RunArgs};
 use crate::clock::to_text;
 use crate::conduct::{Advance, Begins, Came, Said};
-use crate::playbook::{Goal, Phase};
+use crate::playbook::Goal;
 
 const NOT_YET_AGAIN: &str = "another pass can be made only after a complete one. Nothing was written. Start it without \
                              --again, to begin or to resume";
@@ -36,12 +36,17 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: Target) -> a
     if args.again && !current.is_some_and(|run| is_complete(&run) || run.pass > 1) {
         return Err(Refusal::error(Exit::Refused, NOT_YET_AGAIN));
     }
-    let (mut restart, mut ended) = (args.restart, None);
+    let (mut restart, mut asked, mut ended) = (args.restart, false, None);
     let goal = Goal::Run { again: args.again || args.restart };
     loop {
         match conducted.advance(goal).await? {
             Advance::Done => break,
-            Advance::Recorded | Advance::Changed(_) | Advance::Confirm => {}
+            Advance::Recorded | Advance::Changed(_) => {}
+            Advance::Confirm => {
+                ask(&conducted, args)?;
+                conducted.conductor.confirm();
+                asked = true;
+            }
             Advance::Preflight => {
                 conducted.conductor.accept(accepted.clone()).await?;
             }
@@ -52,7 +57,12 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: Target) -> a
                 }
             }
             Advance::Sweep(phase) => {
-                begin(&conducted, args, restart).await?;
+                match conducted.conductor.begins(phase).await? {
+                    Begins::Resumes(run) if !restart => header(&conducted, Some(&run)),
+                    Begins::Ended(_) if !restart => {}
+                    _ if asked => {}
+                    _ => ask(&conducted, args)?,
+                }
                 let swept = conducted.conductor.sweep(phase, restart).await?;
                 restart = false;
                 if let Some(Came::Worked(came)) = swept.came {
@@ -65,21 +75,6 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: Target) -> a
         }
     }
     finish(global, conducted, ended.map(|ended| *ended)).await
-}
-
-/// Says what begins, and asks, where it is new.
-async fn begin(conducted: &Conducted, args: &RunArgs, restart: bool) -> anyhow::Result<()> {
-    let target = &conducted.target;
-    let resumed = match conducted.conductor.begins(Phase::Expand).await? {
-        Begins::Resumes(run) if !restart => Some(run),
-        Begins::Ended(_) if !restart => return Ok(()),
-        _ => None,
-    };
-    output::stderr(&subject(target).header(&target.resolved, resumed.as_deref()));
-    if resumed.is_none() {
-        confirm(args.yes, &format!("Write to {} now?", target.description.arn))?;
-    }
-    Ok(())
 }
 
 /// The preflight of a new or resumed run: what was accepted of it. None is held where the run is complete and nothing will
@@ -96,4 +91,10 @@ async fn hold(args: &RunArgs, target: &Target) -> anyhow::Result<Vec<String>> {
     found.hold()?;
     found.tell();
     Ok(found.to_record())
+}
+
+/// Says what begins anew, and asks.
+fn ask(conducted: &Conducted, args: &RunArgs) -> anyhow::Result<()> {
+    header(conducted, None);
+    confirm(args.yes, &format!("Write to {} now?", conducted.target.description.arn))
 }

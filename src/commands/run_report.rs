@@ -1,13 +1,19 @@
-//! What `run` prints in the end.
+//! What `run` says when it begins, and prints in the end.
 
 use super::conduct::Conducted;
 use super::exit::Exit;
 use super::output;
 use super::target::Target;
 use crate::checkpoint::phase::EXPAND;
+use crate::checkpoint::store::RunRecord;
 use crate::cli::Global;
 use crate::engine::Ended;
 use crate::telemetry::{RunReport, Subject};
+
+/// Says on what it works, and whether it begins or resumes.
+pub(super) fn header(conducted: &Conducted, resumed: Option<&RunRecord>) {
+    output::stderr(&subject(&conducted.target).header(&conducted.target.resolved, resumed));
+}
 
 /// Reports the run as it is now.
 pub(super) async fn finish(global: &Global, conducted: Conducted, ended: Option<Ended>) -> anyhow::Result<Exit> {
