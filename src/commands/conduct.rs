@@ -3,16 +3,13 @@
 use std::path::Path;
 
 pub(super) use super::conducted::{Conducted, actor, said};
-use super::confirm::confirm;
 use super::exit::{Exit, Refusal};
 use super::output;
 pub(super) use super::pursuit::Pursuit;
-use super::pursuit::words;
-use super::run::begin_expansion;
 use crate::clock::to_text;
 use crate::conduct::{Advance, ConductError, Swept};
 use crate::engine::StopReason;
-use crate::playbook::{Goal, Phase};
+use crate::playbook::Goal;
 
 impl Conducted {
     /// Takes the playbook's steps until the goal is reached, or until it is stopped. Gives what went over the table.
@@ -20,7 +17,7 @@ impl Conducted {
         &mut self,
         mut pursuit: Pursuit<'_>,
     ) -> anyhow::Result<(Vec<Swept>, Option<StopReason>)> {
-        let mut swept = Vec::new();
+        let (mut swept, mut asked) = (Vec::new(), false);
         loop {
             // Nothing is begun for somebody who has asked to stop, or after the lease was lost.
             if self.conductor.stop.is_stopping() {
@@ -30,8 +27,9 @@ impl Conducted {
                 Advance::Done => return Ok((swept, None)),
                 Advance::Recorded => {}
                 Advance::Confirm => {
-                    confirm(pursuit.yes, pursuit.question)?;
+                    self.ask(pursuit)?;
                     self.conductor.confirm();
+                    asked = true;
                 }
                 Advance::Changed(flag) => output::stderr(&format!("flag     {flag}")),
                 Advance::Wait(until) => {
@@ -43,10 +41,7 @@ impl Conducted {
                 }
                 Advance::Preflight => self.hold_preflight(pursuit).await?,
                 Advance::Sweep(phase) => {
-                    match phase {
-                        Phase::Expand => begin_expansion(self, pursuit).await?,
-                        _ => output::stderr(&format!("over the table: {}", words(phase))),
-                    }
+                    self.announce(phase, pursuit, asked).await?;
                     let came = self.conductor.sweep(phase, std::mem::take(&mut pursuit.restart)).await?;
                     let (stopped, unfinished) = (came.stopped.clone(), came.unfinished);
                     swept.push(came);

@@ -1,8 +1,12 @@
 //! What a command wants of the playbook, and the preflight on the way.
 
 use super::conducted::Conducted;
+use super::confirm::confirm;
+use super::output;
 use super::preflight::{Read, preflight};
+use super::run_report::header;
 use crate::cli::Decide;
+use crate::conduct::Begins;
 use crate::playbook::{Goal, Phase};
 use crate::preflight::Accept;
 
@@ -27,6 +31,30 @@ impl<'a> Pursuit<'a> {
 }
 
 impl Conducted {
+    /// Asks before the first step that changes anything; before a run, it is said on what it works.
+    pub(super) fn ask(&self, pursuit: Pursuit<'_>) -> anyhow::Result<()> {
+        if matches!(pursuit.goal, Goal::Run { .. }) {
+            header(self, None);
+        }
+        confirm(pursuit.yes, pursuit.question)
+    }
+
+    /// Says what goes over the table now. A run that begins anew is asked for, unless it was.
+    pub(super) async fn announce(&self, phase: Phase, pursuit: Pursuit<'_>, asked: bool) -> anyhow::Result<()> {
+        if phase != Phase::Expand {
+            output::stderr(&format!("over the table: {}", words(phase)));
+            return Ok(());
+        }
+        match self.conductor.begins(phase).await? {
+            Begins::Resumes(run) if !pursuit.restart => header(self, Some(&run)),
+            Begins::Ended(_) if !pursuit.restart => {}
+            _ if asked => {}
+            _ => self.ask(pursuit)?,
+        }
+        Ok(())
+    }
+
+    /// Holds the preflight, unless that was done before the state file was made, and records what was accepted of it.
     pub(super) async fn hold_preflight(&mut self, pursuit: Pursuit<'_>) -> anyhow::Result<()> {
         let accepted = match pursuit.held {
             Some(accepted) => accepted.to_vec(),
@@ -43,7 +71,7 @@ impl Conducted {
     }
 }
 
-pub(super) fn words(phase: Phase) -> &'static str {
+fn words(phase: Phase) -> &'static str {
     match phase {
         Phase::Expand => "expand",
         Phase::Retry => "the failures once more",

@@ -1,16 +1,15 @@
 //! `run`: the expand phase, new or resumed. A dry run of it is in `dry_run.rs`.
 
 use super::conduct::{Conducted, Pursuit, said};
-use super::confirm::confirm;
+use super::dry_run;
 use super::exit::{Exit, Refusal};
 use super::preflight::{Read, is_complete, preflight, recorded};
-use super::run_report::{finish, subject};
+use super::run_report::finish;
 use super::target::Target;
-use super::{dry_run, output};
 use crate::checkpoint::phase::EXPAND;
 use crate::cli::{Decide, Global, RunArgs};
-use crate::conduct::{Begins, Came, Said};
-use crate::playbook::{Goal, Phase};
+use crate::conduct::{Came, Said};
+use crate::playbook::Goal;
 
 const NOT_YET_AGAIN: &str = "another pass can be made only after a complete one. Nothing was written. Start it without \
                              --again, to begin or to resume";
@@ -37,28 +36,14 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: Target) -> a
     }
     let goal = Goal::Run { again: args.again || args.restart };
     let (yes, held) = (args.yes, Some(accepted.as_slice()));
-    let pursuit = Pursuit { goal, question: "", yes, accept: &args.accept, held, restart: args.restart };
+    let question = format!("Write to {} now?", conducted.target.description.arn);
+    let pursuit = Pursuit { goal, question: &question, yes, accept: &args.accept, held, restart: args.restart };
     let (swept, stopped) = conducted.pursue(pursuit).await?;
     let ended = swept.into_iter().rev().find_map(|swept| match swept.came {
         Some(Came::Worked(ended)) => Some(*ended),
         _ => None,
     });
     finish(global, conducted, ended, stopped).await
-}
-
-/// Says what begins, and asks, where it is new.
-pub(super) async fn begin_expansion(conducted: &Conducted, pursuit: Pursuit<'_>) -> anyhow::Result<()> {
-    let target = &conducted.target;
-    let resumed = match conducted.conductor.begins(Phase::Expand).await? {
-        Begins::Resumes(run) if !pursuit.restart => Some(run),
-        Begins::Ended(_) if !pursuit.restart => return Ok(()),
-        _ => None,
-    };
-    output::stderr(&subject(target).header(&target.resolved, resumed.as_deref()));
-    if resumed.is_none() {
-        confirm(pursuit.yes, &format!("Write to {} now?", target.description.arn))?;
-    }
-    Ok(())
 }
 
 /// The preflight of a new or resumed run: what was accepted of it. None is held where the run is complete and nothing will
