@@ -53,6 +53,9 @@ impl Conducted {
                 Advance::Sweep(phase) => {
                     output::stderr(&format!("over the table: {}", words(phase)));
                     let came = self.conductor.sweep(phase, false).await?;
+                    if !matches!(goal, Goal::Verify { .. }) {
+                        super::verify::tell_mismatches(&came);
+                    }
                     let (stopped, unfinished) = (came.stopped.clone(), came.unfinished);
                     swept.push(came);
                     if stopped.is_some() || unfinished {
