@@ -96,6 +96,8 @@ pub enum Command {
     Status(PlanArgs),
     /// Items that could not be changed, and items found diverged
     Failures(FailuresArgs),
+    /// Values that were overwritten or removed, and are kept in the state file
+    Journal(JournalArgs),
     /// Serves the embedded engine on loopback
     #[cfg(feature = "local")]
     Local(LocalArgs),
@@ -321,6 +323,26 @@ pub struct FailuresArgs {
     /// What to do with them
     #[command(subcommand)]
     pub action: FailuresAction,
+}
+
+/// `journal`
+#[derive(Debug, Args)]
+pub struct JournalArgs {
+    /// The plan file
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// Only those of this run
+    #[arg(long)]
+    pub run: Option<i64>,
+    /// Only those behind this one, by the number in front of it
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    pub after: i64,
+    /// At most so many
+    #[arg(long, default_value_t = 1000)]
+    pub limit: u32,
+    /// Print the values too: they are data of the table's items
+    #[arg(long)]
+    pub show_values: bool,
 }
 
 /// `failures list|retry`

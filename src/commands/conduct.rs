@@ -43,6 +43,9 @@ impl Conducted {
                 Advance::Sweep(phase) => {
                     self.announce(phase, pursuit, asked).await?;
                     let came = self.conductor.sweep(phase, std::mem::take(&mut pursuit.restart)).await?;
+                    if !matches!(pursuit.goal, Goal::Verify { .. }) {
+                        super::verify::tell_mismatches(&came);
+                    }
                     let (stopped, unfinished) = (came.stopped.clone(), came.unfinished);
                     swept.push(came);
                     if stopped.is_some() || unfinished {

@@ -17,7 +17,7 @@ pub(super) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Res
     let table = conducted.target.description.arn.clone();
     let question = format!("Remove the old attribute from {table} now? There is no way back.");
     let (swept, stopped) = conducted.pursue(Pursuit::of(Goal::Contract, &decide, &question)).await?;
-    let exit = report(global, &conducted, "contract", &swept, stopped.as_ref());
+    let exit = report(global, &conducted, "contract", &swept, stopped.as_ref()).await?;
     conducted.close().await?;
     Ok(exit)
 }

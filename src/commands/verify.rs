@@ -4,7 +4,7 @@ use super::conduct::{Conducted, Pursuit};
 use super::exit::Exit;
 use super::output;
 use crate::cli::{Decide, Global, VerifyArgs};
-use crate::conduct::{Came, Said};
+use crate::conduct::{Came, Said, Swept};
 use crate::engine::StopReason;
 use crate::parity::Verified;
 use crate::playbook::{Goal, Scope};
@@ -48,4 +48,17 @@ pub(super) fn report(global: &Global, verified: &Verified, stopped: Option<&Stop
         |out| report.write(out),
     );
     if report.mismatches > 0 { Exit::Mismatch } else { Exit::Done }
+}
+
+/// Which items a verification on the way found not to match: the refusal that follows says how many.
+pub(super) fn tell_mismatches(swept: &Swept) {
+    let Some(Came::Verified(verified)) = &swept.came else { return };
+    let mut text = Vec::new();
+    // Writing to memory does not fail.
+    if let Some((report, _)) = &verified.report
+        && report.mismatches > 0
+        && report.write(&mut text).is_ok()
+    {
+        output::stderr(&String::from_utf8_lossy(&text));
+    }
 }

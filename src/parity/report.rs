@@ -191,6 +191,9 @@ impl VerifyReport {
         }
         if self.repair {
             writeln!(out, "  repaired {}, left {}", number(self.repaired), number(self.mismatches))?;
+            if self.repaired > 0 {
+                writeln!(out, "  what that overwrote or removed: backfill journal PLAN --run {}", self.run)?;
+            }
         }
         if self.diverged_closed > 0 {
             let closed = number(self.diverged_closed);
@@ -390,6 +393,7 @@ mod tests {
             "the old values are the truth (version 4 of the flag)",
             "12,000",
             "repaired 1, left 1",
+            "what that overwrote or removed: backfill journal PLAN --run ",
             "segments: 4 read, 1 differ",
             "pk=A\\u{1b}#1: new (its new attribute was there before the migration)",
             "Parity does not hold: 1 mismatching items.",

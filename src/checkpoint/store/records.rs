@@ -235,7 +235,7 @@ pub struct OpenWork {
     pub diverged: u64,
 }
 
-/// Which failures or diverged items to list, in the order they were first met.
+/// Which failures, diverged items or values to list, in the order they were first met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListQuery {
     /// Of this run only; none means of every run.
@@ -248,7 +248,7 @@ pub struct ListQuery {
     pub limit: u32,
 }
 
-/// A pre-image as stored. It holds a value of the table, so it is not for output.
+/// A pre-image as stored. It holds a value of the table, which is printed only for who asks for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreImageRecord {
     /// Its name; later ones are larger.
