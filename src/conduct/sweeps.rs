@@ -263,7 +263,12 @@ pub fn job_of(
         Phase::Undo => Arc::new(Changes::for_rollback(changes, strategy, key, indexes)),
         Phase::Expand | Phase::Retry | Phase::Verify { .. } => run_changes(plan, description)?,
     };
-    Ok(Job::new(plan.clone(), changes, Arc::clone(table), description.clone(), budgets))
+    let mut plan = plan.clone();
+    if matches!(phase, Phase::OldFromNew | Phase::Undo) {
+        // Whoever tried a few items has the whole way back.
+        plan.limits.max_items = None;
+    }
+    Ok(Job::new(plan, changes, Arc::clone(table), description.clone(), budgets))
 }
 
 /// Clusters of a sample, where nobody says how many: none of them differing bounds those that do to 0.075 %.

@@ -179,25 +179,6 @@ fn stands(bed: &Bed, plan: &std::path::Path) -> String {
     status["playbook"]["phase"].as_str().unwrap_or("nothing").to_owned()
 }
 
-/// A canary of ten items, and the way back from it.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_canary_can_be_rolled_back() {
-    let (bed, table, plan) = scene(60, "[scan]\nsegments = 1\npage_limit = 5\n[limits]\nmax_items = 10\n").await;
-    let before = bed.dump(&table).await;
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(6);
-    let back = ["rollback", text(&plan), "--yes", "--readers-back", "--new-writes-stopped"];
-    let mut codes = Vec::new();
-    for _ in 0..12 {
-        let ran = tool(&bed, &back);
-        codes.push(ran.code);
-        if ran.code == 0 {
-            break;
-        }
-        println!("{} {}", ran.code, ran.stdout.lines().rev().take(2).collect::<Vec<_>>().join(" | "));
-    }
-    assert!(bed.dump(&table).await == before && stands(&bed, &plan) == "rolled back", "{codes:?}");
-}
-
 /// An expansion that has not begun cannot be forced past: readers would find nothing, and the way back would remove the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_never_expanded_survives_force_and_rollback() {

@@ -112,6 +112,19 @@ async fn a_look_at_the_rest_that_was_cut_short_leaves_no_item_unwritten() {
     }
 }
 
+/// RUNBOOK: "It does not hold on the way back, so that a trial on a few items can be undone".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_on_a_few_items_can_be_rolled_back() {
+    let limits = "[scan]\nsegments = 1\npage_limit = 5\n[limits]\nmax_items = 10\n";
+    let (bed, table, plan) = scene(60, limits).await;
+    let before = bed.dump(&table).await;
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(6);
+    tool(&bed, &["rollback", text(&plan), "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
+    assert!(bed.dump(&table).await == before);
+    let status = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
+    assert_eq!(status["playbook"]["phase"], "rolled back", "{status}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_only_removes() {
     let bed = Bed::embedded();
