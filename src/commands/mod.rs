@@ -18,11 +18,13 @@ mod dry_run;
 mod exit;
 mod failures;
 mod init;
+mod journal;
 #[cfg(feature = "local")]
 mod local;
 mod logging;
 mod output;
 mod preflight;
+mod pursuit;
 mod rollback;
 mod run;
 mod run_report;
@@ -53,6 +55,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Rollback(args) => rollback::rollback(&global, args).await,
         Command::Status(args) => status::status(&global, args),
         Command::Failures(args) => failures::failures(&global, args).await,
+        Command::Journal(args) => journal::journal(&global, args),
         #[cfg(feature = "local")]
         Command::Local(args) => local::local(&global, args).await,
     }

@@ -2,9 +2,9 @@
 
 use std::io::Write as _;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
-use super::conduct::{Conducted, said};
+use super::conduct::{Conducted, Pursuit, said};
 use super::dry_run::dry_run_of;
 use super::exit::Exit;
 use super::output;
@@ -13,7 +13,7 @@ use crate::cli::{Global, RollbackArgs};
 use crate::conduct::{Came, Swept};
 use crate::engine::{Ended, StopReason};
 use crate::playbook::{Goal, Phase};
-use crate::telemetry::{RunReport, Subject};
+use crate::telemetry::{RunReport, Subject, number};
 
 /// Undoes the migration, or goes on with it.
 pub(super) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Result<Exit> {
@@ -23,40 +23,51 @@ pub(super) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Res
     let decide = args.decide();
     let mut conducted = Conducted::open(global, &args.plan, said(&decide)).await?;
     let question = format!("Undo the migration on {} now?", conducted.target.description.arn);
-    let (swept, stopped) = conducted.pursue(Goal::Rollback, &decide, &question).await?;
-    let exit = report(global, &conducted, "rollback", &swept, stopped.as_ref());
+    let (swept, stopped) = conducted.pursue(Pursuit::of(Goal::Rollback, &decide, &question)).await?;
+    let exit = report(global, &conducted, "rollback", &swept, stopped.as_ref()).await?;
     conducted.close().await?;
     Ok(exit)
 }
 
 /// Prints what a command came to that goes over the table, maybe more than once.
-pub(super) fn report(
+pub(super) async fn report(
     global: &Global,
     conducted: &Conducted,
     command: &str,
     swept: &[Swept],
     stopped: Option<&StopReason>,
-) -> Exit {
-    let worked: Vec<&Ended> = swept.iter().filter_map(ended).collect();
-    let exit = worked.last().map_or(Exit::Done, |ended| Exit::of_run(ended.open, None));
+) -> anyhow::Result<Exit> {
+    let mut worked: Vec<(&Ended, u64)> = Vec::new();
+    for ended in swept.iter().filter_map(ended) {
+        worked.push((ended, conducted.conductor.store.journaled(ended.run.id).await?));
+    }
+    let exit = worked.last().map(|(ended, _)| ended).map_or(Exit::Done, |ended| Exit::of_run(ended.open, None));
     let exit = stopped.map_or(exit, Exit::of_stop);
     let subject = Subject { advice: false, ..subject(&conducted.target) };
     let plan = conducted.target.path.display();
     output::result(
         global,
         || {
-            json!({ "type": command, "runs": worked.iter().map(|ended| run_report(subject, ended).to_json(exit as u8)).collect::<Vec<_>>(),
-                    "stopped": stopped.map(ToString::to_string), "exit_code": exit as u8 })
+            let runs: Vec<Json> = worked.iter().map(|worked| run_json(subject, *worked, exit)).collect();
+            json!({ "type": command, "runs": runs, "stopped": stopped.map(ToString::to_string), "exit_code": exit as u8 })
         },
         |out| {
-            for ended in &worked {
+            for (ended, journaled) in &worked {
                 run_report(subject, ended).write(out)?;
+                if *journaled > 0 {
+                    writeln!(
+                        out,
+                        "{} values that it overwrote or removed are in the journal: backfill journal {plan} --run {}",
+                        number(*journaled),
+                        ended.run.id.0
+                    )?;
+                }
             }
             match stopped {
                 None if swept.iter().any(|swept| swept.unfinished) => writeln!(
                     out,
-                    "The {command} is not over: items failed. See `backfill failures {plan} list`; another pass over them: \
-                     backfill {command} {plan}"
+                    "The {command} is not over: items failed. `backfill failures {plan} list` says which and why: mend \
+                     them by hand, and give the same command again: backfill {command} {plan}"
                 ),
                 None => writeln!(out, "The {command} is complete."),
                 Some(reason) => {
@@ -65,7 +76,15 @@ pub(super) fn report(
             }
         },
     );
-    exit
+    Ok(exit)
+}
+
+fn run_json(subject: Subject<'_>, (ended, journaled): (&Ended, u64), exit: Exit) -> Json {
+    let mut json = run_report(subject, ended).to_json(exit as u8);
+    if let Some(map) = json.as_object_mut() {
+        map.insert("journaled".into(), journaled.into());
+    }
+    json
 }
 
 fn ended(swept: &Swept) -> Option<&Ended> {

@@ -62,7 +62,7 @@ impl Conductor {
         };
         Ok(match current.filter(|run| run.id > behind) {
             Some(run) if run.status == RunStatus::Complete => Begins::Ended(Box::new(run)),
-            Some(run) if run.is_unfinished() => Begins::Resumes(Box::new(run)),
+            Some(run) if run.can_be_resumed() => Begins::Resumes(Box::new(run)),
             _ => Begins::New,
         })
     }
@@ -266,7 +266,12 @@ pub fn job_of(
         Phase::Undo => Arc::new(Changes::for_rollback(changes, strategy, key, indexes)),
         Phase::Expand | Phase::Retry | Phase::Verify { .. } => run_changes(plan, description)?,
     };
-    Ok(Job::new(plan.clone(), changes, Arc::clone(table), description.clone(), budgets))
+    let mut plan = plan.clone();
+    if matches!(phase, Phase::OldFromNew | Phase::Undo) {
+        // Whoever tried a few items has the whole way back.
+        plan.limits.max_items = None;
+    }
+    Ok(Job::new(plan, changes, Arc::clone(table), description.clone(), budgets))
 }
 
 /// Clusters of a sample, where nobody says how many: none of them differing bounds those that do to 0.075 %.

@@ -197,6 +197,9 @@ impl VerifyReport {
         if self.repair {
             let (found, repaired, left) = (number(self.found()), number(self.repaired), number(self.mismatches));
             writeln!(out, "  found {found}, repaired {repaired}, left {left}")?;
+            if self.repaired > 0 {
+                writeln!(out, "  what that overwrote or removed: backfill journal PLAN --run {}", self.run)?;
+            }
         }
         if self.diverged_closed > 0 {
             let closed = number(self.diverged_closed);
@@ -212,7 +215,7 @@ impl VerifyReport {
             0 if self.is_full() => writeln!(out, "Parity holds."),
             0 if self.found() > 0 => writeln!(
                 out,
-                "No mismatch is left in the sample. Where it found some there are more: verify --all --repair finds them."
+                "No mismatch is left in the sample. What it has not met is as it was: verify --all --repair finds the rest."
             ),
             0 => writeln!(out, "No mismatch is in the sample."),
             left => writeln!(out, "Parity does not hold: {} mismatching items.", number(left)),
@@ -400,6 +403,7 @@ mod tests {
             "the old values are the truth (version 4 of the flag)",
             "12,000",
             "found 2, repaired 1, left 1",
+            "what that overwrote or removed: backfill journal PLAN --run ",
             "segments: 4 read, 1 differ",
             "pk=A\\u{1b}#1: new (its new attribute was there before the migration)",
             "Parity does not hold: 1 mismatching items.",

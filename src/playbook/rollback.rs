@@ -126,7 +126,8 @@ impl Asked<'_> {
             Some(report) if report.mismatches == 0 => self.make(FlagChange::OldIsFresh, None).map(Some),
             Some(report) if self.swept(verify) => Err(Refused::new(
                 format!(
-                    "{} items differ although old was made equal new (`failures list` names them)",
+                    "{} items differ although old was made equal new (they are named above). Mend them by hand, and give \
+                     the same command again",
                     report.mismatches
                 ),
                 self.goal,

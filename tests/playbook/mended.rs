@@ -36,7 +36,7 @@ async fn what_cannot_be_made_equal_is_mended_by_hand_and_the_rollback_goes_on() 
          copy = \"from\"\nto = \"two\"\n{QUICKLY}"
     );
     let old = |pk: &str| item(pk, "x", [("doc", doc(&[("old", secret("a"))])), ("from", secret("f"))]);
-    let scene = Scene::flagged(Bed::start(), ["P#0", "P#1", "P#2", "P#3"].map(old).into(), "", &plan).await;
+    let scene = Scene::flagged(Bed::start(), ["P#0", "P#1", "P#2", "P#3", "P#4"].map(old).into(), "", &plan).await;
     for words in TO_NEW_ONLY {
         scene.done(words).await;
     }
@@ -51,14 +51,19 @@ async fn what_cannot_be_made_equal_is_mended_by_hand_and_the_rollback_goes_on() 
     let no_map = new("P#1", secret("text"), secret("b"), "f");
     let too_large = new("P#2", with_old(), large, "f");
     let disagree = new("P#3", with_old(), secret("b"), "g");
-    for item in [&no_map, &too_large, &disagree] {
+    // Deleted under the new name alone, which no application does that obeys the flag.
+    let mut deleted = new("P#4", doc(&[("old", Value::S("visible".into()))]), Value::Null, "f");
+    deleted.remove("new");
+    for item in [&no_map, &too_large, &disagree, &deleted] {
         put(&scene, item).await;
     }
 
     // However often it is given.
-    for _ in 0..2 {
+    for n in 0..2 {
         let ran = scene.give("rollback --yes").await.exits(4);
-        assert!(ran.stdout.contains("is not over") && ran.stdout.contains("failures"), "{}", ran.stdout);
+        for part in ["is not over", "failures", "by hand", "1 values that it overwrote or removed are in the journal"] {
+            assert!(ran.stdout.contains(part) || n > 0, "{part}: {}", ran.stdout);
+        }
         let listed = scene.done("failures list").await.stdout;
         for (pk, why) in [("P#1", "is of type S, not M"), ("P#2", "size"), ("P#3", "two holds")] {
             let line = listed.lines().find(|line| line.contains(pk)).unwrap_or_else(|| panic!("no {pk} in {listed}"));
@@ -73,16 +78,41 @@ async fn what_cannot_be_made_equal_is_mended_by_hand_and_the_rollback_goes_on() 
     put(&scene, &new("P#2", with_old(), secret("shorter"), "f")).await;
     for _ in 0..2 {
         let ran = scene.refused("rollback --yes", "rollback").await;
-        assert!(ran.said().contains("1 items differ") && ran.said().contains("failures list"), "{}", ran.said());
+        for part in ["1 items differ", "P#3", "by hand"] {
+            assert!(ran.said().contains(part), "{part}: {}", ran.said());
+        }
         let listed = scene.done("failures list").await.stdout;
         assert!(listed.contains("P#3") && !listed.contains("P#1") && !listed.contains("P#2"), "{listed}");
     }
     put(&scene, &new("P#3", with_old(), secret("b"), "f")).await;
     scene.done("rollback --yes").await;
     let end = |pk: &str, value: &str| item(pk, "x", [("doc", doc(&[("old", secret(value))])), ("from", secret("f"))]);
-    for expected in [end("P#0", "a"), end("P#1", "b"), end("P#2", "shorter"), end("P#3", "b")] {
+    let without = item("P#4", "x", [("doc", doc(&[])), ("from", secret("f"))]);
+    for expected in [end("P#0", "a"), end("P#1", "b"), end("P#2", "shorter"), end("P#3", "b"), without] {
         assert_eq!(found(&scene, &expected).await, expected);
     }
+    what_was_taken_away_is_listed(&scene).await;
+}
+
+/// RUNBOOK: "lists what is in it, item by item; with `--show-values` the values too"
+async fn what_was_taken_away_is_listed(scene: &Scene) {
+    let listed = scene.done("journal").await.stdout;
+    // Behind new-only writes: what stood at the old name beside another new value, or without one.
+    for pk in ["P#2", "P#3", "P#4"] {
+        let line = |line: &str| line.contains(pk) && line.contains("doc.old") && line.contains("old-equal-new");
+        assert!(listed.lines().any(line), "{pk}: {listed}");
+    }
+    assert!(!listed.contains("P#0") && !listed.contains("visible"), "{listed}");
+    let json = scene.done("journal --limit 2 --output json").await.json();
+    let rows = json["values"].as_array().unwrap();
+    assert_eq!((rows.len(), rows[0].get("value"), &json["more"]), (2, None, &true.into()), "{json:#}");
+    let run = json["values"][0]["run"].to_string();
+    assert!(scene.done(&format!("journal --run {run}")).await.stdout.contains("P#4"));
+    // What the other tests never ask for.
+    let mut shown = scene.command("journal --show-values");
+    let shown = tokio::task::spawn_blocking(move || shown.output()).await.unwrap().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.lines().any(|line| line.contains("P#4") && line.contains(r#"{"S":"visible"}"#)), "{shown}");
 }
 
 /// Applications that write the new attribute alone may change a constant, and insert items without it: that says nothing of

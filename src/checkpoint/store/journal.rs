@@ -38,8 +38,8 @@ use rusqlite::{Connection, Row, params};
 
 use super::super::{MetPage, PreImageId, PreImageRow, RunId, phase};
 use super::error::Failed;
-use super::read::{collect, parse_path};
-use super::records::{PreImageRecord, RunRecord};
+use super::read::{collect, key_from, parse_path};
+use super::records::{ListQuery, PreImageRecord, RunRecord};
 use crate::change::{By, Digest, OnRecord, PreImage, Was};
 use crate::item::{ItemKey, Path, Value};
 
@@ -100,25 +100,22 @@ pub(super) fn pre_images(
     key: &ItemKey,
     path: Option<&Path>,
 ) -> Result<Vec<PreImageRecord>, Failed> {
-    let sql = "SELECT id, run, path, value, at FROM pre_images \
+    let sql = "SELECT id, run, key, path, value, at FROM pre_images \
          WHERE key = ?1 AND refused = 0 AND kind = 'value' AND (?2 IS NULL OR path = ?2) ORDER BY id DESC";
-    collect(connection, sql, params![key.to_text(), path.map(Path::to_string)], |row| {
-        let id: i64 = row.get(0)?;
-        Ok(PreImageRecord {
-            id: PreImageId(id),
-            run: RunId(row.get(1)?),
-            key: key.clone(),
-            path: parse_path(&row.get::<_, String>(2)?)?,
-            value: value_from(row, 3, id)?,
-            at: row.get(4)?,
-        })
-    })
+    collect(connection, sql, params![key.to_text(), path.map(Path::to_string)], record_from)
 }
 
-/// Values on record whose write was not refused.
-pub(super) fn pre_image_count(connection: &Connection) -> Result<u64, Failed> {
-    let sql = "SELECT count(*) FROM pre_images WHERE refused = 0 AND kind = 'value'";
-    Ok(connection.query_row(sql, [], |row| row.get(0))?)
+/// Values on record whose write was not refused, oldest first.
+pub(super) fn list(connection: &Connection, query: ListQuery) -> Result<Vec<PreImageRecord>, Failed> {
+    let sql = "SELECT id, run, key, path, value, at FROM pre_images \
+         WHERE id > ?1 AND refused = 0 AND kind = 'value' AND (?2 IS NULL OR run = ?2) ORDER BY id LIMIT ?3";
+    collect(connection, sql, params![query.after, query.run.map(|run| run.0), query.limit], record_from)
+}
+
+/// How many values are on record whose write was not refused: of a run, or of all.
+pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Result<u64, Failed> {
+    let sql = "SELECT count(*) FROM pre_images WHERE refused = 0 AND kind = 'value' AND (?1 IS NULL OR run = ?1)";
+    Ok(connection.query_row(sql, [run.map(|run| run.0)], |row| row.get(0))?)
 }
 
 /// What a rollback finds on record of these items, in their order: of the expansion and of repairs, as far as no rollback
@@ -258,6 +255,18 @@ fn last_rollback(connection: &Connection) -> Result<i64, Failed> {
     let sql = "SELECT coalesce(max(id), 0) FROM runs WHERE phase = ?1 AND status = 'complete' \
          AND id < (SELECT max(id) FROM runs WHERE phase = ?2)";
     Ok(connection.prepare_cached(sql)?.query_row([phase::ROLLBACK, phase::EXPAND], |row| row.get(0))?)
+}
+
+fn record_from(row: &Row<'_>) -> Result<PreImageRecord, Failed> {
+    let id: i64 = row.get(0)?;
+    Ok(PreImageRecord {
+        id: PreImageId(id),
+        run: RunId(row.get(1)?),
+        key: key_from(row, 2)?,
+        path: parse_path(&row.get::<_, String>(3)?)?,
+        value: value_from(row, 4, id)?,
+        at: row.get(5)?,
+    })
 }
 
 fn pre_image_from(row: &Row<'_>) -> Result<PreImage, Failed> {

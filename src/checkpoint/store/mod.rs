@@ -215,6 +215,11 @@ impl Store {
         self.thread.run(move |c| journal::pre_images(c, &key, path.as_ref())).await
     }
 
+    /// How many values a run's writes have destroyed, and were not refused.
+    pub async fn journaled(&self, run: RunId) -> Result<u64, StoreError> {
+        self.thread.run(move |c| journal::pre_image_count(c, Some(run))).await
+    }
+
     /// Whether a run is the first that meets the items of the table, so that it has to record which of them have their new
     /// attribute already ([`CheckpointStore::append_page`]).
     pub async fn is_first_pass(&self, run: RunId) -> Result<bool, StoreError> {

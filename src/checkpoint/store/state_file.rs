@@ -9,7 +9,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::super::{Records, RunId, SegmentState, StoreError};
 use super::error::{Failed, io_error};
 use super::lock::Lock;
-use super::records::{DivergedRecord, FailureRecord, ListQuery, OpenWork, RunProgress, RunRecord, StateSummary};
+use super::records::{
+    DivergedRecord, FailureRecord, ListQuery, OpenWork, PreImageRecord, RunProgress, RunRecord, StateSummary,
+};
 use super::{accepted, journal, open, read, spend};
 use crate::change::OnRecord;
 use crate::item::ItemKey;
@@ -67,7 +69,7 @@ impl StateFile {
                 current,
                 open_failures: open.failures,
                 open_diverged: open.diverged,
-                pre_images: journal::pre_image_count(connection)?,
+                pre_images: journal::pre_image_count(connection, None)?,
                 holder,
             })
         })
@@ -85,6 +87,11 @@ impl StateFile {
     /// Failures, oldest first.
     pub fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
         self.read(|connection| read::failures(connection, query))
+    }
+
+    /// Values that writes destroyed and that were not refused, oldest first.
+    pub fn journal(&self, query: ListQuery) -> Result<Vec<PreImageRecord>, StoreError> {
+        self.read(|connection| journal::list(connection, query))
     }
 
     /// Items that wait for somebody, of every run of a phase.

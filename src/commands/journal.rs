@@ -1,0 +1,66 @@
+//! `journal`: values that were overwritten or removed, as the state file keeps them.
+
+use std::io::{Result as IoResult, Write as _};
+
+use serde_json::{Value as Json, json};
+
+use super::exit::Exit;
+use super::output;
+use super::target::{read_plan, state_path};
+use crate::checkpoint::RunId;
+use crate::checkpoint::store::{ListQuery, PreImageRecord, StateFile};
+use crate::cli::{Global, JournalArgs};
+use crate::item::item_to_json;
+
+/// Lists what is in it, oldest first.
+pub(super) fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit> {
+    let loaded = read_plan(global, &args.plan)?;
+    let state = StateFile::open(&state_path(global, &loaded.plan))?;
+    // One more than is listed tells whether there are more.
+    let limit = args.limit.saturating_add(1);
+    let query = ListQuery { run: args.run.map(RunId), open_only: false, after: args.after, limit };
+    let (mut found, runs) = (state.journal(query)?, state.summary()?.runs);
+    let more = found.len() > args.limit as usize;
+    found.truncate(args.limit as usize);
+    let phase = |row: &PreImageRecord| runs.iter().find(|run| run.id == row.run).map_or("?", |run| run.phase.as_str());
+    let values: Vec<(&PreImageRecord, &str)> = found.iter().map(|row| (row, phase(row))).collect();
+    output::result(
+        global,
+        || {
+            let rows: Vec<Json> = values.iter().map(|(row, phase)| to_json(row, phase, args.show_values)).collect();
+            json!({ "type": "journal", "values": rows, "more": more })
+        },
+        |out| {
+            for (row, phase) in &values {
+                write_row(out, row, phase, args.show_values)?;
+            }
+            match values.last().filter(|_| more) {
+                Some((last, _)) => writeln!(out, "There are more: --after {}", last.id.0),
+                None => Ok(()),
+            }
+        },
+    );
+    Ok(Exit::Done)
+}
+
+fn to_json(row: &PreImageRecord, phase: &str, show_values: bool) -> Json {
+    let mut json = json!({
+        "id": row.id.0, "run": row.run.0, "phase": phase, "key": item_to_json(row.key.attributes()),
+        "path": row.path.to_string(), "at": row.at,
+    });
+    if let (true, Some(map)) = (show_values, json.as_object_mut()) {
+        map.insert("value".into(), row.value.to_json());
+    }
+    json
+}
+
+fn write_row(out: &mut Vec<u8>, row: &PreImageRecord, phase: &str, show_values: bool) -> IoResult<()> {
+    let PreImageRecord { id, run, key, path, value, at } = row;
+    write!(out, "{}  {at}  run {} ({phase})  {key}  {path}", id.0, run.0)?;
+    if show_values {
+        let text = value.to_json().to_string();
+        let escaped = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
+        write!(out, "  {}", text.chars().map(escaped).collect::<String>())?;
+    }
+    writeln!(out)
+}
