@@ -70,7 +70,7 @@ fn no_reason_goes_past_items_without_a_new_value() {
 }
 
 /// Readers who fall back see nothing of it; from `write = new` on they would.
-/// RUNBOOK: "`write-new` asks once more for what a verification has found since"
+/// RUNBOOK: "`write-new` asks once more for what a verification has found since readers moved"
 #[test]
 fn write_new_goes_past_no_mismatch_that_was_found_since() {
     for found_by in [VERIFY, SAMPLE] {
