@@ -43,8 +43,10 @@ const PURE: &[&str] = &[
     "preflight/finding",
     "preflight/findings",
     "preflight/estimate",
+    "preflight/range",
     "preflight/sample",
     "preflight/stream",
+    "preflight/tally",
     "preflight/touched",
     "checkpoint/mod",
     "checkpoint/state",
@@ -60,6 +62,7 @@ const PURE: &[&str] = &[
     "parity/compare",
     "parity/repair",
     "parity/sample",
+    "parity/verdict",
 ];
 
 /// The rooms that a simulation runs in virtual time.

@@ -110,6 +110,20 @@ async fn max_items_is_exact_over_sessions_and_segments() {
     assert_eq!(scene.requests("UpdateItem"), 500);
 }
 
+/// RUNBOOK: "`--restart` behind a run that was stopped first reads what that one has not read".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_begins_anew_behind_one_that_reached_max_items() {
+    let scene = Scene::of(500, "max_items = 137").await;
+    scene.run().exits(6);
+    let mut anew = scene.bed.command();
+    anew.arg("run").arg(&scene.plan).args(["--restart", "--yes", "--output", "json"]);
+    let ran = tokio::task::block_in_place(|| tool::run(anew)).exits(6);
+    assert!(stopped(&ran).starts_with("137 items have been scanned"), "{ran:?}");
+    assert_eq!((&ran.json()["run"]["id"], scene.status().totals.counts.scanned), (&2.into(), 137));
+    scene.ends_right().await;
+    assert_eq!(scene.requests("UpdateItem"), 500);
+}
+
 /// The last pages wait for items of a hot key when the limit is reached: they are committed, and then it stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn max_items_stops_a_run_that_has_set_items_aside() {

@@ -22,12 +22,12 @@ pub(super) struct Conducted {
 /// What a command says to the playbook.
 pub(super) fn said(decide: &Decide) -> Said {
     let mut facts = Vec::new();
-    facts.extend(decide.dual_writes_since.map(|since| Fact::DualWritesSince { since }));
+    facts.extend(decide.dual.dual_writes_since.map(|since| Fact::DualWritesSince { since }));
     let stated = [
-        (decide.readers_moved, Fact::ReadersMoved),
-        (decide.old_writes_stopped, Fact::OldWritesStopped),
-        (decide.readers_back, Fact::ReadersBack),
-        (decide.new_writes_stopped, Fact::NewWritesStopped),
+        (decide.forward.readers_moved, Fact::ReadersMoved),
+        (decide.forward.old_writes_stopped, Fact::OldWritesStopped),
+        (decide.backward.readers_back, Fact::ReadersBack),
+        (decide.backward.new_writes_stopped, Fact::NewWritesStopped),
     ];
     facts.extend(stated.into_iter().filter(|(said, _)| *said).map(|(_, fact)| fact));
     Said { actor: actor(), facts, force: decide.force.clone(), ..Said::default() }

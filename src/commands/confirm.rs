@@ -13,8 +13,9 @@ pub(super) fn confirm(yes: bool, question: &str) -> anyhow::Result<()> {
     if !std::io::stdin().is_terminal() {
         return Err(Refusal::error(
             Exit::Usage,
-            "this writes to the table or to its cutover flag, and nobody is here to confirm it. Nothing was written. Give it \
-             again with --yes; before a run, look first with `run --dry-run`",
+            "this writes to the table or changes its cutover flag, and nobody is here to confirm it. The table was not \
+             written, and the flag not moved. Give it again with --yes; with --dry-run, `run`, `contract` and `rollback` look \
+             first, and write nothing",
         ));
     }
     output::stderr(&format!("{question} Type yes:"));

@@ -10,12 +10,13 @@ use crate::playbook::{Goal, Phase};
 /// Removes the old attribute, or goes on with it.
 pub(super) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Result<Exit> {
     if args.dry_run {
-        return dry_run_of(global, &args.plan, Phase::Contract, &args.decide.accept).await;
+        return dry_run_of(global, &args.plan, Phase::Contract, &args.go.accept).await;
     }
-    let mut conducted = Conducted::open(global, &args.plan, said(&args.decide)).await?;
+    let decide = args.decide();
+    let mut conducted = Conducted::open(global, &args.plan, said(&decide)).await?;
     let table = conducted.target.description.arn.clone();
     let question = format!("Remove the old attribute from {table} now? There is no way back.");
-    let (swept, stopped) = conducted.pursue(Goal::Contract, &args.decide, &question).await?;
+    let (swept, stopped) = conducted.pursue(Goal::Contract, &decide, &question).await?;
     let exit = report(global, &conducted, "contract", &swept, stopped.as_ref()).await?;
     conducted.close().await?;
     Ok(exit)

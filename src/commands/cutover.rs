@@ -27,8 +27,9 @@ pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
         report(global, Some(&moved));
         return Ok(Exit::Done);
     }
+    let decide = args.decide();
     let reason = args.now.then(|| "stale reads were accepted by --now".to_owned());
-    let mut conducted = Conducted::open(global, &args.plan, Said { reason, ..said(&args.decide) }).await?;
+    let mut conducted = Conducted::open(global, &args.plan, Said { reason, ..said(&decide) }).await?;
     let now = wall()();
     let flag = conducted.conductor.flag().await?;
     let goal = match args.to {
@@ -41,7 +42,7 @@ pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
         }
     };
     let question = format!("Change the cutover flag of {} now?", conducted.target.plan.name);
-    let (_, stopped) = conducted.pursue(goal, &args.decide, &question).await?;
+    let (_, stopped) = conducted.pursue(goal, &decide, &question).await?;
     report(global, conducted.conductor.flag().await?.as_ref());
     conducted.close().await?;
     Ok(stopped.as_ref().map_or(Exit::Done, Exit::of_stop))

@@ -70,6 +70,7 @@ impl Exit {
         };
         match store {
             _ if error.is::<PlanErrors>() => Exit::Usage,
+            _ if matches!(error.downcast_ref(), Some(LeaseError::Control(_))) => Exit::Refused,
             _ if error.is::<LeaseError>() => Exit::State,
             _ if error.is::<PreflightError>() => Exit::Refused,
             Some(StoreError::Locked(_) | StoreError::Foreign(_)) => Exit::State,

@@ -36,7 +36,7 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: Target) -> a
     if args.again && !current.is_some_and(|run| is_complete(&run) || run.pass > 1) {
         return Err(Refusal::error(Exit::Refused, NOT_YET_AGAIN));
     }
-    let (mut restart, mut ended) = (args.restart, None);
+    let (mut restart, mut ended, mut stopped) = (args.restart, None, None);
     let goal = Goal::Run { again: args.again || args.restart };
     loop {
         match conducted.advance(goal).await? {
@@ -59,12 +59,13 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: Target) -> a
                     ended = Some(came);
                 }
                 if swept.stopped.is_some() {
+                    stopped = swept.stopped;
                     break;
                 }
             }
         }
     }
-    finish(global, conducted, ended.map(|ended| *ended)).await
+    finish(global, conducted, ended.map(|ended| *ended), stopped).await
 }
 
 /// Says what begins, and asks, where it is new.

@@ -6,19 +6,32 @@ use super::output;
 use super::target::Target;
 use crate::checkpoint::phase::EXPAND;
 use crate::cli::Global;
-use crate::engine::Ended;
+use crate::engine::{Ended, StopReason};
 use crate::telemetry::{RunReport, Subject};
 
-/// Reports the run as it is now.
-pub(super) async fn finish(global: &Global, conducted: Conducted, ended: Option<Ended>) -> anyhow::Result<Exit> {
+const COMPLETE: &str = "this run is complete already: nothing was written. Another pass begins with --again";
+
+const NOT_BEGUN: &str = "stopped before the run began, and nothing was written. This is the run before it:";
+
+/// Reports the run as it is now. What stopped it after its own end, or before it began, is its exit code too.
+pub(super) async fn finish(
+    global: &Global,
+    conducted: Conducted,
+    ended: Option<Ended>,
+    stopped: Option<StopReason>,
+) -> anyhow::Result<Exit> {
     let store = &conducted.conductor.store;
-    let Some(Ended { run, totals, spend, throttles, open, stopped }) = ended else {
+    let Some(Ended { run, totals, spend, throttles, open, .. }) = ended else {
         let Some(run) = store.current_run(EXPAND).await? else { return Ok(Exit::Done) };
         let (totals, open) = (store.totals(run.id).await?, store.open_work(Some(run.id)).await?);
-        output::stderr("this run is complete already: nothing was written. Another pass begins with --again");
+        match &stopped {
+            None => output::stderr(COMPLETE),
+            Some(_) => output::stderr(NOT_BEGUN),
+        }
         let (subject, spend) = (subject(&conducted.target), store.spend(run.id).await?);
         let (run, totals, spend) = (&run, &totals, &spend);
-        let exit = report(global, &RunReport { subject, run, totals, spend, throttles: &[], open, stopped: None });
+        let exit =
+            report(global, &RunReport { subject, run, totals, spend, throttles: &[], open, stopped: stopped.as_ref() });
         conducted.close().await?;
         return Ok(exit);
     };

@@ -45,9 +45,12 @@ pub struct Conductor {
     flags: Option<Arc<dyn FlagStore>>,
     clock: Clock,
     said: Said,
-    began: Timestamp,
     confirmed: bool,
     state: State,
+    /// What this process has gone over the table for, to the end.
+    swept: Vec<Phase>,
+    /// The flag's version when this process read it first.
+    first: Option<u64>,
     /// The newest run when each phase last began.
     begun: Vec<(Phase, RunId)>,
     /// The flag that is on record as the one seen last.
@@ -154,22 +157,21 @@ impl Conductor {
         {
             return Err(ConductError::OtherFlag { begun, named: place.to_string() });
         }
-        let (stop, began) = (Stopper::default(), clock());
         let flags = flags.filter(|_| kind(&plan) == Kind::Flagged);
-        let confirmed = false;
         Ok(Conductor {
             plan,
             table,
             description,
             budgets,
             store,
-            stop,
+            stop: Stopper::default(),
             flags,
             clock,
             said,
-            began,
-            confirmed,
+            confirmed: false,
             state,
+            swept: Vec::new(),
+            first: None,
             begun,
             seen: None,
         })
@@ -191,6 +193,7 @@ impl Conductor {
     /// Does the next thing for this goal, or says what it is.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, ConductError> {
         let flag = self.look().await?;
+        let gone = if flag.is_none() { self.last_seen().await? } else { None };
         let OpenWork { failures, diverged } = self.store.open_work_of(EXPAND).await?;
         let no_way_back = self.store.no_way_back().await?;
         let fingerprint = self.plan.fingerprint();
@@ -205,7 +208,9 @@ impl Conductor {
             facts: &self.said.facts,
             force: self.said.force.as_deref(),
             confirmed: self.confirmed,
-            began: self.began,
+            swept: &self.swept,
+            first: self.first,
+            gone: gone.as_ref(),
         };
         match step(&self.state, &world, goal, (self.clock)())? {
             Step::Preflight => Ok(Advance::Preflight),
@@ -224,6 +229,15 @@ impl Conductor {
                 let next = flag.next(change, (self.clock)())?;
                 let meta = self.meta();
                 let kept = flags.change(Some(&flag), &next, &meta).await?;
+                self.keep_seen(&kept, &meta).await?;
+                Ok(Advance::Changed(Box::new(kept)))
+            }
+            Step::Renew(flag) => {
+                let Some(flags) = &self.flags else {
+                    return Err(StoreError::Corrupt("a flag that the plan does not name was to be made".into()).into());
+                };
+                let meta = self.meta();
+                let kept = flags.change(None, &flag, &meta).await?;
                 self.keep_seen(&kept, &meta).await?;
                 Ok(Advance::Changed(Box::new(kept)))
             }
@@ -260,7 +274,9 @@ impl Conductor {
     }
 
     async fn record(&mut self, what: What) -> Result<(), ConductError> {
-        let event = Event { at: (self.clock)(), actor: self.said.actor.clone(), what };
+        // The history is in order, also where the clock was set back.
+        let at = (self.clock)().max(self.state.latest);
+        let event = Event { at, actor: self.said.actor.clone(), what };
         // What cannot follow is never appended.
         let next = self.state.next(&event)?;
         let text =

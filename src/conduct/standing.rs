@@ -52,7 +52,9 @@ pub fn known(file: &StateFile, summary: &StateSummary, plan: &Plan, now: Timesta
         facts: &[],
         force: None,
         confirmed: false,
-        began: now,
+        swept: &[],
+        first: None,
+        gone: None,
     };
     let standing = standing(&state, &world, now);
     Ok(Known { state, seen, standing })
@@ -79,8 +81,16 @@ impl Conductor {
     pub(super) async fn look(&mut self) -> Result<Option<Flag>, ConductError> {
         let Some(flags) = &self.flags else { return Ok(None) };
         let Some((flag, meta)) = read(flags.as_ref(), &self.plan).await? else { return Ok(None) };
+        self.first = self.first.or(Some(flag.version));
         self.keep_seen(&flag, &meta).await?;
         Ok(Some(flag))
+    }
+
+    /// The flag as a command of this state file saw it last; as it is created where none did.
+    pub(super) async fn last_seen(&self) -> Result<Option<Flag>, ConductError> {
+        let first = Flag::first(self.plan.cutover.max_cache_seconds, (self.clock)());
+        let seen = self.store.kept(KeptFact::FlagSeen).await?.map(|text| Seen::from_text(&text)).transpose()?;
+        Ok(Some(seen.map_or(first, |seen| seen.flag)))
     }
 
     /// One durable line for each state of the flag that this process meets.

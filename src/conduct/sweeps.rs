@@ -96,8 +96,22 @@ impl Conductor {
         }
     }
 
-    /// Puts the end of a phase on record, unless the flag was moved under its last pages: why, then.
+    /// Puts the end of a phase on record that this process went over the table for.
     async fn end(&mut self, phase: Phase, flag: Option<Flag>, what: What) -> Result<Option<StopReason>, ConductError> {
+        let stopped = self.put_end(phase, flag, what).await?;
+        if stopped.is_none() {
+            self.swept.push(phase);
+        }
+        Ok(stopped)
+    }
+
+    /// Puts the end of a phase on record, unless the flag was moved under its last pages: why, then.
+    async fn put_end(
+        &mut self,
+        phase: Phase,
+        flag: Option<Flag>,
+        what: What,
+    ) -> Result<Option<StopReason>, ConductError> {
         if let (Some(_), Some(began)) = (&self.flags, flag) {
             let why = match self.flag().await? {
                 Some(now) => moved(phase, &began, &now),
@@ -124,7 +138,12 @@ impl Conductor {
             Begins::New | Begins::Resumes(_) => job.changes.is_empty(),
         };
         if over {
-            let stopped = self.end(phase, flag, What::PhaseComplete { phase }).await?;
+            let what = What::PhaseComplete { phase };
+            // One that another process went over the table for is not this command's own.
+            let stopped = match begins {
+                Begins::Ended(_) => self.put_end(phase, flag, what).await?,
+                Begins::New | Begins::Resumes(_) => self.end(phase, flag, what).await?,
+            };
             return Ok(Swept { phase, came: None, stopped, unfinished: false });
         }
         let name = run_name(phase).unwrap_or(phase::EXPAND);

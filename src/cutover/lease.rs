@@ -39,13 +39,16 @@ pub enum LeaseError {
     /// Another process works on this migration, and is alive.
     #[error(
         "another process works on this migration: {owner} holds the lease ({item}) and renews it. Nothing was done. Wait \
-         for it, or stop it: it stops in good order on SIGTERM"
+         for it, or stop it: it stops in good order on SIGTERM. Where it died, the lease expires {} s after its last renewal",
+        .expires.as_secs()
     )]
     Held {
         /// Who: host, pid, and a number that is drawn for each process.
         owner: String,
         /// The lease's item.
         item: String,
+        /// How long it outlives a renewal.
+        expires: Duration,
     },
     /// What is there is no lease.
     #[error(
@@ -302,8 +305,9 @@ fn look_again(record: Option<&LeaseRecord>) -> Duration {
 }
 
 fn held(item: &ControlItem, record: Option<LeaseRecord>) -> LeaseError {
+    let expires = record.as_ref().map_or(LEASE_DURATION, |record| record.duration.min(LONGEST));
     let owner = record.map_or_else(|| "somebody".to_owned(), |record| record.owner.escape_debug().to_string());
-    LeaseError::Held { owner, item: item.name().to_owned() }
+    LeaseError::Held { owner, item: item.name().to_owned(), expires }
 }
 
 async fn read(item: &ControlItem) -> Result<Option<LeaseRecord>, LeaseError> {

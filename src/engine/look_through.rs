@@ -22,12 +22,14 @@ const ENDED: &str = "it was ended: the items that it had not met were looked at,
 
 impl Job {
     /// Has every item met by the first pass, if that was begun and stopped; to be called before a run that begins anew
-    /// ([`Begin::Restart`]), with a job of its own. What it spends is spent of the stopped pass's limits.
+    /// ([`Begin::Restart`]), with a job of its own. It writes nothing, and is counted to the stopped pass; but as a part of
+    /// what begins anew it may spend as much as a new run, and read all items.
     ///
     /// False where it was stopped; it then goes on where it was when it is called again.
     pub async fn meet_the_rest(&self, store: &Store) -> Result<bool, StoreError> {
         let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(true) };
-        self.begin_spend(store, &pass).await?;
+        let before = store.begin_spend(pass.id, self.allowance.prices()).await?;
+        self.allowance.begin_beside(Arc::new(store.clone()), pass.id, before);
         self.stop_at_limits();
         let met = self.look_through(store).await;
         self.end_spend(store, &pass).await?;

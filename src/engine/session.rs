@@ -231,16 +231,9 @@ impl Job {
     }
 }
 
-/// The segments that are left, read a batch at a time: a run may have a million.
+/// The segments that are left.
 pub(crate) async fn schedule(store: &Store, run: &RunRecord) -> Result<LocalScheduler, StoreError> {
     let mut scheduler = LocalScheduler::new(run.total_segments);
-    let mut after = None;
-    loop {
-        let batch = store.segments_after(run.id, after, 10_000).await?;
-        let Some((last, _)) = batch.last() else { return Ok(scheduler) };
-        after = Some(*last);
-        for (segment, state) in batch {
-            scheduler.note(segment, state);
-        }
-    }
+    store.each_segment(run.id, |segment, state| scheduler.note(segment, state)).await?;
+    Ok(scheduler)
 }

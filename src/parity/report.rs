@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::bound::{CONFIDENCE, Clusters, percent_text};
-use super::compare::{Verdict, VerdictCounts};
+use super::verdict::{Verdict, VerdictCounts};
 use crate::item::{ItemKey, item_from_json};
 use crate::telemetry::number;
 

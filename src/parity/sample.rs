@@ -8,8 +8,6 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use crate::checkpoint::{SegmentState, SegmentStatus};
-
 /// Items of a cluster, on average: some, so that hardly any is empty, and few, so that a differing cluster says much of few
 /// items. A page of them costs one request.
 const CLUSTER_ITEMS: u64 = 8;
@@ -31,12 +29,12 @@ pub fn split(items: u64, segments: u32) -> u32 {
     wanted / segments * segments
 }
 
-/// The segments of a finished run that held far more items than the others: where large item collections are.
-pub fn large_segments<'a>(segments: impl Iterator<Item = (u32, &'a SegmentState)> + Clone) -> Vec<u32> {
-    let done = segments.filter(|(_, state)| state.status == SegmentStatus::Done);
-    let (items, count) = done.clone().fold((0, 0), |(items, n), (_, s)| (items + s.counts.scanned, n + 1));
-    let large = (items / u64::max(count, 1)).saturating_mul(LARGE).max(LEAST_LARGE);
-    done.filter(|(_, state)| state.counts.scanned >= large).map(|(segment, _)| segment).collect()
+/// Of the segments that a run has finished, and their items, those that held far more than the others: where large item
+/// collections are.
+pub fn large_segments(done: &[(u32, u64)]) -> Vec<u32> {
+    let items: u64 = done.iter().map(|(_, items)| items).sum();
+    let large = (items / u64::max(done.len() as u64, 1)).saturating_mul(LARGE).max(LEAST_LARGE);
+    done.iter().filter(|(_, items)| *items >= large).map(|(segment, _)| *segment).collect()
 }
 
 /// The clusters that a verification reads.
@@ -181,21 +179,12 @@ mod tests {
 
     #[test]
     fn large_segments_are_those_with_far_more_than_the_others() {
-        let state = |items, done| {
-            let status = if done { SegmentStatus::Done } else { SegmentStatus::Pending };
-            let mut state = SegmentState { status, ..SegmentState::default() };
-            state.counts.scanned = items;
-            state
-        };
-        let segments: Vec<SegmentState> =
-            (0..20).map(|n| state(if n == 3 { 90_000 } else { 500 }, n != 7)).chain([state(900, true)]).collect();
-        let numbered = || (0..).zip(segments.iter());
-        assert_eq!(large_segments(numbered()), [3]);
-        assert_eq!(
-            large_segments(numbered().filter(|(n, _)| *n != 3)),
-            [] as [u32; 0],
-            "900 items are read in no time"
-        );
+        let mut done: Vec<(u32, u64)> =
+            (0..20).map(|n| (n, if n == 3 { 90_000 } else { 500 })).chain([(20, 900)]).collect();
+        assert_eq!(large_segments(&done), [3]);
+        done.retain(|(n, _)| *n != 3);
+        assert_eq!(large_segments(&done), [] as [u32; 0], "900 items are read in no time");
+        assert_eq!(large_segments(&[]), [] as [u32; 0]);
     }
 
     const ITEMS: u32 = 40_000;

@@ -175,23 +175,8 @@ impl<'t, 'i> Fields<'t, 'i> {
         range: RangeInclusive<Duration>,
         problems: &mut Problems,
     ) -> Option<Spanned<Duration>> {
-        let (_, value) = self.get(name)?;
-        let DeValue::String(text) = value.get_ref() else {
-            problems.add(self.wrong_type(name, value, "a duration with its unit, in quotes", example));
-            return None;
-        };
-        let Ok(duration) = SpanParser::new().parse_unsigned_duration(text.as_bytes()) else {
-            problems.add(
-                Diagnostic::new(format!("`{name}` is not a duration"), value.span(), "not a number with a unit")
-                    .help(format!("write it like {example}; units are ms, s, m and h")),
-            );
-            return None;
-        };
-        if !range.contains(&duration) {
-            problems.add(self.out_of_range(name, value.span(), &spell(*range.start()), &spell(*range.end())));
-            return None;
-        }
-        Some(Spanned::new(value.span(), duration))
+        let parse = |text: &str| SpanParser::new().parse_unsigned_duration(text.as_bytes()).ok();
+        self.duration_by(parse, "ms, s, m and h", (name, example), range, problems)
     }
 
     /// A duration of days or weeks too, of 24 hours and 7 days.
@@ -202,18 +187,31 @@ impl<'t, 'i> Fields<'t, 'i> {
         range: RangeInclusive<Duration>,
         problems: &mut Problems,
     ) -> Option<Spanned<Duration>> {
+        let parse = |text: &str| {
+            let span = SpanParser::new().parse_span(text.as_bytes()).ok().filter(|span| !span.is_negative())?;
+            // Months and years have no length of their own.
+            Duration::try_from(span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?).ok()
+        };
+        self.duration_by(parse, "ms, s, m, h, d and w", (name, example), range, problems)
+    }
+
+    fn duration_by(
+        &self,
+        parse: impl Fn(&str) -> Option<Duration>,
+        units: &str,
+        (name, example): (&str, &str),
+        range: RangeInclusive<Duration>,
+        problems: &mut Problems,
+    ) -> Option<Spanned<Duration>> {
         let (_, value) = self.get(name)?;
         let DeValue::String(text) = value.get_ref() else {
             problems.add(self.wrong_type(name, value, "a duration with its unit, in quotes", example));
             return None;
         };
-        let span = SpanParser::new().parse_span(text.as_bytes()).ok().filter(|span| !span.is_negative());
-        // Months and years have no length of their own.
-        let length = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
-        let Some(duration) = length.and_then(|length| Duration::try_from(length).ok()) else {
+        let Some(duration) = parse(text) else {
             problems.add(
                 Diagnostic::new(format!("`{name}` is not a duration"), value.span(), "not a number with a unit")
-                    .help(format!("write it like {example}; units are ms, s, m, h, d and w")),
+                    .help(format!("write it like {example}; units are {units}")),
             );
             return None;
         };

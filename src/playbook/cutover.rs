@@ -67,8 +67,13 @@ impl Asked<'_> {
         if flag.contracting {
             return Err(Refused::new("the old attribute is being removed", Goal::Contract));
         }
-        if let Some(why) = self.world.no_way_back {
-            return Err(Refused::new(format!("a rollback could not succeed, so nothing goes forward: {why}"), "check"));
+        if let Some(why) = self.world.no_way_back
+            && let Some(step) = self.go_past(&format!(
+                "a rollback could not put everything back, so nothing goes forward: {why}. `--force REASON` goes forward, and \
+                 gives that up"
+            ))?
+        {
+            return Ok(step);
         }
         match target {
             Target::DualWrite => self.dual_write(flag),
@@ -142,10 +147,13 @@ impl Asked<'_> {
 
     /// One step forward: the last one waited out, and this one confirmed.
     fn forward(&self, flag: &Flag, change: FlagChange, forced: Option<&str>) -> Result<Step, Refused> {
-        if let Some(wait) = self.settle(flag) {
-            return Ok(wait);
+        if !self.world.confirmed {
+            return Ok(Step::Confirm);
         }
-        if self.world.confirmed { self.make(change, forced) } else { Ok(Step::Confirm) }
+        match self.settle(flag) {
+            Some(wait) => Ok(wait),
+            None => self.make(change, forced),
+        }
     }
 
     /// Through the gate, or past it with a reason, which is given back.
@@ -179,7 +187,7 @@ impl Asked<'_> {
         let mut closed = None;
         for report in good.into_iter().flatten() {
             match self.counts(report, flag) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return self.clock_goes_forward(),
                 Err(why) => closed = Some(why),
             }
         }
@@ -209,6 +217,23 @@ impl Asked<'_> {
         } else {
             Ok(())
         }
+    }
+
+    /// Refuses while the clock stands before what has happened: it was set back, and ages cannot be told by it.
+    fn clock_goes_forward(&self) -> Result<(), Refused> {
+        let (now, latest) = (self.now, self.state.latest);
+        if now >= latest {
+            return Ok(());
+        }
+        let goal =
+            if matches!(self.goal, Goal::CutoverTo(_)) { self.goal } else { Goal::CutoverTo(Target::ReadNew(100)) };
+        Err(Refused::new(
+            format!(
+                "the clock of this host says {now}, and the last line of the history is of {latest}: it was set back, and how \
+                 old the last verification is cannot be told. Set it right, or wait until then"
+            ),
+            goal,
+        ))
     }
 
     fn beyond(&self, flag: &Flag) -> Refused {

@@ -81,6 +81,13 @@ pub enum What {
     },
     /// Without a flag: a full verification has shown that every old value equals the new one again.
     OldIsFresh,
+    /// Something stood in the way, and the operator goes on all the same.
+    WentPast {
+        /// What.
+        why: String,
+        /// The reason that was given.
+        reason: String,
+    },
     /// Nothing goes forward from here.
     RollbackBegun {
         /// Something stood in its way, and this was the reason to go on all the same.

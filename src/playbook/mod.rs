@@ -11,6 +11,7 @@
 //! | `Record` | appends the event | the event |
 //! | `Confirm` | asks; `--yes` answers | nothing: it is asked again after a kill |
 //! | `Change` | changes the flag, on condition of the version that was read | the flag |
+//! | `Renew` | makes the flag anew, which somebody has removed | the flag |
 //! | `WaitUntil` | waits, and reads the flag again | nothing |
 //! | `Sweep` | goes over the table, resuming what has begun | the phase's checkpoints, then `phase_complete` or `verified` |
 //! | `Done` | ends | |
@@ -44,10 +45,20 @@
 //! - Where reads were moved past a closed gate, `write = new` asks for the gate once more: readers fall back no longer.
 //! - A command that finds the flag moved by somebody else while it was at work ends, so that it does not undo a `--back`.
 //!
+//! # Clocks
+//!
+//! What can be told by the order of the history is told by it: a report of before dual writes, and old values that were made
+//! equal new before new ones were written alone, are forgotten with that step, whatever the clock said then. No line of the
+//! history is older than the one before it, also where the clock was set back in between ([`State::latest`]); waits and the
+//! soak go by the clock itself, so that they only grow longer. How old a report is cannot be told while the clock stands
+//! before the last line, and the gate stays shut. What a command has done itself it knows by itself.
+//!
 //! Times of several hosts are compared: their clocks are taken to agree to much less than `max_cache_seconds`.
 
+mod contract;
 mod cutover;
 mod event;
+mod gone;
 mod refused;
 mod rollback;
 mod standing;
@@ -238,8 +249,12 @@ pub struct World<'a> {
     pub force: Option<&'a str>,
     /// What [`Step::Confirm`] asked was confirmed.
     pub confirmed: bool,
-    /// When this command began.
-    pub began: Timestamp,
+    /// What this command has gone over the table for, to the end: not what it found complete.
+    pub swept: &'a [Phase],
+    /// The flag's version when this command read it first.
+    pub first: Option<u64>,
+    /// The flag as this migration saw it last, where there is none now.
+    pub gone: Option<&'a Flag>,
 }
 
 /// What the plan's `[cutover]` asks of the gate.
@@ -266,6 +281,8 @@ pub enum Step {
     Confirm,
     /// Change the flag.
     Change(FlagChange),
+    /// Make the flag anew, which somebody has removed.
+    Renew(Box<Flag>),
     /// Wait until then, and look again.
     WaitUntil(Timestamp),
     /// Go over the table, to the end, and record that: [`What::PhaseComplete`] or [`What::Verified`].

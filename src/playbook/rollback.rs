@@ -9,6 +9,9 @@ use crate::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
 
 impl Asked<'_> {
     pub(super) fn back(&self, to: BackTo, accept_stale: bool) -> Result<Step, Refused> {
+        if let Some(step) = self.renew_at_old(accept_stale)? {
+            return Ok(step);
+        }
         let flag = self.flag()?;
         let flagged = self.world.kind == Kind::Flagged;
         if flag.contracting || (flagged && !back_needs_state(flag)) {
@@ -121,7 +124,7 @@ impl Asked<'_> {
         match report.filter(|report| report.span.began >= restored.ended && report.plan == self.world.plan) {
             None => Ok(Some(self.sweep(verify, restored.ended))),
             Some(report) if report.mismatches == 0 => self.make(FlagChange::OldIsFresh, None).map(Some),
-            Some(report) if report.span.ended >= self.world.began => Err(Refused::new(
+            Some(report) if self.swept(verify) => Err(Refused::new(
                 format!(
                     "{} items differ although old was made equal new (they are named above). Mend them by hand, and give \
                      the same command again",

@@ -18,8 +18,6 @@ pub struct State {
     pub full: Option<Report>,
     /// The last sampled one, likewise.
     pub sampled: Option<Report>,
-    /// When the failures were last retried.
-    pub retried: Option<Timestamp>,
     /// When old was last made equal new.
     pub restored: Option<Span>,
     /// A change of the flag that was about to be made, and of which nothing is known.
@@ -30,6 +28,8 @@ pub struct State {
     pub dual_written: bool,
     /// Why reads were moved although the gate was closed.
     pub forced_reads: Option<String>,
+    /// What stood in the way, and was gone past for a reason.
+    pub went_past: Vec<String>,
     /// What a flag would say, where the operator states it.
     pub stated: Option<Flag>,
     /// When a plan that only removes was said to have no readers of the old attribute.
@@ -44,6 +44,8 @@ pub struct State {
     pub contract: Way,
     /// The rollback.
     pub rollback: Way,
+    /// When the last event was.
+    pub latest: Timestamp,
 }
 
 /// A preflight.
@@ -170,6 +172,7 @@ impl State {
             }
             What::FactStated { fact, forced } => next.state_fact(*fact, forced.as_ref(), event.at)?,
             What::OldIsFresh => next.move_stated(FlagChange::OldIsFresh, event.at)?,
+            What::WentPast { why, .. } => next.went_past.push(why.clone()),
             What::RollbackBegun { .. } => {
                 if self.contract != Way::Ahead {
                     return Err(self.contracting());
@@ -177,6 +180,7 @@ impl State {
                 (next.rollback, next.open) = (Way::Begun, None);
             }
         }
+        next.latest = self.latest.max(event.at);
         Ok(next)
     }
 
@@ -187,7 +191,8 @@ impl State {
 
     /// Refuses what goes over the table after the way was left on which that makes sense.
     fn begin(&mut self, phase: Phase, at: Timestamp) -> Result<(), Refused> {
-        if self.contract == Way::Complete || (self.contract == Way::Begun && phase != Phase::Contract) {
+        let looks = matches!(phase, Phase::Verify { repair: false, .. });
+        if (self.contract == Way::Complete && !looks) || (self.contract == Way::Begun && phase != Phase::Contract) {
             return Err(self.contracting());
         }
         let on_the_way_back = matches!(phase, Phase::OldFromNew | Phase::Undo)
@@ -227,7 +232,7 @@ impl State {
         }
         let began = self.close(phase)?;
         match phase {
-            Phase::Retry => self.retried = Some(at),
+            Phase::Retry => {}
             Phase::OldFromNew => self.restored = Some(Span { began, ended: at }),
             Phase::Undo => self.rollback = Way::Complete,
             Phase::Contract => self.contract = Way::Complete,
@@ -314,11 +319,23 @@ impl State {
         self.move_stated(change, when)
     }
 
-    /// What stays known of a change of the flag.
+    /// What stays known of a change of the flag, and what is known no more: what looked at the table before cannot tell
+    /// what applications write from then on.
     fn noted(&mut self, change: FlagChange, forced: Option<&String>) {
         match change {
-            FlagChange::DualWrite => self.dual_written = true,
+            FlagChange::DualWrite => {
+                self.dual_written = true;
+                // Without a flag the operator may state what has long been so.
+                if self.stated.is_none() {
+                    (self.full, self.sampled) = (None, None);
+                    self.open = self.open.filter(|open| !matches!(open.phase, Phase::Verify { .. }));
+                }
+            }
             FlagChange::ReadNew(_) => self.forced_reads = forced.cloned(),
+            FlagChange::WriteNew => {
+                self.restored = None;
+                self.open = self.open.filter(|open| open.phase != Phase::OldFromNew);
+            }
             _ => {}
         }
     }

@@ -66,6 +66,11 @@ impl Asked<'_> {
     fn over(&self) -> Result<Option<Step>, Refused> {
         match (self.state.contract, self.state.rollback, self.goal) {
             (Way::Complete, _, Goal::Contract) | (_, Way::Complete, Goal::Rollback) => Ok(Some(Step::Done)),
+            (Way::Complete, _, Goal::Verify { repair: false, .. }) => Ok(None),
+            (Way::Complete, _, Goal::Verify { scope, repair: true }) => Err(Refused::new(
+                "the old attribute is gone, and there is nothing left to re-derive a value from",
+                Goal::Verify { scope, repair: false },
+            )),
             (Way::Begun, _, Goal::Contract) | (_, Way::Begun, Goal::Rollback) => Ok(None),
             // Readers are let back whatever else is under way.
             (Way::Ahead, _, Goal::Back { .. }) if self.world.kind == Kind::Flagged => Ok(None),
@@ -97,9 +102,7 @@ impl Asked<'_> {
         match self.state.expand {
             Expand::NotBegun => Ok(Step::Record(What::PhaseBegun { phase })),
             Expand::Open { .. } => Ok(Step::Sweep(phase)),
-            Expand::Complete { ended } if again && ended < self.world.began => {
-                Ok(Step::Record(What::PhaseBegun { phase }))
-            }
+            Expand::Complete { .. } if again && !self.swept(phase) => Ok(Step::Record(What::PhaseBegun { phase })),
             Expand::Complete { .. } => Ok(Step::Done),
         }
     }
@@ -114,8 +117,8 @@ impl Asked<'_> {
         if let Some(wait) = self.settle_for_writes()? {
             return Ok(wait);
         }
-        let retried = self.state.retried.is_some_and(|at| at >= self.world.began);
-        if self.world.failures == 0 || retried { Ok(Step::Done) } else { Ok(self.sweep(Phase::Retry, Timestamp::MIN)) }
+        let over = self.world.failures == 0 || self.swept(Phase::Retry);
+        Ok(if over { Step::Done } else { self.sweep(Phase::Retry, Timestamp::MIN) })
     }
 
     /// What writes new from old needs old to be what everybody reads, and nobody to obey a flag that said otherwise.
@@ -134,10 +137,13 @@ impl Asked<'_> {
     }
 
     fn verify(&self, scope: Scope, repair: bool) -> Result<Step, Refused> {
-        if self.world.kind == Kind::RemoveOnly {
+        let contracted = self.state.contract == Way::Complete;
+        if self.world.kind == Kind::RemoveOnly && !contracted {
             return Err(self.only_removes("it has nothing to verify before that"));
         }
-        self.expanded()?;
+        if !contracted {
+            self.expanded()?;
+        }
         // What began while some writers may not have written both can open no gate: it is begun anew.
         let since = match self.flag_if_any()? {
             Some(flag) => {
@@ -149,81 +155,24 @@ impl Asked<'_> {
             None => Timestamp::MIN,
         };
         let phase = Phase::Verify { scope, repair };
-        let report = if scope == Scope::Full { &self.state.full } else { &self.state.sampled };
-        let open = self.state.open.is_some_and(|open| open.phase == phase);
-        match report {
-            Some(report) if !open && report.span.ended >= self.world.began => Ok(Step::Done),
-            _ => Ok(self.sweep(phase, since)),
+        Ok(if self.swept(phase) { Step::Done } else { self.sweep(phase, since.min(self.now)) })
+    }
+
+    /// Refuses for this reason, unless the operator has given one to go on, which is put on record first.
+    pub(super) fn go_past(&self, why: &str) -> Result<Option<Step>, Refused> {
+        if self.state.went_past.iter().any(|past| past == why) {
+            return Ok(None);
+        }
+        match self.world.force {
+            Some(_) if !self.world.confirmed => Ok(Some(Step::Confirm)),
+            Some(reason) => Ok(Some(Step::Record(What::WentPast { why: why.to_owned(), reason: reason.to_owned() }))),
+            None => Err(Refused::new(why, Next::from(self.goal).with("--force REASON"))),
         }
     }
 
-    fn contract(&self) -> Result<Step, Refused> {
-        match self.world.kind {
-            Kind::InPlace => Err(self.in_place()),
-            Kind::RemoveOnly => self.contract_only_removing(),
-            Kind::Flagged | Kind::Stated => self.contract_moved(),
-        }
-    }
-
-    /// The point of no return is `contracting` in the flag; without one, that contract has begun.
-    fn contract_moved(&self) -> Result<Step, Refused> {
-        let flag = self.flag()?;
-        if !flag.contracting {
-            if self.state.contract != Way::Ahead {
-                return Err(self.foreign("contract has begun, and the flag does not say so"));
-            }
-            self.expanded()?;
-            if flag.write != WriteTo::New {
-                return Err(Refused::new("the old attribute is still written", self.ahead(Some(flag))));
-            }
-        }
-        if let Some(wait) = self.settle(flag) {
-            return Ok(wait);
-        }
-        if flag.contracting {
-            return Ok(match self.state.contract {
-                Way::Ahead => Step::Record(What::PhaseBegun { phase: Phase::Contract }),
-                Way::Begun | Way::Complete => Step::Sweep(Phase::Contract),
-            });
-        }
-        self.soaked(flag.new_since)?;
-        if !self.world.confirmed {
-            return Ok(Step::Confirm);
-        }
-        self.make(FlagChange::Contract, None)
-    }
-
-    fn contract_only_removing(&self) -> Result<Step, Refused> {
-        if self.state.preflight.is_none() {
-            return Ok(Step::Preflight);
-        }
-        if self.state.contract == Way::Begun {
-            return Ok(Step::Sweep(Phase::Contract));
-        }
-        for (fact, known) in
-            [(Fact::ReadersMoved, self.state.readers_moved), (Fact::OldWritesStopped, self.state.old_writes_stopped)]
-        {
-            if known.is_none() {
-                return self.ask(fact, None);
-            }
-        }
-        self.soaked(self.state.old_writes_stopped)?;
-        if self.world.confirmed {
-            Ok(Step::Record(What::PhaseBegun { phase: Phase::Contract }))
-        } else {
-            Ok(Step::Confirm)
-        }
-    }
-
-    fn soaked(&self, since: Option<Timestamp>) -> Result<(), Refused> {
-        let until = since.map_or(Timestamp::MAX, |since| later(since, self.world.limits.soak));
-        if self.now >= until {
-            return Ok(());
-        }
-        Err(Refused::new(
-            format!("it soaks until {until}: so long, a way back costs no more than making old equal new"),
-            Goal::Contract,
-        ))
+    /// Whether this command has been over the table for this phase.
+    pub(super) fn swept(&self, phase: Phase) -> bool {
+        self.world.swept.contains(&phase)
     }
 
     /// Refuses what needs the table to be expanded.
@@ -249,9 +198,7 @@ impl Asked<'_> {
             Kind::Flagged => self.world.flag.ok_or_else(|| match self.state.preflight {
                 // It is made with the first step.
                 None => Refused::new("the migration has not begun", Goal::Run { again: false }),
-                Some(_) => {
-                    Refused::new("the plan names a flag, and there is none: its table or its item is missing", "check")
-                }
+                Some(_) => self.gone(),
             })?,
             Kind::Stated => self.state.stated.as_ref().ok_or_else(|| {
                 Refused::new("the migration has not begun: nothing was stated", Goal::Run { again: false })
@@ -298,7 +245,8 @@ impl Asked<'_> {
         }
         let flag = self.flag()?;
         // Somebody's `--back`, most likely: a command that has not ended does not undo it.
-        if self.state.seen.is_some_and(|seen| seen != flag.version) && flag.changed_at >= self.world.began {
+        let others = |known: Option<u64>| known.is_some_and(|known| known != flag.version);
+        if others(self.state.seen) && others(self.world.first) {
             return Err(self.foreign("it was changed while this command was at work, and not by it"));
         }
         match flag.next(change, self.now) {
@@ -362,7 +310,7 @@ impl Asked<'_> {
     }
 
     /// The flag is not as this migration left it.
-    fn foreign(&self, what: &str) -> Refused {
+    pub(super) fn foreign(&self, what: &str) -> Refused {
         Refused::new(format!("the flag was changed by somebody else: {what}"), "status")
     }
 }

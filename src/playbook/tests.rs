@@ -15,6 +15,11 @@ struct Desk {
     flag: Option<Flag>,
     events: Vec<Event>,
     now: i64,
+    /// What the command has swept, and the flag's version when it began.
+    swept: Vec<Phase>,
+    first: Option<u64>,
+    /// The flag, after it was removed.
+    gone: Option<Flag>,
     failures: u64,
     diverged: u64,
     mismatches: u64,
@@ -36,6 +41,9 @@ impl Desk {
             flag: (kind == Kind::Flagged).then(|| Flag::first(CACHE, time(0))),
             events: Vec::new(),
             now: 10_000,
+            swept: Vec::new(),
+            first: None,
+            gone: None,
             failures: 0,
             diverged: 0,
             mismatches: 0,
@@ -51,17 +59,22 @@ impl Desk {
         }
     }
 
-    fn ask(&self, goal: Goal, began: i64, confirmed: bool) -> Result<Step, Refused> {
-        step(&self.state, &self.world(began, confirmed), goal, time(self.now))
+    fn ask(&self, goal: Goal, confirmed: bool) -> Result<Step, Refused> {
+        step(&self.state, &self.world(confirmed), goal, time(self.now))
+    }
+
+    /// Another command begins.
+    fn begin(&mut self) {
+        (self.swept, self.first) = (Vec::new(), self.flag.as_ref().map(|flag| flag.version));
     }
 
     /// The stage, and the words of the command that is next.
     fn stands(&self) -> (Stage, Option<String>) {
-        let standing = standing(&self.state, &self.world(self.now, true), time(self.now));
+        let standing = standing(&self.state, &self.world(true), time(self.now));
         (standing.stage, standing.next.map(|next| next.words().to_owned()))
     }
 
-    fn world(&self, began: i64, confirmed: bool) -> World<'_> {
+    fn world(&self, confirmed: bool) -> World<'_> {
         World {
             kind: self.kind,
             plan: PLAN,
@@ -73,12 +86,15 @@ impl Desk {
             facts: &self.facts,
             force: self.force,
             confirmed,
-            began: time(began),
+            swept: &self.swept,
+            first: self.first,
+            gone: self.gone.as_ref(),
         }
     }
 
     fn append(&mut self, what: What) {
-        let event = Event { at: time(self.now), actor: "ops@host".to_owned(), what };
+        let at = time(self.now).max(self.state.latest);
+        let event = Event { at, actor: "ops@host".to_owned(), what };
         self.state = self.state.next(&event).unwrap_or_else(|refused| panic!("{refused}: {event:?}"));
         self.events.push(event);
         self.now += 1;
@@ -86,10 +102,10 @@ impl Desk {
 
     /// One command, to its end; gives the steps that it took. Facts that it asks for are stated.
     fn give(&mut self, goal: Goal) -> Result<Vec<String>, Refused> {
-        let (began, mut confirmed, mut steps) = (self.now, false, Vec::new());
-        self.now += 1;
+        let (mut confirmed, mut steps) = (false, Vec::new());
+        self.begin();
         for _ in 0..60 {
-            let step = self.ask(goal, began, confirmed)?;
+            let step = self.ask(goal, confirmed)?;
             steps.push(name(&step));
             match step {
                 Step::Done => return Ok(steps),
@@ -102,11 +118,16 @@ impl Desk {
                 Step::Change(change) => {
                     self.flag = Some(self.flag.as_ref().unwrap().next(change, time(self.now)).unwrap());
                 }
+                Step::Renew(flag) => self.flag = Some(*flag),
                 Step::Sweep(Phase::Verify { scope, repair }) => {
                     let (mismatches, plan) = (self.mismatches, PLAN.to_owned());
                     self.append(What::Verified { scope, repair, mismatches, plan, hash: "hash".to_owned() });
+                    self.swept.push(Phase::Verify { scope, repair });
                 }
-                Step::Sweep(phase) => self.append(What::PhaseComplete { phase }),
+                Step::Sweep(phase) => {
+                    self.append(What::PhaseComplete { phase });
+                    self.swept.push(phase);
+                }
             }
         }
         panic!("{goal:?} has no end: {steps:?}");
@@ -124,7 +145,8 @@ impl Desk {
 
     /// The words of the command that is next, or that this one is allowed.
     fn says(&self, goal: Goal) -> String {
-        match self.ask(goal, self.now, true) {
+        let world = World { swept: &[], first: self.flag.as_ref().map(|flag| flag.version), ..self.world(true) };
+        match step(&self.state, &world, goal, time(self.now)) {
             Ok(_) => "allowed".to_owned(),
             Err(refused) => refused.next.words().to_owned(),
         }
@@ -199,7 +221,7 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
         (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE], ["contract", "contract", "=", "contract", "contract", "=", "=", "=", "="]),
         (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, BACK], ["=", "=", "=", "=", "=", "cutover --to read-new", "=", "cutover --to read-new", "="]),
         (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, BACK_NOW], ["cutover --back", "cutover --back", "=", "=", "cutover --back", "cutover --back", "=", "cutover --back", "="]),
-        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Contract], ["status", "status", "status", "status", "status", "status", "status", "=", "status"]),
+        (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Contract], ["status", "status", "=", "status", "status", "status", "status", "=", "status"]),
         (Kind::Flagged, &[DUAL, RUN, Goal::Rollback],   [new_file, new_file, new_file, new_file, new_file, new_file, "=", new_file, "="]),
         (Kind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, "=", new_file, "="]),
 
@@ -208,7 +230,7 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
         (Kind::Stated, &[DUAL, RUN, VERIFY],            ["=", "=", "=", "=", "=", "cutover --to read-new", "=", "cutover --to read-new", "="]),
         (Kind::Stated, &[DUAL, RUN, VERIFY, READ],      ["cutover --to write-new", "cutover --to write-new", "=", "cutover --to write-new", "=", "=", "=", "cutover --to write-new", "="]),
         (Kind::Stated, &[DUAL, RUN, VERIFY, READ, WRITE], ["contract", "contract", "=", "contract", "contract", "=", "=", "=", "="]),
-        (Kind::Stated, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Contract], ["status", "status", "status", "status", "status", "status", "status", "=", "status"]),
+        (Kind::Stated, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Contract], ["status", "status", "=", "status", "status", "status", "status", "=", "status"]),
         (Kind::Stated, &[DUAL, RUN, VERIFY, READ, BACK, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, new_file, new_file, "="]),
 
         (Kind::InPlace, &[],                            ["=", "run", "run", "run", "run", "run", "run", "run", "="]),
@@ -217,7 +239,7 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
         (Kind::InPlace, &[RUN, VERIFY, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, new_file, new_file, "="]),
 
         (Kind::RemoveOnly, &[],                         [contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, "=", "="]),
-        (Kind::RemoveOnly, &[Goal::Contract],           ["status", "status", "status", "status", "status", "status", "status", "=", "status"]),
+        (Kind::RemoveOnly, &[Goal::Contract],           ["status", "status", "=", "status", "status", "status", "status", "=", "status"]),
     ];
     let mut wrong = Vec::new();
     for (kind, commands, expected) in table {
@@ -329,7 +351,7 @@ fn where_a_migration_stands_at_every_step() {
         desk.done(goal);
         stands(&desk, stage, next);
     }
-    let soaking = standing(&desk.state, &desk.world(desk.now, true), time(desk.now));
+    let soaking = standing(&desk.state, &desk.world(true), time(desk.now));
     assert_eq!(
         soaking.not_before,
         desk.flag.as_ref().and_then(|flag| flag.new_since).map(|at| time(at.as_second() + SOAK))
@@ -383,7 +405,7 @@ fn the_gate_of_read_new() {
         desk.all(&[DUAL, RUN, VERIFY]);
         assert_eq!(desk.says(READ), "allowed");
         spoil(&mut desk);
-        let refused = desk.ask(READ, desk.now, true).unwrap_err();
+        let refused = desk.ask(READ, true).unwrap_err();
         assert!(refused.why.contains(why) && refused.next.words() == next, "{why}: {refused}");
         // The reason is in the history; what is never set is refused all the same.
         desk.force = Some("an incident");
@@ -414,18 +436,139 @@ fn what_is_never_set_is_not_set_by_force() {
     assert_eq!(desk.give(SOME).unwrap_err().next.words(), "contract");
 }
 
+/// RUNBOOK: "a step forward is refused as long as a rollback could not put everything back"
 #[test]
 fn nothing_goes_forward_where_nothing_could_go_back() {
     let mut desk = Desk::new(Kind::Flagged);
-    desk.all(&[DUAL, RUN, VERIFY]);
-    (desk.no_way_back, desk.force) = (Some("pre-images are missing"), Some("an incident"));
+    desk.done(RUN);
+    desk.no_way_back = Some("pre-images are missing");
     for goal in [DUAL, READ, WRITE] {
-        assert!(desk.give(goal).unwrap_err().why.contains("pre-images are missing"));
+        let refused = desk.give(goal).unwrap_err();
+        assert!(refused.why.contains("pre-images are missing") && refused.why.contains("gives that up"), "{refused}");
+        assert_eq!(refused.next, Next::from(goal).with("--force REASON"));
     }
+    // Whoever accepts it says why, once it is confirmed; what stands in the way otherwise stands there still.
+    desk.force = Some("the table is a copy");
+    assert_eq!(desk.ask(DUAL, false), Ok(Step::Confirm));
+    desk.done(DUAL);
+    assert!(matches!(&desk.events[3].what, What::WentPast { reason, .. } if reason == "the table is a copy"));
     desk.force = None;
+    assert_eq!(desk.says(READ), "verify --all");
+    desk.all(&[VERIFY, READ, WRITE]);
+    // Another reason is another thing to give up.
+    desk.no_way_back = Some("more of them are missing");
+    desk.done(BACK);
+    assert_eq!(desk.says(WRITE), "cutover --to write-new --force REASON");
     assert_eq!(desk.give(Goal::Rollback).unwrap_err().next.words(), "rollback --force REASON");
     desk.force = Some("the table is a copy");
     desk.done(Goal::Rollback);
+}
+
+/// A flag that somebody has removed comes back by a command, where it can.
+/// RUNBOOK: "`cutover --back` begins it anew"
+#[test]
+fn a_flag_that_was_removed_comes_back() {
+    let remove = |desk: &mut Desk| desk.gone = desk.flag.take();
+    for (goals, back) in [
+        (&[DUAL, RUN][..], BACK),
+        (&[DUAL, RUN, VERIFY, READ], BACK),
+        (&[DUAL, RUN, VERIFY, READ, WRITE], BACK_NOW),
+        (&[DUAL, RUN, VERIFY, READ, WRITE, BACK_NOW], BACK_NOW),
+    ] {
+        let mut desk = Desk::new(Kind::Flagged);
+        desk.all(goals);
+        remove(&mut desk);
+        let words = Next::from(back);
+        for goal in COMMANDS.into_iter().filter(|goal| !matches!(goal, Goal::Back { .. })) {
+            let refused = desk.give(goal).unwrap_err();
+            assert!(refused.why.contains("missing") && refused.next == words, "{goals:?} {goal:?}: {refused}");
+        }
+        let version = desk.gone.as_ref().unwrap().version;
+        if back == BACK_NOW {
+            assert_eq!(desk.give(BACK).unwrap_err().next, words);
+        }
+        desk.done(back);
+        let flag = desk.flag.clone().unwrap();
+        assert_eq!((flag.version, flag.write, flag.read), (version + 1, WriteTo::Old, ReadFrom::Old));
+        // What was verified before the gap opens no gate.
+        desk.done(DUAL);
+        assert_eq!(desk.says(READ), "verify --all");
+        desk.done(Goal::Rollback);
+    }
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
+    desk.now += SOAK;
+    desk.done(Goal::Contract);
+    (desk.state.contract, desk.state.open) = (Way::Begun, Some(Open { phase: Phase::Contract, began: time(desk.now) }));
+    remove(&mut desk);
+    assert_eq!(desk.says(Goal::Contract), "contract --force REASON");
+    assert!(desk.give(BACK_NOW).is_err());
+    desk.force = Some("the item was deleted by mistake");
+    desk.done(Goal::Contract);
+    assert!(desk.flag.is_some_and(|flag| flag.contracting && flag.write == WriteTo::New));
+}
+
+/// RUNBOOK: "and this state file has not led there"
+#[test]
+fn a_contract_whose_state_file_is_lost_ends_with_another_one() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
+    let contracting = desk.flag.as_ref().unwrap().next(FlagChange::Contract, time(desk.now + SOAK)).unwrap();
+    for goals in [&[][..], &[RUN], &[DUAL]] {
+        let mut desk = Desk::new(Kind::Flagged);
+        desk.all(goals);
+        if desk.state.expand != Expand::NotBegun {
+            desk.state.expand = Expand::Open { began: time(desk.now) };
+        }
+        desk.flag = Some(contracting.clone());
+        desk.now += 2 * SOAK;
+        let refused = desk.give(Goal::Contract).unwrap_err();
+        assert!(refused.why.contains("has not led there") && refused.why.contains("--state"), "{refused}");
+        assert_eq!(refused.next.words(), "contract --force REASON");
+        assert_eq!(desk.stands().1.as_deref(), Some("contract"));
+        desk.force = Some("its host is gone");
+        let steps = desk.done(Goal::Contract);
+        assert_eq!(steps[0], "Confirm");
+        assert_eq!(desk.state.contract, Way::Complete, "{steps:?}");
+    }
+}
+
+/// The clock of the host was an hour ahead, and is set right.
+#[test]
+fn a_clock_that_is_set_back_opens_no_gate() {
+    const HOUR: i64 = 3_600;
+    // The order of the history says that this was verified before dual writes.
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[RUN, VERIFY]);
+    desk.now -= HOUR;
+    desk.done(DUAL);
+    assert_eq!(desk.says(READ), "verify --all");
+
+    // How old a report is cannot be told; that is said, and a reason opens the gate.
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY]);
+    let latest = desk.state.latest;
+    desk.now -= HOUR;
+    let refused = desk.ask(READ, true).unwrap_err();
+    assert!(refused.why.contains("set back") && refused.why.contains(&latest.to_string()), "{refused}");
+    assert_eq!(refused.next, Next::from(READ));
+    desk.now = latest.as_second();
+    assert_eq!(desk.says(READ), "allowed");
+    desk.now -= HOUR;
+    desk.force = Some("it was looked at");
+    desk.done(READ);
+    assert_eq!(desk.state.forced_reads.as_deref(), Some("it was looked at"));
+
+    // A command knows its own passes from those of before.
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN]);
+    desk.now -= HOUR;
+    let flag = desk.flag.as_mut().unwrap();
+    (flag.changed_at, flag.dual_since) = (time(0), Some(time(0)));
+    for _ in 0..2 {
+        assert_eq!(desk.done(AGAIN), ["begin Expand", "Sweep(Expand)", "Done"]);
+        assert_eq!(desk.done(VERIFY).len(), 3);
+    }
 }
 
 /// Somebody's `--back` is not undone by a command that has not ended.
@@ -433,25 +576,24 @@ fn nothing_goes_forward_where_nothing_could_go_back() {
 fn a_flag_that_was_changed_meanwhile_is_left_alone() {
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN, VERIFY]);
-    let began = desk.now;
     desk.done(READ);
     desk.now += i64::from(CACHE);
     let back = desk.flag.as_ref().unwrap().next(FlagChange::ReadOld { accept_stale: false }, time(desk.now)).unwrap();
     desk.flag = Some(back);
     desk.now += i64::from(CACHE);
-    let refused = desk.ask(READ, began, true).unwrap_err();
+    let refused = desk.ask(READ, true).unwrap_err();
     assert!(refused.why.contains("somebody else") && refused.next.words() == "status", "{refused}");
-    assert!(desk.ask(READ, desk.now, true).is_ok(), "a new command knows what it does");
+    assert_eq!(desk.says(READ), "allowed", "a new command knows what it does");
     // Nor while its change is not recorded yet.
     let mut flag = desk.flag.clone().unwrap();
     desk.append(What::FlagIntended { change: FlagChange::ReadNew(100), version: flag.version, forced: None });
     (flag.version, flag.changed_at) = (flag.version + 2, time(desk.now));
     desk.flag = Some(flag);
-    let seen = desk.ask(READ, began, true).unwrap();
+    let seen = desk.ask(READ, true).unwrap();
     let Step::Record(seen @ What::FlagSeen { ours: false, .. }) = seen else { panic!("{seen:?}") };
     desk.append(seen);
     desk.now += i64::from(CACHE);
-    assert!(desk.ask(READ, began, true).is_err());
+    assert!(desk.ask(READ, true).is_err());
 }
 
 /// RUNBOOK: "the plan names a flag, and there is none"
@@ -545,6 +687,7 @@ fn events_are_stable_json() {
         What::FactStated { fact: Fact::DualWritesSince { since: time(5) }, forced: None },
         What::FactStated { fact: Fact::NewWritesStopped, forced: None },
         What::OldIsFresh,
+        What::WentPast { why: "w".into(), reason: "r".into() },
         What::RollbackBegun { forced: None },
     ];
     let expected = r#"
@@ -559,6 +702,7 @@ fn events_are_stable_json() {
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"fact_stated","fact":"dual_writes_since","since":"1970-01-01T00:00:05Z"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"fact_stated","fact":"new_writes_stopped"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"old_is_fresh"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","why":"w","reason":"r"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"rollback_begun"}"#;
     let events = whats.map(|what| Event { at: time(9), actor: "a@h".to_owned(), what });
     let written: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
@@ -597,4 +741,21 @@ proptest! {
         let way_on = COMMANDS.into_iter().any(|goal| desk.says(goal) == "allowed");
         prop_assert!(way_on, "{:?}", desk.state);
     }
+}
+
+/// Proof of a review: mismatches that a full verification has found are there until one finds none.
+#[test]
+fn a_sample_hides_no_mismatch_that_is_known() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.limits.accept_sample = true;
+    desk.done(Goal::CutoverTo(Target::DualWrite));
+    desk.done(Goal::Run { again: false });
+    desk.mismatches = 12;
+    desk.done(Goal::Verify { scope: Scope::Full, repair: false });
+    desk.give(Goal::CutoverTo(Target::ReadNew(100))).unwrap_err();
+    // The sample has met none of the twelve.
+    desk.mismatches = 0;
+    desk.done(Goal::Verify { scope: Scope::Sampled, repair: false });
+    let steps = desk.give(Goal::CutoverTo(Target::ReadNew(100)));
+    assert!(steps.is_err(), "12 items differ, and nobody has mended them: {steps:?}");
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::sample::{Range, Tally};
+use super::range::Range;
+use super::tally::Tally;
 use super::touched::Touched;
 use crate::figure::{dollars, duration, number, units};
 use crate::item::MAX_ITEM_BYTES;

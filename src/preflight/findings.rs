@@ -6,7 +6,7 @@ use super::estimate::{Basis, Estimate, between};
 use super::facts::{Fact, Facts};
 use super::finding::Severity::{Note, Refuses, Warning};
 use super::finding::{Accept, Finding};
-use super::sample::Range;
+use super::range::Range;
 use super::stream::filter;
 use super::touched::{Touched, TouchedIndex};
 use crate::figure::number;

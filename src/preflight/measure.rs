@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::PreflightError;
 use super::estimate::{Basis, Counted, Estimate, FIGURES, Figure, Setting};
-use super::sample::{Design, Figures, Range, SampleSize, Tally};
+use super::range::Range;
+use super::sample::{Design, SampleSize};
+use super::tally::{Figures, Tally};
 use super::touched::Touched;
 use crate::engine::{Job, Prediction, read_clusters};
 use crate::price::UnitPrices;

@@ -7,9 +7,11 @@ mod facts;
 mod finding;
 mod findings;
 mod measure;
+mod range;
 mod report;
 mod sample;
 mod stream;
+mod tally;
 mod touched;
 
 pub use estimate::{Basis, Counted, Estimate, FIGURES, Figure, Setting, between, range_json, total};
@@ -17,9 +19,11 @@ pub use facts::{Fact, Facts};
 pub use finding::{Accept, Finding, Severity, needed, refusal};
 pub use findings::{Known, findings};
 pub use measure::{Sampled, estimate_of_description, estimate_of_sample, estimate_of_whole, sample};
+pub use range::Range;
 pub use report::{CheckReport, write_finding};
-pub use sample::{Design, Range, SampleSize, SampleSizeError, Tally};
+pub use sample::{Design, SampleSize, SampleSizeError};
 pub use stream::{StreamFilter, filter};
+pub use tally::Tally;
 pub use touched::{Touched, TouchedIndex};
 
 use std::sync::Arc;

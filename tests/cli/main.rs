@@ -14,6 +14,7 @@ mod life;
 mod plans;
 mod preflight;
 mod reach;
+mod review;
 mod runs;
 mod states;
 

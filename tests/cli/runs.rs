@@ -7,7 +7,7 @@ use super::*;
 async fn a_new_run_that_nobody_confirms() {
     let (bed, table, plan) = scene(5, "").await;
     let refusal = refused(&bed, 2, &["run", text(&plan)]);
-    refusal.in_one_paragraph().says(&["nobody is here to confirm", "Nothing was written", "--yes", "--dry-run"]);
+    refusal.in_one_paragraph().says(&["nobody is here to confirm", "not written", "--yes", "--dry-run"]);
     nothing_was_written(&bed);
     // No run has begun, so the plan may still change.
     let changed = bed.plan("plan", &table, "", "[[change]]\nmove = \"old\"\nto = \"newer\"\n");

@@ -256,7 +256,9 @@ impl System {
             }
         }
         // Only asked about while a command goes on that began before; here each step may be a new one.
-        (state.seen, state.retried) = (None, None);
+        state.seen = None;
+        // No clock is set back here.
+        state.latest = time(0);
         if state.open.is_none() {
             (self.swept, self.dirty) = (false, false);
         }

@@ -35,8 +35,10 @@ impl Tool {
             facts: &[],
             force: self.force.then_some("because"),
             confirmed: true,
-            // A new command: whatever happened in this second was before it.
-            began: time(system.now) + Duration::from_nanos(1),
+            // A new command: it has done nothing yet.
+            swept: &[],
+            first: Some(flag.version),
+            gone: None,
         };
         step(&system.state, &world, goal, time(system.now)).ok()
     }
@@ -71,6 +73,7 @@ impl Tool {
                 system.append(what);
             }
             Step::Change(change) => self.change(system, change),
+            Step::Renew(_) => panic!("it is there"),
             Step::Sweep(phase) => Tool::sweep(system, phase),
             Step::Confirm => panic!("it is confirmed"),
             Step::WaitUntil(_) | Step::Done => return None,

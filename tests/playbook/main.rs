@@ -7,9 +7,11 @@
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 mod app;
+mod astray;
 mod by_hand;
 #[path = "../common/mod.rs"]
 mod common;
+mod ends;
 #[path = "../../docs/examples/flag/rust/flag.rs"]
 #[expect(dead_code, unreachable_pub, reason = "an example is a file of an application, where it is a module like this")]
 mod example;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backfill::cutover::WriteTo;
 use backfill::item::{Num, Value};
 use backfill::local::Fault;
 use serde_json::json;
@@ -30,7 +31,7 @@ async fn all_refused(scene: &Scene, state: &str, commands: &[(&str, &str)]) {
 }
 
 /// Rewrites the plan.
-fn edit(scene: &Scene, from: &str, to: &str) {
+pub(crate) fn edit(scene: &Scene, from: &str, to: &str) {
     let text = std::fs::read_to_string(&scene.plan).unwrap();
     assert!(text.contains(from), "{text}");
     std::fs::write(&scene.plan, text.replace(from, to)).unwrap();
@@ -99,6 +100,17 @@ async fn every_command_out_of_order_names_the_next_step() {
         assert!(ran.said().contains("over"), "{words}: {}", ran.said());
     }
     scene.done("contract --yes").await;
+    // What is left is held against that; there is nothing to repair it from.
+    let verify = scene.done("verify --all").await;
+    assert!(verify.stdout.contains("matching"), "{}", verify.stdout);
+    scene.done("verify --sample 5").await;
+    scene.refused("verify --all --repair", "verify --all").await;
+    let back = scene.bed.client().update_item().table_name(&scene.table).update_expression("SET #o = :v");
+    let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
+    let back = back.key("pk", text("P#0000")).key("sk", text("x")).expression_attribute_names("#o", "old");
+    back.expression_attribute_values(":v", text("S3CRET-9")).send().await.unwrap();
+    scene.give("verify --all").await.exits(5);
+    scene.refused("rollback --yes", "status").await;
 }
 
 /// Behind a rollback nothing goes forward, and the same state file is no new beginning.
@@ -359,15 +371,49 @@ async fn a_flag_that_is_not_there_is_missed() {
     for words in [DUAL_WRITE, "run --yes", "verify --all"] {
         scene.done(words).await;
     }
+    let was = scene.flag().await;
+    remove(&scene).await;
+    for words in [READ_NEW, "run --again --yes", "verify --all", "contract --yes", "rollback --yes"] {
+        let ran = scene.refused(words, "cutover --back").await;
+        assert!(ran.said().contains("missing") && ran.said().contains("write = both"), "{words}: {}", ran.said());
+        assert_eq!(scene.raw_flag().await, None, "{words} made a new flag");
+    }
+    scene.done("cutover --back").await;
+    let now = scene.flag().await;
+    assert_eq!((now.version, now.write, now.dual_since), (was.version + 1, WriteTo::Old, None));
+    // What was verified before the gap opens no gate.
+    scene.done(DUAL_WRITE).await;
+    all_refused(&scene, "begun anew", &[(READ_NEW, "verify --all")]).await;
+    for words in ["verify --all", READ_NEW, WRITE_NEW] {
+        scene.done(words).await;
+    }
+    // Behind new-only writes old values are stale: that is said, and accepted by name.
+    remove(&scene).await;
+    for words in ["cutover --back", "contract --yes", "rollback --yes"] {
+        let ran = scene.refused(words, "cutover --back --now").await;
+        assert!(ran.said().contains("stale"), "{words}: {}", ran.said());
+    }
+    scene.done("cutover --back --now").await;
+    scene.done("rollback --yes").await;
+}
+
+/// The table is named with its whole key, so that the lease is what meets it first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flag_table_that_is_missing_is_no_lock() {
+    let scene = scene().await;
+    edit(&scene, &format!("table = \"{}\"", scene.flags), NO_TABLE);
+    for words in [DUAL_WRITE, "run --yes", "verify --all", "cutover --back", "contract --yes", "rollback --yes"] {
+        let ran = scene.give(words).await;
+        assert_eq!(ran.code, 3, "{words}: {}", ran.said());
+        assert!(ran.said().contains("Create the table"), "{words}: {}", ran.said());
+    }
+}
+
+/// Removes the flag behind the tool's back.
+pub(crate) async fn remove(scene: &Scene) {
     let gone = scene.bed.client().delete_item().table_name(&scene.flags);
     let id = aws_sdk_dynamodb::types::AttributeValue::S(NAME.to_owned());
     gone.key("id", id).send().await.unwrap();
-    for words in [READ_NEW, "run --again --yes", "contract --yes", "rollback --yes", "cutover --back"] {
-        let ran = scene.give(words).await;
-        assert_eq!(ran.code, 3, "{words}: {}", ran.said());
-        assert!(ran.said().contains("missing"), "{words}: {}", ran.said());
-        assert_eq!(scene.raw_flag().await, None, "{words} made a new flag");
-    }
 }
 
 /// With a flag, nobody states what it proves.
@@ -385,3 +431,5 @@ async fn with_a_flag_nothing_is_stated() {
         assert!(ran.said().contains("for plans without a flag"), "{words}: {}", ran.said());
     }
 }
+
+const NO_TABLE: &str = "table = \"no-such-table\"\nkey = { id = \"rename\" }";

@@ -33,7 +33,10 @@ struct Model {
 }
 
 async fn agree(store: &Store, run: RunId, model: &Model) -> Result<(), TestCaseError> {
-    prop_assert_eq!(&store.segments(run).await.unwrap().into_iter().collect::<BTreeMap<_, _>>(), &model.segments);
+    prop_assert_eq!(
+        &store.segments_after(run, None, u32::MAX).await.unwrap().into_iter().collect::<BTreeMap<_, _>>(),
+        &model.segments
+    );
     let failures = store.failures(OPEN).await.unwrap();
     let failures: Vec<_> =
         failures.into_iter().map(|f| Failure { key: f.key, outcome: f.outcome, reason: f.reason }).collect();
@@ -137,7 +140,7 @@ async fn a_commit_that_is_refused_stores_nothing_of_itself() {
         "{error:?}"
     );
     assert!(store.failures(ALL).await.unwrap().is_empty());
-    assert!(store.segments(run).await.unwrap().is_empty());
+    assert!(store.segments_after(run, None, u32::MAX).await.unwrap().is_empty());
     for (run, segment) in [(run, 2), (RunId(9), 0)] {
         assert!(store.commit(commit(run, segment, pages(1, 1, None, &[]))).await.is_err());
     }
@@ -187,7 +190,8 @@ fn commit_for_ever(path: &Path) {
     runtime.block_on(async {
         let store = open(path);
         let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
-        let done: BTreeMap<_, _> = store.segments(run).await.unwrap().into_iter().map(|(n, s)| (n, s.pages)).collect();
+        let done: BTreeMap<_, _> =
+            store.segments_after(run, None, u32::MAX).await.unwrap().into_iter().map(|(n, s)| (n, s.pages)).collect();
         futures::future::join_all((0..4).map(|segment| {
             let (store, mut page) = (store.clone(), done.get(&segment).copied().unwrap_or(0));
             async move {

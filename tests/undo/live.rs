@@ -153,3 +153,25 @@ async fn the_reverse_of_a_move_in_place_loses_nothing() {
         assert_eq!(both, ended.totals.counts.of(Outcome::Diverged), "{attribute}");
     }
 }
+
+/// Proof of a review: a key that was deleted and inserted again is another item, and gets nothing of the one before.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_was_inserted_anew_gets_nothing_of_the_one_before() {
+    let removes = "[[change]]\nremove = \"legacy\"\n";
+    let scene = Scene::of(vec![item(0, &[("legacy", s("of the first"))])], "strategy = \"in-place\"", removes).await;
+    scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    // Its time to live ends, and somebody else gets the key.
+    scene.bed.load(&scene.table, [item(0, &[("owner", s("the second"))])].into_iter()).await;
+    let before = scene.bytes().await;
+    scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    let removed = scene.bytes().await == before;
+
+    let overwrites = "on_existing = \"overwrite\"";
+    let scene = Scene::of(vec![item(0, &[("old", s("v")), ("new", s("of the first"))])], overwrites, MOVE).await;
+    scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    scene.bed.load(&scene.table, [item(0, &[("old", s("y")), ("new", s("y"))])].into_iter()).await;
+    scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    let after = scene.bytes().await;
+    let overwritten = !after.values().any(|item| item.contains("of the first"));
+    assert!(removed && overwritten, "removed: {removed}, overwritten: {overwritten}: {after:?}");
+}

@@ -61,7 +61,8 @@ pub struct Store {
     clock: fn() -> String,
 }
 
-/// Segments that [`Store::segments`] reads in one go, so that nobody's commit waits behind a million of them.
+/// Segments that [`Store::each_segment`] reads in one go: a million of them take 150 MB, and nobody's commit is to wait behind
+/// them.
 const SEGMENTS_AT_ONCE: u32 = 10_000;
 
 impl Store {
@@ -108,15 +109,14 @@ impl Store {
         self.thread.run(move |c| write::end_session(c, run, status, reason.as_deref(), abandoned_pages, &now)).await
     }
 
-    /// Every segment of a run that is not pending, in order.
-    pub async fn segments(&self, run: RunId) -> Result<Vec<(u32, SegmentState)>, StoreError> {
-        let mut all = Vec::new();
+    /// Shows every segment of a run that is not pending, in order.
+    pub async fn each_segment(&self, run: RunId, mut show: impl FnMut(u32, SegmentState)) -> Result<(), StoreError> {
+        let mut after = None;
         loop {
-            let more = self.segments_after(run, all.last().map(|(n, _)| *n), SEGMENTS_AT_ONCE).await?;
-            if more.is_empty() {
-                return Ok(all);
-            }
-            all.extend(more);
+            let batch = self.segments_after(run, after, SEGMENTS_AT_ONCE).await?;
+            let Some((last, _)) = batch.last() else { return Ok(()) };
+            after = Some(*last);
+            batch.into_iter().for_each(|(segment, state)| show(segment, state));
         }
     }
 

@@ -98,7 +98,8 @@ async fn a_request_that_is_refused_leaves_the_rest_of_its_group_alone() {
     assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false, true, true], "{answers:?}");
     assert!(matches!(answers[1], Err(StoreError::Transition(_))));
     assert!(matches!(answers[2], Err(StoreError::Corrupt(_))));
-    let pages: Vec<_> = store.segments(run).await.unwrap().into_iter().map(|(n, s)| (n, s.pages)).collect();
+    let pages: Vec<_> =
+        store.segments_after(run, None, u32::MAX).await.unwrap().into_iter().map(|(n, s)| (n, s.pages)).collect();
     assert_eq!(pages, [(0, 2), (3, 1)]);
 }
 
@@ -122,12 +123,15 @@ async fn a_failed_commit_fails_the_whole_group_and_everything_after_it() {
     assert!(answers.iter().all(Result::is_err), "{answers:?}");
     assert!(store.commit(page(run, 2, 1)).await.is_err());
     assert!(store.append_pre_images(run, vec![]).await.is_err());
-    assert!(store.segments(run).await.is_err());
+    assert!(store.segments_after(run, None, u32::MAX).await.is_err());
     assert!(store.end_session(run, RunStatus::Stopped, None, 0).await.is_err());
     drop(store);
 
     let store = open(&path);
-    assert_eq!(store.segments(run).await.unwrap().into_iter().map(|(n, _)| n).collect::<Vec<_>>(), [5]);
+    assert_eq!(
+        store.segments_after(run, None, u32::MAX).await.unwrap().into_iter().map(|(n, _)| n).collect::<Vec<_>>(),
+        [5]
+    );
     assert!(store.current_run("expand").await.unwrap().unwrap().lower_bound);
 }
 
@@ -162,7 +166,7 @@ async fn a_full_disk_ends_all_storing_and_loses_nothing_that_was_answered() {
     drop(store);
 
     let store = open(&path);
-    assert_eq!(store.segments(run).await.unwrap()[0].1.pages, stored);
+    assert_eq!(store.segments_after(run, None, u32::MAX).await.unwrap()[0].1.pages, stored);
     let resumed = begin(&store).await;
     store.commit(page(resumed, 0, stored + 1)).await.unwrap();
 }
@@ -185,7 +189,10 @@ async fn rows_that_cannot_be_are_errors() {
         let run = begin(&store).await;
         store.commit(page(run, 0, 1)).await.unwrap();
         store.thread.run(move |c| Ok(c.execute_batch(tamper)?)).await.unwrap();
-        for error in [store.segments(run).await.unwrap_err(), store.commit(page(run, 0, 2)).await.unwrap_err()] {
+        for error in [
+            store.segments_after(run, None, u32::MAX).await.unwrap_err(),
+            store.commit(page(run, 0, 2)).await.unwrap_err(),
+        ] {
             assert!(matches!(error, StoreError::Corrupt(_)), "{tamper}: {error:?}");
             assert!(!error.to_string().contains("secret"), "{error}");
         }
@@ -220,5 +227,5 @@ async fn counts_stand_in_the_columns_of_their_outcomes() {
         .unwrap();
     assert_eq!(stored, expected.outcomes);
     assert_eq!(store.totals(run).await.unwrap().counts, expected);
-    assert_eq!(store.segments(run).await.unwrap()[0].1.counts, expected);
+    assert_eq!(store.segments_after(run, None, u32::MAX).await.unwrap()[0].1.counts, expected);
 }

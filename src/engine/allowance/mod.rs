@@ -93,13 +93,18 @@ impl Allowance {
         *self.books() = Books { ledger, items, lost, keeper: Some((keeper, run)) };
     }
 
+    /// Begins a session that is allowed as much as a new run, beside what the run has spent before, and any number of items.
+    pub fn begin_beside(&self, keeper: Arc<dyn CheckpointStore>, run: RunId, before: SpendState) {
+        let SpendState { spent, lost, .. } = before;
+        let (ledger, items) = (Ledger::new(self.bounds.beside(spent), spent), Items::default());
+        *self.books() = Books { ledger, items, lost, keeper: Some((keeper, run)) };
+    }
+
     /// The limit that leaves nothing to begin with: not one write unit, or not one item.
     pub fn exhausted(&self) -> Option<StopReason> {
         let books = self.books();
-        let spent = books.ledger.spent();
-        let one_write = spent + Spend { write: 1.0, read: 0.0 };
         let items = || books.items.exhausted().map(|(scanned, limit)| StopReason::MaxItems { scanned, limit });
-        self.bounds.forbid(one_write, spent).map(|why| self.reason(why, books.lost)).or_else(items)
+        books.ledger.exhausted().map(|why| self.reason(why, books.lost)).or_else(items)
     }
 
     /// What the run has spent by now, requests in flight included.

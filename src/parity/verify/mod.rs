@@ -16,9 +16,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::bound::Clusters;
-use super::compare::{Stage, Verdict, VerdictCounts};
+use super::compare::Stage;
 use super::report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};
 use super::sample::{Sample, large_segments, split};
+use super::verdict::{Verdict, VerdictCounts};
 use crate::checkpoint::store::{
     Asked, Drawn, NewRun, NewVerification, RunRecord, SpendRecord, Store, VERIFY_PHASE, VerificationRecord,
 };
@@ -82,8 +83,14 @@ pub async fn begin(
         // Fresher than the description, which is up to six hours old.
         items = items.max(store.totals(run.id).await?.counts.scanned);
         total_segments = run.total_segments;
-        let segments = store.segments(run.id).await?;
-        large = large_segments(segments.iter().map(|(segment, state)| (*segment, state)));
+        let mut done = Vec::new();
+        let note = |segment, state: SegmentState| {
+            if state.status == SegmentStatus::Done {
+                done.push((segment, state.counts.scanned));
+            }
+        };
+        store.each_segment(run.id, note).await?;
+        large = large_segments(&done);
     }
     let (mut due, mut drawn) = (total_segments, None);
     if let Some(wanted) = asked.wanted {
@@ -154,9 +161,7 @@ async fn schedule_sample(store: &Store, run: &RunRecord, sample: &Sample) -> Res
     for cluster in (0..run.total_segments).filter(|cluster| !clusters.contains(cluster)) {
         scheduler.note(cluster, SegmentState { status: SegmentStatus::Done, ..SegmentState::default() });
     }
-    for (cluster, state) in store.segments(run.id).await? {
-        scheduler.note(cluster, state);
-    }
+    store.each_segment(run.id, |cluster, state| scheduler.note(cluster, state)).await?;
     Ok(scheduler)
 }
 

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use futures::future::join_all;
 
-use super::super::compare::{Comparison, Parity, Verdict};
+use super::super::compare::{Comparison, Parity};
 use super::super::repair::{PageRepair, Repair};
+use super::super::verdict::Verdict;
 use super::Before;
 use crate::change::{Changes, Outcome};
 use crate::checkpoint::store::{ListQuery, Mismatch, Store, VerificationRecord, VerifiedPages};

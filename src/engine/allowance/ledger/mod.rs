@@ -32,6 +32,8 @@ pub(super) struct Bounds {
     max_wcu: Option<Units>,
     money: Option<(f64, UnitPrices)>,
     slice: Spend,
+    /// Spent before, and not held against the limits.
+    before: Spend,
 }
 
 /// Which limit does not allow any more.
@@ -86,7 +88,12 @@ impl Bounds {
             slice.write = slice.write.min(max * SLICE_SHARE);
         }
         let slice = slice.max(Spend { write: SLICE_LEAST, read: SLICE_LEAST });
-        Bounds { max_wcu: limits.max_wcu, money, slice }
+        Bounds { max_wcu: limits.max_wcu, money, slice, before: Spend::default() }
+    }
+
+    /// The same limits, beside what was spent before.
+    pub(super) fn beside(self, before: Spend) -> Bounds {
+        Bounds { before, ..self }
     }
 
     /// The slice, where there is a limit to reserve for.
@@ -96,7 +103,8 @@ impl Bounds {
     }
 
     /// The limit that does not allow so much to be spent, given what is.
-    pub(super) fn forbid(&self, wanted: Spend, spent: Spend) -> Option<Exhausted> {
+    fn forbid(&self, wanted: Spend, spent: Spend) -> Option<Exhausted> {
+        let (wanted, spent) = (wanted - self.before, spent - self.before);
         if let Some(limit) = self.max_wcu.filter(|limit| wanted.write > limit + ROUNDING) {
             return Some(Exhausted::Wcu { spent: spent.write, limit });
         }
@@ -113,12 +121,13 @@ impl Bounds {
     /// How far to reserve when so much is taken and so much more is needed now: a slice, or what the limits leave of it.
     fn ceiling(&self, taken: Spend, need: Spend) -> Spend {
         let base = taken + need;
+        let counts = base - self.before;
         let mut more = self.slice.beyond(need);
         if let Some(max) = self.max_wcu {
-            more.write = more.write.min((max - base.write).max(0.0));
+            more.write = more.write.min((max - counts.write).max(0.0));
         }
         let Some((max, prices)) = self.money else { return base + Spend { read: 0.0, ..more } };
-        let (left, cost) = ((max - prices.dollars(base)).max(0.0), prices.dollars(more));
+        let (left, cost) = ((max - prices.dollars(counts)).max(0.0), prices.dollars(more));
         base + if cost > left { more * (left / cost) } else { more }
     }
 }
@@ -127,6 +136,12 @@ impl Ledger {
     /// The books of a session of a run that has spent so much before.
     pub(super) fn new(bounds: Bounds, spent: Spend) -> Ledger {
         Ledger { bounds, used: spent, reserved: spent, ..Ledger::default() }
+    }
+
+    /// The limit that leaves not one write unit.
+    pub(super) fn exhausted(&self) -> Option<Exhausted> {
+        let spent = self.spent();
+        self.bounds.forbid(spent + Spend { write: 1.0, read: 0.0 }, spent)
     }
 
     /// Asks for capacity.

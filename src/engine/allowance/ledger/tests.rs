@@ -49,6 +49,35 @@ fn a_write_limit_does_not_concern_reads() {
 }
 
 #[test]
+fn what_was_spent_before_can_be_held_against_no_limit() {
+    for (bounds, spent) in [(bounds(Some(20.0), None), writes(20.0)), (bounds(None, Some(0.000_025)), writes(40.0))] {
+        assert!(Ledger::new(bounds, spent).exhausted().is_some());
+        let mut ledger = Ledger::new(bounds.beside(spent), spent);
+        assert_eq!(ledger.exhausted(), None);
+        let mut taken = 0.0;
+        let end = loop {
+            match ledger.take(writes(1.0)) {
+                Take::Granted => taken += 1.0,
+                Take::Reserve(reservation) => {
+                    assert_eq!(reservation.spent, spent + writes(taken));
+                    ledger.confirm();
+                }
+                Take::Wait => ledger.settle(writes(taken), writes(taken)),
+                Take::Exhausted(why) => break why,
+            }
+            if ledger.holders > 0 {
+                ledger.settle(writes(1.0), writes(1.0));
+            }
+        };
+        assert_eq!(ledger.spent(), spent + writes(taken));
+        match end {
+            Exhausted::Wcu { spent, limit } => assert_eq!((spent, limit, taken), (20.0, 20.0, 20.0)),
+            Exhausted::Cost { spent, limit } => assert!(spent <= limit && taken == 40.0, "{spent} of {limit}: {taken}"),
+        }
+    }
+}
+
+#[test]
 fn the_next_slice_is_on_its_way_before_anybody_waits() {
     let mut ledger = Ledger::new(bounds(Some(10_000.0), None), Spend::default());
     assert_eq!(ledger.take(writes(1.0)), Take::Reserve(Reservation { spent: writes(0.0), slice: writes(100.0) }));

@@ -1,0 +1,97 @@
+//! The end: the old attribute goes.
+
+use jiff::Timestamp;
+
+use super::step::{Asked, later};
+use super::{Fact, Goal, Kind, Phase, Refused, Step, Way, What};
+use crate::cutover::{FlagChange, WriteTo};
+
+impl Asked<'_> {
+    pub(super) fn contract(&self) -> Result<Step, Refused> {
+        match self.world.kind {
+            Kind::InPlace => Err(self.in_place()),
+            Kind::RemoveOnly => self.contract_only_removing(),
+            Kind::Flagged | Kind::Stated => self.contract_moved(),
+        }
+    }
+
+    /// The point of no return is `contracting` in the flag; without one, that contract has begun.
+    fn contract_moved(&self) -> Result<Step, Refused> {
+        if let Some(step) = self.renew_contracting()? {
+            return Ok(step);
+        }
+        let flag = self.flag()?;
+        if !flag.contracting {
+            if self.state.contract != Way::Ahead {
+                return Err(self.foreign("contract has begun, and the flag does not say so"));
+            }
+            self.expanded()?;
+            if flag.write != WriteTo::New {
+                return Err(Refused::new("the old attribute is still written", self.ahead(Some(flag))));
+            }
+            self.soaked(flag.new_since)?;
+            if !self.world.confirmed {
+                return Ok(Step::Confirm);
+            }
+        }
+        if let Some(wait) = self.settle(flag) {
+            return Ok(wait);
+        }
+        if !flag.contracting {
+            return self.make(FlagChange::Contract, None);
+        }
+        match self.state.contract {
+            Way::Ahead => self.contract_begun_elsewhere(),
+            Way::Begun | Way::Complete => Ok(Step::Sweep(Phase::Contract)),
+        }
+    }
+
+    /// The flag says that contract has begun. That this state file led there is on record, but for a moment; where it is
+    /// not, another one did. What contract does to an item rests on the item alone, so that it may end here as well.
+    fn contract_begun_elsewhere(&self) -> Result<Step, Refused> {
+        if self.expanded().is_err() {
+            let why = "the flag says that the old attribute is being removed, and this state file has not led there: give the \
+                       one that has, by `--state`, on its host. Where that is lost, `--force REASON` ends the contract with \
+                       this one, and what the lost one had on record of removed values is given up";
+            match self.go_past(why)? {
+                Some(Step::Record(_)) if self.state.preflight.is_none() => return Ok(Step::Preflight),
+                Some(step) => return Ok(step),
+                None => {}
+            }
+        }
+        Ok(Step::Record(What::PhaseBegun { phase: Phase::Contract }))
+    }
+
+    fn contract_only_removing(&self) -> Result<Step, Refused> {
+        if self.state.preflight.is_none() {
+            return Ok(Step::Preflight);
+        }
+        if self.state.contract == Way::Begun {
+            return Ok(Step::Sweep(Phase::Contract));
+        }
+        for (fact, known) in
+            [(Fact::ReadersMoved, self.state.readers_moved), (Fact::OldWritesStopped, self.state.old_writes_stopped)]
+        {
+            if known.is_none() {
+                return self.ask(fact, None);
+            }
+        }
+        self.soaked(self.state.old_writes_stopped)?;
+        if self.world.confirmed {
+            Ok(Step::Record(What::PhaseBegun { phase: Phase::Contract }))
+        } else {
+            Ok(Step::Confirm)
+        }
+    }
+
+    fn soaked(&self, since: Option<Timestamp>) -> Result<(), Refused> {
+        let until = since.map_or(Timestamp::MAX, |since| later(since, self.world.limits.soak));
+        if self.now >= until {
+            return Ok(());
+        }
+        Err(Refused::new(
+            format!("it soaks until {until}: so long, a way back costs no more than making old equal new"),
+            Goal::Contract,
+        ))
+    }
+}

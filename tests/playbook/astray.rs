@@ -1,0 +1,223 @@
+//! What may go astray beside the order of commands: the state file, the flag, the clock, whoever would answer, and a second
+//! host that does the same. Each is refused with a way on, and the way on is taken.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use backfill::checkpoint::store::StateFile;
+use nix::sys::signal::Signal;
+use serde_json::Value as Json;
+
+use crate::common::Bed;
+use crate::order::remove;
+use crate::scene::{MOVE, NAME, QUICKLY, Scene, items};
+use crate::tool::{Ran, Running, run};
+
+const FORWARD: [&str; 5] = [
+    "cutover --to dual-write --yes",
+    "run --yes",
+    "verify --all",
+    "cutover --to read-new --yes",
+    "cutover --to write-new --yes",
+];
+
+async fn scene(count: u64) -> Scene {
+    Scene::flagged(Bed::start(), items(count), "", &format!("{MOVE}{QUICKLY}")).await
+}
+
+/// A contract that is killed as soon as the flag says so.
+async fn contract_is_killed(scene: &Scene) {
+    for words in FORWARD {
+        scene.done(words).await;
+    }
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    scene.slow_pages(Some(Duration::from_secs(1)));
+    let running = Running::start(scene.command("contract --yes"));
+    while !scene.flag().await.contracting {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.signal(Signal::SIGKILL);
+    tokio::task::spawn_blocking(move || running.end()).await.unwrap();
+    scene.slow_pages(None);
+    // Its lease is not waited for: whatever file comes next, nobody has it.
+    lease_lasts(scene, 200).await;
+}
+
+/// The lease that is there lasts so long, as if its holder had said so.
+async fn lease_lasts(scene: &Scene, milliseconds: u64) {
+    let update = scene.bed.client().update_item().table_name(&scene.flags);
+    let update = update.key("id", AttributeValue::S(format!("{NAME}#lease"))).update_expression("SET duration_ms = :d");
+    update.expression_attribute_values(":d", AttributeValue::N(milliseconds.to_string())).send().await.unwrap();
+}
+
+fn history(scene: &Scene) -> Vec<Json> {
+    let records = StateFile::open(&scene.state_path()).unwrap().events().unwrap();
+    records.into_iter().map(|record| serde_json::from_str(&record.event).unwrap()).collect()
+}
+
+/// RUNBOOK: "and this state file has not led there"
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_contract_without_its_state_file_says_which_one_it_takes() {
+    let scene = scene(30).await;
+    contract_is_killed(&scene).await;
+    std::fs::remove_dir_all(scene.state_path().parent().unwrap()).unwrap();
+    for words in ["contract --yes", "contract"] {
+        let ran = scene.refused(words, "contract --force REASON").await;
+        assert!(ran.said().contains("has not led there") && ran.said().contains("--state"), "{}", ran.said());
+    }
+    let status = scene.done("status").await;
+    assert!(status.stdout.contains("next: backfill contract "), "{}", status.stdout);
+    for words in ["cutover --back", "rollback --yes"] {
+        scene.refused(words, "contract").await;
+    }
+    scene.done("contract --yes --force lost").await;
+    assert!(scene.dump().await.values().all(|item| !item.contains_key("old")));
+    assert!(history(&scene).iter().any(|event| event["type"] == "went_past" && event["reason"] == "lost"));
+    scene.done("verify --all").await;
+}
+
+/// The flag is removed while the old attribute goes: it comes back as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_contract_without_its_flag_puts_it_back() {
+    let scene = scene(30).await;
+    contract_is_killed(&scene).await;
+    // That it was seen is on record.
+    let was = scene.flag().await;
+    scene.refused("rollback --yes", "contract").await;
+    remove(&scene).await;
+    for words in ["contract --yes", "cutover --back", "cutover --back --now"] {
+        let ran = scene.refused(words, "contract --force REASON").await;
+        assert!(ran.said().contains("being removed"), "{words}: {}", ran.said());
+    }
+    scene.done("contract --yes --force deleted-by-mistake").await;
+    let now = scene.flag().await;
+    assert!(now.contracting && now.version == was.version + 1 && now.write == was.write, "{now}");
+    assert!(scene.dump().await.values().all(|item| !item.contains_key("old")));
+}
+
+/// The clock of the host was two hours ahead when the history was written, and has been set right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_was_set_back_opens_no_gate() {
+    let scene = scene(30).await;
+    for words in &FORWARD[..3] {
+        scene.done(words).await;
+    }
+    let connection = rusqlite::Connection::open(scene.state_path()).unwrap();
+    for (n, mut event) in (1..).zip(history(&scene)) {
+        let at: jiff::Timestamp = event["at"].as_str().unwrap().parse().unwrap();
+        event["at"] = (at + jiff::SignedDuration::from_hours(2)).to_string().into();
+        connection.execute("UPDATE events SET event = ?2 WHERE id = ?1", (n, event.to_string())).unwrap();
+    }
+    drop(connection);
+    let ran = scene.refused("cutover --to read-new --yes", "cutover --to read-new").await;
+    assert!(ran.said().contains("set back"), "{}", ran.said());
+    // A pass and a verification are made, whatever the clock says, and the history stays in order.
+    let again = scene.done("run --again --yes").await;
+    assert!(again.stdout.contains("pass 2"), "{}", again.stdout);
+    scene.refused("cutover --to read-new --yes", "verify --all").await;
+    scene.done("verify --all").await;
+    let times: Vec<jiff::Timestamp> =
+        history(&scene).iter().map(|event| event["at"].as_str().unwrap().parse().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    scene.refused("cutover --to read-new --yes", "cutover --to read-new").await;
+    // Back is open all the while, and a reason opens the gate.
+    scene.done("cutover --to read-new --yes --force looked-at").await;
+    scene.done("cutover --back").await;
+    scene.done("rollback --yes").await;
+}
+
+/// Nobody is there to answer: what asks says so, and how it is answered beforehand, and does nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nobody_can_answer_yes_is_asked_for_by_name() {
+    let scene = scene(30).await;
+    let asked = async |words: &str| {
+        let (flag, table) = (scene.raw_flag().await, scene.dump().await);
+        let ran = scene.give(words).await.exits(2);
+        assert!(ran.said().contains("--yes") && ran.said().contains("nobody is here"), "{words}: {}", ran.said());
+        if flag.is_some() {
+            assert_eq!(scene.raw_flag().await, flag, "{words}");
+        }
+        assert_eq!(scene.dump().await, table, "{words}");
+    };
+    asked("run").await;
+    asked("cutover --to dual-write").await;
+    for words in &FORWARD[..3] {
+        scene.done(words).await;
+    }
+    for words in ["rollback", "cutover --to read-new --percent 5", "cutover --to read-new"] {
+        asked(words).await;
+    }
+    scene.done(FORWARD[3]).await;
+    asked("cutover --to write-new").await;
+    scene.done(FORWARD[4]).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    for words in ["contract", "rollback"] {
+        asked(words).await;
+    }
+}
+
+/// Each lists what it takes, and nothing else is taken.
+#[test]
+fn the_help_of_a_command_lists_what_applies_to_it() {
+    let bed = Bed::start();
+    let facts =
+        ["--dual-writes-since", "--readers-moved", "--old-writes-stopped", "--readers-back", "--new-writes-stopped"];
+    for (command, takes) in [
+        ("cutover", &facts[..]),
+        ("contract", &["--readers-moved", "--old-writes-stopped"]),
+        ("rollback", &["--dual-writes-since", "--readers-back", "--new-writes-stopped"]),
+    ] {
+        let given = |words: &[&str]| -> Ran {
+            let mut given = bed.command();
+            given.arg(command).args(words);
+            run(given)
+        };
+        let help = given(&["--help"]).exits(0).stdout;
+        for option in ["--yes", "--force <REASON>", "--accept"] {
+            assert!(help.contains(option), "{command}: no {option}: {help}");
+        }
+        assert_eq!(help.contains("--dry-run"), command != "cutover", "{help}");
+        for fact in facts {
+            assert_eq!(help.contains(fact), takes.contains(&fact), "{command} {fact}: {help}");
+            if !takes.contains(&fact) {
+                let refused = given(&["plan.toml", fact]).exits(2);
+                assert!(refused.said().contains("unexpected argument"), "{command} {fact}: {}", refused.said());
+            }
+        }
+    }
+}
+
+/// Two state files, one plan, one flag: as on two hosts.
+/// RUNBOOK: "runs of one migration on two hosts exclude each other by a lease beside the flag"
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_begin_at_once_one_goes_on() {
+    let scene = scene(300).await;
+    scene.done(FORWARD[0]).await;
+    scene.slow_pages(Some(Duration::from_secs(5)));
+    let words = ["run --yes", "run --yes --state other.db"];
+    let mut running = words.map(|words| Running::start(scene.command(words)));
+    // Whoever comes second sees the first one renew its lease, after a third of a minute.
+    let loser = loop {
+        if let Some(ended) = running.iter_mut().position(Running::has_ended) {
+            break ended;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let holder = format!("{} pid {} (", backfill::host::name(), running[1 - loser].pid());
+    running[1 - loser].signal(Signal::SIGKILL);
+    let [first, second] = running.map(|one| tokio::task::spawn_blocking(move || one.end()));
+    let mut ended = [first.await.unwrap(), second.await.unwrap()];
+    ended.rotate_left(loser);
+    let [lost, won] = ended;
+    let lost = lost.exits(7).said();
+    assert!(lost.contains(&holder), "no {holder} in: {lost}");
+    assert!(lost.contains("expires 60 s after its last renewal"), "{lost}");
+    assert_eq!(won.code, -1, "it was at work: {}", won.said());
+
+    // Its lease expires, a second after it was renewed last, and the other one takes over; then the first one goes on.
+    scene.slow_pages(None);
+    lease_lasts(&scene, 1_000).await;
+    scene.done(words[loser]).await;
+    scene.done(words[1 - loser]).await;
+    assert!(scene.dump().await.values().all(|item| item.get("old") == item.get("new")));
+}

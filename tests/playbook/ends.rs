@@ -1,0 +1,122 @@
+//! A process that dies between the last commit of a phase and the line of the history that says so: the next command puts
+//! that on record, and goes on with what it is for.
+
+use backfill::checkpoint::store::StateFile;
+use serde_json::Value as Json;
+
+use crate::common::Bed;
+use crate::scene::{MOVE, QUICKLY, Scene, items};
+
+async fn scene() -> Scene {
+    Scene::flagged(Bed::start(), items(30), "", &format!("{MOVE}{QUICKLY}")).await
+}
+
+/// The history, as it is written.
+fn history(scene: &Scene) -> Vec<Json> {
+    let records = StateFile::open(&scene.state_path()).unwrap().events().unwrap();
+    records.into_iter().map(|record| serde_json::from_str(&record.event).unwrap()).collect()
+}
+
+/// Makes the state file what it is where the process died before this line, the last of its kind, was written.
+fn died_before(scene: &Scene, kind: &str, phase: &str) {
+    let is = |event: &Json| event["type"] == kind && (phase.is_empty() || event["phase"] == phase);
+    let at = history(scene).iter().rposition(is).unwrap_or_else(|| panic!("no {kind} {phase}"));
+    let connection = rusqlite::Connection::open(scene.state_path()).unwrap();
+    let sql = "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id LIMIT -1 OFFSET ?1)";
+    assert!(connection.execute(sql, [at]).unwrap() > 0);
+}
+
+fn begun(scene: &Scene, phase: &str) -> usize {
+    history(scene).iter().filter(|event| event["type"] == "phase_begun" && event["phase"] == phase).count()
+}
+
+/// Another pass is made, although the one before was complete and not on record; a run is only put on record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_expand() {
+    let scene = scene().await;
+    for words in ["cutover --to dual-write --yes", "run --yes"] {
+        scene.done(words).await;
+    }
+    died_before(&scene, "phase_complete", "expand");
+    for words in ["verify --all", "cutover --to read-new --yes", "cutover --to write-new --yes", "contract --yes"] {
+        scene.refused(words, "run").await;
+    }
+    let status = scene.done("status").await;
+    assert!(status.stdout.contains("next: backfill run "), "{}", status.stdout);
+    let again = scene.done("run --again --yes").await;
+    assert!(again.stdout.contains("pass 2"), "{}{}", again.stdout, again.said());
+    assert_eq!(begun(&scene, "expand"), 2);
+
+    died_before(&scene, "phase_complete", "expand");
+    let run = scene.done("run --yes").await;
+    assert!(run.said().contains("complete already"), "{}", run.said());
+    assert_eq!(
+        (begun(&scene, "expand"), history(&scene).last().unwrap()["type"].as_str()),
+        (2, Some("phase_complete"))
+    );
+
+    died_before(&scene, "phase_complete", "expand");
+    scene.done("failures retry").await;
+    scene.done("run --restart --yes").await;
+    scene.done("verify --all").await;
+}
+
+/// A verification whose report is not on record opens no gate: it is made once more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_verify_contract_and_the_way_back() {
+    let scene = scene().await;
+    for words in ["cutover --to dual-write --yes", "run --yes", "verify --all"] {
+        scene.done(words).await;
+    }
+    died_before(&scene, "verified", "");
+    scene.refused("cutover --to read-new --yes", "verify --all").await;
+    let verify = scene.done("verify --all").await;
+    assert!(verify.stdout.contains("matching"), "{}", verify.stdout);
+    for words in ["cutover --to read-new --yes", "cutover --to write-new --yes"] {
+        scene.done(words).await;
+    }
+
+    // Back from new-only writes; killed while it verifies, and taken back to where old had just been made equal new.
+    scene.slow_pages(Some(std::time::Duration::from_millis(300)));
+    let running = crate::tool::Running::start(scene.command("cutover --back"));
+    while !history(&scene).iter().any(|event| event["type"] == "phase_complete" && event["phase"] == "old_from_new") {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    running.signal(nix::sys::signal::Signal::SIGKILL);
+    tokio::task::spawn_blocking(move || running.end()).await.unwrap();
+    scene.slow_pages(None);
+    died_before(&scene, "phase_complete", "old_from_new");
+    scene.done("cutover --back").await;
+    assert_eq!(begun(&scene, "old_from_new"), 1, "it was only put on record");
+
+    for words in ["cutover --to read-new --yes", "cutover --to write-new --yes"] {
+        scene.done(words).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    scene.done("contract --yes").await;
+    died_before(&scene, "phase_complete", "contract");
+    for words in ["cutover --back", "rollback --yes", "verify --all", "run --again --yes"] {
+        scene.refused(words, "contract").await;
+    }
+    let contract = scene.done("contract --yes").await;
+    assert!(contract.stdout.contains("complete"), "{}", contract.stdout);
+    assert_eq!(begun(&scene, "contract"), 1);
+    scene.refused("rollback --yes", "status").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_rollback() {
+    let scene = scene().await;
+    let before = scene.dump().await;
+    for words in ["cutover --to dual-write --yes", "run --yes", "rollback --yes"] {
+        scene.done(words).await;
+    }
+    died_before(&scene, "phase_complete", "undo");
+    for words in ["run --yes", "verify --all", "cutover --to dual-write --yes", "contract --yes"] {
+        scene.refused(words, "rollback").await;
+    }
+    scene.done("rollback --yes").await;
+    assert_eq!(begun(&scene, "undo"), 1);
+    assert_eq!(scene.dump().await, before);
+    scene.refused("run --yes", "run --state PATH").await;
+}
