@@ -3,36 +3,33 @@
 use std::path::Path;
 
 pub(super) use super::conducted::{Conducted, actor, said};
-use super::confirm::confirm;
 use super::exit::{Exit, Refusal};
 use super::output;
-use super::preflight::{Read, preflight};
-use crate::cli::Decide;
+pub(super) use super::pursuit::Pursuit;
 use crate::clock::to_text;
 use crate::conduct::{Advance, ConductError, Swept};
 use crate::engine::StopReason;
-use crate::playbook::{Goal, Phase};
+use crate::playbook::Goal;
 
 impl Conducted {
     /// Takes the playbook's steps until the goal is reached, or until it is stopped. Gives what went over the table.
     pub(super) async fn pursue(
         &mut self,
-        goal: Goal,
-        decide: &Decide,
-        question: &str,
+        mut pursuit: Pursuit<'_>,
     ) -> anyhow::Result<(Vec<Swept>, Option<StopReason>)> {
-        let mut swept = Vec::new();
+        let (mut swept, mut asked) = (Vec::new(), false);
         loop {
             // Nothing is begun for somebody who has asked to stop, or after the lease was lost.
             if self.conductor.stop.is_stopping() {
                 return Ok((swept, self.conductor.stop.reason().cloned()));
             }
-            match self.advance(goal).await? {
+            match self.advance(pursuit.goal).await? {
                 Advance::Done => return Ok((swept, None)),
                 Advance::Recorded => {}
                 Advance::Confirm => {
-                    confirm(decide.yes, question)?;
+                    self.ask(pursuit)?;
                     self.conductor.confirm();
+                    asked = true;
                 }
                 Advance::Changed(flag) => output::stderr(&format!("flag     {flag}")),
                 Advance::Wait(until) => {
@@ -42,18 +39,11 @@ impl Conducted {
                         return Ok((swept, self.conductor.stop.reason().cloned()));
                     }
                 }
-                Advance::Preflight => {
-                    let phase = if goal == Goal::Contract { Phase::Contract } else { Phase::Expand };
-                    let job = self.conductor.job(phase)?;
-                    let found = preflight(&self.target, &job, Read::Nothing, decide.accept.clone()).await;
-                    found.hold()?;
-                    found.tell();
-                    self.conductor.accept(found.to_record()).await?;
-                }
+                Advance::Preflight => self.hold_preflight(pursuit).await?,
                 Advance::Sweep(phase) => {
-                    output::stderr(&format!("over the table: {}", words(phase)));
-                    let came = self.conductor.sweep(phase, false).await?;
-                    if !matches!(goal, Goal::Verify { .. }) {
+                    self.announce(phase, pursuit, asked).await?;
+                    let came = self.conductor.sweep(phase, std::mem::take(&mut pursuit.restart)).await?;
+                    if !matches!(pursuit.goal, Goal::Verify { .. }) {
                         super::verify::tell_mismatches(&came);
                     }
                     let (stopped, unfinished) = (came.stopped.clone(), came.unfinished);
@@ -80,16 +70,5 @@ pub(super) fn refusal(error: ConductError, plan: &Path) -> anyhow::Error {
             Refusal::error(Exit::Refused, format!("{}.\nNext: {next}", refused.why))
         }
         other => other.into(),
-    }
-}
-
-fn words(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Expand => "expand",
-        Phase::Retry => "the failures once more",
-        Phase::Verify { .. } => "shadow reads",
-        Phase::OldFromNew => "old is made equal new",
-        Phase::Undo => "what the migration made is taken away, what it overwrote or removed comes back",
-        Phase::Contract => "the old attribute is removed",
     }
 }

@@ -52,12 +52,16 @@ impl Conducted {
         let (flag, item) = opened.map_or((None, None), |opened| (Some(opened.flag), opened.lease));
         let mut lease = None;
         if let Some(item) = item {
-            // Whoever had this state file before us is dead: its lock was free.
-            let (gone, owner) =
-                (store.kept(KeptFact::LeaseOwner).await?, lease_owner(&crate::host::name(), std::process::id()));
-            store.keep(KeptFact::LeaseOwner, owner.clone()).await?;
-            // On this host, that is: a file that was copied to another one proves nothing there.
-            let gone = gone.filter(|owner| owner.starts_with(&format!("{} pid ", crate::host::name())));
+            let owner = lease_owner(&crate::host::name(), std::process::id());
+            // Whoever had this state file before us is dead: its lock was free. That is, on this host, and at this path: a
+            // copy of the file proves nothing.
+            let with =
+                format!(" with {}", target.state.canonicalize().unwrap_or_else(|_| target.state.clone()).display());
+            let gone = store.kept(KeptFact::LeaseOwner).await?;
+            let gone = gone.as_deref().and_then(|gone| gone.strip_suffix(&with));
+            let gone =
+                gone.filter(|owner| owner.starts_with(&format!("{} pid ", crate::host::name()))).map(str::to_owned);
+            store.keep(KeptFact::LeaseOwner, format!("{owner}{with}")).await?;
             lease = Some(Lease::acquire(item, &owner, gone.as_deref(), LEASE_DURATION).await?);
         }
         let stage = Stage {

@@ -1,6 +1,6 @@
 //! `contract`: the old attribute goes.
 
-use super::conduct::{Conducted, said};
+use super::conduct::{Conducted, Pursuit, said};
 use super::dry_run::dry_run_of;
 use super::exit::Exit;
 use super::rollback::report;
@@ -16,7 +16,7 @@ pub(super) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Res
     let mut conducted = Conducted::open(global, &args.plan, said(&decide)).await?;
     let table = conducted.target.description.arn.clone();
     let question = format!("Remove the old attribute from {table} now? There is no way back.");
-    let (swept, stopped) = conducted.pursue(Goal::Contract, &decide, &question).await?;
+    let (swept, stopped) = conducted.pursue(Pursuit::of(Goal::Contract, &decide, &question)).await?;
     let exit = report(global, &conducted, "contract", &swept, stopped.as_ref()).await?;
     conducted.close().await?;
     Ok(exit)

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::conduct::{Conducted, actor, refusal, said};
+use super::conduct::{Conducted, Pursuit, actor, refusal, said};
 use super::exit::Exit;
 use super::output;
 use super::target::read_plan;
@@ -42,7 +42,7 @@ pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
         }
     };
     let question = format!("Change the cutover flag of {} now?", conducted.target.plan.name);
-    let (_, stopped) = conducted.pursue(goal, &decide, &question).await?;
+    let (_, stopped) = conducted.pursue(Pursuit::of(goal, &decide, &question)).await?;
     report(global, conducted.conductor.flag().await?.as_ref());
     conducted.close().await?;
     Ok(stopped.as_ref().map_or(Exit::Done, Exit::of_stop))

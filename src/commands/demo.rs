@@ -4,16 +4,14 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-use super::conduct::{Conducted, said};
+use super::conduct::{Conducted, Pursuit, said};
 use super::demo_parts::{PARTS, Part, parts_behind};
 use super::demo_words::{come_to, tell_next, tell_table};
 use super::exit::Exit;
-use super::run_report::subject;
 use super::{demo_folder, output};
 use crate::cli::{Decide, DemoArgs, Global};
-use crate::conduct::Begins;
 use crate::local::LocalOptions;
-use crate::playbook::{Goal, Phase};
+use crate::playbook::Goal;
 
 /// The plan that the demo runs: that of the examples, with a flag, and with waits for a demo instead of a production table.
 const PLAN: &str = concat!(
@@ -73,14 +71,7 @@ async fn take(part: &Part, conducted: &mut Conducted, decide: &Decide) -> anyhow
     if part.goal == Goal::Contract && !conducted.wait_for_soak().await? {
         return Ok((conducted.conductor.stop.reason().map(Exit::of_stop), Json::Null));
     }
-    if matches!(part.goal, Goal::Run { .. }) {
-        let resumed = match conducted.conductor.begins(Phase::Expand).await? {
-            Begins::Resumes(run) => Some(run),
-            Begins::New | Begins::Ended(_) => None,
-        };
-        output::stderr(&subject(&conducted.target).header(&conducted.target.resolved, resumed.as_deref()));
-    }
-    match conducted.pursue(part.goal, decide, "").await {
+    match conducted.pursue(Pursuit::of(part.goal, decide, "")).await {
         Ok((swept, stopped)) => {
             let result = come_to(&swept, conducted.conductor.flag().await?.as_ref());
             Ok((stopped.as_ref().map(Exit::of_stop), result))

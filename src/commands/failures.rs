@@ -4,7 +4,7 @@ use std::io::{Result as IoResult, Write as _};
 
 use serde_json::json;
 
-use super::conduct::{Conducted, said};
+use super::conduct::{Conducted, Pursuit, said};
 use super::exit::Exit;
 use super::output;
 use super::target::{read_plan, state_path};
@@ -56,7 +56,7 @@ fn write_lists(out: &mut Vec<u8>, failures: &[FailureRecord], diverged: &[Diverg
 
 async fn retry(global: &Global, args: &FailuresArgs) -> anyhow::Result<Exit> {
     let mut conducted = Conducted::open(global, &args.plan, said(&Decide::default())).await?;
-    let (swept, stopped) = conducted.pursue(Goal::FailuresRetry, &Decide::default(), "").await?;
+    let (swept, stopped) = conducted.pursue(Pursuit::of(Goal::FailuresRetry, &Decide::default(), "")).await?;
     let counts = swept.into_iter().find_map(|swept| match swept.came {
         Some(Came::Retried(counts)) => Some(counts),
         _ => None,

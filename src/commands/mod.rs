@@ -24,6 +24,7 @@ mod local;
 mod logging;
 mod output;
 mod preflight;
+mod pursuit;
 mod rollback;
 mod run;
 mod run_report;

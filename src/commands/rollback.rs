@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use serde_json::{Value as Json, json};
 
-use super::conduct::{Conducted, said};
+use super::conduct::{Conducted, Pursuit, said};
 use super::dry_run::dry_run_of;
 use super::exit::Exit;
 use super::output;
@@ -23,7 +23,7 @@ pub(super) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Res
     let decide = args.decide();
     let mut conducted = Conducted::open(global, &args.plan, said(&decide)).await?;
     let question = format!("Undo the migration on {} now?", conducted.target.description.arn);
-    let (swept, stopped) = conducted.pursue(Goal::Rollback, &decide, &question).await?;
+    let (swept, stopped) = conducted.pursue(Pursuit::of(Goal::Rollback, &decide, &question)).await?;
     let exit = report(global, &conducted, "rollback", &swept, stopped.as_ref()).await?;
     conducted.close().await?;
     Ok(exit)

@@ -1,10 +1,11 @@
-//! What `run` prints in the end.
+//! What `run` says when it begins, and prints in the end.
 
 use super::conduct::Conducted;
 use super::exit::Exit;
 use super::output;
 use super::target::Target;
 use crate::checkpoint::phase::EXPAND;
+use crate::checkpoint::store::RunRecord;
 use crate::cli::Global;
 use crate::engine::{Ended, StopReason};
 use crate::telemetry::{RunReport, Subject};
@@ -12,6 +13,11 @@ use crate::telemetry::{RunReport, Subject};
 const COMPLETE: &str = "this run is complete already: nothing was written. Another pass begins with --again";
 
 const NOT_BEGUN: &str = "stopped before the run began, and nothing was written. This is the run before it:";
+
+/// Says on what it works, and whether it begins or resumes.
+pub(super) fn header(conducted: &Conducted, resumed: Option<&RunRecord>) {
+    output::stderr(&subject(&conducted.target).header(&conducted.target.resolved, resumed));
+}
 
 /// Reports the run as it is now. What stopped it after its own end, or before it began, is its exit code too.
 pub(super) async fn finish(

@@ -1,10 +1,11 @@
 //! `verify`: shadow reads, and the report that opens the gate.
 
-use super::conduct::Conducted;
+use super::conduct::{Conducted, Pursuit};
 use super::exit::Exit;
 use super::output;
 use crate::cli::{Decide, Global, VerifyArgs};
 use crate::conduct::{Came, Said, Swept};
+use crate::engine::StopReason;
 use crate::parity::Verified;
 use crate::playbook::{Goal, Scope};
 
@@ -14,20 +15,26 @@ pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     let said = Said { sample: args.sample, ..super::conduct::said(&Decide::default()) };
     let mut conducted = Conducted::open(global, &args.plan, said).await?;
     let goal = Goal::Verify { scope, repair: args.repair };
-    let (swept, stopped) = conducted.pursue(goal, &Decide::default(), "").await?;
+    let (swept, stopped) = conducted.pursue(Pursuit::of(goal, &Decide::default(), "")).await?;
     conducted.close().await?;
     let Some(Came::Verified(verified)) = swept.into_iter().filter_map(|swept| swept.came).next_back() else {
         return Ok(stopped.as_ref().map_or(Exit::Done, Exit::of_stop));
     };
-    Ok(report(global, &verified))
+    Ok(report(global, &verified, stopped.as_ref()))
 }
 
-/// Prints what a verification came to.
-pub(super) fn report(global: &Global, verified: &Verified) -> Exit {
-    let Some((report, hash)) = &verified.report else {
-        let reason = verified.stopped.as_ref().map_or_else(String::new, ToString::to_string);
-        output::stderr(&format!("stopped: {reason}\nThe same command goes on from here"));
-        return verified.stopped.as_ref().map_or(Exit::Unexpected, Exit::of_stop);
+/// Prints what a verification came to, if it came to its end and that is on record.
+pub(super) fn report(global: &Global, verified: &Verified, stopped: Option<&StopReason>) -> Exit {
+    let (None, Some((report, hash))) = (stopped, &verified.report) else {
+        let reason = stopped.map_or_else(String::new, ToString::to_string);
+        let next = match verified.report {
+            None => "The same command goes on from here",
+            Some(_) => {
+                "It was over by then, but proves nothing: nothing of it is on record. The same command verifies anew"
+            }
+        };
+        output::stderr(&format!("stopped: {reason}\n{next}"));
+        return stopped.map_or(Exit::Unexpected, Exit::of_stop);
     };
     output::result(
         global,

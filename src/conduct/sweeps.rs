@@ -62,7 +62,7 @@ impl Conductor {
         };
         Ok(match current.filter(|run| run.id > behind) {
             Some(run) if run.status == RunStatus::Complete => Begins::Ended(Box::new(run)),
-            Some(run) if run.is_unfinished() => Begins::Resumes(Box::new(run)),
+            Some(run) if run.can_be_resumed() => Begins::Resumes(Box::new(run)),
             _ => Begins::New,
         })
     }

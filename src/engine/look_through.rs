@@ -45,7 +45,7 @@ impl Job {
             tool_version: pass.tool_version,
             table_items_estimate: pass.table_items_estimate,
         };
-        let pass = store.begin(Begin::ResumeOrNew, new).await?.run;
+        let pass = store.begin(Begin::Look, new).await?.run;
         let (keeper, requests) = (Arc::new(store.clone()), self.requests());
         let key = &self.description.key;
         let none = Changes::for_run(&[], Strategy::InPlace, OnExisting::Keep, key.clone(), Vec::new());

@@ -95,16 +95,20 @@ impl Asked<'_> {
         if self.state.preflight.is_none() {
             return Ok(Step::Preflight);
         }
-        if let Some(wait) = self.settle_for_writes()? {
-            return Ok(wait);
-        }
-        let phase = Phase::Expand;
-        match self.state.expand {
-            Expand::NotBegun => Ok(Step::Record(What::PhaseBegun { phase })),
-            Expand::Open { .. } => Ok(Step::Sweep(phase)),
-            Expand::Complete { .. } if again && !self.swept(phase) => Ok(Step::Record(What::PhaseBegun { phase })),
-            Expand::Complete { .. } => Ok(Step::Done),
-        }
+        let (wait, phase) = (self.settle_for_writes()?, Phase::Expand);
+        let begins = match self.state.expand {
+            Expand::NotBegun => true,
+            Expand::Open { .. } => false,
+            Expand::Complete { .. } => again && !self.swept(phase),
+        };
+        // A pass that has begun takes what was verified before its meaning: it is asked first.
+        Ok(match (wait, self.state.expand) {
+            _ if begins && !self.world.confirmed => Step::Confirm,
+            (Some(wait), _) => wait,
+            _ if begins => Step::Record(What::PhaseBegun { phase }),
+            (None, Expand::Open { .. }) => Step::Sweep(phase),
+            (None, _) => Step::Done,
+        })
     }
 
     fn retry(&self) -> Result<Step, Refused> {

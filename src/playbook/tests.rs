@@ -285,7 +285,7 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
 fn each_change_of_the_flag_stands_alone_and_is_waited_out() {
     let mut desk = Desk::new(Kind::Flagged);
     assert_eq!(desk.done(DUAL), ["Preflight", "Confirm", "record", "DualWrite", "record", "wait", "Done"]);
-    assert_eq!(desk.done(RUN), ["begin Expand", "Sweep(Expand)", "Done"]);
+    assert_eq!(desk.done(RUN), ["Confirm", "begin Expand", "Sweep(Expand)", "Done"]);
     desk.done(VERIFY);
     assert_eq!(desk.done(READ), ["Confirm", "record", "ReadNew(100)", "record", "wait", "Done"]);
     assert_eq!(desk.done(WRITE), ["Confirm", "record", "WriteNew", "record", "wait", "Done"]);
@@ -566,7 +566,7 @@ fn a_clock_that_is_set_back_opens_no_gate() {
     let flag = desk.flag.as_mut().unwrap();
     (flag.changed_at, flag.dual_since) = (time(0), Some(time(0)));
     for _ in 0..2 {
-        assert_eq!(desk.done(AGAIN), ["begin Expand", "Sweep(Expand)", "Done"]);
+        assert_eq!(desk.done(AGAIN), ["Confirm", "begin Expand", "Sweep(Expand)", "Done"]);
         assert_eq!(desk.done(VERIFY).len(), 3);
     }
 }

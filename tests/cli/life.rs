@@ -125,3 +125,30 @@ async fn a_whole_life_without_a_flag() {
     give(&["contract", "--yes"]).exits(0);
     assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("old") && item.contains_key("new")));
 }
+
+/// A verification that did not go on record, because the flag was moved under it, is not done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_that_is_not_on_record_is_not_done() {
+    let (bed, table, _) = scene(40, "").await;
+    let flags = bed.create_table().await;
+    let flag = format!(
+        "[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\nmax_cache_seconds = 8\nsoak = \"0s\"\n"
+    );
+    let plan = bed.plan("life", &table, "", &format!("{MOVE}[scan]\nsegments = 1\npage_limit = 40\n{flag}"));
+    tool(&bed, &["cutover", text(&plan), "--to", "dual-write", "--yes"]).exits(0);
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    bed.front().set_faults(Some(Arc::new(|request: &RequestInfo| match request.operation.as_str() {
+        "Scan" => Fault::Delay(Duration::from_millis(700)),
+        _ => Fault::Pass,
+    })));
+    let mut command = bed.command();
+    command.args(["verify", text(&plan), "--all"]);
+    bed.front().reset_tally();
+    let running = Running::start(command);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    tool(&bed, &["cutover", text(&plan), "--back"]).exits(0);
+    let ran = tokio::task::block_in_place(|| running.end());
+    let status = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
+    assert!(status["playbook"]["full_verification"].is_null(), "the flag was not moved under it");
+    assert_eq!(ran.code, 6, "not on record: {}{}", ran.stdout, ran.said());
+}

@@ -4,36 +4,6 @@ use super::*;
 
 const STEPS: &str = "max_cache_seconds = 1\nsoak = \"0s\"\n";
 
-/// A look at the rest of a first pass (`run --restart`) that stops at a limit is neither "complete already" nor exit 0.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restart_that_is_stopped_before_it_begins_says_so() {
-    let (bed, table, plan) = scene(60, "[scan]\nsegments = 1\npage_limit = 5\n[limits]\nmax_items = 10\n").await;
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(6);
-    let before = bed.dump(&table).await.values().filter(|item| item.contains_key("new")).count();
-    assert!(before <= 10);
-    let ran = tool(&bed, &["run", text(&plan), "--yes", "--restart"]);
-    assert_eq!(ran.code, 6, "{}{}", ran.stdout, ran.said());
-}
-
-/// What such a look has passed over was not written, so a later `run` is not complete without it.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_resumed_run_writes_what_a_look_at_the_rest_has_only_looked_at() {
-    let (bed, table, plan) = scene(60, "[scan]\nsegments = 1\npage_limit = 5\n[limits]\nmax_items = 10\n").await;
-    let limit = |to: &str| {
-        let said = std::fs::read_to_string(&plan).unwrap();
-        let from = said.lines().find(|line| line.starts_with("max_items")).unwrap();
-        std::fs::write(&plan, said.replace(from, to)).unwrap();
-    };
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(6);
-    limit("max_items = 40");
-    let ran = tool(&bed, &["run", text(&plan), "--yes", "--restart"]);
-    println!("{} {}{}", ran.code, ran.stdout, ran.said());
-    limit("max_items = 1000");
-    let ran = tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-    let without = bed.dump(&table).await.values().filter(|item| !item.contains_key("new")).count();
-    assert_eq!(without, 0, "of 60 items were not written, and `run` said: {}", ran.stdout);
-}
-
 /// What was stated of one plan says nothing of another one that takes its state file.
 #[tokio::test(flavor = "multi_thread")]
 async fn facts_that_were_stated_of_another_plan_do_not_count() {
@@ -87,33 +57,6 @@ async fn a_repaired_sample_opens_no_gate() {
     let read_new = ["cutover", text(&plan), "--to", "read-new", "--yes", "--readers-moved"];
     let ran = tool(&bed, &read_new);
     assert_eq!(ran.code, 3, "{corrupt} of 400 items are wrong, and the gate is open: {}{}", ran.stdout, ran.said());
-}
-
-/// A verification that did not go on record, because the flag was moved under it, is not done.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_verification_that_is_not_on_record_is_not_done() {
-    let (bed, table, _) = scene(40, "").await;
-    let flags = bed.create_table().await;
-    let flag = format!(
-        "[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\nmax_cache_seconds = 8\nsoak = \"0s\"\n"
-    );
-    let plan = bed.plan("life", &table, "", &format!("{MOVE}[scan]\nsegments = 1\npage_limit = 40\n{flag}"));
-    tool(&bed, &["cutover", text(&plan), "--to", "dual-write", "--yes"]).exits(0);
-    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
-    bed.front().set_faults(Some(Arc::new(|request: &RequestInfo| match request.operation.as_str() {
-        "Scan" => Fault::Delay(Duration::from_millis(700)),
-        _ => Fault::Pass,
-    })));
-    let mut command = bed.command();
-    command.args(["verify", text(&plan), "--all"]);
-    bed.front().reset_tally();
-    let running = Running::start(command);
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    tool(&bed, &["cutover", text(&plan), "--back"]).exits(0);
-    let ran = tokio::task::block_in_place(|| running.end());
-    let status = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
-    let recorded = &status["playbook"]["full_verification"];
-    assert!(ran.code != 0 || !recorded.is_null(), "exit 0, not on record: {}{}", ran.stdout, ran.said());
 }
 
 /// A migration that has done nothing yet may be given a flag, or lose it.

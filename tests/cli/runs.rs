@@ -79,6 +79,39 @@ async fn another_pass_before_the_first_is_complete_and_a_restart_in_the_middle()
     assert_eq!(status["state"]["runs"][0]["status"], "superseded", "the old run stays on record");
 }
 
+/// A run that begins anew first looks at what the stopped one has not read. Stopped or killed in that, whatever `run` comes
+/// next writes what was only looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_the_rest_that_was_cut_short_leaves_no_item_unwritten() {
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let limits = "[scan]\nsegments = 1\npage_limit = 5\n[limits]\nmax_items = 10\n";
+        let (bed, table, plan) = scene(60, limits).await;
+        tool(&bed, &["run", text(&plan), "--yes"]).exits(6);
+        let said = std::fs::read_to_string(&plan).unwrap();
+        std::fs::write(&plan, said.replace("max_items = 10", "max_items = 1000")).unwrap();
+        fault(&bed, |request| match request.operation.as_str() {
+            "Scan" => Fault::Delay(Duration::from_millis(100)),
+            _ => Fault::Pass,
+        });
+        bed.front().reset_tally();
+        let mut anew = bed.command();
+        anew.args(["run", text(&plan), "--yes", "--restart"]);
+        let running = Running::start(anew);
+        while bed.front().tally().operation("Scan").ok < 4 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        running.signal(signal);
+        let ended = tokio::task::block_in_place(|| running.end());
+        assert_eq!(ended.code, if signal == Signal::SIGTERM { 130 } else { -1 }, "{ended:?}");
+        assert_eq!(bed.front().tally().operation("UpdateItem").requests, 0, "it looks, and does not write");
+        bed.front().set_faults(None);
+        let ran = tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+        let without = bed.dump(&table).await.values().filter(|item| !item.contains_key("new")).count();
+        assert_eq!(without, 0, "of 60 items were not written, and it said: {}", ran.stdout);
+        assert_eq!(bed.front().tally().operation("UpdateItem").ok, 50, "what was written before needs nothing");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_only_removes() {
     let bed = Bed::embedded();

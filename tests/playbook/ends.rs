@@ -44,7 +44,7 @@ async fn of_expand() {
     let status = scene.done("status").await;
     assert!(status.stdout.contains("next: backfill run "), "{}", status.stdout);
     let again = scene.done("run --again --yes").await;
-    assert!(again.stdout.contains("pass 2"), "{}{}", again.stdout, again.said());
+    assert!(again.stdout.contains("Run 2 is complete"), "{}{}", again.stdout, again.said());
     assert_eq!(begun(&scene, "expand"), 2);
 
     died_before(&scene, "phase_complete", "expand");

@@ -121,14 +121,25 @@ async fn same_end(migration: &str, first: &[&str], then: &[&str]) {
     }
 }
 
+/// With the time of now, where one is to be stated.
+fn given(words: &str) -> String {
+    words.replace("NOW", &jiff::Timestamp::now().to_string())
+}
+
+/// Whether these commands state what a flag would prove.
+fn stated(commands: &[&str]) -> bool {
+    commands.iter().any(|words| words.contains("--readers"))
+}
+
 /// A command, its exit code, and the table behind it.
 type End = (String, i32, BTreeMap<String, String>);
 
 async fn ends(migration: &str, first: &[&str], then: &[&str], mut rng: Option<&mut Rng>) -> Vec<End> {
     let (shapes, rest) = (every_shape(240), format!("{EVERY_KIND}{QUICKLY}"));
-    let scene = match migration.contains("in-place") {
-        false => Scene::flagged(Bed::start(), shapes, migration, &rest).await,
-        true => Scene::stated(Bed::start(), shapes, migration, &rest).await,
+    let scene = match (migration.contains("in-place"), stated(then)) {
+        (false, false) => Scene::flagged(Bed::start(), shapes, migration, &rest).await,
+        (true, _) => Scene::stated(Bed::start(), shapes, migration, &rest).await,
+        (_, true) => Scene::stated(Bed::start(), shapes, migration, &format!("{rest}[cutover]\nsoak = \"0s\"\n")).await,
     };
     let mut before = scene.dump().await;
     for words in first {
@@ -142,7 +153,7 @@ async fn ends(migration: &str, first: &[&str], then: &[&str], mut rng: Option<&m
     for words in then {
         let mut ran = None;
         for _ in 0..rng.as_ref().map_or(0, |_| KILLS) {
-            ran = scene.kill_once(words, rng.as_deref_mut().unwrap()).await;
+            ran = scene.kill_once(&given(words), rng.as_deref_mut().unwrap()).await;
             if ran.is_some() {
                 break;
             }
@@ -151,7 +162,7 @@ async fn ends(migration: &str, first: &[&str], then: &[&str], mut rng: Option<&m
         }
         let ran = match ran {
             Some(ran) => ran,
-            None => scene.give(words).await,
+            None => scene.give(&given(words)).await,
         };
         every_value_has_a_copy(&scene, &before).await;
         let table = scene.dump().await.into_iter().map(|(key, item)| (key, bytes_of(&item)));
@@ -213,4 +224,91 @@ async fn repair_and_rollback_under_kills_end_as_without() {
 async fn in_place_under_kills_ends_as_without() {
     let migration = "strategy = \"in-place\"\non_existing = \"overwrite\"";
     Box::pin(same_end(migration, &[], &["run --yes", "verify --all", "rollback --yes"])).await;
+}
+
+/// A plan without a flag, forward to the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_stated_under_kills_ends_as_without() {
+    let then = [
+        "cutover --to dual-write --yes --dual-writes-since 2026-01-01T00:00:00Z",
+        "run --yes",
+        "verify --all --repair",
+        "verify --all",
+        "cutover --to read-new --yes --readers-moved",
+        "cutover --to write-new --yes --old-writes-stopped",
+        "contract --yes",
+    ];
+    Box::pin(same_end("on_existing = \"overwrite\"", &[], &then)).await;
+}
+
+/// And back, from where only new values are written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_stated_on_the_way_back_under_kills_ends_as_without() {
+    let then = [
+        "cutover --to read-new --yes --readers-moved",
+        "cutover --to write-new --yes --old-writes-stopped",
+        "rollback --yes --dual-writes-since NOW --readers-back --new-writes-stopped",
+    ];
+    let first = [
+        "cutover --to dual-write --yes --dual-writes-since 2026-01-01T00:00:00Z",
+        "run --yes",
+        "verify --all --repair",
+        "verify --all",
+    ];
+    Box::pin(same_end("", &first, &then)).await;
+}
+
+/// Items that became too large, and are small again: each is tried until it is settled, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_under_kills_settles_every_failure() {
+    let mut rng = seeded();
+    let large = |n: u64, size: usize| {
+        let mut one = crate::tool::item(&format!("LARGE#{n}"), "x", []);
+        one.insert(OLD.to_owned(), secret(format!("{n}-{}", "x".repeat(size))));
+        one
+    };
+    let all = items(30).into_iter().chain((0..40).map(|n| large(n, 250 * 1024))).collect();
+    let scene = Scene::flagged(Bed::start(), all, "", &format!("{MOVE}{QUICKLY}")).await;
+    scene.done("cutover --to dual-write --yes").await;
+    assert_eq!(scene.give("run --yes").await.code, 4);
+    for n in 0..40 {
+        let put = scene.bed.client().put_item().table_name(&scene.table);
+        put.set_item(Some(to_sdk(&large(n, 10)))).send().await.unwrap();
+    }
+    let before = scene.dump().await;
+    // Each of the forty takes two requests, one after the other.
+    scene.bed.front().set_faults(Some(std::sync::Arc::new(|request| match request.operation.as_str() {
+        "UpdateItem" => backfill::local::Fault::Delay(Duration::from_millis(50)),
+        _ => backfill::local::Fault::Pass,
+    })));
+    let mut killed = 0;
+    let mut settled = BTreeSet::new();
+    while killed < KILLS {
+        if let Some(ended) = scene.kill_once("failures retry", &mut rng).await {
+            assert_eq!(ended.code, 0, "{}", ended.said());
+            break;
+        }
+        killed += 1;
+        every_value_has_a_copy(&scene, &before).await;
+        // What is settled stays so.
+        let now: BTreeSet<String> = moved(&scene).await;
+        assert!(settled.is_subset(&now), "{settled:?} {now:?}");
+        settled = now;
+    }
+    scene.done("failures retry").await;
+    println!("  {killed} kills, {} settled under them", settled.len());
+    assert!(killed > 0, "no kills");
+    let end = scene.dump().await;
+    for (key, mut item) in before {
+        if let Some(old) = item.get(OLD).cloned() {
+            item.insert(NEW.to_owned(), old);
+        }
+        assert_eq!(bytes_of(&end[&key]), bytes_of(&item), "{key}");
+    }
+    scene.done("verify --all").await;
+}
+
+/// Items whose new attribute is there.
+async fn moved(scene: &Scene) -> BTreeSet<String> {
+    scene.dump().await.into_iter().filter(|(_, item)| item.contains_key(NEW)).map(|(key, _)| key).collect()
 }

@@ -4,13 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backfill::cutover::WriteTo;
 use backfill::item::{Num, Value};
 use backfill::local::Fault;
 use serde_json::json;
 
-use crate::common::{Bed, bytes_of};
-use crate::scene::{MOVE, NAME, QUICKLY, Scene, items};
+use crate::common::Bed;
+use crate::scene::{MOVE, QUICKLY, Scene, items};
 
 const DUAL_WRITE: &str = "cutover --to dual-write --yes";
 const READ_NEW: &str = "cutover --to read-new --yes";
@@ -353,69 +352,6 @@ async fn a_phase_stops_when_the_flag_says_otherwise() {
     assert!(scene.dump().await.values().all(|item| !item.contains_key("old")));
 }
 
-/// Bad input: a missing flag table, and a flag that is gone.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flag_that_is_not_there_is_missed() {
-    let scene = scene().await;
-    let flags = format!("table = \"{}\"", scene.flags);
-    edit(&scene, &flags, "table = \"no-such-table\"");
-    let before: Vec<_> = scene.dump().await.values().map(bytes_of).collect();
-    for words in [DUAL_WRITE, "run --yes", "verify --all", "cutover --back", "contract --yes", "rollback --yes"] {
-        let ran = scene.give(words).await;
-        assert_eq!(ran.code, 3, "{words}: {}", ran.said());
-        assert!(ran.said().contains("Create the table"), "{words}: {}", ran.said());
-    }
-    assert_eq!(scene.dump().await.values().map(bytes_of).collect::<Vec<_>>(), before);
-
-    edit(&scene, "table = \"no-such-table\"", &flags);
-    for words in [DUAL_WRITE, "run --yes", "verify --all"] {
-        scene.done(words).await;
-    }
-    let was = scene.flag().await;
-    remove(&scene).await;
-    for words in [READ_NEW, "run --again --yes", "verify --all", "contract --yes", "rollback --yes"] {
-        let ran = scene.refused(words, "cutover --back").await;
-        assert!(ran.said().contains("missing") && ran.said().contains("write = both"), "{words}: {}", ran.said());
-        assert_eq!(scene.raw_flag().await, None, "{words} made a new flag");
-    }
-    scene.done("cutover --back").await;
-    let now = scene.flag().await;
-    assert_eq!((now.version, now.write, now.dual_since), (was.version + 1, WriteTo::Old, None));
-    // What was verified before the gap opens no gate.
-    scene.done(DUAL_WRITE).await;
-    all_refused(&scene, "begun anew", &[(READ_NEW, "verify --all")]).await;
-    for words in ["verify --all", READ_NEW, WRITE_NEW] {
-        scene.done(words).await;
-    }
-    // Behind new-only writes old values are stale: that is said, and accepted by name.
-    remove(&scene).await;
-    for words in ["cutover --back", "contract --yes", "rollback --yes"] {
-        let ran = scene.refused(words, "cutover --back --now").await;
-        assert!(ran.said().contains("stale"), "{words}: {}", ran.said());
-    }
-    scene.done("cutover --back --now").await;
-    scene.done("rollback --yes").await;
-}
-
-/// The table is named with its whole key, so that the lease is what meets it first.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flag_table_that_is_missing_is_no_lock() {
-    let scene = scene().await;
-    edit(&scene, &format!("table = \"{}\"", scene.flags), NO_TABLE);
-    for words in [DUAL_WRITE, "run --yes", "verify --all", "cutover --back", "contract --yes", "rollback --yes"] {
-        let ran = scene.give(words).await;
-        assert_eq!(ran.code, 3, "{words}: {}", ran.said());
-        assert!(ran.said().contains("Create the table"), "{words}: {}", ran.said());
-    }
-}
-
-/// Removes the flag behind the tool's back.
-pub(crate) async fn remove(scene: &Scene) {
-    let gone = scene.bed.client().delete_item().table_name(&scene.flags);
-    let id = aws_sdk_dynamodb::types::AttributeValue::S(NAME.to_owned());
-    gone.key("id", id).send().await.unwrap();
-}
-
 /// With a flag, nobody states what it proves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_a_flag_nothing_is_stated() {
@@ -431,5 +367,3 @@ async fn with_a_flag_nothing_is_stated() {
         assert!(ran.said().contains("for plans without a flag"), "{words}: {}", ran.said());
     }
 }
-
-const NO_TABLE: &str = "table = \"no-such-table\"\nkey = { id = \"rename\" }";

@@ -30,7 +30,7 @@ pub(super) fn read_identity(connection: &Connection) -> Result<(Identity, String
 }
 
 const RUN: &str = "SELECT id, phase, pass, total_segments, status, started_at, ended_at, sessions, open_session, \
-     lower_bound, abandoned_pages, stop_reason, table_items_estimate, tool_version FROM runs";
+     lower_bound, abandoned_pages, stop_reason, table_items_estimate, tool_version, looked_through FROM runs";
 
 /// Every run, oldest first.
 pub(super) fn runs(connection: &Connection) -> Result<Vec<RunRecord>, Failed> {
@@ -232,6 +232,7 @@ fn run_from(row: &Row<'_>) -> Result<RunRecord, Failed> {
         stop_reason: row.get(11)?,
         table_items_estimate: row.get(12)?,
         tool_version: row.get(13)?,
+        looked_through: row.get(14)?,
     })
 }
 

@@ -33,6 +33,9 @@ pub enum Begin {
     ResumeOrNew,
     /// Begin anew; an unfinished run is superseded, and stays on record.
     Restart,
+    /// Resume the unfinished run of the phase for a look at what it has not read, without writing. From here on its
+    /// checkpoints say what was looked at, so that nothing but another look resumes it.
+    Look,
     /// Make another pass, or resume one. Refused unless the last run is complete, or another pass itself.
     Again,
 }
@@ -93,12 +96,19 @@ pub struct RunRecord {
     pub table_items_estimate: Option<u64>,
     /// Version of the tool that created it.
     pub tool_version: String,
+    /// Whether pages were only looked at since it was stopped, and not written ([`Begin::Look`]).
+    pub looked_through: bool,
 }
 
 impl RunRecord {
-    /// Whether it can be resumed.
+    /// Whether it was begun and is not over.
     pub fn is_unfinished(&self) -> bool {
         matches!(self.status, RunStatus::Running | RunStatus::Stopped)
+    }
+
+    /// Whether it can be resumed: what was only looked at would be passed over.
+    pub fn can_be_resumed(&self) -> bool {
+        self.is_unfinished() && !self.looked_through
     }
 }
 

@@ -28,6 +28,8 @@ CREATE TABLE runs (
     stop_reason          TEXT,
     table_items_estimate INTEGER,
     tool_version         TEXT NOT NULL,
+    -- Pages are only looked at from here on, and not written: it is never resumed.
+    looked_through       INTEGER NOT NULL DEFAULT 0 CHECK (looked_through IN (0, 1)),
     CHECK (open_session = (status = 'running'))
 ) STRICT;
 

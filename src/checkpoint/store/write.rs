@@ -30,9 +30,18 @@ pub(super) fn begin(connection: &Connection, how: Begin, new: &NewRun, now: &str
         return Err(refused("a session of this run is already open in this process; nothing was changed"));
     }
     match (how, current) {
-        (Begin::ResumeOrNew, Some(run)) if run.is_unfinished() => resume(connection, &run),
+        (Begin::ResumeOrNew, Some(run)) if run.can_be_resumed() => resume(connection, &run),
+        (Begin::ResumeOrNew, Some(run)) if run.looked_through && run.is_unfinished() => Err(refused(
+            "this run was ended: pages that it had not read were looked at, and not written. Only a run that begins anew \
+             can follow it. Nothing was changed",
+        )),
+        (Begin::Look, Some(run)) if run.is_unfinished() => {
+            connection.execute("UPDATE runs SET looked_through = 1 WHERE id = ?1", [run.id.0])?;
+            resume(connection, &run)
+        }
+        (Begin::Look, _) => Err(refused("there is no unfinished run to look at the rest of. Nothing was changed")),
         // Another pass that was interrupted is resumed by the command that began it, too.
-        (Begin::Again, Some(run)) if run.is_unfinished() && run.pass > 1 => resume(connection, &run),
+        (Begin::Again, Some(run)) if run.can_be_resumed() && run.pass > 1 => resume(connection, &run),
         (Begin::ResumeOrNew, Some(run)) if run.status == RunStatus::Complete => Err(refused(format!(
             "pass {} is complete, so there is nothing to resume; --again makes another pass, --restart begins anew. \
              Nothing was changed",

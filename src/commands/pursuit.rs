@@ -1,0 +1,83 @@
+//! What a command wants of the playbook, and the preflight on the way.
+
+use super::conducted::Conducted;
+use super::confirm::confirm;
+use super::output;
+use super::preflight::{Read, preflight};
+use super::run_report::header;
+use crate::cli::Decide;
+use crate::conduct::Begins;
+use crate::playbook::{Goal, Phase};
+use crate::preflight::Accept;
+
+/// What a command wants of the playbook, and what was said to it.
+#[derive(Clone, Copy)]
+pub(super) struct Pursuit<'a> {
+    pub(super) goal: Goal,
+    /// Asked before the first step that changes anything.
+    pub(super) question: &'a str,
+    pub(super) yes: bool,
+    pub(super) accept: &'a [Accept],
+    /// The preflight was held before: what was accepted of it.
+    pub(super) held: Option<&'a [String]>,
+    /// An expansion begins anew.
+    pub(super) restart: bool,
+}
+
+impl<'a> Pursuit<'a> {
+    pub(super) fn of(goal: Goal, decide: &'a Decide, question: &'a str) -> Pursuit<'a> {
+        Pursuit { goal, question, yes: decide.yes, accept: &decide.accept, held: None, restart: false }
+    }
+}
+
+impl Conducted {
+    /// Asks before the first step that changes anything; before a run, it is said on what it works.
+    pub(super) fn ask(&self, pursuit: Pursuit<'_>) -> anyhow::Result<()> {
+        if matches!(pursuit.goal, Goal::Run { .. }) {
+            header(self, None);
+        }
+        confirm(pursuit.yes, pursuit.question)
+    }
+
+    /// Says what goes over the table now. A run that begins anew is asked for, unless it was.
+    pub(super) async fn announce(&self, phase: Phase, pursuit: Pursuit<'_>, asked: bool) -> anyhow::Result<()> {
+        if phase != Phase::Expand {
+            output::stderr(&format!("over the table: {}", words(phase)));
+            return Ok(());
+        }
+        match self.conductor.begins(phase).await? {
+            Begins::Resumes(run) if !pursuit.restart => header(self, Some(&run)),
+            Begins::Ended(_) if !pursuit.restart => {}
+            _ if asked => {}
+            _ => self.ask(pursuit)?,
+        }
+        Ok(())
+    }
+
+    /// Holds the preflight, unless that was done before the state file was made, and records what was accepted of it.
+    pub(super) async fn hold_preflight(&mut self, pursuit: Pursuit<'_>) -> anyhow::Result<()> {
+        let accepted = match pursuit.held {
+            Some(accepted) => accepted.to_vec(),
+            None => {
+                let phase = if pursuit.goal == Goal::Contract { Phase::Contract } else { Phase::Expand };
+                let job = self.conductor.job(phase)?;
+                let found = preflight(&self.target, &job, Read::Nothing, pursuit.accept.to_vec()).await;
+                found.hold()?;
+                found.tell();
+                found.to_record()
+            }
+        };
+        Ok(self.conductor.accept(accepted).await?)
+    }
+}
+
+fn words(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Expand => "expand",
+        Phase::Retry => "the failures once more",
+        Phase::Verify { .. } => "shadow reads",
+        Phase::OldFromNew => "old is made equal new",
+        Phase::Undo => "what the migration made is taken away, what it overwrote or removed comes back",
+        Phase::Contract => "the old attribute is removed",
+    }
+}
