@@ -1,3 +1,5 @@
+mod gate;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -24,6 +26,7 @@ struct Desk {
     diverged: u64,
     mismatches: u64,
     no_way_back: Option<&'static str>,
+    one_way: Option<&'static str>,
     force: Option<&'static str>,
     facts: Vec<Fact>,
     limits: Limits,
@@ -48,6 +51,7 @@ impl Desk {
             diverged: 0,
             mismatches: 0,
             no_way_back: None,
+            one_way: None,
             force: None,
             facts: Vec::new(),
             limits: Limits {
@@ -83,6 +87,7 @@ impl Desk {
             diverged: self.diverged,
             limits: self.limits,
             no_way_back: self.no_way_back,
+            one_way: self.one_way,
             facts: &self.facts,
             force: self.force,
             confirmed,
@@ -412,6 +417,7 @@ fn the_gate_of_read_new() {
         desk.done(READ);
         assert_eq!(desk.state.forced_reads.as_deref(), Some("an incident"));
         desk.force = None;
+        let next = if desk.failures > 0 { "cutover --back" } else { next };
         assert_eq!(desk.says(WRITE), next, "what was forced opens no further gate");
     }
     let mut desk = Desk::new(Kind::Flagged);
@@ -741,21 +747,4 @@ proptest! {
         let way_on = COMMANDS.into_iter().any(|goal| desk.says(goal) == "allowed");
         prop_assert!(way_on, "{:?}", desk.state);
     }
-}
-
-/// Proof of a review: mismatches that a full verification has found are there until one finds none.
-#[test]
-fn a_sample_hides_no_mismatch_that_is_known() {
-    let mut desk = Desk::new(Kind::Flagged);
-    desk.limits.accept_sample = true;
-    desk.done(Goal::CutoverTo(Target::DualWrite));
-    desk.done(Goal::Run { again: false });
-    desk.mismatches = 12;
-    desk.done(Goal::Verify { scope: Scope::Full, repair: false });
-    desk.give(Goal::CutoverTo(Target::ReadNew(100))).unwrap_err();
-    // The sample has met none of the twelve.
-    desk.mismatches = 0;
-    desk.done(Goal::Verify { scope: Scope::Sampled, repair: false });
-    let steps = desk.give(Goal::CutoverTo(Target::ReadNew(100)));
-    assert!(steps.is_err(), "12 items differ, and nobody has mended them: {steps:?}");
 }

@@ -10,6 +10,7 @@ mod common;
 mod tool;
 
 mod commands;
+mod gates;
 mod life;
 mod plans;
 mod preflight;

@@ -23,6 +23,8 @@ pub(super) struct UnderWay {
     pub(super) image: Item,
     /// What the flag said of reads when the page began.
     pub(super) reads_new: bool,
+    /// What it said of writes, where that is asked.
+    pub(super) writes_both: bool,
     /// What the write destroys is in the journal, durably.
     pub(super) journaled: bool,
 }

@@ -10,6 +10,7 @@ use super::sweep::{FOREIGN, Item, UnderWay, Value, values};
 pub(super) const FRESH: &str = "every read returns the application's last write";
 pub(super) const KEPT: &str = "no value that the tool takes away is without a copy";
 pub(super) const WHOLE: &str = "the application's last write is in the item";
+pub(super) const BACK: &str = "behind a rollback an item that nobody wrote has its old value";
 pub(super) const POSSIBLE: &str = "the flag is never in a state that is never set";
 
 pub(super) const ROLLBACK: Goal = Goal::Rollback;
@@ -202,6 +203,13 @@ impl System {
         }
     }
 
+    /// Making old equal new may give an old value to an item that had none. Past the gate, a new value that was there before
+    /// may take the place of an old one.
+    fn is_back(&self) -> bool {
+        let asked = self.last.is_none() && self.first.old.is_some() && (self.first.new.is_none() || !self.forced);
+        !asked || self.state.rollback != Way::Complete || self.item.old == self.first.old
+    }
+
     pub(super) fn append(&mut self, what: What) {
         let event = Event { at: time(self.now), actor: String::new(), what };
         self.state = self.state.next(&event).unwrap_or_else(|refused| panic!("{refused}: {event:?} at {self:#?}"));
@@ -340,6 +348,7 @@ impl Model for Tool {
             Property::always(FRESH, |_, system: &System| system.accepted || system.forced || system.is_fresh()),
             Property::always(KEPT, |_, system: &System| !system.lost),
             Property::always(WHOLE, |_, system: &System| system.forced || system.is_whole()),
+            Property::always(BACK, |_, system: &System| system.is_back()),
             Property::always(POSSIBLE, |_, system: &System| system.flag.impossible().is_none()),
             Property::sometimes("a migration contracts", |_, system: &System| system.state.contract == Way::Complete),
             Property::sometimes("one is rolled back", |_, system: &System| system.state.rollback == Way::Complete),

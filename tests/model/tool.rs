@@ -32,6 +32,7 @@ impl Tool {
                 soak: Duration::from_secs(1),
             },
             no_way_back: None,
+            one_way: None,
             facts: &[],
             force: self.force.then_some("because"),
             confirmed: true,
@@ -101,8 +102,9 @@ impl Tool {
         if phase == Phase::Expand && system.there_before.is_none() {
             system.there_before = Some(was_there(image, system.flag.write == WriteTo::Both));
         }
-        let reads_new = system.flag.read == ReadFrom::New;
-        system.under_way = Some(UnderWay { phase: At::from(phase), image, reads_new, journaled: false });
+        let (phase, reads_new) = (At::from(phase), system.flag.read == ReadFrom::New);
+        let writes_both = phase == At::Repair && system.flag.write == WriteTo::Both;
+        system.under_way = Some(UnderWay { phase, image, reads_new, writes_both, journaled: false });
     }
 
     pub(super) fn item(&self, system: &mut System) -> Option<()> {
@@ -110,7 +112,7 @@ impl Tool {
         let known = Known {
             there_before: system.there_before,
             reads_new: at.reads_new,
-            writes_both: system.flag.write == WriteTo::Both,
+            writes_both: at.writes_both,
             old_stale: system.flag.old_stale,
             dual_written: system.state.dual_written,
             leave_there_before: match self.mistake {
