@@ -157,3 +157,88 @@ fn a_migration_that_has_begun_goes_the_way_that_it_began() {
         assert!(refused.why.contains("goes another way"), "{goal:?}: {refused}");
     }
 }
+
+/// Each condition of the gate, and what opens it.
+/// RUNBOOK: "is younger than `max_age`, and has at most `max_mismatch` mismatches"
+#[test]
+fn the_gate_of_read_new() {
+    type Spoil = fn(&mut Desk);
+    let cases: [(Spoil, &str, &str); 9] = [
+        (|desk| desk.failures = 2, "2 items have failed", "failures retry"),
+        (|desk| desk.diverged = 2, "2 items have diverged", "verify --all --repair"),
+        (|desk| desk.state.full.as_mut().unwrap().mismatches = 1, "1 mismatches", "verify --all --repair"),
+        (|desk| desk.state.full.as_mut().unwrap().plan = "other".to_owned(), "another plan", "verify --all"),
+        (|desk| desk.state.full.as_mut().unwrap().span.began = time(0), "before expand ended", "verify --all"),
+        (
+            |desk| desk.flag.as_mut().unwrap().dual_since = Some(time(desk.now - i64::from(CACHE) - 1)),
+            "before every writer wrote both",
+            "verify --all",
+        ),
+        (|desk| desk.now += 200_000, "older than the plan's `max_age`", "verify --all"),
+        (|desk| desk.state.full = None, "nothing has been verified", "verify --all"),
+        (|desk| desk.state.sampled = desk.state.full.take(), "no full verification", "verify --all"),
+    ];
+    for (spoil, why, next) in cases {
+        let mut desk = Desk::new(Kind::Flagged);
+        desk.all(&[DUAL, RUN, VERIFY]);
+        assert_eq!(desk.says(READ), "allowed");
+        spoil(&mut desk);
+        let refused = desk.ask(READ, true).unwrap_err();
+        assert!(refused.why.contains(why) && refused.next.words() == next, "{why}: {refused}");
+        // The reason is in the history; what is never set is refused all the same.
+        desk.force = Some("an incident");
+        desk.done(READ);
+        assert_eq!(desk.state.forced_reads.as_deref(), Some("an incident"));
+        desk.force = None;
+        let next = if desk.failures > 0 { "cutover --back" } else { next };
+        assert_eq!(desk.says(WRITE), next, "what was forced opens no further gate");
+    }
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, SAMPLE]);
+    desk.limits.accept_sample = true;
+    assert_eq!(desk.says(READ), "allowed");
+    desk.state.sampled.as_mut().unwrap().mismatches = 1;
+    assert_eq!(desk.says(READ), "verify --all --repair");
+}
+
+/// `read = new` with `write = old`, and `write = new` below 100 %: not by force either.
+/// RUNBOOK: "`read = new` with `write = old`, and `write = new` below 100 %, are never set, not even by `--force`"
+#[test]
+fn what_is_never_set_is_not_set_by_force() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.force = Some("an incident");
+    desk.done(RUN);
+    assert_eq!(desk.give(READ).unwrap_err().next.words(), "cutover --to dual-write");
+    desk.all(&[DUAL, SOME]);
+    assert_eq!(desk.give(WRITE).unwrap_err().next.words(), "cutover --to read-new");
+    desk.all(&[READ, WRITE]);
+    assert_eq!(desk.give(SOME).unwrap_err().next.words(), "contract");
+}
+
+/// RUNBOOK: "a step forward is refused as long as a rollback could not put everything back"
+#[test]
+fn nothing_goes_forward_where_nothing_could_go_back() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.done(RUN);
+    desk.no_way_back = Some("pre-images are missing");
+    for goal in [DUAL, READ, WRITE] {
+        let refused = desk.give(goal).unwrap_err();
+        assert!(refused.why.contains("pre-images are missing") && refused.why.contains("gives that up"), "{refused}");
+        assert_eq!(refused.next, Next::from(goal).with("--force REASON"));
+    }
+    // Whoever accepts it says why, once it is confirmed; what stands in the way otherwise stands there still.
+    desk.force = Some("the table is a copy");
+    assert_eq!(desk.ask(DUAL, false), Ok(Step::Confirm));
+    desk.done(DUAL);
+    assert!(matches!(&desk.events[3].what, What::WentPast { reason, .. } if reason == "the table is a copy"));
+    desk.force = None;
+    assert_eq!(desk.says(READ), "verify --all");
+    desk.all(&[VERIFY, READ, WRITE]);
+    // Another reason is another thing to give up.
+    desk.no_way_back = Some("more of them are missing");
+    desk.done(BACK);
+    assert_eq!(desk.says(WRITE), "cutover --to write-new --force REASON");
+    assert_eq!(desk.give(Goal::Rollback).unwrap_err().next.words(), "rollback --force REASON");
+    desk.force = Some("the table is a copy");
+    desk.done(Goal::Rollback);
+}
