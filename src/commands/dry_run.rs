@@ -10,16 +10,19 @@ use super::target::Target;
 use super::{output, signals};
 use crate::checkpoint::store::StateFile;
 use crate::cli::{Global, RunArgs};
-use crate::conduct::job_of;
+use crate::conduct::{job_of, kind};
 use crate::engine::{DryRun, Job, LocalScheduler, Prediction, Reading, sweep};
-use crate::playbook::Phase;
+use crate::playbook::{Goal, Kind, Next, Phase, Target as Step};
 use crate::preflight::{Accept, SampleSize, sample};
 use crate::telemetry::{DryRunReport, display};
 
 /// Counts what a run would do, and says what the preflight found; refuses nothing.
 pub(super) async fn dry_run(global: &Global, args: &RunArgs, target: &Target) -> anyhow::Result<Exit> {
     let job = target.job()?;
-    count(global, target, &job, args.sample, &args.accept).await
+    // With a flag, both are written first: what is inserted behind the scan has both, then.
+    let begins = kind(&target.plan) == Kind::Flagged && !target.state.exists();
+    let goal = if begins { Goal::CutoverTo(Step::DualWrite) } else { Goal::Run { again: false } };
+    count(global, target, &job, goal, args.sample, &args.accept).await
 }
 
 /// The same of a later phase, by what the state file has on record.
@@ -28,13 +31,15 @@ pub(super) async fn dry_run_of(global: &Global, plan: &Path, phase: Phase, accep
     let Target { plan, table, description, resolved, .. } = &target;
     let mut job = job_of(phase, plan, table, description, &resolved.budgets)?;
     job.records = Some(StateFile::open(&target.state)?.into_records());
-    count(global, &target, &job, None, accept).await
+    let goal = if phase == Phase::Contract { Goal::Contract } else { Goal::Rollback };
+    count(global, &target, &job, goal, None, accept).await
 }
 
 async fn count(
     global: &Global,
     target: &Target,
     job: &Job,
+    goal: Goal,
     sample_of: Option<SampleSize>,
     accept: &[Accept],
 ) -> anyhow::Result<Exit> {
@@ -50,6 +55,7 @@ async fn count(
     let found = preflight(target, job, read, accept.to_vec()).await;
     found.tell();
     let stopped = job.stop.reason();
+    let next = Next::from(goal).for_plan(&target.path.display().to_string());
     let report = DryRunReport {
         subject: subject(target),
         found: sampled.as_ref().map_or(&all, |sampled| &sampled.seen),
@@ -58,6 +64,7 @@ async fn count(
         findings: &found.findings,
         accepted: &found.accepted,
         stopped,
+        next: &next,
     };
     output::result(global, || report.to_json(), |out| report.write(out));
     Ok(stopped.map_or(Exit::Done, Exit::of_stop))

@@ -1,5 +1,8 @@
 //! `verify`: shadow reads, and the report that opens the gate.
 
+use std::io::Write as _;
+use std::path::Path;
+
 use super::conduct::{Conducted, Pursuit};
 use super::exit::Exit;
 use super::output;
@@ -20,11 +23,11 @@ pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     let Some(Came::Verified(verified)) = swept.into_iter().filter_map(|swept| swept.came).next_back() else {
         return Ok(stopped.as_ref().map_or(Exit::Done, Exit::of_stop));
     };
-    Ok(report(global, &verified, stopped.as_ref()))
+    Ok(report(global, &args.plan, &verified, stopped.as_ref()))
 }
 
 /// Prints what a verification came to, if it came to its end and that is on record.
-pub(super) fn report(global: &Global, verified: &Verified, stopped: Option<&StopReason>) -> Exit {
+fn report(global: &Global, plan: &Path, verified: &Verified, stopped: Option<&StopReason>) -> Exit {
     let (None, Some((report, hash))) = (stopped, &verified.report) else {
         let reason = stopped.map_or_else(String::new, ToString::to_string);
         let next = match verified.report {
@@ -45,7 +48,18 @@ pub(super) fn report(global: &Global, verified: &Verified, stopped: Option<&Stop
             }
             json
         },
-        |out| report.write(out),
+        |out| {
+            report.write(out)?;
+            if report.repaired > 0 {
+                writeln!(
+                    out,
+                    "What that overwrote or removed: backfill journal {} --run {}",
+                    plan.display(),
+                    report.run
+                )?;
+            }
+            Ok(())
+        },
     );
     if report.mismatches > 0 { Exit::Mismatch } else { Exit::Done }
 }

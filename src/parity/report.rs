@@ -197,9 +197,6 @@ impl VerifyReport {
         if self.repair {
             let (found, repaired, left) = (number(self.found()), number(self.repaired), number(self.mismatches));
             writeln!(out, "  found {found}, repaired {repaired}, left {left}")?;
-            if self.repaired > 0 {
-                writeln!(out, "  what that overwrote or removed: backfill journal PLAN --run {}", self.run)?;
-            }
         }
         if self.diverged_closed > 0 {
             let closed = number(self.diverged_closed);
@@ -403,7 +400,6 @@ mod tests {
             "the old values are the truth (version 4 of the flag)",
             "12,000",
             "found 2, repaired 1, left 1",
-            "what that overwrote or removed: backfill journal PLAN --run ",
             "segments: 4 read, 1 differ",
             "pk=A\\u{1b}#1: new (its new attribute was there before the migration)",
             "Parity does not hold: 1 mismatching items.",

@@ -1,5 +1,7 @@
 //! The end: the old attribute goes.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::step::{Asked, later};
@@ -89,8 +91,10 @@ impl Asked<'_> {
         if self.now >= until {
             return Ok(());
         }
+        // To the second, and not before.
+        let shown = later(until, Duration::from_nanos(999_999_999)).strftime("%Y-%m-%dT%H:%M:%SZ");
         Err(Refused::new(
-            format!("it soaks until {until}: so long, a way back costs no more than making old equal new"),
+            format!("it soaks until {shown}: so long, a way back costs no more than making old equal new"),
             Goal::Contract,
         ))
     }

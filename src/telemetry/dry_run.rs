@@ -31,6 +31,8 @@ pub struct DryRunReport<'a> {
     pub accepted: &'a [Accept],
     /// Why it stopped before its end, if it did.
     pub stopped: Option<&'a StopReason>,
+    /// The command that does what was counted, or the one that goes before it.
+    pub next: &'a str,
 }
 
 impl DryRunReport<'_> {
@@ -68,7 +70,7 @@ impl DryRunReport<'_> {
         if !refusing.is_empty() {
             writeln!(out, "A run would be refused: {}. See above, or `backfill check`.", refusing.join(", "))?;
         }
-        writeln!(out, "Next: backfill run {}", subject.plan_path.display())
+        writeln!(out, "Next: {}", self.next)
     }
 
     fn write_classes(&self, out: &mut impl Write) -> Result<()> {
