@@ -56,7 +56,11 @@ fn force_loses_no_value() {
 }
 
 fn discovered(mistake: Mistake, property: &'static str) {
-    let model = Tool { mistake: Some(mistake), ..sound(1) };
+    discovered_in(Tool { mistake: Some(mistake), ..sound(1) }, property);
+}
+
+fn discovered_in(model: Tool, property: &'static str) {
+    let mistake = model.mistake;
     let checker = model.checker().finish_when(HasDiscoveries::AllOf([property].into())).spawn_bfs().join();
     println!("{mistake:?}: {} states", checker.unique_state_count());
     let path = checker.discovery(property).expect("the mistake is found");
@@ -83,6 +87,12 @@ fn going_back_to_stale_values_is_found() {
 fn leaving_items_alone_that_had_no_old_value_is_found() {
     discovered(Mistake::LeaveThereBefore, system::FRESH);
     discovered(Mistake::LeaveAsBefore, system::FRESH);
+}
+
+/// The same of items that were never given a new value, which a forced gate lets through.
+#[test]
+fn removing_an_old_value_that_is_alone_is_found() {
+    discovered_in(Tool { mistake: Some(Mistake::RemoveOldAlone), force: true, ..sound(0) }, system::STAYS);
 }
 
 /// From every state `rollback` alone comes to its end, without the application's help, and from `contracting` on

@@ -9,6 +9,7 @@ mod common;
 #[path = "../common/tool.rs"]
 mod tool;
 
+mod back;
 mod commands;
 mod life;
 mod plans;

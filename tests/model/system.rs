@@ -10,6 +10,7 @@ use super::sweep::{FOREIGN, Item, UnderWay, Value, values};
 pub(super) const FRESH: &str = "every read returns the application's last write";
 pub(super) const KEPT: &str = "no value that the tool takes away is without a copy";
 pub(super) const WHOLE: &str = "the application's last write is in the item";
+pub(super) const STAYS: &str = "an item that nobody has written never loses its only value";
 pub(super) const POSSIBLE: &str = "the flag is never in a state that is never set";
 
 pub(super) const ROLLBACK: Goal = Goal::Rollback;
@@ -55,6 +56,8 @@ pub(super) enum Mistake {
     LeaveThereBefore,
     /// The same, where the new value is the one that was there before.
     LeaveAsBefore,
+    /// Making old equal new removes an old value that has no new one beside it.
+    RemoveOldAlone,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -202,6 +205,16 @@ impl System {
         }
     }
 
+    /// Whatever gate was forced; once it is rolled back, at its old attribute.
+    fn has_its_value(&self) -> bool {
+        let Item { old: Some(only), new: None } = self.first else { return true };
+        match (self.last, self.state.rollback) {
+            (Some(_), _) => true,
+            (None, Way::Complete) => self.item.old == Some(only),
+            (None, _) => values(self.item) & (1 << only) != 0,
+        }
+    }
+
     pub(super) fn append(&mut self, what: What) {
         let event = Event { at: time(self.now), actor: String::new(), what };
         self.state = self.state.next(&event).unwrap_or_else(|refused| panic!("{refused}: {event:?} at {self:#?}"));
@@ -340,6 +353,7 @@ impl Model for Tool {
             Property::always(FRESH, |_, system: &System| system.accepted || system.forced || system.is_fresh()),
             Property::always(KEPT, |_, system: &System| !system.lost),
             Property::always(WHOLE, |_, system: &System| system.forced || system.is_whole()),
+            Property::always(STAYS, |_, system: &System| system.has_its_value()),
             Property::always(POSSIBLE, |_, system: &System| system.flag.impossible().is_none()),
             Property::sometimes("a migration contracts", |_, system: &System| system.state.contract == Way::Complete),
             Property::sometimes("one is rolled back", |_, system: &System| system.state.rollback == Way::Complete),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backfill::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
+use backfill::cutover::{Flag, FlagChange, WriteTo};
 use backfill::playbook::{BackTo, Goal, Kind, Limits, Phase, Step, What, World, step, step_back};
 
 use super::sweep::{At, Decision, FOREIGN, Known, UnderWay, decide, destroyed, values, was_there, write};
@@ -101,8 +101,11 @@ impl Tool {
         if phase == Phase::Expand && system.there_before.is_none() {
             system.there_before = Some(was_there(image, system.flag.write == WriteTo::Both));
         }
-        let reads_new = system.flag.read == ReadFrom::New;
-        system.under_way = Some(UnderWay { phase: At::from(phase), image, reads_new, journaled: false });
+        let phase = At::from(phase);
+        // At a part of the keys this key is not among them.
+        let reads_new = system.flag.read_percent == 100;
+        let writes_both = matches!(phase, At::Verify | At::Repair) && system.flag.write == WriteTo::Both;
+        system.under_way = Some(UnderWay { phase, image, reads_new, writes_both, journaled: false });
     }
 
     pub(super) fn item(&self, system: &mut System) -> Option<()> {
@@ -110,7 +113,7 @@ impl Tool {
         let known = Known {
             there_before: system.there_before,
             reads_new: at.reads_new,
-            writes_both: system.flag.write == WriteTo::Both,
+            writes_both: at.writes_both,
             old_stale: system.flag.old_stale,
             dual_written: system.state.dual_written,
             leave_there_before: match self.mistake {
@@ -118,6 +121,7 @@ impl Tool {
                 Some(Mistake::LeaveAsBefore) => at.image.new == Some(FOREIGN),
                 _ => false,
             },
+            removes_old_alone: self.mistake == Some(Mistake::RemoveOldAlone),
         };
         let decision = decide(at.phase, at.image, known);
         let destroyed = destroyed(decision, at.image);
