@@ -254,7 +254,8 @@ pub struct CutoverArgs {
     /// With --back: at once, although readers may then read old values that are stale
     #[arg(long, requires = "back")]
     pub now: bool,
-    /// Go past a closed gate, or give up a way back, for this reason, which is recorded
+    /// Go past a closed gate (mismatches, diverged items, the age of a verification), or give up a way back, for this
+    /// reason, which is recorded; never past an incomplete expansion, nor to write-new past items that have failed
     #[arg(long, value_name = "REASON")]
     pub force: Option<String>,
     /// What goes before

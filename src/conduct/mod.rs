@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::cutover::{Flag, FlagError, FlagMeta, FlagStore, FlagStoreError, check_plan, wait_until_settled};
 use crate::engine::Stopper;
 use crate::plan::Plan;
-use crate::playbook::{Event, Fact, Goal, Kind, Limits, Phase, Refused, State, Step, What, World, step};
+use crate::playbook::{Event, Fact, Goal, Kind, Limits, Phase, Refused, State, Step, What, World, one_way, step};
 use crate::preflight::PreflightError;
 use crate::table::{Table, TableDescription};
 use crate::throttle::Budgets;
@@ -137,7 +137,8 @@ pub struct Stage {
 }
 
 impl Conductor {
-    /// Goes on with the migration of a state file. Nothing is changed yet.
+    /// Goes on with the migration of a state file. What is on record of a preflight alone is forgotten where the plan has
+    /// come to name another flag, or none; nothing else is changed yet.
     pub async fn open(
         stage: Stage,
         store: Store,
@@ -146,16 +147,16 @@ impl Conductor {
         said: Said,
     ) -> Result<Conductor, ConductError> {
         let Stage { plan, table, description, budgets } = stage;
-        let (mut state, mut begun) = (State::default(), Vec::new());
-        for EventRecord { event, behind } in store.events().await? {
-            let event = from_text(&event)?;
-            state = state.next(&event)?;
-            note_begun(&mut begun, &event, behind);
-        }
-        if let (Some(begun), Some(place)) = (store.kept(KeptFact::FlagPlace).await?, &plan.cutover.flag)
-            && begun != place.to_string()
-        {
-            return Err(ConductError::OtherFlag { begun, named: place.to_string() });
+        let (mut state, mut begun) = replay(&store).await?;
+        let other = match (store.kept(KeptFact::FlagPlace).await?, &plan.cutover.flag) {
+            (Some(begun), Some(place)) if begun != place.to_string() => Some((begun, place.to_string())),
+            _ => None,
+        };
+        let another_way = state.kind().is_some_and(|before| before != kind(&plan));
+        if (other.is_some() || another_way) && store.forget_unbegun().await? {
+            (state, begun) = (State::default(), Vec::new());
+        } else if let Some((begun, named)) = other {
+            return Err(ConductError::OtherFlag { begun, named });
         }
         let flags = flags.filter(|_| kind(&plan) == Kind::Flagged);
         Ok(Conductor {
@@ -196,6 +197,7 @@ impl Conductor {
         let gone = if flag.is_none() { self.last_seen().await? } else { None };
         let OpenWork { failures, diverged } = self.store.open_work_of(EXPAND).await?;
         let no_way_back = self.store.no_way_back().await?;
+        let one_way = one_way(&self.plan.changes, &self.description.key);
         let fingerprint = self.plan.fingerprint();
         let world = World {
             kind: kind(&self.plan),
@@ -205,6 +207,7 @@ impl Conductor {
             diverged,
             limits: limits(&self.plan),
             no_way_back: no_way_back.as_deref(),
+            one_way: one_way.as_deref(),
             facts: &self.said.facts,
             force: self.said.force.as_deref(),
             confirmed: self.confirmed,
@@ -321,6 +324,17 @@ fn limits(plan: &Plan) -> Limits {
         accept_sample: cutover.accept_sample,
         soak: cutover.soak,
     }
+}
+
+/// The state that a history comes to, and the newest run when each phase last began.
+async fn replay(store: &Store) -> Result<(State, Vec<(Phase, RunId)>), ConductError> {
+    let (mut state, mut begun) = (State::default(), Vec::new());
+    for EventRecord { event, behind } in store.events().await? {
+        let event = from_text(&event)?;
+        state = state.next(&event)?;
+        note_begun(&mut begun, &event, behind);
+    }
+    Ok((state, begun))
 }
 
 fn note_begun(begun: &mut Vec<(Phase, RunId)>, event: &Event, behind: RunId) {

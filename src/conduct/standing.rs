@@ -49,6 +49,7 @@ pub fn known(file: &StateFile, summary: &StateSummary, plan: &Plan, now: Timesta
         diverged: summary.open_diverged,
         limits: limits(plan),
         no_way_back: None,
+        one_way: None,
         facts: &[],
         force: None,
         confirmed: false,

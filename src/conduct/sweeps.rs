@@ -247,7 +247,10 @@ impl Conductor {
         let mut stopped = verified.stopped.clone();
         if let (None, Some((report, hash))) = (&stopped, &verified.report) {
             let plan = report.fingerprint.clone();
-            let mismatches = report.mismatches;
+            let mismatches = match scope {
+                Scope::Full => report.mismatches,
+                Scope::Sampled => report.found(),
+            };
             let what = What::Verified { scope, repair, mismatches, plan, hash: hash.clone() };
             stopped = self.end(phase, flag, what).await?;
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::SignedDuration;
-use tokio::time::Instant;
 
 use super::hooks::{HookError, HookStore};
 use super::schema::{from_item, to_item};
@@ -159,10 +158,9 @@ pub struct TableStore {
     clock: Clock,
 }
 
-/// By how much the times of a change may lie ahead of its first request: it is in effect by then, or it is written once
-/// more with the next of these. The last one outlasts all that a [`ControlItem`] does for one write (30 s, and two
-/// requests of 5 s).
-const AHEAD: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(45)];
+/// By how much the times of a change lie ahead of its first request: longer than all that a [`ControlItem`] does for one
+/// write (30 s, and two requests of 5 s), so that it is in effect by then, also where this process dies meanwhile.
+const AHEAD: Duration = Duration::from_secs(45);
 
 impl TableStore {
     /// The flag in this item.
@@ -178,23 +176,22 @@ impl FlagStore for TableStore {
     }
 
     async fn change(&self, expected: Option<&Flag>, next: &Flag, meta: &FlagMeta) -> Result<Flag, FlagStoreError> {
-        let mut condition = expected.map(|flag| state_of(flag, meta));
-        let mut kept = next.clone();
-        for ahead in AHEAD {
-            kept = next.clone().made_at(by_then(&self.clock, ahead));
-            let began = Instant::now();
-            match self.item.put(to_item(&kept, meta), condition.as_ref()).await {
-                Ok(_) if began.elapsed() <= ahead => break,
-                // Applications may have read the state before until now: the time is moved to after that.
-                Ok(written) => {
-                    condition =
-                        Some(written.into_iter().filter(|(name, _)| ["version", WRITER].contains(&&**name)).collect());
-                }
-                Err(ControlError::Changed { found, .. }) => return Err(changed(expected, found)),
-                Err(other) => return Err(other.into()),
-            }
+        let (safe, condition) =
+            (next.clone().made_at(by_then(&self.clock, AHEAD)), expected.map(|flag| state_of(flag, meta)));
+        let written = match self.item.put(to_item(&safe, meta), condition.as_ref()).await {
+            Ok(written) => written,
+            Err(ControlError::Changed { found, .. }) => return Err(changed(expected, found)),
+            Err(other) => return Err(other.into()),
+        };
+        // Applications may have read the state before until now, and no longer: nobody needs to wait for more.
+        let kept = next.clone().made_at((self.clock)());
+        let ours = written.into_iter().filter(|(name, _)| ["version", WRITER].contains(&&**name)).collect();
+        match self.item.put(to_item(&kept, meta), Some(&ours)).await {
+            Ok(_) => Ok(kept),
+            Err(ControlError::Changed { found, .. }) => Err(changed(Some(&safe), found)),
+            // The change is made; the time that it has is late, and safe.
+            Err(_) => Ok(safe),
         }
-        Ok(kept)
     }
 
     fn place(&self) -> String {

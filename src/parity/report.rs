@@ -152,6 +152,11 @@ impl VerifyReport {
         self.sample.is_none()
     }
 
+    /// Mismatching items as they were found, repaired or not.
+    pub fn found(&self) -> u64 {
+        self.missing + self.stale + self.unexpected
+    }
+
     /// The document: one text for one report (keys in order, no spaces).
     pub fn canonical(&self) -> serde_json::Result<String> {
         // Through a value, whose maps are ordered by key.
@@ -194,7 +199,8 @@ impl VerifyReport {
             writeln!(out, "    {label:<16} {:>12}{}", number(items), if items > 0 { note } else { "" })?;
         }
         if self.repair {
-            writeln!(out, "  repaired {}, left {}", number(self.repaired), number(self.mismatches))?;
+            let (found, repaired, left) = (number(self.found()), number(self.repaired), number(self.mismatches));
+            writeln!(out, "  found {found}, repaired {repaired}, left {left}")?;
             if self.repaired > 0 {
                 writeln!(out, "  what that overwrote or removed: backfill journal PLAN --run {}", self.run)?;
             }
@@ -211,7 +217,11 @@ impl VerifyReport {
         self.write_examples(out)?;
         match self.mismatches {
             0 if self.is_full() => writeln!(out, "Parity holds."),
-            0 => writeln!(out, "No mismatch is left in the sample."),
+            0 if self.found() > 0 => writeln!(
+                out,
+                "No mismatch is left in the sample. What it has not met is as it was: verify --all --repair finds the rest."
+            ),
+            0 => writeln!(out, "No mismatch is in the sample."),
             left => writeln!(out, "Parity does not hold: {} mismatching items.", number(left)),
         }
     }
@@ -396,7 +406,7 @@ mod tests {
             "every item",
             "the old values are the truth (version 4 of the flag)",
             "12,000",
-            "repaired 1, left 1",
+            "found 2, repaired 1, left 1",
             "what that overwrote or removed: backfill journal PLAN --run ",
             "segments: 4 read, 1 differ",
             "pk=A\\u{1b}#1: new (its new attribute was there before the migration)",

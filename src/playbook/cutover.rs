@@ -125,6 +125,7 @@ impl Asked<'_> {
             // Fewer keys than the gate let through: what it said then still stands.
             return self.forward(flag, change, self.state.forced_reads.as_deref());
         }
+        self.expanded().map_err(|refused| self.whatever_the_reason(refused))?;
         let forced = self.through(self.gate(flag))?;
         self.forward(flag, change, forced)
     }
@@ -137,11 +138,16 @@ impl Asked<'_> {
                 return Err(Refused::new("some readers still read the old attribute", self.ahead(Some(flag))));
             }
         }
-        // Readers fall back no more. Where reads were moved past a closed gate, that may show.
-        let forced = match &self.state.forced_reads {
-            Some(_) => self.through(self.gate(flag))?,
-            None => None,
-        };
+        self.whole().map_err(|refused| self.whatever_the_reason(refused))?;
+        let forced = self.through(self.last_gate(flag))?;
+        if let Some(why) = self.world.one_way
+            && let Some(step) = self.go_past(&format!(
+                "once new values alone are written, a rollback may not succeed: {why}. `--force REASON` goes forward, and gives \
+                 that up"
+            ))?
+        {
+            return Ok(step);
+        }
         self.forward(flag, FlagChange::WriteNew, forced)
     }
 
@@ -165,6 +171,55 @@ impl Asked<'_> {
         }
     }
 
+    /// A refusal that no reason goes past.
+    fn whatever_the_reason(&self, refused: Refused) -> Refused {
+        match self.world.force {
+            Some(_) => Refused { why: format!("{}, and `--force` does not go past that", refused.why), ..refused },
+            None => refused,
+        }
+    }
+
+    /// Whether every item that has an old value has got its new one. From `write = new` on readers fall back no more, and
+    /// would find nothing.
+    fn whole(&self) -> Result<(), Refused> {
+        self.expanded()?;
+        match self.world.failures {
+            0 => Ok(()),
+            failed => Err(Refused::new(
+                format!(
+                    "{failed} items have failed: without a new value they would be lost to readers (`failures retry` \
+                         works where readers read old)"
+                ),
+                Goal::Back { to: BackTo::OldReads, now: false },
+            )),
+        }
+    }
+
+    /// Whether the new attribute alone may be written; if not, what opens it.
+    pub(super) fn last_gate(&self, flag: &Flag) -> Result<(), Refused> {
+        self.whole()?;
+        match self.state.forced_reads {
+            // What readers did not see while they fell back may show.
+            Some(_) => self.gate(flag),
+            None => self.nothing_is_known_to_differ(),
+        }
+    }
+
+    /// What a verification has found is there until a later one of all items finds it no more: a sample may have missed it.
+    fn nothing_is_known_to_differ(&self) -> Result<(), Refused> {
+        let full = self.state.full.as_ref();
+        let behind = |report: &&Report| full.is_none_or(|full| report.span.began >= full.span.began);
+        let sampled = self.state.sampled.as_ref().filter(behind);
+        let found = [full.zip(Some("verification of all items")), sampled.zip(Some("sampled verification"))];
+        match found.into_iter().flatten().find(|(report, _)| report.mismatches > self.world.limits.max_mismatch) {
+            None => Ok(()),
+            Some((report, which)) => Err(Refused::new(
+                format!("the last {which} found {} mismatches", report.mismatches),
+                Goal::Verify { scope: Scope::Full, repair: true },
+            )),
+        }
+    }
+
     /// Whether reads may move to the new attribute; if not, what opens it.
     pub(super) fn gate(&self, flag: &Flag) -> Result<(), Refused> {
         let verify = Goal::Verify { scope: Scope::Full, repair: false };
@@ -176,13 +231,8 @@ impl Asked<'_> {
         if self.world.diverged > 0 {
             return Err(Refused::new(format!("{} items have diverged", self.world.diverged), repair));
         }
+        self.nothing_is_known_to_differ()?;
         let sampled = self.state.sampled.as_ref();
-        let newest = [self.state.full.as_ref(), sampled].into_iter().flatten().max_by_key(|report| report.span.began);
-        if let Some(report) = newest
-            && report.mismatches > self.world.limits.max_mismatch
-        {
-            return Err(Refused::new(format!("the last verification found {} mismatches", report.mismatches), repair));
-        }
         let good = [self.state.full.as_ref(), sampled.filter(|_| self.world.limits.accept_sample)];
         let mut closed = None;
         for report in good.into_iter().flatten() {

@@ -45,7 +45,8 @@ pub enum What {
         scope: Scope,
         /// Whether mismatches were repaired.
         repair: bool,
-        /// Items that differ, less those that were repaired.
+        /// Items that differ, less those that were repaired; of a sample, all that were found to, because what it has not
+        /// met is as it was.
         mismatches: u64,
         /// Fingerprint of the plan.
         plan: String,

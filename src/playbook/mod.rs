@@ -48,6 +48,8 @@
 //! - Rollback takes a new value from an item that no expand pass has read only where it equals the old one: nobody has
 //!   recorded whether it was there before.
 //! - Where reads were moved past a closed gate, `write = new` asks for the gate once more: readers fall back no longer.
+//! - No reason goes past an expansion that is incomplete, nor to `write = new` past an item that has failed: it would have
+//!   no new value, and readers would find nothing.
 //! - A command that finds the flag moved by somebody else while it was at work ends, so that it does not undo a `--back`.
 //!
 //! # Clocks
@@ -64,6 +66,7 @@ mod contract;
 mod cutover;
 mod event;
 mod gone;
+mod one_way;
 mod refused;
 mod rollback;
 mod standing;
@@ -74,6 +77,7 @@ mod tests;
 
 pub use cutover::{back_needs_state, may_expand, step_back};
 pub use event::{Event, What};
+pub use one_way::one_way;
 pub use refused::{Next, Refused};
 pub use standing::{Stage, Standing, standing};
 pub use state::{Expand, Intended, Open, Preflight, Report, Span, State, Way};
@@ -248,6 +252,8 @@ pub struct World<'a> {
     /// Why a rollback could not succeed: pre-images are missing, items that had their new attribute before the migration
     /// are not recorded, …
     pub no_way_back: Option<&'a str>,
+    /// Why a rollback may not succeed once new values alone were written ([`one_way()`]).
+    pub one_way: Option<&'a str>,
     /// Facts stated on this command line.
     pub facts: &'a [Fact],
     /// `--force`, with its reason.

@@ -140,7 +140,10 @@ impl Asked<'_> {
             (WriteTo::Both, ReadFrom::New) if flag.read_percent < 100 => {
                 (Stage::Cutover, Some(self.stating(Goal::CutoverTo(Target::ReadNew(100)))))
             }
-            (WriteTo::Both, ReadFrom::New) => (Stage::Cutover, Some(self.stating(Goal::CutoverTo(Target::WriteNew)))),
+            (WriteTo::Both, ReadFrom::New) => match self.last_gate(flag) {
+                Ok(()) => (Stage::Cutover, Some(self.stating(Goal::CutoverTo(Target::WriteNew)))),
+                Err(closed) => (Stage::Cutover, Some(closed.next)),
+            },
             (WriteTo::Old, _) => (Stage::Verify, Some(self.stating(Goal::CutoverTo(Target::DualWrite)))),
             (WriteTo::Both, ReadFrom::Old) => match self.gate(flag) {
                 Ok(()) => (Stage::Cutover, Some(self.stating(Goal::CutoverTo(Target::ReadNew(100))))),

@@ -259,13 +259,11 @@ impl State {
             return Err(self.rolled_back());
         }
         match self.kind() {
-            Some(before) if before != kind && (self.expand != Expand::NotBegun || self.dual_written) => {
-                Err(Refused::new(
-                    "the plan named another way (with a flag, without one, in place, removing only) when the migration \
-                     began: put that back, or roll back and begin with a new state file",
-                    Goal::Rollback,
-                ))
-            }
+            Some(before) if before != kind => Err(Refused::new(
+                "the plan named another way (with a flag, without one, in place, removing only) when the migration began: put \
+                 that back, or roll back and begin with a new state file",
+                Goal::Rollback,
+            )),
             _ => Ok(()),
         }
     }

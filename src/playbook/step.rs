@@ -44,9 +44,8 @@ impl Asked<'_> {
     /// Whether this is still the plan of this migration, and whether its command line says what such a plan can.
     fn check_plan(&self) -> Result<(), Refused> {
         let kind = self.world.kind;
-        if self.state.kind().is_some_and(|before| before != kind)
-            && (self.state.expand != Expand::NotBegun || self.state.dual_written || self.state.readers_moved.is_some())
-        {
+        // What a state file knows of a migration that has done nothing is forgotten when it is opened.
+        if self.state.kind().is_some_and(|before| before != kind) {
             return Err(Refused::new(
                 "the plan goes another way (with a flag, without one, in place, removing only) than when the migration \
                  began: put back what it said",
@@ -297,7 +296,9 @@ impl Asked<'_> {
                 self.gate(flag).err().map_or(Goal::CutoverTo(Target::ReadNew(100)).into(), |closed| closed.next)
             }
             (WriteTo::Both, ReadFrom::New) if flag.read_percent < 100 => Goal::CutoverTo(Target::ReadNew(100)).into(),
-            (WriteTo::Both, ReadFrom::New) => Goal::CutoverTo(Target::WriteNew).into(),
+            (WriteTo::Both, ReadFrom::New) => {
+                self.last_gate(flag).err().map_or(Goal::CutoverTo(Target::WriteNew).into(), |closed| closed.next)
+            }
         }
     }
 

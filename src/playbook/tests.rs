@@ -1,3 +1,6 @@
+mod astray;
+mod gate;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -24,6 +27,7 @@ struct Desk {
     diverged: u64,
     mismatches: u64,
     no_way_back: Option<&'static str>,
+    one_way: Option<&'static str>,
     force: Option<&'static str>,
     facts: Vec<Fact>,
     limits: Limits,
@@ -48,6 +52,7 @@ impl Desk {
             diverged: 0,
             mismatches: 0,
             no_way_back: None,
+            one_way: None,
             force: None,
             facts: Vec::new(),
             limits: Limits {
@@ -83,6 +88,7 @@ impl Desk {
             diverged: self.diverged,
             limits: self.limits,
             no_way_back: self.no_way_back,
+            one_way: self.one_way,
             facts: &self.facts,
             force: self.force,
             confirmed,
@@ -380,235 +386,6 @@ fn where_a_migration_stands_at_every_step() {
     stands(&Desk::new(Kind::RemoveOnly), Stage::Preflight, "contract --readers-moved --old-writes-stopped");
 }
 
-/// Each condition of the gate, and what opens it.
-/// RUNBOOK: "is younger than `max_age`, and has at most `max_mismatch` mismatches"
-#[test]
-fn the_gate_of_read_new() {
-    type Spoil = fn(&mut Desk);
-    let cases: [(Spoil, &str, &str); 9] = [
-        (|desk| desk.failures = 2, "2 items have failed", "failures retry"),
-        (|desk| desk.diverged = 2, "2 items have diverged", "verify --all --repair"),
-        (|desk| desk.state.full.as_mut().unwrap().mismatches = 1, "1 mismatches", "verify --all --repair"),
-        (|desk| desk.state.full.as_mut().unwrap().plan = "other".to_owned(), "another plan", "verify --all"),
-        (|desk| desk.state.full.as_mut().unwrap().span.began = time(0), "before expand ended", "verify --all"),
-        (
-            |desk| desk.flag.as_mut().unwrap().dual_since = Some(time(desk.now - i64::from(CACHE) - 1)),
-            "before every writer wrote both",
-            "verify --all",
-        ),
-        (|desk| desk.now += 200_000, "older than the plan's `max_age`", "verify --all"),
-        (|desk| desk.state.full = None, "nothing has been verified", "verify --all"),
-        (|desk| desk.state.sampled = desk.state.full.take(), "no full verification", "verify --all"),
-    ];
-    for (spoil, why, next) in cases {
-        let mut desk = Desk::new(Kind::Flagged);
-        desk.all(&[DUAL, RUN, VERIFY]);
-        assert_eq!(desk.says(READ), "allowed");
-        spoil(&mut desk);
-        let refused = desk.ask(READ, true).unwrap_err();
-        assert!(refused.why.contains(why) && refused.next.words() == next, "{why}: {refused}");
-        // The reason is in the history; what is never set is refused all the same.
-        desk.force = Some("an incident");
-        desk.done(READ);
-        assert_eq!(desk.state.forced_reads.as_deref(), Some("an incident"));
-        desk.force = None;
-        assert_eq!(desk.says(WRITE), next, "what was forced opens no further gate");
-    }
-    let mut desk = Desk::new(Kind::Flagged);
-    desk.all(&[DUAL, RUN, SAMPLE]);
-    desk.limits.accept_sample = true;
-    assert_eq!(desk.says(READ), "allowed");
-    desk.state.sampled.as_mut().unwrap().mismatches = 1;
-    assert_eq!(desk.says(READ), "verify --all --repair");
-}
-
-/// `read = new` with `write = old`, and `write = new` below 100 %: not by force either.
-/// RUNBOOK: "`read = new` with `write = old`, and `write = new` below 100 %, are never set, not even by `--force`"
-#[test]
-fn what_is_never_set_is_not_set_by_force() {
-    let mut desk = Desk::new(Kind::Flagged);
-    desk.force = Some("an incident");
-    desk.done(RUN);
-    assert_eq!(desk.give(READ).unwrap_err().next.words(), "cutover --to dual-write");
-    desk.all(&[DUAL, SOME]);
-    assert_eq!(desk.give(WRITE).unwrap_err().next.words(), "cutover --to read-new");
-    desk.all(&[READ, WRITE]);
-    assert_eq!(desk.give(SOME).unwrap_err().next.words(), "contract");
-}
-
-/// RUNBOOK: "a step forward is refused as long as a rollback could not put everything back"
-#[test]
-fn nothing_goes_forward_where_nothing_could_go_back() {
-    let mut desk = Desk::new(Kind::Flagged);
-    desk.done(RUN);
-    desk.no_way_back = Some("pre-images are missing");
-    for goal in [DUAL, READ, WRITE] {
-        let refused = desk.give(goal).unwrap_err();
-        assert!(refused.why.contains("pre-images are missing") && refused.why.contains("gives that up"), "{refused}");
-        assert_eq!(refused.next, Next::from(goal).with("--force REASON"));
-    }
-    // Whoever accepts it says why, once it is confirmed; what stands in the way otherwise stands there still.
-    desk.force = Some("the table is a copy");
-    assert_eq!(desk.ask(DUAL, false), Ok(Step::Confirm));
-    desk.done(DUAL);
-    assert!(matches!(&desk.events[3].what, What::WentPast { reason, .. } if reason == "the table is a copy"));
-    desk.force = None;
-    assert_eq!(desk.says(READ), "verify --all");
-    desk.all(&[VERIFY, READ, WRITE]);
-    // Another reason is another thing to give up.
-    desk.no_way_back = Some("more of them are missing");
-    desk.done(BACK);
-    assert_eq!(desk.says(WRITE), "cutover --to write-new --force REASON");
-    assert_eq!(desk.give(Goal::Rollback).unwrap_err().next.words(), "rollback --force REASON");
-    desk.force = Some("the table is a copy");
-    desk.done(Goal::Rollback);
-}
-
-/// A flag that somebody has removed comes back by a command, where it can.
-/// RUNBOOK: "`cutover --back` begins it anew"
-#[test]
-fn a_flag_that_was_removed_comes_back() {
-    let remove = |desk: &mut Desk| desk.gone = desk.flag.take();
-    for (goals, back) in [
-        (&[DUAL, RUN][..], BACK),
-        (&[DUAL, RUN, VERIFY, READ], BACK),
-        (&[DUAL, RUN, VERIFY, READ, WRITE], BACK_NOW),
-        (&[DUAL, RUN, VERIFY, READ, WRITE, BACK_NOW], BACK_NOW),
-    ] {
-        let mut desk = Desk::new(Kind::Flagged);
-        desk.all(goals);
-        remove(&mut desk);
-        let words = Next::from(back);
-        for goal in COMMANDS.into_iter().filter(|goal| !matches!(goal, Goal::Back { .. })) {
-            let refused = desk.give(goal).unwrap_err();
-            assert!(refused.why.contains("missing") && refused.next == words, "{goals:?} {goal:?}: {refused}");
-        }
-        let version = desk.gone.as_ref().unwrap().version;
-        if back == BACK_NOW {
-            assert_eq!(desk.give(BACK).unwrap_err().next, words);
-        }
-        desk.done(back);
-        let flag = desk.flag.clone().unwrap();
-        assert_eq!((flag.version, flag.write, flag.read), (version + 1, WriteTo::Old, ReadFrom::Old));
-        // What was verified before the gap opens no gate.
-        desk.done(DUAL);
-        assert_eq!(desk.says(READ), "verify --all");
-        desk.done(Goal::Rollback);
-    }
-    let mut desk = Desk::new(Kind::Flagged);
-    desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
-    desk.now += SOAK;
-    desk.done(Goal::Contract);
-    (desk.state.contract, desk.state.open) = (Way::Begun, Some(Open { phase: Phase::Contract, began: time(desk.now) }));
-    remove(&mut desk);
-    assert_eq!(desk.says(Goal::Contract), "contract --force REASON");
-    assert!(desk.give(BACK_NOW).is_err());
-    desk.force = Some("the item was deleted by mistake");
-    desk.done(Goal::Contract);
-    assert!(desk.flag.is_some_and(|flag| flag.contracting && flag.write == WriteTo::New));
-}
-
-/// RUNBOOK: "and this state file has not led there"
-#[test]
-fn a_contract_whose_state_file_is_lost_ends_with_another_one() {
-    let mut desk = Desk::new(Kind::Flagged);
-    desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
-    let contracting = desk.flag.as_ref().unwrap().next(FlagChange::Contract, time(desk.now + SOAK)).unwrap();
-    for goals in [&[][..], &[RUN], &[DUAL]] {
-        let mut desk = Desk::new(Kind::Flagged);
-        desk.all(goals);
-        if desk.state.expand != Expand::NotBegun {
-            desk.state.expand = Expand::Open { began: time(desk.now) };
-        }
-        desk.flag = Some(contracting.clone());
-        desk.now += 2 * SOAK;
-        let refused = desk.give(Goal::Contract).unwrap_err();
-        assert!(refused.why.contains("has not led there") && refused.why.contains("--state"), "{refused}");
-        assert_eq!(refused.next.words(), "contract --force REASON");
-        assert_eq!(desk.stands().1.as_deref(), Some("contract"));
-        desk.force = Some("its host is gone");
-        let steps = desk.done(Goal::Contract);
-        assert_eq!(steps[0], "Confirm");
-        assert_eq!(desk.state.contract, Way::Complete, "{steps:?}");
-    }
-}
-
-/// The clock of the host was an hour ahead, and is set right.
-#[test]
-fn a_clock_that_is_set_back_opens_no_gate() {
-    const HOUR: i64 = 3_600;
-    // The order of the history says that this was verified before dual writes.
-    let mut desk = Desk::new(Kind::Flagged);
-    desk.all(&[RUN, VERIFY]);
-    desk.now -= HOUR;
-    desk.done(DUAL);
-    assert_eq!(desk.says(READ), "verify --all");
-
-    // How old a report is cannot be told; that is said, and a reason opens the gate.
-    let mut desk = Desk::new(Kind::Flagged);
-    desk.all(&[DUAL, RUN, VERIFY]);
-    let latest = desk.state.latest;
-    desk.now -= HOUR;
-    let refused = desk.ask(READ, true).unwrap_err();
-    assert!(refused.why.contains("set back") && refused.why.contains(&latest.to_string()), "{refused}");
-    assert_eq!(refused.next, Next::from(READ));
-    desk.now = latest.as_second();
-    assert_eq!(desk.says(READ), "allowed");
-    desk.now -= HOUR;
-    desk.force = Some("it was looked at");
-    desk.done(READ);
-    assert_eq!(desk.state.forced_reads.as_deref(), Some("it was looked at"));
-
-    // A command knows its own passes from those of before.
-    let mut desk = Desk::new(Kind::Flagged);
-    desk.all(&[DUAL, RUN]);
-    desk.now -= HOUR;
-    let flag = desk.flag.as_mut().unwrap();
-    (flag.changed_at, flag.dual_since) = (time(0), Some(time(0)));
-    for _ in 0..2 {
-        assert_eq!(desk.done(AGAIN), ["Confirm", "begin Expand", "Sweep(Expand)", "Done"]);
-        assert_eq!(desk.done(VERIFY).len(), 3);
-    }
-}
-
-/// Somebody's `--back` is not undone by a command that has not ended.
-#[test]
-fn a_flag_that_was_changed_meanwhile_is_left_alone() {
-    let mut desk = Desk::new(Kind::Flagged);
-    desk.all(&[DUAL, RUN, VERIFY]);
-    desk.done(READ);
-    desk.now += i64::from(CACHE);
-    let back = desk.flag.as_ref().unwrap().next(FlagChange::ReadOld { accept_stale: false }, time(desk.now)).unwrap();
-    desk.flag = Some(back);
-    desk.now += i64::from(CACHE);
-    let refused = desk.ask(READ, true).unwrap_err();
-    assert!(refused.why.contains("somebody else") && refused.next.words() == "status", "{refused}");
-    assert_eq!(desk.says(READ), "allowed", "a new command knows what it does");
-    // Nor while its change is not recorded yet.
-    let mut flag = desk.flag.clone().unwrap();
-    desk.append(What::FlagIntended { change: FlagChange::ReadNew(100), version: flag.version, forced: None });
-    (flag.version, flag.changed_at) = (flag.version + 2, time(desk.now));
-    desk.flag = Some(flag);
-    let seen = desk.ask(READ, true).unwrap();
-    let Step::Record(seen @ What::FlagSeen { ours: false, .. }) = seen else { panic!("{seen:?}") };
-    desk.append(seen);
-    desk.now += i64::from(CACHE);
-    assert!(desk.ask(READ, true).is_err());
-}
-
-/// RUNBOOK: "the plan names a flag, and there is none"
-#[test]
-fn a_flag_that_is_missing_or_impossible_is_said_to_be() {
-    let mut desk = Desk::new(Kind::Flagged);
-    desk.all(&[DUAL, RUN]);
-    let flag = desk.flag.take();
-    assert!(desk.give(RUN).unwrap_err().why.contains("missing"));
-    desk.flag = flag.map(|flag| Flag { write: WriteTo::Old, read: ReadFrom::New, read_percent: 100, ..flag });
-    for goal in COMMANDS {
-        assert!(desk.give(goal).is_err(), "{goal:?}");
-    }
-}
-
 /// RUNBOOK: "Each command asks for its fact by name, and records it"
 #[test]
 fn facts_are_for_plans_without_a_flag_and_are_asked_for_by_name() {
@@ -741,21 +518,4 @@ proptest! {
         let way_on = COMMANDS.into_iter().any(|goal| desk.says(goal) == "allowed");
         prop_assert!(way_on, "{:?}", desk.state);
     }
-}
-
-/// Proof of a review: mismatches that a full verification has found are there until one finds none.
-#[test]
-fn a_sample_hides_no_mismatch_that_is_known() {
-    let mut desk = Desk::new(Kind::Flagged);
-    desk.limits.accept_sample = true;
-    desk.done(Goal::CutoverTo(Target::DualWrite));
-    desk.done(Goal::Run { again: false });
-    desk.mismatches = 12;
-    desk.done(Goal::Verify { scope: Scope::Full, repair: false });
-    desk.give(Goal::CutoverTo(Target::ReadNew(100))).unwrap_err();
-    // The sample has met none of the twelve.
-    desk.mismatches = 0;
-    desk.done(Goal::Verify { scope: Scope::Sampled, repair: false });
-    let steps = desk.give(Goal::CutoverTo(Target::ReadNew(100)));
-    assert!(steps.is_err(), "12 items differ, and nobody has mended them: {steps:?}");
 }

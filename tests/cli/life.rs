@@ -152,3 +152,39 @@ async fn a_verification_that_is_not_on_record_is_not_done() {
     assert!(status["playbook"]["full_verification"].is_null(), "the flag was not moved under it");
     assert_eq!(ran.code, 6, "not on record: {}{}", ran.stdout, ran.said());
 }
+
+/// What was accepted before anything was done holds nobody to a flag, nor to a place of one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_may_be_named_moved_and_left_out_before_anything_was_done() {
+    let (bed, table, _) = scene(10, "").await;
+    let flags = bed.create_table().await;
+    let without = format!("{MOVE}[cutover]\n{CUTOVER}");
+    let at = |key: &str| format!("{without}table = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"{key}\" }}\n");
+    let plan = bed.plan("late", &table, "", &without);
+    let name = |rest: &str| drop(bed.plan("late", &table, "", rest));
+    let dual_write = ["cutover", text(&plan), "--to", "dual-write"];
+    refused(&bed, 3, &[&dual_write[..], &["--yes"]].concat()).says(&["--dual-writes-since TIME"]);
+    for key in ["mispelt", "late"] {
+        name(&at(key));
+        // Nobody is here to confirm.
+        refused(&bed, 2, &dual_write);
+    }
+    name(&without);
+    refused(&bed, 2, &["run", text(&plan)]);
+    name(&at("late"));
+    tool(&bed, &[&dual_write[..], &["--yes"]].concat()).exits(0);
+    // From here on applications obey it.
+    name(&at("another"));
+    refused(&bed, 3, &["run", text(&plan), "--yes"]).says(&["has begun with the flag in", "late", "another"]);
+    name(&without);
+    refused(&bed, 3, &["run", text(&plan), "--yes"]).says(&["goes another way", "put back what it said"]);
+    name(&at("late"));
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+
+    // What was stated is no flag's word.
+    let plan = bed.plan("stated", &table, "", &without);
+    let since = ["--yes", "--dual-writes-since", "2026-01-01T00:00:00Z"];
+    tool(&bed, &[&["cutover", text(&plan), "--to", "dual-write"], &since[..]].concat()).exits(0);
+    bed.plan("stated", &table, "", &at("stated"));
+    refused(&bed, 3, &["run", text(&plan), "--yes"]).says(&["goes another way"]);
+}

@@ -11,11 +11,11 @@ mod tool;
 
 mod back;
 mod commands;
+mod gates;
 mod life;
 mod plans;
 mod preflight;
 mod reach;
-mod review;
 mod runs;
 mod states;
 

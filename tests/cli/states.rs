@@ -26,6 +26,46 @@ async fn a_state_file_of_another_plan() {
     tool(&bed, &["run", text(&same), "--yes"]).exits(0);
 }
 
+/// What was stated of one plan says nothing of another one: that begins with a state file of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_file_in_which_facts_of_another_plan_were_stated() {
+    let (bed, table, _) = scene(10, "").await;
+    let other = bed.dir().join("other.db");
+    let other = ["--state", text(&other)];
+    let remove = |path: &str| {
+        let rest = format!("[[change]]\nremove = \"{path}\"\n[cutover]\nsoak = \"1h\"\n");
+        bed.plan("removes", &table, "", &rest)
+    };
+    // As long as nothing is stated, a plan may be corrected.
+    let plan = remove("lgeacy");
+    let contract = ["contract", text(&plan), "--yes"];
+    refused(&bed, 3, &contract).says(&["--readers-moved"]);
+    remove("legacy");
+    let stated = ["--readers-moved", "--old-writes-stopped"];
+    refused(&bed, 3, &[&contract[..], &stated].concat()).says(&["it soaks until"]);
+    remove("old");
+    refused(&bed, 7, &contract).in_one_paragraph().says(&["another plan", "remove legacy", "remove old", "--state"]);
+    refused(&bed, 3, &[&contract[..], &other].concat()).says(&["--readers-moved"]);
+    assert!(bed.dump(&table).await.values().all(|item| item.contains_key("old")));
+
+    let moves = |to: &str| {
+        let cutover = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
+        bed.plan("moves", &table, "", &format!("[[change]]\nmove = \"old\"\nto = \"{to}\"\n{cutover}"))
+    };
+    let plan = moves("nwe");
+    let since = ["--dual-writes-since", "2026-01-01T00:00:00Z"];
+    tool(&bed, &[&["cutover", text(&plan), "--to", "dual-write", "--yes"], &since[..]].concat()).exits(0);
+    moves("new");
+    refused(&bed, 7, &["run", text(&plan), "--yes"]).in_one_paragraph().says(&["another plan", "--state"]);
+    let other = bed.dir().join("another.db");
+    let state = ["--state", text(&other)];
+    tool(&bed, &[&["run", text(&plan), "--yes"], &state[..]].concat()).exits(0);
+    tool(&bed, &[&["verify", text(&plan), "--all"], &state[..]].concat()).exits(0);
+    // Nobody has ever written `new` beside the tool.
+    let read_new = ["cutover", text(&plan), "--to", "read-new", "--yes", "--readers-moved"];
+    refused(&bed, 3, &[&read_new[..], &state].concat()).says(&["--to dual-write"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_was_recreated_or_is_another_one() {
     let (bed, table, plan) = scene(5, "").await;

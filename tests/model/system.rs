@@ -10,7 +10,8 @@ use super::sweep::{FOREIGN, Item, UnderWay, Value, values};
 pub(super) const FRESH: &str = "every read returns the application's last write";
 pub(super) const KEPT: &str = "no value that the tool takes away is without a copy";
 pub(super) const WHOLE: &str = "the application's last write is in the item";
-pub(super) const STAYS: &str = "an item that nobody has written never loses its only value";
+pub(super) const STAYS: &str = "making old equal new takes from no item its only value";
+pub(super) const BACK: &str = "behind a rollback an item that nobody wrote has its old value";
 pub(super) const POSSIBLE: &str = "the flag is never in a state that is never set";
 
 pub(super) const ROLLBACK: Goal = Goal::Rollback;
@@ -41,6 +42,8 @@ pub(super) struct Tool {
     pub(super) writes: u8,
     /// Whether the operator goes past a closed gate.
     pub(super) force: bool,
+    /// How many items the plan lets differ at the gate.
+    pub(super) max_mismatch: u64,
 }
 
 /// A planted mistake.
@@ -85,6 +88,8 @@ pub(super) struct System {
     pub(super) instances: [View; 2],
     /// A value was taken away without a copy.
     pub(super) lost: bool,
+    /// The only value was taken away by making old equal new.
+    pub(super) emptied: bool,
     /// Stale reads were accepted, or the gate was forced.
     pub(super) accepted: bool,
     pub(super) forced: bool,
@@ -175,6 +180,7 @@ impl System {
             diverged: false,
             under_way: None,
             lost: false,
+            emptied: false,
             accepted: false,
             forced: false,
         };
@@ -205,14 +211,11 @@ impl System {
         }
     }
 
-    /// Whatever gate was forced; once it is rolled back, at its old attribute.
-    fn has_its_value(&self) -> bool {
-        let Item { old: Some(only), new: None } = self.first else { return true };
-        match (self.last, self.state.rollback) {
-            (Some(_), _) => true,
-            (None, Way::Complete) => self.item.old == Some(only),
-            (None, _) => values(self.item) & (1 << only) != 0,
-        }
+    /// Making old equal new may give an old value to an item that had none. Past the gate, a new value that was there before
+    /// may take the place of an old one.
+    fn is_back(&self) -> bool {
+        let asked = self.last.is_none() && self.first.old.is_some() && (self.first.new.is_none() || !self.forced);
+        !asked || self.state.rollback != Way::Complete || self.item.old == self.first.old
     }
 
     pub(super) fn append(&mut self, what: What) {
@@ -350,10 +353,15 @@ impl Model for Tool {
 
     fn properties(&self) -> Vec<Property<Tool>> {
         vec![
-            Property::always(FRESH, |_, system: &System| system.accepted || system.forced || system.is_fresh()),
+            Property::always(FRESH, |tool: &Tool, system: &System| {
+                tool.max_mismatch > 0 || system.accepted || system.forced || system.is_fresh()
+            }),
             Property::always(KEPT, |_, system: &System| !system.lost),
-            Property::always(WHOLE, |_, system: &System| system.forced || system.is_whole()),
-            Property::always(STAYS, |_, system: &System| system.has_its_value()),
+            Property::always(WHOLE, |tool: &Tool, system: &System| {
+                tool.max_mismatch > 0 || system.forced || system.is_whole()
+            }),
+            Property::always(STAYS, |_, system: &System| !system.emptied),
+            Property::always(BACK, |_, system: &System| system.is_back()),
             Property::always(POSSIBLE, |_, system: &System| system.flag.impossible().is_none()),
             Property::sometimes("a migration contracts", |_, system: &System| system.state.contract == Way::Complete),
             Property::sometimes("one is rolled back", |_, system: &System| system.state.rollback == Way::Complete),

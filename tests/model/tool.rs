@@ -27,11 +27,12 @@ impl Tool {
             diverged: u64::from(system.diverged),
             limits: Limits {
                 max_age: Duration::MAX,
-                max_mismatch: 0,
+                max_mismatch: self.max_mismatch,
                 accept_sample: false,
                 soak: Duration::from_secs(1),
             },
             no_way_back: None,
+            one_way: None,
             facts: &[],
             force: self.force.then_some("because"),
             confirmed: true,
@@ -138,6 +139,7 @@ impl Tool {
         };
         let journaled = if at.journaled { destroyed } else { 0 };
         system.lost |= values(system.item) & !(values(after) | journaled) != 0;
+        system.emptied |= at.phase == At::OldFromNew && values(system.item) != 0 && values(after) == 0;
         system.item = after;
         Tool::commit(system, at.phase, decision == Decision::Differs);
         Some(())

@@ -196,8 +196,9 @@ impl Scene {
     pub(crate) async fn kill_once(&self, words: &str, rng: &mut Rng) -> Option<Ran> {
         let running = Running::start(self.command(words));
         // So long they take at least, more or less: the more kills fall before the end.
-        let length = if words.starts_with("rollback") || words.starts_with("contract") { 2_500 } else { 1_700 };
-        let wait = Duration::from_millis(rng.u64(0..length));
+        let length = if words.starts_with("rollback") || words.starts_with("contract") { 3_000 } else { 2_000 };
+        // Rather early than late: commands that are resumed are shorter.
+        let wait = Duration::from_millis((length as f64 * rng.f64().powi(2)) as u64);
         tokio::time::sleep(wait).await;
         running.signal(Signal::SIGKILL);
         let ran = tokio::task::spawn_blocking(move || running.end()).await.unwrap();

@@ -27,6 +27,41 @@ async fn a_file_without_a_run_is_anybodys() {
     );
 }
 
+/// What comes before everything is forgotten with the plan that it was of; anything else holds the file to it.
+#[tokio::test]
+async fn a_file_without_a_run_holds_nobody_to_a_preflight() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let other = Identity { fingerprint: "bbbbbbbbbbbbbbbbbbbb".to_owned(), ..identity() };
+    let events = [r#"{"type":"preflight_accepted","kind":"stated"}"#, r#"{"type":"phase_begun","phase":"expand"}"#];
+    let store = open(&path);
+    for event in events {
+        store.append_event(event.to_owned()).await.unwrap();
+    }
+    for fact in [KeptFact::FlagPlace, KeptFact::FlagSeen, KeptFact::LeaseOwner] {
+        store.keep(fact, "x".to_owned()).await.unwrap();
+    }
+    store.close().await.unwrap();
+    assert_eq!(open(&path).events().await.unwrap().len(), 2, "the same plan goes on");
+
+    let store = Store::open(&path, &other, clock).unwrap();
+    assert_eq!(store.events().await.unwrap(), []);
+    for (fact, left) in [(KeptFact::FlagPlace, None), (KeptFact::FlagSeen, None), (KeptFact::LeaseOwner, Some("x"))] {
+        assert_eq!(store.kept(fact).await.unwrap().as_deref(), left, "{fact:?}");
+    }
+    store.append_event(events[0].to_owned()).await.unwrap();
+    assert!(store.forget_unbegun().await.unwrap() && store.events().await.unwrap().is_empty());
+    for event in [r#"{"type":"phase_begun","phase":"contract"}"#, r#"{"type":"fact_stated"}"#, "of a later version"] {
+        let path = dir.path().join("begun.db");
+        let store = open(&path);
+        store.append_event(event.to_owned()).await.unwrap();
+        assert!(!store.forget_unbegun().await.unwrap() && store.events().await.unwrap().len() == 1, "{event}");
+        store.close().await.unwrap();
+        assert!(matches!(refusal(&path, &other), StoreError::Foreign(_)), "{event}");
+        fs::remove_file(&path).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_file_of_another_plan_or_table_is_refused_and_says_what_differs() {
     let dir = tempfile::tempdir().unwrap();

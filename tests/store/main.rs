@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use backfill::change::{Outcome, PreImage};
 use backfill::checkpoint::store::{
-    Begin, Identity, ListQuery, NewRun, RowStatus, Session, StateFile, StateSummary, Store,
+    Begin, Identity, KeptFact, ListQuery, NewRun, RowStatus, Session, StateFile, StateSummary, Store,
 };
 use backfill::checkpoint::{
     CheckpointStore, Commit, Counts, DivergedItem, Failure, PreImageId, PreImageRow, RunId, RunStatus, SegmentEvent,

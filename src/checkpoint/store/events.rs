@@ -1,11 +1,12 @@
 //! The history of a migration, and the few facts beside it.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::Value as Json;
 
 use super::super::{RunId, StoreError};
-use super::Store;
 use super::error::Failed;
 use super::state_file::StateFile;
+use super::{Store, read};
 
 /// A line of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +49,13 @@ impl Store {
         self.thread.run(events).await
     }
 
+    /// Forgets the history, and the facts beside it, of a migration that has not begun. False where it has: nothing is
+    /// forgotten then.
+    pub async fn forget_unbegun(&self) -> Result<bool, StoreError> {
+        let forget = |c: &Connection| if has_begun(c)? { Ok(false) } else { forget(c).map(|()| true) };
+        self.thread.run(forget).await
+    }
+
     /// A fact beside it.
     pub async fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError> {
         self.thread.run(move |c| kept(c, fact)).await
@@ -70,6 +78,23 @@ impl StateFile {
     pub fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError> {
         self.read(|connection| kept(connection, fact))
     }
+}
+
+/// Whether anything was done, stated or intended here: more than that a preflight was accepted, and that a first pass was
+/// about to begin, of which there is no run.
+pub(super) fn has_begun(connection: &Connection) -> Result<bool, Failed> {
+    let comes_before = |line: &EventRecord| {
+        let event: Json = serde_json::from_str(&line.event).unwrap_or_default();
+        event["type"] == "preflight_accepted" || (event["type"] == "phase_begun" && event["phase"] == "expand")
+    };
+    Ok(read::has_runs(connection)? || !events(connection)?.iter().all(comes_before))
+}
+
+/// Forgets the history and the facts beside it, but for who had this file.
+pub(super) fn forget(connection: &Connection) -> Result<(), Failed> {
+    connection.execute("DELETE FROM events", [])?;
+    connection.execute("DELETE FROM kept WHERE name <> ?1", [KeptFact::LeaseOwner.name()])?;
+    Ok(())
 }
 
 fn append(connection: &Connection, event: String) -> Result<EventRecord, Failed> {

@@ -12,7 +12,7 @@ use super::error::{Failed, WAY_OUT, io_error};
 use super::lock::{Lock, open_private};
 use super::records::Identity;
 use super::thread::Owned;
-use super::{read, spend, write};
+use super::{events, read, spend, write};
 
 /// Marks a SQLite file as ours (`BFL1`), in its header.
 const APPLICATION_ID: i32 = 0x4246_4C31;
@@ -30,8 +30,8 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// a file that was cut short.
 const CHECKED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Takes the lock, makes the file if there is none, and checks that it is this identity's. A file without a run becomes
-/// it.
+/// Takes the lock, makes the file if there is none, and checks that it is this identity's. A file in which nothing has
+/// begun becomes it, and forgets what it knew of another one.
 pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<Owned, StoreError> {
     let path = resolve(path)?;
     if path.exists() {
@@ -45,14 +45,15 @@ pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<
     let mut connection =
         connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|f| f.explain(&path, "opening it"))?;
     check_version(&connection, &path, LAYOUT_VERSION)?;
-    let used = read::has_runs(&connection).map_err(|f| f.explain(&path, "reading its runs"))?;
-    if used {
-        check_identity(&connection, &path, identity)?;
-    }
+    let begun = events::has_begun(&connection).map_err(|f| f.explain(&path, "reading its runs"))?;
+    let of_another = match check_identity(&connection, &path, identity) {
+        Err(StoreError::Foreign(_)) if !begun => true,
+        ours => ours.map(|()| false)?,
+    };
     prepare(&mut connection, &path).map_err(|f| f.explain(&path, "opening it"))?;
-    if !used {
-        // Somebody declined, or a process ended, before the first run: nothing in the file is about the old plan.
-        write_identity(&connection, identity, now).map_err(|f| f.explain(&path, "writing whose it is"))?;
+    if !begun {
+        // Somebody declined, or a process ended, before anything was done.
+        begin_anew(&mut connection, identity, now, of_another).map_err(|f| f.explain(&path, "writing whose it is"))?;
     }
     Ok(Owned { connection, lock, path })
 }
@@ -236,6 +237,16 @@ fn fill(new: &Path, identity: &Identity, now: &str) -> Result<(), Failed> {
     migrate(&mut connection, MIGRATIONS)?;
     write_identity(&connection, identity, now)?;
     connection.close().map_err(|(_, e)| e.into())
+}
+
+/// The file becomes this identity's: what is on record was of another one, or is this one's.
+fn begin_anew(connection: &mut Connection, identity: &Identity, now: &str, of_another: bool) -> Result<(), Failed> {
+    let transaction = connection.transaction()?;
+    if of_another {
+        events::forget(&transaction)?;
+    }
+    write_identity(&transaction, identity, now)?;
+    Ok(transaction.commit()?)
 }
 
 fn write_identity(connection: &Connection, identity: &Identity, now: &str) -> Result<(), Failed> {

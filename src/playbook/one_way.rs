@@ -1,0 +1,36 @@
+//! Plans behind whose new-only writes old values may not come back.
+
+use crate::change::Change;
+use crate::item::{KeySchema, Path};
+
+/// Why [`Phase::OldFromNew`](super::Phase::OldFromNew) may fail for this plan, once applications have written new values alone; none where every old
+/// value can be made from a new one.
+pub fn one_way(changes: &[Change], key: &KeySchema) -> Option<String> {
+    let copies: Vec<(&Path, &Path)> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Move { from, to } | Change::Copy { from, to } => Some((from, to)),
+            Change::Set { .. } | Change::Remove { .. } => None,
+        })
+        .collect();
+    let alone = copies.iter().find_map(|(from, _)| {
+        if from.ends_in_index() {
+            Some(format!("`{from}` is an element of a list, and those are never written"))
+        } else if key.names().any(|name| name == from.root()) {
+            Some(format!("`{from}` is a key attribute, which no write changes"))
+        } else {
+            None
+        }
+    });
+    let apart = || {
+        let pairs =
+            copies.iter().enumerate().flat_map(|(at, one)| copies[at + 1..].iter().map(move |other| (one, other)));
+        pairs.filter(|(one, other)| one.0.overlaps(other.0)).map(|(one, other)| said_apart(*one, *other)).next()
+    };
+    alone.or_else(apart)
+}
+
+fn said_apart((from, to): (&Path, &Path), (other_from, other_to): (&Path, &Path)) -> String {
+    let of = if from == other_from { format!("`{from}`") } else { format!("`{from}` and `{other_from}`") };
+    format!("`{to}` and `{other_to}` may differ by then, and {of} cannot equal both")
+}

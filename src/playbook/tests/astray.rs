@@ -1,0 +1,148 @@
+//! What goes astray beside the order of commands: flags that are gone or were changed, a lost state file, a clock.
+
+use super::*;
+
+/// A flag that somebody has removed comes back by a command, where it can.
+/// RUNBOOK: "`cutover --back` begins it anew"
+#[test]
+fn a_flag_that_was_removed_comes_back() {
+    let remove = |desk: &mut Desk| desk.gone = desk.flag.take();
+    for (goals, back) in [
+        (&[DUAL, RUN][..], BACK),
+        (&[DUAL, RUN, VERIFY, READ], BACK),
+        (&[DUAL, RUN, VERIFY, READ, WRITE], BACK_NOW),
+        (&[DUAL, RUN, VERIFY, READ, WRITE, BACK_NOW], BACK_NOW),
+    ] {
+        let mut desk = Desk::new(Kind::Flagged);
+        desk.all(goals);
+        remove(&mut desk);
+        let words = Next::from(back);
+        for goal in COMMANDS.into_iter().filter(|goal| !matches!(goal, Goal::Back { .. })) {
+            let refused = desk.give(goal).unwrap_err();
+            assert!(refused.why.contains("missing") && refused.next == words, "{goals:?} {goal:?}: {refused}");
+        }
+        let version = desk.gone.as_ref().unwrap().version;
+        if back == BACK_NOW {
+            assert_eq!(desk.give(BACK).unwrap_err().next, words);
+        }
+        desk.done(back);
+        let flag = desk.flag.clone().unwrap();
+        assert_eq!((flag.version, flag.write, flag.read), (version + 1, WriteTo::Old, ReadFrom::Old));
+        // What was verified before the gap opens no gate.
+        desk.done(DUAL);
+        assert_eq!(desk.says(READ), "verify --all");
+        desk.done(Goal::Rollback);
+    }
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
+    desk.now += SOAK;
+    desk.done(Goal::Contract);
+    (desk.state.contract, desk.state.open) = (Way::Begun, Some(Open { phase: Phase::Contract, began: time(desk.now) }));
+    remove(&mut desk);
+    assert_eq!(desk.says(Goal::Contract), "contract --force REASON");
+    assert!(desk.give(BACK_NOW).is_err());
+    desk.force = Some("the item was deleted by mistake");
+    desk.done(Goal::Contract);
+    assert!(desk.flag.is_some_and(|flag| flag.contracting && flag.write == WriteTo::New));
+}
+
+/// RUNBOOK: "and this state file has not led there"
+#[test]
+fn a_contract_whose_state_file_is_lost_ends_with_another_one() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
+    let contracting = desk.flag.as_ref().unwrap().next(FlagChange::Contract, time(desk.now + SOAK)).unwrap();
+    for goals in [&[][..], &[RUN], &[DUAL]] {
+        let mut desk = Desk::new(Kind::Flagged);
+        desk.all(goals);
+        if desk.state.expand != Expand::NotBegun {
+            desk.state.expand = Expand::Open { began: time(desk.now) };
+        }
+        desk.flag = Some(contracting.clone());
+        desk.now += 2 * SOAK;
+        let refused = desk.give(Goal::Contract).unwrap_err();
+        assert!(refused.why.contains("has not led there") && refused.why.contains("--state"), "{refused}");
+        assert_eq!(refused.next.words(), "contract --force REASON");
+        assert_eq!(desk.stands().1.as_deref(), Some("contract"));
+        desk.force = Some("its host is gone");
+        let steps = desk.done(Goal::Contract);
+        assert_eq!(steps[0], "Confirm");
+        assert_eq!(desk.state.contract, Way::Complete, "{steps:?}");
+    }
+}
+
+/// The clock of the host was an hour ahead, and is set right.
+#[test]
+fn a_clock_that_is_set_back_opens_no_gate() {
+    const HOUR: i64 = 3_600;
+    // The order of the history says that this was verified before dual writes.
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[RUN, VERIFY]);
+    desk.now -= HOUR;
+    desk.done(DUAL);
+    assert_eq!(desk.says(READ), "verify --all");
+
+    // How old a report is cannot be told; that is said, and a reason opens the gate.
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY]);
+    let latest = desk.state.latest;
+    desk.now -= HOUR;
+    let refused = desk.ask(READ, true).unwrap_err();
+    assert!(refused.why.contains("set back") && refused.why.contains(&latest.to_string()), "{refused}");
+    assert_eq!(refused.next, Next::from(READ));
+    desk.now = latest.as_second();
+    assert_eq!(desk.says(READ), "allowed");
+    desk.now -= HOUR;
+    desk.force = Some("it was looked at");
+    desk.done(READ);
+    assert_eq!(desk.state.forced_reads.as_deref(), Some("it was looked at"));
+
+    // A command knows its own passes from those of before.
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN]);
+    desk.now -= HOUR;
+    let flag = desk.flag.as_mut().unwrap();
+    (flag.changed_at, flag.dual_since) = (time(0), Some(time(0)));
+    for _ in 0..2 {
+        assert_eq!(desk.done(AGAIN), ["Confirm", "begin Expand", "Sweep(Expand)", "Done"]);
+        assert_eq!(desk.done(VERIFY).len(), 3);
+    }
+}
+
+/// Somebody's `--back` is not undone by a command that has not ended.
+#[test]
+fn a_flag_that_was_changed_meanwhile_is_left_alone() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY]);
+    desk.done(READ);
+    desk.now += i64::from(CACHE);
+    let back = desk.flag.as_ref().unwrap().next(FlagChange::ReadOld { accept_stale: false }, time(desk.now)).unwrap();
+    desk.flag = Some(back);
+    desk.now += i64::from(CACHE);
+    let refused = desk.ask(READ, true).unwrap_err();
+    assert!(refused.why.contains("somebody else") && refused.next.words() == "status", "{refused}");
+    assert_eq!(desk.says(READ), "allowed", "a new command knows what it does");
+    // Nor while its change is not recorded yet.
+    let mut flag = desk.flag.clone().unwrap();
+    desk.append(What::FlagIntended { change: FlagChange::ReadNew(100), version: flag.version, forced: None });
+    (flag.version, flag.changed_at) = (flag.version + 2, time(desk.now));
+    desk.flag = Some(flag);
+    let seen = desk.ask(READ, true).unwrap();
+    let Step::Record(seen @ What::FlagSeen { ours: false, .. }) = seen else { panic!("{seen:?}") };
+    desk.append(seen);
+    desk.now += i64::from(CACHE);
+    assert!(desk.ask(READ, true).is_err());
+}
+
+/// RUNBOOK: "the plan names a flag, and there is none"
+#[test]
+fn a_flag_that_is_missing_or_impossible_is_said_to_be() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN]);
+    let flag = desk.flag.take();
+    assert!(desk.give(RUN).unwrap_err().why.contains("missing"));
+    desk.flag = flag.map(|flag| Flag { write: WriteTo::Old, read: ReadFrom::New, read_percent: 100, ..flag });
+    for goal in COMMANDS {
+        assert!(desk.give(goal).is_err(), "{goal:?}");
+    }
+}

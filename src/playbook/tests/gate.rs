@@ -1,0 +1,244 @@
+//! What is known to differ closes the gates, and what no reason goes past.
+
+use super::*;
+use crate::change::Change;
+use crate::item::{KeyAttribute, KeySchema, Path};
+
+const REPAIR_NEXT: &str = "verify --all --repair";
+
+/// What a verification of all items has found is there until another one finds none.
+#[test]
+fn a_sample_hides_no_mismatch_that_is_known() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.limits.accept_sample = true;
+    desk.all(&[DUAL, RUN]);
+    desk.mismatches = 12;
+    desk.done(VERIFY);
+    assert_eq!(desk.says(READ), REPAIR_NEXT);
+    // The sample has met none of the twelve.
+    desk.mismatches = 0;
+    desk.done(SAMPLE);
+    let refused = desk.ask(READ, true).unwrap_err();
+    assert!(refused.why.contains("12 mismatches") && refused.next.words() == REPAIR_NEXT, "{refused}");
+    assert_eq!(desk.stands().1.as_deref(), Some(REPAIR_NEXT));
+    desk.done(REPAIR);
+    assert_eq!(desk.says(READ), "allowed");
+
+    // A sample that finds what all have not shown closes it too, until all are compared again.
+    desk.mismatches = 1;
+    desk.done(SAMPLE);
+    assert_eq!(desk.says(READ), REPAIR_NEXT);
+    desk.mismatches = 0;
+    desk.done(VERIFY);
+    assert_eq!(desk.says(READ), "allowed");
+}
+
+/// RUNBOOK: "`--force` goes past neither an expansion that is not complete nor, to `write-new`, items that have failed"
+#[test]
+fn no_reason_goes_past_items_without_a_new_value() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.force = Some("in a hurry");
+    desk.done(DUAL);
+    let refused_for_ever = |desk: &Desk, goal: Goal, why: &str, next: &str| {
+        let refused = desk.ask(goal, true).unwrap_err();
+        assert!(refused.why.contains(why) && refused.why.contains("`--force` does not go past that"), "{refused}");
+        assert_eq!(refused.next.words(), next);
+    };
+    refused_for_ever(&desk, READ, "nothing has been expanded", "run");
+    desk.append(What::PhaseBegun { phase: Phase::Expand });
+    refused_for_ever(&desk, READ, "expand is not complete", "run");
+    desk.done(RUN);
+    // Readers fall back, until new values alone are written.
+    desk.failures = 3;
+    desk.done(READ);
+    refused_for_ever(&desk, WRITE, "3 items have failed", "cutover --back");
+    assert_eq!(desk.stands().1.as_deref(), Some("cutover --back"));
+    desk.force = None;
+    assert_eq!(desk.says(Goal::FailuresRetry), "cutover --back");
+    desk.all(&[BACK, Goal::FailuresRetry]);
+    desk.failures = 0;
+    desk.all(&[VERIFY, READ, WRITE]);
+
+    // A state file that has not led to where the flag stands knows of nothing that was expanded.
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY, READ]);
+    let mut lost =
+        Desk { flag: desk.flag.take(), now: desk.now, force: Some("in a hurry"), ..Desk::new(Kind::Flagged) };
+    lost.append(What::PreflightAccepted { kind: Kind::Flagged, accepted: Vec::new() });
+    refused_for_ever(&lost, WRITE, "nothing has been expanded", "run");
+    assert_eq!(lost.says(RUN), "cutover --back");
+}
+
+/// Readers who fall back see nothing of it; from `write = new` on they would.
+/// RUNBOOK: "`write-new` asks once more for what a verification has found since readers moved"
+#[test]
+fn write_new_goes_past_no_mismatch_that_was_found_since() {
+    for found_by in [VERIFY, SAMPLE] {
+        let mut desk = Desk::new(Kind::Flagged);
+        desk.all(&[DUAL, RUN, VERIFY, READ]);
+        assert_eq!(desk.says(WRITE), "allowed");
+        desk.mismatches = 2;
+        desk.done(found_by);
+        let refused = desk.ask(WRITE, true).unwrap_err();
+        assert!(refused.why.contains("2 mismatches") && refused.next.words() == REPAIR_NEXT, "{refused}");
+        assert_eq!(desk.stands().1.as_deref(), Some(REPAIR_NEXT));
+        assert_eq!(desk.says(Goal::Contract), REPAIR_NEXT);
+        desk.mismatches = 0;
+        desk.done(REPAIR);
+        assert_eq!(desk.says(WRITE), "allowed");
+    }
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY, READ]);
+    desk.mismatches = 2;
+    desk.done(VERIFY);
+    desk.force = Some("they are tests of ours");
+    desk.done(WRITE);
+    let reason = |event: &Event| match &event.what {
+        What::FlagIntended { change: FlagChange::WriteNew, forced, .. } => forced.clone(),
+        _ => None,
+    };
+    assert_eq!(desk.events.iter().find_map(reason).as_deref(), Some("they are tests of ours"));
+}
+
+/// RUNBOOK: "*once new values alone are written, a rollback may not succeed*"
+#[test]
+fn where_old_values_could_not_come_back_new_ones_are_not_written_alone() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.one_way = Some("`a` and `b` may differ by then");
+    desk.all(&[DUAL, RUN, VERIFY, READ]);
+    let refused = desk.ask(WRITE, true).unwrap_err();
+    assert!(refused.why.contains("`a` and `b` may differ") && refused.why.contains("gives that up"), "{refused}");
+    assert_eq!(refused.next.words(), "cutover --to write-new --force REASON");
+    desk.force = Some("it has soaked for a month");
+    assert_eq!(desk.ask(WRITE, false), Ok(Step::Confirm));
+    let steps = desk.done(WRITE);
+    assert!(steps.iter().any(|step| step.starts_with("WentPast") && step.contains("a month")), "{steps:?}");
+    assert_eq!(desk.flag.as_ref().unwrap().write, WriteTo::New);
+    // While both are written nothing is given up.
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.one_way = Some("`a` and `b` may differ by then");
+    desk.all(&[DUAL, RUN, VERIFY, READ, Goal::Rollback]);
+}
+
+#[test]
+fn plans_whose_old_values_may_not_come_back() {
+    let attribute = |name: &str| KeyAttribute { name: name.to_owned(), kind: "S".to_owned() };
+    let key = KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) };
+    let path = |text: &str| text.parse::<Path>().unwrap();
+    let copy = |from, to| Change::Copy { from: path(from), to: path(to) };
+    let moved = |from, to| Change::Move { from: path(from), to: path(to) };
+    let set = Change::Set { to: path("old.z"), value: crate::item::Value::Bool(true) };
+    for (changes, why) in [
+        (vec![moved("old", "new"), copy("other", "newer"), set], None),
+        (vec![copy("doc.a", "a"), copy("doc.b", "b")], None),
+        (vec![copy("list[0].a", "a")], None),
+        (vec![copy("old", "new"), copy("old", "newer")], Some("`new` and `newer` may differ")),
+        (vec![moved("old", "new"), copy("old", "newer")], Some("`old` cannot equal both")),
+        (vec![copy("doc", "a"), copy("x", "y"), copy("doc.b", "b")], Some("`doc` and `doc.b` cannot equal both")),
+        (vec![copy("list[0]", "first")], Some("`list[0]` is an element of a list")),
+        (vec![copy("sk", "sorted")], Some("`sk` is a key attribute")),
+    ] {
+        let found = one_way(&changes, &key);
+        match why {
+            None => assert_eq!(found, None),
+            Some(why) => assert!(found.as_ref().is_some_and(|found| found.contains(why)), "{why}: {found:?}"),
+        }
+    }
+}
+
+/// What a plan without a flag was told is not what one with a flag proves.
+#[test]
+fn a_migration_that_has_begun_goes_the_way_that_it_began() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.done(DUAL);
+    desk.kind = Kind::Stated;
+    for goal in COMMANDS {
+        let refused = desk.ask(goal, true).unwrap_err();
+        assert!(refused.why.contains("goes another way"), "{goal:?}: {refused}");
+    }
+}
+
+/// Each condition of the gate, and what opens it.
+/// RUNBOOK: "is younger than `max_age`, and has at most `max_mismatch` mismatches"
+#[test]
+fn the_gate_of_read_new() {
+    type Spoil = fn(&mut Desk);
+    let cases: [(Spoil, &str, &str); 9] = [
+        (|desk| desk.failures = 2, "2 items have failed", "failures retry"),
+        (|desk| desk.diverged = 2, "2 items have diverged", "verify --all --repair"),
+        (|desk| desk.state.full.as_mut().unwrap().mismatches = 1, "1 mismatches", "verify --all --repair"),
+        (|desk| desk.state.full.as_mut().unwrap().plan = "other".to_owned(), "another plan", "verify --all"),
+        (|desk| desk.state.full.as_mut().unwrap().span.began = time(0), "before expand ended", "verify --all"),
+        (
+            |desk| desk.flag.as_mut().unwrap().dual_since = Some(time(desk.now - i64::from(CACHE) - 1)),
+            "before every writer wrote both",
+            "verify --all",
+        ),
+        (|desk| desk.now += 200_000, "older than the plan's `max_age`", "verify --all"),
+        (|desk| desk.state.full = None, "nothing has been verified", "verify --all"),
+        (|desk| desk.state.sampled = desk.state.full.take(), "no full verification", "verify --all"),
+    ];
+    for (spoil, why, next) in cases {
+        let mut desk = Desk::new(Kind::Flagged);
+        desk.all(&[DUAL, RUN, VERIFY]);
+        assert_eq!(desk.says(READ), "allowed");
+        spoil(&mut desk);
+        let refused = desk.ask(READ, true).unwrap_err();
+        assert!(refused.why.contains(why) && refused.next.words() == next, "{why}: {refused}");
+        // The reason is in the history; what is never set is refused all the same.
+        desk.force = Some("an incident");
+        desk.done(READ);
+        assert_eq!(desk.state.forced_reads.as_deref(), Some("an incident"));
+        desk.force = None;
+        let next = if desk.failures > 0 { "cutover --back" } else { next };
+        assert_eq!(desk.says(WRITE), next, "what was forced opens no further gate");
+    }
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, SAMPLE]);
+    desk.limits.accept_sample = true;
+    assert_eq!(desk.says(READ), "allowed");
+    desk.state.sampled.as_mut().unwrap().mismatches = 1;
+    assert_eq!(desk.says(READ), "verify --all --repair");
+}
+
+/// `read = new` with `write = old`, and `write = new` below 100 %: not by force either.
+/// RUNBOOK: "`read = new` with `write = old`, and `write = new` below 100 %, are never set, not even by `--force`"
+#[test]
+fn what_is_never_set_is_not_set_by_force() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.force = Some("an incident");
+    desk.done(RUN);
+    assert_eq!(desk.give(READ).unwrap_err().next.words(), "cutover --to dual-write");
+    desk.all(&[DUAL, SOME]);
+    assert_eq!(desk.give(WRITE).unwrap_err().next.words(), "cutover --to read-new");
+    desk.all(&[READ, WRITE]);
+    assert_eq!(desk.give(SOME).unwrap_err().next.words(), "contract");
+}
+
+/// RUNBOOK: "a step forward is refused as long as a rollback could not put everything back"
+#[test]
+fn nothing_goes_forward_where_nothing_could_go_back() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.done(RUN);
+    desk.no_way_back = Some("pre-images are missing");
+    for goal in [DUAL, READ, WRITE] {
+        let refused = desk.give(goal).unwrap_err();
+        assert!(refused.why.contains("pre-images are missing") && refused.why.contains("gives that up"), "{refused}");
+        assert_eq!(refused.next, Next::from(goal).with("--force REASON"));
+    }
+    // Whoever accepts it says why, once it is confirmed; what stands in the way otherwise stands there still.
+    desk.force = Some("the table is a copy");
+    assert_eq!(desk.ask(DUAL, false), Ok(Step::Confirm));
+    desk.done(DUAL);
+    assert!(matches!(&desk.events[3].what, What::WentPast { reason, .. } if reason == "the table is a copy"));
+    desk.force = None;
+    assert_eq!(desk.says(READ), "verify --all");
+    desk.all(&[VERIFY, READ, WRITE]);
+    // Another reason is another thing to give up.
+    desk.no_way_back = Some("more of them are missing");
+    desk.done(BACK);
+    assert_eq!(desk.says(WRITE), "cutover --to write-new --force REASON");
+    assert_eq!(desk.give(Goal::Rollback).unwrap_err().next.words(), "rollback --force REASON");
+    desk.force = Some("the table is a copy");
+    desk.done(Goal::Rollback);
+}

@@ -1,0 +1,87 @@
+//! The gates of the cutover as an operator meets them: what keeps them closed, and what `--force` does not open.
+
+use super::*;
+use backfill::item::Value;
+
+const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
+
+const DUAL_WRITES: [&str; 3] = ["dual-write", "--dual-writes-since", "2026-01-01T00:00:00Z"];
+
+/// `--to` a step, which is stated.
+fn to<'a>(plan: &'a std::path::Path, step: &[&'a str]) -> Vec<&'a str> {
+    [&["cutover", text(plan), "--yes", "--to"], step].concat()
+}
+
+/// Puts another value at `new` of every item.
+async fn overwrite(bed: &Bed, table: &str) {
+    let items: Vec<Item> = bed.dump(table).await.into_values().collect();
+    let with = |mut item: Item| {
+        item.insert("new".to_owned(), Value::S("another".into()));
+        item
+    };
+    bed.load(table, items.into_iter().map(with)).await;
+}
+
+/// A sample in which defects were found says that there are more of them, also once it has repaired its own.
+/// RUNBOOK: "What a sample has found counts as it was found"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repaired_sample_opens_no_gate() {
+    let more = format!("[scan]\nsegments = 200\n{CUTOVER}accept_sample = true\n");
+    let (bed, table, plan) = scene(0, &more).await;
+    bed.load(&table, (0..400).map(|n| item(&format!("P#{n}"), "x", [("old", secret(n))]))).await;
+    tool(&bed, &to(&plan, &DUAL_WRITES)).exits(0);
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    overwrite(&bed, &table).await;
+
+    let sample = ["verify", text(&plan), "--sample", "100", "--repair", "--output", "json"];
+    let report = tool(&bed, &sample).exits(0).json();
+    assert!(report["repaired"].as_u64().unwrap() > 0 && report["mismatches"] == 0, "{report}");
+    let differing = bed.dump(&table).await.values().filter(|item| item["old"] != item["new"]).count();
+    assert!((1..400).contains(&differing), "{differing}");
+    let read_new = to(&plan, &["read-new", "--readers-moved"]);
+    refused(&bed, 3, &read_new).says(&[&format!("found {} mismatches", report["stale"]), "--all --repair"]);
+    tool(&bed, &["verify", text(&plan), "--all", "--repair"]).exits(0);
+    tool(&bed, &read_new).exits(0);
+}
+
+/// Behind an expansion that has not begun the way back would take every old value away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_expanded_survives_force_and_rollback() {
+    let (bed, table, _) = scene(20, "").await;
+    let flags = bed.create_table().await;
+    let flag = format!("{CUTOVER}table = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"forced\" }}\n");
+    let plan = bed.plan("forced", &table, "", &format!("{MOVE}{flag}"));
+    let before = bed.dump(&table).await;
+    let forced = |step: &'static str| to(&plan, &[step, "--force", "in a hurry"]);
+    tool(&bed, &forced("dual-write")).exits(0);
+    refused(&bed, 3, &forced("read-new")).says(&["nothing has been expanded", "does not go past that", "run"]);
+    refused(&bed, 3, &forced("write-new"));
+    tool(&bed, &["rollback", text(&plan), "--yes"]).exits(0);
+    assert_eq!(bed.dump(&table).await, before);
+}
+
+/// Two targets of one source, an element of a list, a key attribute: what applications write at the new name has no way back.
+#[tokio::test(flavor = "multi_thread")]
+async fn write_new_says_that_old_values_could_not_come_back() {
+    for (change, why) in [
+        ("copy = \"old\"\nto = \"new\"\n[[change]]\ncopy = \"old\"\nto = \"other\"", "`new` and `other` may differ"),
+        ("copy = \"list[0]\"\nto = \"new\"", "an element of a list"),
+        ("copy = \"sk\"\nto = \"new\"", "a key attribute"),
+    ] {
+        let bed = Bed::embedded();
+        let table = bed.create_table().await;
+        let list = || Value::L(vec![secret(1)]);
+        bed.load(&table, (0..5).map(|n| item(&format!("P#{n}"), "x", [("old", secret(n)), ("list", list())]))).await;
+        let before = bed.dump(&table).await;
+        let plan = bed.plan("apart", &table, "", &format!("[[change]]\n{change}\n{CUTOVER}"));
+        tool(&bed, &to(&plan, &DUAL_WRITES)).exits(0);
+        tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+        tool(&bed, &["verify", text(&plan), "--all"]).exits(0);
+        tool(&bed, &to(&plan, &["read-new", "--readers-moved"])).exits(0);
+        let next = format!("Next: backfill cutover {} --to write-new --force REASON", text(&plan));
+        refused(&bed, 3, &to(&plan, &["write-new", "--old-writes-stopped"])).says(&["may not succeed", why, &next]);
+        // As long as both are written, there is one.
+        tool(&bed, &["rollback", text(&plan), "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
+        assert_eq!(bed.dump(&table).await, before, "{change}");
+    }
+}
