@@ -77,7 +77,8 @@
 //!
 //! At any moment each active segment has at most two pages that are read and not committed: the one being written and the
 //! prefetched one; beside them up to eight that wait for items which were set aside (about one megabyte), or, in a large
-//! lane, for writes under way; and, until a first write is accepted, the pages that are held back. Counts of a run that was killed are a lower bound for `applied`, and say so.
+//! lane, for writes under way; and, until a first write is accepted, the pages that are held back. Counts of a run that
+//! was killed are a lower bound for `applied`, and say so.
 //!
 //! # Seams
 //!

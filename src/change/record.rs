@@ -92,7 +92,8 @@ impl OnRecord {
     pub(super) const NOTHING: OnRecord =
         OnRecord { there_before: BTreeMap::new(), journal: BTreeMap::new(), unmet: false };
 
-    /// Targets that were there before the migration, with digests of their values, and the pre-images whose write was not refused, newest first.
+    /// Targets that were there before the migration, with digests of their values, and the pre-images whose write was not
+    /// refused, newest first.
     pub fn new(
         there_before: impl IntoIterator<Item = (Path, Digest)>,
         newest_first: impl IntoIterator<Item = (By, PreImage)>,

@@ -3,9 +3,9 @@
 //! made](Wanted::Uncopy) goes, and what it overwrote or removed comes back.
 //!
 //! Everything is compare-and-set: what a live writer has changed since stays, and is reported as diverged; also where its
-//! shape has no place any more for what would come back. The journal keeps what a removal would lose. The last phase leaves alone what was there before the migration, and of items that no
-//! pass has met all but what their old value repeats; the first one passes over no item (`playbook`, "What the model
-//! taught").
+//! shape has no place any more for what would come back. The journal keeps what a removal would lose. The last phase
+//! leaves alone what was there before the migration, and of items that no pass has met all but what their old value
+//! repeats; the first one passes over no item (`playbook`, "What the model taught").
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,9 @@
 //! A migration at work: the playbook's steps, carried out.
 //!
-//! A command is a loop over [`Conductor::advance`], which asks [`crate::playbook::step`] for the one next thing to do and does it.
-//! What it did is durable before it is asked again, so that a command that was killed is given once more and goes on where it
-//! was. What needs somebody at a keyboard comes back to the command: a preflight, a confirmation, and a sweep, which takes
-//! long.
+//! A command is a loop over [`Conductor::advance`], which asks [`crate::playbook::step`] for the one next thing to do and
+//! does it. What it did is durable before it is asked again, so that a command that was killed is given once more and
+//! goes on where it was. What needs somebody at a keyboard comes back to the command: a preflight, a confirmation, and a
+//! sweep, which takes long.
 
 mod standing;
 mod sweeps;

@@ -2,7 +2,8 @@
 //!
 //! [`Engine`] serves DynamoDB's API on loopback from a file or from memory. [`Front`] stands in front of it, or of any
 //! other endpoint, counts what the server did, injects faults, and throttles as [`capacity`] says. [`sample`] makes a table
-//! that looks like a real one. [`Local`] puts them together; [`traffic`] is an application beside them. Each server runs on threads of its own, so that a caller that blocks starves none.
+//! that looks like a real one. [`Local`] puts them together; [`traffic`] is an application beside them. Each server runs
+//! on threads of its own, so that a caller that blocks starves none.
 //!
 //! Only this folder names `dynoxide`, and in it only `beneath.rs` names `rusqlite`.
 

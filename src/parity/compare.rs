@@ -22,8 +22,9 @@
 //! `remove` names is unexpected once its phase is over (`run` in place, else `contract`).
 //!
 //! A `set` is held against its constant (absent: missing; another value: stale), but not under `truth: new`, on the
-//! way back or not, before `contract`: applications that write the new side alone may change a constant and insert items without it, which says
-//! nothing of whether old values are fresh. A rollback waits for a verification that finds nothing.
+//! way back or not, before `contract`: applications that write the new side alone may change a constant and insert items
+//! without it, which says nothing of whether old values are fresh. A rollback waits for a verification that finds
+//! nothing.
 
 use std::collections::BTreeSet;
 

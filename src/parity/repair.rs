@@ -65,8 +65,8 @@ impl Repair {
     /// stays, as long as old values are not stale; one beside an old value is held to it as any other.
     ///
     /// `Diverged` names what the item is left alone for: an old value that is alone where only new ones are written, because
-    /// it may be the only one that the item has; a constant that another value has taken while readers read them; a source whose targets disagree, or that is an
-    /// element of a list.
+    /// it may be the only one that the item has; a constant that another value has taken while readers read them; a
+    /// source whose targets disagree, or that is an element of a list.
     pub fn decide(&self, item: &Item, before: &BTreeSet<Path>) -> Decision {
         let mut needs = Needs::default();
         let truth = self.truths.at(item.get(&self.key.partition.name));

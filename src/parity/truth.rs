@@ -1,7 +1,7 @@
 //! Which side of a pair the other one is derived from, by what the flag says.
 //!
-//! Below 100 % the flag says it of each key by itself, by its bucket ([`bucket`]), which is computed from the item's partition
-//! key alone, here as in the applications: so the tool knows of every item which side its readers read.
+//! Below 100 % the flag says it of each key by itself, by its bucket ([`bucket`]), which is computed from the item's
+//! partition key alone, here as in the applications: so the tool knows of every item which side its readers read.
 
 use crate::cutover::{Flag, ReadFrom, WriteTo, bucket};
 use crate::item::Value;

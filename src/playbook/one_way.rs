@@ -3,8 +3,8 @@
 use crate::change::Change;
 use crate::item::{KeySchema, Path};
 
-/// Why [`Phase::OldFromNew`](super::Phase::OldFromNew) may fail for this plan, once applications have written new values alone; none where every old
-/// value can be made from a new one.
+/// Why [`Phase::OldFromNew`](super::Phase::OldFromNew) may fail for this plan, once applications have written new values
+/// alone; none where every old value can be made from a new one.
 pub fn one_way(changes: &[Change], key: &KeySchema) -> Option<String> {
     let copies: Vec<(&Path, &Path)> = changes
         .iter()

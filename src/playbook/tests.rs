@@ -211,7 +211,8 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
     let new_file = "run --state PATH";
     #[rustfmt::skip]
     let table: &[(Kind, &[Goal], [&str; 9])] = &[
-        // After …                                      run  retry  verify  dual-write  read-new  write-new  --back  contract  rollback
+        // After …                                      run  retry  verify  dual-write  read-new  write-new  --back
+        // contract  rollback
         (Kind::Flagged, &[],                            ["=", "run", "run", "=", "run", "run", "=", "run", "="]),
         (Kind::Flagged, &[DUAL],                        ["=", "run", "run", "=", "run", "run", "=", "run", "="]),
         (Kind::Flagged, &[RUN],                         ["=", "=", "=", "=", "cutover --to dual-write", "cutover --to dual-write", "=", "cutover --to dual-write", "="]),

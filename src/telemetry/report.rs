@@ -49,8 +49,8 @@ pub struct RunReport<'a> {
 }
 
 impl Subject<'_> {
-    /// Account, table, plan, state path, budgets, limits, and whether the run starts anew or resumes: printed before the first
-    /// write.
+    /// Account, table, plan, state path, budgets, limits, and whether the run starts anew or resumes: printed before the
+    /// first write.
     pub fn header(&self, resolved: &Resolved, resumed: Option<&RunRecord>) -> String {
         let begins = match resumed {
             Some(run) => {

@@ -1,4 +1,5 @@
-//! The playbook's commands as an operator meets them: what `status` says at each step, and what is refused with which way out.
+//! The playbook's commands as an operator meets them: what `status` says at each step, and what is refused with which way
+//! out.
 
 use super::*;
 

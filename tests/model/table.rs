@@ -116,8 +116,8 @@ impl Case {
         }
     }
 
-    /// Whether it is, and then by a write that leaves the old attribute alone, holds only where the new one repeats it or both
-    /// are as they were read, and journals what it destroys.
+    /// Whether it is, and then by a write that leaves the old attribute alone, holds only where the new one repeats it or
+    /// both are as they were read, and journals what it destroys.
     fn is_brought_back(&self, tool: &Decided, what: &str) -> bool {
         let Decided::Write(made) = tool else { return false };
         for item in images(&VALUES) {

@@ -21,13 +21,15 @@
 //! under way.
 //!
 //! Later passes record nothing: the first one has met every item that was there before the migration, and what was
-//! inserted since is none of those. The same holds for a run from the beginning (`--restart`) behind a complete one, or behind
-//! one of which the items that it had not met were looked at (`engine/look_through.rs`). Behind any other nobody knows how far the items were met, so what is there is recorded, although the
-//! superseded run may have written it: a rollback then leaves a new attribute too many ([`no_way_back`] says so). The
-//! other way round it would remove what it must not.
+//! inserted since is none of those. The same holds for a run from the beginning (`--restart`) behind a complete one, or
+//! behind one of which the items that it had not met were looked at (`engine/look_through.rs`). Behind any other nobody
+//! knows how far the items were met, so what is there is recorded, although the superseded run may have written it: a
+//! rollback then leaves a new attribute too many ([`no_way_back`] says so). The other way round it would remove what it
+//! must not.
 //!
-//! A rollback of a first pass that was stopped begins with that look. Where no pass has begun at all, and only applications have written both attributes, nothing is on record, and each item
-//! is recalled as [unmet](OnRecord::unmet).
+//! A rollback of a first pass that was stopped begins with that look. Where no pass has begun at all, and only
+//! applications have written both attributes, nothing is on record, and each item is recalled as
+//! [unmet](OnRecord::unmet).
 //!
 //! An item that lost its new attribute between the first look and its write, and got it by the migration, counts as there
 //! before. One that got it from a live writer in between does not: its removal asks that old equals new, or records it.

@@ -61,8 +61,8 @@ pub struct Store {
     clock: fn() -> String,
 }
 
-/// Segments that [`Store::each_segment`] reads in one go: a million of them take 144 MB, and nobody's commit is to wait behind
-/// them.
+/// Segments that [`Store::each_segment`] reads in one go: a million of them take 144 MB, and nobody's commit is to wait
+/// behind them.
 const SEGMENTS_AT_ONCE: u32 = 10_000;
 
 impl Store {

@@ -11,7 +11,8 @@ use crate::engine::worker::{PageSize, Reading};
 use crate::table::ScanRequest;
 
 /// Reads these segments of the reading's split to their ends, as many at a time as it has lanes, decides on every item (by
-/// what is on record of it, where the changes go by that), and hands each segment's counts to `each` when it has ended. Nothing is written.
+/// what is on record of it, where the changes go by that), and hands each segment's counts to `each` when it has ended.
+/// Nothing is written.
 ///
 /// `Err` says that the job was stopped; what was handed out by then is of whole segments.
 pub async fn read_clusters(
