@@ -45,7 +45,7 @@ pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     let (_, stopped) = conducted.pursue(Pursuit::of(goal, &decide, &question)).await?;
     report(global, conducted.conductor.flag().await?.as_ref());
     conducted.close().await?;
-    Ok(stopped.as_ref().map_or(Exit::Done, Exit::of_stop))
+    Ok(stopped.as_ref().map_or(Exit::Done, output::stopped))
 }
 
 /// One step back while both are written: no gate, no state file, whatever else is under way.

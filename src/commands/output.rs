@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use super::exit::Exit;
 use crate::cli::{Global, Output};
+use crate::engine::StopReason;
 use crate::plan::PlanErrors;
 
 /// Writes the result: lines for people, or one JSON document.
@@ -36,6 +37,12 @@ pub(super) fn stderr(text: &str) {
     crate::telemetry::display::suspend(|| {
         let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
     });
+}
+
+/// Says why a command stopped before its end, and gives its exit code.
+pub(super) fn stopped(reason: &StopReason) -> Exit {
+    stderr(&format!("stopped: {reason}\nThe same command goes on from here"));
+    Exit::of_stop(reason)
 }
 
 /// Prints an error on stderr, and gives its exit code.

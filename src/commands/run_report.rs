@@ -28,7 +28,10 @@ pub(super) async fn finish(
 ) -> anyhow::Result<Exit> {
     let store = &conducted.conductor.store;
     let Some(Ended { run, totals, spend, throttles, open, .. }) = ended else {
-        let Some(run) = store.current_run(EXPAND).await? else { return Ok(Exit::Done) };
+        let Some(run) = store.current_run(EXPAND).await? else {
+            conducted.close().await?;
+            return Ok(stopped.as_ref().map_or(Exit::Done, output::stopped));
+        };
         let (totals, open) = (store.totals(run.id).await?, store.open_work(Some(run.id)).await?);
         match &stopped {
             None => output::stderr(COMPLETE),

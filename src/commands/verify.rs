@@ -20,8 +20,9 @@ pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     let goal = Goal::Verify { scope, repair: args.repair };
     let (swept, stopped) = conducted.pursue(Pursuit::of(goal, &Decide::default(), "")).await?;
     conducted.close().await?;
-    let Some(Came::Verified(verified)) = swept.into_iter().filter_map(|swept| swept.came).next_back() else {
-        return Ok(stopped.as_ref().map_or(Exit::Done, Exit::of_stop));
+    // What came of it counts, not whether somebody has asked to stop since it was on record.
+    let Some(Swept { came: Some(Came::Verified(verified)), stopped, .. }) = swept.into_iter().next_back() else {
+        return Ok(stopped.as_ref().map_or(Exit::Done, output::stopped));
     };
     Ok(report(global, &args.plan, &verified, stopped.as_ref()))
 }
@@ -29,15 +30,10 @@ pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
 /// Prints what a verification came to, if it came to its end and that is on record.
 fn report(global: &Global, plan: &Path, verified: &Verified, stopped: Option<&StopReason>) -> Exit {
     let (None, Some((report, hash))) = (stopped, &verified.report) else {
-        let reason = stopped.map_or_else(String::new, ToString::to_string);
-        let next = match verified.report {
-            None => "The same command goes on from here",
-            Some(_) => {
-                "It was over by then, but proves nothing: nothing of it is on record. The same command verifies anew"
-            }
-        };
-        output::stderr(&format!("stopped: {reason}\n{next}"));
-        return stopped.map_or(Exit::Unexpected, Exit::of_stop);
+        if verified.report.is_some() {
+            output::stderr("it had compared everything, but proves nothing: none of it is on record");
+        }
+        return stopped.map_or(Exit::Unexpected, output::stopped);
     };
     output::result(
         global,

@@ -201,7 +201,11 @@ impl Conductor {
     async fn meet_the_rest(&self, of: &Job) -> Result<bool, ConductError> {
         let mut job = self.job(Phase::Expand)?;
         job.dual_writes = of.dual_writes || self.state.dual_written;
-        Ok(job.meet_the_rest(&self.store).await?)
+        let Some(pass) = self.store.current_run(phase::EXPAND).await? else { return Ok(true) };
+        let line = self.line(&job, pass.total_segments, Some(&self.store.totals(pass.id).await?));
+        let met = job.meet_the_rest(&self.store).await;
+        line.clear().await;
+        Ok(met?)
     }
 
     async fn retry(&mut self, job: &Job, flag: Option<Flag>) -> Result<Swept, ConductError> {

@@ -28,8 +28,10 @@ impl Job {
     /// False where it was stopped; it then goes on where it was when it is called again.
     pub async fn meet_the_rest(&self, store: &Store) -> Result<bool, StoreError> {
         let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(true) };
+        tracing::info!("what the stopped run has not read is looked at first, and not written");
         let before = store.begin_spend(pass.id, self.allowance.prices()).await?;
-        self.allowance.begin_beside(Arc::new(store.clone()), pass.id, before);
+        let from = if pass.looked_through { pass.look_from } else { before.spent };
+        self.allowance.begin_beside(Arc::new(store.clone()), pass.id, before, from);
         self.stop_at_limits();
         let met = self.look_through(store).await;
         self.end_spend(store, &pass).await?;

@@ -189,3 +189,35 @@ async fn a_flag_may_be_named_moved_and_left_out_before_anything_was_done() {
     bed.plan("stated", &table, "", &at("stated"));
     refused(&bed, 3, &["run", text(&plan), "--yes"]).says(&["goes another way"]);
 }
+
+/// What was on record when a signal came is not said to be "not on record".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_that_is_on_record_is_not_said_to_be_lost() {
+    let bed = Bed::embedded();
+    let (table, flags) = (bed.create_table().await, bed.create_table().await);
+    bed.load(&table, (0..20).map(|n| item(&format!("P#{n}"), "x", [("old", secret(0))]))).await;
+    let flag =
+        format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\nmax_cache_seconds = 6\n");
+    let plan = bed.plan("told", &table, "", &format!("{MOVE}[scan]\nsegments = 1\n{flag}"));
+    tool(&bed, &["cutover", text(&plan), "--to", "dual-write", "--yes"]).exits(0);
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    bed.front().reset_tally();
+    // The flag's table is slow: it is read once more when the last page is compared.
+    fault(&bed, |request| match request.operation.as_str() {
+        "GetItem" => Fault::Delay(Duration::from_millis(1_200)),
+        _ => Fault::Pass,
+    });
+    let mut command = bed.command();
+    command.args(["verify", text(&plan), "--all"]);
+    let running = Running::start(command);
+    while bed.front().tally().operation("Scan").ok == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    running.signal(Signal::SIGTERM);
+    let ran = tokio::task::block_in_place(|| running.end());
+    let status = tool(&bed, &["status", text(&plan), "--output", "json"]).exits(0).json();
+    let on_record = !status["playbook"]["full_verification"].is_null();
+    assert!(on_record, "the signal came too early: {}", ran.stderr);
+    assert!(ran.code == 0 && ran.stdout.contains("Parity holds"), "{} {} {}", ran.code, ran.stdout, ran.stderr);
+}

@@ -112,6 +112,51 @@ async fn a_look_at_the_rest_that_was_cut_short_leaves_no_item_unwritten() {
     }
 }
 
+/// A first run that is stopped while it waits for the flag's cache has done nothing, and does not say that it is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_run_that_is_stopped_in_its_wait_is_not_done() {
+    let bed = Bed::embedded();
+    let (table, flags) = (bed.create_table().await, bed.create_table().await);
+    bed.load(&table, (0..20).map(|n| item(&format!("P#{n}"), "x", [("old", secret(0))]))).await;
+    let flag =
+        format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\nmax_cache_seconds = 40\n");
+    let plan = bed.plan("waits", &table, "", &format!("{MOVE}{flag}"));
+    let mut command = bed.command();
+    command.args(["run", text(&plan), "--yes"]);
+    let running = Running::start(command);
+    // The flag is made; applications may not have seen it yet.
+    while bed.dump(&flags).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    running.signal(Signal::SIGTERM);
+    let ran = tokio::task::block_in_place(|| running.end());
+    assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("new")), "nothing was written");
+    assert_eq!(ran.code, 130, "stdout {:?}, stderr {:?}", ran.stdout, ran.stderr);
+}
+
+/// A look at the rest that has reached the limit is not given the whole limit again by each command that resumes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_the_rest_keeps_to_its_limit_over_all_sessions() {
+    let (bed, _, plan) = scene(
+        2_000,
+        "[scan]\nsegments = 2\npage_limit = 10\n[prices]\nwrite_per_million = 1\nread_per_million = 1000000\n[limits]\n\
+         max_cost_usd = 30\n",
+    )
+    .await;
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(6);
+    let read = || bed.front().tally().read_units();
+    let before = read();
+    let mut spent = Vec::new();
+    for args in [&["--restart", "--yes"][..], &["--yes"], &["--yes"], &["--yes"]] {
+        let began = read();
+        let ran = tool(&bed, &[&["run", text(&plan)], args].concat());
+        spent.push((ran.code, read() - began));
+    }
+    let all = read() - before;
+    assert!(all <= 31.0, "the limit is 30 read units; the look has taken {all}: {spent:?}");
+}
+
 /// RUNBOOK: "It does not hold on the way back, so that a trial on a few items can be undone".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trial_on_a_few_items_can_be_rolled_back() {

@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use super::super::{Counts, RunId, RunStatus, SegmentEvent, SegmentState};
+use super::super::{Counts, RunId, RunStatus, SegmentEvent, SegmentState, Spend};
 use super::error::Failed;
 use super::records::{
     DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, RowStatus, RunRecord, SegmentTotals,
@@ -30,7 +30,8 @@ pub(super) fn read_identity(connection: &Connection) -> Result<(Identity, String
 }
 
 const RUN: &str = "SELECT id, phase, pass, total_segments, status, started_at, ended_at, sessions, open_session, \
-     lower_bound, abandoned_pages, stop_reason, table_items_estimate, tool_version, looked_through FROM runs";
+     lower_bound, abandoned_pages, stop_reason, table_items_estimate, tool_version, looked_through, \
+     look_write_units, look_read_units FROM runs";
 
 /// Every run, oldest first.
 pub(super) fn runs(connection: &Connection) -> Result<Vec<RunRecord>, Failed> {
@@ -233,6 +234,7 @@ fn run_from(row: &Row<'_>) -> Result<RunRecord, Failed> {
         table_items_estimate: row.get(12)?,
         tool_version: row.get(13)?,
         looked_through: row.get(14)?,
+        look_from: Spend { write: row.get(15)?, read: row.get(16)? },
     })
 }
 

@@ -98,6 +98,9 @@ pub struct RunRecord {
     pub tool_version: String,
     /// Whether pages were only looked at since it was stopped, and not written ([`Begin::Look`]).
     pub looked_through: bool,
+    /// What it had spent when that began.
+    #[serde(skip)]
+    pub look_from: Spend,
 }
 
 impl RunRecord {

@@ -30,6 +30,9 @@ CREATE TABLE runs (
     tool_version         TEXT NOT NULL,
     -- Pages are only looked at from here on, and not written: it is never resumed.
     looked_through       INTEGER NOT NULL DEFAULT 0 CHECK (looked_through IN (0, 1)),
+    -- What was spent when that began.
+    look_write_units     REAL NOT NULL DEFAULT 0,
+    look_read_units      REAL NOT NULL DEFAULT 0,
     CHECK (open_session = (status = 'running'))
 ) STRICT;
 

@@ -3,11 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::{
-    Commit, DivergedItem, Failure, RunId, RunStatus, SegmentEvent, SegmentState, SegmentStatus, StoreError,
+    Commit, DivergedItem, Failure, RunId, RunStatus, SegmentEvent, SegmentState, SegmentStatus, Spend, StoreError,
 };
 use super::error::Failed;
 use super::records::{Begin, NewRun, RunRecord, Session};
-use super::{journal, read};
+use super::{journal, read, spend};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
 
@@ -36,7 +36,13 @@ pub(super) fn begin(connection: &Connection, how: Begin, new: &NewRun, now: &str
              can follow it. Nothing was changed",
         )),
         (Begin::Look, Some(run)) if run.is_unfinished() => {
-            connection.execute("UPDATE runs SET looked_through = 1 WHERE id = ?1", [run.id.0])?;
+            if !run.looked_through {
+                let Spend { write, read } = spend::record(connection, &run, false)?.state.spent;
+                connection.execute(
+                    "UPDATE runs SET looked_through = 1, look_write_units = ?2, look_read_units = ?3 WHERE id = ?1",
+                    params![run.id.0, write, read],
+                )?;
+            }
             resume(connection, &run)
         }
         (Begin::Look, _) => Err(refused("there is no unfinished run to look at the rest of. Nothing was changed")),

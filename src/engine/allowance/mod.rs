@@ -93,10 +93,11 @@ impl Allowance {
         *self.books() = Books { ledger, items, lost, keeper: Some((keeper, run)) };
     }
 
-    /// Begins a session that is allowed as much as a new run, beside what the run has spent before, and any number of items.
-    pub fn begin_beside(&self, keeper: Arc<dyn CheckpointStore>, run: RunId, before: SpendState) {
+    /// Begins a session that is allowed as much as a new run, beside what the run had spent before that
+    /// began (`from`), and any number of items.
+    pub fn begin_beside(&self, keeper: Arc<dyn CheckpointStore>, run: RunId, before: SpendState, from: Spend) {
         let SpendState { spent, lost, .. } = before;
-        let (ledger, items) = (Ledger::new(self.bounds.beside(spent), spent), Items::default());
+        let (ledger, items) = (Ledger::new(self.bounds.beside(from), spent), Items::default());
         *self.books() = Books { ledger, items, lost, keeper: Some((keeper, run)) };
     }
 
