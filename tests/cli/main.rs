@@ -16,6 +16,7 @@ mod plans;
 mod preflight;
 mod reach;
 mod review;
+mod review6;
 mod runs;
 mod states;
 
