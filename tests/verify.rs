@@ -21,7 +21,7 @@ use backfill::checkpoint::{CheckpointStore, Commit, Counts, DivergedItem, RunSta
 use backfill::engine::{Job, StopReason, describe};
 use backfill::item::{Item, ItemKey, Path, Value};
 use backfill::local::{Fault, RequestInfo};
-use backfill::parity::{Before, Stage, Truth, Verdict, Verified, VerifyReport, begin, verify};
+use backfill::parity::{Before, Stage, Truth, Truths, Verdict, Verified, VerifyReport, begin, verify};
 use backfill::preflight::run_changes;
 use backfill::table::Table;
 use backfill::table::dynamo::{DynamoTable, connect};
@@ -35,7 +35,8 @@ const PLANTED: usize = 200;
 
 const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 
-const ALL: Asked = Asked { stage: Stage::Expanded, truth: Truth::Old, repair: false, flag_version: None, wanted: None };
+const ALL: Asked =
+    Asked { stage: Stage::Expanded, truths: Truths::All(Truth::Old), repair: false, flag_version: None, wanted: None };
 
 /// What is planted at an item: each kind in so many items, spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -108,8 +108,8 @@ impl Changes {
         Changes::new(steps, OnExisting::Keep, key, indexes)
     }
 
-    /// The first phase of a rollback behind writes of the new attribute alone: old values become equal to new ones, and
-    /// where there is no new one, the old one goes. No such writes are behind a plan that works in place.
+    /// The first phase of a rollback behind writes of the new attribute alone: old values become equal to new ones. Where
+    /// there is no new one, the old one stays. No such writes are behind a plan that works in place.
     pub fn for_old_equal_new(
         changes: &[Change],
         strategy: Strategy,

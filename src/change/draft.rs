@@ -20,6 +20,8 @@ pub(super) struct Draft<'a> {
     /// Maps that have to be made, by their path, because a target's parent is missing.
     made: BTreeMap<Path, Item>,
     pub(super) diverged: Vec<Path>,
+    /// What stays as it is, and is told of where nothing else of the item changes.
+    pub(super) kept: Vec<Path>,
     rejected: Option<String>,
     pub(super) already: bool,
     grows: usize,
@@ -38,6 +40,7 @@ impl<'a> Draft<'a> {
             pre_images: Vec::new(),
             made: BTreeMap::new(),
             diverged: Vec::new(),
+            kept: Vec::new(),
             rejected: None,
             already: false,
             grows: 0,
@@ -61,6 +64,9 @@ impl<'a> Draft<'a> {
             self.pre_images.push(PreImage::nothing(&root));
         }
         self.remove_made_maps();
+        if self.actions.is_empty() && !self.kept.is_empty() {
+            return Decision::Diverged(self.kept);
+        }
         if self.actions.is_empty() {
             return if self.already { Decision::AlreadyApplied } else { Decision::NothingToDo };
         }

@@ -2,8 +2,8 @@
 //! new attribute alone: [old values are made equal to new ones](Wanted::Refresh); then [what the migration
 //! made](Wanted::Uncopy) goes, and what it overwrote or removed comes back.
 //!
-//! Everything is compare-and-set: what a live writer has changed since stays, and is reported as diverged. The journal
-//! keeps what a removal would lose. The last phase leaves alone what was there before the migration, and of items that no
+//! Everything is compare-and-set: what a live writer has changed since stays, and is reported as diverged; also where its
+//! shape has no place any more for what would come back. The journal keeps what a removal would lose. The last phase leaves alone what was there before the migration, and of items that no
 //! pass has met all but what their old value repeats; the first one passes over no item (`playbook`, "What the model
 //! taught").
 
@@ -27,7 +27,8 @@ impl<'a> Draft<'a> {
     }
 
     /// Makes the old value equal to the new one, as applications that write only the new one have left it; also where the
-    /// new one was there before the migration: an application may have written it since.
+    /// new one was there before the migration: an application may have written it since. An old value without a new one
+    /// stays: applications delete both, so that it is of an item which was never given a new one, and the only value there.
     fn refresh(&mut self, from: &Path, targets: &[Path]) {
         let item = self.item;
         let old = from.get(item);
@@ -36,6 +37,10 @@ impl<'a> Draft<'a> {
         if let Some((other, _)) = values.iter().find(|(_, value)| *value != new) {
             // Two copies of one source: nobody knows which of them it should equal.
             return self.diverged.push((*other).clone());
+        }
+        if old.is_some() && new.is_none() {
+            values.iter().for_each(|(to, _)| self.require(Condition::Missing((*to).clone())));
+            return self.kept.push(from.clone());
         }
         if old != new && from.ends_in_index() {
             // Of a list, elements are never written: another one may be there by then.
@@ -54,10 +59,11 @@ impl<'a> Draft<'a> {
                 None => Condition::Missing((*to).clone()),
             });
         }
-        match (old, new) {
-            (Some(old), None) => self.remove(from, old),
-            (old, Some(new)) if old != Some(new) => self.bring_back(from, to, new),
-            _ => {}
+        if let Some(new) = new.filter(|new| old != Some(*new))
+            && let Err(why) = self.bring_back(from, to, new)
+        {
+            // Readers that go back would miss it.
+            self.reject(why);
         }
     }
 
@@ -69,15 +75,17 @@ impl<'a> Draft<'a> {
         if let Some(Was::Value(before)) = record.was_copied_over(to, new) {
             return match new {
                 Some(new) if new == before => self.is_undone(to, new),
-                Some(new) if Some(new) == old => {
-                    self.hold_equal(from, to, new, restored);
-                    self.overwrite(to, new, before);
-                }
-                // The old value has changed since.
                 Some(new) if record.is_ours(to, new) => {
-                    self.keep_apart(from, to, new);
+                    if Some(new) == old {
+                        self.hold_equal(from, to, new, restored);
+                        self.require(Condition::Equals(to.clone(), new.clone()));
+                    } else {
+                        // The old value has changed since.
+                        self.keep_apart(from, to, new);
+                    }
                     self.overwrite(to, new, before);
                 }
+                // Somebody has written it since, maybe both; or it is of another item, which has got the key.
                 _ => self.diverged.push(to.clone()),
             };
         }
@@ -119,8 +127,10 @@ impl<'a> Draft<'a> {
             (None, Some(new), was) => {
                 self.require(Condition::Missing(from.clone()));
                 self.require(Condition::Exists(to.clone()));
-                self.bring_back(from, to, new);
-                self.clear_moved(to, new, was);
+                match self.bring_back(from, to, new) {
+                    Ok(()) => self.clear_moved(to, new, was),
+                    Err(_) => self.diverged.push(from.clone()),
+                }
             }
             (Some(_), _, _) => self.diverged.push(to.clone()),
         }
@@ -168,16 +178,17 @@ impl<'a> Draft<'a> {
                     self.set(path, before);
                 }
                 Place::ParentMissing(root) => self.make(root, path, before.clone()),
-                Place::Impossible(why) => self.reject(why),
+                Place::Impossible(_) => self.diverged.push(path.clone()),
             },
         }
     }
 
-    /// The value at `to` is to be at `from`: of both, the caller holds what is there.
-    fn bring_back(&mut self, from: &Path, to: &Path, new: &Value) {
+    /// The value at `to` is to be at `from`: of both, the caller holds what is there. If it cannot be there, why.
+    fn bring_back(&mut self, from: &Path, to: &Path, new: &Value) -> Result<(), String> {
         if let Some(old) = from.get(self.item) {
             self.shrinks_by(from, old);
-            return self.copy(to, from, new);
+            self.copy(to, from, new);
+            return Ok(());
         }
         match self.place(from) {
             Place::Ready => {
@@ -188,8 +199,9 @@ impl<'a> Draft<'a> {
                 self.require(Condition::Equals(to.clone(), new.clone()));
                 self.make(root, from, new.clone());
             }
-            Place::Impossible(why) => self.reject(why),
+            Place::Impossible(why) => return Err(why),
         }
+        Ok(())
     }
 
     /// Holds the new value to the old one; where the same write brings that back, to its value.

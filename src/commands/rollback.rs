@@ -41,10 +41,11 @@ pub(super) async fn report(
     for ended in swept.iter().filter_map(ended) {
         worked.push((ended, conducted.conductor.store.journaled(ended.run.id).await?));
     }
-    let exit = worked.last().map(|(ended, _)| ended).map_or(Exit::Done, |ended| Exit::of_run(ended.open, None));
-    let exit = stopped.map_or(exit, Exit::of_stop);
+    let of_last = || worked.last().map_or(Exit::Done, |(ended, _)| Exit::of_run(ended.open, None));
+    let exit = stopped.map_or_else(of_last, Exit::of_stop);
     let subject = Subject { advice: false, ..subject(&conducted.target) };
     let plan = conducted.target.path.display();
+    let or_leave = if command == "contract" { "" } else { " (or leave them, with --force REASON)" };
     output::result(
         global,
         || {
@@ -67,7 +68,7 @@ pub(super) async fn report(
                 None if swept.iter().any(|swept| swept.unfinished) => writeln!(
                     out,
                     "The {command} is not over: items failed. `backfill failures {plan} list` says which and why: mend \
-                     them by hand, and give the same command again: backfill {command} {plan}"
+                     them by hand, and give the same command again{or_leave}: backfill {command} {plan}"
                 ),
                 None => writeln!(out, "The {command} is complete."),
                 Some(reason) => {
@@ -88,10 +89,8 @@ fn run_json(subject: Subject<'_>, (ended, journaled): (&Ended, u64), exit: Exit)
 }
 
 fn ended(swept: &Swept) -> Option<&Ended> {
-    match &swept.came {
-        Some(Came::Worked(ended)) => Some(ended),
-        _ => None,
-    }
+    let Some(Came::Worked(ended)) = &swept.came else { return None };
+    Some(ended)
 }
 
 fn run_report<'a>(subject: Subject<'a>, ended: &'a Ended) -> RunReport<'a> {

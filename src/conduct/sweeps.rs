@@ -9,7 +9,7 @@ use crate::checkpoint::store::{Asked, Begin, NewRun, RunRecord, SegmentTotals};
 use crate::checkpoint::{Counts, RunId, RunStatus, StoreError, phase};
 use crate::cutover::{Flag, WriteTo};
 use crate::engine::{Ended, Job, StopReason};
-use crate::parity::{Stage, Truth, Verified, begin, verify};
+use crate::parity::{Stage, Truth, Truths, Verified, begin, verify};
 use crate::plan::Plan;
 use crate::playbook::{Kind, Phase, Scope, Way, What};
 use crate::preflight::{PreflightError, run_changes};
@@ -134,7 +134,9 @@ impl Conductor {
     ) -> Result<Swept, ConductError> {
         let begins = self.begins(phase).await?;
         let over = match &begins {
-            Begins::Ended(run) => !restart && !self.left_failures(phase, run.id).await?,
+            Begins::Ended(run) => {
+                !restart && (!self.left_failures(phase, run.id).await? || self.leaves_them(phase, run.id).await?)
+            }
             Begins::New | Begins::Resumes(_) => job.changes.is_empty(),
         };
         if over {
@@ -186,6 +188,16 @@ impl Conductor {
         Ok(phase != Phase::Expand && self.store.open_work(Some(run)).await?.failures > 0)
     }
 
+    /// Whether the operator leaves what failed on the way back as it is: the reason goes on record.
+    async fn leaves_them(&mut self, phase: Phase, run: RunId) -> Result<bool, ConductError> {
+        let goes_back = matches!(phase, Phase::OldFromNew | Phase::Undo);
+        let Some(reason) = self.said.force.clone().filter(|_| goes_back) else { return Ok(false) };
+        let failed = self.store.open_work(Some(run)).await?.failures;
+        let why = format!("{failed} items could not be changed on the way back, and stay as they are");
+        self.record(What::WentPast { why, reason }).await?;
+        Ok(true)
+    }
+
     async fn meet_the_rest(&self, of: &Job) -> Result<bool, ConductError> {
         let mut job = self.job(Phase::Expand)?;
         job.dual_writes = of.dual_writes || self.state.dual_written;
@@ -217,7 +229,7 @@ impl Conductor {
         let phase = Phase::Verify { scope, repair };
         let asked = Asked {
             stage: if self.state.contract == Way::Ahead { Stage::Expanded } else { Stage::Contracted },
-            truth: flag.as_ref().map_or(Truth::Old, Truth::of),
+            truths: flag.as_ref().map_or(Truths::All(Truth::Old), Truths::of),
             repair,
             flag_version: flag.as_ref().filter(|_| kind(&self.plan) == Kind::Flagged).map(|flag| flag.version),
             wanted: match scope {

@@ -3,70 +3,34 @@
 //! A pair is what a `move` or a `copy` ties together: the value at its old path and the one at its new path. One side is the
 //! [`Truth`], the other is derived from it:
 //!
-//! | old | new | truth: old | truth: new, then old | truth: new |
-//! | --- | --- | --- | --- | --- |
-//! | none | none | matching | matching | matching |
-//! | a | a | matching | matching | matching |
-//! | a | b | stale | stale | stale |
-//! | a | none | missing | missing | unexpected (of a copy: missing) |
-//! | none | b | unexpected, or matching if new was there before the migration | missing, or matching likewise | missing |
+//! | old | new | truth: old | truth: new, then old | truth: new | truth: new, on the way back |
+//! | --- | --- | --- | --- | --- | --- |
+//! | none | none | matching | matching | matching | matching |
+//! | a | a | matching | matching | matching | matching |
+//! | a | b | stale | stale | stale | stale |
+//! | a | none | missing | missing | missing | matching |
+//! | none | b | unexpected, or matching if new was there before the migration | missing, or matching likewise | missing | missing |
 //!
-//! What is missing under `truth: new` is the old value, which readers that go back would look for: also where the new one
-//! was there before the migration, because an application may have written it since. A copy's source belongs
-//! to the application as much as its target, so that it is never unexpected.
+//! Where only new values are written, an old value alone is one that readers do not find: nobody has given the item its new
+//! one, or somebody has written it who should not have. On the way back they will find it, and it stands. Of a new value
+//! alone it is the old one that is missing, which readers that go back would look for: also where the new one was there
+//! before the migration, because an application may have written it since.
 //!
 //! After an in-place move nothing is left to hold the new value against: a source that is still there is missing at the
 //! target, stale there, or, where both are equal, unexpected itself. After `contract` the same is left of a move: a source
 //! that is still there is unexpected, whatever the target holds, and a copy's two sides have gone their own ways. What a
 //! `remove` names is unexpected once its phase is over (`run` in place, else `contract`).
 //!
-//! A `set` is held against its constant (absent: missing; another value: stale), but not under `truth: new` before
-//! `contract`: applications that write the new side alone may change a constant and insert items without it, which says
+//! A `set` is held against its constant (absent: missing; another value: stale), but not under `truth: new`, on the
+//! way back or not, before `contract`: applications that write the new side alone may change a constant and insert items without it, which says
 //! nothing of whether old values are fresh. A rollback waits for a verification that finds nothing.
 
 use std::collections::BTreeSet;
 
+use super::truth::{Truth, Truths};
 use super::verdict::Verdict;
 use crate::change::{Change, Strategy};
-use crate::cutover::{Flag, ReadFrom, WriteTo};
 use crate::item::{Item, Path, Value};
-
-/// Which side of a pair the other one is derived from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Truth {
-    /// The old value: `read = old`, and the old values are not stale. Also of every plan before its cutover.
-    Old,
-    /// The new value and, where there is none, the old one: `read = new` while both are written, when readers fall back.
-    NewThenOld,
-    /// The new value alone: `write = new`, or the old values are stale.
-    New,
-}
-
-impl Truth {
-    /// What a flag makes the truth.
-    pub fn of(flag: &Flag) -> Truth {
-        match (flag.read, flag.write) {
-            _ if flag.old_stale => Truth::New,
-            (_, WriteTo::New) => Truth::New,
-            (ReadFrom::New, _) => Truth::NewThenOld,
-            (ReadFrom::Old, _) => Truth::Old,
-        }
-    }
-
-    /// The name in state files and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Truth::Old => "old",
-            Truth::NewThenOld => "new_then_old",
-            Truth::New => "new",
-        }
-    }
-
-    /// Reads [`Truth::name`] back.
-    pub fn from_name(name: &str) -> Option<Truth> {
-        [Truth::Old, Truth::NewThenOld, Truth::New].into_iter().find(|truth| truth.name() == name)
-    }
-}
 
 /// How far the migration is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,6 +60,15 @@ impl Stage {
 #[derive(Debug, Clone)]
 pub struct Parity {
     held: Vec<Held>,
+    split: Option<Split>,
+}
+
+/// What is held against items of keys that are read at their new attribute, while others are not.
+#[derive(Debug, Clone)]
+struct Split {
+    truths: Truths,
+    partition_key: String,
+    held: Vec<Held>,
 }
 
 /// What came of holding one item against it.
@@ -110,7 +83,7 @@ pub struct Comparison {
 /// One change as it is held against an image.
 #[derive(Debug, Clone)]
 enum Held {
-    Pair { old: Path, new: Path, truth: Truth, is_copy: bool },
+    Pair { old: Path, new: Path, truth: Truth },
     InPlace { from: Path, to: Path },
     Constant { to: Path, value: Value },
     Gone { path: Path },
@@ -119,7 +92,19 @@ enum Held {
 impl Parity {
     /// What these changes imply at a stage. Plans that work in place have no later stage than the first.
     pub fn new(changes: &[Change], strategy: Strategy, stage: Stage, truth: Truth) -> Parity {
-        Parity { held: changes.iter().filter_map(|change| Held::of(change, strategy, stage, truth)).collect() }
+        Parity { held: Held::all(changes, strategy, stage, truth), split: None }
+    }
+
+    /// The same where the truth may differ by the value of the named partition key.
+    pub fn by_key(changes: &[Change], strategy: Strategy, stage: Stage, truths: Truths, partition_key: &str) -> Parity {
+        let split = |held| Split { truths, partition_key: partition_key.to_owned(), held };
+        match truths {
+            Truths::All(truth) => Parity::new(changes, strategy, stage, truth),
+            Truths::Percent(_) => Parity {
+                split: Some(split(Held::all(changes, strategy, stage, Truth::NewThenOld))),
+                ..Parity::new(changes, strategy, stage, Truth::Old)
+            },
+        }
     }
 
     /// Whether nothing is implied of any item yet: every change waits for `contract`.
@@ -127,27 +112,47 @@ impl Parity {
         self.held.is_empty()
     }
 
+    /// Whether an old value of this item stands without a new one, which matches only on the way back.
+    pub fn leaves_old_alone(&self, item: &Item) -> bool {
+        self.held.iter().any(|held| match held {
+            Held::Pair { old, new, truth: Truth::NewOnTheWayBack } => {
+                old.get(item).is_some() && new.get(item).is_none()
+            }
+            _ => false,
+        })
+    }
+
     /// Holds an item against it. `before` names the targets that the item had before the migration.
     pub fn compare(&self, item: &Item, before: &BTreeSet<Path>) -> Comparison {
-        let wrong =
-            self.held.iter().map(|held| held.compare(item, before)).filter(|(_, verdict)| verdict.is_mismatch());
+        let of_key = self.split.as_ref().filter(|split| split.is_of(item));
+        let held = of_key.map_or(&self.held, |split| &split.held);
+        let wrong = held.iter().map(|held| held.compare(item, before)).filter(|(_, verdict)| verdict.is_mismatch());
         let paths: Vec<(Path, Verdict)> = wrong.map(|(path, verdict)| (path.clone(), verdict)).collect();
         let verdict = paths.iter().map(|(_, verdict)| *verdict).max().unwrap_or(Verdict::Matching);
         Comparison { verdict, paths }
     }
 }
 
+impl Split {
+    fn is_of(&self, item: &Item) -> bool {
+        self.truths.at(item.get(&self.partition_key)) == Truth::NewThenOld
+    }
+}
+
 impl Held {
+    fn all(changes: &[Change], strategy: Strategy, stage: Stage, truth: Truth) -> Vec<Held> {
+        changes.iter().filter_map(|change| Held::of(change, strategy, stage, truth)).collect()
+    }
+
     fn of(change: &Change, strategy: Strategy, stage: Stage, truth: Truth) -> Option<Held> {
         let in_place = strategy == Strategy::InPlace;
         let contracted = stage == Stage::Contracted && !in_place;
         Some(match change.clone() {
             Change::Move { from, .. } if contracted => Held::Gone { path: from },
             Change::Move { from, to } if in_place => Held::InPlace { from, to },
-            Change::Move { from, to } => Held::Pair { old: from, new: to, truth, is_copy: false },
             Change::Copy { .. } if contracted => return None,
-            Change::Copy { from, to } => Held::Pair { old: from, new: to, truth, is_copy: true },
-            Change::Set { .. } if truth == Truth::New && stage == Stage::Expanded => return None,
+            Change::Move { from, to } | Change::Copy { from, to } => Held::Pair { old: from, new: to, truth },
+            Change::Set { .. } if truth.is_new_alone() && stage == Stage::Expanded => return None,
             Change::Set { to, value } => Held::Constant { to, value },
             Change::Remove { path } if in_place || contracted => Held::Gone { path },
             Change::Remove { .. } => return None,
@@ -156,15 +161,15 @@ impl Held {
 
     fn compare(&self, item: &Item, before: &BTreeSet<Path>) -> (&Path, Verdict) {
         match self {
-            Held::Pair { old, new, truth, is_copy } => {
+            Held::Pair { old, new, truth } => {
                 let was_there = before.contains(new);
                 match (old.get(item), new.get(item)) {
                     (Some(a), Some(b)) if a == b => (new, Verdict::Matching),
                     (Some(_), Some(_)) if *truth == Truth::Old => (new, Verdict::Stale),
                     (Some(_), Some(_)) => (old, Verdict::Stale),
-                    (Some(_), None) if *truth == Truth::New && !is_copy => (old, Verdict::Unexpected),
+                    (Some(_), None) if *truth == Truth::NewOnTheWayBack => (new, Verdict::Matching),
                     (Some(_), None) => (new, Verdict::Missing),
-                    (None, Some(_)) if was_there && *truth != Truth::New => (new, Verdict::Matching),
+                    (None, Some(_)) if was_there && !truth.is_new_alone() => (new, Verdict::Matching),
                     (None, Some(_)) if *truth == Truth::Old => (new, Verdict::Unexpected),
                     (None, Some(_)) => (old, Verdict::Missing),
                     (None, None) => (new, Verdict::Matching),
@@ -242,30 +247,19 @@ mod tests {
     #[test]
     fn the_table_of_pairs() {
         use Stage::{Contracted, Expanded};
-        for (truth, is_move, is_copy) in [
-            (
-                Truth::Old,
-                [Matching, Matching, Stale, Missing, Unexpected],
-                [Matching, Matching, Stale, Missing, Unexpected],
-            ),
-            (
-                Truth::NewThenOld,
-                [Matching, Matching, Stale, Missing, Missing],
-                [Matching, Matching, Stale, Missing, Missing],
-            ),
-            (
-                Truth::New,
-                [Matching, Matching, Stale, Unexpected, Missing],
-                [Matching, Matching, Stale, Missing, Missing],
-            ),
+        for (truth, expected) in [
+            (Truth::Old, [Matching, Matching, Stale, Missing, Unexpected]),
+            (Truth::NewThenOld, [Matching, Matching, Stale, Missing, Missing]),
+            (Truth::New, [Matching, Matching, Stale, Missing, Missing]),
+            (Truth::NewOnTheWayBack, [Matching, Matching, Stale, Matching, Missing]),
         ] {
-            assert_eq!(verdicts(mv(), ExpandContract, Expanded, truth, false), is_move, "{truth:?}");
-            assert_eq!(verdicts(copy(), ExpandContract, Expanded, truth, false), is_copy, "{truth:?}");
-            // What was there before the migration matches without an old value, as long as that is not stale, and is held
-            // against one as any other.
-            for (change, mut expected) in [(mv(), is_move), (copy(), is_copy)] {
-                expected[4] = if truth == Truth::New { Missing } else { Matching };
-                assert_eq!(verdicts(change, ExpandContract, Expanded, truth, true), expected, "{truth:?}");
+            for change in [mv(), copy()] {
+                assert_eq!(verdicts(change.clone(), ExpandContract, Expanded, truth, false), expected, "{truth:?}");
+                // What was there before the migration matches without an old value, as long as that is not stale, and is
+                // held against one as any other.
+                let mut there_before = expected;
+                there_before[4] = if truth.is_new_alone() { Missing } else { Matching };
+                assert_eq!(verdicts(change, ExpandContract, Expanded, truth, true), there_before, "{truth:?}");
             }
         }
         let in_place = [Matching, Unexpected, Stale, Missing, Matching];
@@ -315,26 +309,18 @@ mod tests {
         assert_eq!(parity.compare(&text, &BTreeSet::new()).verdict, Missing);
     }
 
+    /// Each key is held against what its readers read: of one image, the missing value is on the other side.
     #[test]
-    fn the_flag_says_which_side_is_the_truth() {
-        let flag = |write, read, old_stale| Flag {
-            version: 1,
-            write,
-            read,
-            read_percent: if read == ReadFrom::New { 100 } else { 0 },
-            max_cache_seconds: 60,
-            contracting: false,
-            dual_since: None,
-            new_since: None,
-            old_stale,
-            changed_at: "2026-01-01T00:00:00Z".parse().unwrap(),
-        };
-        let of = |write, read, old_stale| Truth::of(&flag(write, read, old_stale));
-        assert_eq!(of(WriteTo::Old, ReadFrom::Old, false), Truth::Old);
-        assert_eq!(of(WriteTo::Both, ReadFrom::Old, false), Truth::Old);
-        assert_eq!(of(WriteTo::Both, ReadFrom::New, false), Truth::NewThenOld);
-        assert_eq!(of(WriteTo::New, ReadFrom::New, true), Truth::New);
-        assert_eq!(of(WriteTo::Both, ReadFrom::New, true), Truth::New, "on the way back");
-        assert_eq!(of(WriteTo::Both, ReadFrom::Old, true), Truth::New, "stale reads were accepted");
+    fn below_100_percent_keys_are_held_each_by_its_own_truth() {
+        let parity = Parity::by_key(&[mv()], ExpandContract, Stage::Expanded, Truths::Percent(50), "pk");
+        let (mut moved, mut others) = (0, 0);
+        for n in 0..40 {
+            let mut unequal = pair(Some("1"), Some("2"));
+            unequal.insert("pk".into(), Value::S(n.to_string()));
+            let derived = if Truths::Percent(50).at(unequal.get("pk")) == Truth::Old { "d.b" } else { "a" };
+            assert_eq!(parity.compare(&unequal, &BTreeSet::new()).paths, [(path(derived), Stale)]);
+            *(if derived == "a" { &mut moved } else { &mut others }) += 1;
+        }
+        assert!(moved > 5 && others > 5, "{moved} and {others}");
     }
 }

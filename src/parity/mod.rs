@@ -9,13 +9,15 @@ mod compare;
 mod repair;
 mod report;
 mod sample;
+mod truth;
 mod verdict;
 mod verify;
 
 pub use bound::{CONFIDENCE, Clusters, percent_text, upper_bound};
-pub use compare::{Comparison, Parity, Stage, Truth};
+pub use compare::{Comparison, Parity, Stage};
 pub use repair::Repair;
 pub use report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};
 pub use sample::{Sample, large_segments, split};
+pub use truth::{Truth, Truths};
 pub use verdict::{Verdict, VerdictCounts};
 pub use verify::{Before, Verified, begin, verify};

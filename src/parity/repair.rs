@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::compare::Truth;
+use super::truth::{Truth, Truths};
 use crate::change::{Change, Changes, Condition, Decides, Decision, OnExisting, Strategy};
 use crate::item::{IndexSchema, Item, KeySchema, Path, Value};
 
@@ -17,7 +17,7 @@ use crate::item::{IndexSchema, Item, KeySchema, Path, Value};
 pub struct Repair {
     changes: Vec<Change>,
     strategy: Strategy,
-    truth: Truth,
+    truths: Truths,
     key: KeySchema,
     indexes: Vec<IndexSchema>,
 }
@@ -44,11 +44,11 @@ impl Repair {
     pub fn new(
         changes: &[Change],
         strategy: Strategy,
-        truth: Truth,
+        truths: impl Into<Truths>,
         key: KeySchema,
         indexes: Vec<IndexSchema>,
     ) -> Repair {
-        Repair { changes: changes.to_vec(), strategy, truth, key, indexes }
+        Repair { changes: changes.to_vec(), strategy, truths: truths.into(), key, indexes }
     }
 
     /// The table's key.
@@ -64,24 +64,26 @@ impl Repair {
     /// What this item needs. A new value without an old one that was there before the migration (`before`) matches, and
     /// stays, as long as old values are not stale; one beside an old value is held to it as any other.
     ///
-    /// `Diverged` names what the item is left alone for: a copy's source whose target is gone while new values are the
-    /// truth; a constant that another value has taken while readers read them; a source whose targets disagree, or that is an
+    /// `Diverged` names what the item is left alone for: an old value that is alone where only new ones are written, because
+    /// it may be the only one that the item has; a constant that another value has taken while readers read them; a source whose targets disagree, or that is an
     /// element of a list.
     pub fn decide(&self, item: &Item, before: &BTreeSet<Path>) -> Decision {
         let mut needs = Needs::default();
+        let truth = self.truths.at(item.get(&self.key.partition.name));
         for change in &self.changes {
             match change {
                 Change::Move { from, to } if self.strategy == Strategy::InPlace => {
                     needs.hold(from, item);
                     needs.changes.push(change.clone());
                 }
-                Change::Move { from, to } => self.pair(&mut needs, item, (from, to), before.contains(to), false),
-                Change::Copy { from, to } => self.pair(&mut needs, item, (from, to), before.contains(to), true),
+                Change::Move { from, to } | Change::Copy { from, to } => {
+                    self.pair(&mut needs, item, (from, to), before.contains(to), truth);
+                }
                 // Not held (`compare.rs`), and nothing that holds a pair's repair up.
-                Change::Set { .. } if self.truth == Truth::New => {}
+                Change::Set { .. } if truth.is_new_alone() => {}
                 Change::Set { to, value } => {
                     let other = to.get(item).is_some_and(|there| there != value);
-                    needs.keep(to, other && self.truth != Truth::Old);
+                    needs.keep(to, other && truth != Truth::Old);
                     needs.changes.push(change.clone());
                 }
                 Change::Remove { .. } if self.strategy == Strategy::InPlace => needs.changes.push(change.clone()),
@@ -111,25 +113,22 @@ impl Repair {
         }
     }
 
-    fn pair(&self, needs: &mut Needs, item: &Item, (old, new): (&Path, &Path), was_there: bool, is_copy: bool) {
+    fn pair(&self, needs: &mut Needs, item: &Item, (old, new): (&Path, &Path), was_there: bool, truth: Truth) {
         needs.hold(old, item);
         needs.hold(new, item);
-        let (from_old, from_new) = (derive(old, new), derive(new, old));
-        match (old.get(item), new.get(item)) {
-            (None, None) => {}
-            (None, Some(_)) if was_there && self.truth != Truth::New => {}
-            (Some(a), Some(b)) if a == b => {}
-            (Some(_), None) if self.truth != Truth::New => needs.changes.push(from_old),
-            (Some(_), None) if is_copy => needs.left.push(new.clone()),
-            (Some(_), None) => self.derive_old(needs, item, old, Change::Remove { path: old.clone() }),
-            (Some(_), Some(_)) if self.truth == Truth::Old => needs.changes.push(from_old),
-            (None, Some(_)) if self.truth == Truth::Old => needs.changes.push(Change::Remove { path: new.clone() }),
-            (_, Some(_)) => self.derive_old(needs, item, old, from_new),
+        match (old.get(item), new.get(item), truth) {
+            (None, None, _) | (Some(_), None, Truth::NewOnTheWayBack) => {}
+            (None, Some(_), Truth::Old | Truth::NewThenOld) if was_there => {}
+            (Some(a), Some(b), _) if a == b => {}
+            (Some(_), None, Truth::New) => needs.keep(new, true),
+            (Some(_), None, _) | (Some(_), Some(_), Truth::Old) => needs.changes.push(derive(old, new)),
+            (None, Some(_), Truth::Old) => needs.changes.push(Change::Remove { path: new.clone() }),
+            (_, Some(_), _) => self.derive_old(needs, item, old, new),
         }
     }
 
     /// The old value is derived from the new one: once, however many targets it has, and only where they all agree.
-    fn derive_old(&self, needs: &mut Needs, item: &Item, old: &Path, change: Change) {
+    fn derive_old(&self, needs: &mut Needs, item: &Item, old: &Path, new: &Path) {
         let targets = self.changes.iter().filter_map(|change| match change {
             Change::Move { from, to } | Change::Copy { from, to } if from == old => Some(to.get(item)),
             _ => None,
@@ -139,13 +138,8 @@ impl Repair {
         if values.windows(2).any(|two| two[0] != two[1]) || old.ends_in_index() {
             return needs.keep(old, true);
         }
-        let derives_it = |change: &Change| match change {
-            Change::Copy { to, .. } => to == old,
-            Change::Remove { path } => path == old,
-            _ => false,
-        };
-        if !needs.changes.iter().any(derives_it) {
-            needs.changes.push(change);
+        if !needs.changes.iter().any(|change| matches!(change, Change::Copy { to, .. } if to == old)) {
+            needs.changes.push(derive(new, old));
         }
     }
 }
@@ -269,7 +263,6 @@ mod tests {
         assert_eq!(repaired(&old, &item(Some("x"), Some("y"))), (item(Some("x"), Some("x")), vec![text("y")]));
         assert_eq!(repaired(&old, &item(None, Some("y"))), (emptied, vec![text("y")]));
         let new = repair(&[mv()], way, Truth::New);
-        assert_eq!(repaired(&new, &item(Some("x"), None)), (item(None, None), vec![text("x")]));
         assert_eq!(repaired(&new, &item(Some("x"), Some("y"))), (item(Some("y"), Some("y")), vec![text("x")]));
         assert_eq!(repaired(&new, &item(None, Some("y"))), (item(Some("y"), Some("y")), vec![]));
         let both = repair(&[mv()], way, Truth::NewThenOld);
@@ -288,9 +281,13 @@ mod tests {
             Decision::Diverged(paths) => paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
             other => panic!("{json}: {other:?}"),
         };
-        // A copy's source is never removed.
+        // An old value that is alone may be the only one; on the way back it stands.
         let only_old = json!({"pk": {"S": "1"}, "a": {"S": "x"}});
-        assert_eq!(left(&repair(&[copy()], way, Truth::New), only_old), ["d.b"]);
+        for change in [mv(), copy()] {
+            assert_eq!(left(&repair(std::slice::from_ref(&change), way, Truth::New), only_old.clone()), ["d.b"]);
+            let back = repair(&[change], way, Truth::NewOnTheWayBack);
+            assert_eq!(back.decide(&image(only_old.clone()), &BTreeSet::new()), Decision::NothingToDo);
+        }
         // Two targets that disagree say nothing of their source.
         let two = [mv(), Change::Copy { from: path("a"), to: path("c") }];
         let item = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "c": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}});
@@ -313,13 +310,13 @@ mod tests {
         let before = BTreeSet::from([path("d.b")]);
         let there = image(json!({"pk": {"S": "1"}, "d": {"M": {"b": {"S": "y"}}}}));
         let unequal = image(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}}));
-        for truth in [Truth::Old, Truth::NewThenOld, Truth::New] {
+        for truth in [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack] {
             let repair = repair(&[mv()], Strategy::ExpandContract, truth);
             match repair.decide(&there, &before) {
-                Decision::Write(write) if truth == Truth::New => {
+                Decision::Write(write) if truth.is_new_alone() => {
                     assert_eq!(update(&write, &there).unwrap()["a"], Value::S("y".into()));
                 }
-                decided => assert_eq!((decided, truth == Truth::New), (Decision::NothingToDo, false)),
+                decided => assert_eq!((decided, truth.is_new_alone()), (Decision::NothingToDo, false)),
             }
             // Beside an old value it is one that a pass has kept as diverged: a repair ends that.
             let Decision::Write(write) = repair.decide(&unequal, &before) else { panic!("{truth:?}") };
@@ -349,12 +346,12 @@ mod tests {
         /// write fails; and no value goes that is neither in the item nor a pre-image.
         #[test]
         fn a_repair_ends_in_parity_and_loses_nothing(
-            before in any_image(), meanwhile in any_image(), in_place in any::<bool>(), truth in 0_usize..3, second in any::<bool>(),
+            before in any_image(), meanwhile in any_image(), in_place in any::<bool>(), truth in 0_usize..4, second in any::<bool>(),
             there in proptest::sample::subsequence(vec!["b", "c"], 0..=2),
         ) {
             let there: BTreeSet<Path> = there.into_iter().map(path).collect();
             let strategy = if in_place { Strategy::InPlace } else { Strategy::ExpandContract };
-            let truth = if in_place { Truth::Old } else { [Truth::Old, Truth::NewThenOld, Truth::New][truth] };
+            let truth = if in_place { Truth::Old } else { [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack][truth] };
             let from = if second && !in_place { path("a") } else { path("junk2") };
             let changes = [
                 Change::Move { from: path("a"), to: path("b") },

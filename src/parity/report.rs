@@ -180,6 +180,10 @@ impl VerifyReport {
         let truth = match self.truth.as_str() {
             "old" => "the old values are the truth",
             "new" => "the new values are the truth",
+            "new_on_the_way_back" => "the new values are the truth, and old ones without a new one stay",
+            by_key if by_key.starts_with("percent_") => {
+                "the new values are the truth for the keys that are read there by now, the old ones for the others"
+            }
             _ => "the new values are the truth, and the old ones where there is none",
         };
         let flag = self.flag_version.map_or(String::new(), |version| format!(" (version {version} of the flag)"));

@@ -131,7 +131,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::bound::{Clusters, upper_bound};
-    use super::super::compare::{Parity, Stage, Truth};
+    use super::super::compare::{Parity, Stage};
+    use super::super::truth::Truth;
     use super::*;
     use crate::change::{Change, Strategy as Way};
     use crate::item::{Item, PartitionHash, Value};

@@ -180,7 +180,7 @@ impl Asked<'_> {
     }
 
     /// Whether every item that has an old value has got its new one. From `write = new` on readers fall back no more, and
-    /// the way back takes away the old value of an item without a new one.
+    /// would find nothing.
     fn whole(&self) -> Result<(), Refused> {
         self.expanded()?;
         match self.world.failures {

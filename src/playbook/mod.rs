@@ -22,7 +22,7 @@
 //! # What the model taught
 //!
 //! `tests/model.rs` explores flag, phases, one item, two application instances with stale caches and kills exhaustively. It
-//! mended one rule:
+//! mended two rules:
 //!
 //! - **Making old equal new passes over no item.** An item that had its new attribute before the migration, and no old
 //!   one, matches, and repair and rollback leave it alone: so the rule was, always. But where only new values were
@@ -31,6 +31,11 @@
 //!   written again. So while `old_stale` holds such an item is a mismatch, and old is made from new, there too. An item
 //!   that nobody wrote gains an old attribute by that, which a rollback after new-only writes leaves behind. While old
 //!   values are fresh it is left alone, as before.
+//!
+//! - **Making old equal new removes nothing.** Where there was no new value, the old one was journaled and removed: so the rule
+//!   was. But applications delete both, at every `write`; an old value that is alone behind new-only writes is of an item
+//!   which was never given its new one (the gate was forced, or somebody wrote the old name alone), and the only one there.
+//!   It stays, matches on the way back, and is reported. No read is staler for it.
 //!
 //! These it holds, and they are less obvious than they look:
 //!
@@ -44,7 +49,7 @@
 //!   recorded whether it was there before.
 //! - Where reads were moved past a closed gate, `write = new` asks for the gate once more: readers fall back no longer.
 //! - No reason goes past an expansion that is incomplete, nor to `write = new` past an item that has failed: it would have
-//!   no new value, and making old equal new takes its old one away.
+//!   no new value, and readers would find nothing.
 //! - A command that finds the flag moved by somebody else while it was at work ends, so that it does not undo a `--back`.
 //!
 //! # Clocks

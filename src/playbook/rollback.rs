@@ -124,15 +124,22 @@ impl Asked<'_> {
         match report.filter(|report| report.span.began >= restored.ended && report.plan == self.world.plan) {
             None => Ok(Some(self.sweep(verify, restored.ended))),
             Some(report) if report.mismatches == 0 => self.make(FlagChange::OldIsFresh, None).map(Some),
-            Some(report) if self.swept(verify) => Err(Refused::new(
-                format!(
-                    "{} items differ although old was made equal new (they are named above). Mend them by hand, and give \
-                     the same command again",
-                    report.mismatches
-                ),
-                self.goal,
-            )),
+            Some(report) if self.swept(verify) => self.leave_unequal(report.mismatches).map(Some),
             Some(_) => Ok(Some(Step::Record(What::PhaseBegun { phase: Phase::OldFromNew }))),
+        }
+    }
+
+    /// Items that cannot be made equal: mended by hand, or left to readers as they are, for a reason.
+    fn leave_unequal(&self, items: u64) -> Result<Step, Refused> {
+        let why = format!("{items} items differ although old was made equal new");
+        if self.world.force.is_none() {
+            let way_out = "Mend them by hand, and give the same command again; or leave them as they are, by `--force REASON`: \
+                           whoever reads the old attribute then finds what stands there";
+            return Err(Refused::new(format!("{why} (they are named above). {way_out}"), self.goal));
+        }
+        match self.go_past(&why)? {
+            Some(step) => Ok(step),
+            None => self.make(FlagChange::OldIsFresh, self.world.force),
         }
     }
 }

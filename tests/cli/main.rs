@@ -9,13 +9,13 @@ mod common;
 #[path = "../common/tool.rs"]
 mod tool;
 
+mod back;
 mod commands;
 mod gates;
 mod life;
 mod plans;
 mod preflight;
 mod reach;
-mod review;
 mod review6;
 mod runs;
 mod states;

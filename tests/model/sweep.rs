@@ -21,9 +21,9 @@ pub(super) struct Item {
 pub(super) struct UnderWay {
     pub(super) phase: At,
     pub(super) image: Item,
-    /// What the flag said of reads when the page began.
+    /// Whether this key was read at its new attribute when the page began.
     pub(super) reads_new: bool,
-    /// What it said of writes, where that is asked.
+    /// What the flag said of writes then, where that is asked.
     pub(super) writes_both: bool,
     /// What the write destroys is in the journal, durably.
     pub(super) journaled: bool,
@@ -65,8 +65,9 @@ pub(super) struct Known {
     pub(super) writes_both: bool,
     pub(super) old_stale: bool,
     pub(super) dual_written: bool,
-    /// The planted rule.
+    /// The planted rules.
     pub(super) leave_there_before: bool,
+    pub(super) removes_old_alone: bool,
 }
 
 /// What an image asks for.
@@ -99,12 +100,16 @@ pub(super) fn decide(phase: At, image: Item, known: Known) -> Decision {
             _ => Decision::Nothing,
         },
         At::Verify if differs(image, known) => Decision::Differs,
-        At::Repair if differs(image, known) => Decision::Swap(repaired(image, known)),
+        At::Repair if differs(image, known) => match repaired(image, known) {
+            Some(repaired) => Decision::Swap(repaired),
+            None => Decision::Differs,
+        },
         At::Verify | At::Repair => Decision::Nothing,
         At::OldFromNew if old == new => Decision::Nothing,
         At::OldFromNew if known.leave_there_before && old.is_none() && known.there_before == Some(true) => {
             Decision::Nothing
         }
+        At::OldFromNew if new.is_none() && !known.removes_old_alone => Decision::Differs,
         At::OldFromNew => Decision::Swap(Item { old: new, new }),
         At::Undo => match (new, known.there_before) {
             (None, _) | (_, Some(true)) => Decision::Nothing,
@@ -125,16 +130,19 @@ pub(super) fn decide(phase: At, image: Item, known: Known) -> Decision {
 fn differs(Item { old, new }: Item, known: Known) -> bool {
     let left_alone =
         old.is_none() && known.there_before == Some(true) && (!known.old_stale || known.leave_there_before);
-    old != new && !left_alone
+    // Readers that go back find an old value without a new one.
+    let stays = new.is_none() && known.old_stale && known.writes_both;
+    old != new && !left_alone && !stays
 }
 
-fn repaired(Item { old, new }: Item, known: Known) -> Item {
+/// None where it is not known what the item should be.
+fn repaired(Item { old, new }: Item, known: Known) -> Option<Item> {
     if known.reads_new || known.old_stale {
         // Readers fall back to the old one while both are written.
         let read = if known.writes_both && !known.old_stale { new.or(old) } else { new };
-        Item { old: read, new: read }
+        read.map(|_| Item { old: read, new: read })
     } else {
-        Item { old, new: old }
+        Some(Item { old, new: old })
     }
 }
 

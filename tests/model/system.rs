@@ -10,6 +10,7 @@ use super::sweep::{FOREIGN, Item, UnderWay, Value, values};
 pub(super) const FRESH: &str = "every read returns the application's last write";
 pub(super) const KEPT: &str = "no value that the tool takes away is without a copy";
 pub(super) const WHOLE: &str = "the application's last write is in the item";
+pub(super) const STAYS: &str = "making old equal new takes from no item its only value";
 pub(super) const BACK: &str = "behind a rollback an item that nobody wrote has its old value";
 pub(super) const POSSIBLE: &str = "the flag is never in a state that is never set";
 
@@ -41,6 +42,8 @@ pub(super) struct Tool {
     pub(super) writes: u8,
     /// Whether the operator goes past a closed gate.
     pub(super) force: bool,
+    /// How many items the plan lets differ at the gate.
+    pub(super) max_mismatch: u64,
 }
 
 /// A planted mistake.
@@ -56,6 +59,8 @@ pub(super) enum Mistake {
     LeaveThereBefore,
     /// The same, where the new value is the one that was there before.
     LeaveAsBefore,
+    /// Making old equal new removes an old value that has no new one beside it.
+    RemoveOldAlone,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -83,6 +88,8 @@ pub(super) struct System {
     pub(super) instances: [View; 2],
     /// A value was taken away without a copy.
     pub(super) lost: bool,
+    /// The only value was taken away by making old equal new.
+    pub(super) emptied: bool,
     /// Stale reads were accepted, or the gate was forced.
     pub(super) accepted: bool,
     pub(super) forced: bool,
@@ -173,6 +180,7 @@ impl System {
             diverged: false,
             under_way: None,
             lost: false,
+            emptied: false,
             accepted: false,
             forced: false,
         };
@@ -345,9 +353,14 @@ impl Model for Tool {
 
     fn properties(&self) -> Vec<Property<Tool>> {
         vec![
-            Property::always(FRESH, |_, system: &System| system.accepted || system.forced || system.is_fresh()),
+            Property::always(FRESH, |tool: &Tool, system: &System| {
+                tool.max_mismatch > 0 || system.accepted || system.forced || system.is_fresh()
+            }),
             Property::always(KEPT, |_, system: &System| !system.lost),
-            Property::always(WHOLE, |_, system: &System| system.forced || system.is_whole()),
+            Property::always(WHOLE, |tool: &Tool, system: &System| {
+                tool.max_mismatch > 0 || system.forced || system.is_whole()
+            }),
+            Property::always(STAYS, |_, system: &System| !system.emptied),
             Property::always(BACK, |_, system: &System| system.is_back()),
             Property::always(POSSIBLE, |_, system: &System| system.flag.impossible().is_none()),
             Property::sometimes("a migration contracts", |_, system: &System| system.state.contract == Way::Complete),

@@ -9,15 +9,18 @@ use backfill::change::{
     Action, By, Change, Changes, Condition, Decision as Decided, Digest, GuardedWrite, OnExisting, OnRecord, PreImage,
     Strategy, Was,
 };
-use backfill::cutover::{Flag, ReadFrom, WriteTo};
+use backfill::cutover::{Flag, ReadFrom, WriteTo, bucket};
 use backfill::item::{self, KeyAttribute, KeySchema, Num, Path};
-use backfill::parity::{Parity, Repair, Stage, Truth};
+use backfill::parity::{Parity, Repair, Stage, Truths};
 
 use super::sweep::{At, Decision, Item, Known, Value, decide, destroyed, values, was_there, write};
 use super::system::time;
 
 /// What an attribute may have: the application's values, and at the instant of a write another one.
 const VALUES: [Option<Value>; 4] = [None, Some(0), Some(1), Some(2)];
+
+/// The item's key.
+const KEY: &str = "1";
 
 /// Everything that may be known of an item.
 #[derive(Debug, Clone)]
@@ -49,6 +52,20 @@ fn the_tool_decides_as_the_model_does() {
     assert!(compared > 3_000 && brought_back > 50, "{compared} compared, {brought_back} brought back");
 }
 
+/// While old values are fresh, a repair changes nothing of what its key's readers read: whichever side that is.
+#[test]
+fn a_repair_keeps_what_readers_read() {
+    let mut written = 0;
+    for case in cases(At::Repair).filter(|case| !case.known.old_stale) {
+        let Decided::Write(write) = case.decided(At::Repair) else { continue };
+        let read = |item: Item| if case.known.reads_new { item.new.or(item.old) } else { item.old };
+        let after = update(&write, case.image).expect("its conditions hold on its own image");
+        assert_eq!(read(after), read(case.image), "{case:?}");
+        written += 1;
+    }
+    assert!(written > 100, "{written} written");
+}
+
 /// What the first look takes for there before.
 #[test]
 fn the_tool_looks_as_the_model_does() {
@@ -64,18 +81,18 @@ impl Case {
         let image = real(self.image);
         let before: BTreeSet<Path> =
             [path("new")].into_iter().filter(|new| self.record.was_there_before(new)).collect();
-        let (plan, truth) = ([mv()], Truth::of(&self.flag));
+        let (plan, truths) = ([mv()], Truths::of(&self.flag));
         let way = Strategy::ExpandContract;
         match phase {
             At::Expand | At::Retry => for_run().decide(&image),
             At::Verify => {
-                let found = Parity::new(&plan, way, Stage::Expanded, truth).compare(&image, &before);
+                let found = Parity::by_key(&plan, way, Stage::Expanded, truths, "pk").compare(&image, &before);
                 match found.verdict.is_mismatch() {
                     true => Decided::Diverged(found.paths.into_iter().map(|(path, _)| path).collect()),
                     false => Decided::AlreadyApplied,
                 }
             }
-            At::Repair => Repair::new(&plan, way, truth, key(), Vec::new()).decide(&image, &before),
+            At::Repair => Repair::new(&plan, way, truths, key(), Vec::new()).decide(&image, &before),
             At::OldFromNew => {
                 Changes::for_old_equal_new(&plan, way, key(), Vec::new()).decide_with(&image, &self.record)
             }
@@ -123,11 +140,12 @@ fn cases(phase: At) -> impl Iterator<Item = Case> {
             records(phase, image, dual_written).into_iter().map(move |(there_before, record, overwritten)| {
                 let known = Known {
                     there_before,
-                    reads_new: flag.read == ReadFrom::New,
+                    reads_new: flag.reads_new(&item::Value::S(KEY.into())),
                     writes_both: flag.write == WriteTo::Both,
                     old_stale: flag.old_stale,
                     dual_written,
                     leave_there_before: false,
+                    removes_old_alone: false,
                 };
                 Case { image, known, flag: flag.clone(), record, overwritten }
             })
@@ -165,7 +183,11 @@ fn records(phase: At, image: Item, dual_written: bool) -> Vec<(Option<bool>, OnR
 fn flags() -> Vec<Flag> {
     let mut all = Vec::new();
     for write in [WriteTo::Old, WriteTo::Both, WriteTo::New] {
-        for (read, read_percent) in [(ReadFrom::Old, 0), (ReadFrom::New, 100)] {
+        let bucket = bucket(&item::Value::S(KEY.into())).unwrap();
+        // The key is not among those that have moved, is among them, and all have.
+        for (read, read_percent) in
+            [(ReadFrom::Old, 0), (ReadFrom::New, bucket), (ReadFrom::New, bucket + 1), (ReadFrom::New, 100)]
+        {
             for old_stale in [false, true] {
                 let dual_since = (write != WriteTo::Old).then(|| time(1));
                 let new_since = (write == WriteTo::New).then(|| time(1));
@@ -206,7 +228,7 @@ fn for_run() -> Changes {
 fn real(image: Item) -> item::Item {
     let named = [("old", image.old), ("new", image.new)];
     let values = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), number(value?))));
-    values.chain([("pk".to_owned(), item::Value::S("1".into()))]).collect()
+    values.chain([("pk".to_owned(), item::Value::S(KEY.into()))]).collect()
 }
 
 fn abstracted(image: &item::Item) -> Item {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backfill::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
+use backfill::cutover::{Flag, FlagChange, WriteTo};
 use backfill::playbook::{BackTo, Goal, Kind, Limits, Phase, Step, What, World, step, step_back};
 
 use super::sweep::{At, Decision, FOREIGN, Known, UnderWay, decide, destroyed, values, was_there, write};
@@ -27,7 +27,7 @@ impl Tool {
             diverged: u64::from(system.diverged),
             limits: Limits {
                 max_age: Duration::MAX,
-                max_mismatch: 0,
+                max_mismatch: self.max_mismatch,
                 accept_sample: false,
                 soak: Duration::from_secs(1),
             },
@@ -102,8 +102,10 @@ impl Tool {
         if phase == Phase::Expand && system.there_before.is_none() {
             system.there_before = Some(was_there(image, system.flag.write == WriteTo::Both));
         }
-        let (phase, reads_new) = (At::from(phase), system.flag.read == ReadFrom::New);
-        let writes_both = phase == At::Repair && system.flag.write == WriteTo::Both;
+        let phase = At::from(phase);
+        // At a part of the keys this key is not among them.
+        let reads_new = system.flag.read_percent == 100;
+        let writes_both = matches!(phase, At::Verify | At::Repair) && system.flag.write == WriteTo::Both;
         system.under_way = Some(UnderWay { phase, image, reads_new, writes_both, journaled: false });
     }
 
@@ -120,6 +122,7 @@ impl Tool {
                 Some(Mistake::LeaveAsBefore) => at.image.new == Some(FOREIGN),
                 _ => false,
             },
+            removes_old_alone: self.mistake == Some(Mistake::RemoveOldAlone),
         };
         let decision = decide(at.phase, at.image, known);
         let destroyed = destroyed(decision, at.image);
@@ -136,6 +139,7 @@ impl Tool {
         };
         let journaled = if at.journaled { destroyed } else { 0 };
         system.lost |= values(system.item) & !(values(after) | journaled) != 0;
+        system.emptied |= at.phase == At::OldFromNew && values(system.item) != 0 && values(after) == 0;
         system.item = after;
         Tool::commit(system, at.phase, decision == Decision::Differs);
         Some(())

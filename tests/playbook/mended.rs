@@ -55,10 +55,11 @@ async fn what_cannot_be_made_equal_is_mended_by_hand_and_the_rollback_goes_on() 
     let no_map = new("P#1", secret("text"), secret("b"), "f");
     let too_large = new("P#2", with_old(), large, "f");
     let disagree = new("P#3", with_old(), secret("b"), "g");
-    // Deleted under the new name alone, which no application does that obeys the flag.
-    let mut deleted = new("P#4", doc(&[("old", Value::S("visible".into()))]), Value::Null, "f");
-    deleted.remove("new");
-    for item in [&no_map, &too_large, &disagree, &deleted] {
+    let visible = new("P#4", doc(&[("old", Value::S("visible".into()))]), secret("b"), "f");
+    // Written under the old name alone, by somebody who does not obey the flag: it is the only value.
+    let mut alone = new("P#5", with_old(), Value::Null, "f");
+    alone.remove("new");
+    for item in [&no_map, &too_large, &disagree, &visible, &alone] {
         put(&scene, item).await;
     }
 
@@ -91,17 +92,47 @@ async fn what_cannot_be_made_equal_is_mended_by_hand_and_the_rollback_goes_on() 
     put(&scene, &new("P#3", with_old(), secret("b"), "f")).await;
     scene.done("rollback --yes").await;
     let end = |pk: &str, value: &str| item(pk, "x", [("doc", doc(&[("old", secret(value))])), ("from", secret("f"))]);
-    let without = item("P#4", "x", [("doc", doc(&[])), ("from", secret("f"))]);
-    for expected in [end("P#0", "a"), end("P#1", "b"), end("P#2", "shorter"), end("P#3", "b"), without] {
+    for (pk, value) in [("P#0", "a"), ("P#1", "b"), ("P#2", "shorter"), ("P#3", "b"), ("P#4", "b"), ("P#5", "a")] {
+        let expected = end(pk, value);
         assert_eq!(found(&scene, &expected).await, expected);
     }
     what_was_taken_away_is_listed(&scene).await;
 }
 
+/// RUNBOOK: "or leave them as they are: `--force REASON`"
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_made_equal_may_be_left_for_a_reason_and_the_rollback_has_an_end() {
+    let plan =
+        format!("[[change]]\ncopy = \"from\"\nto = \"one\"\n[[change]]\ncopy = \"from\"\nto = \"two\"\n{QUICKLY}");
+    let old = |pk: &str| item(pk, "x", [("from", secret("f"))]);
+    let scene = Scene::flagged(Bed::start(), ["P#0", "P#1"].map(old).into(), "", &plan).await;
+    for words in &TO_NEW_ONLY[..4] {
+        scene.done(words).await;
+    }
+    scene.done("cutover --to write-new --yes --force copies-may-differ").await;
+    let apart = item("P#1", "x", [("from", secret("f")), ("one", secret("b")), ("two", secret("c"))]);
+    put(&scene, &apart).await;
+    let ran = scene.give("rollback --yes").await.exits(3);
+    for part in ["1 items differ", "P#1", "by hand", "--force REASON"] {
+        assert!(ran.said().contains(part), "{part}: {}", ran.said());
+    }
+    assert_eq!(found(&scene, &apart).await, apart);
+    let ran = scene.done("rollback --yes --force copies-of-no-use").await;
+    assert!(ran.stdout.contains("The rollback is complete"), "{}", ran.stdout);
+    // What readers of the old attribute find is as it stood; the copies are in the journal.
+    for pk in ["P#0", "P#1"] {
+        assert_eq!(found(&scene, &old(pk)).await, old(pk));
+    }
+    let rows = scene.journal("P#1").await;
+    assert!(rows.contains(&secret("b")) && rows.contains(&secret("c")), "{rows:?}");
+    let listed = scene.done("failures list").await.stdout;
+    assert!(listed.contains("P#1"), "{listed}");
+}
+
 /// RUNBOOK: "lists what is in it, item by item; with `--show-values` the values too"
 async fn what_was_taken_away_is_listed(scene: &Scene) {
     let listed = scene.done("journal").await.stdout;
-    // Behind new-only writes: what stood at the old name beside another new value, or without one.
+    // Behind new-only writes: what stood at the old name beside another new value.
     for pk in ["P#2", "P#3", "P#4"] {
         let line = |line: &str| line.contains(pk) && line.contains("doc.old") && line.contains("old-equal-new");
         assert!(listed.lines().any(line), "{pk}: {listed}");

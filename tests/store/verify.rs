@@ -2,12 +2,17 @@
 
 use backfill::checkpoint::phase;
 use backfill::checkpoint::store::{Asked, Drawn, Mismatch, NewVerification, VerifiedPages};
-use backfill::parity::{Stage, Truth, Verdict, VerdictCounts};
+use backfill::parity::{Stage, Truth, Truths, Verdict, VerdictCounts};
 
 use super::*;
 
-const FULL: Asked =
-    Asked { stage: Stage::Expanded, truth: Truth::Old, repair: false, flag_version: Some(3), wanted: None };
+const FULL: Asked = Asked {
+    stage: Stage::Expanded,
+    truths: Truths::All(Truth::Old),
+    repair: false,
+    flag_version: Some(3),
+    wanted: None,
+};
 
 fn asks(asked: Asked, total_segments: u32, due: u32) -> NewVerification {
     let drawn = asked.wanted.map(|_| Drawn { seed: u64::MAX >> 1, run_segments: 4, large: vec![1, 3] });
@@ -64,7 +69,7 @@ async fn a_verification_is_resumed_by_the_same_question_only() {
     let sampled = Asked { wanted: Some(5), ..FULL };
     for (asked, anew) in [
         (Asked { flag_version: Some(4), ..FULL }, false),
-        (Asked { truth: Truth::New, ..FULL }, false),
+        (Asked { truths: Truths::All(Truth::New), ..FULL }, false),
         (Asked { repair: true, ..FULL }, false),
         (sampled.clone(), false),
         (sampled.clone(), true),

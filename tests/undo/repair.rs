@@ -6,7 +6,7 @@ use backfill::change::Outcome;
 use backfill::checkpoint::phase;
 use backfill::checkpoint::store::{Asked, Begin};
 use backfill::item::{Item, Path};
-use backfill::parity::{Stage, Truth, VerifyReport, begin, verify};
+use backfill::parity::{Stage, Truth, Truths, VerifyReport, begin, verify};
 
 use super::scene::{EVERY_KIND, Scene, every_shape, s};
 
@@ -14,7 +14,13 @@ use super::scene::{EVERY_KIND, Scene, every_shape, s};
 async fn repair(scene: &Scene) -> VerifyReport {
     let job = scene.job(phase::EXPAND, None).await;
     let store = scene.store_of(&job).await;
-    let asked = Asked { stage: Stage::Expanded, truth: Truth::Old, repair: true, flag_version: None, wanted: None };
+    let asked = Asked {
+        stage: Stage::Expanded,
+        truths: Truths::All(Truth::Old),
+        repair: true,
+        flag_version: None,
+        wanted: None,
+    };
     let record = begin(&job, &store, asked, true, 1).await.unwrap();
     let verified = verify(&job, &store, &record, Arc::new(store.clone())).await.unwrap();
     store.close().await.unwrap();

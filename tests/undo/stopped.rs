@@ -110,12 +110,13 @@ async fn a_dry_run_of_a_way_back_counts_what_it_then_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_retried_by_phase() {
     let plan = "[[change]]\nmove = \"old\"\nto = \"made.new\"\n[[change]]\nremove = \"doc.x\"\n";
-    let doc = || ("doc", map(&[("x", s("x")), ("y", s("y"))]));
+    let large = || s(&"x".repeat(250_000));
+    let doc = || ("doc", map(&[("x", large()), ("y", s("y"))]));
     let items = vec![item(0, &[("old", s("v")), ("made", s("no map"))]), item(1, &[("old", s("v")), doc()])];
     let scene = Scene::of(items.clone(), "strategy = \"in-place\"", plan).await;
     scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
     let moved = map(&[("new", s("v"))]);
-    let bad = item(1, &[("made", moved.clone()), ("doc", s("no map"))]);
+    let bad = item(1, &[("made", moved.clone()), ("doc", map(&[("y", s("y"))])), ("grown", large())]);
     scene.bed.load(&scene.table, [bad].into_iter()).await;
     scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
     let open = async |phase: &str| {

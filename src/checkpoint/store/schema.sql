@@ -162,7 +162,8 @@ CREATE TABLE accepted (
 CREATE TABLE verifications (
     run           INTEGER PRIMARY KEY REFERENCES runs (id),
     stage         TEXT NOT NULL CHECK (stage IN ('expanded', 'contracted')),
-    truth         TEXT NOT NULL CHECK (truth IN ('old', 'new_then_old', 'new')),
+    truth         TEXT NOT NULL
+                  CHECK (truth IN ('old', 'new_then_old', 'new', 'new_on_the_way_back') OR truth GLOB 'percent_[1-9]*'),
     repair        INTEGER NOT NULL CHECK (repair IN (0, 1)),
     flag_version  INTEGER,
     -- Segments that are read: all of the run's, or those of the sample.

@@ -224,7 +224,7 @@ fn report_of(
         run: run.id.0,
         scope: if asked.wanted.is_some() { "sample" } else { "all" }.to_owned(),
         stage: asked.stage.name().to_owned(),
-        truth: asked.truth.name().to_owned(),
+        truth: asked.truths.name(),
         flag_version: asked.flag_version,
         repair: asked.repair,
         began_at: run.started_at.clone(),

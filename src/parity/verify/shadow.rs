@@ -61,9 +61,9 @@ impl Verifier {
     ) -> Verifier {
         let (plan, asked, key) = (&job.plan, &record.asked, &job.description.key);
         let indexes = || job.description.indexes.iter().map(|index| index.schema.clone()).collect();
-        let repair = || Repair::new(&plan.changes, plan.strategy, asked.truth, key.clone(), indexes());
+        let repair = || Repair::new(&plan.changes, plan.strategy, asked.truths, key.clone(), indexes());
         Verifier {
-            parity: Parity::new(&plan.changes, plan.strategy, asked.stage, asked.truth),
+            parity: Parity::by_key(&plan.changes, plan.strategy, asked.stage, asked.truths, &key.partition.name),
             repair: asked.repair.then(repair),
             before,
             store: store.clone(),
@@ -147,10 +147,11 @@ impl Verifier {
             let keys: Vec<ItemKey> = open.into_iter().map(|record| record.key).collect();
             let before = self.before.targets(&keys).await.map_err(|error| self.give_up(&error))?;
             for (key, before) in keys.into_iter().zip(before) {
-                let item = self.requests.get(&key).await?.item;
-                let how = match item.map(|item| self.parity.compare(&item, &before).verdict) {
+                let how = match self.requests.get(&key).await?.item {
                     None => "gone",
-                    Some(Verdict::Matching) => "verified",
+                    // It is none the less what somebody may want to look at.
+                    Some(item) if self.parity.leaves_old_alone(&item) => continue,
+                    Some(item) if self.parity.compare(&item, &before).verdict == Verdict::Matching => "verified",
                     Some(_) => continue,
                 };
                 let settled = self.store.close_diverged(key, how).await.map_err(|error| self.give_up(&error))?;

@@ -131,3 +131,32 @@ fn a_reason_given_for_one_refusal_goes_past_no_other_one() {
     let gave = desk.give(READ);
     assert!(gave.is_err(), "readers moved past 5 mismatches: {gave:?}");
 }
+
+/// A reason given for one item that cannot be made equal sends readers to no other item whose old value is stale.
+#[test]
+fn a_reason_given_for_one_item_sends_no_reader_to_others() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
+    desk.mismatches = 1;
+    let refused = desk.give(Goal::Rollback).unwrap_err();
+    assert!(refused.why.contains("1 items differ"), "{refused}");
+    // The operator looks at that one, and leaves it. By the next look there are more, which nobody has been told of.
+    desk.mismatches = 5_000;
+    desk.force = Some("P#7 has grown, and nobody reads it");
+    let gave = desk.give(Goal::Rollback);
+    assert!(gave.is_err(), "readers were sent to 5,000 stale values: {gave:?}");
+}
+
+/// Nor does one that was given for what stood in the way of beginning.
+#[test]
+fn a_reason_given_to_begin_a_rollback_sends_no_reader_to_stale_values() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
+    desk.no_way_back = Some("a run was begun anew");
+    let refused = desk.give(Goal::Rollback).unwrap_err();
+    assert_eq!(refused.next.words(), "rollback --force REASON");
+    desk.force = Some("some new attributes may stay");
+    desk.mismatches = 5_000;
+    let gave = desk.give(Goal::Rollback);
+    assert!(gave.is_err(), "readers were sent to 5,000 stale values: {gave:?}");
+}

@@ -13,7 +13,7 @@ use super::error::Failed;
 use super::state_file::StateFile;
 use super::{NewRun, RunRecord, Store, journal, read, write};
 use crate::item::ItemKey;
-use crate::parity::{Stage, Truth, Verdict, VerdictCounts};
+use crate::parity::{Stage, Truths, Verdict, VerdictCounts};
 
 impl Store {
     /// Begins a session of a verification: resumes the newest one where it is unfinished and was asked the same, unless
@@ -145,7 +145,7 @@ fn forget_old_ones(connection: &Connection) -> Result<(), Failed> {
 }
 
 fn put(connection: &Connection, run: RunId, new: &NewVerification) -> Result<(), Failed> {
-    let Asked { stage, truth, repair, flag_version, wanted } = &new.asked;
+    let Asked { stage, truths, repair, flag_version, wanted } = &new.asked;
     if wanted.is_some() != new.drawn.is_some() || new.drawn.as_ref().is_some_and(|drawn| drawn.seed >> 63 != 0) {
         return Err(refused("a verification was to begin with a sample that cannot be stored; nothing was changed"));
     }
@@ -156,7 +156,7 @@ fn put(connection: &Connection, run: RunId, new: &NewVerification) -> Result<(),
         params![
             run.0,
             stage.name(),
-            truth.name(),
+            truths.name(),
             repair,
             flag_version,
             new.due,
@@ -193,7 +193,7 @@ fn asked_from(row: &Row<'_>, at: usize) -> Result<Asked, Failed> {
     let unknown = || Failed::Row("a verification in it does not say what it was asked".to_owned());
     Ok(Asked {
         stage: Stage::from_name(&stage).ok_or_else(unknown)?,
-        truth: Truth::from_name(&truth).ok_or_else(unknown)?,
+        truths: Truths::from_name(&truth).ok_or_else(unknown)?,
         repair: row.get(at + 2)?,
         flag_version: row.get(at + 3)?,
         wanted: row.get(at + 4)?,

@@ -3,7 +3,7 @@
 use super::super::super::{PreImageId, RunId, SegmentEvent};
 use super::super::records::{NewRun, RunRecord};
 use crate::item::{ItemKey, Path};
-use crate::parity::{Stage, Truth, Verdict, VerdictCounts};
+use crate::parity::{Stage, Truths, Verdict, VerdictCounts};
 
 /// The phase of a verification's run.
 pub const PHASE: &str = "verify";
@@ -18,7 +18,7 @@ pub struct Asked {
     /// How far the migration is.
     pub stage: Stage,
     /// Which side the other is derived from.
-    pub truth: Truth,
+    pub truths: Truths,
     /// Whether mismatching items are repaired.
     pub repair: bool,
     /// Version of the cutover flag that said so; none where there is no flag.

@@ -1,0 +1,141 @@
+//! Which side of a pair the other one is derived from, by what the flag says.
+//!
+//! Below 100 % the flag says it of each key by itself, by its bucket ([`bucket`]), which is computed from the item's partition
+//! key alone, here as in the applications: so the tool knows of every item which side its readers read.
+
+use crate::cutover::{Flag, ReadFrom, WriteTo, bucket};
+use crate::item::Value;
+
+/// Which side of a pair the other one is derived from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Truth {
+    /// The old value: `read = old`, and the old values are not stale. Also of every plan before its cutover.
+    Old,
+    /// The new value and, where there is none, the old one: `read = new` while both are written, when readers fall back.
+    NewThenOld,
+    /// The new value alone: `write = new`.
+    New,
+    /// The new value, for readers that go back: both are written again, and old values may be stale. An old value without a
+    /// new one is what they will find.
+    NewOnTheWayBack,
+}
+
+/// The truth of all keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Truths {
+    /// The same for every key.
+    All(Truth),
+    /// While readers move: [`Truth::NewThenOld`] for the keys in buckets below this, [`Truth::Old`] for the others.
+    Percent(u8),
+}
+
+impl Truth {
+    /// The name in state files and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Truth::Old => "old",
+            Truth::NewThenOld => "new_then_old",
+            Truth::New => "new",
+            Truth::NewOnTheWayBack => "new_on_the_way_back",
+        }
+    }
+
+    /// Whether old values may be stale.
+    pub(super) fn is_new_alone(self) -> bool {
+        matches!(self, Truth::New | Truth::NewOnTheWayBack)
+    }
+}
+
+impl Truths {
+    /// What a flag makes the truth.
+    pub fn of(flag: &Flag) -> Truths {
+        Truths::All(match (flag.read, flag.write) {
+            (_, WriteTo::New) => Truth::New,
+            _ if flag.old_stale => Truth::NewOnTheWayBack,
+            (ReadFrom::New, _) if flag.read_percent < 100 => return Truths::Percent(flag.read_percent),
+            (ReadFrom::New, _) => Truth::NewThenOld,
+            (ReadFrom::Old, _) => Truth::Old,
+        })
+    }
+
+    /// The truth of an item with this partition key.
+    pub fn at(self, partition_key: Option<&Value>) -> Truth {
+        match self {
+            Truths::All(truth) => truth,
+            Truths::Percent(percent) => match partition_key.and_then(bucket) {
+                Some(bucket) if bucket < percent => Truth::NewThenOld,
+                _ => Truth::Old,
+            },
+        }
+    }
+
+    /// The name in state files and JSON.
+    pub fn name(self) -> String {
+        match self {
+            Truths::All(truth) => truth.name().to_owned(),
+            Truths::Percent(percent) => format!("{PERCENT}{percent}"),
+        }
+    }
+
+    /// Reads [`Truths::name`] back.
+    pub fn from_name(name: &str) -> Option<Truths> {
+        if let Some(percent) = name.strip_prefix(PERCENT) {
+            return percent.parse().ok().map(Truths::Percent);
+        }
+        let all = [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack];
+        all.into_iter().find(|truth| truth.name() == name).map(Truths::All)
+    }
+}
+
+impl From<Truth> for Truths {
+    fn from(truth: Truth) -> Truths {
+        Truths::All(truth)
+    }
+}
+
+/// What the name of a truth by key begins with.
+const PERCENT: &str = "percent_";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flag(write: WriteTo, read_percent: u8, old_stale: bool) -> Flag {
+        let read = if read_percent > 0 { ReadFrom::New } else { ReadFrom::Old };
+        Flag { write, read, read_percent, old_stale, ..Flag::first(60, jiff::Timestamp::UNIX_EPOCH) }
+    }
+
+    #[test]
+    fn the_flag_says_which_side_is_the_truth() {
+        let of = |write, percent, stale| Truths::of(&flag(write, percent, stale));
+        assert_eq!(of(WriteTo::Old, 0, false), Truths::All(Truth::Old));
+        assert_eq!(of(WriteTo::Both, 0, false), Truths::All(Truth::Old));
+        assert_eq!(of(WriteTo::Both, 10, false), Truths::Percent(10));
+        assert_eq!(of(WriteTo::Both, 100, false), Truths::All(Truth::NewThenOld));
+        assert_eq!(of(WriteTo::New, 100, true), Truths::All(Truth::New));
+        assert_eq!(of(WriteTo::Both, 100, true), Truths::All(Truth::NewOnTheWayBack), "on the way back");
+        assert_eq!(of(WriteTo::Both, 0, true), Truths::All(Truth::NewOnTheWayBack), "stale reads were accepted");
+    }
+
+    /// The truth of a key is what applications that obey docs/flag.md read of it.
+    #[test]
+    fn below_100_percent_each_key_has_the_truth_that_its_readers_read() {
+        for percent in [1, 50, 99] {
+            let flag = flag(WriteTo::Both, percent, false);
+            for key in (0..200).map(|n| Value::S(format!("P#{n}"))) {
+                let expected = if flag.reads_new(&key) { Truth::NewThenOld } else { Truth::Old };
+                assert_eq!(Truths::of(&flag).at(Some(&key)), expected, "{key:?} at {percent} %");
+            }
+        }
+        assert_eq!(Truths::All(Truth::New).at(None), Truth::New);
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        let all = [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack].map(Truths::All);
+        for truths in all.into_iter().chain([Truths::Percent(1), Truths::Percent(99)]) {
+            assert_eq!(Truths::from_name(&truths.name()), Some(truths));
+        }
+        assert_eq!(["percent_", "percent_x", "percent_300", ""].map(Truths::from_name), [None; 4]);
+    }
+}

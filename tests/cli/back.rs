@@ -1,0 +1,89 @@
+//! Repairs while readers move, and the end of a rollback, whatever it meets.
+
+use super::*;
+
+const CUTOVER: &str = "max_cache_seconds = 1\nsoak = \"0s\"\n";
+
+fn s(text: &str) -> backfill::item::Value {
+    backfill::item::Value::S(text.into())
+}
+
+fn phase(bed: &Bed, plan: &std::path::Path) -> String {
+    let status = tool(bed, &["status", text(plan), "--output", "json"]).exits(0).json();
+    status["playbook"]["phase"].as_str().unwrap_or("nothing").to_owned()
+}
+
+/// RUNBOOK: "each key is repaired from the side that its readers read"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_below_100_percent_changes_nothing_of_what_readers_read() {
+    let bed = Bed::embedded();
+    let (table, flags) = (bed.create_table().await, bed.create_table().await);
+    // Another `new` was there before: kept, and reported as diverged.
+    let items = || (0..40).map(|n| item(&format!("P#{n}"), "x", [("old", s("current")), ("new", s("junk"))]));
+    bed.load(&table, items()).await;
+    let flag = format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\n{CUTOVER}");
+    let plan = bed.plan("percent", &table, "", &format!("{MOVE}{flag}"));
+    tool(&bed, &["cutover", text(&plan), "--to", "dual-write", "--yes"]).exits(0);
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(5);
+    let part = ["cutover", text(&plan), "--to", "read-new", "--percent", "50", "--yes", "--force", "a canary"];
+    tool(&bed, &part).exits(0);
+    let verified = tool(&bed, &["verify", text(&plan), "--all", "--repair", "--output", "json"]).exits(0).json();
+    assert_eq!((&verified["truth"], &verified["repaired"]), (&"percent_50".into(), &40.into()), "{verified:#}");
+    let mut moved = 0;
+    for found in bed.dump(&table).await.values() {
+        // As docs/flag.md has it.
+        let reads_new = backfill::cutover::bucket(&found["pk"]).unwrap() < 50;
+        let read = s(if reads_new { "junk" } else { "current" });
+        assert_eq!((&found["old"], &found["new"]), (&read, &read), "{:?}", found["pk"]);
+        moved += u32::from(reads_new);
+    }
+    assert!((5..35).contains(&moved), "{moved} of 40 keys have moved");
+}
+
+/// What a live writer made of an item's shape is reported, and the rollback of all others has an end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_ends_although_a_parent_is_no_map_any_more() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    let doc = || backfill::item::Value::M(Item::from([("x".to_owned(), s("v"))]));
+    bed.load(&table, (0..5).map(|n| item(&format!("P#{n}"), "x", [("doc", doc())]))).await;
+    let plan = bed.plan("ends", &table, "strategy = \"in-place\"", "[[change]]\nremove = \"doc.x\"\n");
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    bed.load(&table, [item("P#0", "x", [("doc", s("rewritten by the application"))])].into_iter()).await;
+    let ran = tool(&bed, &["rollback", text(&plan), "--yes"]).exits(5);
+    assert!(ran.stdout.contains("is complete"), "{}", ran.stdout);
+    assert_eq!(phase(&bed, &plan), "rolled back");
+    let listed = tool(&bed, &["failures", text(&plan), "list"]).exits(0).stdout;
+    assert!(listed.contains("P#0") && !listed.contains("P#1"), "{listed}");
+    let kept = tool(&bed, &["journal", text(&plan)]).exits(0).stdout;
+    assert!(kept.lines().any(|line| line.contains("P#0") && line.contains("doc.x")), "{kept}");
+}
+
+/// An item that has grown so that what was removed has no room: it is mended by hand, or left for a reason.
+/// RUNBOOK: "or leave them as they are: `--force REASON`"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_ends_without_items_that_are_left_for_a_reason() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    let large = || s(&"x".repeat(250_000));
+    bed.load(&table, (0..3).map(|n| item(&format!("P#{n}"), "x", [("legacy", large())]))).await;
+    let plan = bed.plan("grown", &table, "strategy = \"in-place\"", "[[change]]\nremove = \"legacy\"\n");
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    let grown = item("P#0", "x", [("grown", large())]);
+    bed.load(&table, [grown.clone()].into_iter()).await;
+    for _ in 0..2 {
+        let ran = tool(&bed, &["rollback", text(&plan), "--yes"]).exits(4);
+        assert!(ran.stdout.contains("is not over") && ran.stdout.contains("--force REASON"), "{}", ran.stdout);
+    }
+    let forced = tool(&bed, &["rollback", text(&plan), "--yes", "--force", "the item has grown"]).exits(0);
+    assert!(forced.stdout.contains("is complete"), "{}", forced.stdout);
+    assert_eq!(phase(&bed, &plan), "rolled back");
+    let after = bed.dump(&table).await;
+    assert!(after.values().any(|found| *found == grown), "it stays as it is");
+    assert_eq!(after.values().filter(|found| found.get("legacy") == Some(&large())).count(), 2);
+    // Which it was, and what it lost, stays on record.
+    for list in [&["failures", text(&plan), "list"][..], &["journal", text(&plan)]] {
+        let listed = tool(&bed, list).exits(0).stdout;
+        assert!(listed.contains("P#0"), "{listed}");
+    }
+}
