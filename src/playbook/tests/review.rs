@@ -160,3 +160,18 @@ fn a_reason_given_to_begin_a_rollback_sends_no_reader_to_stale_values() {
     let gave = desk.give(Goal::Rollback);
     assert!(gave.is_err(), "readers were sent to 5,000 stale values: {gave:?}");
 }
+
+/// `write = new` was set, and the process died before it had seen it there; then the flag was removed. That new values alone
+/// may have been written is on record (`flag_intended`), and old ones are not begun anew at without a word.
+#[test]
+fn a_removed_flag_is_as_stale_as_what_was_intended_with_it() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY, READ]);
+    let last_seen = desk.flag.take().unwrap();
+    desk.append(What::FlagIntended { change: FlagChange::WriteNew, version: last_seen.version, forced: None });
+    // Applications obeyed `write = new`, for a day.
+    desk.now += 86_400;
+    desk.gone = Some(last_seen);
+    let gave = desk.give(BACK);
+    assert!(gave.is_err(), "begun anew at old, without `--now`: {gave:?}");
+}
