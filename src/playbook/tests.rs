@@ -1,5 +1,6 @@
 mod astray;
 mod gate;
+mod review;
 
 use std::time::Duration;
 

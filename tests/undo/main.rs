@@ -10,6 +10,7 @@ mod contract;
 mod live;
 mod pieces;
 mod quiet;
+mod review6;
 mod repair;
 mod scene;
 mod stopped;
