@@ -12,7 +12,8 @@ async fn a_first_run_that_is_stopped_in_its_wait_is_not_done() {
     let bed = Bed::embedded();
     let (table, flags) = (bed.create_table().await, bed.create_table().await);
     bed.load(&table, (0..20).map(|n| item(&format!("P#{n}"), "x", [("old", s("current"))]))).await;
-    let flag = format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\nmax_cache_seconds = 40\n");
+    let flag =
+        format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\nmax_cache_seconds = 40\n");
     let plan = bed.plan("waits", &table, "", &format!("{MOVE}{flag}"));
     let mut command = bed.command();
     command.args(["run", text(&plan), "--yes"]);
@@ -34,7 +35,8 @@ async fn a_verification_that_is_on_record_is_not_said_to_be_lost() {
     let bed = Bed::embedded();
     let (table, flags) = (bed.create_table().await, bed.create_table().await);
     bed.load(&table, (0..20).map(|n| item(&format!("P#{n}"), "x", [("old", s("current"))]))).await;
-    let flag = format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\nmax_cache_seconds = 6\n");
+    let flag =
+        format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\nmax_cache_seconds = 6\n");
     let plan = bed.plan("told", &table, "", &format!("{MOVE}[scan]\nsegments = 1\n{flag}"));
     tool(&bed, &["cutover", text(&plan), "--to", "dual-write", "--yes"]).exits(0);
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);

@@ -10,7 +10,7 @@ mod contract;
 mod live;
 mod pieces;
 mod quiet;
-mod review6;
 mod repair;
+mod review6;
 mod scene;
 mod stopped;

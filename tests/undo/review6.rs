@@ -29,8 +29,12 @@ async fn a_rollback_whose_look_is_killed_restores_the_table() {
         for round in 0..8 {
             let job = Arc::new(scene.job(phase::ROLLBACK, Some([3, 5, 11][round % 3])).await);
             let store = scene.store_of(&job).await;
-            let new =
-                NewRun { phase: phase::ROLLBACK.into(), total_segments: 4, tool_version: "test".into(), table_items_estimate: None };
+            let new = NewRun {
+                phase: phase::ROLLBACK.into(),
+                total_segments: 4,
+                tool_version: "test".into(),
+                table_items_estimate: None,
+            };
             let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
             let pages = rng.u64(0..25);
             let mut work = {
@@ -51,7 +55,12 @@ async fn a_rollback_whose_look_is_killed_restores_the_table() {
             let _ = (&mut work).await;
             drop(store);
         }
-        let new = NewRun { phase: phase::EXPAND.into(), total_segments: 4, tool_version: "test".into(), table_items_estimate: None };
+        let new = NewRun {
+            phase: phase::EXPAND.into(),
+            total_segments: 4,
+            tool_version: "test".into(),
+            table_items_estimate: None,
+        };
         let store = scene.store().await;
         assert!(store.begin(Begin::ResumeOrNew, new).await.is_err(), "{migration}: never resumed");
         store.close().await.unwrap();
