@@ -255,7 +255,8 @@ pub struct CutoverArgs {
     #[arg(long, requires = "back")]
     pub now: bool,
     /// Go past a closed gate (mismatches, diverged items, the age of a verification), or give up a way back, for this
-    /// reason, which is recorded; never past an incomplete expansion, nor to write-new past items that have failed
+    /// reason, which is recorded; never past an incomplete expansion, nor to write-new past items that have failed. With
+    /// --back: leave items unequal, no more than were named before
     #[arg(long, value_name = "REASON")]
     pub force: Option<String>,
     /// What goes before
@@ -301,7 +302,8 @@ pub struct RollbackArgs {
     /// Write nothing; count what it would do to the table as it is now
     #[arg(long, conflicts_with = "yes")]
     pub dry_run: bool,
-    /// Go on although not everything can be put back, for this reason, which is recorded
+    /// Go on although not everything can be put back, for this reason, which is recorded; it is for no more items than were
+    /// named before
     #[arg(long, value_name = "REASON")]
     pub force: Option<String>,
     /// What goes before

@@ -188,13 +188,14 @@ impl Conductor {
         Ok(phase != Phase::Expand && self.store.open_work(Some(run)).await?.failures > 0)
     }
 
-    /// Whether the operator leaves what failed on the way back as it is: the reason goes on record.
+    /// Whether the operator leaves what failed on the way back as it is: the reason goes on record, with how many those are
+    /// by the pass before this command. What is found behind it is more.
     async fn leaves_them(&mut self, phase: Phase, run: RunId) -> Result<bool, ConductError> {
         let goes_back = matches!(phase, Phase::OldFromNew | Phase::Undo);
         let Some(reason) = self.said.force.clone().filter(|_| goes_back) else { return Ok(false) };
         let failed = self.store.open_work(Some(run)).await?.failures;
         let why = format!("{failed} items could not be changed on the way back, and stay as they are");
-        self.record(What::WentPast { why, reason }).await?;
+        self.record(What::WentPast { why, reason, items: Some(failed) }).await?;
         Ok(true)
     }
 

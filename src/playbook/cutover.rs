@@ -67,14 +67,6 @@ impl Asked<'_> {
         if flag.contracting {
             return Err(Refused::new("the old attribute is being removed", Goal::Contract));
         }
-        if let Some(why) = self.world.no_way_back
-            && let Some(step) = self.go_past(&format!(
-                "a rollback could not put everything back, so nothing goes forward: {why}. `--force REASON` goes forward, and \
-                 gives that up"
-            ))?
-        {
-            return Ok(step);
-        }
         match target {
             Target::DualWrite => self.dual_write(flag),
             Target::ReadNew(percent) => self.read_new(flag, percent),
@@ -84,7 +76,7 @@ impl Asked<'_> {
 
     fn dual_write(&self, flag: &Flag) -> Result<Step, Refused> {
         match (flag.write, flag.read) {
-            (WriteTo::Old, _) => self.forward(flag, FlagChange::DualWrite, None),
+            (WriteTo::Old, _) => self.past(flag, FlagChange::DualWrite, Ok(())),
             (WriteTo::Both, ReadFrom::Old) => Ok(self.settle(flag).unwrap_or(Step::Done)),
             _ => Err(self.beyond(flag)),
         }
@@ -123,11 +115,11 @@ impl Asked<'_> {
         let change = FlagChange::ReadNew(percent);
         if percent < flag.read_percent {
             // Fewer keys than the gate let through: what it said then still stands.
-            return self.forward(flag, change, self.state.forced_reads.as_deref());
+            let given_up = self.give_up(change, None)?;
+            return given_up.map_or_else(|| self.forward(flag, change, self.state.forced_reads.as_deref()), Ok);
         }
         self.expanded().map_err(|refused| self.whatever_the_reason(refused))?;
-        let forced = self.through(self.gate(flag))?;
-        self.forward(flag, change, forced)
+        self.past(flag, change, self.gate(flag))
     }
 
     fn write_new(&self, flag: &Flag) -> Result<Step, Refused> {
@@ -139,16 +131,7 @@ impl Asked<'_> {
             }
         }
         self.whole().map_err(|refused| self.whatever_the_reason(refused))?;
-        let forced = self.through(self.last_gate(flag))?;
-        if let Some(why) = self.world.one_way
-            && let Some(step) = self.go_past(&format!(
-                "once new values alone are written, a rollback may not succeed: {why}. `--force REASON` goes forward, and gives \
-                 that up"
-            ))?
-        {
-            return Ok(step);
-        }
-        self.forward(flag, FlagChange::WriteNew, forced)
+        self.past(flag, FlagChange::WriteNew, self.last_gate(flag))
     }
 
     /// One step forward: the last one waited out, and this one confirmed.
@@ -162,13 +145,36 @@ impl Asked<'_> {
         }
     }
 
-    /// Through the gate, or past it with a reason, which is given back.
-    fn through(&self, gate: Result<(), Refused>) -> Result<Option<&str>, Refused> {
-        match (gate, self.world.force) {
-            (Ok(()), _) => Ok(None),
-            (Err(_), Some(reason)) => Ok(Some(reason)),
-            (Err(closed), None) => Err(closed),
+    /// One step forward, through the gate and with a way back, or for a reason.
+    fn past(&self, flag: &Flag, change: FlagChange, gate: Result<(), Refused>) -> Result<Step, Refused> {
+        let closed = gate.err();
+        let forced = closed.as_ref().and(self.world.force);
+        match self.give_up(change, closed)? {
+            Some(step) => Ok(step),
+            None => self.forward(flag, change, forced),
         }
+    }
+
+    /// Whatever stands in the way of this change, and has not been gone past, is named at once: a reason is given for all
+    /// that was said, and for nothing else. With one, what is given up for it is put on record first.
+    fn give_up(&self, change: FlagChange, closed: Option<Refused>) -> Result<Option<Step>, Refused> {
+        let no_way_back = self.world.no_way_back.map(|why| {
+            format!(
+                "a rollback could not put everything back, so nothing goes forward: {why}. `--force REASON` goes forward, and \
+                 gives that up"
+            )
+        });
+        let one_way = self.world.one_way.filter(|_| change == FlagChange::WriteNew).map(|why| {
+            format!(
+                "once new values alone are written, a rollback may not succeed: {why}. `--force REASON` goes forward, and gives \
+                 that up"
+            )
+        });
+        let given_up = no_way_back.into_iter().chain(one_way).map(|why| self.go_past(&why));
+        if self.world.force.is_none() {
+            return together(closed.into_iter().chain(given_up.filter_map(Result::err))).map(|()| None);
+        }
+        given_up.fold(Ok(None), |first, next| Ok(first?.or(next?)))
     }
 
     /// A refusal that no reason goes past.
@@ -220,18 +226,28 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether reads may move to the new attribute; if not, what opens it.
+    /// Whether reads may move to the new attribute; if not, all that keeps it closed, and what comes first to open it.
     pub(super) fn gate(&self, flag: &Flag) -> Result<(), Refused> {
-        let verify = Goal::Verify { scope: Scope::Full, repair: false };
-        let repair = Goal::Verify { scope: Scope::Full, repair: true };
         self.expanded()?;
+        let mut closed = Vec::new();
         if self.world.failures > 0 {
-            return Err(Refused::new(format!("{} items have failed", self.world.failures), Goal::FailuresRetry));
+            // Nothing is copied behind readers of the new attribute.
+            let next = match flag.read {
+                ReadFrom::Old => Goal::FailuresRetry,
+                ReadFrom::New => Goal::Back { to: BackTo::OldReads, now: false },
+            };
+            closed.push(Refused::new(format!("{} items have failed", self.world.failures), next));
         }
         if self.world.diverged > 0 {
-            return Err(Refused::new(format!("{} items have diverged", self.world.diverged), repair));
+            let repair = Goal::Verify { scope: Scope::Full, repair: true };
+            closed.push(Refused::new(format!("{} items have diverged", self.world.diverged), repair));
         }
-        self.nothing_is_known_to_differ()?;
+        closed.extend(self.nothing_is_known_to_differ().and_then(|()| self.is_verified(flag)).err());
+        together(closed)
+    }
+
+    /// Whether a verification that found no more than it may counts for the gate.
+    fn is_verified(&self, flag: &Flag) -> Result<(), Refused> {
         let sampled = self.state.sampled.as_ref();
         let good = [self.state.full.as_ref(), sampled.filter(|_| self.world.limits.accept_sample)];
         let mut closed = None;
@@ -246,7 +262,7 @@ impl Asked<'_> {
             (None, Some(_)) => "there is no full verification, and the plan does not say `accept_sample = true`",
             (None, None) => "nothing has been verified",
         };
-        Err(Refused::new(why, verify))
+        Err(Refused::new(why, Goal::Verify { scope: Scope::Full, repair: false }))
     }
 
     /// Whether this report is one for the gate.
@@ -289,4 +305,10 @@ impl Asked<'_> {
     fn beyond(&self, flag: &Flag) -> Refused {
         Refused::new("the migration is beyond that (`backfill cutover --back` goes back)", self.ahead(Some(flag)))
     }
+}
+
+/// All of these in one refusal, with the way out of the first.
+fn together(refused: impl IntoIterator<Item = Refused>) -> Result<(), Refused> {
+    let all = refused.into_iter().reduce(|all, one| Refused { why: format!("{}; and {}", all.why, one.why), ..all });
+    all.map_or(Ok(()), Err)
 }

@@ -88,6 +88,9 @@ pub enum What {
         why: String,
         /// The reason that was given.
         reason: String,
+        /// On the way back: so many items were known by then to stay as they are, and the reason is for no more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        items: Option<u64>,
     },
     /// Nothing goes forward from here.
     RollbackBegun {

@@ -4,7 +4,7 @@
 
 use super::step::Asked;
 use super::{BackTo, Goal, Kind, Next, Refused, Step, What};
-use crate::cutover::{Flag, WriteTo};
+use crate::cutover::{Flag, FlagChange, WriteTo};
 
 impl Asked<'_> {
     /// Refuses what needs the flag, and says how it comes back.
@@ -16,7 +16,7 @@ impl Asked<'_> {
             let then =
                 "then put it back as it was, at once, or have this put it back: the old attribute was being removed";
             (then, Next::from(Goal::Contract).with("--force REASON"))
-        } else if is_stale(last) {
+        } else if self.may_be_stale(last) {
             let then = "then put it back as it was, at once: old values are stale. Or accept that they are what is read, and \
                         begin the flag anew at old; what only the new attribute has stays there";
             (then, Goal::Back { to: BackTo::OldWrites, now: true }.into())
@@ -32,13 +32,13 @@ impl Asked<'_> {
     /// `--back` where there is no flag: it begins anew, at old. None where there is one, or never was.
     pub(super) fn renew_at_old(&self, accept_stale: bool) -> Result<Option<Step>, Refused> {
         let Some(last) = self.removed() else { return Ok(None) };
-        if last.contracting || (is_stale(last) && !accept_stale) {
+        if last.contracting || (self.may_be_stale(last) && !accept_stale) {
             return Err(self.gone());
         }
         let why = self.gone().why;
         if !self.state.went_past.contains(&why) {
             let now = if accept_stale { " --now" } else { "" };
-            return Ok(Some(Step::Record(What::WentPast { why, reason: format!("cutover --back{now}") })));
+            return Ok(Some(Step::Record(What::WentPast { why, reason: format!("cutover --back{now}"), items: None })));
         }
         let first = Flag::first(last.max_cache_seconds, self.now);
         Ok(Some(Step::Renew(Box::new(Flag { version: last.version.saturating_add(1), ..first }))))
@@ -59,9 +59,10 @@ impl Asked<'_> {
         let begun = self.world.kind == Kind::Flagged && self.state.preflight.is_some();
         self.world.gone.filter(|_| begun && self.world.flag.is_none())
     }
-}
-
-/// Whether old values may be older than new ones.
-fn is_stale(flag: &Flag) -> bool {
-    flag.write == WriteTo::New || flag.old_stale
+    /// Whether old values may be older than new ones: by the flag that was seen last, or by the one that was about to be set,
+    /// and may have been.
+    fn may_be_stale(&self, last: &Flag) -> bool {
+        let intended = self.state.intended.as_ref().is_some_and(|intended| intended.change == FlagChange::WriteNew);
+        intended || last.write == WriteTo::New || last.old_stale
+    }
 }

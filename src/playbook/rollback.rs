@@ -125,21 +125,36 @@ impl Asked<'_> {
             None => Ok(Some(self.sweep(verify, restored.ended))),
             Some(report) if report.mismatches == 0 => self.make(FlagChange::OldIsFresh, None).map(Some),
             Some(report) if self.swept(verify) => self.leave_unequal(report.mismatches).map(Some),
-            Some(_) => Ok(Some(Step::Record(What::PhaseBegun { phase: Phase::OldFromNew }))),
+            Some(report) => self.accept_unequal(report.mismatches).map(Some),
         }
     }
 
-    /// Items that cannot be made equal: mended by hand, or left to readers as they are, for a reason.
-    fn leave_unequal(&self, items: u64) -> Result<Step, Refused> {
-        let why = format!("{items} items differ although old was made equal new");
-        if self.world.force.is_none() {
-            let way_out = "Mend them by hand, and give the same command again; or leave them as they are, by `--force REASON`: \
-                           whoever reads the old attribute then finds what stands there";
-            return Err(Refused::new(format!("{why} (they are named above). {way_out}"), self.goal));
-        }
-        match self.go_past(&why)? {
-            Some(step) => Ok(step),
-            None => self.make(FlagChange::OldIsFresh, self.world.force),
-        }
+    /// Before old is made equal new once more: a reason is given for what was found until now, and for no more.
+    fn accept_unequal(&self, items: u64) -> Result<Step, Refused> {
+        Ok(match self.world.force {
+            Some(_) if self.state.left < items && !self.world.confirmed => Step::Confirm,
+            Some(reason) if self.state.left < items => {
+                Step::Record(What::WentPast { why: unequal(items), reason: reason.to_owned(), items: Some(items) })
+            }
+            _ => Step::Record(What::PhaseBegun { phase: Phase::OldFromNew }),
+        })
     }
+
+    /// Items that cannot be made equal: mended by hand, or left to readers as they are, for a reason that was given when as
+    /// many were known.
+    fn leave_unequal(&self, items: u64) -> Result<Step, Refused> {
+        let known = self.state.left;
+        let only = match self.world.force {
+            Some(_) if items <= known => return self.make(FlagChange::OldIsFresh, self.world.force),
+            Some(_) => format!(". The reason was given when {known} were known, and is for no more"),
+            None => String::new(),
+        };
+        let way_out = "Mend them by hand, and give the same command again; or leave them as they are, by `--force REASON`: \
+                       whoever reads the old attribute then finds what stands there";
+        Err(Refused::new(format!("{} (they are named above){only}. {way_out}", unequal(items)), self.goal))
+    }
+}
+
+fn unequal(items: u64) -> String {
+    format!("{items} items differ although old was made equal new")
 }

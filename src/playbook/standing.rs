@@ -137,16 +137,14 @@ impl Asked<'_> {
             (WriteTo::New, _) => (Stage::Soak, Some(Goal::Contract.into())),
             // On the way back from new-only writes.
             (WriteTo::Both, _) if flag.old_stale => (Stage::Cutover, back()),
-            (WriteTo::Both, ReadFrom::New) if flag.read_percent < 100 => {
-                (Stage::Cutover, Some(self.stating(Goal::CutoverTo(Target::ReadNew(100)))))
-            }
-            (WriteTo::Both, ReadFrom::New) => match self.last_gate(flag) {
+            (WriteTo::Both, ReadFrom::New) if flag.read_percent == 100 => match self.last_gate(flag) {
                 Ok(()) => (Stage::Cutover, Some(self.stating(Goal::CutoverTo(Target::WriteNew)))),
                 Err(closed) => (Stage::Cutover, Some(closed.next)),
             },
             (WriteTo::Old, _) => (Stage::Verify, Some(self.stating(Goal::CutoverTo(Target::DualWrite)))),
-            (WriteTo::Both, ReadFrom::Old) => match self.gate(flag) {
+            (WriteTo::Both, read) => match self.gate(flag) {
                 Ok(()) => (Stage::Cutover, Some(self.stating(Goal::CutoverTo(Target::ReadNew(100))))),
+                Err(closed) if read == ReadFrom::New => (Stage::Cutover, Some(closed.next)),
                 Err(closed) => (Stage::Verify, Some(closed.next)),
             },
         }

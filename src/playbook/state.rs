@@ -30,6 +30,8 @@ pub struct State {
     pub forced_reads: Option<String>,
     /// What stood in the way, and was gone past for a reason.
     pub went_past: Vec<String>,
+    /// So many items may stay unequal on the way back, for a reason.
+    pub left: u64,
     /// What a flag would say, where the operator states it.
     pub stated: Option<Flag>,
     /// When a plan that only removes was said to have no readers of the old attribute.
@@ -155,6 +157,10 @@ impl State {
             What::Verified { scope, repair, mismatches, plan, hash } => {
                 let began = next.close(Phase::Verify { scope: *scope, repair: *repair })?;
                 let span = Span { began, ended: event.at };
+                if *scope == Scope::Full {
+                    // Whoever is told of fewer leaves no more than those.
+                    next.left = self.left.min(*mismatches);
+                }
                 let report = Report { span, mismatches: *mismatches, plan: plan.clone(), hash: hash.clone() };
                 *(if *scope == Scope::Full { &mut next.full } else { &mut next.sampled }) = Some(report);
             }
@@ -172,12 +178,19 @@ impl State {
             }
             What::FactStated { fact, forced } => next.state_fact(*fact, forced.as_ref(), event.at)?,
             What::OldIsFresh => next.move_stated(FlagChange::OldIsFresh, event.at)?,
-            What::WentPast { why, .. } => next.went_past.push(why.clone()),
-            What::RollbackBegun { .. } => {
+            What::WentPast { why, items, .. } => {
+                next.went_past.push(why.clone());
+                next.left = self.left.max(items.unwrap_or(0));
+            }
+            What::RollbackBegun { forced } => {
                 if self.contract != Way::Ahead {
                     return Err(self.contracting());
                 }
                 (next.rollback, next.open) = (Way::Begun, None);
+                if forced.is_some() {
+                    // That reason was given for no mismatch: what was found is looked for once more.
+                    next.full = None;
+                }
             }
         }
         next.latest = self.latest.max(event.at);
@@ -331,7 +344,7 @@ impl State {
             }
             FlagChange::ReadNew(_) => self.forced_reads = forced.cloned(),
             FlagChange::WriteNew => {
-                self.restored = None;
+                (self.restored, self.left) = (None, 0);
                 self.open = self.open.filter(|open| open.phase != Phase::OldFromNew);
             }
             _ => {}

@@ -168,7 +168,10 @@ impl Asked<'_> {
         }
         match self.world.force {
             Some(_) if !self.world.confirmed => Ok(Some(Step::Confirm)),
-            Some(reason) => Ok(Some(Step::Record(What::WentPast { why: why.to_owned(), reason: reason.to_owned() }))),
+            Some(reason) => {
+                let (why, reason) = (why.to_owned(), reason.to_owned());
+                Ok(Some(Step::Record(What::WentPast { why, reason, items: None })))
+            }
             None => Err(Refused::new(why, Next::from(self.goal).with("--force REASON"))),
         }
     }
@@ -292,11 +295,10 @@ impl Asked<'_> {
             (WriteTo::New, _) => Goal::Contract.into(),
             (WriteTo::Old, _) => Goal::CutoverTo(Target::DualWrite).into(),
             (WriteTo::Both, ReadFrom::Old) if flag.old_stale => Goal::Back { to: BackTo::OldReads, now: false }.into(),
-            (WriteTo::Both, ReadFrom::Old) => {
+            (WriteTo::Both, _) if flag.read_percent < 100 => {
                 self.gate(flag).err().map_or(Goal::CutoverTo(Target::ReadNew(100)).into(), |closed| closed.next)
             }
-            (WriteTo::Both, ReadFrom::New) if flag.read_percent < 100 => Goal::CutoverTo(Target::ReadNew(100)).into(),
-            (WriteTo::Both, ReadFrom::New) => {
+            (WriteTo::Both, _) => {
                 self.last_gate(flag).err().map_or(Goal::CutoverTo(Target::WriteNew).into(), |closed| closed.next)
             }
         }

@@ -1,9 +1,9 @@
 mod astray;
+mod forced;
 mod gate;
+mod lives;
 
 use std::time::Duration;
-
-use proptest::prelude::*;
 
 use super::*;
 
@@ -465,7 +465,8 @@ fn events_are_stable_json() {
         What::FactStated { fact: Fact::DualWritesSince { since: time(5) }, forced: None },
         What::FactStated { fact: Fact::NewWritesStopped, forced: None },
         What::OldIsFresh,
-        What::WentPast { why: "w".into(), reason: "r".into() },
+        What::WentPast { why: "w".into(), reason: "r".into(), items: None },
+        What::WentPast { why: "w".into(), reason: "r".into(), items: Some(3) },
         What::RollbackBegun { forced: None },
     ];
     let expected = r#"
@@ -481,42 +482,12 @@ fn events_are_stable_json() {
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"fact_stated","fact":"new_writes_stopped"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"old_is_fresh"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","why":"w","reason":"r"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","why":"w","reason":"r","items":3}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"rollback_begun"}"#;
     let events = whats.map(|what| Event { at: time(9), actor: "a@h".to_owned(), what });
     let written: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
     assert_eq!(written.join("\n"), expected.trim_start());
     for (event, line) in events.iter().zip(&written) {
         assert_eq!(&serde_json::from_str::<Event>(line).unwrap(), event);
-    }
-}
-
-proptest! {
-    /// Whatever commands are given, in whatever order: each ends or refuses, history replays to the same state, and none
-    /// ends in a state where nothing goes on.
-    #[test]
-    fn any_commands_end_and_replay(
-        kind in prop::sample::select(vec![Kind::Flagged, Kind::Stated, Kind::InPlace, Kind::RemoveOnly]),
-        goals in prop::collection::vec(prop::sample::select(vec![
-            RUN, AGAIN, Goal::FailuresRetry, VERIFY, REPAIR, SAMPLE, DUAL, SOME, READ, WRITE, BACK, BACK_NOW, STOP_DUAL,
-            Goal::Contract, Goal::Rollback,
-        ]), 0..14),
-    ) {
-        let mut desk = Desk::new(kind);
-        for goal in goals {
-            if matches!(kind, Kind::Stated | Kind::RemoveOnly) {
-                desk.facts = facts(desk.now);
-            }
-            let _ = desk.give(goal);
-            prop_assert_eq!(State::replay(&desk.events), Ok(desk.state.clone()));
-            desk.now += SOAK;
-        }
-        // What `status` names next is what the playbook takes.
-        if let (stage, Some(next)) = desk.stands() {
-            let goal = COMMANDS.into_iter().find(|goal| next.starts_with(Next::from(*goal).words()));
-            let said = desk.says(goal.unwrap_or_else(|| panic!("{next} is no command")));
-            prop_assert_eq!(said, "allowed", "{:?} says {}: {:?}", stage, next, desk.state);
-        }
-        let way_on = COMMANDS.into_iter().any(|goal| desk.says(goal) == "allowed");
-        prop_assert!(way_on, "{:?}", desk.state);
     }
 }

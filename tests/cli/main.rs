@@ -16,6 +16,7 @@ mod life;
 mod plans;
 mod preflight;
 mod reach;
+mod review6;
 mod runs;
 mod states;
 

@@ -8,6 +8,7 @@ mod common;
 mod alone;
 mod contract;
 mod live;
+mod look;
 mod pieces;
 mod quiet;
 mod repair;

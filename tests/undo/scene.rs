@@ -70,6 +70,15 @@ impl Scene {
         self.bed.dump(&self.table).await.into_iter().map(|(key, item)| (key, bytes_of(&item))).collect()
     }
 
+    /// Waits until what a dead process had in flight has arrived.
+    pub(super) async fn quiet(&self) {
+        let mut now = BTreeMap::new();
+        while now != self.bytes().await {
+            now = self.bytes().await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// Holds the table against what it was, byte for byte.
     pub(super) async fn assert_is(&self, before: &BTreeMap<String, String>, what: &str) {
         let now = self.bytes().await;
@@ -96,11 +105,9 @@ impl Scene {
         page_limit: Option<u32>,
         cut: Option<Cut>,
     ) -> Option<Ended> {
-        let new =
-            NewRun { phase: phase.into(), total_segments: 4, tool_version: "test".into(), table_items_estimate: None };
         let job = self.job(phase, page_limit).await;
         let store = self.store_of(&job).await;
-        let session = store.begin(how, new).await.unwrap();
+        let session = store.begin(how, new_run(phase)).await.unwrap();
         let killed = self.kill_at(cut);
         let mut working = {
             let store = store.clone();
@@ -189,6 +196,11 @@ impl Scene {
         })));
         killed
     }
+}
+
+/// A run of a phase on this table.
+pub(super) fn new_run(phase: &str) -> NewRun {
+    NewRun { phase: phase.into(), total_segments: 4, tool_version: "test".into(), table_items_estimate: None }
 }
 
 pub(super) fn s(text: &str) -> Value {

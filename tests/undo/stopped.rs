@@ -1,8 +1,6 @@
 //! The way back of what was not finished, what it would do, and its failures.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use backfill::change::Outcome;
 use backfill::checkpoint::phase;
@@ -19,12 +17,7 @@ async fn stopped(migration: &str) -> Scene {
     let cut = Some(Cut { at: 60, fault: Fault::DropReply });
     assert!(scene.session(phase::EXPAND, Begin::ResumeOrNew, Some(7), cut).await.is_none());
     scene.bed.front().set_faults(None);
-    // What the dead process had in flight may still arrive.
-    let mut now = BTreeMap::new();
-    while now != scene.bytes().await {
-        now = scene.bytes().await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    scene.quiet().await;
     scene
 }
 

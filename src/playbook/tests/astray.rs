@@ -46,6 +46,24 @@ fn a_flag_that_was_removed_comes_back() {
     assert!(desk.flag.is_some_and(|flag| flag.contracting && flag.write == WriteTo::New));
 }
 
+/// `write = new` was set, and the process died before it had seen it there; then the flag was removed.
+#[test]
+fn a_removed_flag_is_as_stale_as_what_was_intended_with_it() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY, READ]);
+    let last_seen = desk.flag.take().unwrap();
+    desk.append(What::FlagIntended { change: FlagChange::WriteNew, version: last_seen.version, forced: None });
+    // Applications obeyed `write = new`, for a day.
+    desk.now += 86_400;
+    desk.gone = Some(last_seen);
+    for goal in [BACK, RUN, Goal::Rollback] {
+        let refused = desk.give(goal).unwrap_err();
+        assert!(refused.why.contains("old values are stale") && refused.next == Next::from(BACK_NOW), "{refused}");
+    }
+    desk.done(BACK_NOW);
+    desk.all(&[DUAL, VERIFY, READ, WRITE]);
+}
+
 /// RUNBOOK: "and this state file has not led there"
 #[test]
 fn a_contract_whose_state_file_is_lost_ends_with_another_one() {

@@ -210,7 +210,7 @@ fn what_is_never_set_is_not_set_by_force() {
     desk.done(RUN);
     assert_eq!(desk.give(READ).unwrap_err().next.words(), "cutover --to dual-write");
     desk.all(&[DUAL, SOME]);
-    assert_eq!(desk.give(WRITE).unwrap_err().next.words(), "cutover --to read-new");
+    assert_eq!(desk.give(WRITE).unwrap_err().next.words(), "verify --all", "to 100 % there is a gate too");
     desk.all(&[READ, WRITE]);
     assert_eq!(desk.give(SOME).unwrap_err().next.words(), "contract");
 }
@@ -221,10 +221,24 @@ fn nothing_goes_forward_where_nothing_could_go_back() {
     let mut desk = Desk::new(Kind::Flagged);
     desk.done(RUN);
     desk.no_way_back = Some("pre-images are missing");
-    for goal in [DUAL, READ, WRITE] {
+    let stays = |desk: &mut Desk, goal: Goal| {
         let refused = desk.give(goal).unwrap_err();
         assert!(refused.why.contains("pre-images are missing") && refused.why.contains("gives that up"), "{refused}");
         assert_eq!(refused.next, Next::from(goal).with("--force REASON"));
+    };
+    stays(&mut desk, DUAL);
+    for goal in [READ, WRITE] {
+        assert_eq!(desk.says(goal), "cutover --to dual-write", "what no reason goes past comes first");
+    }
+    // Nor from any other place.
+    let mut later = Desk::new(Kind::Flagged);
+    for goal in [DUAL, RUN, VERIFY, SOME, READ, WRITE] {
+        if matches!(goal, Goal::CutoverTo(_)) && later.state.preflight.is_some() {
+            later.no_way_back = Some("pre-images are missing");
+            stays(&mut later, goal);
+        }
+        later.no_way_back = None;
+        later.done(goal);
     }
     // Whoever accepts it says why, once it is confirmed; what stands in the way otherwise stands there still.
     desk.force = Some("the table is a copy");
@@ -237,7 +251,7 @@ fn nothing_goes_forward_where_nothing_could_go_back() {
     // Another reason is another thing to give up.
     desk.no_way_back = Some("more of them are missing");
     desk.done(BACK);
-    assert_eq!(desk.says(WRITE), "cutover --to write-new --force REASON");
+    assert_eq!(desk.says(READ), "cutover --to read-new --force REASON");
     assert_eq!(desk.give(Goal::Rollback).unwrap_err().next.words(), "rollback --force REASON");
     desk.force = Some("the table is a copy");
     desk.done(Goal::Rollback);

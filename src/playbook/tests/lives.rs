@@ -1,0 +1,155 @@
+//! Lives at random: commands in any order.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const EVERY_GOAL: [Goal; 15] = [
+    RUN,
+    AGAIN,
+    Goal::FailuresRetry,
+    VERIFY,
+    REPAIR,
+    SAMPLE,
+    DUAL,
+    SOME,
+    READ,
+    WRITE,
+    BACK,
+    BACK_NOW,
+    STOP_DUAL,
+    Goal::Contract,
+    Goal::Rollback,
+];
+
+proptest! {
+    /// Whatever commands are given, in whatever order: each ends or refuses, history replays to the same state, and none
+    /// ends in a state where nothing goes on.
+    #[test]
+    fn any_commands_end_and_replay(
+        kind in prop::sample::select(vec![Kind::Flagged, Kind::Stated, Kind::InPlace, Kind::RemoveOnly]),
+        goals in prop::collection::vec(prop::sample::select(&EVERY_GOAL[..]), 0..14),
+    ) {
+        let mut desk = Desk::new(kind);
+        for goal in goals {
+            if matches!(kind, Kind::Stated | Kind::RemoveOnly) {
+                desk.facts = facts(desk.now);
+            }
+            let _ = desk.give(goal);
+            prop_assert_eq!(State::replay(&desk.events), Ok(desk.state.clone()));
+            desk.now += SOAK;
+        }
+        // What `status` names next is what the playbook takes.
+        if let (stage, Some(next)) = desk.stands() {
+            let goal = COMMANDS.into_iter().find(|goal| next.starts_with(Next::from(*goal).words()));
+            let said = desk.says(goal.unwrap_or_else(|| panic!("{next} is no command")));
+            prop_assert_eq!(said, "allowed", "{:?} says {}: {:?}", stage, next, desk.state);
+        }
+        let way_on = COMMANDS.into_iter().any(|goal| desk.says(goal) == "allowed");
+        prop_assert!(way_on, "{:?}", desk.state);
+    }
+}
+
+/// Whatever has happened, whoever does what "Next:" says comes to a command that is accepted.
+#[test]
+fn every_next_leads_to_a_command_that_is_accepted() {
+    let mut circles = BTreeMap::new();
+    for seed in 0..6_000 {
+        let mut life = Life::new(seed);
+        for _ in 0..life.rng.usize(1..14) {
+            life.goes_on();
+            for goal in EVERY_GOAL.into_iter().filter(|goal| !matches!(goal, Goal::Back { .. })) {
+                if let Some(way) = life.circle(goal) {
+                    circles.entry(way).or_insert_with(|| life.history.clone());
+                }
+            }
+            // What `status` says is next.
+            let next = life.desk.stands().1.and_then(|words| life.goal(&words));
+            if let Some(way) = next.and_then(|(goal, _)| life.circle(goal)) {
+                circles.entry(format!("status: {way}")).or_insert_with(|| life.history.clone());
+            }
+        }
+    }
+    let shown: Vec<_> = circles.iter().take(5).map(|(way, history)| format!("{way}\n  after {history:?}")).collect();
+    assert!(circles.is_empty(), "{} circles:\n{}", circles.len(), shown.join("\n"));
+}
+
+/// A migration under an operator who gives any command, to whose table and flag anything happens.
+struct Life {
+    desk: Desk,
+    rng: fastrand::Rng,
+    history: Vec<String>,
+}
+
+impl Life {
+    fn new(seed: u64) -> Life {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let kind = [Kind::Flagged, Kind::Flagged, Kind::Stated, Kind::InPlace, Kind::RemoveOnly][rng.usize(..5)];
+        Life { desk: Desk::new(kind), rng, history: Vec::new() }
+    }
+
+    /// Something happens, and a command is given.
+    fn goes_on(&mut self) {
+        let Life { desk, rng, history } = self;
+        let goal = EVERY_GOAL[rng.usize(..EVERY_GOAL.len())];
+        desk.failures = if rng.u8(..6) == 0 { 3 } else { desk.failures };
+        desk.diverged = if rng.u8(..8) == 0 { 2 } else { desk.diverged };
+        desk.mismatches = if rng.u8(..4) == 0 { 5 } else { 0 };
+        desk.now += if rng.u8(..4) == 0 { SOAK } else { 0 };
+        desk.no_way_back = (rng.u8(..8) == 0).then_some("a run was begun anew");
+        desk.one_way = (rng.u8(..8) == 0).then_some("copies may differ");
+        if desk.flag.is_some() && desk.state.preflight.is_some() && rng.u8(..25) == 0 {
+            desk.gone = desk.flag.take();
+            history.push("the flag is removed".to_owned());
+        }
+        desk.force = rng.bool().then_some("a reason");
+        state_facts(desk);
+        let mended = goal == Goal::FailuresRetry && rng.bool() && desk.says(goal) == "allowed";
+        let ended = desk.give(goal);
+        desk.failures = if mended { 0 } else { desk.failures };
+        desk.diverged = if goal == REPAIR && ended.is_ok() { 0 } else { desk.diverged };
+        history.push(format!("{goal:?} for {:?}: {:?}", desk.force, ended.err().map(|refused| refused.why)));
+    }
+
+    /// Does what "Next:" says until a command is accepted; the way, where none ever is.
+    fn circle(&mut self, mut goal: Goal) -> Option<String> {
+        const WAITS: [&str; 4] = ["soaks until", "set back", "by hand", "changed by somebody else"];
+        let mut way = Vec::new();
+        self.desk.force = None;
+        for _ in 0..6 {
+            self.desk.begin();
+            state_facts(&mut self.desk);
+            let refused = self.desk.ask(goal, true).err()?;
+            let words = refused.next.words();
+            let looks = ["status", "check"].contains(&words) || words.starts_with("run --state");
+            if looks || WAITS.iter().any(|wait| refused.why.contains(wait)) {
+                return None;
+            }
+            way.push(format!("{goal:?}: {refused}"));
+            let Some((next, forced)) = self.goal(words) else { return Some(format!("{words} is no command")) };
+            (goal, self.desk.force) = (next, forced.then_some("a reason"));
+        }
+        Some(way.join("\n  "))
+    }
+
+    /// The command of these words, and whether they ask for a reason.
+    fn goal(&self, words: &str) -> Option<(Goal, bool)> {
+        let desk = &self.desk;
+        let bare = words.trim_end_matches(" --force REASON");
+        let command =
+            ALL_FACTS.iter().fold(bare.to_owned(), |words, fact| words.replace(&format!(" {}", fact.option()), ""));
+        let flag = if desk.kind == Kind::Flagged { desk.flag.as_ref() } else { desk.state.stated.as_ref() };
+        let to = flag.map_or(BackTo::OldWrites, |flag| BackTo::of(flag, time(desk.now)));
+        let backs = [false, true].map(|now| Goal::Back { to, now });
+        let others = EVERY_GOAL.into_iter().filter(|goal| !matches!(goal, Goal::Back { .. }));
+        let goal = others.chain(backs).find(|goal| Next::from(*goal).words() == command)?;
+        Some((goal, bare != words))
+    }
+}
+
+/// What no flag proves is stated.
+fn state_facts(desk: &mut Desk) {
+    desk.facts = if matches!(desk.kind, Kind::Stated | Kind::RemoveOnly) { facts(desk.now) } else { Vec::new() };
+}

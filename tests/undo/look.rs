@@ -1,0 +1,57 @@
+//! A rollback that is killed and interrupted again and again, in its look at what the first pass has not read too.
+
+use std::sync::Arc;
+
+use backfill::checkpoint::phase;
+use backfill::checkpoint::store::Begin;
+use backfill::engine::StopReason;
+use backfill::local::Fault;
+
+use super::quiet::STRATEGIES;
+use super::scene::{Cut, EVERY_KIND, Scene, every_shape, new_run};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_whose_look_is_killed_restores_the_table() {
+    for (number, migration) in STRATEGIES.into_iter().enumerate() {
+        let scene = Scene::of(every_shape(600), migration, EVERY_KIND).await;
+        let before = scene.bytes().await;
+        for fault in [Fault::DropReply, Fault::Reset] {
+            let cut = Some(Cut { at: 40, fault });
+            assert!(scene.session(phase::EXPAND, Begin::ResumeOrNew, Some(7), cut).await.is_none());
+        }
+        scene.bed.front().set_faults(None);
+        scene.quiet().await;
+        let mut rng = fastrand::Rng::with_seed(number as u64);
+        for round in 0..8 {
+            let page_limit = [3, 5, 11][round % 3];
+            stopped_in_its_rollback(&scene, page_limit, rng.u64(0..25), round % 2 == 0).await;
+        }
+        let store = scene.store().await;
+        assert!(store.begin(Begin::ResumeOrNew, new_run(phase::EXPAND)).await.is_err(), "{migration}: never resumed");
+        store.close().await.unwrap();
+        scene.quiet().await;
+        scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+        scene.assert_is(&before, migration).await;
+    }
+}
+
+/// A session of the rollback that gets so many pages far, and is killed there or asked to stop.
+async fn stopped_in_its_rollback(scene: &Scene, page_limit: u32, pages: u64, killed: bool) {
+    let job = Arc::new(scene.job(phase::ROLLBACK, Some(page_limit)).await);
+    let store = scene.store_of(&job).await;
+    let session = store.begin(Begin::ResumeOrNew, new_run(phase::ROLLBACK)).await.unwrap();
+    let work = {
+        let (job, store) = (Arc::clone(&job), store.clone());
+        tokio::spawn(async move { job.work(&store, &session).await.unwrap() })
+    };
+    while job.progress.snapshot().pages < pages && !work.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    if killed {
+        work.abort();
+    } else {
+        job.stop.stop(StopReason::Interrupted);
+    }
+    // A killed one has no end.
+    let _ = work.await;
+}
