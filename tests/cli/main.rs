@@ -16,7 +16,6 @@ mod life;
 mod plans;
 mod preflight;
 mod reach;
-mod review6;
 mod runs;
 mod states;
 
