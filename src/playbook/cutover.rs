@@ -174,7 +174,12 @@ impl Asked<'_> {
         if self.world.force.is_none() {
             return together(closed.into_iter().chain(given_up.filter_map(Result::err))).map(|()| None);
         }
-        given_up.fold(Ok(None), |first, next| Ok(first?.or(next?)))
+        for step in given_up {
+            if let Some(step) = step? {
+                return Ok(Some(step));
+            }
+        }
+        Ok(None)
     }
 
     /// A refusal that no reason goes past.
