@@ -179,7 +179,9 @@ impl State {
             What::FactStated { fact, forced } => next.state_fact(*fact, forced.as_ref(), event.at)?,
             What::OldIsFresh => next.move_stated(FlagChange::OldIsFresh, event.at)?,
             What::WentPast { why, items, .. } => {
-                next.went_past.push(why.clone());
+                if !self.went_past.contains(why) {
+                    next.went_past.push(why.clone());
+                }
                 next.left = self.left.max(items.unwrap_or(0));
             }
             What::RollbackBegun { forced } => {

@@ -102,6 +102,14 @@ fn a_reason_outlives_the_command_that_was_killed() {
         assert!(desk.give(BACK).is_err());
     }
     assert_eq!(desk.state.left, 1);
+    // However often it is given, what is known of it does not grow.
+    for _ in 0..3 {
+        for (mismatches, force) in [(3, None), (5, Some("tests of ours"))] {
+            (desk.mismatches, desk.force) = (mismatches, force);
+            assert!(desk.give(BACK).is_err());
+        }
+    }
+    assert_eq!(desk.state.went_past.len(), 1);
     // Another round of new-only writes is another matter.
     desk.mismatches = 0;
     desk.all(&[BACK, READ, WRITE]);
