@@ -273,15 +273,23 @@ pub struct CutoverArgs {
     pub backward: BackFacts,
 }
 
-/// `contract`
+/// What a later phase works on.
 #[derive(Debug, Args)]
-pub struct ContractArgs {
+pub struct Phased {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
     /// Write nothing; count what it would do to the table as it is now
     #[arg(long, conflicts_with = "yes")]
     pub dry_run: bool,
+}
+
+/// `contract`
+#[derive(Debug, Args)]
+pub struct ContractArgs {
+    /// On what
+    #[command(flatten)]
+    pub on: Phased,
     /// End a contract that another state file has begun, which is lost, or whose flag was removed; the reason is recorded
     #[arg(long, value_name = "REASON")]
     pub force: Option<String>,
@@ -296,12 +304,9 @@ pub struct ContractArgs {
 /// `rollback`
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
-    /// The plan file
-    #[arg(value_name = "PLAN")]
-    pub plan: PathBuf,
-    /// Write nothing; count what it would do to the table as it is now
-    #[arg(long, conflicts_with = "yes")]
-    pub dry_run: bool,
+    /// On what
+    #[command(flatten)]
+    pub on: Phased,
     /// Go on although not everything can be put back, for this reason, which is recorded; it is for no more items than were
     /// named before
     #[arg(long, value_name = "REASON")]

@@ -140,13 +140,7 @@ impl Scene {
     }
 
     fn store(&self, job: &Job) -> Store {
-        let identity = Identity {
-            migration: job.plan.name.clone(),
-            fingerprint: job.plan.fingerprint().to_string(),
-            table_arn: job.description.arn.clone(),
-            table_id: job.description.id.clone(),
-            meaning: job.plan.meaning(),
-        };
+        let identity = Identity::of(&job.plan, &job.description);
         Store::open(&self.state, &identity, backfill::clock::now).unwrap()
     }
 

@@ -6,7 +6,6 @@ pub(super) use super::conducted::{Conducted, actor, said};
 use super::exit::{Exit, Refusal};
 use super::output;
 pub(super) use super::pursuit::Pursuit;
-use crate::clock::to_text;
 use crate::conduct::{Advance, ConductError, Swept};
 use crate::engine::StopReason;
 use crate::playbook::Goal;
@@ -33,8 +32,7 @@ impl Conducted {
                 }
                 Advance::Changed(flag) => output::stderr(&format!("flag     {flag}")),
                 Advance::Wait(until) => {
-                    let why = "applications may obey what the flag said before, until";
-                    output::stderr(&format!("waiting  {why} {}", to_text(until)));
+                    output::waiting(until);
                     if !self.conductor.wait(until).await {
                         return Ok((swept, self.conductor.stop.reason().cloned()));
                     }

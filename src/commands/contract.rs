@@ -9,11 +9,11 @@ use crate::playbook::{Goal, Phase};
 
 /// Removes the old attribute, or goes on with it.
 pub(super) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Result<Exit> {
-    if args.dry_run {
-        return dry_run_of(global, &args.plan, Phase::Contract, &args.go.accept).await;
+    if args.on.dry_run {
+        return dry_run_of(global, &args.on.plan, Phase::Contract, &args.go.accept).await;
     }
     let decide = args.decide();
-    let mut conducted = Conducted::open(global, &args.plan, said(&decide)).await?;
+    let mut conducted = Conducted::open(global, &args.on.plan, said(&decide)).await?;
     let table = conducted.target.description.arn.clone();
     let question = format!("Remove the old attribute from {table} now? There is no way back.");
     let (swept, stopped) = conducted.pursue(Pursuit::of(Goal::Contract, &decide, &question)).await?;

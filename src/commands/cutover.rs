@@ -7,7 +7,7 @@ use super::exit::Exit;
 use super::output;
 use super::target::read_plan;
 use crate::cli::{CutoverArgs, CutoverStep, Global};
-use crate::clock::{to_text, wall};
+use crate::clock::wall;
 use crate::conduct::{ConductError, Said, kind, read};
 use crate::cutover::{Flag, FlagMeta, FlagStore, wait_until_settled};
 use crate::plan::Plan;
@@ -60,8 +60,7 @@ async fn back(flags: &dyn FlagStore, plan: &Plan, mut flag: Flag) -> Result<Flag
                 output::stderr(&format!("flag     {flag}"));
             }
             Step::WaitUntil(until) => {
-                let why = "applications may obey what the flag said before, until";
-                output::stderr(&format!("waiting  {why} {}", to_text(until)));
+                output::waiting(until);
                 wait_until_settled(&flag, &clock).await;
             }
             _ => return Ok(flag),

@@ -3,10 +3,12 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use super::exit::Exit;
 use crate::cli::{Global, Output};
+use crate::clock::to_text;
 use crate::engine::StopReason;
 use crate::plan::PlanErrors;
 
@@ -37,6 +39,11 @@ pub(super) fn stderr(text: &str) {
     crate::telemetry::display::suspend(|| {
         let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
     });
+}
+
+/// Says until when a change of the flag is waited out.
+pub(super) fn waiting(until: Timestamp) {
+    stderr(&format!("waiting  applications may obey what the flag said before, until {}", to_text(until)));
 }
 
 /// Says why a command stopped before its end, and gives its exit code.

@@ -17,11 +17,11 @@ use crate::telemetry::{RunReport, Subject, number};
 
 /// Undoes the migration, or goes on with it.
 pub(super) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Result<Exit> {
-    if args.dry_run {
-        return dry_run_of(global, &args.plan, Phase::Undo, &args.go.accept).await;
+    if args.on.dry_run {
+        return dry_run_of(global, &args.on.plan, Phase::Undo, &args.go.accept).await;
     }
     let decide = args.decide();
-    let mut conducted = Conducted::open(global, &args.plan, said(&decide)).await?;
+    let mut conducted = Conducted::open(global, &args.on.plan, said(&decide)).await?;
     let question = format!("Undo the migration on {} now?", conducted.target.description.arn);
     let (swept, stopped) = conducted.pursue(Pursuit::of(Goal::Rollback, &decide, &question)).await?;
     let exit = report(global, &conducted, "rollback", &swept, stopped.as_ref()).await?;

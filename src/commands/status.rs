@@ -16,6 +16,8 @@ use crate::conduct::known;
 use crate::plan::Limits;
 use crate::telemetry::{number, write_counts, write_spend};
 
+const LOOKED_THROUGH: &str = "ended; pages that it had not read are only looked at since, and counted, but not written";
+
 /// Prints the state of the plan's migration.
 pub(super) fn status(global: &Global, args: PlanArgs) -> anyhow::Result<Exit> {
     let loaded = read_plan(global, &args.plan)?;
@@ -52,6 +54,7 @@ fn write_status(out: &mut Vec<u8>, state: &StateSummary, limits: &Limits) -> std
     };
     let run = &current.run;
     let standing = match (&state.holder, current.died) {
+        (_, died) if run.looked_through && (died || !run.open_session) => LOOKED_THROUGH.to_owned(),
         (_, true) if run.phase == EXPAND => "its process died; `run` resumes it".to_owned(),
         (_, true) => "its process died; the next step resumes it".to_owned(),
         (Some(holder), _) if run.open_session => format!("running: {holder}"),

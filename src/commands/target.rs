@@ -79,13 +79,7 @@ impl Target {
 
     /// Takes the state file of this plan and table.
     pub(super) fn open_store(&self) -> anyhow::Result<Store> {
-        let identity = Identity {
-            migration: self.plan.name.clone(),
-            fingerprint: self.plan.fingerprint().to_string(),
-            table_arn: self.description.arn.clone(),
-            table_id: self.description.id.clone(),
-            meaning: self.plan.meaning(),
-        };
+        let identity = Identity::of(&self.plan, &self.description);
         Ok(Store::open(&self.state, &identity, crate::clock::now)?)
     }
 }

@@ -194,7 +194,7 @@ impl Conductor {
     /// Does the next thing for this goal, or says what it is.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, ConductError> {
         let flag = self.look().await?;
-        let gone = if flag.is_none() { self.last_seen().await? } else { None };
+        let gone = if flag.is_none() { Some(self.last_seen().await?) } else { None };
         let OpenWork { failures, diverged } = self.store.open_work_of(EXPAND).await?;
         let no_way_back = self.store.no_way_back().await?;
         let one_way = one_way(&self.plan.changes, &self.description.key);

@@ -88,10 +88,10 @@ impl Conductor {
     }
 
     /// The flag as a command of this state file saw it last; as it is created where none did.
-    pub(super) async fn last_seen(&self) -> Result<Option<Flag>, ConductError> {
+    pub(super) async fn last_seen(&self) -> Result<Flag, ConductError> {
         let first = Flag::first(self.plan.cutover.max_cache_seconds, (self.clock)());
         let seen = self.store.kept(KeptFact::FlagSeen).await?.map(|text| Seen::from_text(&text)).transpose()?;
-        Ok(Some(seen.map_or(first, |seen| seen.flag)))
+        Ok(seen.map_or(first, |seen| seen.flag))
     }
 
     /// One durable line for each state of the flag that this process meets.

@@ -90,6 +90,23 @@ impl Bed {
         self.create_indexed_table(&[]).await
     }
 
+    /// A table with one string key, `id`: what a flag needs.
+    pub async fn create_flag_table(&self) -> String {
+        let name = format!("flags_{}_{}", std::process::id(), fastrand::u32(..));
+        let id = KeyAttribute { name: "id".into(), kind: "S".into() };
+        let element = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash);
+        self.client
+            .create_table()
+            .table_name(&name)
+            .billing_mode(BillingMode::PayPerRequest)
+            .key_schema(element.build().unwrap())
+            .attribute_definitions(definition(&id))
+            .send()
+            .await
+            .unwrap();
+        name
+    }
+
     /// The same with these indexes.
     pub async fn create_indexed_table(&self, indexes: &[IndexSchema]) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);

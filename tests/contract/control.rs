@@ -3,36 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{BillingMode, KeyType};
 use backfill::clock;
 use backfill::cutover::{
     Flag, FlagChange, FlagMeta, FlagStoreError, Lease, LeaseError, Opened, ReadFrom, WriteTo, items, open,
 };
-use backfill::item::{Item, KeyAttribute, Num, Value};
+use backfill::item::{Item, Num, Value};
 use backfill::local::Fault;
 use backfill::plan::{FlagKey, Plan, load};
 use backfill::table::FatalKind;
 use backfill::table::control::{ControlError, ControlItem, ControlTable};
 
-use crate::common::{Bed, definition};
+use crate::common::Bed;
 use crate::table;
-
-/// A table with one string key, `id`: what a flag needs.
-async fn flags(bed: &Bed) -> String {
-    let name = format!("flags_{}_{}", std::process::id(), fastrand::u32(..));
-    let id = KeyAttribute { name: "id".into(), kind: "S".into() };
-    let element = aws_sdk_dynamodb::types::KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash);
-    bed.client()
-        .create_table()
-        .table_name(&name)
-        .billing_mode(BillingMode::PayPerRequest)
-        .key_schema(element.build().unwrap())
-        .attribute_definitions(definition(&id))
-        .send()
-        .await
-        .unwrap();
-    name
-}
 
 async fn control_items(bed: &Bed, name: &str, key: &FlagKey) -> (ControlItem, ControlItem) {
     let table: Arc<dyn ControlTable> = Arc::new(table(bed, name).await);
@@ -61,7 +43,7 @@ async fn opened(bed: &Bed, cutover: &str) -> Opened {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_control_item_is_written_only_where_it_is_as_expected() {
     let bed = Bed::start();
-    let (single, double) = (flags(&bed).await, bed.create_table().await);
+    let (single, double) = (bed.create_flag_table().await, bed.create_table().await);
     let pair = FlagKey::Attributes(vec![("pk".into(), "FLAG".into()), ("sk".into(), "x".into())]);
     for (name, key) in [(&single, FlagKey::Partition("x".into())), (&double, pair)] {
         let (item, beside) = control_items(&bed, name, &key).await;
@@ -87,7 +69,7 @@ async fn a_control_item_is_written_only_where_it_is_as_expected() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_reply_is_seen_through() {
     let bed = Bed::start();
-    let name = flags(&bed).await;
+    let name = bed.create_flag_table().await;
     let (item, _) = control_items(&bed, &name, &FlagKey::Partition("x".into())).await;
     item.put(attributes("1", "old"), None).await.unwrap();
     bed.front().set_faults(Some(Arc::new(|request| {
@@ -124,7 +106,7 @@ async fn what_is_wrong_with_the_table_is_said_with_the_way_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_flag_of_a_plan() {
     let bed = Bed::start();
-    let cutover = format!("table = \"{}\"\nmax_cache_seconds = 1", flags(&bed).await);
+    let cutover = format!("table = \"{}\"\nmax_cache_seconds = 1", bed.create_flag_table().await);
     let (ours, theirs) = (opened(&bed, &cutover).await.flag, opened(&bed, &cutover).await.flag);
     assert!(ours.read().await.unwrap().is_none());
     let meta = FlagMeta { plan: "f".repeat(64), report: Some("r".into()), actor: "jo@laptop".into(), reason: None };
@@ -143,7 +125,7 @@ async fn the_flag_of_a_plan() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lease_of_a_plan_has_one_holder() {
     let bed = Bed::start();
-    let cutover = format!("table = \"{}\"", flags(&bed).await);
+    let cutover = format!("table = \"{}\"", bed.create_flag_table().await);
     let lease = opened(&bed, &cutover).await.lease.unwrap();
     let (long, short) = (Duration::from_secs(6), Duration::from_millis(500));
     let first = Lease::acquire(lease.clone(), "a", None, long).await.unwrap();

@@ -50,13 +50,7 @@ async fn a_drain_at_rate_zero_ends() {
     let table: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &scene.table));
     let description = describe(table.as_ref(), Duration::from_secs(5)).await.unwrap();
     let changes = Changes::for_run(&plan.changes, plan.strategy, plan.on_existing, description.key.clone(), Vec::new());
-    let identity = Identity {
-        migration: plan.name.clone(),
-        fingerprint: plan.fingerprint().to_string(),
-        table_arn: description.arn.clone(),
-        table_id: description.id.clone(),
-        meaning: plan.meaning(),
-    };
+    let identity = Identity::of(&plan, &description);
     let new =
         NewRun { phase: "expand".into(), total_segments: 4, tool_version: "test".into(), table_items_estimate: None };
     let store = Store::open(&scene.state_path(), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();

@@ -6,17 +6,17 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_sdk_dynamodb::types::{AttributeValue, BillingMode, KeySchemaElement, KeyType};
+use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::checkpoint::store::{StateFile, Store};
 use backfill::cutover::{Flag, schema};
-use backfill::item::{Item, ItemKey, KeyAttribute, Value};
+use backfill::item::{Item, ItemKey, Value};
 use backfill::local::Fault;
 use backfill::local::front::FaultRule;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 
 use crate::app::{Application, Habit, NEW, OLD, Orders, number, pk, value};
-use crate::common::{Bed, definition, from_sdk, to_sdk};
+use crate::common::{Bed, from_sdk, to_sdk};
 use crate::history::Content;
 use crate::tool::{Ran, Running, SECRET, item};
 
@@ -62,7 +62,7 @@ pub(crate) fn cutover(flags: &str) -> String {
 impl Scene {
     /// With a flag, and this behind `[table]` of the plan.
     pub(crate) async fn flagged(bed: Bed, items: Vec<Item>, migration: &str, rest: &str) -> Scene {
-        let flags = create_flags(&bed).await;
+        let flags = bed.create_flag_table().await;
         let rest = format!("{rest}{}", cutover(&flags));
         Scene { flags, ..Scene::stated(bed, items, migration, &rest).await }
     }
@@ -247,23 +247,6 @@ impl Scene {
         store.close().await.unwrap();
         rows.into_iter().map(|row| row.value).collect()
     }
-}
-
-/// A table with one string key, `id`: what a flag needs.
-pub(crate) async fn create_flags(bed: &Bed) -> String {
-    let name = format!("flags_{}_{}", std::process::id(), fastrand::u32(..));
-    let id = KeyAttribute { name: "id".into(), kind: "S".into() };
-    let element = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash);
-    bed.client()
-        .create_table()
-        .table_name(&name)
-        .billing_mode(BillingMode::PayPerRequest)
-        .key_schema(element.build().unwrap())
-        .attribute_definitions(definition(&id))
-        .send()
-        .await
-        .unwrap();
-    name
 }
 
 /// Where kills fall.

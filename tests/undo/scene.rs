@@ -137,13 +137,7 @@ impl Scene {
 
     /// The state file of a job, which makes it where there is none.
     pub(super) async fn store_of(&self, job: &Job) -> Store {
-        let identity = Identity {
-            migration: job.plan.name.clone(),
-            fingerprint: job.plan.fingerprint().to_string(),
-            table_arn: job.description.arn.clone(),
-            table_id: job.description.id.clone(),
-            meaning: job.plan.meaning(),
-        };
+        let identity = Identity::of(&job.plan, &job.description);
         self.open(&identity).await
     }
 

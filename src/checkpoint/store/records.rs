@@ -9,7 +9,9 @@ use super::super::{Counts, PreImageId, RunId, RunStatus, Spend, SpendState};
 use super::lock::Holder;
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Value};
+use crate::plan::Plan;
 use crate::price::UnitPrices;
+use crate::table::TableDescription;
 
 /// Whose state a file keeps. A file is used only by the plan and the table that it was made for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,6 +26,19 @@ pub struct Identity {
     pub table_id: Option<String>,
     /// What the plan means, for people: shown when a file turns out to be of another plan.
     pub meaning: String,
+}
+
+impl Identity {
+    /// That of a plan on a table.
+    pub fn of(plan: &Plan, table: &TableDescription) -> Identity {
+        Identity {
+            migration: plan.name.clone(),
+            fingerprint: plan.fingerprint().to_string(),
+            table_arn: table.arn.clone(),
+            table_id: table.id.clone(),
+            meaning: plan.meaning(),
+        }
+    }
 }
 
 /// How a run begins.

@@ -96,13 +96,7 @@ async fn stopped(table: &Arc<OneSegment>, when: impl Fn(&OneSegment) -> bool) ->
                 [[change]]\nmove = \"old\"\nto = \"new\"\n[scan]\nsegments = 1\n";
     let (plan, description) = (crate::plan::load("plan", text).unwrap().plan, TableDescription::of_a_test());
     let changes = Changes::for_run(&plan.changes, plan.strategy, plan.on_existing, description.key.clone(), Vec::new());
-    let identity = Identity {
-        migration: plan.name.clone(),
-        fingerprint: plan.fingerprint().to_string(),
-        table_arn: description.arn.clone(),
-        table_id: None,
-        meaning: plan.meaning(),
-    };
+    let identity = Identity::of(&plan, &description);
     let new =
         NewRun { phase: "expand".into(), total_segments: 1, tool_version: "t".into(), table_items_estimate: None };
     let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,202 @@
+//! A migration on a desk: its history, its flag, its operator and its time, with the pure `step` for everything else.
+
+use std::time::Duration;
+
+use super::super::*;
+
+pub(super) const PLAN: &str = "fingerprint";
+pub(super) const CACHE: u32 = 60;
+pub(super) const SOAK: i64 = 1000;
+
+/// A migration, its flag and its operator, in a time of their own.
+pub(super) struct Desk {
+    pub(super) kind: Kind,
+    pub(super) state: State,
+    pub(super) flag: Option<Flag>,
+    pub(super) events: Vec<Event>,
+    pub(super) now: i64,
+    /// What the command has swept, and the flag's version when it began.
+    pub(super) swept: Vec<Phase>,
+    pub(super) first: Option<u64>,
+    /// The flag, after it was removed.
+    pub(super) gone: Option<Flag>,
+    pub(super) failures: u64,
+    pub(super) diverged: u64,
+    pub(super) mismatches: u64,
+    pub(super) no_way_back: Option<&'static str>,
+    pub(super) one_way: Option<&'static str>,
+    pub(super) force: Option<&'static str>,
+    pub(super) facts: Vec<Fact>,
+    pub(super) limits: Limits,
+}
+
+pub(super) fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+impl Desk {
+    pub(super) fn new(kind: Kind) -> Desk {
+        Desk {
+            kind,
+            state: State::default(),
+            flag: (kind == Kind::Flagged).then(|| Flag::first(CACHE, time(0))),
+            events: Vec::new(),
+            now: 10_000,
+            swept: Vec::new(),
+            first: None,
+            gone: None,
+            failures: 0,
+            diverged: 0,
+            mismatches: 0,
+            no_way_back: None,
+            one_way: None,
+            force: None,
+            facts: Vec::new(),
+            limits: Limits {
+                max_age: Duration::from_secs(100_000),
+                max_mismatch: 0,
+                accept_sample: false,
+                soak: Duration::from_secs(SOAK.unsigned_abs()),
+            },
+        }
+    }
+
+    pub(super) fn ask(&self, goal: Goal, confirmed: bool) -> Result<Step, Refused> {
+        step(&self.state, &self.world(confirmed), goal, time(self.now))
+    }
+
+    /// Another command begins.
+    pub(super) fn begin(&mut self) {
+        (self.swept, self.first) = (Vec::new(), self.flag.as_ref().map(|flag| flag.version));
+    }
+
+    /// The stage, and the words of the command that is next.
+    pub(super) fn stands(&self) -> (Stage, Option<String>) {
+        let standing = standing(&self.state, &self.world(true), time(self.now));
+        (standing.stage, standing.next.map(|next| next.words().to_owned()))
+    }
+
+    pub(super) fn world(&self, confirmed: bool) -> World<'_> {
+        World {
+            kind: self.kind,
+            plan: PLAN,
+            flag: self.flag.as_ref(),
+            failures: self.failures,
+            diverged: self.diverged,
+            limits: self.limits,
+            no_way_back: self.no_way_back,
+            one_way: self.one_way,
+            facts: &self.facts,
+            force: self.force,
+            confirmed,
+            swept: &self.swept,
+            first: self.first,
+            gone: self.gone.as_ref(),
+        }
+    }
+
+    pub(super) fn append(&mut self, what: What) {
+        let at = time(self.now).max(self.state.latest);
+        let event = Event { at, actor: "ops@host".to_owned(), what };
+        self.state = self.state.next(&event).unwrap_or_else(|refused| panic!("{refused}: {event:?}"));
+        self.events.push(event);
+        self.now += 1;
+    }
+
+    /// One command, to its end; gives the steps that it took. Facts that it asks for are stated.
+    pub(super) fn give(&mut self, goal: Goal) -> Result<Vec<String>, Refused> {
+        let (mut confirmed, mut steps) = (false, Vec::new());
+        self.begin();
+        for _ in 0..60 {
+            let step = self.ask(goal, confirmed)?;
+            steps.push(name(&step));
+            match step {
+                Step::Done => return Ok(steps),
+                Step::Preflight => {
+                    self.append(What::PreflightAccepted { kind: self.kind, accepted: vec!["no-pitr".to_owned()] });
+                }
+                Step::Confirm => confirmed = true,
+                Step::Record(what) => self.append(what),
+                Step::WaitUntil(until) => self.now = until.as_second(),
+                Step::Change(change) => {
+                    self.flag = Some(self.flag.as_ref().unwrap().next(change, time(self.now)).unwrap());
+                }
+                Step::Renew(flag) => self.flag = Some(*flag),
+                Step::Sweep(Phase::Verify { scope, repair }) => {
+                    let (mismatches, plan) = (self.mismatches, PLAN.to_owned());
+                    self.append(What::Verified { scope, repair, mismatches, plan, hash: "hash".to_owned() });
+                    self.swept.push(Phase::Verify { scope, repair });
+                }
+                Step::Sweep(phase) => {
+                    self.append(What::PhaseComplete { phase });
+                    self.swept.push(phase);
+                }
+            }
+        }
+        panic!("{goal:?} has no end: {steps:?}");
+    }
+
+    pub(super) fn done(&mut self, goal: Goal) -> Vec<String> {
+        self.give(goal).unwrap_or_else(|refused| panic!("{goal:?}: {refused}"))
+    }
+
+    pub(super) fn all(&mut self, goals: &[Goal]) {
+        for goal in goals {
+            self.done(*goal);
+        }
+    }
+
+    /// The words of the command that is next, or that this one is allowed.
+    pub(super) fn says(&self, goal: Goal) -> String {
+        let world = World { swept: &[], first: self.flag.as_ref().map(|flag| flag.version), ..self.world(true) };
+        match step(&self.state, &world, goal, time(self.now)) {
+            Ok(_) => "allowed".to_owned(),
+            Err(refused) => refused.next.words().to_owned(),
+        }
+    }
+}
+
+pub(super) fn name(step: &Step) -> String {
+    match step {
+        Step::Record(What::FlagIntended { .. } | What::FlagSeen { .. }) => "record".to_owned(),
+        Step::Record(What::PhaseBegun { phase }) => format!("begin {phase:?}"),
+        Step::Record(What::FactStated { fact, .. }) => fact.option().to_owned(),
+        Step::Record(what) => format!("{what:?}"),
+        Step::Change(change) => format!("{change:?}"),
+        Step::WaitUntil(_) => "wait".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+pub(super) const RUN: Goal = Goal::Run { again: false };
+pub(super) const AGAIN: Goal = Goal::Run { again: true };
+pub(super) const VERIFY: Goal = Goal::Verify { scope: Scope::Full, repair: false };
+pub(super) const SAMPLE: Goal = Goal::Verify { scope: Scope::Sampled, repair: false };
+pub(super) const REPAIR: Goal = Goal::Verify { scope: Scope::Full, repair: true };
+pub(super) const DUAL: Goal = Goal::CutoverTo(Target::DualWrite);
+pub(super) const READ: Goal = Goal::CutoverTo(Target::ReadNew(100));
+pub(super) const SOME: Goal = Goal::CutoverTo(Target::ReadNew(25));
+pub(super) const WRITE: Goal = Goal::CutoverTo(Target::WriteNew);
+pub(super) const BACK: Goal = Goal::Back { to: BackTo::OldReads, now: false };
+pub(super) const BACK_NOW: Goal = Goal::Back { to: BackTo::OldReads, now: true };
+pub(super) const STOP_DUAL: Goal = Goal::Back { to: BackTo::OldWrites, now: false };
+
+/// The commands of the table below, in the order of its columns.
+pub(super) const COMMANDS: [Goal; 9] =
+    [RUN, Goal::FailuresRetry, VERIFY, DUAL, READ, WRITE, BACK, Goal::Contract, Goal::Rollback];
+
+pub(super) const ALL_FACTS: [Fact; 5] = [
+    Fact::DualWritesSince { since: Timestamp::UNIX_EPOCH },
+    Fact::ReadersMoved,
+    Fact::OldWritesStopped,
+    Fact::ReadersBack,
+    Fact::NewWritesStopped,
+];
+
+/// Every fact, stated now.
+pub(super) fn facts(now: i64) -> Vec<Fact> {
+    let since = time(now);
+    ALL_FACTS
+        .map(|fact| if let Fact::DualWritesSince { .. } = fact { Fact::DualWritesSince { since } } else { fact })
+        .into()
+}
