@@ -163,6 +163,12 @@ impl Changes {
         &self.key
     }
 
+    /// Whether this phase rests on what it finds nothing to do for: what it passes over stays as it is, or goes for good. An
+    /// eventually consistent read may show an item as it was some seconds ago, which is not enough for that.
+    pub fn needs_consistent_reads(&self) -> bool {
+        self.steps.iter().any(|wanted| !wanted.is_forward())
+    }
+
     /// What this item needs, where nothing is on record of it or the phase does not ask. All of it goes into one write, or
     /// none of it.
     pub fn decide(&self, item: &Item) -> Decision {
@@ -205,6 +211,20 @@ impl Wanted {
             | Wanted::Remove { path } => (path, None),
         };
         std::iter::once(one).chain(another).map(Path::root)
+    }
+
+    /// Whether it is one of `run`.
+    fn is_forward(&self) -> bool {
+        match self {
+            Wanted::Copy { .. } | Wanted::Set { .. } | Wanted::Remove { .. } => true,
+            Wanted::DropMoved { .. }
+            | Wanted::DropRemoved { .. }
+            | Wanted::Refresh { .. }
+            | Wanted::Uncopy { .. }
+            | Wanted::Unmove { .. }
+            | Wanted::Unset { .. }
+            | Wanted::Unremove { .. } => false,
+        }
     }
 
     pub(super) fn recalls(&self) -> bool {

@@ -74,7 +74,7 @@ async fn whole(job: &Job) -> Prediction {
     let segments = job.segments().segments;
     let handler = Arc::new(DryRun::new(job));
     // Nothing is written, so no collection takes long enough for an early start to pay for the survey's reads.
-    let reading = Reading { survey: None, ..job.reading(segments) };
+    let reading = Reading { survey: None, ..job.reading_only(segments) };
     sweep(reading, &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;
     handler.prediction()
 }

@@ -18,7 +18,7 @@ use crate::change::Changes;
 use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals, Session, SpendRecord, Store};
 use crate::checkpoint::{Records, RunStatus, StoreError, phase};
 use crate::clock;
-use crate::plan::Plan;
+use crate::plan::{Plan, ScanOptions};
 use crate::price::UnitPrices;
 use crate::table::{Table, TableDescription};
 use crate::telemetry::Progress;
@@ -116,9 +116,26 @@ impl Job {
         auto_segments(&self.plan.scan, &self.description, &self.budgets)
     }
 
-    /// How the table is read, in so many segments.
+    /// Whether this job's pass reads strongly consistently: the plan asks for it, or the pass rests on what it finds nothing to
+    /// do for. That is also the first look at what was there before the migration: a value that a stale page does not show
+    /// would count as the migration's own, and a rollback would remove it.
+    pub fn reads_consistently(&self) -> bool {
+        self.plan.scan.consistent || self.changes.needs_consistent_reads() || self.changes.meets()
+    }
+
+    /// How a pass of this job reads the table, in this number of segments.
     pub fn reading(&self, total_segments: u32) -> Reading {
-        let (scan, table, choice) = (&self.plan.scan, &self.description, self.segments());
+        self.read_as(total_segments, self.reads_consistently())
+    }
+
+    /// How a dry run or a sample of this job reads it. It records nothing, so that `run` is counted as the plan's `[scan]` says.
+    pub fn reading_only(&self, total_segments: u32) -> Reading {
+        self.read_as(total_segments, self.plan.scan.consistent || self.changes.needs_consistent_reads())
+    }
+
+    fn read_as(&self, total_segments: u32, consistent: bool) -> Reading {
+        let (table, choice) = (&self.description, self.segments());
+        let scan = &ScanOptions { consistent, ..self.plan.scan.clone() };
         Reading {
             active: choice.active,
             page_limit: scan.page_limit,
@@ -197,7 +214,10 @@ impl Job {
             handler = handler.looking_first(first_look);
         }
         let handler = Arc::new(handler);
-        sweep(self.reading(run.total_segments), &scheduler, &requests, handler.clone()).await;
+        // Behind a complete pass, "nothing to do" says that nothing is missing any more.
+        let again = run.phase == phase::EXPAND && !store.is_first_pass(run.id).await?;
+        let reading = self.read_as(run.total_segments, again || self.reads_consistently());
+        sweep(reading, &scheduler, &requests, handler.clone()).await;
         // An error stands in the stopper like every other.
         let _ = handler.finish(!self.stop.is_stopping()).await;
         self.end(store, run).await

@@ -35,7 +35,7 @@ pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<Sampled, P
         job.changes.indexes().iter().filter(|index| !index.local).map(|index| index.name.clone()).collect();
     let mut tally = Tally::new(design.total, FIGURES + indexes.len(), job.description.item_count);
     let mut seen = Prediction::default();
-    let (reading, requests) = (job.reading(design.total), job.requests());
+    let (reading, requests) = (job.reading_only(design.total), job.requests());
     let read = read_clusters(&reading, design.chosen, &job.changes, job.records.as_deref(), &requests, |cluster| {
         tally.add(&figures(&cluster, &indexes));
         seen.merge(cluster);
@@ -85,7 +85,7 @@ fn setting(job: &Job) -> Setting<'_> {
         prices: UnitPrices::of(&job.description, &job.plan.prices),
         segments,
         page_items: job.reading(segments).page_items(),
-        consistent: job.plan.scan.consistent,
+        consistent: job.reads_consistently(),
     }
 }
 

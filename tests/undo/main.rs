@@ -13,4 +13,5 @@ mod pieces;
 mod quiet;
 mod repair;
 mod scene;
+mod stale;
 mod stopped;

@@ -47,11 +47,16 @@ pub(super) struct Cut {
 
 impl Scene {
     pub(super) async fn of(items: Vec<Item>, migration: &str, changes: &str) -> Scene {
+        Scene::reading(items, migration, changes, true).await
+    }
+
+    /// The same, whose plan says how the table is read.
+    pub(super) async fn reading(items: Vec<Item>, migration: &str, changes: &str, consistent: bool) -> Scene {
         let bed = Bed::start();
         let table = bed.create_table().await;
         bed.load(&table, items.into_iter()).await;
-        let path =
-            bed.plan("undone", &table, migration, &format!("{changes}[scan]\nsegments = 4\nconsistent = true\n"));
+        let scan = format!("{changes}[scan]\nsegments = 4\nconsistent = {consistent}\n");
+        let path = bed.plan("undone", &table, migration, &scan);
         let plan = load("plan", &std::fs::read_to_string(path).unwrap()).unwrap().plan;
         let dynamo: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table));
         Scene { bed, table, plan, dynamo }

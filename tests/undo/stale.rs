@@ -1,0 +1,110 @@
+//! A table whose eventually consistent reads show it as it was some time ago, as DynamoDB's may: passes that rest on what
+//! they find nothing to do for see what is there now.
+
+use std::sync::Arc;
+
+use backfill::change::Outcome;
+use backfill::checkpoint::phase;
+use backfill::checkpoint::store::Begin;
+use backfill::item::{Item, item_to_json};
+use backfill::local::{Fault, RequestInfo};
+use backfill::preflight::estimate_of_description;
+use serde_json::{Map, Value as Json, json};
+
+use super::scene::{EVERY_KIND, MOVE, Scene, every_shape, item, s};
+
+/// From now on, a scan that does not ask for strong consistency is answered with the table as it is at this moment.
+async fn stale_from_now(scene: &Scene) {
+    let items: Vec<Json> = scene.bed.dump(&scene.table).await.values().map(item_to_json).collect();
+    scene.bed.front().set_faults(Some(Arc::new(move |request: &RequestInfo| {
+        let body = request.body();
+        if request.operation != "Scan" || body["ConsistentRead"] == true {
+            return Fault::Pass;
+        }
+        // All of them in the first segment: who reads does not know where they belong.
+        let items = if body["Segment"] == 0 { items.as_slice() } else { &[] };
+        let extra = json!({
+            "Items": items, "Count": items.len(), "ScannedCount": items.len(),
+            "ConsumedCapacity": { "TableName": body["TableName"], "CapacityUnits": 0.5 },
+        });
+        let extra: Map<String, Json> = extra.as_object().cloned().unwrap_or_default();
+        Fault::Reply { status: 200, error: "Made.Up".into(), message: String::new(), extra }
+    })));
+}
+
+/// A pass to its end, with the reads as they are: items that it wrote, and items that it found diverged.
+async fn pass(scene: &Scene, phase: &str, how: Begin) -> (u64, u64) {
+    let ended = scene.session(phase, how, None, None).await.unwrap();
+    assert_eq!(ended.stopped, None, "{phase}");
+    (ended.totals.counts.of(Outcome::Applied), ended.totals.counts.of(Outcome::Diverged))
+}
+
+/// RUNBOOK: "A rollback right after a run undoes all of it"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_right_after_a_run_undoes_all_of_it() {
+    for migration in ["", "strategy = \"in-place\"", "on_existing = \"overwrite\""] {
+        let scene = Scene::reading(every_shape(200), migration, EVERY_KIND, false).await;
+        let before = scene.bytes().await;
+        stale_from_now(&scene).await;
+        let (written, _) = pass(&scene, phase::EXPAND, Begin::ResumeOrNew).await;
+        let (undone, diverged) = pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew).await;
+        assert_eq!((undone, diverged), (written, 0), "{migration}");
+        scene.assert_is(&before, migration).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_applications_wrote_under_the_new_name_reaches_the_old_one() {
+    let scene = Scene::reading((0..60).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
+    pass(&scene, phase::EXPAND, Begin::ResumeOrNew).await;
+    stale_from_now(&scene).await;
+    let late = (0..20).map(|i| item(i, &[("old", s("x")), ("new", s("later"))]));
+    scene.bed.load(&scene.table, late).await;
+    assert_eq!(pass(&scene, phase::OLD_EQUAL_NEW, Begin::ResumeOrNew).await, (20, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contract_right_behind_the_last_writes_removes_every_old_value() {
+    let scene = Scene::reading((0..60).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
+    stale_from_now(&scene).await;
+    pass(&scene, phase::EXPAND, Begin::ResumeOrNew).await;
+    assert_eq!(pass(&scene, phase::CONTRACT, Begin::ResumeOrNew).await, (60, 0));
+}
+
+/// What an application wrote at the new name a moment before the run is not the migration's, and stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_look_sees_what_was_written_a_moment_ago() {
+    let scene = Scene::reading((0..60).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
+    stale_from_now(&scene).await;
+    let theirs: Vec<Item> = (0..20).map(|i| item(i, &[("old", s("x")), ("new", s(["x", "theirs"][i % 2]))])).collect();
+    scene.bed.load(&scene.table, theirs.into_iter()).await;
+    let before = scene.bytes().await;
+    assert_eq!(pass(&scene, phase::EXPAND, Begin::ResumeOrNew).await, (40, 10));
+    pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew).await;
+    scene.assert_is(&before, "what was there a moment before the run").await;
+}
+
+/// Another pass finds what was inserted behind the first one, also where the plan makes no first look.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_pass_sees_what_was_inserted_a_moment_ago() {
+    for changes in [MOVE, "[[change]]\nset = \"marker\"\nvalue = 1\n"] {
+        let scene = Scene::reading((0..40).map(|i| item(i, &[("old", s("x"))])).collect(), "", changes, false).await;
+        pass(&scene, phase::EXPAND, Begin::ResumeOrNew).await;
+        stale_from_now(&scene).await;
+        scene.bed.load(&scene.table, (40..60).map(|i| item(i, &[("old", s("x"))]))).await;
+        assert_eq!(pass(&scene, phase::EXPAND, Begin::Again).await.0, 20, "{changes}");
+    }
+}
+
+/// RUNBOOK: "their forecasts count each read twice"
+#[tokio::test(flavor = "multi_thread")]
+async fn forecasts_count_strong_reads_at_twice_the_price() {
+    let scene = Scene::reading((0..40).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
+    let plain = "[[change]]\nset = \"marker\"\nvalue = 1\n";
+    let plain = Scene::reading((0..40).map(|i| item(i, &[("old", s("x"))])).collect(), "", plain, false).await;
+    let units = estimate_of_description(&plain.job(phase::EXPAND, None).await).read_units;
+    for phase in [phase::EXPAND, phase::OLD_EQUAL_NEW, phase::ROLLBACK, phase::CONTRACT] {
+        let twice = estimate_of_description(&scene.job(phase, None).await).read_units;
+        assert_eq!((twice.low, twice.high), (2.0 * units.low, 2.0 * units.high), "{phase}");
+    }
+}
