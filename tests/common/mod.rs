@@ -160,28 +160,7 @@ impl Bed {
 
     /// Every item of a table, by its key's text.
     pub async fn dump(&self, table: &str) -> BTreeMap<String, Item> {
-        let mut items = BTreeMap::new();
-        let mut start = None;
-        loop {
-            let page = self
-                .client
-                .scan()
-                .table_name(table)
-                .limit(1000)
-                .consistent_read(true)
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .unwrap();
-            for item in page.items.unwrap_or_default() {
-                let item = from_sdk(item);
-                items.insert(key_of(&item).to_text(), item);
-            }
-            start = page.last_evaluated_key.filter(|k| !k.is_empty());
-            if start.is_none() {
-                return items;
-            }
-        }
+        dump(&self.client, table).await
     }
 
     /// Writes a plan: `[table]` with this table and the layer's endpoint, and then `rest`, which starts in `[migration]`.
@@ -197,8 +176,13 @@ impl Bed {
 
     /// The real binary, in the test's directory, with a clean environment.
     pub fn command(&self) -> Command {
+        Bed::binary(self.dir())
+    }
+
+    /// The same in another directory.
+    pub fn binary(dir: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backfill"));
-        command.current_dir(self.dir()).env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", self.dir());
+        command.current_dir(dir).env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", dir);
         let mut names = vec!["PATH", "LLVM_PROFILE_FILE"];
         if std::env::var_os(ENDPOINT).is_some() {
             names.extend(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"]);
@@ -209,6 +193,24 @@ impl Bed {
             }
         }
         command
+    }
+}
+
+/// Every item of a table, by its key's text.
+pub async fn dump(client: &Client, table: &str) -> BTreeMap<String, Item> {
+    let mut items = BTreeMap::new();
+    let mut start = None;
+    loop {
+        let page = client.scan().table_name(table).limit(1000).consistent_read(true).set_exclusive_start_key(start);
+        let page = page.send().await.unwrap();
+        for item in page.items.unwrap_or_default() {
+            let item = from_sdk(item);
+            items.insert(key_of(&item).to_text(), item);
+        }
+        start = page.last_evaluated_key.filter(|k| !k.is_empty());
+        if start.is_none() {
+            return items;
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod history;
 mod kills;
 mod life;
 mod mended;
+mod older_files;
 mod order;
 mod quiet;
 mod scene;

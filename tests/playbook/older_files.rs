@@ -1,0 +1,155 @@
+//! Files that earlier versions wrote (tests/fixtures): this version opens each of them and takes its migration to the end.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use backfill::item::{Item, Value};
+use backfill::local::{Local, LocalOptions};
+
+use crate::common::{Bed, client, dump};
+use crate::tool::{Ran, run};
+
+const OLD: &str = "email";
+const NEW: &str = "contact_email";
+
+/// More commands than any of these migrations has left.
+const STEPS: usize = 12;
+
+type Table = BTreeMap<String, Item>;
+
+/// A fixture: its table served from a copy, its state file and its plan.
+struct World {
+    dir: tempfile::TempDir,
+    local: Local,
+}
+
+impl World {
+    async fn open(name: &str) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layout-1").join(name);
+        for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
+        }
+        // What a test cannot wait for; no part of the plan's fingerprint.
+        let plan = std::fs::read_to_string(dir.path().join("plan.toml")).unwrap();
+        let soak = if plan.contains("[cutover]") && !plan.contains("soak") { "soak = \"0s\"\n" } else { "" };
+        let plan = plan.replace("write = 5\n", "write = 200\n") + soak;
+        std::fs::write(dir.path().join("plan.toml"), plan).unwrap();
+        let db = Some(dir.path().join("table.db"));
+        let world = World { local: Local::start(LocalOptions { db, ..LocalOptions::default() }).unwrap(), dir };
+        world.drop_lease().await;
+        world
+    }
+
+    /// A killed command left its lease behind. Nobody renews it, but to see that takes a minute.
+    async fn drop_lease(&self) {
+        let id = AttributeValue::S("rename-email#lease".to_owned());
+        let client = client(&self.local.endpoint());
+        client.delete_item().table_name("flags").key("id", id).send().await.unwrap();
+    }
+
+    async fn command(&self, words: &[String]) -> Ran {
+        let mut command = Bed::binary(self.dir.path());
+        command.args(words).args(["--endpoint-url", &self.local.endpoint()]);
+        let ran = tokio::task::spawn_blocking(move || run(command)).await.unwrap();
+        println!("  {}: {} after {:.1} s", words.join(" "), ran.code, ran.took.as_secs_f64());
+        ran
+    }
+
+    async fn give(&self, words: &str) -> Ran {
+        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        self.command(&words).await
+    }
+
+    async fn status(&self) -> serde_json::Value {
+        let ran = self.give("status plan.toml --state state.db --output json").await.exits(0);
+        ran.json()["playbook"].clone()
+    }
+
+    /// Follows what `status` names as the next command until it names none, and gives every command that it followed.
+    async fn follows_next(&self) -> Vec<String> {
+        let mut followed = Vec::new();
+        while let Some(next) = self.status().await["next"].as_str().map(str::to_owned) {
+            assert!(followed.len() < STEPS, "no end after {followed:#?}");
+            let words = next.strip_prefix("backfill ").unwrap().split_whitespace().map(str::to_owned);
+            let yes = ["run", "cutover", "contract"].iter().any(|asks| next.starts_with(&format!("backfill {asks}")));
+            let words: Vec<String> = words.chain(yes.then(|| "--yes".to_owned())).collect();
+            let ran = self.command(&words).await;
+            assert!([0, 5].contains(&ran.code), "{next} after {followed:#?}: {ran:?}");
+            followed.push(next);
+        }
+        followed
+    }
+
+    async fn table(&self) -> Table {
+        dump(&client(&self.local.endpoint()), "shop").await
+    }
+}
+
+/// The sample table of this seed, as it was before the migration.
+async fn sample(seed: u64) -> Table {
+    let options = LocalOptions { items: Some(60), seed, ..LocalOptions::default() };
+    let local = Local::start(options).unwrap();
+    dump(&client(&local.endpoint()), "shop").await
+}
+
+/// Every item has at the new name what it had at the old one (or at the new one, where readers had moved already or the
+/// old one was missing), and nothing at the old one.
+fn assert_moved(name: &str, after: &Table, before: &Table, also: &[&str]) {
+    assert_eq!(after.len(), before.len(), "{name}");
+    for (key, was) in before {
+        let mut is = after[key].clone();
+        let mut expected = was.clone();
+        let (old, new) = (expected.remove(OLD), expected.remove(NEW));
+        let moved: Option<Value> = is.remove(NEW);
+        assert!(moved == old || moved == new, "{name}: {key}: {moved:?} is neither {old:?} nor {new:?}");
+        assert_eq!(moved.is_some(), old.is_some() || new.is_some(), "{name}: {key}");
+        for copied in also {
+            assert_eq!(is.remove(*copied), old, "{name}: {key}: {copied}");
+        }
+        assert_eq!(is, expected, "{name}: {key}");
+    }
+}
+
+/// "Later versions open the state files of earlier ones": each goes on where it was, to the same end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migrations_of_layout_1_go_on_to_their_end() {
+    for (name, seed, also) in
+        [("write-new", 8, &[][..]), ("killed-run", 2, &[]), ("forced", 6, &[]), ("overridden", 9, &["billing_email"])]
+    {
+        let world = World::open(name).await;
+        let followed = world.follows_next().await;
+        assert!(followed.last().is_some_and(|last| last.contains("contract")), "{name}: {followed:#?}");
+        assert_moved(name, &world.table().await, &sample(seed).await, also);
+    }
+}
+
+/// A rollback of what an earlier version wrote puts every item back as it was, but for what RUNBOOK excepts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migrations_of_layout_1_roll_back() {
+    for (name, seed, words) in [
+        ("in-place", 3, "rollback plan.toml --state state.db --yes"),
+        ("rolling-back", 4, "rollback plan.toml --state state.db --yes"),
+        ("stated", 5, "rollback plan.toml --state state.db --yes --readers-back --new-writes-stopped"),
+    ] {
+        let world = World::open(name).await;
+        world.give(words).await.exits(0);
+        assert!(world.status().await["next"].is_null(), "{name}");
+        let (mut after, before) = (world.table().await, sample(seed).await);
+        for (key, was) in before.iter().filter(|_| name != "in-place") {
+            let is = after.get_mut(key).unwrap();
+            match (was.get(OLD), was.get(NEW)) {
+                // Behind new-only writes, an item that had only a new attribute gets an old one.
+                (None, Some(value)) if is.get(OLD) == Some(value) => is.remove(OLD),
+                // An equal pair that the first pass found behind dual writes may be theirs.
+                (Some(old), Some(new)) if old == new && !is.contains_key(NEW) => is.insert(NEW.to_owned(), new.clone()),
+                _ => None,
+            };
+        }
+        for (key, was) in &before {
+            assert_eq!(after.get(key), Some(was), "{name}");
+        }
+        assert_eq!(after.len(), before.len(), "{name}");
+    }
+}
