@@ -94,6 +94,6 @@ fn ended(swept: &Swept) -> Option<&Ended> {
 }
 
 fn run_report<'a>(subject: Subject<'a>, ended: &'a Ended) -> RunReport<'a> {
-    let Ended { run, totals, spend, throttles, open, stopped } = ended;
-    RunReport { subject, run, totals, spend, throttles, open: *open, stopped: stopped.as_ref() }
+    let Ended { run, totals, spend, throttles, unusable_replies, open, stopped } = ended;
+    RunReport { subject, run, totals, spend, throttles, unusable_replies, open: *open, stopped: stopped.as_ref() }
 }

@@ -1,5 +1,7 @@
 //! What `run` says when it begins, and prints in the end.
 
+use std::collections::BTreeMap;
+
 use super::conduct::Conducted;
 use super::exit::Exit;
 use super::output;
@@ -27,7 +29,7 @@ pub(super) async fn finish(
     stopped: Option<StopReason>,
 ) -> anyhow::Result<Exit> {
     let store = &conducted.conductor.store;
-    let Some(Ended { run, totals, spend, throttles, open, .. }) = ended else {
+    let Some(Ended { run, totals, spend, throttles, unusable_replies, open, .. }) = ended else {
         let Some(run) = store.current_run(EXPAND).await? else {
             conducted.close().await?;
             return Ok(stopped.as_ref().map_or(Exit::Done, output::stopped));
@@ -39,14 +41,16 @@ pub(super) async fn finish(
         }
         let (subject, spend) = (subject(&conducted.target), store.spend(run.id).await?);
         let (run, totals, spend) = (&run, &totals, &spend);
+        let (throttles, unusable_replies) = (&[], &BTreeMap::new());
+        let stopped = stopped.as_ref();
         let exit =
-            report(global, &RunReport { subject, run, totals, spend, throttles: &[], open, stopped: stopped.as_ref() });
+            report(global, &RunReport { subject, run, totals, spend, throttles, unusable_replies, open, stopped });
         conducted.close().await?;
         return Ok(exit);
     };
     let (subject, stopped) = (subject(&conducted.target), stopped.as_ref());
-    let (run, totals, spend, throttles) = (&run, &totals, &spend, &throttles);
-    let exit = report(global, &RunReport { subject, run, totals, spend, throttles, open, stopped });
+    let (run, totals, spend, throttles, unusable_replies) = (&run, &totals, &spend, &throttles, &unusable_replies);
+    let exit = report(global, &RunReport { subject, run, totals, spend, throttles, unusable_replies, open, stopped });
     conducted.close().await?;
     Ok(exit)
 }

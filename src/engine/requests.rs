@@ -233,7 +233,7 @@ impl Requests {
             match sent {
                 Ok(reply) => return Ok(reply),
                 Err(error) => {
-                    self.note_throttle(Access::Read, key, &error);
+                    self.note(Access::Read, key, &error);
                     self.after_failure(&error, &mut attempts).await?;
                 }
             }
@@ -329,10 +329,9 @@ impl Requests {
                     let bytes = image.as_ref().map_or(0, crate::item::item_bytes);
                     WriteCost { table: crate::item::write_units(bytes, 0), indexes: Vec::new() }
                 }
-                Err(error) if error.is_ambiguous() => write.cost.clone(),
                 Err(error) => {
-                    self.note_throttle(Access::Write, Some(key), error);
-                    WriteCost::default()
+                    self.note(Access::Write, Some(key), error);
+                    if error.is_ambiguous() { write.cost.clone() } else { WriteCost::default() }
                 }
             };
             if !matches!(reply, Ok(WriteReply::Applied { consumed: Some(_) })) {
@@ -362,9 +361,12 @@ impl Requests {
         self.stop.unless_stopping(self.gate.pass()).await
     }
 
-    fn note_throttle(&self, access: Access, key: Option<PartitionHash>, error: &TableError) {
-        if let TableError::Throttled { reasons, .. } = error {
-            self.scopes.throttled(access, &self.range, key, reasons);
+    /// Notes what each failed request tells: a throttle slows a scope, a reply that cannot be used is counted.
+    fn note(&self, access: Access, key: Option<PartitionHash>, error: &TableError) {
+        match error {
+            TableError::Throttled { reasons, .. } => self.scopes.throttled(access, &self.range, key, reasons),
+            TableError::UnusableReply { operation, flaw } => self.progress.reply_unusable(operation, flaw),
+            TableError::Transient { .. } | TableError::Rejected { .. } | TableError::Fatal { .. } => {}
         }
     }
 

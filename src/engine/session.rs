@@ -1,5 +1,6 @@
 //! One session of a run: from its checkpoints to its end, or to where it was stopped.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::allowance::Allowance;
@@ -66,6 +67,8 @@ pub struct Ended {
     pub spend: SpendRecord,
     /// Requests of this session that DynamoDB has throttled, by scope.
     pub throttles: Vec<(String, u64)>,
+    /// Replies of this session that could not be used, by operation and flaw.
+    pub unusable_replies: BTreeMap<String, u64>,
     /// What of it waits for somebody.
     pub open: OpenWork,
     /// Why it stopped before its end, if it did.
@@ -247,7 +250,8 @@ impl Job {
         let abandoned = if complete { 0 } else { self.progress.snapshot().abandoned_pages };
         let run = store.end_session(run.id, status, stopped.as_ref().map(ToString::to_string), abandoned).await?;
         let open = store.open_work(Some(run.id)).await?;
-        Ok(Ended { run, totals, spend, throttles: self.scopes.throttles(), open, stopped })
+        let (throttles, unusable_replies) = (self.scopes.throttles(), self.progress.unusable_replies());
+        Ok(Ended { run, totals, spend, throttles, unusable_replies, open, stopped })
     }
 }
 

@@ -19,6 +19,14 @@ pub enum TableError {
         /// Whether a write may have been applied all the same.
         ambiguous: bool,
     },
+    /// A reply came, and it is not the whole reply of DynamoDB: it proves nothing.
+    #[error("the reply to {operation} could not be used: {flaw}")]
+    UnusableReply {
+        /// The operation, for example `Scan`.
+        operation: &'static str,
+        /// What is wrong with the reply.
+        flaw: &'static str,
+    },
     /// DynamoDB does not allow this change of this item.
     #[error("{message}")]
     Rejected {
@@ -101,7 +109,9 @@ impl TableError {
     /// The one place that decides what an error leads to.
     pub fn directive(&self) -> Directive {
         match self {
-            TableError::Throttled { .. } | TableError::Transient { .. } => Directive::Retry,
+            TableError::Throttled { .. } | TableError::Transient { .. } | TableError::UnusableReply { .. } => {
+                Directive::Retry
+            }
             TableError::Rejected { .. } => Directive::FailItem,
             TableError::Fatal { .. } => Directive::StopRun,
         }
@@ -110,7 +120,9 @@ impl TableError {
     /// What the operator should do about it.
     pub fn way_out(&self) -> &'static str {
         match self {
-            TableError::Throttled { .. } | TableError::Transient { .. } => "Run the same command again",
+            TableError::Throttled { .. } | TableError::Transient { .. } | TableError::UnusableReply { .. } => {
+                "Run the same command again"
+            }
             TableError::Rejected { .. } => FatalKind::Request.way_out(),
             TableError::Fatal { kind, .. } => kind.way_out(),
         }
@@ -118,6 +130,6 @@ impl TableError {
 
     /// Whether a write that ended so may have been applied all the same.
     pub fn is_ambiguous(&self) -> bool {
-        matches!(self, TableError::Transient { ambiguous: true, .. })
+        matches!(self, TableError::Transient { ambiguous: true, .. } | TableError::UnusableReply { .. })
     }
 }

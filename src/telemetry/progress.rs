@@ -1,5 +1,6 @@
 //! Live figures of a run, shared by all its parts. Only what is committed counts as progress.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +19,7 @@ pub struct Progress {
     without_slot: Arc<AtomicU64>,
     abandoned_pages: AtomicU64,
     last_error: Mutex<Option<String>>,
+    unusable_replies: Mutex<BTreeMap<String, u64>>,
 }
 
 /// The figures at one moment.
@@ -86,6 +88,22 @@ impl Progress {
         self.failed_requests.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(error, "a request failed");
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
+    }
+
+    /// A reply could not be used: it is counted by its operation and its flaw, of which there are a few dozen. The first
+    /// of each is logged: somebody should look for what stands between the tool and DynamoDB.
+    pub(crate) fn reply_unusable(&self, operation: &str, flaw: &str) {
+        let mut replies = self.unusable_replies.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = replies.entry(format!("{operation}: {flaw}")).or_default();
+        *count += 1;
+        if *count == 1 {
+            tracing::warn!(operation, flaw, "a reply could not be used; the request is sent again");
+        }
+    }
+
+    /// Replies that could not be used, by operation and flaw.
+    pub fn unusable_replies(&self) -> BTreeMap<String, u64> {
+        self.unusable_replies.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn page_abandoned(&self) {

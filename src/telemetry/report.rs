@@ -42,6 +42,8 @@ pub struct RunReport<'a> {
     pub spend: &'a SpendRecord,
     /// Requests of this session that DynamoDB has throttled, by scope.
     pub throttles: &'a [(String, u64)],
+    /// Replies of this session that could not be used, by operation and flaw.
+    pub unusable_replies: &'a BTreeMap<String, u64>,
     /// What of it waits for somebody.
     pub open: OpenWork,
     /// Why it stopped before its end, if it did.
@@ -92,7 +94,7 @@ state    {}
 impl RunReport<'_> {
     /// For people.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
-        let RunReport { subject, run, totals, spend, throttles, open, stopped } = self;
+        let RunReport { subject, run, totals, spend, throttles, unusable_replies, open, stopped } = self;
         let (plan, state) = (subject.plan_path.display(), subject.state_path.display());
         match stopped {
             None => writeln!(out, "Run {} is complete: {} segments.", run.id.0, number(totals.done.into()))?,
@@ -110,6 +112,11 @@ impl RunReport<'_> {
             let by_scope = throttles.iter().map(|(scope, requests)| format!("{scope} {}", number(*requests)));
             let by_scope = by_scope.collect::<Vec<_>>().join(", ");
             writeln!(out, "  requests throttled by DynamoDB in this session, by what was short: {by_scope}")?;
+        }
+        if !unusable_replies.is_empty() {
+            let each = unusable_replies.iter().map(|(what, times)| format!("{} × {what}", number(*times)));
+            let each = each.collect::<Vec<_>>().join("; ");
+            writeln!(out, "  replies in this session that could not be used; each request was sent again: {each}")?;
         }
         if open.failures + open.diverged > 0 {
             writeln!(out, "Open: {} failures, {} diverged items.", number(open.failures), number(open.diverged))?;
@@ -134,7 +141,8 @@ impl RunReport<'_> {
         json!({
             "type": "run", "table_arn": self.subject.table.arn, "fingerprint": self.subject.plan.fingerprint().as_str(),
             "run": self.run, "totals": self.totals, "spend": self.spend,
-            "throttles": self.throttles.iter().cloned().collect::<BTreeMap<_, _>>(), "open_failures": self.open.failures,
+            "throttles": self.throttles.iter().cloned().collect::<BTreeMap<_, _>>(),
+            "unusable_replies": self.unusable_replies, "open_failures": self.open.failures,
             "open_diverged": self.open.diverged, "stopped": self.stopped.map(ToString::to_string),
             "exit_code": exit_code,
         })

@@ -160,7 +160,9 @@ async fn streams_expiry_and_indexes_are_told() {
     let plan = text(&plan);
     let index = json!({ "IndexName": "by-new", "IndexStatus": "ACTIVE", "Projection": { "ProjectionType": "KEYS_ONLY" },
                         "KeySchema": [{ "AttributeName": "new", "KeyType": "HASH" }] });
+    let keys = ["pk", "sk", "new"].map(|name| json!({ "AttributeName": name, "AttributeType": "S" }));
     let members = json!({
+        "AttributeDefinitions": keys,
         "StreamSpecification": { "StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES" },
         "GlobalSecondaryIndexes": [index], "DeletionProtectionEnabled": false,
         "TableClassSummary": { "TableClass": "STANDARD_INFREQUENT_ACCESS" },

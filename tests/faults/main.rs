@@ -1,5 +1,5 @@
 //! Faults, against the real binary: lost replies, throttles, hangs, credentials that expire, plans that fail everywhere,
-//! a disk that is full. Whatever happens, the run ends as it says it does, and the next one gets to the right end.
+//! a disk that is full, replies that nobody can use. Whatever happens, the run ends as it says it does, and the next one gets to the right end.
 //!
 //! Every attribute value that is not a key carries a mark that no output may show, and every run logs all it can.
 #![cfg(feature = "local")]
@@ -13,6 +13,7 @@ mod dead_letters;
 mod disk;
 mod drain;
 mod lost_replies;
+mod replies;
 mod stops;
 mod transient;
 
@@ -70,7 +71,10 @@ struct Scene {
 
 impl Scene {
     async fn of(items: impl Iterator<Item = Item>, migration: &str, rest: &str) -> Scene {
-        let bed = Bed::embedded();
+        Scene::on(Bed::embedded(), items, migration, rest).await
+    }
+
+    async fn on(bed: Bed, items: impl Iterator<Item = Item>, migration: &str, rest: &str) -> Scene {
         let table = bed.create_table().await;
         bed.load(&table, items).await;
         let before = bed.dump(&table).await;

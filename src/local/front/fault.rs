@@ -7,6 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Map, Value as Json, json};
 
+use super::spoil::Spoil;
+
 /// Decides about each request. It runs on the layer's workers: it may block for a moment, not for long.
 pub type FaultRule = Arc<dyn Fn(&RequestInfo) -> Fault + Send + Sync>;
 
@@ -21,6 +23,10 @@ pub enum Fault {
     DropReply,
     /// The connection is reset before the request is forwarded: it is not applied.
     Reset,
+    /// It is forwarded and applied; the reply arrives as nobody can use it.
+    Spoil(Spoil),
+    /// It is never forwarded; this body arrives with status 200, as if it had been.
+    Instead(&'static str),
     /// It is answered with an error and never forwarded.
     Reply {
         /// HTTP status.

@@ -12,6 +12,7 @@ mod demand;
 mod fault;
 mod meter;
 mod proxy;
+mod spoil;
 mod tally;
 mod wire;
 
@@ -22,6 +23,7 @@ use std::time::Duration;
 use hyper::Uri;
 
 pub use fault::{Fault, FaultRule, RequestInfo};
+pub use spoil::Spoil;
 pub use tally::{OperationTally, ScanPage, Tally};
 
 use super::LocalError;

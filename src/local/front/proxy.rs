@@ -21,6 +21,7 @@ use super::TableHook;
 use super::demand::Bill;
 use super::fault::{Fault, FaultRule, Faults, error_body};
 use super::meter::{Meter, Verdict, reasons_of};
+use super::spoil::spoil;
 use super::tally::{ScanRequest, Tally};
 use super::wire::{Consumed, Metered, Reply, Stated, ask_for_capacity, error_name, stated, with_member};
 use crate::local::capacity::Throttled;
@@ -137,6 +138,14 @@ impl Proxy {
             Fault::Reset => {
                 self.tally().of(&arrived.operation).reset += 1;
                 Err(Hangup::Reset)
+            }
+            Fault::Spoil(how) => {
+                self.tally().of(&arrived.operation).spoiled += 1;
+                Ok(spoil(self.forward(arrived, false).await?, &how).await)
+            }
+            Fault::Instead(body) => {
+                self.tally().of(&arrived.operation).injected += 1;
+                Ok(made_up(200, Bytes::from_static(body.as_bytes())))
             }
             Fault::Reply { status, error, message, extra } => {
                 let body = error_body(&error, &message, extra);

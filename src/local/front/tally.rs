@@ -38,6 +38,8 @@ pub struct OperationTally {
     pub throttled: u64,
     /// Replies that a fault kept from the client; they are counted in `ok` and `errors` too.
     pub dropped: u64,
+    /// Replies that a fault spoiled; they are counted in `ok` and `errors` too, as they were before.
+    pub spoiled: u64,
     /// Connections that a fault reset before the request was forwarded.
     pub reset: u64,
     /// Write capacity units consumed, as the replies state them. An error states none.

@@ -6,13 +6,43 @@
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
+use super::reply::Flaw;
 use crate::table::{FatalKind, TableError, ThrottlingReason};
 
-/// What kind of call failed: a validation error of a write is often about one item, that of a read never is.
+/// Which call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Call {
-    Read,
-    Write,
+    DescribeTable,
+    DescribeContinuousBackups,
+    DescribeTimeToLive,
+    Scan,
+    GetItem,
+    PutItem,
+    UpdateItem,
+}
+
+impl Call {
+    fn name(self) -> &'static str {
+        match self {
+            Call::DescribeTable => "DescribeTable",
+            Call::DescribeContinuousBackups => "DescribeContinuousBackups",
+            Call::DescribeTimeToLive => "DescribeTimeToLive",
+            Call::Scan => "Scan",
+            Call::GetItem => "GetItem",
+            Call::PutItem => "PutItem",
+            Call::UpdateItem => "UpdateItem",
+        }
+    }
+
+    /// Whether a validation error may be about one item. That of a read never is, nor that of a control item: what is wrong
+    /// with one is wrong with every one of them.
+    fn may_concern_one_item(self) -> bool {
+        self == Call::UpdateItem
+    }
+
+    fn unusable(self, flaw: &'static str) -> TableError {
+        TableError::UnusableReply { operation: self.name(), flaw }
+    }
 }
 
 pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>, call: Call) -> TableError
@@ -24,8 +54,10 @@ where
             let (code, message) = (service.err().code().unwrap_or(""), service.err().message().unwrap_or(""));
             by_code(code, message, service.raw(), call)
         }
+        SdkError::ResponseError(_) => {
+            call.unusable(find::<Flaw>(error).map_or("it did not arrive whole", |Flaw(what)| *what))
+        }
         SdkError::TimeoutError(_) => transient("the request timed out", true),
-        SdkError::ResponseError(_) => transient("the reply could not be read", true),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => transient("the request timed out", true),
         // A connection that was closed before the reply came counts as `other`, with the kind that makes it transient.
         SdkError::DispatchFailure(failure) if failure.is_io() || failure.as_other().is_some() => {
@@ -50,6 +82,9 @@ pub(super) fn unusable_reply(what: &str) -> TableError {
 
 fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableError {
     match code {
+        // The SDK calls a reply that it cannot parse an error of the service.
+        "" if raw.status().is_success() => call.unusable("it is not the JSON of a reply"),
+        "" if raw.status().as_u16() < 500 && is_json(raw) => call.unusable("it is an error that cannot be read"),
         "ProvisionedThroughputExceededException"
         | "ThrottlingException"
         | "ThrottlingError"
@@ -77,7 +112,7 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
         "ItemCollectionSizeLimitExceededException" => {
             TableError::Rejected { message: format!("{code}: {}", clean(message)) }
         }
-        "ValidationException" if call == Call::Write && !concerns_every_item(message) => {
+        "ValidationException" if call.may_concern_one_item() && !concerns_every_item(message) => {
             TableError::Rejected { message: clean(message) }
         }
         _ if raw.status().as_u16() >= 500 => {
@@ -91,6 +126,23 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
         // What is not known stops the run: going on could fail every item for a reason that somebody should see.
         _ => fatal(FatalKind::Request, code, message),
     }
+}
+
+/// Whether it says of itself that it is JSON, as DynamoDB does, and not a page of a proxy or of another server.
+fn is_json(raw: &HttpResponse) -> bool {
+    raw.headers().get("content-type").is_some_and(|kind| kind.contains("json"))
+}
+
+/// The cause of this type, if the error has one.
+fn find<'e, T: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e T> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// Whether a validation error is about the expression, the key or the placeholders, and so about every item alike. What

@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{Credentials, Region};
 
+use super::reply::ReplyCheck;
 use crate::plan::TableRef;
 use crate::table::TableError;
 
@@ -64,6 +65,7 @@ pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
     let config = aws_sdk_dynamodb::config::Builder::from(&shared)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
+        .interceptor(ReplyCheck::default())
         .build();
     Ok(Connection(Client::from_conf(config)))
 }

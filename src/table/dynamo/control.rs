@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 
 use super::classify::{Call, classify};
 use super::values::{from_sdk_item, to_sdk, to_sdk_item};
@@ -21,7 +22,8 @@ impl ControlTable for DynamoTable {
 
     async fn get(&self, key: &ItemKey) -> Result<Option<Item>, TableError> {
         let sent = self.client.get_item().table_name(&self.name).set_key(Some(to_sdk_item(key.attributes())));
-        let reply = sent.consistent_read(true).send().await.map_err(|error| classify(&error, Call::Read))?;
+        let sent = sent.consistent_read(true).return_consumed_capacity(ReturnConsumedCapacity::Total).send().await;
+        let reply = sent.map_err(|error| classify(&error, Call::GetItem))?;
         reply.item.map(from_sdk_item).transpose()
     }
 
@@ -37,13 +39,14 @@ impl ControlTable for DynamoTable {
             .set_expression_attribute_values(some_unless_empty(
                 values.iter().map(|(placeholder, value)| (placeholder.clone(), to_sdk(value))).collect(),
             ))
+            // It tells the reply from an empty one.
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
             .await;
         match sent {
             Ok(_) => Ok(PutReply::Done),
             Err(error) if condition_failed(&error) => Ok(PutReply::ConditionFailed),
-            // Whatever is wrong with it is wrong with every such item.
-            Err(error) => Err(classify(&error, Call::Read)),
+            Err(error) => Err(classify(&error, Call::PutItem)),
         }
     }
 }

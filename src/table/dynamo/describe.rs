@@ -10,6 +10,32 @@ use super::surroundings::features;
 use crate::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
 use crate::table::{IndexDescription, TableDescription};
 
+/// What a description lacks that the tool rests on, if it lacks anything.
+pub(super) fn flaw(table: &SdkDescription) -> Option<&'static str> {
+    let defined = |element: &KeySchemaElement| {
+        table.attribute_definitions().iter().any(|defined| defined.attribute_name() == element.attribute_name())
+    };
+    let is_key = |key: &[KeySchemaElement]| {
+        key.iter().any(|element| *element.key_type() == KeyType::Hash) && key.iter().all(defined)
+    };
+    let global = table.global_secondary_indexes().iter().map(|index| (index.index_name(), index.key_schema()));
+    let local = table.local_secondary_indexes().iter().map(|index| (index.index_name(), index.key_schema()));
+    let on_demand = table.billing_mode_summary().and_then(|summary| summary.billing_mode());
+    if table.table_name().is_none() || table.table_arn().is_none() {
+        Some("it does not name the table")
+    } else if table.table_status().is_none() {
+        Some("it has no TableStatus")
+    } else if !is_key(table.key_schema()) {
+        Some("it does not describe the table's key")
+    } else if global.chain(local).any(|(name, key)| name.is_none() || !is_key(key)) {
+        Some("it does not describe the key of an index")
+    } else if table.provisioned_throughput().is_none() && on_demand != Some(&BillingMode::PayPerRequest) {
+        Some("it does not say what capacity the table has")
+    } else {
+        None
+    }
+}
+
 /// The table's description; none if it lacks a name or a key.
 pub(super) fn describe(table: &SdkDescription) -> Option<TableDescription> {
     let key = |kind| key_attributes(table, table.key_schema(), &kind).next();
@@ -185,5 +211,39 @@ mod tests {
             warm: Some((12_000.0, 4_000.0)),
         };
         assert_eq!(found.indexes, [expected]);
+    }
+
+    /// Each part that the tool rests on, removed.
+    #[test]
+    fn a_description_without_a_part_has_a_flaw() {
+        let whole = || {
+            let index = GlobalSecondaryIndexDescription::builder().index_name("i");
+            SdkDescription::builder()
+                .table_name("t")
+                .table_arn("arn:aws:dynamodb:us-east-1:000000000000:table/t")
+                .table_status(aws_sdk_dynamodb::types::TableStatus::Active)
+                .key_schema(element("pk", KeyType::Hash))
+                .attribute_definitions(definition("pk", ScalarAttributeType::S))
+                .provisioned_throughput(units(5, 5))
+                .global_secondary_indexes(index.key_schema(element("pk", KeyType::Hash)).build())
+        };
+        assert_eq!(flaw(&whole().build()), None);
+        let on_demand = BillingModeSummary::builder().billing_mode(BillingMode::PayPerRequest).build();
+        assert_eq!(flaw(&whole().set_provisioned_throughput(None).billing_mode_summary(on_demand).build()), None);
+        let nameless = GlobalSecondaryIndexDescription::builder().key_schema(element("pk", KeyType::Hash));
+        let keyless = LocalSecondaryIndexDescription::builder().index_name("l");
+        for (part, without) in [
+            ("name", whole().set_table_name(None)),
+            ("ARN", whole().set_table_arn(None)),
+            ("status", whole().set_table_status(None)),
+            ("key", whole().set_key_schema(None)),
+            ("type of the key", whole().set_attribute_definitions(None)),
+            ("type of the sort key", whole().key_schema(element("sk", KeyType::Range))),
+            ("capacity", whole().set_provisioned_throughput(None)),
+            ("name of an index", whole().global_secondary_indexes(nameless.build())),
+            ("key of an index", whole().local_secondary_indexes(keyless.build())),
+        ] {
+            assert!(flaw(&without.build()).is_some(), "without the {part}");
+        }
     }
 }

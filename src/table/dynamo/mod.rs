@@ -1,9 +1,11 @@
-//! The AWS SDK adapter of [`Table`]: one request for each call, every error classified, nothing retried.
+//! The AWS SDK adapter of [`Table`]: one request for each call, every reply checked, every error classified, nothing
+//! retried.
 
 mod classify;
 mod client;
 mod control;
 mod describe;
+mod reply;
 mod surroundings;
 mod values;
 
@@ -63,7 +65,7 @@ impl DynamoTable {
             Ok(reply) => Ok(WriteReply::Applied { consumed: consumed(reply.consumed_capacity()) }),
             Err(error) => match condition_failure(&error) {
                 Some(image) => Ok(WriteReply::ConditionFailed { image: image.map(from_sdk_item).transpose()? }),
-                None => Err(classify(&error, Call::Write)),
+                None => Err(classify(&error, Call::UpdateItem)),
             },
         }
     }
@@ -73,8 +75,9 @@ impl DynamoTable {
 impl Table for DynamoTable {
     async fn describe(&self) -> Result<TableDescription, TableError> {
         let reply = self.client.describe_table().table_name(&self.name).send().await;
-        let reply = reply.map_err(|e| classify(&e, Call::Read))?;
+        let reply = reply.map_err(|e| classify(&e, Call::DescribeTable))?;
         let table = reply.table().and_then(describe);
+        // The reply has been checked: see `reply`.
         let table = table.ok_or_else(|| unusable_reply("DescribeTable described no table with a key"))?;
         self.key.get_or_init(|| table.key.clone());
         Ok(table)
@@ -98,7 +101,7 @@ impl Table for DynamoTable {
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
             .await
-            .map_err(|e| classify(&e, Call::Read))?;
+            .map_err(|e| classify(&e, Call::Scan))?;
         let units = units(reply.consumed_capacity());
         // An empty `LastEvaluatedKey` object is how some engines spell an absent one.
         let next = reply.last_evaluated_key.filter(|key| !key.is_empty());
@@ -119,7 +122,7 @@ impl Table for DynamoTable {
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
             .await
-            .map_err(|e| classify(&e, Call::Read))?;
+            .map_err(|e| classify(&e, Call::GetItem))?;
         let units = units(reply.consumed_capacity());
         Ok(Got { item: reply.item.map(from_sdk_item).transpose()?, units })
     }
@@ -134,14 +137,14 @@ impl Table for DynamoTable {
 
     async fn recovery(&self) -> Result<Recovery, TableError> {
         let reply = self.client.describe_continuous_backups().table_name(&self.name).send().await;
-        let reply = reply.map_err(|e| classify(&e, Call::Read))?;
+        let reply = reply.map_err(|e| classify(&e, Call::DescribeContinuousBackups))?;
         let described = reply.continuous_backups_description().map(surroundings::recovery);
         described.ok_or_else(|| unusable_reply("DescribeContinuousBackups described no backups"))
     }
 
     async fn time_to_live(&self) -> Result<Option<String>, TableError> {
         let reply = self.client.describe_time_to_live().table_name(&self.name).send().await;
-        let reply = reply.map_err(|e| classify(&e, Call::Read))?;
+        let reply = reply.map_err(|e| classify(&e, Call::DescribeTimeToLive))?;
         Ok(reply.time_to_live_description().and_then(surroundings::time_to_live))
     }
 }

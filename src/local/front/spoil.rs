@@ -1,0 +1,86 @@
+//! Replies that nobody can use: what a proxy, a load balancer or a broken connection makes of a good one.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::Value as Json;
+
+/// What is done to a reply, after the request was forwarded and applied.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Spoil {
+    /// Status 200 and no body.
+    NoBody,
+    /// Status 200 and this body: `{}`, `null`, or whatever else is no reply to the request.
+    Body(&'static str),
+    /// Status 200 and a page of HTML.
+    Html,
+    /// Half of the body; the headers fit that half.
+    Cut,
+    /// The body as it was, with an `x-amz-crc32` of another one.
+    WrongChecksum,
+    /// Without this member, a JSON pointer such as `/Table/KeySchema`.
+    Without(&'static str),
+    /// With another value of this member, a JSON pointer.
+    With(&'static str, Json),
+}
+
+/// The spoiled reply.
+pub(super) async fn spoil(reply: Response<Full<Bytes>>, how: &Spoil) -> Response<Full<Bytes>> {
+    let (mut head, body) = reply.into_parts();
+    // A body in memory does not fail.
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let html = matches!(how, Spoil::Html);
+    if html || matches!(how, Spoil::NoBody | Spoil::Body(_)) {
+        head.status = StatusCode::OK;
+    }
+    let spoiled: Bytes = match how {
+        Spoil::NoBody => Bytes::new(),
+        Spoil::Body(text) => Bytes::from_static(text.as_bytes()),
+        Spoil::Html => Bytes::from_static(b"<html><body>Please log in to the network</body></html>"),
+        Spoil::Cut => body.slice(..body.len() / 2),
+        Spoil::WrongChecksum => body,
+        Spoil::Without(pointer) => changed(&body, pointer, None),
+        Spoil::With(pointer, value) => changed(&body, pointer, Some(value)),
+    };
+    // Without a checksum the body has to speak for itself.
+    head.headers.remove("x-amz-crc32");
+    if *how == Spoil::WrongChecksum {
+        head.headers.insert("x-amz-crc32", HeaderValue::from_static("1"));
+    }
+    if html {
+        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    }
+    Response::from_parts(head, Full::new(spoiled))
+}
+
+/// The body with another value at a JSON pointer, or without the member that it names.
+fn changed(body: &Bytes, pointer: &str, value: Option<&Json>) -> Bytes {
+    let Ok(mut reply) = serde_json::from_slice::<Json>(body) else { return body.clone() };
+    let (parent, member) = pointer.rsplit_once('/').unwrap_or_default();
+    if let Some(parent) = reply.pointer_mut(parent).and_then(Json::as_object_mut) {
+        match value {
+            Some(value) => drop(parent.insert(member.to_owned(), value.clone())),
+            None => drop(parent.remove(member)),
+        }
+    }
+    reply.to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_member_is_changed_and_no_other() {
+        let body = Bytes::from_static(br#"{"Table":{"TableName":"t","KeySchema":[]},"Count":2}"#);
+        let json = |bytes: Bytes| serde_json::from_slice::<Json>(&bytes).unwrap();
+        assert_eq!(
+            json(changed(&body, "/Table/KeySchema", None)),
+            serde_json::json!({"Table": {"TableName": "t"}, "Count": 2})
+        );
+        let more = json(changed(&body, "/Count", Some(&7.into())));
+        assert_eq!((&more["Count"], &more["Table"]["TableName"]), (&7.into(), &"t".into()));
+        assert_eq!(changed(&Bytes::from_static(b"<html>"), "/Count", None), "<html>");
+    }
+}

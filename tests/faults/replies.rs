@@ -1,0 +1,168 @@
+//! Replies that nobody can use: empty, cut, of a proxy, with a wrong checksum, or without a part that must be there. They
+//! are no success, no end of a segment and no failure of an item: they are asked for again, up to a bound, counted and named.
+//!
+//! These run on the server that `BACKFILL_TEST_ENDPOINT` names as well.
+
+use super::*;
+use backfill::local::Spoil;
+
+const COMMON: [Spoil; 6] =
+    [Spoil::NoBody, Spoil::Body("{}"), Spoil::Body("null"), Spoil::Html, Spoil::Cut, Spoil::WrongChecksum];
+
+/// What happens to the replies of an operation.
+fn spoils(operation: &str) -> Vec<Spoil> {
+    let own: &[Spoil] = match operation {
+        "DescribeTable" => &[
+            Spoil::Without("/Table"),
+            Spoil::Without("/Table/TableName"),
+            Spoil::Without("/Table/TableArn"),
+            Spoil::Without("/Table/TableStatus"),
+            Spoil::Without("/Table/KeySchema"),
+            Spoil::Without("/Table/AttributeDefinitions"),
+        ],
+        "DescribeContinuousBackups" => &[Spoil::Body("{\"ContinuousBackupsDescription\":null}")],
+        "DescribeTimeToLive" => {
+            &[Spoil::Without("/TimeToLiveDescription"), Spoil::Without("/TimeToLiveDescription/TimeToLiveStatus")]
+        }
+        "Scan" => &[
+            Spoil::Without("/Items"),
+            Spoil::Without("/Count"),
+            Spoil::With("/Count", Json::Null),
+            Spoil::With("/Items", Json::Null),
+            Spoil::Without("/ConsumedCapacity"),
+        ],
+        "GetItem" | "PutItem" | "UpdateItem" => &[Spoil::Without("/ConsumedCapacity")],
+        _ => return Vec::new(),
+    };
+    COMMON.iter().chain(own).cloned().collect()
+}
+
+const OPERATIONS: [&str; 7] =
+    ["DescribeTable", "DescribeContinuousBackups", "DescribeTimeToLive", "Scan", "GetItem", "PutItem", "UpdateItem"];
+
+/// Spoils three of four replies of each operation, in every way that there is for it, and then no more.
+fn spoiling() -> impl Fn(&RequestInfo) -> Fault + Send + Sync {
+    let left: Mutex<HashMap<String, (usize, usize)>> = Mutex::default();
+    move |request| {
+        let mut left = left.lock().unwrap();
+        let (seen, spoiled) = left.entry(request.operation.clone()).or_default();
+        *seen += 1;
+        let next = spoils(&request.operation).into_iter().nth(*spoiled).filter(|_| *seen % 4 != 0);
+        *spoiled += usize::from(next.is_some());
+        next.map_or(Fault::Pass, Fault::Spoil)
+    }
+}
+
+const FLAG: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
+
+/// A scene with a flag, where writers write both.
+async fn with_flag(more: &str) -> Scene {
+    let mut scene = Scene::on(Bed::start(), items(90), "", "").await;
+    let flags = scene.bed.create_flag_table().await;
+    let rest = format!("{MOVE}{SMALL_PAGES}{QUICK}{FLAG}table = \"{flags}\"\n{more}");
+    scene.plan = scene.bed.plan("faults", &scene.table, "", &rest);
+    scene
+}
+
+impl Scene {
+    fn command(&self, args: &[&str]) -> Ran {
+        tool(&self.bed, &[&[args[0], self.plan(), "--output", "json"], &args[1..]].concat())
+    }
+
+    fn spoiled(&self, operation: &str) -> usize {
+        self.bed.front().tally().operation(operation).spoiled as usize
+    }
+}
+
+/// Each part that must be there, taken from a reply of each operation that the tool sends: to the table, to the flag and to
+/// the lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_reply_that_cannot_be_used_is_asked_for_again() {
+    let scene = with_flag("").await;
+    scene.fault(spoiling());
+    scene.command(&["cutover", "--to", "dual-write", "--yes"]).exits(0);
+    let json = scene.command(&["run", "--yes"]).exits(0).json();
+    let counted = counts(&json);
+    assert_eq!(counted["scanned"], 90);
+    let done = counted["applied"].as_u64().unwrap() + counted["already_applied"].as_u64().unwrap();
+    assert_eq!((done, failed(&json)), (90, 0), "{counted}");
+    let named = json["unusable_replies"].as_object().unwrap();
+    for (part, times) in [("Scan: it has no Items", 4), ("Scan: its Count", 2), ("UpdateItem: its checksum", 1)] {
+        let found: u64 = named.iter().filter(|(what, _)| what.contains(part)).map(|(_, n)| n.as_u64().unwrap()).sum();
+        assert_eq!(found, times, "{part}: {named:?}");
+    }
+    for _ in 0..12 {
+        let verified = scene.command(&["verify", "--all"]).exits(0).json();
+        assert_eq!((&verified["compared"], &verified["mismatches"]), (&json!(90), &json!(0)));
+        scene.command(&["check", "--accept", "no-pitr"]).exits(0);
+        if OPERATIONS.iter().all(|operation| scene.spoiled(operation) == spoils(operation).len()) {
+            break;
+        }
+    }
+    for operation in OPERATIONS {
+        assert_eq!(scene.spoiled(operation), spoils(operation).len(), "{operation} met not all of them");
+    }
+    scene.ends_as(moved).await;
+}
+
+/// "`verify --all` with `{}` for every Scan": it compares nothing, and proves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_that_reads_nothing_proves_nothing() {
+    let scene = with_flag("").await;
+    let text = std::fs::read_to_string(&scene.plan).unwrap();
+    std::fs::write(&scene.plan, text.replace(QUICK, &format!("{QUICK}give_up_after = \"300ms\"\n"))).unwrap();
+    scene.command(&["cutover", "--to", "dual-write", "--yes"]).exits(0);
+    scene.command(&["run", "--yes"]).exits(0);
+    for fault in [Fault::Instead("{}"), Fault::Instead(""), Fault::Instead("{\"Items\":[]}"), Fault::Spoil(Spoil::Cut)]
+    {
+        let what = format!("{fault:?}");
+        scene.fault(move |request| if request.operation == "Scan" { fault.clone() } else { Fault::Pass });
+        let ran = scene.command(&["verify", "--all"]).exits(6);
+        for text in [&ran.stdout, &ran.stderr] {
+            assert!(!text.to_lowercase().contains("parity holds"), "{what}: {text}");
+        }
+        assert!(ran.said().contains("the reply to Scan could not be used"), "{what}: {}", ran.said());
+    }
+    scene.mend();
+    scene.command(&["cutover", "--to", "read-new", "--yes"]).exits(3);
+    scene.command(&["verify", "--all"]).exits(0);
+    scene.command(&["cutover", "--to", "read-new", "--yes"]).exits(0);
+}
+
+/// A segment ends where a good reply says so. What is answered by nothing is not done.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_answered_by_an_empty_object_is_not_done() {
+    const GIVES_UP: &str = "[retry]\nbase = \"2ms\"\ncap = \"20ms\"\ngive_up_after = \"300ms\"\n";
+    for operation in ["Scan", "UpdateItem"] {
+        let plan = format!("{MOVE}{SMALL_PAGES}{GIVES_UP}");
+        let scene = Scene::on(Bed::start(), items(120), "", &plan).await;
+        scene.fault(move |request| match request.operation_sequence {
+            30.. if request.operation == operation && operation == "UpdateItem" => Fault::Instead("{}"),
+            6.. if request.operation == operation && operation == "Scan" => Fault::Instead("{}"),
+            _ => Fault::Pass,
+        });
+        let ran = scene.run().exits(6);
+        let json = ran.json();
+        let stopped = json["stopped"].as_str().unwrap();
+        assert!(stopped.contains(&format!("the reply to {operation} could not be used")), "{stopped}");
+        assert!(stopped.contains("give_up_after"), "{stopped}");
+        scene.mend();
+        assert_eq!(counts(&json)["scanned"], scene.committed_is_true().await, "{operation}");
+        let after = scene.bed.dump(&scene.table).await;
+        let written = after.values().filter(|item| item.contains_key("new")).count() as u64;
+        assert!(counts(&json)["applied"].as_u64().unwrap() <= written, "{operation}");
+        scene.resumes_to_the_right_end().await;
+    }
+}
+
+/// Some engines never say what a request consumed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_never_states_capacity_is_served() {
+    let scene = with_flag("").await;
+    scene.fault(|_| Fault::Spoil(Spoil::Without("/ConsumedCapacity")));
+    scene.command(&["cutover", "--to", "dual-write", "--yes"]).exits(0);
+    let json = scene.command(&["run", "--yes"]).exits(0).json();
+    assert_eq!((&counts(&json)["applied"], &counts(&json)["write_units"]), (&json!(90), &json!(0.0)));
+    assert_eq!(json["unusable_replies"], json!({}));
+    scene.ends_as(moved).await;
+}
