@@ -7,7 +7,7 @@ use super::output;
 use super::target::apply;
 use crate::cli::{Global, InitArgs};
 use crate::plan::{TableRef, TemplateTable, template};
-use crate::preflight::{PreflightError, reach};
+use crate::preflight::{PreflightError, Reached, reach};
 
 /// Writes the plan. A file that is there is never overwritten.
 pub(super) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
@@ -50,10 +50,11 @@ async fn look_at(global: &Global, name: &str) -> TemplateTable {
         TableRef { name: name.to_owned(), key: None, region: None, endpoint_url: None, profile: None, account: None };
     apply(global, &mut table);
     match reach(&table).await {
-        Ok((_, found)) => TemplateTable {
+        Ok(Reached { description: found, on_loopback, .. }) => TemplateTable {
             name: found.name.clone(),
             key: found.key.names().map(str::to_owned).collect(),
-            region: Some(found.region().to_owned()).filter(|r| !r.is_empty() && table.endpoint_url.is_none()),
+            region: Some(found.region().to_owned())
+                .filter(|r| !r.is_empty() && !on_loopback && table.endpoint_url.is_none()),
             item_count: Some(found.item_count),
             size_bytes: Some(found.size_bytes),
             indexes: found.indexes.into_iter().filter(|i| !i.schema.local).map(|i| i.schema.name).collect(),

@@ -31,7 +31,7 @@ pub(super) enum Read<'a> {
 /// Asks what is to be known of the table. Nothing is changed.
 pub(super) async fn preflight(target: &Target, job: &Job, read: Read<'_>, accepted: Vec<Accept>) -> Preflight {
     let (table, plan) = (target.table.as_ref(), &target.plan);
-    let facts = Facts::gather(table, &plan.table, &target.description, PATIENCE).await;
+    let facts = Facts::gather(table, target.on_loopback, &target.description, PATIENCE).await;
     let none = BTreeMap::new();
     let (estimate, types) = match read {
         Read::Nothing => (estimate_of_description(job), &none),

@@ -8,7 +8,7 @@ use crate::checkpoint::store::{Identity, Store};
 use crate::cli::Global;
 use crate::engine::Job;
 use crate::plan::{Loaded, Plan, TableRef, load_bytes};
-use crate::preflight::{check_plan, check_table, reach, run_changes};
+use crate::preflight::{Reached, check_plan, check_table, reach, run_changes};
 use crate::table::{Table, TableDescription};
 use crate::throttle::Resolved;
 
@@ -19,6 +19,8 @@ pub(super) struct Target {
     pub(super) plan: Plan,
     pub(super) table: Arc<dyn Table>,
     pub(super) description: TableDescription,
+    /// Whether the table is in a local engine.
+    pub(super) on_loopback: bool,
     pub(super) resolved: Resolved,
     /// Whether reports say which command comes next.
     pub(super) advice: bool,
@@ -61,13 +63,13 @@ impl Target {
     /// Reads the plan, reaches the table, and holds one against the other. Nothing is changed.
     pub(super) async fn open(global: &Global, path: &Path) -> anyhow::Result<Target> {
         let loaded = read_plan(global, path)?;
-        let (table, description) = reach(&loaded.plan.table).await?;
+        let Reached { table, description, on_loopback } = reach(&loaded.plan.table).await?;
         check_table(&loaded.plan.table, &description)?;
         let resolved = check_plan(&loaded, &description)?;
         let plan = loaded.plan;
         let state = state_path(global, &plan);
         let path = path.to_owned();
-        Ok(Target { path, state, plan, table, description, resolved, advice: true })
+        Ok(Target { path, state, plan, table, description, on_loopback, resolved, advice: true })
     }
 
     /// The work that `run` does on this table.

@@ -1,27 +1,35 @@
-//! Where the table is: on this machine, or elsewhere.
+//! Where an endpoint is: on this machine, or elsewhere.
 
 use std::net::IpAddr;
 
-use super::TableRef;
-
-impl TableRef {
-    /// Whether the stated endpoint is on loopback: a local engine, and nobody's production. Decided by the text of the URL
-    /// alone, so a name that resolves to loopback is elsewhere.
-    pub fn is_on_loopback(&self) -> bool {
-        self.endpoint_url.as_deref().is_some_and(is_loopback)
-    }
+/// Whether an endpoint URL names loopback: a local engine, and nobody's production.
+///
+/// Decided by the text alone, so a name that only resolves to loopback is elsewhere, and so is an address in a spelling
+/// that resolvers read differently (`127.1`, `0177.0.0.1`, `2130706433`). What is not certainly on loopback is elsewhere:
+/// that is the side on which a run is refused rather than begun.
+pub fn is_loopback(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(_, rest)| host(rest).is_some_and(|host| is_loopback_host(&host)))
 }
 
-fn is_loopback(url: &str) -> bool {
-    let host = url.split("://").nth(1).unwrap_or(url);
-    let host = host.split('/').next().unwrap_or(host);
+/// The host of what follows a URL's scheme, in lower case.
+fn host(rest: &str) -> Option<String> {
+    let authority = rest.split(['/', '?', '#', '\\']).next()?;
     // What stands before an @ is a user's name, whatever it looks like.
-    let host = host.rsplit('@').next().unwrap_or(host);
-    let host = match host.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or(v6),
-        None => host.split(':').next().unwrap_or(host),
+    let address = authority.rsplit('@').next()?;
+    let (host, port) = match address.strip_prefix('[') {
+        Some(v6) => v6.split_once(']')?,
+        None => address.split_at(address.find(':').unwrap_or(address.len())),
     };
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    // Anything but a port behind the host is a URL that no client reads as it looks.
+    let port = port.strip_prefix(':').unwrap_or(port);
+    port.chars().all(|c| c.is_ascii_digit()).then(|| host.to_ascii_lowercase())
+}
+
+/// `localhost` and every name below it are loopback by RFC 6761, with or without the final dot.
+fn is_loopback_host(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let below = |name: &str| name.strip_suffix(".localhost").is_some_and(|below| !below.is_empty());
+    name == "localhost" || below(name) || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -29,17 +37,59 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_is_local() {
-        for url in ["http://127.0.0.1:8000", "http://localhost:8000/", "http://[::1]:8000", "http://127.9.9.9"] {
+    fn every_spelling_of_loopback_is_local() {
+        for url in [
+            "http://127.0.0.1:8000",
+            "http://127.9.9.9",
+            "https://127.0.0.1/path",
+            "http://localhost:8000/",
+            "http://LocalHost:8000",
+            "HTTP://localhost",
+            "http://localhost.:8000",
+            "http://dynamodb.localhost:4566",
+            "http://Dynamo.DB.LocalHost.:4566/",
+            "http://[::1]:8000",
+            "http://[0:0:0:0:0:0:0:1]",
+            "http://[::ffff:127.0.0.1]:8000",
+            "http://somebody:secret@127.0.0.1:8000",
+            "http://localhost?x=y",
+        ] {
             assert!(is_loopback(url), "{url}");
         }
+    }
+
+    #[test]
+    fn nothing_else_is() {
         for url in [
             "https://dynamodb.eu-west-1.amazonaws.com",
-            "http://localhost.example.com",
             "http://10.0.0.1:8000",
+            "http://0.0.0.0:8000",
+            "http://128.0.0.1",
+            "http://[::2]:8000",
+            "http://[::ffff:10.0.0.1]:8000",
+            "http://[::1:8000",
+            "http://engine:8000",
+            "http://localhost.example.com",
+            "http://mylocalhost:8000",
+            "http://.localhost",
+            "http://localhost..",
             "http://127.0.0.1.example.com",
             "http://127.0.0.1:80@example.com",
-            "http://dynamodb-local:8000",
+            "http://example.com/@127.0.0.1",
+            "http://example.com?@127.0.0.1",
+            "http://example.com#@127.0.0.1/",
+            "http://example.com\\@127.0.0.1",
+            "http://127.0.0.1:8000.example.com",
+            "http://[::1].example.com",
+            // Some resolvers read these as loopback, others as something else.
+            "http://127.1",
+            "http://0177.0.0.1",
+            "http://0x7f.0.0.1",
+            "http://2130706433",
+            "http://3232235777",
+            "127.0.0.1:8000",
+            "localhost:8000",
+            "",
         ] {
             assert!(!is_loopback(url), "{url}");
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::plan::TableRef;
 use crate::table::{Directive, FatalKind, Recovery, Table, TableDescription, TableError};
 use crate::throttle::backoff::Backoff;
 
@@ -39,14 +38,14 @@ impl Facts {
     /// Asks what the description does not say; each question for `patience` at most.
     pub async fn gather(
         table: &dyn Table,
-        reference: &TableRef,
+        loopback: bool,
         description: &TableDescription,
         patience: Duration,
     ) -> Facts {
         let recovery = ask(patience, || table.recovery());
         let time_to_live = ask(patience, || table.time_to_live());
         let (recovery, time_to_live) = tokio::join!(recovery, time_to_live);
-        Facts { table: description.clone(), loopback: reference.is_on_loopback(), recovery, time_to_live }
+        Facts { table: description.clone(), loopback, recovery, time_to_live }
     }
 }
 

@@ -71,6 +71,10 @@ fn recovery(facts: &Facts) -> Option<Finding> {
             let on = Finding::new(Note, "pitr", format!("Point-in-time recovery is on{since}{days}"));
             Some(on.because("It restores into a new table, from up to about five minutes ago"))
         }
+        (Fact::Known(_), _) if facts.loopback => {
+            let what = "Point-in-time recovery is off in this local engine";
+            Some(Finding::new(Warning, "pitr", what).because(NEEDS_A_WAY_BACK).so("Nothing, on a test table"))
+        }
         (Fact::Known(_), _) => Some(refuses("Point-in-time recovery is off".to_owned(), switch_on)),
         (Fact::NotSupported, _) if facts.loopback => {
             let what = "Whether there is point-in-time recovery is unknown: this local engine does not know the call";

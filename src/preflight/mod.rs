@@ -84,13 +84,23 @@ pub enum PreflightError {
     SampleOfUnknown(u64),
 }
 
+/// A table that answers.
+pub struct Reached {
+    /// The table.
+    pub table: Arc<dyn Table>,
+    /// What it says of itself.
+    pub description: TableDescription,
+    /// Whether it is on loopback: in a local engine.
+    pub on_loopback: bool,
+}
+
 /// Connects to a table and describes it. Nothing is changed.
-pub async fn reach(table: &TableRef) -> Result<(Arc<dyn Table>, TableDescription), PreflightError> {
+pub async fn reach(table: &TableRef) -> Result<Reached, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
     let connection = connect(table).await.map_err(unusable)?;
     let dynamo: Arc<dyn Table> = Arc::new(DynamoTable::new(&connection, &table.name));
     let description = describe(dynamo.as_ref(), PATIENCE).await.map_err(unusable)?;
-    Ok((dynamo, description))
+    Ok(Reached { table: dynamo, description, on_loopback: connection.is_on_loopback() })
 }
 
 /// Holds a table's description against what the plan says of it.

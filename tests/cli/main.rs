@@ -11,6 +11,7 @@ mod tool;
 
 mod back;
 mod commands;
+mod endpoints;
 mod gates;
 mod life;
 mod plans;

@@ -5,7 +5,7 @@ use backfill::item::Value;
 use super::*;
 
 /// Answers each of these operations with its body.
-fn say(bed: &Bed, answers: Vec<(&'static str, Json)>) {
+pub(super) fn say(bed: &Bed, answers: Vec<(&'static str, Json)>) {
     fault(bed, move |request| {
         let answer = answers.iter().find(|(operation, _)| *operation == request.operation);
         answer.map_or(Fault::Pass, |(_, body)| Fault::Reply {
@@ -17,7 +17,7 @@ fn say(bed: &Bed, answers: Vec<(&'static str, Json)>) {
     });
 }
 
-fn backups(point_in_time: &str) -> Json {
+pub(super) fn backups(point_in_time: &str) -> Json {
     json!({ "ContinuousBackupsDescription": {
         "ContinuousBackupsStatus": "ENABLED",
         "PointInTimeRecoveryDescription": { "PointInTimeRecoveryStatus": point_in_time, "RecoveryPeriodInDays": 35,
@@ -46,6 +46,7 @@ fn findings(bed: &Bed, plan: &str, code: i32, options: &[&str]) -> std::collecti
 async fn no_point_in_time_recovery() {
     let (bed, _, plan) = scene(20, "[limits]\nmax_items = 5\n[scan]\nsegments = 1\npage_limit = 5\n").await;
     let plan_text = text(&plan);
+    bed.elsewhere(&plan);
     say(&bed, vec![("DescribeContinuousBackups", backups("DISABLED"))]);
     for args in [vec!["run", plan_text, "--yes"], vec!["run", plan_text, "--yes", "--accept", "multi-region"]] {
         refused(&bed, 3, &args).in_one_paragraph().says(&[
@@ -93,8 +94,8 @@ async fn no_point_in_time_recovery() {
     assert_eq!(status["state"]["current"]["accepted"], json!([]));
 }
 
-/// RUNBOOK: "a local engine on loopback that does not know the call gets a warning; anywhere else what is not known counts
-/// as off"
+/// RUNBOOK: "a local engine on loopback that has none, or does not know the call, gets a warning; anywhere else what is not
+/// known counts as off"
 #[tokio::test(flavor = "multi_thread")]
 async fn recovery_that_nobody_knows_of() {
     let (bed, table, plan) = scene(10, "").await;

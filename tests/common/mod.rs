@@ -174,6 +174,20 @@ impl Bed {
         path
     }
 
+    /// Makes a plan name the server by an address that is not loopback by its text, as if it were not a local engine, and
+    /// gives it the region and the credentials that it needs there.
+    pub fn elsewhere(&self, plan: &Path) {
+        let text = std::fs::read_to_string(plan).unwrap();
+        let url = self.endpoint();
+        let named = format!("endpoint_url = \"{url}\"");
+        assert!(text.contains(&named), "{text}");
+        let other = format!("endpoint_url = \"{}\"\nregion = \"us-east-1\"", url.replace("127.0.0.1", "0.0.0.0"));
+        std::fs::write(plan, text.replace(&named, &other)).unwrap();
+        let keys = "[default]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = S3CRET\n";
+        std::fs::create_dir_all(self.dir().join(".aws")).unwrap();
+        std::fs::write(self.dir().join(".aws/credentials"), keys).unwrap();
+    }
+
     /// The real binary, in the test's directory, with a clean environment.
     pub fn command(&self) -> Command {
         Bed::binary(self.dir())

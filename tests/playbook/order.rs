@@ -233,6 +233,7 @@ async fn only_a_report_that_is_good_opens_the_gate() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_way_back_nothing_begins() {
     let scene = scene().await;
+    scene.bed.elsewhere(&scene.plan);
     let off = json!({ "ContinuousBackupsDescription": {
         "ContinuousBackupsStatus": "ENABLED",
         "PointInTimeRecoveryDescription": { "PointInTimeRecoveryStatus": "DISABLED" } } });

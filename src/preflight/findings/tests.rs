@@ -69,13 +69,13 @@ fn a_calm_table_gets_notes_only() {
     assert_eq!(refusal(&found, &[]), None);
 }
 
-/// Off, denied, failed or unknown refuses everywhere; what a local engine does not know is a warning.
+/// Off, denied, failed or unknown refuses; off or not supported is a warning on a local engine.
 #[test]
-fn no_way_back_refuses_but_on_a_local_engine_that_cannot_say() {
+fn no_way_back_refuses_except_on_a_local_engine_that_has_none() {
     let off = || Fact::Known(Recovery { enabled: false, earliest: None, days: None });
     type Case = (fn() -> Fact<Recovery>, [Severity; 2]);
     let cases: [Case; 4] = [
-        (|| Fact::Known(Recovery { enabled: false, earliest: None, days: None }), [Refuses, Refuses]),
+        (|| Fact::Known(Recovery { enabled: false, earliest: None, days: None }), [Refuses, Warning]),
         (|| Fact::Denied("not authorised".into()), [Refuses, Refuses]),
         (|| Fact::Failed("timed out".into()), [Refuses, Refuses]),
         (|| Fact::NotSupported, [Refuses, Warning]),

@@ -115,6 +115,8 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
         "ValidationException" if call.may_concern_one_item() && !concerns_every_item(message) => {
             TableError::Rejected { message: clean(message) }
         }
+        // "Not Implemented": no attempt will get another answer.
+        _ if raw.status().as_u16() == 501 => fatal(FatalKind::Unsupported, "the endpoint answered 501", message),
         _ if raw.status().as_u16() >= 500 => {
             transient(&format!("DynamoDB answered {} {code}", raw.status().as_u16()), true)
         }

@@ -2,23 +2,35 @@
 
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
+use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::{Credentials, Region};
+use aws_sdk_dynamodb::config::{Credentials, Region, SharedCredentialsProvider};
+use aws_types::service_config::ServiceConfigKey;
 
 use super::reply::ReplyCheck;
-use crate::plan::TableRef;
+use crate::plan::{TableRef, is_loopback};
 use crate::table::TableError;
 
 /// A way to DynamoDB: one pool of connections, shared by everything that a process does.
 #[derive(Debug, Clone)]
-pub struct Connection(Client);
+pub struct Connection {
+    client: Client,
+    on_loopback: bool,
+}
 
 impl Connection {
     pub(super) fn client(&self) -> &Client {
-        &self.0
+        &self.client
+    }
+
+    /// Whether requests go to loopback: to a local engine. Decided by the endpoint that the client uses, wherever it was
+    /// configured.
+    pub fn is_on_loopback(&self) -> bool {
+        self.on_loopback
     }
 }
 
@@ -31,9 +43,46 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Builds the client that `[table]` describes. Nothing is sent yet.
 ///
-/// An endpoint on loopback is a local engine: it gets made-up credentials unless the environment names some, so that
-/// nobody needs an AWS account to try the tool, and no real credentials are sent to it by accident.
+/// An endpoint on loopback is a local engine: it gets made-up credentials unless some are configured for it
+/// ([`local_credentials`]), so that nobody needs an AWS account to try the tool, and no real credentials are sent to it by
+/// accident.
 pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
+    let shared = load(table).await;
+    let endpoint = endpoint(&shared);
+    let on_loopback = endpoint.as_deref().is_some_and(is_loopback);
+    let timeouts =
+        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
+    // One place owns retry, and it is the engine: the SDK's own retries would hide throttles and spend capacity unseen.
+    let mut config = aws_sdk_dynamodb::config::Builder::from(&shared)
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts)
+        .interceptor(ReplyCheck::default());
+    // The client uses the endpoint that was judged, and no other.
+    config.set_endpoint_url(endpoint.clone());
+    let mut region = shared.region().cloned();
+    if on_loopback && table.profile.is_none() {
+        if let Some(credentials) = local_credentials(table, endpoint.as_deref()) {
+            config = config.credentials_provider(credentials);
+        }
+        region = region.or(Some(LOCAL_REGION));
+    }
+    if region.is_none() {
+        return Err(TableError::Fatal {
+            kind: super::super::FatalKind::Endpoint,
+            message:
+                "no AWS region is configured: not in the plan's [table], by --region, in AWS_REGION or in the profile"
+                    .into(),
+        });
+    }
+    config.set_region(region);
+    Ok(Connection { client: Client::from_conf(config.build()), on_loopback })
+}
+
+/// The region of a local engine, if none is configured.
+const LOCAL_REGION: Region = Region::from_static("us-east-1");
+
+/// What is configured: by `[table]`, else in the environment, else in the profile.
+async fn load(table: &TableRef) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
     if let Some(region) = &table.region {
         loader = loader.region(Region::new(region.clone()));
@@ -43,29 +92,46 @@ pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
     }
     if let Some(url) = &table.endpoint_url {
         loader = loader.endpoint_url(url);
-        if table.is_on_loopback() && table.profile.is_none() && std::env::var_os("AWS_ACCESS_KEY_ID").is_none() {
-            loader = loader.credentials_provider(Credentials::new("local", "local", None, None, "loopback endpoint"));
-            if table.region.is_none() && std::env::var_os("AWS_REGION").is_none() {
-                loader = loader.region(Region::from_static("us-east-1"));
-            }
+        let stated = table.region.is_some() || std::env::var_os("AWS_REGION").is_some();
+        if is_loopback(url) && table.profile.is_none() && !stated {
+            // Else the instance's metadata would be asked, which takes seconds on a machine that has none.
+            loader = loader.region(LOCAL_REGION);
         }
     }
-    let shared = loader.load().await;
-    if shared.region().is_none() {
-        return Err(TableError::Fatal {
-            kind: super::super::FatalKind::Endpoint,
-            message:
-                "no AWS region is configured: not in the plan's [table], by --region, in AWS_REGION or in the profile"
-                    .into(),
-        });
+    loader.load().await
+}
+
+/// The endpoint that is configured for DynamoDB, if any: stated, or by `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL`, the
+/// profile's `services` section or its `endpoint_url`. The SDK decides which one counts, as it does for a client; it also
+/// knows when configured endpoints are to be ignored.
+fn endpoint(shared: &SdkConfig) -> Option<String> {
+    let for_all = shared.endpoint_url().map(str::to_owned);
+    if shared.get_origin("endpoint_url").is_client_config() {
+        return for_all;
     }
-    let timeouts =
-        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-    // One place owns retry, and it is the engine: the SDK's own retries would hide throttles and spend capacity unseen.
-    let config = aws_sdk_dynamodb::config::Builder::from(&shared)
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts)
-        .interceptor(ReplyCheck::default())
-        .build();
-    Ok(Connection(Client::from_conf(config)))
+    let key =
+        ServiceConfigKey::builder().service_id("DynamoDB").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+    let for_dynamodb = key.ok().and_then(|key| shared.service_config()?.load_config(key));
+    for_dynamodb.or(for_all)
+}
+
+/// Credentials for a local engine; none leaves it to what is configured.
+///
+/// Those of the environment are used as they stand. A profile that names the engine may have credentials for it; any other
+/// profile's are for AWS.
+fn local_credentials(table: &TableRef, endpoint: Option<&str>) -> Option<SharedCredentialsProvider> {
+    if std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
+        return None;
+    }
+    let made_up = Credentials::new("local", "local", None, None, "loopback endpoint");
+    let by_environment = || {
+        let named = |name| std::env::var(name).is_ok_and(|url| Some(url.as_str()) == endpoint);
+        named("AWS_ENDPOINT_URL_DYNAMODB") || named("AWS_ENDPOINT_URL")
+    };
+    if table.endpoint_url.is_some() || by_environment() {
+        return Some(SharedCredentialsProvider::new(made_up));
+    }
+    let profile = ProfileFileCredentialsProvider::builder().build();
+    let chain = CredentialsProviderChain::first_try("profile", profile).or_else("made up", made_up);
+    Some(SharedCredentialsProvider::new(chain))
 }

@@ -1,0 +1,130 @@
+//! Endpoints that only the environment or a profile names.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Mutex;
+
+use super::preflight::{backups, say};
+use super::*;
+
+/// The tool, with its endpoint configured in this way.
+fn configured(bed: &Bed, url: &str, how: &str) -> Command {
+    let folder = bed.dir().join(".aws");
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut command = bed.command();
+    let config = match how {
+        "AWS_ENDPOINT_URL" | "AWS_ENDPOINT_URL_DYNAMODB" => {
+            command.env(how, url);
+            String::new()
+        }
+        "endpoint_url" => format!("[default]\nendpoint_url = {url}\n"),
+        "services" => format!(
+            "[profile dev]\nservices = local\nregion = eu-west-1\nendpoint_url = http://192.0.2.1\n\
+             [services local]\ndynamodb =\n  endpoint_url = {url}\n"
+        ),
+        other => panic!("{other}"),
+    };
+    if how == "services" {
+        command.env("AWS_PROFILE", "dev");
+    }
+    std::fs::write(folder.join("config"), config).unwrap();
+    command
+}
+
+const WAYS: [&str; 4] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "endpoint_url", "services"];
+
+/// A plan that names no endpoint.
+fn plan(bed: &Bed, table: &str, name: &str) -> String {
+    let path = bed.dir().join(format!("{name}.toml"));
+    std::fs::write(&path, format!("[migration]\nname = \"{name}\"\n[table]\nname = \"{table}\"\n{MOVE}")).unwrap();
+    text(&path).to_owned()
+}
+
+/// An engine on loopback needs no account and no region, and what it lacks is a warning, however its endpoint is
+/// configured: one that does not know point-in-time recovery, or answers "disabled", or "not implemented".
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_on_loopback_is_recognised() {
+    let (bed, table, _) = scene(10, "").await;
+    for how in WAYS {
+        for (host, answered) in [("127.0.0.1", ""), ("localhost", "disabled"), ("LocalHost", "501")] {
+            match answered {
+                "disabled" => say(&bed, vec![("DescribeContinuousBackups", backups("DISABLED"))]),
+                "501" => answer(&bed, "DescribeContinuousBackups", 501, "", "<html>not implemented</html>"),
+                _ => bed.front().set_faults(None),
+            }
+            let mut command = configured(&bed, &bed.endpoint().replace("127.0.0.1", host), how);
+            let plan = plan(&bed, &table, &format!("{how}-{}", host.replace('.', "-")));
+            command.args(["run", &plan, "--yes"]);
+            let ran = tool::run(command);
+            let said = format!("{how} {host} {answered}: {}", ran.stderr);
+            assert_eq!(ran.code, 0, "{said}");
+            assert!(ran.said().contains("warning      ") && ran.said().contains("local engine"), "{said}");
+        }
+    }
+}
+
+/// The same engine under an address that is not loopback by its text: refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn anything_else_is_not() {
+    let (bed, table, _) = scene(10, "").await;
+    bed.front().reset_tally();
+    for how in WAYS {
+        let mut command = configured(&bed, &bed.endpoint().replace("127.0.0.1", "0.0.0.0"), how);
+        let plan = plan(&bed, &table, how);
+        command.args(["run", &plan, "--yes"]).env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE");
+        command.env("AWS_SECRET_ACCESS_KEY", "S3CRET").env("AWS_REGION", "us-east-1");
+        let ran = tool::run(command).exits(3);
+        assert!(ran.said().contains("counts as off") && ran.said().contains("--accept no-pitr"), "{}", ran.said());
+    }
+    nothing_was_written(&bed);
+}
+
+/// Credentials of the environment, and of a profile that names the engine, are used; no others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_local_engine_sees_only_credentials_that_are_meant_for_it() {
+    let bed = Bed::embedded();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    let seen = Arc::new(Mutex::new(BTreeSet::new()));
+    std::thread::spawn({
+        let seen = Arc::clone(&seen);
+        move || server.incoming().for_each(|stream| seen.lock().unwrap().extend(access_key(stream.unwrap())))
+    });
+    for (how, secrets, expected) in [
+        ("AWS_ENDPOINT_URL", true, "local"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", true, "local"),
+        ("endpoint_url", true, "AKIDPROFILE"),
+        ("endpoint_url", false, "local"),
+        ("services", true, "AKIDPROFILE"),
+        ("services", false, "local"),
+    ] {
+        let profile = if how == "services" { "dev" } else { "default" };
+        let keys = format!("[{profile}]\naws_access_key_id = AKIDPROFILE\naws_secret_access_key = S3CRET\n");
+        let mut command = configured(&bed, &format!("http://{address}"), how);
+        std::fs::write(bed.dir().join(".aws/credentials"), if secrets { keys } else { String::new() }).unwrap();
+        command.args(["check", &plan(&bed, "orders", how)]);
+        let ran = tool::run(command).exits(3);
+        assert!(ran.stderr.contains("ResourceNotFoundException"), "{how} {secrets}: {}", ran.stderr);
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [expected], "{how} {secrets}");
+    }
+}
+
+/// The access key that signed a request, which is told that there is no such table.
+fn access_key(mut stream: TcpStream) -> Option<String> {
+    let mut request = Vec::new();
+    let mut part = [0; 4096];
+    while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+        match stream.read(&mut part).unwrap() {
+            0 => return None,
+            read => request.extend(&part[..read]),
+        }
+    }
+    let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"none"}"#;
+    let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/x-amz-json-1.0\r\nconnection: close\r\n";
+    write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let text = String::from_utf8_lossy(&request).into_owned();
+    Some(text.split_once("Credential=")?.1.split_once('/')?.0.to_owned())
+}
