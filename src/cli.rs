@@ -257,7 +257,7 @@ pub struct CutoverArgs {
     /// Go past a closed gate (mismatches, diverged items, the age of a verification), or give up a way back, for this
     /// reason, which is recorded; never past an incomplete expansion, nor to write-new past items that have failed. With
     /// --back: leave items unequal, no more than were named before
-    #[arg(long, value_name = "REASON")]
+    #[arg(long, value_name = "REASON", value_parser = decide::reason)]
     pub force: Option<String>,
     /// What goes before
     #[command(flatten)]
@@ -291,7 +291,7 @@ pub struct ContractArgs {
     #[command(flatten)]
     pub on: Phased,
     /// End a contract that another state file has begun, which is lost, or whose flag was removed; the reason is recorded
-    #[arg(long, value_name = "REASON")]
+    #[arg(long, value_name = "REASON", value_parser = decide::reason)]
     pub force: Option<String>,
     /// What goes before
     #[command(flatten)]
@@ -309,7 +309,7 @@ pub struct RollbackArgs {
     pub on: Phased,
     /// Go on although not everything can be put back, for this reason, which is recorded; it is for no more items than were
     /// named before
-    #[arg(long, value_name = "REASON")]
+    #[arg(long, value_name = "REASON", value_parser = decide::reason)]
     pub force: Option<String>,
     /// What goes before
     #[command(flatten)]

@@ -66,6 +66,26 @@ pub struct Decide {
     pub backward: BackFacts,
 }
 
+/// The reason of a `--force`: something that a person reads later. Refuses one that shows nothing.
+pub(super) fn reason(text: &str) -> Result<String, String> {
+    let shown = |c: char| !c.is_whitespace() && !c.is_control() && !is_invisible(c);
+    if text.chars().any(shown) {
+        Ok(text.trim().to_owned())
+    } else {
+        Err("the reason is blank: say why, for whoever reads the record later".to_owned())
+    }
+}
+
+/// Characters that take no room or leave it empty (Unicode's default-ignorable code points, fillers and the blank Braille
+/// pattern).
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
 impl CutoverArgs {
     /// What it says.
     pub fn decide(&self) -> Decide {
@@ -91,5 +111,21 @@ impl RollbackArgs {
 impl Decide {
     fn of(go: &Go, force: Option<&String>) -> Decide {
         Decide { yes: go.yes, accept: go.accept.clone(), force: force.cloned(), ..Decide::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reason;
+
+    #[test]
+    fn a_blank_reason_is_none() {
+        for blank in
+            ["", " ", "\t\n", "\u{a0}\u{3000}", "\u{200b}\u{200d}\u{feff}", " \u{2060}\u{ad} ", "\u{1b}", "\u{2800}"]
+        {
+            assert!(reason(blank).is_err(), "{blank:?}");
+        }
+        assert_eq!(reason(" we look\u{200b} at it ").as_deref(), Ok("we look\u{200b} at it"));
+        assert_eq!(reason("?").as_deref(), Ok("?"));
     }
 }

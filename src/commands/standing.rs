@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use crate::clock::to_text;
 use crate::conduct::Known;
-use crate::playbook::{Stage, Standing};
+use crate::playbook::{Override, Stage, Standing};
 
 /// For people. `options` is what the command line needs beside the plan.
 pub(super) fn write_standing(out: &mut Vec<u8>, known: &Known, plan: &str, options: &str) -> Result<()> {
@@ -20,6 +20,9 @@ pub(super) fn write_standing(out: &mut Vec<u8>, known: &Known, plan: &str, optio
     }
     if let Some(reason) = &state.forced_reads {
         writeln!(out, "the gate of read-new was passed by force: {reason}")?;
+    }
+    for Override { obstacle, reason } in &state.overrides {
+        writeln!(out, "overridden: {obstacle}. The reason: {reason}")?;
     }
     if let Some(report) = &state.full {
         let (ended, mismatches) = (to_text(report.span.ended), report.mismatches);
@@ -42,7 +45,8 @@ pub(super) fn standing_json(known: &Known, plan: &str, options: &str) -> Json {
     });
     let stated = state.stated.as_ref().map(|flag| json!({ "write": flag.write.as_str(), "read": flag.read.as_str() }));
     json!({ "phase": standing.stage.name(), "flag_seen": seen.as_ref().map(|seen| seen.to_json()), "stated": stated,
-            "full_verification": report, "forced_reads": state.forced_reads, "next": next(standing, plan, options),
+            "full_verification": report, "forced_reads": state.forced_reads,
+            "overrides": state.overrides, "next": next(standing, plan, options),
             "not_before": standing.not_before.map(|until| until.to_string()) })
 }
 

@@ -206,7 +206,7 @@ impl Conductor {
             failures,
             diverged,
             limits: limits(&self.plan),
-            no_way_back: no_way_back.as_deref(),
+            no_way_back,
             one_way: one_way.as_deref(),
             facts: &self.said.facts,
             force: self.said.force.as_deref(),

@@ -11,7 +11,7 @@ use crate::cutover::{Flag, WriteTo};
 use crate::engine::{Ended, Job, StopReason};
 use crate::parity::{Stage, Truth, Truths, Verified, begin, verify};
 use crate::plan::Plan;
-use crate::playbook::{Kind, Phase, Scope, Way, What};
+use crate::playbook::{Kind, Obstacle, Override, Phase, Scope, Way, What};
 use crate::preflight::{PreflightError, run_changes};
 use crate::table::{Table, TableDescription};
 use crate::telemetry::display::Line;
@@ -194,8 +194,8 @@ impl Conductor {
         let goes_back = matches!(phase, Phase::OldFromNew | Phase::Undo);
         let Some(reason) = self.said.force.clone().filter(|_| goes_back) else { return Ok(false) };
         let failed = self.store.open_work(Some(run)).await?.failures;
-        let why = format!("{failed} items could not be changed on the way back, and stay as they are");
-        self.record(What::WentPast { why, reason, items: Some(failed) }).await?;
+        let obstacle = Obstacle::ItemsFailed { items: failed };
+        self.record(What::Overridden(Override { obstacle, reason })).await?;
         Ok(true)
     }
 

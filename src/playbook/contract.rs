@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::step::{Asked, later};
-use super::{Fact, Goal, Kind, Phase, Refused, Step, Way, What};
+use super::{Fact, Goal, Kind, Obstacle, Phase, Refused, Step, Way, What};
 use crate::cutover::{FlagChange, WriteTo};
 
 impl Asked<'_> {
@@ -52,10 +52,12 @@ impl Asked<'_> {
     /// not, another one did. What contract does to an item rests on the item alone, so that it may end here as well.
     fn contract_begun_elsewhere(&self) -> Result<Step, Refused> {
         if self.expanded().is_err() {
-            let why = "the flag says that the old attribute is being removed, and this state file has not led there: give the \
-                       one that has, by `--state`, on its host. Where that is lost, `--force REASON` ends the contract with \
-                       this one, and what the lost one had on record of removed values is given up";
-            match self.go_past(why)? {
+            let obstacle = Obstacle::ForeignContract;
+            let why = format!(
+                "{obstacle}: give the one that has, by `--state`, on its host. Where that is lost, `--force REASON` ends the \
+                 contract with this one, and what the lost one had on record of removed values is given up"
+            );
+            match self.go_past(obstacle, why)? {
                 Some(Step::Record(_)) if self.state.preflight.is_none() => return Ok(Step::Preflight),
                 Some(step) => return Ok(step),
                 None => {}

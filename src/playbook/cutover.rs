@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::step::{Asked, later, settled};
-use super::{BackTo, Goal, Kind, Refused, Report, Scope, Step, Target};
+use super::{BackTo, Goal, Kind, Obstacle, Refused, Report, Scope, Step, Target};
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
 /// Whether `run` and `failures retry` may write, or go on writing, under this flag: old values must be what is read, and
@@ -158,19 +158,14 @@ impl Asked<'_> {
     /// Whatever stands in the way of this change, and has not been gone past, is named at once: a reason is given for all
     /// that was said, and for nothing else. With one, what is given up for it is put on record first.
     fn give_up(&self, change: FlagChange, closed: Option<Refused>) -> Result<Option<Step>, Refused> {
-        let no_way_back = self.world.no_way_back.map(|why| {
-            format!(
-                "a rollback could not put everything back, so nothing goes forward: {why}. `--force REASON` goes forward, and \
-                 gives that up"
-            )
+        const FORWARD: &str = "`--force REASON` goes forward, and gives that up";
+        let no_way_back = self.world.no_way_back.map(|items| {
+            let obstacle = Obstacle::UnsureTargets { items };
+            (obstacle, format!("{obstacle}. So nothing goes forward. {FORWARD}"))
         });
-        let one_way = self.world.one_way.filter(|_| change == FlagChange::WriteNew).map(|why| {
-            format!(
-                "once new values alone are written, a rollback may not succeed: {why}. `--force REASON` goes forward, and gives \
-                 that up"
-            )
-        });
-        let given_up = no_way_back.into_iter().chain(one_way).map(|why| self.go_past(&why));
+        let one_way = self.world.one_way.filter(|_| change == FlagChange::WriteNew);
+        let one_way = one_way.map(|why| (Obstacle::OneWay, format!("{}: {why}. {FORWARD}", Obstacle::OneWay)));
+        let given_up = no_way_back.into_iter().chain(one_way).map(|(obstacle, why)| self.go_past(obstacle, why));
         if self.world.force.is_none() {
             return together(closed.into_iter().chain(given_up.filter_map(Result::err))).map(|()| None);
         }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Fact, Kind, Phase, Scope};
+use super::{Fact, Kind, Override, Phase, Scope};
 use crate::cutover::FlagChange;
 
 /// One line of the history: a JSON object with `at`, `actor`, `type` and what the type brings.
@@ -82,16 +82,9 @@ pub enum What {
     },
     /// Without a flag: a full verification has shown that every old value equals the new one again.
     OldIsFresh,
-    /// Something stood in the way, and the operator goes on all the same.
-    WentPast {
-        /// What.
-        why: String,
-        /// The reason that was given.
-        reason: String,
-        /// On the way back: so many items were known by then to stay as they are, and the reason is for no more.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        items: Option<u64>,
-    },
+    /// Something stood in the way, and the operator overrides it.
+    #[serde(rename = "went_past")]
+    Overridden(Override),
     /// Nothing goes forward from here.
     RollbackBegun {
         /// Something stood in its way, and this was the reason to go on all the same.

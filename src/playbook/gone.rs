@@ -3,7 +3,7 @@
 //! comes back as it was.
 
 use super::step::Asked;
-use super::{BackTo, Goal, Kind, Next, Refused, Step, What};
+use super::{BackTo, Goal, Kind, Next, Obstacle, Override, Refused, Step, What};
 use crate::cutover::{Flag, FlagChange, WriteTo};
 
 impl Asked<'_> {
@@ -35,10 +35,10 @@ impl Asked<'_> {
         if last.contracting || (self.may_be_stale(last) && !accept_stale) {
             return Err(self.gone());
         }
-        let why = self.gone().why;
-        if !self.state.went_past.contains(&why) {
-            let now = if accept_stale { " --now" } else { "" };
-            return Ok(Some(Step::Record(What::WentPast { why, reason: format!("cutover --back{now}"), items: None })));
+        let obstacle = Obstacle::FlagRemoved { version: last.version };
+        if !self.state.is_overridden(obstacle) {
+            let reason = if accept_stale { "cutover --back --now" } else { "cutover --back" }.to_owned();
+            return Ok(Some(Step::Record(What::Overridden(Override { obstacle, reason }))));
         }
         let first = Flag::first(last.max_cache_seconds, self.now);
         Ok(Some(Step::Renew(Box::new(Flag { version: last.version.saturating_add(1), ..first }))))
@@ -47,7 +47,8 @@ impl Asked<'_> {
     /// `contract` where there is no flag, and was one that said so: it comes back as it was, for a reason.
     pub(super) fn renew_contracting(&self) -> Result<Option<Step>, Refused> {
         let Some(last) = self.removed().filter(|last| last.contracting) else { return Ok(None) };
-        if let Some(step) = self.go_past(&self.gone().why)? {
+        let obstacle = Obstacle::FlagRemoved { version: last.version };
+        if let Some(step) = self.go_past(obstacle, self.gone().why)? {
             return Ok(Some(step));
         }
         let version = last.version.saturating_add(1);

@@ -66,6 +66,7 @@ mod contract;
 mod cutover;
 mod event;
 mod gone;
+mod obstacle;
 mod one_way;
 mod refused;
 mod rollback;
@@ -77,6 +78,7 @@ mod tests;
 
 pub use cutover::{back_needs_state, may_expand, step_back};
 pub use event::{Event, What};
+pub use obstacle::{Obstacle, Override};
 pub use one_way::one_way;
 pub use refused::{Next, Refused};
 pub use standing::{Stage, Standing, standing};
@@ -249,9 +251,9 @@ pub struct World<'a> {
     pub diverged: u64,
     /// The plan's `[cutover]`.
     pub limits: Limits,
-    /// Why a rollback could not succeed: pre-images are missing, items that had their new attribute before the migration
-    /// are not recorded, …
-    pub no_way_back: Option<&'a str>,
+    /// Items whose new attribute a rollback would leave, because nobody knows whether it was there before the migration;
+    /// none where it is known of every item.
+    pub no_way_back: Option<u64>,
     /// Why a rollback may not succeed once new values alone were written ([`one_way()`]).
     pub one_way: Option<&'a str>,
     /// Facts stated on this command line.

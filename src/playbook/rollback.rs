@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::cutover::{back_needs_state, step_back};
 use super::step::Asked;
-use super::{BackTo, Expand, Fact, Goal, Kind, Next, Phase, Refused, Scope, Step, Way, What};
+use super::{BackTo, Expand, Fact, Goal, Kind, Next, Obstacle, Override, Phase, Refused, Scope, Step, Way, What};
 use crate::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
 
 impl Asked<'_> {
@@ -63,9 +63,9 @@ impl Asked<'_> {
             return Ok(Some(Step::Preflight));
         }
         let forced = match (self.world.no_way_back, self.world.force) {
-            (Some(why), None) => {
+            (Some(items), None) => {
                 return Err(Refused::new(
-                    format!("a rollback could not put everything back: {why}"),
+                    Obstacle::UnsureTargets { items }.to_string(),
                     Next::from(Goal::Rollback).with("--force REASON"),
                 ));
             }
@@ -134,7 +134,8 @@ impl Asked<'_> {
         Ok(match self.world.force {
             Some(_) if self.state.left < items && !self.world.confirmed => Step::Confirm,
             Some(reason) if self.state.left < items => {
-                Step::Record(What::WentPast { why: unequal(items), reason: reason.to_owned(), items: Some(items) })
+                let obstacle = Obstacle::ItemsUnequal { items };
+                Step::Record(What::Overridden(Override { obstacle, reason: reason.to_owned() }))
             }
             _ => Step::Record(What::PhaseBegun { phase: Phase::OldFromNew }),
         })
@@ -151,10 +152,7 @@ impl Asked<'_> {
         };
         let way_out = "Mend them by hand, and give the same command again; or leave them as they are, by `--force REASON`: \
                        whoever reads the old attribute then finds what stands there";
-        Err(Refused::new(format!("{} (they are named above){only}. {way_out}", unequal(items)), self.goal))
+        let obstacle = Obstacle::ItemsUnequal { items };
+        Err(Refused::new(format!("{obstacle} (they are named above){only}. {way_out}"), self.goal))
     }
-}
-
-fn unequal(items: u64) -> String {
-    format!("{items} items differ although old was made equal new")
 }

@@ -111,7 +111,8 @@ impl Asked<'_> {
         match (&self.state.preflight, self.state.expand) {
             (None, _) => (Stage::Preflight, Some(self.goal.into())),
             (_, Expand::Complete { .. }) => {
-                (Stage::Verify, Some(self.ahead(None)).filter(|next| next.words() != "status"))
+                let verified = self.state.full.as_ref().is_some_and(|report| report.mismatches == 0);
+                (Stage::Verify, (!verified).then(|| self.ahead(None)))
             }
             _ => (Stage::Expand, Some(self.goal.into())),
         }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Event, Fact, Goal, Kind, Phase, Refused, Scope, What};
+use super::{Event, Fact, Goal, Kind, Obstacle, Override, Phase, Refused, Scope, What};
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
 /// What is durably known of a migration: its events, folded.
@@ -28,8 +28,8 @@ pub struct State {
     pub dual_written: bool,
     /// Why reads were moved although the gate was closed.
     pub forced_reads: Option<String>,
-    /// What stood in the way, and was gone past for a reason.
-    pub went_past: Vec<String>,
+    /// What stood in the way and was overridden: each obstacle once, to its largest extent.
+    pub overrides: Vec<Override>,
     /// So many items may stay unequal on the way back, for a reason.
     pub left: u64,
     /// What a flag would say, where the operator states it.
@@ -178,11 +178,12 @@ impl State {
             }
             What::FactStated { fact, forced } => next.state_fact(*fact, forced.as_ref(), event.at)?,
             What::OldIsFresh => next.move_stated(FlagChange::OldIsFresh, event.at)?,
-            What::WentPast { why, items, .. } => {
-                if !self.went_past.contains(why) {
-                    next.went_past.push(why.clone());
+            What::Overridden(given) => {
+                if !self.is_overridden(given.obstacle) {
+                    next.overrides.retain(|known| !given.obstacle.covers(known.obstacle));
+                    next.overrides.push(given.clone());
                 }
-                next.left = self.left.max(items.unwrap_or(0));
+                next.left = self.left.max(given.obstacle.items_left());
             }
             What::RollbackBegun { forced } => {
                 if self.contract != Way::Ahead {
@@ -202,6 +203,11 @@ impl State {
     /// The kind of plan that this migration has; none before its preflight.
     pub fn kind(&self) -> Option<Kind> {
         self.preflight.as_ref().map(|preflight| preflight.kind)
+    }
+
+    /// Whether a reason was given for this obstacle, to this extent.
+    pub fn is_overridden(&self, obstacle: Obstacle) -> bool {
+        self.overrides.iter().any(|known| known.obstacle.covers(obstacle))
     }
 
     /// Refuses what goes over the table after the way was left on which that makes sense.

@@ -5,7 +5,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::cutover::may_expand;
-use super::{BackTo, Expand, Fact, Goal, Kind, Next, Phase, Refused, Scope, State, Step, Target, Way, What, World};
+use super::{
+    BackTo, Expand, Fact, Goal, Kind, Next, Obstacle, Override, Phase, Refused, Scope, State, Step, Target, Way, What,
+    World,
+};
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
 /// The one next thing to do for this goal, or why nothing is, and the command that is next instead.
@@ -162,16 +165,13 @@ impl Asked<'_> {
     }
 
     /// Refuses for this reason, unless the operator has given one to go on, which is put on record first.
-    pub(super) fn go_past(&self, why: &str) -> Result<Option<Step>, Refused> {
-        if self.state.went_past.iter().any(|past| past == why) {
+    pub(super) fn go_past(&self, obstacle: Obstacle, why: String) -> Result<Option<Step>, Refused> {
+        if self.state.is_overridden(obstacle) {
             return Ok(None);
         }
         match self.world.force {
             Some(_) if !self.world.confirmed => Ok(Some(Step::Confirm)),
-            Some(reason) => {
-                let (why, reason) = (why.to_owned(), reason.to_owned());
-                Ok(Some(Step::Record(What::WentPast { why, reason, items: None })))
-            }
+            Some(reason) => Ok(Some(Step::Record(What::Overridden(Override { obstacle, reason: reason.to_owned() })))),
             None => Err(Refused::new(why, Next::from(self.goal).with("--force REASON"))),
         }
     }

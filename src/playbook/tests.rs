@@ -3,6 +3,7 @@ mod desk;
 mod forced;
 mod gate;
 mod lives;
+mod overrides;
 
 use super::*;
 use desk::*;
@@ -257,6 +258,7 @@ fn only_fresh_old_values_that_are_read_are_copied() {
 /// The history's text is read by later versions: its names stay.
 #[test]
 fn events_are_stable_json() {
+    let overridden = |obstacle| What::Overridden(Override { obstacle, reason: "r".into() });
     let whats = [
         What::PreflightAccepted { kind: Kind::RemoveOnly, accepted: vec!["no-pitr".to_owned()] },
         What::PhaseBegun { phase: Phase::OldFromNew },
@@ -269,8 +271,12 @@ fn events_are_stable_json() {
         What::FactStated { fact: Fact::DualWritesSince { since: time(5) }, forced: None },
         What::FactStated { fact: Fact::NewWritesStopped, forced: None },
         What::OldIsFresh,
-        What::WentPast { why: "w".into(), reason: "r".into(), items: None },
-        What::WentPast { why: "w".into(), reason: "r".into(), items: Some(3) },
+        overridden(Obstacle::FlagRemoved { version: 7 }),
+        overridden(Obstacle::ForeignContract),
+        overridden(Obstacle::UnsureTargets { items: 5 }),
+        overridden(Obstacle::OneWay),
+        overridden(Obstacle::ItemsUnequal { items: 3 }),
+        overridden(Obstacle::ItemsFailed { items: 2 }),
         What::RollbackBegun { forced: None },
     ];
     let expected = r#"
@@ -285,8 +291,12 @@ fn events_are_stable_json() {
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"fact_stated","fact":"dual_writes_since","since":"1970-01-01T00:00:05Z"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"fact_stated","fact":"new_writes_stopped"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"old_is_fresh"}
-{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","why":"w","reason":"r"}
-{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","why":"w","reason":"r","items":3}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","obstacle":"flag_removed","version":7,"reason":"r"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","obstacle":"foreign_contract","reason":"r"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","obstacle":"unsure_targets","items":5,"reason":"r"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","obstacle":"one_way","reason":"r"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","obstacle":"items_unequal","items":3,"reason":"r"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","obstacle":"items_failed","items":2,"reason":"r"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"rollback_begun"}"#;
     let events = whats.map(|what| Event { at: time(9), actor: "a@h".to_owned(), what });
     let written: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();

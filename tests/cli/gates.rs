@@ -85,3 +85,16 @@ async fn write_new_says_that_old_values_could_not_come_back() {
         assert_eq!(bed.dump(&table).await, before, "{change}");
     }
 }
+
+/// RUNBOOK: "A reason that is blank is refused"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reason_that_says_nothing_is_refused() {
+    let (bed, _, plan) = scene(0, CUTOVER).await;
+    for blank in ["", "  ", "\u{200b}\u{feff}"] {
+        for command in [&["cutover", "--to", "read-new"][..], &["cutover", "--back"], &["contract"], &["rollback"]] {
+            let args = [command, &[text(&plan), "--force", blank]].concat();
+            refused(&bed, 2, &args).says(&["--force", "the reason is blank"]);
+        }
+    }
+    assert!(!bed.dir().join(".backfill").exists(), "nothing was made");
+}

@@ -160,10 +160,9 @@ async fn a_way_back_that_is_not_whole_is_told() {
             assert_eq!(store.no_way_back().await.unwrap(), None, "the first run had met it too");
             store.append_page(met(anew, 2, &[("a", true)])).await.unwrap();
         }
-        let why = store.no_way_back().await.unwrap();
-        assert_eq!(why.as_ref().is_some_and(|why| why.contains("of 1 items")), lost, "{why:?}");
-        assert_eq!(why.is_some(), lost);
-        assert_eq!(StateFile::open(&dir.path().join("s.db")).unwrap().no_way_back().unwrap(), why);
+        let unsure = store.no_way_back().await.unwrap();
+        assert_eq!(unsure, lost.then_some(1));
+        assert_eq!(StateFile::open(&dir.path().join("s.db")).unwrap().no_way_back().unwrap(), unsure);
     }
 }
 

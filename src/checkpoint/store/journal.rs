@@ -158,11 +158,11 @@ fn all_met_before(connection: &Connection, run: i64) -> Result<bool, Failed> {
     Ok(connection.prepare_cached(sql)?.query_row(params![phase::EXPAND, since, run], |row| row.get(0))?)
 }
 
-/// Why a rollback could not put everything back, where something that it goes by is missing.
+/// Targets of which a rollback cannot know whether they were there before; none where it knows of every target.
 ///
-/// Only one thing can be: behind a first pass that had written, was not complete and was begun anew, items that the
+/// Only one thing leads there: behind a first pass that had written, was not complete and was begun anew, items that the
 /// second one found with their new attribute may have it from the first.
-pub(super) fn no_way_back(connection: &Connection) -> Result<Option<String>, Failed> {
+pub(super) fn no_way_back(connection: &Connection) -> Result<Option<u64>, Failed> {
     let sql = "SELECT count(*) FROM there_before WHERE run > (SELECT min(id) FROM runs AS one \
          WHERE phase = ?1 AND id > ?2 AND status = 'superseded' \
          AND NOT EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND status = 'complete' AND id > ?2 AND id < one.id) \
@@ -171,13 +171,7 @@ pub(super) fn no_way_back(connection: &Connection) -> Result<Option<String>, Fai
          OR EXISTS (SELECT 1 FROM pages_under_way WHERE run = one.id)))";
     let since = last_rollback(connection)?;
     let unsure: u64 = connection.query_row(sql, params![phase::EXPAND, since], |row| row.get(0))?;
-    Ok((unsure > 0).then(|| {
-        format!(
-            "a run that had written was begun anew with --restart before it had met every item. The new attribute of \
-             {unsure} items, which the next run found there, may be its work or may have been there before the migration: \
-             a rollback leaves all of them as they are"
-        )
-    }))
+    Ok((unsure > 0).then_some(unsure))
 }
 
 /// Which targets of these items were there before the migration, in the order of the items.

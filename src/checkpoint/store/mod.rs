@@ -236,8 +236,8 @@ impl Store {
         self.thread.run(journal::all_met).await
     }
 
-    /// Why a rollback could not put everything back, where something that it goes by is missing.
-    pub async fn no_way_back(&self) -> Result<Option<String>, StoreError> {
+    /// Targets of which a rollback cannot know whether they were there before; none where it knows of every target.
+    pub async fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
         self.thread.run(journal::no_way_back).await
     }
 

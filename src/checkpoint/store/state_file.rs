@@ -100,7 +100,7 @@ impl StateFile {
     }
 
     /// See [`Store::no_way_back`](super::Store::no_way_back).
-    pub fn no_way_back(&self) -> Result<Option<String>, StoreError> {
+    pub fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
         self.read(journal::no_way_back)
     }
 

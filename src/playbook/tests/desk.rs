@@ -23,7 +23,7 @@ pub(super) struct Desk {
     pub(super) failures: u64,
     pub(super) diverged: u64,
     pub(super) mismatches: u64,
-    pub(super) no_way_back: Option<&'static str>,
+    pub(super) no_way_back: Option<u64>,
     pub(super) one_way: Option<&'static str>,
     pub(super) force: Option<&'static str>,
     pub(super) facts: Vec<Fact>,

@@ -9,10 +9,10 @@ fn a_reason_given_for_one_refusal_goes_past_no_other_one() {
     desk.all(&[DUAL, RUN]);
     desk.mismatches = 5;
     desk.done(VERIFY);
-    (desk.no_way_back, desk.diverged) = (Some("a run was begun anew"), 2);
+    (desk.no_way_back, desk.diverged) = (Some(7), 2);
     for (goal, not_yet) in [(READ, "failed"), (WRITE, "copies")] {
         let refused = desk.give(goal).unwrap_err();
-        for part in ["2 items have diverged", "5 mismatches", "a rollback could not", "a run was begun anew"] {
+        for part in ["2 items have diverged", "5 mismatches", "a rollback could not", "The new attribute of"] {
             assert!(refused.why.contains(part) && !refused.why.contains(not_yet), "{part}: {refused}");
         }
         assert_eq!(refused.next, Next::from(REPAIR), "what mends something comes before a reason");
@@ -22,20 +22,22 @@ fn a_reason_given_for_one_refusal_goes_past_no_other_one() {
             assert_eq!(desk.ask(READ, false), Ok(Step::Confirm));
             desk.done(READ);
             assert_eq!(desk.state.forced_reads, desk.force.map(str::to_owned));
-            assert!(matches!(&desk.state.went_past[..], [why] if why.contains("a run was begun anew")));
-            // Another one is missing by now, and is named beside what is there still.
-            (desk.force, desk.no_way_back) = (None, Some("another: a run was begun anew"));
+            let obstacles: Vec<Obstacle> = desk.state.overrides.iter().map(|given| given.obstacle).collect();
+            assert_eq!(obstacles, [Obstacle::UnsureTargets { items: 7 }]);
+            // There is one more by now, which nobody was told of.
+            (desk.force, desk.no_way_back) = (None, Some(8));
         }
     }
     (desk.diverged, desk.mismatches) = (0, 0);
     desk.all(&[REPAIR]);
     desk.one_way = Some("copies may differ");
     let refused = desk.give(WRITE).unwrap_err();
-    assert!(refused.why.contains("another: a run") && refused.why.contains("copies may differ"), "{refused}");
+    assert!(refused.why.contains("of 8 items") && refused.why.contains("copies may differ"), "{refused}");
     assert_eq!(refused.next, Next::from(WRITE).with("--force REASON"));
     desk.force = Some("a copy, for a test");
     desk.done(WRITE);
-    assert_eq!(desk.state.went_past.len(), 3);
+    let obstacles: Vec<Obstacle> = desk.state.overrides.iter().map(|given| given.obstacle).collect();
+    assert_eq!(obstacles, [Obstacle::UnsureTargets { items: 8 }, Obstacle::OneWay], "each to its largest extent");
 }
 
 /// Of what stands behind a reason there is no more than whoever gave it was told of.
@@ -72,7 +74,8 @@ fn a_reason_given_for_what_failed_sends_no_reader_to_what_diverged() {
         desk.force = Some("P#7 has grown");
         desk.mismatches = mismatches;
         // The pass before has ended with one failure; what the command puts on record for it is this.
-        desk.append(What::WentPast { why: "1 items".to_owned(), reason: "P#7 has grown".to_owned(), items: Some(1) });
+        let (obstacle, reason) = (Obstacle::ItemsFailed { items: 1 }, "P#7 has grown".to_owned());
+        desk.append(What::Overridden(Override { obstacle, reason }));
         assert_eq!(desk.give(Goal::Rollback).is_ok(), ends, "{mismatches}");
         // Those were named by then; a pass that fails for one of them again lets nothing be forgotten.
         desk.done(Goal::Rollback);
@@ -109,7 +112,7 @@ fn a_reason_outlives_the_command_that_was_killed() {
             assert!(desk.give(BACK).is_err());
         }
     }
-    assert_eq!(desk.state.went_past.len(), 1);
+    assert_eq!(desk.state.overrides.len(), 1);
     // Another round of new-only writes is another matter.
     desk.mismatches = 0;
     desk.all(&[BACK, READ, WRITE]);
@@ -127,7 +130,7 @@ fn a_reason_given_to_begin_a_rollback_sends_no_reader_to_stale_values() {
         if known {
             assert!(desk.give(BACK).unwrap_err().why.contains("5000 items differ"));
         }
-        desk.no_way_back = Some("a run was begun anew");
+        desk.no_way_back = Some(7);
         let refused = desk.give(Goal::Rollback).unwrap_err();
         assert!(!refused.why.contains("differ") && refused.next.words() == "rollback --force REASON", "{refused}");
         desk.force = Some("some new attributes may stay");

@@ -112,7 +112,7 @@ fn where_old_values_could_not_come_back_new_ones_are_not_written_alone() {
     desk.force = Some("it has soaked for a month");
     assert_eq!(desk.ask(WRITE, false), Ok(Step::Confirm));
     let steps = desk.done(WRITE);
-    assert!(steps.iter().any(|step| step.starts_with("WentPast") && step.contains("a month")), "{steps:?}");
+    assert!(steps.iter().any(|step| step.starts_with("Overridden") && step.contains("a month")), "{steps:?}");
     assert_eq!(desk.flag.as_ref().unwrap().write, WriteTo::New);
     // While both are written nothing is given up.
     let mut desk = Desk::new(Kind::Flagged);
@@ -220,10 +220,10 @@ fn what_is_never_set_is_not_set_by_force() {
 fn nothing_goes_forward_where_nothing_could_go_back() {
     let mut desk = Desk::new(Kind::Flagged);
     desk.done(RUN);
-    desk.no_way_back = Some("pre-images are missing");
+    desk.no_way_back = Some(7);
     let stays = |desk: &mut Desk, goal: Goal| {
         let refused = desk.give(goal).unwrap_err();
-        assert!(refused.why.contains("pre-images are missing") && refused.why.contains("gives that up"), "{refused}");
+        assert!(refused.why.contains("of 7 items") && refused.why.contains("gives that up"), "{refused}");
         assert_eq!(refused.next, Next::from(goal).with("--force REASON"));
     };
     stays(&mut desk, DUAL);
@@ -234,7 +234,7 @@ fn nothing_goes_forward_where_nothing_could_go_back() {
     let mut later = Desk::new(Kind::Flagged);
     for goal in [DUAL, RUN, VERIFY, SOME, READ, WRITE] {
         if matches!(goal, Goal::CutoverTo(_)) && later.state.preflight.is_some() {
-            later.no_way_back = Some("pre-images are missing");
+            later.no_way_back = Some(7);
             stays(&mut later, goal);
         }
         later.no_way_back = None;
@@ -244,12 +244,14 @@ fn nothing_goes_forward_where_nothing_could_go_back() {
     desk.force = Some("the table is a copy");
     assert_eq!(desk.ask(DUAL, false), Ok(Step::Confirm));
     desk.done(DUAL);
-    assert!(matches!(&desk.events[3].what, What::WentPast { reason, .. } if reason == "the table is a copy"));
+    assert!(
+        matches!(&desk.events[3].what, What::Overridden(Override { reason, .. }) if reason == "the table is a copy")
+    );
     desk.force = None;
     assert_eq!(desk.says(READ), "verify --all");
     desk.all(&[VERIFY, READ, WRITE]);
     // Another reason is another thing to give up.
-    desk.no_way_back = Some("more of them are missing");
+    desk.no_way_back = Some(8);
     desk.done(BACK);
     assert_eq!(desk.says(READ), "cutover --to read-new --force REASON");
     assert_eq!(desk.give(Goal::Rollback).unwrap_err().next.words(), "rollback --force REASON");

@@ -98,7 +98,7 @@ impl Life {
         desk.diverged = if rng.u8(..8) == 0 { 2 } else { desk.diverged };
         desk.mismatches = if rng.u8(..4) == 0 { 5 } else { 0 };
         desk.now += if rng.u8(..4) == 0 { SOAK } else { 0 };
-        desk.no_way_back = (rng.u8(..8) == 0).then_some("a run was begun anew");
+        desk.no_way_back = (rng.u8(..8) == 0).then_some(7);
         desk.one_way = (rng.u8(..8) == 0).then_some("copies may differ");
         if desk.flag.is_some() && desk.state.preflight.is_some() && rng.u8(..25) == 0 {
             desk.gone = desk.flag.take();

@@ -1,0 +1,207 @@
+//! What may stand in the way of a command and can be overridden by a reason, and what is stored of an override.
+//!
+//! An obstacle is known by its id, which is stored and stays. Its sentence is for people and may change: what an override
+//! covers never depends on it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Something that stands in the way, and that a reason overrides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Obstacle {
+    /// The flag's item was removed.
+    FlagRemoved {
+        /// The version that was seen last: a flag that was made anew and is removed again is another obstacle.
+        version: u64,
+    },
+    /// The flag says that contract has begun, and this state file has not led there.
+    ForeignContract,
+    /// A rollback leaves the new attributes of these items: nobody knows whether they were there before the migration.
+    UnsureTargets {
+        /// How many.
+        items: u64,
+    },
+    /// The plan's old values may not come back once new values alone were written.
+    OneWay,
+    /// On the way back: items that differ although old was made equal new.
+    ItemsUnequal {
+        /// How many.
+        items: u64,
+    },
+    /// On the way back: items that could not be changed.
+    ItemsFailed {
+        /// How many.
+        items: u64,
+    },
+    /// The sentence of another version, which this one does not know. It covers nothing.
+    Unrecognized {
+        /// How many items it was for.
+        items: u64,
+    },
+}
+
+/// An obstacle that was overridden.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
+pub struct Override {
+    /// What stood in the way.
+    pub obstacle: Obstacle,
+    /// The reason that was given.
+    pub reason: String,
+}
+
+impl Obstacle {
+    /// The stored name. It never changes.
+    pub fn id(self) -> &'static str {
+        match self {
+            Obstacle::FlagRemoved { .. } => "flag_removed",
+            Obstacle::ForeignContract => "foreign_contract",
+            Obstacle::UnsureTargets { .. } => "unsure_targets",
+            Obstacle::OneWay => "one_way",
+            Obstacle::ItemsUnequal { .. } => "items_unequal",
+            Obstacle::ItemsFailed { .. } => "items_failed",
+            Obstacle::Unrecognized { .. } => "unrecognized",
+        }
+    }
+
+    /// Whether an override of this one counts for the other one: the same obstacle, and no more of it.
+    pub fn covers(self, other: Obstacle) -> bool {
+        match (self, other) {
+            (Obstacle::FlagRemoved { version }, Obstacle::FlagRemoved { version: now }) => version == now,
+            (Obstacle::UnsureTargets { items }, Obstacle::UnsureTargets { items: now })
+            | (Obstacle::ItemsUnequal { items }, Obstacle::ItemsUnequal { items: now })
+            | (Obstacle::ItemsFailed { items }, Obstacle::ItemsFailed { items: now }) => items >= now,
+            (Obstacle::ForeignContract, Obstacle::ForeignContract) | (Obstacle::OneWay, Obstacle::OneWay) => true,
+            (
+                Obstacle::FlagRemoved { .. }
+                | Obstacle::ForeignContract
+                | Obstacle::UnsureTargets { .. }
+                | Obstacle::OneWay
+                | Obstacle::ItemsUnequal { .. }
+                | Obstacle::ItemsFailed { .. }
+                | Obstacle::Unrecognized { .. },
+                _,
+            ) => false,
+        }
+    }
+
+    /// Items that may stay unequal on the way back by an override of this one.
+    pub fn items_left(self) -> u64 {
+        match self {
+            Obstacle::ItemsUnequal { items } | Obstacle::ItemsFailed { items } | Obstacle::Unrecognized { items } => {
+                items
+            }
+            Obstacle::FlagRemoved { .. }
+            | Obstacle::ForeignContract
+            | Obstacle::UnsureTargets { .. }
+            | Obstacle::OneWay => 0,
+        }
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Obstacle::FlagRemoved { version } => {
+                write!(f, "the plan names a flag, and its item is missing (the last version was {version})")
+            }
+            Obstacle::ForeignContract => f.write_str(
+                "the flag says that the old attribute is being removed, and this state file has not led there",
+            ),
+            Obstacle::UnsureTargets { items } => write!(
+                f,
+                "a rollback could not put everything back: a run that had written was begun anew with --restart before it \
+                 had met every item. The new attribute of {items} items, which the next run found there, may be its work or \
+                 may have been there before the migration: a rollback leaves all of them as they are"
+            ),
+            Obstacle::OneWay => f.write_str("once new values alone are written, a rollback may not succeed"),
+            Obstacle::ItemsUnequal { items } => write!(f, "{items} items differ although old was made equal new"),
+            Obstacle::ItemsFailed { items } => {
+                write!(f, "{items} items could not be changed on the way back, and stay as they are")
+            }
+            Obstacle::Unrecognized { .. } => f.write_str("an obstacle that another version of backfill has recorded"),
+        }
+    }
+}
+
+/// An override as it is stored: an id and what belongs to it. Versions before ids had the sentence of the time (`why`).
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    obstacle: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    items: Option<u64>,
+    reason: String,
+}
+
+impl From<Override> for Stored {
+    fn from(Override { obstacle, reason }: Override) -> Stored {
+        let (version, items) = match obstacle {
+            Obstacle::FlagRemoved { version } => (Some(version), None),
+            Obstacle::UnsureTargets { items }
+            | Obstacle::ItemsUnequal { items }
+            | Obstacle::ItemsFailed { items }
+            | Obstacle::Unrecognized { items } => (None, Some(items)),
+            Obstacle::ForeignContract | Obstacle::OneWay => (None, None),
+        };
+        Stored { obstacle: Some(obstacle.id().to_owned()), why: None, version, items, reason }
+    }
+}
+
+impl From<Stored> for Override {
+    fn from(Stored { obstacle, why, version, items, reason }: Stored) -> Override {
+        let items = items.unwrap_or(0);
+        let unrecognized = Obstacle::Unrecognized { items };
+        let obstacle = match (obstacle.as_deref(), why.as_deref()) {
+            (Some(id), _) => {
+                let version = version.unwrap_or(0);
+                let all = [
+                    Obstacle::FlagRemoved { version },
+                    Obstacle::ForeignContract,
+                    Obstacle::UnsureTargets { items },
+                    Obstacle::OneWay,
+                    Obstacle::ItemsUnequal { items },
+                    Obstacle::ItemsFailed { items },
+                ];
+                all.into_iter().find(|obstacle| obstacle.id() == id).unwrap_or(unrecognized)
+            }
+            (None, Some(sentence)) => from_sentence(sentence).unwrap_or(unrecognized),
+            (None, None) => unrecognized,
+        };
+        Override { obstacle, reason }
+    }
+}
+
+/// The obstacle of a sentence that was stored before there were ids. No sentence is added here any more.
+fn from_sentence(sentence: &str) -> Option<Obstacle> {
+    const FLAG: &str = "the plan names a flag, and there is none: its item is missing. It was last seen as [version ";
+    const CONTRACT: &str =
+        "the flag says that the old attribute is being removed, and this state file has not led there";
+    const UNSURE: (&str, &str) =
+        ("a rollback could not put everything back, so nothing goes forward: ", " The new attribute of ");
+    const ONE_WAY: &str = "once new values alone are written, a rollback may not succeed: ";
+    let number = |text: &str| text.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
+    if let Some(rest) = sentence.strip_prefix(FLAG) {
+        return Some(Obstacle::FlagRemoved { version: number(rest)? });
+    }
+    if sentence.starts_with(CONTRACT) {
+        return Some(Obstacle::ForeignContract);
+    }
+    if let Some(rest) = sentence.strip_prefix(UNSURE.0) {
+        return Some(Obstacle::UnsureTargets { items: number(rest.split_once(UNSURE.1)?.1)? });
+    }
+    if sentence.starts_with(ONE_WAY) {
+        return Some(Obstacle::OneWay);
+    }
+    let items = number(sentence)?;
+    match sentence.trim_start_matches(|c: char| c.is_ascii_digit()) {
+        " items differ although old was made equal new" => Some(Obstacle::ItemsUnequal { items }),
+        " items could not be changed on the way back, and stay as they are" => Some(Obstacle::ItemsFailed { items }),
+        _ => None,
+    }
+}
