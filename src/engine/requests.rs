@@ -17,6 +17,7 @@ use crate::change::{GuardedWrite, WriteCost};
 use crate::checkpoint::Spend;
 use crate::item::{Item, ItemKey, PartitionHash, Units, read_units};
 use crate::plan::{Access, Retry};
+use crate::table::patience::ask;
 use crate::table::{Consumed, Directive, Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
 use crate::telemetry::Progress;
 use crate::throttle::backoff::Backoff;
@@ -408,19 +409,8 @@ fn cost_of_failure(error: &TableError, estimate: Units) -> Units {
 }
 
 /// Describes the table before anything runs, retrying for a short while.
-pub async fn describe(table: &dyn Table, patience: Duration) -> Result<crate::table::TableDescription, TableError> {
-    let start = Instant::now();
-    let backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
-    let mut failed = 0;
-    loop {
-        match table.describe().await {
-            Err(error) if error.directive() == Directive::Retry && start.elapsed() < patience => {
-                failed += 1;
-                tokio::time::sleep(backoff.wait(failed, fastrand::f64())).await;
-            }
-            other => return other,
-        }
-    }
+pub async fn describe(table: &dyn Table, patience: Duration) -> Result<TableDescription, TableError> {
+    ask(patience, || table.describe()).await
 }
 
 #[cfg(test)]

@@ -1,12 +1,9 @@
 //! What is known of the table before a run: asked for once, read-only, and never guessed.
 
-use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use crate::table::{Directive, FatalKind, Recovery, Table, TableDescription, TableError};
-use crate::throttle::backoff::Backoff;
+use crate::table::patience::ask;
+use crate::table::{FatalKind, Recovery, Table, TableDescription, TableError};
 
 /// What came of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +32,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Asks what the description does not say; each question for `patience` at most.
+    /// Asks what the description does not say; each question as long as `patience` lasts, see [`ask`].
     pub async fn gather(
         table: &dyn Table,
         loopback: bool,
@@ -45,6 +42,7 @@ impl Facts {
         let recovery = ask(patience, || table.recovery());
         let time_to_live = ask(patience, || table.time_to_live());
         let (recovery, time_to_live) = tokio::join!(recovery, time_to_live);
+        let (recovery, time_to_live) = (Fact::of(recovery), Fact::of(time_to_live));
         Facts { table: description.clone(), loopback, recovery, time_to_live }
     }
 }
@@ -71,56 +69,18 @@ impl<T> Fact<T> {
     }
 }
 
-/// Asks until there is an answer, or for as long as the patience lasts.
-async fn ask<T, F>(patience: Duration, question: impl Fn() -> F) -> Fact<T>
-where
-    F: Future<Output = Result<T, TableError>>,
-{
-    let start = Instant::now();
-    let backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
-    let mut failed = 0;
-    loop {
-        match question().await {
-            Err(error) if error.directive() == Directive::Retry && start.elapsed() < patience => {
-                failed += 1;
-                tokio::time::sleep(backoff.wait(failed, fastrand::f64())).await;
-            }
-            answer => return Fact::of(answer),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
-
-    const PATIENCE: Duration = Duration::from_secs(5);
-
-    fn throttled() -> TableError {
-        TableError::Throttled { reasons: Vec::new(), message: "rate exceeded".into() }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_throttled_question_is_asked_again_and_not_for_ever() {
-        let asked = Cell::new(0);
-        let later = ask(PATIENCE, || {
-            asked.set(asked.get() + 1);
-            let answer = if asked.get() < 4 { Err(throttled()) } else { Ok(7) };
-            async move { answer }
-        });
-        assert_eq!((later.await, asked.get()), (Fact::Known(7), 4));
-        let never: Fact<()> = ask(PATIENCE, || async { Err(throttled()) }).await;
-        let Fact::Failed(why) = &never else { panic!("{never:?}") };
-        assert!(why.contains("rate exceeded"), "{why}");
-    }
 
     #[test]
     fn every_answer_is_told_apart() {
         let fatal = |kind| TableError::Fatal { kind, message: "m".into() };
         assert_eq!(Fact::<()>::of(Err(fatal(FatalKind::Permission))), Fact::Denied("m".into()));
         assert_eq!(Fact::<()>::of(Err(TableError::unsupported("x"))), Fact::NotSupported);
+        let throttled = TableError::Throttled { reasons: Vec::new(), message: "rate exceeded".into() };
+        let Fact::Failed(why) = Fact::<()>::of(Err(throttled)) else { panic!("no answer is a failure") };
+        assert!(why.contains("rate exceeded"), "{why}");
         assert_eq!(Fact::<()>::of(Err(fatal(FatalKind::Request))), Fact::Failed("m".into()));
         assert_eq!(Fact::Known(1).unknown(), None);
         assert!(Fact::<()>::NotSupported.unknown().is_some());

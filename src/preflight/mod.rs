@@ -33,10 +33,11 @@ use crate::change::Changes;
 use crate::engine::describe;
 use crate::plan::{Loaded, Plan, PlanErrors, TableRef};
 use crate::table::dynamo::{DynamoTable, connect};
-use crate::table::{FatalKind, Table, TableDescription, TableError};
+use crate::table::{Directive, Table, TableDescription, TableError};
 use crate::throttle::{Resolved, resolve};
 
-/// How long a table that does not answer is asked again before a command gives up.
+/// How long a table that does not answer is asked again before a command gives up; [`ask`](crate::table::patience::ask) asks
+/// three times at least.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a command does not begin. Nothing has been done by then.
@@ -134,8 +135,11 @@ pub fn run_changes(plan: &Plan, description: &TableDescription) -> Result<Arc<Ch
 }
 
 fn way_out(error: &TableError) -> &'static str {
-    match error {
-        TableError::Fatal { kind, .. } => kind.way_out(),
-        _ => FatalKind::Endpoint.way_out(),
+    match error.directive() {
+        Directive::Retry => {
+            "It was asked several times, and may answer later: run the same command again. If it does not answer then \
+             either, check `region`, `endpoint_url` and the network path to DynamoDB"
+        }
+        Directive::FailItem | Directive::StopRun => error.way_out(),
     }
 }

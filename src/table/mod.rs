@@ -3,6 +3,7 @@
 
 pub mod control;
 mod error;
+pub mod patience;
 mod surroundings;
 
 pub mod dynamo;

@@ -128,3 +128,23 @@ async fn a_reply_later_than_the_attempt_timeout_is_retried() {
         assert_eq!(bytes_of(item), bytes_of(&moved(&scene.before[key])));
     }
 }
+
+/// The first reply of each question at the start hangs for longer than an attempt may take (5 s): the question is asked again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_reply_that_hangs_is_asked_for_again() {
+    let scene = Scene::moving(20, QUICK).await;
+    let first = first_time();
+    scene.fault(move |request| match request.operation.as_str() {
+        "DescribeTable" if first(request.operation.clone()) => Fault::Delay(Duration::from_millis(5_600)),
+        _ => Fault::Pass,
+    });
+    assert_eq!(counts(&scene.run().exits(0).json())["applied"], 20);
+    // One that never comes: the message says that it can be tried again.
+    scene.fault(|request| match request.operation.as_str() {
+        "DescribeTable" => reply(503, "ServiceUnavailable", "later"),
+        _ => Fault::Pass,
+    });
+    let refused = tool(&scene.bed, &["check", scene.plan()]).exits(3);
+    assert!(refused.said().contains("run the same command again"), "{}", refused.said());
+    assert!(refused.said().contains("Nothing was done"), "{}", refused.said());
+}
