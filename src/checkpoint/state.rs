@@ -18,9 +18,12 @@ pub struct Counts {
     /// Write capacity units taken to be consumed by requests whose answer named none: failed conditions, by the item that
     /// they met, and lost replies, by their estimate.
     pub assumed_write_units: Units,
-    /// Write capacity units that the tool estimated, before sending them, for the requests of the two figures above. It is
-    /// what those two are to be held against, and was never consumed.
+    /// Write capacity units that the tool estimated, before sending them, for the requests whose replies stated
+    /// `write_units`. It is what that figure is to be held against, and was never consumed.
     pub estimated_write_units: Units,
+    /// Items that may have been applied by an attempt whose reply was lost, and ended as something else, as a rule as already
+    /// applied: `applied` is a lower bound. It is not stored by segment: the run of which there is one is marked.
+    pub unclear: u64,
 }
 
 impl Counts {
@@ -55,6 +58,7 @@ impl Counts {
         self.read_units += other.read_units;
         self.assumed_write_units += other.assumed_write_units;
         self.estimated_write_units += other.estimated_write_units;
+        self.unclear += other.unclear;
     }
 }
 

@@ -97,7 +97,7 @@ pub(super) struct Spent {
     pub(super) write: Units,
     /// Of requests whose reply names nothing.
     pub(super) assumed_write: Units,
-    /// What was estimated before sending.
+    /// What was estimated, before sending them, for the requests whose replies state what they consumed.
     pub(super) estimated_write: Units,
 }
 
@@ -322,6 +322,8 @@ impl Requests {
             let consumed = match reply {
                 Ok(WriteReply::Applied { consumed: Some(consumed) }) => {
                     spent.write += consumed.total();
+                    // Only what a reply states can be held to what was estimated.
+                    spent.estimated_write += write.cost.total();
                     self.by_place(consumed)
                 }
                 Ok(WriteReply::Applied { consumed: None }) => write.cost.clone(),
@@ -337,10 +339,6 @@ impl Requests {
             };
             if !matches!(reply, Ok(WriteReply::Applied { consumed: Some(_) })) {
                 spent.assumed_write += consumed.total();
-            }
-            // What certainly consumed nothing, as a throttled request, says nothing of the estimate either.
-            if !matches!(reply, Err(error) if !error.is_ambiguous()) {
-                spent.estimated_write += write.cost.total();
             }
             if !matches!(reply, Err(TableError::Throttled { .. })) {
                 self.scopes.settle_write(&self.range, key, &write.cost, &consumed);
@@ -403,7 +401,8 @@ pub(super) fn stop_reason(error: &TableError) -> StopReason {
     StopReason::Fatal { kind, message: error.to_string() }
 }
 
-/// Capacity that a failed request is taken to have consumed: a throttled or refused one nothing, one without a reply all.
+/// Capacity that a failed request is taken to have consumed: one that was throttled, refused or never sent nothing, one
+/// without a reply all.
 fn cost_of_failure(error: &TableError, estimate: Units) -> Units {
     if error.is_ambiguous() { estimate } else { 0.0 }
 }

@@ -72,6 +72,8 @@ pub(super) struct Pending {
     journaled: Vec<PreImageId>,
     /// Whether some attempt may have been applied without our knowing.
     ambiguous: bool,
+    /// The same of this write, or of one that was planned for its item before.
+    unclear: bool,
     replans: u32,
     attempts: Attempts,
     /// What is on record of its item, for phases that go by it.
@@ -80,7 +82,8 @@ pub(super) struct Pending {
 
 impl Pending {
     fn new(write: GuardedWrite, record: Arc<OnRecord>) -> Pending {
-        Pending { write, journaled: Vec::new(), ambiguous: false, replans: 0, attempts: Attempts::default(), record }
+        let (journaled, attempts) = (Vec::new(), Attempts::default());
+        Pending { write, journaled, ambiguous: false, unclear: false, replans: 0, attempts, record }
     }
 }
 
@@ -259,12 +262,14 @@ impl Writer {
                     }
                     Err(error) if error.directive() == Directive::Retry => {
                         member.ambiguous |= error.is_ambiguous();
+                        member.unclear |= error.is_ambiguous();
                         again.push(member);
                         failed = Some(error);
                     }
                     Err(error) if error.directive() == Directive::FailItem => {
                         settled.refuse(&mut member);
                         settled.rejected_writes += 1;
+                        settled.counts.unclear += u64::from(member.unclear);
                         settled.end(member.write.key, End::Failed(Outcome::Rejected, error.to_string()));
                     }
                     Err(error) => {
@@ -320,20 +325,25 @@ impl Writer {
                 got.item
             }
         };
+        let unclear = u64::from(member.unclear);
         let Some(image) = image else {
+            settled.counts.unclear += unclear;
             settled.end(key, End::Outcome(Outcome::Gone));
             return Ok(None);
         };
         match self.changes.decide_with(&image, &member.record) {
             Decision::Write(_) if member.replans >= MAX_REPLANS => {
                 let why = format!("the item changed under each of {MAX_REPLANS} attempts");
+                settled.counts.unclear += unclear;
                 settled.end(key, End::Failed(Outcome::Conflict, why));
                 Ok(None)
             }
             Decision::Write(write) => {
-                Ok(Some(Pending { replans: member.replans + 1, ..Pending::new(write, member.record) }))
+                let (replans, unclear) = (member.replans + 1, member.unclear);
+                Ok(Some(Pending { replans, unclear, ..Pending::new(write, member.record) }))
             }
             decided => {
+                settled.counts.unclear += unclear;
                 settled.end(key, end_of(decided, true));
                 Ok(None)
             }

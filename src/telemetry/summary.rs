@@ -8,15 +8,15 @@ use crate::change::Outcome;
 use crate::checkpoint::Counts;
 use crate::figure::{number, units};
 
-/// The items of a run by outcome, and what they consumed. With `lower_bound` some applied items were counted as already
-/// applied, because the process ended between their write and its checkpoint.
+/// The items of a run by outcome, and what they consumed. With `lower_bound` some applied items may have been counted as
+/// already applied: the reply to their write was lost, or the process ended between the write and its checkpoint.
 pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) -> Result<()> {
     writeln!(out, "  {:<16} {:>14}", "items scanned", number(counts.scanned))?;
     for outcome in Outcome::ALL {
         let label = outcome.name().replace('_', " ");
         let note = match outcome {
             Outcome::Applied if lower_bound => {
-                "  at least: what was written just before an interruption counts as already applied"
+                "  at least: a write whose reply was lost, or just before an interruption, counts as already applied"
             }
             Outcome::Diverged if counts.of(outcome) > 0 => "  the target holds something else; kept as it is",
             Outcome::Conflict | Outcome::Rejected if counts.of(outcome) > 0 => "  failures",
@@ -26,22 +26,21 @@ pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) ->
     }
     let (write, read) = (units(counts.write_units), units(counts.read_units));
     writeln!(out, "  consumed, by DynamoDB's replies for these items: {write} WCU, {read} RCU")?;
+    if counts.estimated_write_units > 0.0 {
+        writeln!(out, "  {}", estimate_held_to(counts))?;
+    }
     if counts.assumed_write_units > 0.0 {
         let assumed = units(counts.assumed_write_units);
         writeln!(out, "  assumed, where a reply names none (failed conditions, lost replies): {assumed} WCU")?;
     }
-    if counts.estimated_write_units > 0.0 {
-        writeln!(out, "  {}", estimate_held_to(counts))?;
-    }
     Ok(())
 }
 
-/// What was estimated before, and what it came to.
+/// What was estimated before, and what it came to: of the writes whose replies state what they consumed, and of no other.
 fn estimate_held_to(counts: &Counts) -> String {
-    let (estimated, spent) = (counts.estimated_write_units, counts.spend().write);
-    let consumed = if counts.assumed_write_units > 0.0 { "consumed and assumed" } else { "consumed" };
-    let percent = spent / estimated * 100.0;
-    format!("estimated {} WCU, {consumed} {} ({percent:.1} % of the estimate)", units(estimated), units(spent))
+    let (estimated, consumed) = (counts.estimated_write_units, counts.write_units);
+    let percent = consumed / estimated * 100.0;
+    format!("estimated for them before they were sent: {} WCU (consumed {percent:.1} % of it)", units(estimated))
 }
 
 /// Outcomes by name, and what was consumed.
@@ -69,11 +68,12 @@ mod tests {
             String::from_utf8(text).unwrap()
         };
         let exact = written(20_934.0, 0.0, 20_911.0);
-        assert!(exact.contains("estimated 20,911 WCU, consumed 20,934 (100.1 % of the estimate)"), "{exact}");
+        assert!(exact.contains("before they were sent: 20,911 WCU (consumed 100.1 % of it)"), "{exact}");
         assert!(!exact.contains("assumed"), "{exact}");
-        let lost = written(90.0, 4.5, 105.0);
+        // What is assumed has no part in the ratio.
+        let lost = written(90.0, 4.5, 100.0);
         assert!(lost.contains("for these items: 90 WCU") && lost.contains("lost replies): 4.5 WCU"), "{lost}");
-        assert!(lost.contains("estimated 105 WCU, consumed and assumed 94.5 (90.0 % of the estimate)"), "{lost}");
+        assert!(lost.contains("before they were sent: 100 WCU (consumed 90.0 % of it)"), "{lost}");
         assert!(!written(0.0, 0.0, 0.0).contains("estimate"), "nothing was written");
     }
 

@@ -113,6 +113,7 @@ async fn an_endpoint_where_nobody_listens() {
     command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "S3CRET");
     let ran = tool::run(command).exits(3);
     assert!(ran.stderr.contains("Nothing was done") && ran.stderr.contains("`region`"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the connection could not be opened"), "it never left: {}", ran.stderr);
 
     // Somebody who speaks another language.
     let web = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -13,6 +13,7 @@ mod dead_letters;
 mod disk;
 mod drain;
 mod lost_replies;
+mod outage;
 mod replies;
 mod stops;
 mod transient;

@@ -58,9 +58,9 @@ impl Figures {
         self.consumed + self.assumed
     }
 
-    /// How far the run's estimate is from that, as a share.
+    /// How far the run's estimate is from what the same writes consumed, as a share.
     pub(crate) fn estimate_off(&self) -> f64 {
-        (self.estimated / self.spent() - 1.0).abs()
+        (self.estimated / self.consumed - 1.0).abs()
     }
 
     /// How far the dry run's prediction is from what the server counted, as a share.

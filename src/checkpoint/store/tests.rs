@@ -213,6 +213,7 @@ async fn counts_stand_in_the_columns_of_their_outcomes() {
         read_units: 2.5,
         assumed_write_units: 3.5,
         estimated_write_units: 4.5,
+        unclear: 0,
     };
     let expected = counts.clone();
     store.commit(commit).await.unwrap();

@@ -170,6 +170,9 @@ pub(super) fn commit(connection: &Connection, commit: &Commit, now: &str) -> Res
     }
     let state = read::segment(connection, commit.run, commit.segment)?.next(&commit.event)?;
     put_segment(connection, commit.run, commit.segment, &state, now)?;
+    if counts.unclear > 0 {
+        connection.execute("UPDATE runs SET lower_bound = 1 WHERE id = ?1", params![commit.run.0])?;
+    }
     for failure in &commit.failures {
         put_failure(connection, commit.run, commit.segment, failure, now)?;
     }

@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 use super::reply::Flaw;
+use super::sent::never_left;
 use crate::table::{FatalKind, TableError, ThrottlingReason};
 
 /// Which call failed.
@@ -58,10 +59,13 @@ where
             call.unusable(find::<Flaw>(error).map_or("it did not arrive whole", |Flaw(what)| *what))
         }
         SdkError::TimeoutError(_) => transient("the request timed out", true),
+        SdkError::DispatchFailure(_) if never_left(error) => {
+            transient(&format!("the connection could not be opened ({})", root_cause(error)), false)
+        }
         SdkError::DispatchFailure(failure) if failure.is_timeout() => transient("the request timed out", true),
         // A connection that was closed before the reply came counts as `other`, with the kind that makes it transient.
         SdkError::DispatchFailure(failure) if failure.is_io() || failure.as_other().is_some() => {
-            transient(&format!("the connection failed ({})", root_cause(failure.as_connector_error())), true)
+            transient(&format!("the connection failed ({})", root_cause(error)), true)
         }
         SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => {
             let text = causes(error);
@@ -226,12 +230,13 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn root_cause(error: Option<&(impl std::error::Error + 'static)>) -> String {
-    let mut source = error.and_then(|e| e.source());
+/// The innermost cause.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error.source();
     let mut text = "no detail".to_owned();
-    while let Some(error) = source {
+    while let Some(error) = cause {
         text = error.to_string();
-        source = error.source();
+        cause = error.source();
     }
     text
 }

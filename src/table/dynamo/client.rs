@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::config::{Credentials, Region, SharedCredentialsProvider};
 use aws_types::service_config::ServiceConfigKey;
 
 use super::reply::ReplyCheck;
+use super::sent::SentCheck;
 use crate::plan::{TableRef, is_loopback};
 use crate::table::TableError;
 
@@ -56,7 +57,8 @@ pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
     let mut config = aws_sdk_dynamodb::config::Builder::from(&shared)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
-        .interceptor(ReplyCheck::default());
+        .interceptor(ReplyCheck::default())
+        .interceptor(SentCheck);
     // The client uses the endpoint that was judged, and no other.
     config.set_endpoint_url(endpoint.clone());
     let mut region = shared.region().cloned();

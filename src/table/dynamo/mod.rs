@@ -6,6 +6,7 @@ mod client;
 mod control;
 mod describe;
 mod reply;
+mod sent;
 mod surroundings;
 mod values;
 

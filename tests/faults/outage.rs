@@ -1,0 +1,96 @@
+//! What certainly never left costs nothing, and leaves nothing in doubt: a connection that was never opened carried no write.
+
+use backfill::item::{Item, ItemKey};
+use backfill::plan::TableRef;
+use backfill::table::dynamo::{DynamoTable, connect};
+use backfill::table::{Directive, Table, TableError};
+
+use super::*;
+use backfill::change::{Action, Condition, GuardedWrite, WriteCost};
+use backfill::item::Path;
+use backfill::local::{Front, FrontOptions};
+
+/// One write, sent to this endpoint; how it fails.
+async fn write_to(endpoint: &str) -> TableError {
+    let reference = TableRef {
+        name: "orders".into(),
+        key: None,
+        region: Some("us-east-1".into()),
+        endpoint_url: Some(endpoint.to_owned()),
+        profile: None,
+        account: None,
+    };
+    let table = DynamoTable::new(&connect(&reference).await.unwrap(), "orders");
+    let write = GuardedWrite {
+        key: ItemKey::new(Item::from([("pk".to_owned(), Value::S("a".into()))])),
+        actions: vec![Action::SetValue { to: Path::attribute("v"), value: Value::Null }],
+        conditions: vec![Condition::ItemExists("pk".into())],
+        pre_images: vec![],
+        bytes_before: 0,
+        bytes_after: 0,
+        cost: WriteCost::default(),
+    };
+    table.write(&[&write]).await.remove(0).unwrap_err()
+}
+
+/// Refused, and a host that does not answer the connection: on Linux, one whose queue is full.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_never_left_is_not_in_doubt() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let full = tokio::net::TcpSocket::new_v4().unwrap();
+    full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = full.listen(1).unwrap();
+    let address = full.local_addr().unwrap();
+    let mut queue = Vec::new();
+    for _ in 0..4 {
+        let open = tokio::time::timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(address));
+        queue.push(open.await);
+    }
+    for (endpoint, says) in [
+        (format!("http://{free}"), "onnection refused"),
+        (format!("http://{address}"), "connection could not be opened"),
+    ] {
+        let error = write_to(&endpoint).await;
+        assert_eq!(error.directive(), Directive::Retry, "{endpoint}: {error:?}");
+        assert!(!error.is_ambiguous(), "{endpoint}: {error:?}");
+        assert!(error.to_string().contains(says), "{endpoint}: {error}");
+    }
+    // One that takes the request and closes is another matter.
+    let closes = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", closes.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = closes.accept().unwrap();
+        let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+    });
+    let error = write_to(&endpoint).await;
+    assert!(error.is_ambiguous() && error.directive() == Directive::Retry, "{error:?}");
+}
+
+/// An outage under `max_wcu`: nobody listens for a while, and each request is refused many times over. It spends nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_spends_nothing() {
+    const LIMIT: u64 = 360;
+    let scene = Scene::moving(300, "").await;
+    let upstream = scene.bed.local().unwrap().engine().endpoint();
+    let front = Front::start(FrontOptions { upstream: upstream.clone(), ..FrontOptions::default() }).unwrap();
+    let port = front.endpoint().rsplit(':').next().unwrap().parse().unwrap();
+    let text = std::fs::read_to_string(&scene.plan).unwrap().replace(&scene.bed.endpoint(), &front.endpoint());
+    let limits = format!("{QUICK}[capacity]\nwrite = 200\n[limits]\nmax_wcu = {LIMIT}\n");
+    std::fs::write(&scene.plan, text + &limits).unwrap();
+    let running = scene.start();
+    while front.tally().operation("UpdateItem").ok < 60 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::task::block_in_place(|| front.stop());
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let front = Front::start(FrontOptions { port, upstream, ..FrontOptions::default() }).unwrap();
+    let ran = tokio::task::block_in_place(|| running.end()).exits(0);
+    let json = ran.json();
+    assert_eq!(counts(&json)["scanned"], 300);
+    // What was in flight when the front went away may have been applied.
+    let spent = json["spend"]["write_units"].as_f64().unwrap();
+    assert!(spent <= LIMIT as f64, "{}", json["spend"]);
+    assert!(ran.stderr.contains("connection could not be opened"), "the outage was met");
+    drop(front);
+    scene.ends_as(moved).await;
+}
