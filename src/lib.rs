@@ -55,7 +55,8 @@
 //! range (the item's segment), each index, table, in this order, so that who waits for a narrow scope holds nothing of a
 //! wider one. Items of a hot partition key are set aside, and the rest of their segment goes on. Permits are settled
 //! afterwards against what DynamoDB says it consumed. A throttle slows the scope that its reasons name, and the rate comes
-//! back by itself ([`throttle::Feedback`]). The SDK's retries are off: one place owns retry, backoff and the bound. What
+//! back by itself ([`throttle::Feedback`]). Budgets that are a share of the table, and defaults, follow its description while
+//! a run lasts ([`engine::TableWatch`]). The SDK's retries are off: one place owns retry, backoff and the bound. What
 //! a run may spend in all is reserved durably, in slices, before it is used ([`engine::Allowance`]): a process that dies has
 //! spent its whole slice.
 //!

@@ -7,18 +7,22 @@
 
 mod simulator;
 
-use simulator::figure::Required;
+use simulator::figure::{Figure, Required};
+use simulator::follow;
 use simulator::scenarios::{NAMES, scenario};
 
 const SCALE: f64 = 0.1;
 
 /// Runs a scenario and holds every figure to what is required of it.
 fn hold(number: usize) {
-    let result = scenario(number, SCALE);
-    assert!(result.figures.iter().any(|figure| figure.required != Required::Nothing));
-    let missed: Vec<_> = result.figures.iter().filter(|figure| !figure.holds()).collect();
-    for figure in &result.figures {
-        println!("{}: {} {:.2} ({:?})", NAMES[number], figure.what, figure.value, figure.required);
+    hold_figures(NAMES[number], &scenario(number, SCALE).figures);
+}
+
+fn hold_figures(name: &str, figures: &[Figure]) {
+    assert!(figures.iter().any(|figure| figure.required != Required::Nothing));
+    let missed: Vec<_> = figures.iter().filter(|figure| !figure.holds()).collect();
+    for figure in figures {
+        println!("{name}: {} {:.2} ({:?})", figure.what, figure.value, figure.required);
     }
     assert!(missed.is_empty(), "{missed:#?}");
 }
@@ -51,4 +55,19 @@ fn an_index_that_is_short_of_capacity_slows_the_job_alone() {
 #[test]
 fn a_storm_leaves_no_harm() {
     hold(5);
+}
+
+#[test]
+fn a_share_follows_a_table_that_is_scaled_down_at_once_and_up_in_steps() {
+    hold_figures("auto scaling", &follow::auto_scaled());
+}
+
+#[test]
+fn a_default_follows_the_table_too() {
+    hold_figures("default", &follow::by_default());
+}
+
+#[test]
+fn an_index_that_is_added_gets_a_budget_and_writes_are_priced_for_it() {
+    hold_figures("new index", &follow::new_index());
 }

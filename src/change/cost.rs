@@ -7,14 +7,20 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{Action, WriteCost};
+use super::{Action, Indexes, WriteCost};
 use crate::item::{IndexSchema, Item, KeyAttribute, KeySchema, Projection, Units, Value, attribute_bytes, write_units};
 
 /// What the writes of one phase can cost: of the table's indexes, those that the phase can touch.
 #[derive(Debug, Clone)]
 pub(super) struct Pricing {
-    touched: Vec<Touched>,
+    /// The top-level attributes that the phase changes.
+    changed: Arc<[String]>,
+    table_key: KeySchema,
+    indexes: Indexes,
+    /// Of the indexes in this version, those that it can touch.
+    touched: Arc<RwLock<(u64, Arc<[Touched]>)>>,
 }
 
 /// An index that some write of the phase may change.
@@ -33,20 +39,39 @@ impl Pricing {
     pub(super) fn new<'a>(
         changed: impl Iterator<Item = &'a str> + Clone,
         table_key: &KeySchema,
-        indexes: &[IndexSchema],
+        indexes: &Indexes,
     ) -> Pricing {
-        let touched = indexes.iter().enumerate().map(|(place, index)| Touched::new(place, index, table_key));
-        Pricing { touched: touched.filter(|index| changed.clone().any(|name| index.holds(name))).collect() }
+        let changed: Arc<[String]> = changed.map(str::to_owned).collect();
+        let version = indexes.version();
+        let touched = touched(&changed, table_key, &indexes.schemas());
+        let (table_key, indexes) = (table_key.clone(), indexes.clone());
+        Pricing { changed, table_key, indexes, touched: Arc::new(RwLock::new((version, touched))) }
+    }
+
+    /// The indexes that it can touch, as they are known now.
+    fn touched(&self) -> Arc<[Touched]> {
+        // Read before the schemas: at worst the same is worked out again.
+        let version = self.indexes.version();
+        {
+            let known = self.touched.read().unwrap_or_else(PoisonError::into_inner);
+            if known.0 == version {
+                return Arc::clone(&known.1);
+            }
+        }
+        let now = touched(&self.changed, &self.table_key, &self.indexes.schemas());
+        *self.touched.write().unwrap_or_else(PoisonError::into_inner) = (version, Arc::clone(&now));
+        now
     }
 
     /// What a write with these actions costs on this image, which it makes so many bytes large.
     pub(super) fn cost(&self, image: &Item, actions: &[Action], before: usize, after: usize) -> WriteCost {
         let mut cost = WriteCost { table: write_units(before, after), indexes: Vec::new() };
-        if self.touched.is_empty() {
+        let touched = self.touched();
+        if touched.is_empty() {
             return cost;
         }
-        let write = Write { image, changed: self.changed(image, actions), before, after };
-        for index in &self.touched {
+        let write = Write { image, changed: changed(&touched, image, actions), before, after };
+        for index in touched.iter() {
             let units = index.units(&write);
             if index.local {
                 cost.table += units;
@@ -56,37 +81,47 @@ impl Pricing {
         }
         cost
     }
+}
 
-    /// The top-level attributes that the actions leave different or remove, as far as an index holds them.
-    fn changed<'a>(&self, image: &'a Item, actions: &'a [Action]) -> BTreeMap<&'a str, Option<Cow<'a, Value>>> {
-        let mut changed = BTreeMap::new();
-        for action in actions {
-            // Every source is read as it was before the write.
-            let (path, value) = match action {
-                Action::SetFrom { to, from } => (to, from.get(image)),
-                Action::SetValue { to, value } => (to, Some(value)),
-                Action::Remove { path } => (path, None),
-            };
-            let root = path.root();
-            if !self.touched.iter().any(|index| index.holds(root)) {
-                continue;
-            }
-            if path.is_top_level() {
-                changed.insert(root, value.map(Cow::Borrowed));
-                continue;
-            }
-            let attribute = changed.entry(root).or_insert_with(|| image.get(root).map(Cow::Borrowed));
-            let document = attribute.take().map(|value| (root.to_owned(), value.into_owned()));
-            let mut document: Item = document.into_iter().collect();
-            match value {
-                Some(value) => drop(path.set(&mut document, value.clone())),
-                None => drop(path.remove(&mut document)),
-            }
-            *attribute = document.remove(root).map(Cow::Owned);
+/// Of these indexes, those that hold one of the changed attributes.
+fn touched(changed: &[String], table_key: &KeySchema, indexes: &[IndexSchema]) -> Arc<[Touched]> {
+    let touched = indexes.iter().enumerate().map(|(place, index)| Touched::new(place, index, table_key));
+    touched.filter(|index| changed.iter().any(|name| index.holds(name))).collect()
+}
+
+/// The top-level attributes that the actions leave different or remove, as far as an index holds them.
+fn changed<'a>(
+    touched: &[Touched],
+    image: &'a Item,
+    actions: &'a [Action],
+) -> BTreeMap<&'a str, Option<Cow<'a, Value>>> {
+    let mut changed = BTreeMap::new();
+    for action in actions {
+        // Every source is read as it was before the write.
+        let (path, value) = match action {
+            Action::SetFrom { to, from } => (to, from.get(image)),
+            Action::SetValue { to, value } => (to, Some(value)),
+            Action::Remove { path } => (path, None),
+        };
+        let root = path.root();
+        if !touched.iter().any(|index| index.holds(root)) {
+            continue;
         }
-        changed.retain(|name, value| value.as_deref() != image.get(*name));
-        changed
+        if path.is_top_level() {
+            changed.insert(root, value.map(Cow::Borrowed));
+            continue;
+        }
+        let attribute = changed.entry(root).or_insert_with(|| image.get(root).map(Cow::Borrowed));
+        let document = attribute.take().map(|value| (root.to_owned(), value.into_owned()));
+        let mut document: Item = document.into_iter().collect();
+        match value {
+            Some(value) => drop(path.set(&mut document, value.clone())),
+            None => drop(path.remove(&mut document)),
+        }
+        *attribute = document.remove(root).map(Cow::Owned);
     }
+    changed.retain(|name, value| value.as_deref() != image.get(*name));
+    changed
 }
 
 /// A write as an index sees it.
@@ -254,7 +289,7 @@ mod tests {
         assert_eq!(units(&[mv("old", "new")], image, Projection::KeysOnly), (1.0, 0.0));
         let (image, value) = (item(json!({"pk": {"S": "1"}, "k": {"S": "k"}})), Value::S("k".into()));
         let same = [Action::SetValue { to: Path::attribute("k"), value }];
-        let pricing = Pricing::new(["k"].into_iter(), &key(), &[index(&[("k", "S")], Projection::All)]);
+        let pricing = Pricing::new(["k"].into_iter(), &key(), &vec![index(&[("k", "S")], Projection::All)].into());
         assert_eq!(pricing.cost(&image, &same, 2048, 2048), WriteCost { table: 2.0, indexes: vec![] });
     }
 
@@ -294,7 +329,7 @@ mod tests {
         ];
         let touched = |strategy, changes: &[Change]| {
             let changes = Changes::for_run(changes, strategy, Overwrite, key(), indexes.clone());
-            changes.pricing.touched.iter().map(|index| index.place).collect::<Vec<_>>()
+            changes.pricing.touched().iter().map(|index| index.place).collect::<Vec<_>>()
         };
         assert_eq!(touched(ExpandContract, &[mv("email", "contact")]), [2], "the source stays");
         assert_eq!(touched(InPlace, &[mv("email", "contact.of.it")]), [0, 1, 2]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::cost::Pricing;
 use super::draft::Draft;
-use super::{Change, GuardedWrite, OnExisting, OnRecord, Strategy};
+use super::{Change, GuardedWrite, Indexes, OnExisting, OnRecord, Strategy};
 use crate::item::{IndexSchema, Item, KeySchema, Path, Value};
 
 /// The changes that one phase makes, ready to be held against items.
@@ -15,7 +15,7 @@ pub struct Changes {
     pub(super) steps: Vec<Wanted>,
     pub(super) on_existing: OnExisting,
     key: KeySchema,
-    indexes: Vec<IndexSchema>,
+    indexes: Indexes,
     pub(super) pricing: Pricing,
     /// Decides in the place of the steps.
     by: Option<Arc<dyn Decides>>,
@@ -139,6 +139,7 @@ impl Changes {
     }
 
     fn new(steps: Vec<Wanted>, on_existing: OnExisting, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
+        let indexes = Indexes::from(indexes);
         let pricing = Pricing::new(steps.iter().flat_map(Wanted::changes), &key, &indexes);
         Changes { steps, on_existing, key, indexes, pricing, by: None }
     }
@@ -153,8 +154,10 @@ impl Changes {
         self.steps.is_empty() && self.by.is_none()
     }
 
-    /// The indexes that the changes were prepared with: what [`WriteCost::indexes`] counts.
-    pub fn indexes(&self) -> &[IndexSchema] {
+    /// The indexes that writes are priced for: what [`WriteCost::indexes`] counts. They follow the table.
+    ///
+    /// [`WriteCost::indexes`]: super::WriteCost::indexes
+    pub fn indexes(&self) -> &Indexes {
         &self.indexes
     }
 

@@ -13,6 +13,7 @@ mod draft;
 mod expression;
 mod forward;
 mod guarded;
+mod indexes;
 mod meet;
 mod record;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod undo_tests;
 pub use decide::{Changes, Decides, Decision};
 pub use expression::{Expression, render};
 pub use guarded::{Action, Condition, GuardedWrite, PreImage, Was, WriteCost};
+pub use indexes::Indexes;
 pub use meet::Met;
 pub use record::{By, Digest, OnRecord};
 

@@ -69,6 +69,7 @@ impl Conducted {
             table: target.table.clone(),
             description: target.description.clone(),
             budgets: target.resolved.budgets.clone(),
+            described: target.described,
         };
         let conductor = Conductor::open(stage, store, flag, wall(), said).await?;
         signals::listen(conductor.stop.clone())?;

@@ -14,7 +14,7 @@ use crate::cli::{Global, PlanArgs};
 use crate::clock::wall;
 use crate::conduct::known;
 use crate::plan::Limits;
-use crate::telemetry::{number, write_counts, write_spend};
+use crate::telemetry::{KeptBudgets, number, write_counts, write_spend};
 
 const LOOKED_THROUGH: &str = "ended; pages that it had not read are only looked at since, and counted, but not written";
 
@@ -26,16 +26,18 @@ pub(super) fn status(global: &Global, args: PlanArgs) -> anyhow::Result<Exit> {
     let fingerprint = loaded.plan.fingerprint();
     let same_plan = summary.identity.fingerprint == fingerprint.as_str();
     let known = known(&file, &summary, &loaded.plan, wall()())?;
+    let budgets = KeptBudgets::of(&file, summary.current.as_ref().map(|current| &current.run))?;
     let path = args.plan.display().to_string();
     let options = global.state.as_ref().map_or_else(String::new, |state| format!(" --state {}", state.display()));
     output::result(
         global,
         || {
             json!({ "type": "status", "state": summary, "plan_fingerprint": fingerprint.as_str(), "same_plan": same_plan,
-                    "playbook": standing_json(&known, &path, &options) })
+                    "budgets": budgets.as_ref().map(KeptBudgets::to_json), "playbook": standing_json(&known, &path, &options) })
         },
         |out| {
             write_status(out, &summary, &loaded.plan.limits)?;
+            budgets.iter().try_for_each(|budgets| budgets.write(out))?;
             write_standing(out, &known, &path, &options)?;
             if !same_plan {
                 writeln!(out, "note: the plan file has changed since: this state is of another plan.")?;

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::exit::{Exit, Refusal};
 use crate::checkpoint::store::{Identity, Store};
 use crate::cli::Global;
@@ -19,6 +21,7 @@ pub(super) struct Target {
     pub(super) plan: Plan,
     pub(super) table: Arc<dyn Table>,
     pub(super) description: TableDescription,
+    pub(super) described: Instant,
     /// Whether the table is in a local engine.
     pub(super) on_loopback: bool,
     pub(super) resolved: Resolved,
@@ -63,13 +66,14 @@ impl Target {
     /// Reads the plan, reaches the table, and holds one against the other. Nothing is changed.
     pub(super) async fn open(global: &Global, path: &Path) -> anyhow::Result<Target> {
         let loaded = read_plan(global, path)?;
+        let described = Instant::now();
         let Reached { table, description, on_loopback } = reach(&loaded.plan.table).await?;
         check_table(&loaded.plan.table, &description)?;
         let resolved = check_plan(&loaded, &description)?;
         let plan = loaded.plan;
         let state = state_path(global, &plan);
         let path = path.to_owned();
-        Ok(Target { path, state, plan, table, description, on_loopback, resolved, advice: true })
+        Ok(Target { path, state, plan, table, description, described, on_loopback, resolved, advice: true })
     }
 
     /// The work that `run` does on this table.

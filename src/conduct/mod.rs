@@ -15,6 +15,7 @@ pub use sweeps::{Begins, Came, Swept, job_of};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::checkpoint::phase::EXPAND;
 use crate::checkpoint::store::{EventRecord, KeptFact, OpenWork, Store};
@@ -36,6 +37,8 @@ pub struct Conductor {
     pub table: Arc<dyn Table>,
     /// Its description.
     pub description: TableDescription,
+    /// When it was described.
+    pub described: Instant,
     /// What the phases may take.
     pub budgets: Budgets,
     /// The state file.
@@ -132,6 +135,8 @@ pub struct Stage {
     pub table: Arc<dyn Table>,
     /// Its description.
     pub description: TableDescription,
+    /// When it was described.
+    pub described: Instant,
     /// What the phases may take.
     pub budgets: Budgets,
 }
@@ -146,7 +151,7 @@ impl Conductor {
         clock: Clock,
         said: Said,
     ) -> Result<Conductor, ConductError> {
-        let Stage { plan, table, description, budgets } = stage;
+        let Stage { plan, table, description, described, budgets } = stage;
         let (mut state, mut begun) = replay(&store).await?;
         let other = match (store.kept(KeptFact::FlagPlace).await?, &plan.cutover.flag) {
             (Some(begun), Some(place)) if begun != place.to_string() => Some((begun, place.to_string())),
@@ -163,6 +168,7 @@ impl Conductor {
             plan,
             table,
             description,
+            described,
             budgets,
             store,
             stop: Stopper::default(),

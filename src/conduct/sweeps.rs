@@ -8,7 +8,7 @@ use crate::change::Changes;
 use crate::checkpoint::store::{Asked, Begin, NewRun, RunRecord, SegmentTotals};
 use crate::checkpoint::{Counts, RunId, RunStatus, StoreError, phase};
 use crate::cutover::{Flag, WriteTo};
-use crate::engine::{Ended, Job, StopReason};
+use crate::engine::{Ended, Job, LOOK_EVERY, StopReason};
 use crate::parity::{Stage, Truth, Truths, Verified, begin, verify};
 use crate::plan::Plan;
 use crate::playbook::{Kind, Obstacle, Override, Phase, Scope, Way, What};
@@ -71,6 +71,8 @@ impl Conductor {
     pub fn job(&self, phase: Phase) -> Result<Job, ConductError> {
         let mut job = job_of(phase, &self.plan, &self.table, &self.description, &self.budgets)?;
         job.stop = self.stop.clone();
+        // Between two phases of one process may lie a week: the first look is due by then.
+        job.watch_table(self.described, LOOK_EVERY);
         Ok(job)
     }
 

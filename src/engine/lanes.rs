@@ -8,9 +8,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+use super::requests::Requests;
+use super::segments::SegmentChoice;
 use super::survey::is_one_collection;
+use super::table_watch::Followed;
 use super::worker::Reading;
 use crate::item::Units;
 use crate::table::Page;
@@ -58,6 +61,9 @@ struct Inner {
 struct State {
     shared_free: u32,
     large_free: u32,
+    /// How many there are of each kind, free and taken.
+    shared: u32,
+    large: u32,
     /// Seats in shared lanes whose segments turned out large when no large lane was free, in the order of asking; each is
     /// in it once, so there are no more than shared lanes.
     asking: Vec<Arc<AtomicBool>>,
@@ -75,7 +81,8 @@ pub(super) struct Seat {
 impl Lanes {
     /// So many lanes of each kind, all free.
     pub(super) fn new(shared: u32, large: u32) -> Lanes {
-        let state = State { shared_free: shared.max(1), large_free: large, ..State::default() };
+        let shared = shared.max(1);
+        let state = State { shared_free: shared, large_free: large, shared, large, ..State::default() };
         Lanes(Arc::new(Inner { state: Mutex::new(state), promoted: Notify::new() }))
     }
 
@@ -89,6 +96,21 @@ impl Lanes {
         })
     }
 
+    /// Has at least this number of lanes of each kind from now on. It never has fewer: the budgets bound what they do. True if
+    /// some were added.
+    fn grow(&self, shared: u32, large: u32) -> bool {
+        self.0.with(|state| {
+            let (more_shared, more_large) = (shared.saturating_sub(state.shared), large.saturating_sub(state.large));
+            state.shared += more_shared;
+            state.large += more_large;
+            state.shared_free += more_shared;
+            for _ in 0..more_large {
+                self.0.free_large(state);
+            }
+            more_shared + more_large > 0
+        })
+    }
+
     /// Returns when a segment has left a shared lane for a large one since the last call.
     pub(super) async fn promoted(&self) {
         self.0.promoted.notified().await;
@@ -97,6 +119,29 @@ impl Lanes {
     /// Notes what the survey consumed; the next page that is committed counts it.
     pub(super) fn surveyed(&self, units: Units) {
         self.0.with(|state| state.surveyed += units);
+    }
+}
+
+/// Lanes that a higher budget is worth, when it has risen since the sweep began.
+pub(super) struct MoreLanes(Option<watch::Receiver<Followed>>);
+
+impl MoreLanes {
+    pub(super) fn of(requests: &Requests) -> MoreLanes {
+        MoreLanes(requests.table_watch().map(|watch| watch.followed()))
+    }
+
+    /// Returns when lanes were added.
+    pub(super) async fn wanted(&mut self, requests: &Requests, lanes: &Lanes) {
+        if let (Some(followed), Some(watch)) = (&mut self.0, requests.table_watch()) {
+            while followed.changed().await.is_ok() {
+                let SegmentChoice { active, large, .. } = watch.lanes();
+                if lanes.grow(active, large) {
+                    return;
+                }
+            }
+        }
+        // Without a watch nothing ever changes.
+        std::future::pending::<()>().await;
     }
 }
 
@@ -136,18 +181,23 @@ impl Drop for Seat {
             state.asking.retain(|asks| !Arc::ptr_eq(asks, &self.large));
             match self.lane() {
                 Lane::Shared => state.shared_free += 1,
-                Lane::Large if state.asking.is_empty() => state.large_free += 1,
-                // Those that wait for it go before segments that are not begun.
-                Lane::Large => {
-                    let asks = state.asking.remove(0);
-                    self.lanes.promote(state, &asks);
-                }
+                Lane::Large => self.lanes.free_large(state),
             }
         });
     }
 }
 
 impl Inner {
+    /// A large lane is free: those that wait for one go before segments that are not begun.
+    fn free_large(&self, state: &mut State) {
+        if state.asking.is_empty() {
+            state.large_free += 1;
+        } else {
+            let asks = state.asking.remove(0);
+            self.promote(state, &asks);
+        }
+    }
+
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -20,6 +20,7 @@ mod session;
 mod slots;
 mod stop;
 mod survey;
+mod table_watch;
 mod worker;
 mod write_pages;
 mod writer;
@@ -37,6 +38,7 @@ pub(crate) use session::schedule;
 pub use session::{Ended, Job};
 pub use stop::{StopReason, Stopped, Stopper};
 pub use survey::{FirstPage, surveyed_items};
+pub use table_watch::{Followed, LOOK_EVERY, TableWatch};
 pub use worker::{Handler, Pages, Reading};
 pub use write_pages::WritePages;
 pub use writer::{Settled, Settling, Writer};
@@ -47,7 +49,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use lanes::Lanes;
+use lanes::{Lanes, MoreLanes};
 use survey::Survey;
 use worker::work_segment;
 
@@ -61,11 +63,12 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// early, if it did, stands in the stopper.
 pub async fn sweep(reading: Reading, scheduler: &dyn Scheduler, requests: &Requests, handler: Arc<dyn Handler>) {
     let stop = requests.stop().clone();
-    let _watch = requests.gate().watch(&stop);
+    let _watch = requests.watch().await;
     let lanes = Lanes::new(reading.active, reading.large);
     let reading = Arc::new(reading);
     let mut survey = Survey::new(Arc::clone(&reading), scheduler, requests, &lanes);
     let mut surveying = true;
+    let mut more_lanes = MoreLanes::of(requests);
     let mut workers = JoinSet::new();
     while !stop.is_stopping() {
         for lane in [Lane::Large, Lane::Shared] {
@@ -87,6 +90,7 @@ pub async fn sweep(reading: Reading, scheduler: &dyn Scheduler, requests: &Reque
             ended = workers.join_next() => ended,
             () = stop.stopping() => break,
             () = lanes.promoted() => continue,
+            () = more_lanes.wanted(requests, &lanes) => continue,
             more = survey.learn(), if surveying => {
                 surveying = more;
                 continue;

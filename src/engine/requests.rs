@@ -7,12 +7,14 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::allowance::{Allowance, Grant};
 use super::gate::{Gate, Opening};
 use super::lanes::Lane;
 use super::slots::Slots;
 use super::stop::{StopReason, Stopped, Stopper};
+use super::table_watch::TableWatch;
 use crate::change::{GuardedWrite, WriteCost};
 use crate::checkpoint::Spend;
 use crate::item::{Item, ItemKey, PartitionHash, Units, read_units};
@@ -41,8 +43,6 @@ pub struct Requests {
     table: Arc<dyn Table>,
     /// Name of the attribute that is the partition key.
     partition_key: Arc<str>,
-    /// Names of the table's indexes, in the order of its description.
-    indexes: Arc<[String]>,
     scopes: Arc<Scopes>,
     range: Arc<KeyRange>,
     retry: Retry,
@@ -50,6 +50,8 @@ pub struct Requests {
     progress: Arc<Progress>,
     allowance: Arc<Allowance>,
     gate: Arc<Gate>,
+    /// Follows the table, where the job does.
+    table_watch: Option<Arc<TableWatch>>,
     slots: Arc<Slots>,
     /// Of the shared lanes, who holds this waits for a slot and the table: one at a time, so that a large lane never stands
     /// in a queue of theirs. They get what the large lanes leave, and the run ends no later for it.
@@ -113,12 +115,10 @@ impl Requests {
         let Bounds { scopes, allowance, gate, retry } = bounds;
         let slots = Arc::new(Slots::new(scopes.table(Access::Write).budget()));
         let partition_key = description.key.partition.name.as_str().into();
-        let indexes = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
         let range = scopes.key_range();
         Requests {
             table,
             partition_key,
-            indexes,
             scopes,
             range,
             retry,
@@ -126,11 +126,31 @@ impl Requests {
             progress,
             allowance,
             gate,
+            table_watch: None,
             slots,
             behind_large: Arc::default(),
             large: Arc::default(),
             accepted: Arc::default(),
         }
+    }
+
+    /// The same, of a job that follows its table.
+    pub(super) fn following(self, table_watch: Option<Arc<TableWatch>>) -> Requests {
+        Requests { table_watch, ..self }
+    }
+
+    /// The watch over their table, if there is one.
+    pub(super) fn table_watch(&self) -> Option<&Arc<TableWatch>> {
+        self.table_watch.as_ref()
+    }
+
+    /// Watches the clock and the table for as long as the handles live: they may stop the run, and change its budgets.
+    pub(super) async fn watch(&self) -> [Option<AbortOnDropHandle<()>>; 2] {
+        let of_table = match &self.table_watch {
+            Some(watch) => Some(watch.watch(&self.stop).await),
+            None => None,
+        };
+        [self.gate.watch(&self.stop), of_table]
     }
 
     /// The same, in a key range of their own.
@@ -158,10 +178,6 @@ impl Requests {
 
     pub(super) fn allowance(&self) -> &Arc<Allowance> {
         &self.allowance
-    }
-
-    pub(super) fn gate(&self) -> &Arc<Gate> {
-        &self.gate
     }
 
     /// Whether DynamoDB has accepted a write of this job, of whatever segment: the plan is not wrong for every item.
@@ -348,9 +364,9 @@ impl Requests {
         (replies, spent)
     }
 
-    /// What a reply names by index name, by the index's place in the description.
+    /// What a reply names by index name, by the place of the index.
     fn by_place(&self, consumed: &Consumed) -> WriteCost {
-        let place = |name: &String| self.indexes.iter().position(|known| known == name);
+        let place = |name: &String| self.scopes.index_place(name);
         let indexes = consumed.indexes.iter().filter_map(|(name, units)| Some((place(name)?, *units))).collect();
         WriteCost { table: consumed.table, indexes }
     }

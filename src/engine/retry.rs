@@ -18,7 +18,7 @@ impl Job {
     /// What it spends is spent of the run's limits.
     pub async fn retry_failures(&self, store: &Store, run: &RunRecord) -> Result<Counts, StoreError> {
         self.begin_spend(store, run).await?;
-        let watch = self.gate.watch(&self.stop);
+        let watch = self.requests().watch().await;
         let counts = self.retry_all(store, run).await?;
         drop(watch);
         self.end_spend(store, run).await?;

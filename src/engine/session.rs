@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::allowance::Allowance;
 use super::first_look::FirstLook;
@@ -12,6 +15,7 @@ use super::segments::{SegmentChoice, auto_segments};
 use super::stop::{StopReason, Stopper};
 use super::survey::surveyed_items;
 use super::sweep;
+use super::table_watch::{LOOK_EVERY, TableWatch};
 use super::worker::Reading;
 use super::write_pages::WritePages;
 use super::writer::Writer;
@@ -24,7 +28,7 @@ use crate::price::UnitPrices;
 use crate::table::{Table, TableDescription};
 use crate::telemetry::Progress;
 use crate::telemetry::display::Watched;
-use crate::throttle::{Budgets, Feedback, Scopes};
+use crate::throttle::{Budgets, Feedback, Scopes, resolve};
 
 /// What a run works with: the table and what it is allowed.
 pub struct Job {
@@ -44,6 +48,8 @@ pub struct Job {
     pub allowance: Arc<Allowance>,
     /// When it works.
     pub gate: Arc<Gate>,
+    /// Follows the table while it works; none if its budgets are not those of the plan, so that there is nothing to follow.
+    pub table_watch: Option<Arc<TableWatch>>,
     /// How it is stopped.
     pub stop: Stopper,
     /// What it tells.
@@ -86,7 +92,7 @@ impl Job {
     ) -> Job {
         let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
         let prices = UnitPrices::of(&description, &plan.prices);
-        Job {
+        let mut job = Job {
             budgets: budgets.clone(),
             allowance: Allowance::new(&plan.limits, budgets.table, prices),
             gate: Gate::new(&plan.limits, clock::wall()),
@@ -99,7 +105,17 @@ impl Job {
             progress: Arc::new(Progress::default()),
             dual_writes: false,
             records: None,
-        }
+            table_watch: None,
+        };
+        job.watch_table(Instant::now(), LOOK_EVERY);
+        job
+    }
+
+    /// Follows the table, described at that moment, by looking at it this often.
+    pub fn watch_table(&mut self, described: Instant, every: Duration) {
+        let resolved = resolve(&self.plan.capacity, &self.description).ok();
+        let of_plan = resolved.filter(|resolved| resolved.budgets == self.budgets);
+        self.table_watch = of_plan.map(|resolved| TableWatch::new(self, &resolved, described, every));
     }
 
     /// What every request of this job goes through.
@@ -111,7 +127,8 @@ impl Job {
             retry: self.plan.retry.clone(),
         };
         let (table, progress) = (Arc::clone(&self.table), Arc::clone(&self.progress));
-        Requests::new(table, &self.description, bounds, self.stop.clone(), progress)
+        let requests = Requests::new(table, &self.description, bounds, self.stop.clone(), progress);
+        requests.following(self.table_watch.clone())
     }
 
     /// How a run of this job divides the table. A run that is resumed keeps its segments.
@@ -178,7 +195,10 @@ impl Job {
         let before = store.begin_spend(run.id, self.allowance.prices()).await?;
         let scanned = store.totals(run.id).await?.counts.scanned;
         self.allowance.begin(Arc::new(store.clone()), run.id, before, scanned);
-        Ok(())
+        match &self.table_watch {
+            Some(watch) => watch.keep_in(store, run.id).await,
+            None => Ok(()),
+        }
     }
 
     /// Where nothing is left of a limit, it is said before anything is sent.
@@ -190,6 +210,7 @@ impl Job {
 
     /// Makes durable what was spent in the end, no more. To be called when nothing is in flight.
     pub(crate) async fn end_spend(&self, store: &Store, run: &RunRecord) -> Result<SpendRecord, StoreError> {
+        self.table_watch.iter().for_each(|watch| watch.keep_no_longer());
         store.settle_spend(run.id, self.allowance.end().await).await
     }
 

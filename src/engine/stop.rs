@@ -98,6 +98,12 @@ pub enum StopReason {
         /// The last error.
         message: String,
     },
+    /// The table is not the one that the run began on, or cannot be worked on as it is.
+    #[error(
+        "{0}. What is under way was finished, and nothing more is read or written. Start it again when the table is ACTIVE; \
+         on a replaced table it is refused: a new migration needs another [migration] name"
+    )]
+    TableChanged(String),
     /// The flag was moved to where this phase must not go on.
     #[error(
         "the flag was moved while it worked: {0}. What is under way was finished, and nothing more is read or written"

@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::truth::{Truth, Truths};
-use crate::change::{Change, Changes, Condition, Decides, Decision, OnExisting, Strategy};
-use crate::item::{IndexSchema, Item, KeySchema, Path, Value};
+use crate::change::{Change, Changes, Condition, Decides, Decision, Indexes, OnExisting, Strategy};
+use crate::item::{Item, KeySchema, Path, Value};
 
 /// How items of one table are repaired, before `contract`: it removes what is left by itself, when it is run again.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct Repair {
     strategy: Strategy,
     truths: Truths,
     key: KeySchema,
-    indexes: Vec<IndexSchema>,
+    indexes: Indexes,
 }
 
 /// A repair of the items of one page, with what is known of them.
@@ -46,9 +46,9 @@ impl Repair {
         strategy: Strategy,
         truths: impl Into<Truths>,
         key: KeySchema,
-        indexes: Vec<IndexSchema>,
+        indexes: impl Into<Indexes>,
     ) -> Repair {
-        Repair { changes: changes.to_vec(), strategy, truths: truths.into(), key, indexes }
+        Repair { changes: changes.to_vec(), strategy, truths: truths.into(), key, indexes: indexes.into() }
     }
 
     /// The table's key.
@@ -56,8 +56,8 @@ impl Repair {
         &self.key
     }
 
-    /// Its indexes.
-    pub(super) fn indexes(&self) -> &[IndexSchema] {
+    /// Its indexes, as they are known now.
+    pub(super) fn indexes(&self) -> &Indexes {
         &self.indexes
     }
 
@@ -95,7 +95,7 @@ impl Repair {
         }
         // In place, because what is unexpected goes at once; overwriting, because what differs is to be made equal.
         let way = (Strategy::InPlace, OnExisting::Overwrite);
-        let changes = Changes::for_run(&needs.changes, way.0, way.1, self.key.clone(), self.indexes.clone());
+        let changes = Changes::for_run(&needs.changes, way.0, way.1, self.key.clone(), self.indexes.schemas().to_vec());
         match changes.decide(item) {
             Decision::Write(mut write) => {
                 for condition in needs.conditions {

@@ -32,7 +32,7 @@ pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<Sampled, P
         (None, SampleSize::Percent(_)) => Design { total: 1, chosen: vec![0] },
     };
     let indexes: Vec<String> =
-        job.changes.indexes().iter().filter(|index| !index.local).map(|index| index.name.clone()).collect();
+        job.changes.indexes().schemas().iter().filter(|index| !index.local).map(|index| index.name.clone()).collect();
     let mut tally = Tally::new(design.total, FIGURES + indexes.len(), job.description.item_count);
     let mut seen = Prediction::default();
     let (reading, requests) = (job.reading_only(design.total), job.requests());

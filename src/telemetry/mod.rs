@@ -1,5 +1,6 @@
 //! What a run tells about itself: live figures, the progress line, and the summary at its end.
 
+mod budgets;
 pub mod display;
 mod dry_run;
 mod pace;
@@ -8,6 +9,7 @@ mod report;
 mod spend;
 mod summary;
 
+pub use budgets::KeptBudgets;
 pub use dry_run::DryRunReport;
 pub use pace::Pace;
 pub use progress::{Progress, Snapshot};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use governor::RateLimiter;
@@ -39,16 +39,23 @@ const REPEATED_WITHIN: Duration = Duration::from_secs(10);
 /// The token buckets of all partition keys, for reads or for writes. All have one budget.
 #[derive(Debug)]
 pub(super) struct Keyed {
-    limiter: RateLimiter<PartitionHash, States, SpeedClock, NoOpMiddleware<Duration>>,
+    limiter: RwLock<Limiter>,
     states: States,
     clock: SpeedClock,
-    burst: u32,
-    budget: Units,
     feedback: Feedback,
     slowed: Mutex<HashMap<PartitionHash, Slowed>>,
     /// How many of `slowed` have a bucket: looked at before the lock is taken.
     buckets: AtomicUsize,
     throttles: AtomicU64,
+}
+
+/// governor's limiter of the common budget. governor cannot change a quota: another budget gets another limiter, over the
+/// same states.
+#[derive(Debug)]
+struct Limiter {
+    governor: RateLimiter<PartitionHash, States, SpeedClock, NoOpMiddleware<Duration>>,
+    burst: NonZeroU32,
+    budget: Units,
 }
 
 #[derive(Debug)]
@@ -60,20 +67,32 @@ struct Slowed {
 
 impl Keyed {
     pub(super) fn new(budget: Units, feedback: Feedback) -> Keyed {
-        let burst = burst_tokens(budget);
         let clock = SpeedClock::new(speed_for(budget));
         let states = States::new(clock.clone());
         Keyed {
-            limiter: RateLimiter::new(quota(burst), states.clone(), clock.clone()),
+            limiter: RwLock::new(Limiter::new(budget, &states)),
             states,
             clock,
-            burst: burst.get(),
-            budget,
             feedback,
             slowed: Mutex::default(),
             buckets: AtomicUsize::new(0),
             throttles: AtomicU64::new(0),
         }
+    }
+
+    /// Another budget for each key from now on, also for those who wait. Debt stays. A larger
+    /// burst is there at once, which is a tenth of a second's budget.
+    pub(super) fn set_budget(&self, budget: Units) {
+        let mut limiter = self.limiter.write().unwrap_or_else(PoisonError::into_inner);
+        self.clock.set_speed(speed_for(budget));
+        *limiter = Limiter::new(budget, &self.states);
+        drop(limiter);
+        self.lock().values().filter_map(|slowed| slowed.bucket.as_ref()).for_each(|bucket| bucket.set_budget(budget));
+    }
+
+    /// Capacity units per second that each key may use.
+    pub(super) fn budget(&self) -> Units {
+        self.limiter.read().unwrap_or_else(PoisonError::into_inner).budget
     }
 
     /// Takes units of a key if they are there now. False, and nothing is taken, where they would have to be waited for.
@@ -129,7 +148,7 @@ impl Keyed {
     /// DynamoDB throttled a request for this key's range, which goes at `range_rate` by now. On repetition the key itself is
     /// slowed, and begins there.
     pub(super) fn throttled(&self, key: PartitionHash, range_rate: Units) {
-        let now = Instant::now();
+        let (now, budget) = (Instant::now(), self.budget());
         let mut slowed = self.lock();
         if slowed.len() >= MAX_SLOWED && !slowed.contains_key(&key) {
             self.forget_oldest(&mut slowed);
@@ -145,7 +164,7 @@ impl Keyed {
         match &entry.bucket {
             Some(bucket) => bucket.throttled(),
             None => {
-                let bucket = Bucket::new(self.budget, self.feedback);
+                let bucket = Bucket::new(budget, self.feedback);
                 bucket.slow_to(range_rate);
                 entry.bucket = Some(Arc::new(bucket));
                 self.buckets.fetch_add(1, Ordering::Relaxed);
@@ -186,9 +205,10 @@ impl Keyed {
 
     fn check(&self, key: PartitionHash, units: Units) -> Result<(), Duration> {
         let tokens = to_tokens(units);
-        let first = tokens.min(u64::from(self.burst));
+        let limiter = self.limiter.read().unwrap_or_else(PoisonError::into_inner);
+        let first = tokens.min(u64::from(limiter.burst.get()));
         let n = NonZeroU32::new(first as u32).unwrap_or(NonZeroU32::MIN);
-        if let Ok(Err(not_until)) = self.limiter.check_key_n(&key, n) {
+        if let Ok(Err(not_until)) = limiter.governor.check_key_n(&key, n) {
             return Err(not_until.wait_time_from(self.clock.now()));
         }
         if tokens > first {
@@ -199,6 +219,14 @@ impl Keyed {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PartitionHash, Slowed>> {
         self.slowed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Limiter {
+    fn new(budget: Units, states: &States) -> Limiter {
+        let burst = burst_tokens(budget);
+        let governor = RateLimiter::new(quota(burst), states.seen_from_now(), states.clock.clone());
+        Limiter { governor, burst, budget }
     }
 }
 
@@ -224,16 +252,24 @@ impl Hasher for AsIs {
     }
 }
 
-/// governor's state of each busy key: the theoretical arrival time of its next token.
+/// governor's state of each busy key: the theoretical arrival time of its next token, by the clock of the keys.
 #[derive(Debug, Clone)]
 struct States {
     shards: Arc<[Mutex<Shard>; SHARDS]>,
     clock: SpeedClock,
+    /// The limiter that sees these states was made at this time, and counts from there. What is before it is a full bucket
+    /// either way.
+    start: u64,
 }
 
 impl States {
     fn new(clock: SpeedClock) -> States {
-        States { shards: Arc::default(), clock }
+        States { shards: Arc::default(), clock, start: 0 }
+    }
+
+    /// The same states, for a limiter that is made now.
+    fn seen_from_now(&self) -> States {
+        States { start: nanos(self.clock.now()), ..self.clone() }
     }
 
     fn debt(&self, key: PartitionHash, tokens: u64, now: u64) {
@@ -265,9 +301,10 @@ impl StateStore for States {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let mut shard = self.shard(*key);
+        let since_start = |after: Nanos| after.as_u64().saturating_add(self.start);
         if let Some(tat) = shard.get_mut(key) {
-            let (outcome, after) = f(Some(Nanos::from(*tat)))?;
-            *tat = after.as_u64();
+            let (outcome, after) = f(Some(Nanos::from(tat.saturating_sub(self.start))))?;
+            *tat = since_start(after);
             return Ok(outcome);
         }
         let (outcome, after) = f(None)?;
@@ -275,7 +312,7 @@ impl StateStore for States {
             let now = nanos(self.clock.now());
             shard.retain(|_, tat| *tat > now);
         }
-        shard.insert(*key, after.as_u64());
+        shard.insert(*key, since_start(after));
         Ok(outcome)
     }
 }

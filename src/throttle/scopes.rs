@@ -4,9 +4,10 @@
 //! wider one, so that a hot key never sits on tokens that others could use. Clients cannot see partitions: a *key range* is
 //! a segment of the run, which is a range of the key hash.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use super::bucket::Bucket;
+use super::budget::Scope;
 use super::feedback::Feedback;
 use super::key_range::{KeyRange, Ranges};
 use super::keyed::Keyed;
@@ -22,12 +23,18 @@ use crate::table::ThrottlingReason;
 pub struct Scopes {
     reads: Side,
     writes: Side,
-    /// By place in the table's description; a local index has none.
-    indexes: Vec<Option<IndexScope>>,
-    per_key_range: Budget,
-    per_partition_key: Budget,
+    /// By place in the table's description when the job began; those that are new since follow.
+    indexes: RwLock<Arc<[IndexScope]>>,
+    key_ranges: Mutex<KeyRanges>,
     feedback: Feedback,
     ranges: Arc<Ranges>,
+}
+
+/// What each key range may use, and those that are worked on: few more than the run has lanes.
+#[derive(Debug)]
+struct KeyRanges {
+    budget: Budget,
+    active: Vec<Weak<KeyRange>>,
 }
 
 #[derive(Debug)]
@@ -40,10 +47,11 @@ struct Side {
     wait_for_range: Waiters,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct IndexScope {
     name: String,
-    writes: Bucket,
+    /// A local index has none: the table pays for it.
+    writes: Option<Arc<Bucket>>,
 }
 
 /// Where a scope stands, for those who show it.
@@ -87,15 +95,15 @@ impl Scopes {
             wait_for_key: Waiters::default(),
             wait_for_range: Waiters::default(),
         };
-        let index = |(name, budget): (&String, &Option<Units>)| {
-            budget.map(|units| IndexScope { name: name.clone(), writes: Bucket::new(units, feedback) })
+        let index = |(place, name): (usize, &String)| {
+            let budget = budgets.indexes.get(place).copied().flatten();
+            IndexScope { name: name.clone(), writes: budget.map(|units| Arc::new(Bucket::new(units, feedback))) }
         };
         Arc::new(Scopes {
             reads: side(budgets.table.read, budgets.per_partition_key.read),
             writes: side(budgets.table.write, budgets.per_partition_key.write),
-            indexes: index_names.iter().zip(&budgets.indexes).map(index).collect(),
-            per_key_range: budgets.per_key_range,
-            per_partition_key: budgets.per_partition_key,
+            indexes: RwLock::new(index_names.iter().enumerate().map(index).collect()),
+            key_ranges: Mutex::new(KeyRanges { budget: budgets.per_key_range, active: Vec::new() }),
             feedback,
             ranges: Arc::default(),
         })
@@ -103,7 +111,47 @@ impl Scopes {
 
     /// The buckets of a segment that is about to be worked on.
     pub fn key_range(&self) -> Arc<KeyRange> {
-        Arc::new(self.ranges.begin(self.per_key_range, self.feedback))
+        let mut ranges = self.key_ranges();
+        let range = Arc::new(self.ranges.begin(ranges.budget, self.feedback));
+        ranges.active.retain(|range| range.strong_count() > 0);
+        ranges.active.push(Arc::downgrade(&range));
+        range
+    }
+
+    /// Gives a scope another budget, at once, also for those who wait; what was learnt from throttles stays. An index that
+    /// is not known yet has a bucket from now on, behind those that are.
+    pub fn set_budget(&self, scope: &Scope, access: Access, units: Units) {
+        match scope {
+            Scope::Table => self.table(access).set_budget(units),
+            Scope::PartitionKey => self.side(access).keys.set_budget(units),
+            Scope::KeyRange => {
+                let mut ranges = self.key_ranges();
+                match access {
+                    Access::Read => ranges.budget.read = units,
+                    Access::Write => ranges.budget.write = units,
+                }
+                let active = ranges.active.iter().filter_map(Weak::upgrade);
+                active.for_each(|range| range.bucket(access).set_budget(units));
+            }
+            Scope::Index(name) => self.set_index_budget(name, units),
+        }
+    }
+
+    fn set_index_budget(&self, name: &str, units: Units) {
+        let mut indexes = self.indexes.write().unwrap_or_else(PoisonError::into_inner);
+        match indexes.iter().find(|index| index.name == name) {
+            Some(index) => index.writes.iter().for_each(|writes| writes.set_budget(units)),
+            None => {
+                let new =
+                    IndexScope { name: name.to_owned(), writes: Some(Arc::new(Bucket::new(units, self.feedback))) };
+                *indexes = indexes.iter().cloned().chain([new]).collect();
+            }
+        }
+    }
+
+    /// The place of an index by its name: in the table's description when the job began, or behind those.
+    pub fn index_place(&self, name: &str) -> Option<usize> {
+        self.indexes().iter().position(|index| index.name == name)
     }
 
     /// The table's bucket.
@@ -113,9 +161,10 @@ impl Scopes {
 
     /// Capacity units per second that one key range may use.
     pub fn per_key_range(&self, access: Access) -> Units {
+        let budget = self.key_ranges().budget;
         match access {
-            Access::Read => self.per_key_range.read,
-            Access::Write => self.per_key_range.write,
+            Access::Read => budget.read,
+            Access::Write => budget.write,
         }
     }
 
@@ -140,9 +189,13 @@ impl Scopes {
     /// Waits for the units of a write in its key range, and then in each index that it touches; not in the table.
     pub async fn narrow_write(&self, range: &KeyRange, cost: &WriteCost) {
         self.writes.range(range.bucket(Access::Write), cost.table).await;
+        if cost.indexes.is_empty() {
+            return;
+        }
+        let indexes = self.indexes();
         for (index, units) in &cost.indexes {
-            if let Some(Some(scope)) = self.indexes.get(*index) {
-                scope.writes.acquire(*units).await;
+            if let Some(writes) = indexes.get(*index).and_then(|index| index.writes.as_ref()) {
+                writes.acquire(*units).await;
             }
         }
     }
@@ -152,12 +205,15 @@ impl Scopes {
         self.writes.keys.settle(key, taken.table, consumed.table);
         range.bucket(Access::Write).settle(taken.table, consumed.table);
         self.writes.table.settle(taken.table, consumed.table);
-        for (index, scope) in self.indexes.iter().enumerate() {
+        if taken.indexes.is_empty() && consumed.indexes.is_empty() {
+            return;
+        }
+        for (index, scope) in self.indexes().iter().enumerate() {
             let units =
                 |cost: &WriteCost| cost.indexes.iter().find(|(i, _)| *i == index).map_or(0.0, |(_, units)| *units);
-            match (scope, units(taken), units(consumed)) {
-                (Some(scope), taken, consumed) if taken > 0.0 || consumed > 0.0 => {
-                    scope.writes.settle(taken, consumed);
+            match (&scope.writes, units(taken), units(consumed)) {
+                (Some(writes), taken, consumed) if taken > 0.0 || consumed > 0.0 => {
+                    writes.settle(taken, consumed);
                 }
                 _ => {}
             }
@@ -207,7 +263,7 @@ impl Scopes {
         for ThrottlingReason { reason, resource } in reasons {
             // Hot partitions of an index are other ones than the table's: the index is the narrowest scope that is known.
             if reason.starts_with("Index") {
-                self.index_or_table(access, resource).throttled();
+                self.index_or_table_throttled(access, resource);
             } else if reason.contains("KeyRange") {
                 range.bucket(access).throttled();
                 if range.throttled_with_many() {
@@ -234,18 +290,19 @@ impl Scopes {
             throttles: bucket.throttles(),
         };
         let tables = [Access::Read, Access::Write].map(|access| status("", access, self.table(access)));
-        let indexes = self.indexes.iter().flatten().map(|index| status(&index.name, Access::Write, &index.writes));
-        tables.into_iter().chain(indexes).collect()
+        let indexes = self.indexes();
+        let global = indexes.iter().filter_map(|index| Some((&index.name, index.writes.as_ref()?)));
+        tables.into_iter().chain(global.map(|(name, writes)| status(name, Access::Write, writes))).collect()
     }
 
     /// Who waits for scopes that have no name: of each kind that somebody waits for, from narrow to wide.
     pub fn waited_for(&self) -> Vec<NarrowStatus> {
         let of =
             |kind, access, budget, waiting: &Waiters| NarrowStatus { kind, access, budget, waiting: waiting.count() };
-        let (key, range) = (self.per_partition_key, self.per_key_range);
+        let range = self.key_ranges().budget;
         let all = [
-            of("partition key", Access::Write, key.write, &self.writes.wait_for_key),
-            of("partition key", Access::Read, key.read, &self.reads.wait_for_key),
+            of("partition key", Access::Write, self.writes.keys.budget(), &self.writes.wait_for_key),
+            of("partition key", Access::Read, self.reads.keys.budget(), &self.reads.wait_for_key),
             of("key range", Access::Write, range.write, &self.writes.wait_for_range),
             of("key range", Access::Read, range.read, &self.reads.wait_for_range),
         ];
@@ -273,10 +330,22 @@ impl Scopes {
         }
     }
 
-    fn index_or_table(&self, access: Access, resource: &str) -> &Bucket {
+    fn index_or_table_throttled(&self, access: Access, resource: &str) {
         let name = resource.rsplit_once("/index/").map_or("", |(_, name)| name);
-        let index = self.indexes.iter().flatten().find(|index| index.name == name && access == Access::Write);
-        index.map_or_else(|| self.table(access), |index| &index.writes)
+        let indexes = self.indexes();
+        let index = indexes.iter().find(|index| index.name == name && access == Access::Write);
+        match index.and_then(|index| index.writes.as_ref()) {
+            Some(writes) => writes.throttled(),
+            None => self.table(access).throttled(),
+        }
+    }
+
+    fn indexes(&self) -> Arc<[IndexScope]> {
+        Arc::clone(&self.indexes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn key_ranges(&self) -> MutexGuard<'_, KeyRanges> {
+        self.key_ranges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -74,7 +74,7 @@ fn plans() -> Vec<Vec<Change>> {
 }
 
 fn by_name(write: &GuardedWrite, changes: &Changes) -> Consumed {
-    let named = |(place, units): &(usize, f64)| (changes.indexes()[*place].name.clone(), *units);
+    let named = |(place, units): &(usize, f64)| (changes.indexes().schemas()[*place].name.clone(), *units);
     let mut indexes: Vec<_> = write.cost.indexes.iter().map(named).collect();
     indexes.sort_by(|a, b| a.0.cmp(&b.0));
     Consumed { table: write.cost.table, indexes }

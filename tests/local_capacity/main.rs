@@ -8,6 +8,7 @@ mod common;
 mod tool;
 
 mod command;
+mod follow;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,6 +9,7 @@ pub mod application;
 pub mod bound;
 pub mod data;
 pub mod figure;
+pub mod follow;
 pub mod model;
 pub mod scenarios;
 pub mod service;
@@ -20,12 +21,12 @@ use std::time::Duration;
 
 use backfill::change::Changes;
 use backfill::checkpoint::{Counts, RunId};
-use backfill::engine::{Job, LocalScheduler, WritePages, Writer, sweep};
+use backfill::engine::{Job, LOOK_EVERY, LocalScheduler, WritePages, Writer, sweep};
 use backfill::local::capacity::ModelSpec;
-use backfill::plan::{Access, Plan, load};
+use backfill::plan::{Access, Capacity, Plan, load};
 use backfill::table::TableDescription;
 use backfill::telemetry::Snapshot;
-use backfill::throttle::{Budgets, Feedback, Scopes};
+use backfill::throttle::{Budgets, Feedback, Scopes, resolve};
 
 use application::Traffic;
 use bound::{Bound, bound};
@@ -44,6 +45,10 @@ pub struct Setup {
     pub model: ModelSpec,
     /// What the job may take; none: only the application runs.
     pub budgets: Option<Budgets>,
+    /// What the plan says of it instead: then the budgets come from this and from the table.
+    pub capacity: Option<Capacity>,
+    /// From these moments on, the service and the table's description have these limits.
+    pub changes: Vec<(Duration, ModelSpec)>,
     /// Parallel-scan segments; none is `"auto"`.
     pub segments: Option<u32>,
     /// What else goes on.
@@ -107,6 +112,7 @@ async fn simulate(setup: &Setup) -> Run {
         let sent = application::send(traffic, Arc::clone(&service), setup.seed ^ 3);
         AbortOnDropHandle::new(tokio::spawn(sent))
     });
+    let _changes = AbortOnDropHandle::new(tokio::spawn(change(setup.changes.clone(), Arc::clone(&table))));
     tokio::time::sleep(setup.job_after).await;
     let started = service.now();
     let left = setup.at_most.saturating_sub(started);
@@ -115,6 +121,7 @@ async fn simulate(setup: &Setup) -> Run {
         None => tokio::time::sleep(left).await,
         Some(budgets) => {
             let job = job(setup, budgets, &table);
+            let budgets = &job.budgets;
             run.bound = Some(bound(&data, budgets, &setup.model, job.segments().segments));
             let store = Arc::new(MemoryStore::default());
             let worked = tokio::time::timeout(left, work(&job, &store, &service)).await;
@@ -134,11 +141,18 @@ async fn simulate(setup: &Setup) -> Run {
 fn job(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Job {
     let mut plan = plan();
     plan.scan.segments = setup.segments;
-    let description = table.description().clone();
+    let description = table.description();
+    let mut budgets = budgets.clone();
+    if let Some(capacity) = &setup.capacity {
+        budgets = resolve(capacity, &description).unwrap().budgets;
+        plan.capacity = capacity.clone();
+    }
+    let budgets = &budgets;
     let changes = Arc::new(changes(&plan, &description));
     let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
     let mut job = Job::new(plan, changes, table.clone(), description, budgets);
     job.scopes = Scopes::new(budgets, &indexes, setup.feedback);
+    job.watch_table(tokio::time::Instant::now(), LOOK_EVERY);
     job
 }
 
@@ -154,6 +168,15 @@ async fn work(job: &Job, store: &Arc<MemoryStore>, service: &Arc<Service>) {
     let segments = job.segments().segments;
     sweep(job.reading(segments), &LocalScheduler::new(segments), &requests, handler.clone()).await;
     let _ = handler.finish(!job.stop.is_stopping()).await;
+}
+
+/// Changes what the service allows, and what the table says of itself.
+async fn change(changes: Vec<(Duration, ModelSpec)>, table: Arc<SimTable>) {
+    let begin = tokio::time::Instant::now();
+    for (after, spec) in changes {
+        tokio::time::sleep_until(begin + after).await;
+        table.change(&spec);
+    }
 }
 
 /// Writes down, each second, what every scope with a name may use now.

@@ -83,6 +83,8 @@ fn setup(items: f64, scale: f64, model: ModelSpec, budgets: Budgets) -> Setup {
         workload: Workload { items: (items * scale) as u32, spread: Spread::Uniform, bytes: (300, 3_700) },
         model,
         budgets: Some(budgets),
+        capacity: None,
+        changes: Vec::new(),
         segments: None,
         traffic: None,
         job_after: Duration::from_secs(10),
@@ -91,6 +93,11 @@ fn setup(items: f64, scale: f64, model: ModelSpec, budgets: Budgets) -> Setup {
         latency: (Duration::from_millis(3), Duration::from_millis(9)),
         seed: 7,
     }
+}
+
+/// A run over so many items of a table with these limits; the caller says what the job may take.
+pub fn setup_of(items: u32, model: ModelSpec) -> Setup {
+    setup(f64::from(items), 1.0, model, budgets(1.0, 1.0, 1.0))
 }
 
 /// 1: uniform keys, eight partitions, a budget below the table's limit.

@@ -71,6 +71,11 @@ impl Service {
         self.start.elapsed()
     }
 
+    /// Has these limits from now on, and nothing saved up.
+    pub fn change(&self, spec: &ModelSpec) {
+        self.inner.lock().unwrap().model = model::model(spec);
+    }
+
     /// A request arrives: it is served, or throttled for these reasons.
     pub fn ask(&self, who: Who, ask: &Ask) -> Result<(), Vec<ThrottlingReason>> {
         let now = self.now();

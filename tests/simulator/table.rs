@@ -26,7 +26,7 @@ pub const GROWTH: usize = TARGET.len() + SOURCE.1.len();
 pub struct SimTable {
     data: Mutex<Data>,
     service: Arc<Service>,
-    description: TableDescription,
+    description: Mutex<TableDescription>,
     /// A request takes this long, from the least to the most.
     latency: (Duration, Duration),
     random: Mutex<fastrand::Rng>,
@@ -41,14 +41,21 @@ impl SimTable {
         latency: (Duration, Duration),
         seed: u64,
     ) -> SimTable {
-        let description = describe(&data, spec);
+        let description = Mutex::new(describe(&data, spec));
         let random = Mutex::new(fastrand::Rng::with_seed(seed));
         SimTable { data: Mutex::new(data), service, description, latency, random }
     }
 
     /// The table's description.
-    pub fn description(&self) -> &TableDescription {
-        &self.description
+    pub fn description(&self) -> TableDescription {
+        self.description.lock().unwrap().clone()
+    }
+
+    /// Has these limits and indexes from now on.
+    pub fn change(&self, spec: &ModelSpec) {
+        self.service.change(spec);
+        let description = describe(&self.data.lock().unwrap(), spec);
+        *self.description.lock().unwrap() = description;
     }
 
     /// Items that have been written.
@@ -102,7 +109,7 @@ impl SimTable {
         let units = write_units(before, after);
         // The index holds whole items: a change that it sees costs it as much as the table. A refused write changes
         // nothing in it.
-        let indexed = !self.description.indexes.is_empty() && !stored.done;
+        let indexed = !self.description.lock().unwrap().indexes.is_empty() && !stored.done;
         let index = if indexed { units } else { 0.0 };
         self.ask(&Ask::write(stored.position, stored.partition_key, units, index))?;
         let mut data = self.data.lock().unwrap();
@@ -118,7 +125,7 @@ impl SimTable {
 #[async_trait]
 impl Table for SimTable {
     async fn describe(&self) -> Result<TableDescription, TableError> {
-        Ok(self.description.clone())
+        Ok(self.description())
     }
 
     async fn scan(&self, request: &ScanRequest) -> Result<Page, TableError> {

@@ -26,6 +26,8 @@ pub enum KeptFact {
     LeaseOwner,
     /// The flag, as a command of this file saw it last.
     FlagSeen,
+    /// The budgets of the run that works now, or worked last.
+    Budgets,
 }
 
 impl KeptFact {
@@ -34,6 +36,7 @@ impl KeptFact {
             KeptFact::FlagPlace => "flag_place",
             KeptFact::LeaseOwner => "lease_owner",
             KeptFact::FlagSeen => "flag_seen",
+            KeptFact::Budgets => "budgets",
         }
     }
 }

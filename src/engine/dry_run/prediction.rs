@@ -156,7 +156,7 @@ impl Prediction {
             Decision::Write(write) => {
                 self.write_units += write.cost.total();
                 for (place, units) in &write.cost.indexes {
-                    self.add_to_index(&changes.indexes()[*place].name, *units);
+                    self.add_to_index(&changes.indexes().schemas()[*place].name, *units);
                 }
                 self.keep_types(item, &write);
                 self.keep_shape(shape(item, &write));

@@ -23,7 +23,7 @@ pub async fn read_clusters(
     requests: &Requests,
     mut each: impl FnMut(Prediction),
 ) -> Result<(), Stopped> {
-    let _watch = requests.gate().watch(requests.stop());
+    let _watch = requests.watch().await;
     let lanes = usize::try_from(reading.active).unwrap_or(1).max(1);
     let mut clusters = stream::iter(segments)
         .map(|segment| read_cluster(segment, reading, changes, records, requests.in_segment()))

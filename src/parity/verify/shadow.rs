@@ -60,7 +60,7 @@ impl Verifier {
         requests: Requests,
     ) -> Verifier {
         let (plan, asked, key) = (&job.plan, &record.asked, &job.description.key);
-        let indexes = || job.description.indexes.iter().map(|index| index.schema.clone()).collect();
+        let indexes = || job.changes.indexes().clone();
         let repair = || Repair::new(&plan.changes, plan.strategy, asked.truths, key.clone(), indexes());
         Verifier {
             parity: Parity::by_key(&plan.changes, plan.strategy, asked.stage, asked.truths, &key.partition.name),
@@ -127,7 +127,7 @@ impl Verifier {
     ) -> Result<(BTreeMap<String, String>, Settled), Stopped> {
         let before = suspects.iter().map(|suspect| (suspect.key.to_text(), suspect.before.clone())).collect();
         let by = Arc::new(PageRepair { repair: repair.clone(), before });
-        let changes = Changes::decided_by(by, repair.key().clone(), repair.indexes().to_vec());
+        let changes = Changes::decided_by(by, repair.key().clone(), repair.indexes().schemas().to_vec());
         let writer = Writer::new(Arc::new(changes), Arc::new(self.store.clone()), self.run);
         let items = suspects.iter().map(|suspect| suspect.item.clone()).collect();
         let settled = writer.settle_all(items, requests).await?;

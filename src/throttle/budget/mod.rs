@@ -1,6 +1,7 @@
 //! What the job may take of each scope, and why so much: from the plan's `[capacity]` and the table's description.
 //! Pure.
 
+mod follow;
 mod throughput;
 
 #[cfg(test)]
@@ -14,6 +15,7 @@ use super::{Budget, Budgets};
 use crate::item::Units;
 use crate::plan::{Access, BudgetError, Capacity, CapacityField, Rate, ScopeCapacity};
 use crate::table::{IndexDescription, TableDescription};
+pub use follow::{Following, RAISE_STEPS};
 use throughput::{Found, Throughput, per_second};
 
 /// Without a stated budget a job on an on-demand table takes this: a quarter of what a new on-demand table sustains in
@@ -89,50 +91,101 @@ impl ScopeBudget {
         let access = if self.access == Access::Write { "write" } else { "read" };
         json!({ "scope": scope, "index": index, "access": access, "units_per_second": self.units, "basis": self.basis })
     }
+
+    /// From JSON of [`ScopeBudget::to_json`].
+    pub fn from_json(json: &Json) -> Option<ScopeBudget> {
+        let scope = match json["scope"].as_str()? {
+            "table" => Scope::Table,
+            "key_range" => Scope::KeyRange,
+            "partition_key" => Scope::PartitionKey,
+            "index" => Scope::Index(json["index"].as_str()?.to_owned()),
+            _ => return None,
+        };
+        let access = match json["access"].as_str()? {
+            "write" => Access::Write,
+            "read" => Access::Read,
+            _ => return None,
+        };
+        let (units, basis) = (json["units_per_second"].as_f64()?, json["basis"].as_str()?.to_owned());
+        Some(ScopeBudget { scope, access, units, basis })
+    }
 }
 
 impl Resolved {
     /// A line for each scope, and its label.
     pub fn lines(&self) -> impl Iterator<Item = (String, String)> {
-        self.scopes.chunk_by(|a, b| a.scope == b.scope).map(|scope| {
-            let budgets: Vec<String> = scope.iter().map(ToString::to_string).collect();
-            (scope[0].scope.to_string(), budgets.join(", "))
-        })
+        lines(&self.scopes)
     }
+}
+
+/// A line for each scope, and its label.
+pub fn lines(scopes: &[ScopeBudget]) -> impl Iterator<Item = (String, String)> {
+    scopes.chunk_by(|a, b| a.scope == b.scope).map(|scope| {
+        let budgets: Vec<String> = scope.iter().map(ToString::to_string).collect();
+        (scope[0].scope.to_string(), budgets.join(", "))
+    })
 }
 
 /// The budgets of a job on this table, or all that is wrong with the stated ones.
 pub fn resolve(capacity: &Capacity, table: &TableDescription) -> Result<Resolved, Vec<BudgetError>> {
     let mut sheet = Sheet::default();
-    let mut whole = |access, stated, on_demand| {
-        let field = CapacityField::Table(access);
-        let found = Throughput::of_table(table, access).budget(stated, field, on_demand);
-        sheet.enter(Scope::Table, access, found)
-    };
-    let write = whole(Access::Write, capacity.write, ON_DEMAND.write);
-    let read = whole(Access::Read, capacity.read, ON_DEMAND.read);
-    // Where the table's own budget is wrong, nothing comes of the narrower ones either, but they are checked.
-    let table_budget = Budget { write, read };
-    let per_key_range = sheet.narrow(Scope::KeyRange, capacity.per_key_range, table_budget, table);
-    let per_partition_key = sheet.narrow(Scope::PartitionKey, capacity.per_partition_key, table_budget, table);
-    let indexes = table.indexes.iter().map(|index| sheet.index(index, capacity)).collect();
+    let budgets = sheet.fill(capacity, table);
     sheet.unknown_indexes(capacity, table);
-    if sheet.errors.is_empty() {
-        let budgets = Budgets { table: table_budget, per_key_range, per_partition_key, indexes };
-        Ok(Resolved { budgets, scopes: sheet.scopes })
-    } else {
-        Err(sheet.errors)
-    }
+    if sheet.errors.is_empty() { Ok(Resolved { budgets, scopes: sheet.scopes }) } else { Err(sheet.errors) }
+}
+
+/// The budgets of a running job on its table as it is now. What does not fit any more is cut to what there is, never
+/// refused: `before` is what the job may take so far.
+fn resolve_running(capacity: &Capacity, table: &TableDescription, before: &[ScopeBudget]) -> Vec<ScopeBudget> {
+    let mut sheet = Sheet { before: Some(before), ..Sheet::default() };
+    sheet.fill(capacity, table);
+    sheet.scopes
 }
 
 /// Collects what is found, scope by scope.
 #[derive(Default)]
-struct Sheet {
+struct Sheet<'a> {
     scopes: Vec<ScopeBudget>,
     errors: Vec<BudgetError>,
+    /// Of a running job: what it may take so far.
+    before: Option<&'a [ScopeBudget]>,
 }
 
-impl Sheet {
+impl Sheet<'_> {
+    /// Enters every budget, widest scope first.
+    fn fill(&mut self, capacity: &Capacity, table: &TableDescription) -> Budgets {
+        let mut whole = |access, stated: Option<Rate>, on_demand| {
+            let has = Throughput::of_table(table, access);
+            let found = match stated {
+                Some(rate) => self.stated(&has, rate, CapacityField::Table(access), (&Scope::Table, access), on_demand),
+                None => Ok(has.default(on_demand)),
+            };
+            self.enter(Scope::Table, access, found)
+        };
+        let write = whole(Access::Write, capacity.write, ON_DEMAND.write);
+        let read = whole(Access::Read, capacity.read, ON_DEMAND.read);
+        // Where the table's own budget is wrong, nothing comes of the narrower ones either, but they are checked.
+        let table_budget = Budget { write, read };
+        let per_key_range = self.narrow(Scope::KeyRange, capacity.per_key_range, table_budget, table);
+        let per_partition_key = self.narrow(Scope::PartitionKey, capacity.per_partition_key, table_budget, table);
+        let indexes = table.indexes.iter().map(|index| self.index(index, capacity)).collect();
+        Budgets { table: table_budget, per_key_range, per_partition_key, indexes }
+    }
+
+    /// A stated budget: refused before a job if there is less, cut to what there is while it runs.
+    fn stated(
+        &self,
+        has: &Throughput,
+        rate: Rate,
+        field: CapacityField,
+        (scope, access): (&Scope, Access),
+        on_demand: Units,
+    ) -> Found {
+        let Some(before) = self.before else { return has.stated(rate, field) };
+        let before = before.iter().find(|budget| budget.scope == *scope && budget.access == access);
+        Ok(has.running(rate, before.map_or(Units::INFINITY, |budget| budget.units), on_demand))
+    }
+
     /// Enters one budget; in place of a wrong one the rest is checked against no bound.
     fn enter(&mut self, scope: Scope, access: Access, found: Found) -> Units {
         match found {
@@ -152,7 +205,10 @@ impl Sheet {
         let field = if scope == Scope::KeyRange { CapacityField::KeyRange } else { CapacityField::PartitionKey };
         let mut one = |access, stated: Option<Units>, default: Units, whole: Units| {
             let found = match stated {
-                Some(units) => Throughput::of_table(table, access).stated(Rate::Units(units), field(access)),
+                Some(units) => {
+                    let (has, rate) = (Throughput::of_table(table, access), Rate::Units(units));
+                    self.stated(&has, rate, field(access), (&scope, access), Units::INFINITY)
+                }
                 None => Ok((default, "default: a quarter of a partition".to_owned())),
             };
             let within = found.map(|(units, basis)| {
@@ -183,13 +239,16 @@ impl Sheet {
             }));
             return None;
         }
-        let stated = place.map(|place| (capacity.indexes[place].1, CapacityField::Index(place)));
+        let scope = Scope::Index(name.clone());
         let has = Throughput::of_index(index);
-        let found = match stated {
-            Some((rate, field)) => has.stated(rate, field),
+        let found = match place {
+            Some(place) => {
+                let (rate, field) = (capacity.indexes[place].1, CapacityField::Index(place));
+                self.stated(&has, rate, field, (&scope, Access::Write), ON_DEMAND.write)
+            }
             None => Ok(has.default(ON_DEMAND.write)),
         };
-        Some(self.enter(Scope::Index(name.clone()), Access::Write, found))
+        Some(self.enter(scope, Access::Write, found))
     }
 
     /// Reports names that no index has.

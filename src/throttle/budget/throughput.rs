@@ -46,11 +46,6 @@ impl Throughput {
         }
     }
 
-    /// The budget that the plan states, or else the default.
-    pub(super) fn budget(&self, stated: Option<Rate>, field: CapacityField, on_demand: Units) -> Found {
-        stated.map_or_else(|| Ok(self.default(on_demand)), |rate| self.stated(rate, field))
-    }
-
     /// The budget that the plan states.
     pub(super) fn stated(&self, rate: Rate, field: CapacityField) -> Found {
         match rate {
@@ -62,6 +57,24 @@ impl Throughput {
                 Some((has, what)) => Ok((has * percent / 100.0, format!("from the plan: {percent}% of {what}"))),
                 None => Err(self.nothing_to_share(percent, field)),
             },
+        }
+    }
+
+    /// What a stated budget comes to while a job runs, when it cannot be refused any more: a number is cut to what there is
+    /// now, and a percentage of nothing stays below what it was and below the default on demand.
+    pub(super) fn running(&self, rate: Rate, before: Units, on_demand: Units) -> (Units, String) {
+        match (rate, self.ceiling(), self.base()) {
+            (Rate::Units(units), Some((has, what)), _) if units > has => {
+                (has, format!("from the plan: {units}, but no more than {what}"))
+            }
+            (Rate::Units(units), ..) => (units, "from the plan".into()),
+            (Rate::Percent(percent), _, Some((has, what))) => {
+                (has * percent / 100.0, format!("from the plan: {percent}% of {what}"))
+            }
+            (Rate::Percent(percent), _, None) => {
+                let kept = "there is no figure any more to take a share of, so it does not rise";
+                (before.min(on_demand), format!("from the plan: {percent}%; {kept}"))
+            }
         }
     }
 

@@ -127,3 +127,47 @@ async fn who_waits_notices_that_its_key_gets_a_bucket_of_its_own_and_that_it_los
     one.await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_can_be_changed_for_those_who_wait_too() {
+    let keyed = Arc::new(Keyed::new(100.0, Feedback::default()));
+    take(&keyed, key(1), 10.0).await;
+    keyed.set_budget(10.0);
+    let start = Instant::now();
+    for _ in 0..20 {
+        take(&keyed, key(1), 1.0).await;
+    }
+    // What was taken of the larger burst has to come back first: no more than that burst.
+    assert!((1.8..3.0).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
+    assert!(keyed.try_acquire(key(2), 1.0) && !keyed.try_acquire(key(2), 1.0), "its burst is that of the lower budget");
+
+    keyed.acquire(key(1), 100.0).await;
+    let waits = tokio::spawn({
+        let keyed = Arc::clone(&keyed);
+        async move { take(&keyed, key(1), 1.0).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!waits.is_finished());
+    keyed.set_budget(1_000.0);
+    let start = Instant::now();
+    waits.await.unwrap();
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    let start = Instant::now();
+    for _ in 0..2_000 {
+        take(&keyed, key(1), 1.0).await;
+    }
+    assert!((1.7..2.2).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
+
+    // A key that goes at a rate of its own is held to the new budget as well.
+    for _ in 0..4 {
+        keyed.throttled(key(3), 900.0);
+        tokio::time::advance(Duration::from_secs(2)).await;
+    }
+    assert_eq!(keyed.slowed(), 1);
+    keyed.set_budget(5.0);
+    let start = Instant::now();
+    for _ in 0..10 {
+        take(&keyed, key(3), 1.0).await;
+    }
+    assert!(start.elapsed() > Duration::from_secs_f64(1.5), "{:?}", start.elapsed());
+}

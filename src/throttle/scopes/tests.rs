@@ -144,3 +144,37 @@ async fn keys_that_are_given_up_in_the_middle_keep_nothing() {
     scopes.keys(Access::Write, &wanted[..2]).await;
     assert!(!scopes.try_key(Access::Write, key(1), 1.0), "what is not given up is kept");
 }
+
+/// A key range that is worked on already, one that begins later, an index that is known and one that is new.
+#[tokio::test(start_paused = true)]
+async fn another_budget_reaches_every_scope_that_there_is() {
+    use crate::throttle::Scope;
+
+    let scopes = scopes(&budgets(1_000.0, 1_000.0, &[None, Some(1_000.0)]));
+    let active = scopes.key_range();
+    for (scope, units) in [
+        (Scope::Table, 80.0),
+        (Scope::KeyRange, 40.0),
+        (Scope::PartitionKey, 20.0),
+        (Scope::Index("by-email".into()), 10.0),
+        (Scope::Index("by-new".into()), 5.0),
+    ] {
+        scopes.set_budget(&scope, Access::Write, units);
+    }
+    let rates = [active, scopes.key_range()].map(|range| (range.rate(Access::Write), range.rate(Access::Read)));
+    assert_eq!(rates, [(40.0, 1_000.0); 2]);
+    assert_eq!((scopes.per_key_range(Access::Write), scopes.table(Access::Write).budget()), (40.0, 80.0));
+    assert!(scopes.try_key(Access::Write, key(1), 2.0) && !scopes.try_key(Access::Write, key(1), 1.0));
+    let places = ["local", "by-email", "by-new", "other"].map(|name| scopes.index_place(name));
+    assert_eq!(places, [Some(0), Some(1), Some(2), None]);
+    let budgets: Vec<_> = scopes.status().into_iter().filter(|s| s.is_index).map(|s| (s.name, s.budget)).collect();
+    assert_eq!(budgets, [("by-email".to_owned(), 10.0), ("by-new".to_owned(), 5.0)]);
+
+    // Writes wait for the new one as for the others.
+    let (range, cost) = (scopes.key_range(), WriteCost { table: 0.5, indexes: vec![(2, 1.0)] });
+    let start = Instant::now();
+    for n in 0..20 {
+        write(&scopes, &range, key(n), &cost).await;
+    }
+    assert!((3.5..4.5).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
+}

@@ -1,0 +1,102 @@
+//! The table's indexes as they are known now: while a run lasts, some may be added and others deleted. Pure.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::item::{IndexSchema, Projection};
+
+/// The indexes that writes are priced for, shared by all that prices them. Each keeps its place for good: a new one comes
+/// behind the others, and one that is gone stays in its place as an index that holds nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Indexes(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    schemas: RwLock<Arc<[IndexSchema]>>,
+    version: AtomicU64,
+}
+
+impl Indexes {
+    /// All of them, by place.
+    pub fn schemas(&self) -> Arc<[IndexSchema]> {
+        Arc::clone(&self.0.schemas.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another number after each change.
+    pub(super) fn version(&self) -> u64 {
+        self.0.version.load(Ordering::Acquire)
+    }
+
+    /// Follows a new description of the table. Returns the names of the indexes that are new, and of those that are gone.
+    pub fn follow(&self, described: &[IndexSchema]) -> (Vec<String>, Vec<String>) {
+        let mut schemas = self.0.schemas.write().unwrap_or_else(PoisonError::into_inner);
+        let (mut new, mut gone) = (Vec::new(), Vec::new());
+        let mut next: Vec<IndexSchema> = schemas.to_vec();
+        for known in &mut next {
+            match described.iter().find(|index| index.name == known.name) {
+                Some(index) if *index == *known => {}
+                Some(index) => {
+                    new.push(known.name.clone());
+                    *known = index.clone();
+                }
+                None if is_gone(known) => {}
+                None => {
+                    gone.push(known.name.clone());
+                    *known = IndexSchema { key: Vec::new(), projection: Projection::KeysOnly, ..known.clone() };
+                }
+            }
+        }
+        for index in described.iter().filter(|index| schemas.iter().all(|known| known.name != index.name)) {
+            new.push(index.name.clone());
+            next.push(index.clone());
+        }
+        if !new.is_empty() || !gone.is_empty() {
+            *schemas = next.into();
+            drop(schemas);
+            self.0.version.fetch_add(1, Ordering::Release);
+        }
+        (new, gone)
+    }
+}
+
+/// No index of DynamoDB is without a key.
+fn is_gone(index: &IndexSchema) -> bool {
+    index.key.is_empty()
+}
+
+impl From<Vec<IndexSchema>> for Indexes {
+    fn from(schemas: Vec<IndexSchema>) -> Indexes {
+        Indexes(Arc::new(Inner { schemas: RwLock::new(schemas.into()), version: AtomicU64::new(0) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::KeyAttribute;
+
+    fn index(name: &str, key: &str) -> IndexSchema {
+        let key = vec![KeyAttribute { name: key.into(), kind: "S".into() }];
+        IndexSchema { name: name.into(), key, projection: Projection::All, local: false }
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn every_index_keeps_its_place_for_good() {
+        let indexes = Indexes::from(vec![index("a", "x"), index("b", "x")]);
+        let shared = indexes.clone();
+        assert_eq!(indexes.follow(&[index("b", "x"), index("a", "x")]), (vec![], vec![]), "the order says nothing");
+        assert_eq!(shared.version(), 0);
+        assert_eq!(indexes.follow(&[index("c", "x"), index("b", "x")]), (names(&["c"]), names(&["a"])));
+        assert_eq!(indexes.follow(&[index("c", "x"), index("b", "x")]), (vec![], vec![]), "it is gone once");
+        // Of the same name, and another index.
+        assert_eq!(indexes.follow(&[index("a", "x"), index("c", "y"), index("b", "x")]), (names(&["a", "c"]), vec![]));
+        let now: Vec<_> =
+            shared.schemas().iter().map(|index| (index.name.clone(), index.key[0].name.clone())).collect();
+        assert_eq!(now, [("a", "x"), ("b", "x"), ("c", "y")].map(|(name, key)| (name.to_owned(), key.to_owned())));
+        assert_eq!(shared.version(), 2);
+    }
+}

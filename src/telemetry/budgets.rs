@@ -1,0 +1,96 @@
+//! The budgets of a live run, as its process keeps them in the state file for `status`.
+
+use std::io::{Result, Write};
+
+use serde_json::{Value as Json, json};
+
+use crate::checkpoint::store::{KeptFact, RunRecord, StateFile};
+use crate::checkpoint::{RunId, StoreError};
+use crate::engine::Followed;
+use crate::throttle::{ScopeBudget, lines};
+
+/// What is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptBudgets {
+    run: RunId,
+    at: String,
+    followed: Followed,
+}
+
+impl KeptBudgets {
+    /// The budgets of this run, at this time.
+    pub(crate) fn new(run: RunId, at: String, followed: Followed) -> KeptBudgets {
+        KeptBudgets { run, at, followed }
+    }
+
+    /// Those that the process of this run kept last, if it did.
+    pub fn of(file: &StateFile, run: Option<&RunRecord>) -> std::result::Result<Option<KeptBudgets>, StoreError> {
+        let kept = file.kept(KeptFact::Budgets)?.and_then(|text| KeptBudgets::from_text(&text));
+        Ok(kept.filter(|kept| run.is_some_and(|run| run.id == kept.run && run.is_unfinished())))
+    }
+
+    /// As it is kept.
+    pub fn to_json(&self) -> Json {
+        let Followed { scopes, changes, failed_looks } = &self.followed;
+        json!({
+            "run": self.run.0, "at": self.at, "changes": changes, "failed_looks": failed_looks,
+            "budgets": scopes.iter().map(ScopeBudget::to_json).collect::<Vec<_>>(),
+        })
+    }
+
+    /// None of a text that another version wrote in another form.
+    pub fn from_text(text: &str) -> Option<KeptBudgets> {
+        let kept: Json = serde_json::from_str(text).ok()?;
+        let scopes = kept["budgets"].as_array()?.iter().map(ScopeBudget::from_json).collect::<Option<_>>()?;
+        let failed_looks = u32::try_from(kept["failed_looks"].as_u64()?).ok()?;
+        let followed = Followed { scopes, changes: kept["changes"].as_u64()?, failed_looks };
+        Some(KeptBudgets { run: RunId(kept["run"].as_i64()?), at: kept["at"].as_str()?.to_owned(), followed })
+    }
+
+    /// For people.
+    pub fn write(&self, out: &mut impl Write) -> Result<()> {
+        let Followed { scopes, changes, failed_looks } = &self.followed;
+        let changed = match changes {
+            0 => "as the run began".to_owned(),
+            1 => "changed once with the table".to_owned(),
+            n => format!("changed {n} times with the table"),
+        };
+        writeln!(out, "  budgets at {}, {changed}:", self.at)?;
+        lines(scopes).try_for_each(|(scope, budget)| writeln!(out, "    {scope}: {budget}"))?;
+        if *failed_looks > 0 {
+            writeln!(out, "    the table could not be described, {failed_looks} times in a row: no budget rises")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Access;
+    use crate::throttle::Scope;
+
+    #[test]
+    fn what_is_kept_is_read_again_and_told() {
+        let budget = |scope, access, units| ScopeBudget { scope, access, units, basis: "80% of \"it\"".into() };
+        let scopes = vec![
+            budget(Scope::Table, Access::Write, 80.5),
+            budget(Scope::Table, Access::Read, 400.0),
+            budget(Scope::KeyRange, Access::Write, 80.5),
+            budget(Scope::PartitionKey, Access::Write, 80.5),
+            budget(Scope::Index("by-email".into()), Access::Write, 25.0),
+        ];
+        let followed = Followed { scopes, changes: 2, failed_looks: 1 };
+        let kept = KeptBudgets::new(RunId(7), "2026-01-10T12:00:00Z".into(), followed);
+        assert_eq!(KeptBudgets::from_text(&kept.to_json().to_string()), Some(kept.clone()));
+        let mut text = Vec::new();
+        kept.write(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.starts_with("  budgets at 2026-01-10T12:00:00Z, changed 2 times with the table:\n"), "{text}");
+        assert!(text.contains("    table: 80.5 WCU/s (80% of \"it\"), 400 RCU/s (80% of \"it\")\n"), "{text}");
+        assert!(text.contains("    index by-email: 25 WCU/s") && text.contains("1 times in a row"), "{text}");
+        for other in ["", "{}", "[1]", "{\"run\":1,\"at\":\"\",\"changes\":0,\"failed_looks\":0,\"budgets\":[{}]}"] {
+            assert_eq!(KeptBudgets::from_text(other), None, "{other}");
+        }
+    }
+}
