@@ -50,6 +50,7 @@ const PURE: &[&str] = &[
     "preflight/touched",
     "checkpoint/mod",
     "checkpoint/state",
+    "checkpoint/packed",
     "checkpoint/spend",
     "cutover/flag",
     "cutover/percent",

@@ -186,6 +186,11 @@ impl Changes {
         let Some(key) = self.key.key_of(item) else {
             return Decision::Rejected("the item came without its key attributes".into());
         };
+        if let Some(why) = record.why_unreadable() {
+            return Decision::Rejected(format!(
+                "its record in the state file cannot be read: {why}; it was not written"
+            ));
+        }
         let mut draft = Draft::new(item, self.on_existing, record, &self.steps);
         for wanted in &self.steps {
             match wanted {

@@ -86,11 +86,13 @@ pub struct OnRecord {
     journal: BTreeMap<Path, Vec<(By, PreImage)>>,
     /// Nobody has looked, or nobody knows whether somebody has.
     unmet: bool,
+    /// Why the record cannot be read.
+    unreadable: Option<String>,
 }
 
 impl OnRecord {
     pub(super) const NOTHING: OnRecord =
-        OnRecord { there_before: BTreeMap::new(), journal: BTreeMap::new(), unmet: false };
+        OnRecord { there_before: BTreeMap::new(), journal: BTreeMap::new(), unmet: false, unreadable: None };
 
     /// Targets that were there before the migration, with digests of their values, and the pre-images whose write was not
     /// refused, newest first.
@@ -102,7 +104,17 @@ impl OnRecord {
         for (by, pre) in newest_first {
             journal.entry(pre.path.clone()).or_default().push((by, pre));
         }
-        OnRecord { there_before: there_before.into_iter().collect(), journal, unmet: false }
+        OnRecord { there_before: there_before.into_iter().collect(), journal, unmet: false, unreadable: None }
+    }
+
+    /// The record of an item that cannot be read, for this reason: nothing is decided by it, and the item stays as it is.
+    pub fn unreadable(why: impl Into<String>) -> OnRecord {
+        OnRecord { unreadable: Some(why.into()), ..OnRecord::NOTHING }
+    }
+
+    /// Why the record cannot be read, if it cannot.
+    pub fn why_unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
     }
 
     /// The same, of a table whose items were not all met by the first pass: what is not on record as there before may have

@@ -2,6 +2,7 @@
 //!
 //! [`SegmentState::next`] is the only way in which progress moves, live and when a state file is read back.
 
+mod packed;
 mod spend;
 mod state;
 
@@ -11,6 +12,7 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 
+pub use packed::only_if_kept;
 pub use spend::{Reservation, Spend, SpendState};
 pub use state::{Counts, RunStatus, SegmentEvent, SegmentState, SegmentStatus, TransitionError};
 
@@ -38,7 +40,8 @@ pub trait CheckpointStore: Send + Sync {
     /// Appends pre-images. When it returns they are durable, and only then may the writes that destroy them be sent.
     async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError>;
 
-    /// What is on record of these items for a rollback, in their order.
+    /// What is on record of these items for a rollback, in their order. A record that cannot be read is one of its item
+    /// alone ([`OnRecord::unreadable`]).
     async fn recall(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError>;
 
     /// Records what the first look at a page's items has told. When it returns it is durable, and only then may the page's

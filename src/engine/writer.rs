@@ -12,7 +12,7 @@ use super::requests::{Attempts, Requests, Spent, stop_reason};
 use super::stop::{StopReason, Stopped};
 use crate::change::{Changes, Decision, GuardedWrite, OnRecord, Outcome, PreImage};
 use crate::checkpoint::store::Mismatch;
-use crate::checkpoint::{CheckpointStore, Counts, DivergedItem, Failure, PreImageId, PreImageRow, RunId};
+use crate::checkpoint::{CheckpointStore, Counts, DivergedItem, Failure, PreImageId, PreImageRow, RunId, only_if_kept};
 use crate::item::{Item, ItemKey, Path};
 use crate::parity::VerdictCounts;
 use crate::table::{Directive, FatalKind, TableError, WriteReply};
@@ -105,7 +105,7 @@ impl Writer {
         let mut writes = Vec::new();
         let records = self.recall(&items, requests).await?;
         for (item, record) in items.into_iter().zip(records) {
-            match self.changes.decide_with(&item, &record) {
+            match only_if_kept(self.changes.decide_with(&item, &record)) {
                 Decision::Write(write) => writes.push(Pending::new(write, record)),
                 decided => settled.end(self.key_of(&item), end_of(decided, false)),
             }
@@ -331,7 +331,7 @@ impl Writer {
             settled.end(key, End::Outcome(Outcome::Gone));
             return Ok(None);
         };
-        match self.changes.decide_with(&image, &member.record) {
+        match only_if_kept(self.changes.decide_with(&image, &member.record)) {
             Decision::Write(_) if member.replans >= MAX_REPLANS => {
                 let why = format!("the item changed under each of {MAX_REPLANS} attempts");
                 settled.counts.unclear += unclear;

@@ -10,6 +10,7 @@ mod value;
 
 pub use index::{IndexSchema, Projection};
 pub use key::{ItemKey, KeyAttribute, KeySchema, PartitionHash};
+pub(crate) use num::MAX_NUMBER_TEXT;
 pub use num::{Num, NumError};
 pub use path::{Path, PathError, Step};
 pub use size::{MAX_ITEM_BYTES, Units, attribute_bytes, item_bytes, read_units, write_units};

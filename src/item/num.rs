@@ -28,10 +28,14 @@ pub enum NumError {
 /// Significant digits that DynamoDB keeps (developer guide, "Data types": Number).
 const MAX_DIGITS: usize = 38;
 
+/// The longest text that is read as a number. The longest that DynamoDB needs has 170 characters: a sign, `0.`, 129 zeros
+/// and 38 digits.
+pub(crate) const MAX_NUMBER_TEXT: usize = 400;
+
 impl Num {
     /// Parses a number that a person wrote, and holds it to DynamoDB's limits.
     pub fn parse(text: &str) -> Result<Num, NumError> {
-        if text.len() > 400 || !looks_decimal(text) {
+        if text.len() > MAX_NUMBER_TEXT || !looks_decimal(text) {
             return Err(NumError::NotANumber);
         }
         // Checked before any arithmetic: an exponent of millions must not be expanded.

@@ -1,11 +1,15 @@
 //! The state file from outside: what is durable when, who may use it, and what bad files get.
 
 mod bad_files;
+mod damage;
 mod durable;
 mod journal;
+mod layouts;
+mod neighbours;
 mod owners;
 mod runs;
 mod spend;
+mod values;
 mod verify;
 
 use std::collections::BTreeMap;

@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::ErrorCode;
 
 use super::super::{StoreError, TransitionError};
+use super::checksum::damaged_file;
 
 /// Why a piece of work inside a transaction did not succeed.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub(super) enum Failed {
     Sql(rusqlite::Error),
     /// A stored row contradicts itself or another one; the text says which.
     Row(String),
+    /// The file lost or changed something by itself; the text says what.
+    Damaged(String),
     /// Said in its final words.
     Store(StoreError),
 }
@@ -24,7 +27,19 @@ impl Failed {
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             Failed::Sql(error) => error.sqlite_error_code().is_some_and(|c| c != ErrorCode::ConstraintViolation),
-            Failed::Row(_) | Failed::Store(_) => false,
+            Failed::Row(_) | Failed::Damaged(_) | Failed::Store(_) => false,
+        }
+    }
+
+    /// Why one row cannot be read, where that is all that failed.
+    pub(super) fn of_a_row(self) -> Result<String, Failed> {
+        match self {
+            Failed::Row(what) => Ok(what),
+            // A conversion failed. Its text may quote what is stored, which can be people's data.
+            Failed::Sql(error) if error.sqlite_error_code().is_none() => {
+                Ok("a column holds something that it never should".to_owned())
+            }
+            Failed::Sql(_) | Failed::Damaged(_) | Failed::Store(_) => Err(self),
         }
     }
 
@@ -33,6 +48,7 @@ impl Failed {
         match self {
             Failed::Store(error) => error,
             Failed::Row(what) => contradiction(path, &what),
+            Failed::Damaged(what) => damaged_file(path, &what),
             Failed::Sql(error) => explain_sql(&error, path, doing),
         }
     }

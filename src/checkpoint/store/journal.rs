@@ -38,28 +38,17 @@ use std::collections::{BTreeSet, HashSet};
 
 use rusqlite::{Connection, Row, params};
 
+use super::super::packed::{pack, unpack};
 use super::super::{MetPage, PreImageId, PreImageRow, RunId, phase};
+use super::checksum::{self, PRE_IMAGE, THERE_BEFORE};
 use super::error::Failed;
 use super::read::{collect, key_from, parse_path};
 use super::records::{ListQuery, PreImageRecord, RunRecord};
 use crate::change::{By, Digest, OnRecord, PreImage, Was};
 use crate::item::{ItemKey, Path, Value};
 
-/// Values whose text is shorter are kept as they are: a zstd frame alone takes some twelve bytes.
-const COMPRESSED_FROM: usize = 64;
-
-/// The fast end of zstd, which is its default: on item-sized JSON the slow levels save a few percent more.
-const LEVEL: i32 = 3;
-
-/// No value's text is longer: an item has at most 400 KB, and JSON spells a byte in at most six.
-const MAX_TEXT: usize = 6 * 400 * 1024;
-
 /// The phase whose pre-images are those of repairs.
 const REPAIRS: &str = super::verify::PHASE;
-
-/// First bytes of a stored value: how it is stored.
-const PLAIN: u8 = 0;
-const ZSTD: u8 = 1;
 
 /// Appends pre-images.
 pub(super) fn append_pre_images(
@@ -69,7 +58,8 @@ pub(super) fn append_pre_images(
     now: &str,
 ) -> Result<Vec<PreImageId>, Failed> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO pre_images (run, key, path, kind, value, wrote, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO pre_images (run, key, path, kind, value, wrote, at, sum) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, item_checksum(?2, ?1, ?3, ?4, ?5, ?6, ?7, 0))",
     )?;
     rows.iter()
         .map(|PreImageRow { key, pre }| {
@@ -87,8 +77,10 @@ pub(super) fn append_pre_images(
 
 /// Marks pre-images whose write was refused.
 pub(super) fn mark_refused(connection: &Connection, ids: &[PreImageId]) -> Result<(), Failed> {
+    let sql = "UPDATE pre_images SET refused = 1, sum = item_checksum(key, run, path, kind, value, wrote, at, 1) \
+         WHERE id = ?1";
     for id in ids {
-        let changed = connection.prepare_cached("UPDATE pre_images SET refused = 1 WHERE id = ?1")?.execute([id.0])?;
+        let changed = connection.prepare_cached(sql)?.execute([id.0])?;
         if changed != 1 {
             return Err(Failed::Row(format!("pre-image {} is not on record", id.0)));
         }
@@ -116,31 +108,53 @@ pub(super) fn list(connection: &Connection, query: ListQuery) -> Result<Vec<PreI
 
 /// How many values are on record whose write was not refused: of a run, or of all.
 pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Result<u64, Failed> {
-    let sql = "SELECT count(*) FROM pre_images WHERE refused = 0 AND kind = 'value' AND (?1 IS NULL OR run = ?1)";
+    let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 1 AND (?1 IS NULL OR run = ?1)";
     Ok(connection.query_row(sql, [run.map(|run| run.0)], |row| row.get(0))?)
 }
 
 /// What a rollback finds on record of these items, in their order: of the expansion and of repairs, as far as no rollback
-/// has undone them.
+/// has undone them. Before the first item, the whole file is compared with its checksums.
 pub(super) fn recall(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<OnRecord>, Failed> {
+    checksum::audit(connection)?;
     let since = last_rollback(connection)?;
     let all_met = all_met(connection)?;
-    let targets = "SELECT path, value FROM there_before WHERE key = ?1 AND run > ?2";
-    let sql = "SELECT pre_images.id, path, kind, value, wrote, phase FROM pre_images JOIN runs ON runs.id = run \
-         WHERE key = ?1 AND refused = 0 AND phase IN (?2, ?3) AND run > ?4 ORDER BY pre_images.id DESC";
-    let of = |key: &ItemKey| {
-        let before = collect(connection, targets, params![key.to_text(), since], |row| {
-            Ok((parse_path(&row.get::<_, String>(0)?)?, Digest(row.get(1)?)))
-        })?;
-        let params = params![key.to_text(), phase::EXPAND, REPAIRS, since];
-        let journal = collect(connection, sql, params, |row| {
-            let by = if row.get::<_, String>(5)? == REPAIRS { By::Repair } else { By::Run };
-            Ok((by, pre_image_from(row)?))
-        })?;
-        let record = OnRecord::new(before, journal);
-        Ok(if all_met { record } else { record.unmet() })
+    let of = |key: &ItemKey| match recall_item(connection, key, since) {
+        Ok(record) => Ok(if all_met { record } else { record.unmet() }),
+        // One record that cannot be read is no reason to leave the others as they are.
+        Err(failed) => failed.of_a_row().map(OnRecord::unreadable),
     };
     keys.iter().map(of).collect()
+}
+
+fn recall_item(connection: &Connection, key: &ItemKey, since: i64) -> Result<OnRecord, Failed> {
+    let key = key.to_text();
+    if checksum::is_doubtful(connection, &key)? {
+        return Err(damaged_row());
+    }
+    let targets = format!("SELECT path, value, sum IS {THERE_BEFORE} FROM there_before WHERE key = ?1 AND run > ?2");
+    let before = collect(connection, &targets, params![key, since], |row| {
+        holds(row, 2)?;
+        Ok((parse_path(&row.get::<_, String>(0)?)?, Digest(row.get(1)?)))
+    })?;
+    let rows = format!(
+        "SELECT id, path, kind, value, wrote, (SELECT phase FROM runs WHERE runs.id = run) AS phase, sum IS {PRE_IMAGE} \
+         FROM pre_images WHERE key = ?1 AND refused = 0 AND phase IN (?2, ?3) AND run > ?4 ORDER BY id DESC"
+    );
+    let journal = collect(connection, &rows, params![key, phase::EXPAND, REPAIRS, since], |row| {
+        holds(row, 6)?;
+        let by = if row.get::<_, String>(5)? == REPAIRS { By::Repair } else { By::Run };
+        Ok((by, pre_image_from(row)?))
+    })?;
+    Ok(OnRecord::new(before, journal))
+}
+
+/// Whether a row has its checksum, by this column.
+fn holds(row: &Row<'_>, at: usize) -> Result<(), Failed> {
+    if row.get(at)? { Ok(()) } else { Err(damaged_row()) }
+}
+
+fn damaged_row() -> Failed {
+    Failed::Row("a row of it does not have its checksum".to_owned())
 }
 
 /// Whether a pass has met every item of the table, so that what was there before is on record.
@@ -163,7 +177,7 @@ fn all_met_before(connection: &Connection, run: i64) -> Result<bool, Failed> {
 /// Only one thing leads there: behind a first pass that had written, was not complete and was begun anew, items that the
 /// second one found with their new attribute may have it from the first.
 pub(super) fn no_way_back(connection: &Connection) -> Result<Option<u64>, Failed> {
-    let sql = "SELECT count(*) FROM there_before WHERE run > (SELECT min(id) FROM runs AS one \
+    let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2 AND run > (SELECT min(id) FROM runs AS one \
          WHERE phase = ?1 AND id > ?2 AND status = 'superseded' \
          AND NOT EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND status = 'complete' AND id > ?2 AND id < one.id) \
          AND total_segments > (SELECT count(*) FROM segments WHERE run = one.id AND status = 'done') \
@@ -189,7 +203,8 @@ pub(super) fn there_before(connection: &Connection, keys: &[ItemKey]) -> Result<
 /// How many targets were there before the migration.
 pub(super) fn there_before_count(connection: &Connection) -> Result<u64, Failed> {
     let since = last_rollback(connection)?;
-    Ok(connection.query_row("SELECT count(*) FROM there_before WHERE run > ?1", [since], |row| row.get(0))?)
+    let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2 AND run > ?1";
+    Ok(connection.query_row(sql, [since], |row| row.get(0))?)
 }
 
 /// Whether a run is the first that meets the table's items: no pass before it has met them all.
@@ -280,55 +295,4 @@ fn pre_image_from(row: &Row<'_>) -> Result<PreImage, Failed> {
 fn value_from(row: &Row<'_>, at: usize, id: i64) -> Result<Value, Failed> {
     let stored: Vec<u8> = row.get(at)?;
     unpack(&stored).ok_or_else(|| Failed::Row(format!("the value of pre-image {id} cannot be read")))
-}
-
-/// A value as it is stored: its DynamoDB JSON, compressed where that makes it smaller.
-fn pack(value: &Value) -> Vec<u8> {
-    let text = value.to_json().to_string();
-    if text.len() >= COMPRESSED_FROM
-        && let Ok(compressed) = zstd::bulk::compress(text.as_bytes(), LEVEL)
-        && compressed.len() < text.len()
-    {
-        return [&[ZSTD][..], &compressed].concat();
-    }
-    [&[PLAIN][..], text.as_bytes()].concat()
-}
-
-fn unpack(stored: &[u8]) -> Option<Value> {
-    let (how, rest) = stored.split_first()?;
-    let text = match *how {
-        PLAIN => rest.to_vec(),
-        // The frame says how long its content is; one that lies about it is refused.
-        ZSTD => zstd::bulk::Decompressor::upper_bound(rest)
-            .filter(|length| *length <= MAX_TEXT)
-            .and_then(|length| zstd::bulk::decompress(rest, length).ok())?,
-        _ => return None,
-    };
-    Value::from_json(&serde_json::from_slice(&text).ok()?).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_read_back_and_large_ones_are_compressed() {
-        let short = Value::S("x".repeat(40));
-        let long = Value::S("some text that goes on ".repeat(100));
-        let noise = Value::B((0..200_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect());
-        for value in [&short, &long, &noise, &Value::Null, &Value::M(crate::item::Item::new())] {
-            let stored = pack(value);
-            assert_eq!(unpack(&stored).as_ref(), Some(value));
-            assert!(stored.len() <= 1 + value.to_json().to_string().len());
-        }
-        assert_eq!((pack(&short)[0], pack(&long)[0]), (PLAIN, ZSTD));
-        assert!(pack(&long).len() < 100);
-        // What is damaged is an error, never another value.
-        for damaged in [&[][..], &[2, 1], &[ZSTD], &[ZSTD, 0x28, 0xB5, 0x2F, 0xFD], &[PLAIN, b'{']] {
-            assert_eq!(unpack(damaged), None);
-        }
-        let mut cut = pack(&long);
-        cut.truncate(cut.len() - 1);
-        assert_eq!(unpack(&cut), None);
-    }
 }

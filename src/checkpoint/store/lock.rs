@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::super::StoreError;
 use super::error::io_error;
+use super::siblings::{neighbour, open_regular, sibling};
 use crate::host;
 
 /// The process that owns a state file, as its lock file tells. A field is missing where that cannot be read.
@@ -47,15 +48,26 @@ pub(super) struct Lock {
 const TRIES: u32 = 10;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
+/// What a lock file says, a line each.
+const FIELDS: [&str; 3] = ["pid", "host", "since"];
+
+/// A lock file is shorter than this: two short fields and a host's name, which has 253 characters at most (RFC 1035).
+const MOST_BYTES: u64 = 4096;
+
 impl Lock {
     /// Takes the lock of a state file, or names its holder.
     pub(super) fn take(state: &Path, now: &str) -> Result<Lock, StoreError> {
         let path = lock_path(state);
-        let mut file = open_private(OpenOptions::new().read(true).write(true).create(true).truncate(false), &path)
-            .map_err(|e| io_error(&path, "create the lock file", &e))?;
+        let mut file = open_or_create(&path).map_err(|e| match e.kind() {
+            io::ErrorKind::InvalidInput => neighbour(state, &path),
+            _ => io_error(&path, "create the lock file", &e),
+        })?;
         for tried in 1..=TRIES {
             match file.try_lock() {
                 Ok(()) => {
+                    if !is_ours(&mut file).map_err(|e| io_error(&path, "read the lock file", &e))? {
+                        return Err(neighbour(state, &path));
+                    }
                     let text = format!("pid={}\nhost={}\nsince={now}\n", process::id(), host::name());
                     rewrite(&mut file, &text).map_err(|e| io_error(&path, "write the lock file", &e))?;
                     return Ok(Lock { file });
@@ -76,7 +88,7 @@ impl Lock {
 
     /// Who holds the lock of a state file, if anyone does; also none where the lock file cannot be read.
     pub(super) fn holder(state: &Path) -> Option<Holder> {
-        let mut file = File::open(lock_path(state)).ok()?;
+        let mut file = open_regular(&lock_path(state), false).ok()?;
         match file.try_lock_shared() {
             Err(TryLockError::WouldBlock) => Some(read_holder(&mut file)),
             // Freed again when `file` goes out of scope, which is now.
@@ -104,7 +116,28 @@ pub(super) fn open_private(options: &mut OpenOptions, path: &Path) -> std::io::R
 }
 
 fn lock_path(state: &Path) -> PathBuf {
-    super::open::sibling(state, ".lock")
+    sibling(state, ".lock")
+}
+
+/// Opens the lock file, or makes it. Nothing of it is changed: it may be somebody else's.
+fn open_or_create(path: &Path) -> io::Result<File> {
+    match open_private(OpenOptions::new().read(true).write(true).create_new(true), path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => open_regular(path, true),
+        made => made,
+    }
+}
+
+/// Whether a file that is locked is a lock file: empty, or what [`Lock::take`] has written. A process that was killed left
+/// it so.
+fn is_ours(file: &mut File) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(false) };
+    let mut lines = text.split_inclusive('\n');
+    // A process may have died before its last line was written.
+    let fields = FIELDS.iter().all(|field| lines.next().is_none_or(|line| line.starts_with(&format!("{field}="))));
+    Ok(fields && lines.next().is_none() && (bytes.len() as u64) < MOST_BYTES)
 }
 
 fn rewrite(file: &mut File, text: &str) -> std::io::Result<()> {
@@ -117,7 +150,7 @@ fn rewrite(file: &mut File, text: &str) -> std::io::Result<()> {
 fn read_holder(file: &mut File) -> Holder {
     let mut text = String::new();
     // A lock file that cannot be read leaves the holder without a name; it is still held.
-    let _ = file.rewind().and_then(|()| file.take(4096).read_to_string(&mut text));
+    let _ = file.rewind().and_then(|()| file.take(MOST_BYTES).read_to_string(&mut text));
     let field = |name: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
         Some(value.escape_debug().to_string())

@@ -4,13 +4,16 @@
 //! [`StateFile`], whether the owner lives or not.
 
 mod accepted;
+mod checksum;
 mod error;
 mod events;
 mod journal;
+mod layout;
 mod lock;
 mod open;
 mod read;
 mod records;
+mod siblings;
 mod spend;
 mod state_file;
 mod thread;

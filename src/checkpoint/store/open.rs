@@ -3,25 +3,20 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::super::StoreError;
-use super::error::{Failed, WAY_OUT, io_error};
+use super::error::{Failed, io_error};
+use super::layout::{APPLICATION_ID, LAYOUT_VERSION, MIGRATIONS, check_version, migrate};
 use super::lock::{Lock, open_private};
 use super::records::Identity;
+use super::siblings::{has_log, refuse_neighbours, refuse_what_is_not_ours, sibling};
 use super::thread::Owned;
-use super::{events, read, spend, write};
-
-/// Marks a SQLite file as ours (`BFL1`), in its header.
-const APPLICATION_ID: i32 = 0x4246_4C31;
-
-/// The layouts, in order: `user_version` says how many of them a file has been through.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
-
-/// The newest layout, which this version writes.
-pub(super) const LAYOUT_VERSION: usize = MIGRATIONS.len();
+use super::{checksum, events, read, spend, write};
 
 /// How long SQLite waits for a lock that another program (a backup, a database browser) holds.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,102 +25,99 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// a file that was cut short.
 const CHECKED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Takes the lock, makes the file if there is none, and checks that it is this identity's. A file in which nothing has
-/// begun becomes it, and forgets what it knew of another one.
+/// Takes the lock, makes the file if there is none, brings it to the newest layout and checks that it is this identity's. A
+/// file in which nothing has begun becomes it, and forgets what it knew of another one. A file that is refused is left as it
+/// is, also in its layout.
 pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<Owned, StoreError> {
     let path = resolve(path)?;
     if path.exists() {
         // Before a lock file is left beside it.
-        refuse_what_is_no_file(&path)?;
+        refuse_what_is_not_ours(&path)?;
+    } else {
+        refuse_log_without_file(&path)?;
     }
+    refuse_neighbours(&path)?;
     let lock = Lock::take(&path, now)?;
     if !path.exists() {
         create(&path, identity, now)?;
     }
     let mut connection =
-        connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|f| f.explain(&path, "opening it"))?;
-    check_version(&connection, &path, LAYOUT_VERSION)?;
-    let begun = events::has_begun(&connection).map_err(|f| f.explain(&path, "reading its runs"))?;
-    let of_another = match check_identity(&connection, &path, identity) {
-        Err(StoreError::Foreign(_)) if !begun => true,
-        ours => ours.map(|()| false)?,
-    };
-    prepare(&mut connection, &path).map_err(|f| f.explain(&path, "opening it"))?;
-    if !begun {
-        // Somebody declined, or a process ended, before anything was done.
-        begin_anew(&mut connection, identity, now, of_another).map_err(|f| f.explain(&path, "writing whose it is"))?;
-    }
+        connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|failed| failed.explain(&path, "opening it"))?;
+    let version = check_version(&connection, &path, LAYOUT_VERSION)?;
+    let opening = |failed: Failed| failed.explain(&path, "opening it");
+    let small = fs::metadata(&path).is_ok_and(|meta| meta.len() <= CHECKED_BYTES);
+    refuse_damaged(&connection, &path, version, small).map_err(opening)?;
+    become_ours(&mut connection, &path, identity, now)?;
+    prepare(&mut connection, &path).map_err(opening)?;
     Ok(Owned { connection, lock, path })
 }
 
-/// The file beside a state file whose name has this suffix.
-pub(super) fn sibling(state: &Path, suffix: &str) -> PathBuf {
-    let mut name = state.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// A connection with our waiting time; it changes nothing in the file.
-pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Failed> {
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    Ok(connection)
-}
-
-/// Refuses what SQLite would misread or what is not ours, without touching it.
-pub(super) fn refuse_what_is_no_file(path: &Path) -> Result<(), StoreError> {
-    let file = path.display();
-    let meta = match fs::metadata(path) {
-        Ok(meta) => meta,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Err(StoreError::Io(format!(
-                "there is no state file {file}: no run has begun with this plan on this machine, or its state is \
-                 elsewhere (--state). Nothing was done."
-            )));
+/// Refuses a file whose pages, or whose rows that concern all of it, are damaged; and one that lost its log.
+pub(super) fn refuse_damaged(connection: &Connection, path: &Path, version: usize, small: bool) -> Result<(), Failed> {
+    if small {
+        let found: String = connection.query_row("PRAGMA main.quick_check(1)", [], |row| row.get(0))?;
+        if found != "ok" {
+            return Err(Failed::Damaged(format!("SQLite's check says \"{}\"", found.escape_debug())));
         }
-        Err(e) => return Err(io_error(path, "look at the state file", &e)),
-    };
-    if meta.is_dir() {
-        return Err(StoreError::Io(format!(
-            "{file} is a directory, where the state file should be. Nothing was done; name a file with --state."
-        )));
     }
-    if !meta.is_file() {
-        return Err(StoreError::Io(format!(
-            "{file} is not a regular file, so it cannot keep state. Nothing was done; name a file with --state."
-        )));
+    if version < LAYOUT_VERSION {
+        // An older layout has no checksums.
+        return Ok(());
     }
-    if meta.len() == 0 {
-        return Err(StoreError::Corrupt(format!(
-            "the state file {file} is empty: it was cut short, or something else made it. {WAY_OUT}."
+    checksum::refuse_damaged(connection, small)?;
+    if lost_its_log(connection, path)? {
+        return Err(Failed::Damaged(format!(
+            "it was not closed in good order, and its log {} is missing or empty, which has what was stored last. Put the \
+             log back beside it",
+            sibling(path, "-wal").display()
         )));
     }
     Ok(())
 }
 
-/// Refuses a file of another program or of a newer version. Gives the file's version.
-pub(super) fn check_version(connection: &Connection, path: &Path, newest: usize) -> Result<usize, StoreError> {
-    let read = |pragma: &str| -> Result<i32, StoreError> {
-        connection
-            .query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0))
-            .map_err(|e| Failed::from(e).explain(path, "reading its header"))
+/// Whether the file itself says that a session was open, and nothing of that session is beside it. Asked twice, as another
+/// process may open or close the file meanwhile.
+fn lost_its_log(connection: &Connection, path: &Path) -> Result<bool, Failed> {
+    for _ in 0..2 {
+        let in_use: bool = connection.query_row("SELECT in_use FROM file", [], |row| row.get(0))?;
+        if !in_use || has_log(path) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Brings the file to the newest layout and checks whose it is, in one transaction: where it is refused, or the process
+/// dies, nothing has changed.
+fn become_ours(connection: &mut Connection, path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
+    let explain = |doing: &'static str| move |failed: Failed| failed.explain(path, doing);
+    let failed = explain("bringing it to this version's layout");
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| failed(error.into()))?;
+    migrate(&transaction, MIGRATIONS).map_err(&failed)?;
+    let begun = events::has_begun(&transaction).map_err(explain("reading its runs"))?;
+    let of_another = match check_identity(&transaction, path, identity) {
+        Err(StoreError::Foreign(_)) if !begun => true,
+        ours => ours.map(|()| false)?,
     };
-    if read("application_id")? != APPLICATION_ID {
-        return Err(StoreError::Foreign(format!(
-            "{} is a SQLite database of another program, not a state file. It was not changed, and nothing was read from \
-             or written to the table; name another file with --state.",
-            path.display()
-        )));
+    if !begun {
+        // Somebody declined, or a process ended, before anything was done.
+        begin_anew(&transaction, identity, now, of_another).map_err(explain("writing whose it is"))?;
     }
-    let version = read("user_version")?;
-    match usize::try_from(version) {
-        Ok(version) if (1..=newest).contains(&version) => Ok(version),
-        _ => Err(StoreError::Foreign(format!(
-            "the state file {} has layout version {version}, and this version of backfill knows versions 1 to {newest}. \
-             Nothing was changed. Use the version of backfill that wrote it, or a newer one.",
-            path.display()
-        ))),
-    }
+    transaction.commit().map_err(|error| failed(error.into()))
+}
+
+/// A connection with our waiting time and functions; it changes nothing in the file, and leaves a log where it is: only an
+/// orderly end moves it into the file ([`Owned::close`]).
+pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Failed> {
+    let had_log = has_log(path);
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, had_log)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    checksum::register(&connection)?;
+    Ok(connection)
 }
 
 fn check_identity(connection: &Connection, path: &Path, ours: &Identity) -> Result<(), StoreError> {
@@ -201,28 +193,35 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(parent.join(name))
 }
 
-/// Makes a new state file in full under another name, then renames it: there is never half of one under its own.
-fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
+/// A log without its file holds checkpoints that a new file would lose.
+fn refuse_log_without_file(path: &Path) -> Result<(), StoreError> {
     let log = sibling(path, "-wal");
-    if fs::metadata(&log).is_ok_and(|m| m.len() > 0) {
-        return Err(StoreError::Corrupt(format!(
-            "the state file {} is gone but its log {} is there. Nothing was done: the log holds checkpoints that were not \
-             yet moved into the file. Put the file back beside it, or move the log away to begin anew.",
-            path.display(),
-            log.display()
-        )));
+    if !has_log(path) {
+        return Ok(());
     }
-    let new = sibling(path, ".new");
-    for leftover in [log, sibling(path, "-shm"), new.clone(), sibling(&new, "-journal")] {
-        match fs::remove_file(&leftover) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error(&leftover, "remove", &e)),
-            _ => {}
-        }
-    }
+    Err(StoreError::Corrupt(format!(
+        "the state file {} is gone but its log {} is there. Nothing was done: the log holds checkpoints that were not yet \
+         moved into the file. Put the file back beside it, move the log away to begin anew, or name another file with \
+         --state.",
+        path.display(),
+        log.display()
+    )))
+}
+
+/// Makes a new state file in full under a name that nobody has, then gives it its own: there is never half of one under it,
+/// and a file that somebody else makes there meanwhile stays.
+fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
+    let new = sibling(path, &format!(".new-{}-{:08x}", process::id(), fastrand::u32(..)));
     open_private(OpenOptions::new().write(true).create_new(true), &new)
         .map_err(|e| io_error(path, "create the state file", &e))?;
-    fill(&new, identity, now).map_err(|f| f.explain(&new, "creating it"))?;
-    fs::rename(&new, path).map_err(|e| io_error(path, "create the state file", &e))?;
+    let made = fill(&new, identity, now)
+        .map_err(|failed| failed.explain(&new, "creating it"))
+        .and_then(|()| name(&new, path).map_err(|e| io_error(path, "create the state file", &e)));
+    if made.is_err() {
+        // Ours alone: its name was free. Where it cannot be removed, a small file is left over.
+        let _ = fs::remove_file(&new);
+    }
+    made?;
     match path.parent() {
         Some(parent) => File::open(parent)
             .and_then(|directory| directory.sync_all())
@@ -231,22 +230,32 @@ fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError>
     }
 }
 
+/// Gives a file its name, unless another file has it.
+fn name(new: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(new, path) {
+        Ok(()) => fs::remove_file(new),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(e),
+        // A file system without links.
+        Err(_) => fs::rename(new, path),
+    }
+}
+
 fn fill(new: &Path, identity: &Identity, now: &str) -> Result<(), Failed> {
     let mut connection = connect(new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-    migrate(&mut connection, MIGRATIONS)?;
-    write_identity(&connection, identity, now)?;
+    let transaction = connection.transaction()?;
+    migrate(&transaction, MIGRATIONS)?;
+    write_identity(&transaction, identity, now)?;
+    transaction.commit()?;
     connection.close().map_err(|(_, e)| e.into())
 }
 
 /// The file becomes this identity's: what is on record was of another one, or is this one's.
-fn begin_anew(connection: &mut Connection, identity: &Identity, now: &str, of_another: bool) -> Result<(), Failed> {
-    let transaction = connection.transaction()?;
+fn begin_anew(connection: &Connection, identity: &Identity, now: &str, of_another: bool) -> Result<(), Failed> {
     if of_another {
-        events::forget(&transaction)?;
+        events::forget(connection)?;
     }
-    write_identity(&transaction, identity, now)?;
-    Ok(transaction.commit()?)
+    write_identity(connection, identity, now)
 }
 
 fn write_identity(connection: &Connection, identity: &Identity, now: &str) -> Result<(), Failed> {
@@ -258,7 +267,7 @@ fn write_identity(connection: &Connection, identity: &Identity, now: &str) -> Re
     Ok(())
 }
 
-/// Sets the connection up for writing, brings the file to this version's layout and notes sessions that were killed.
+/// Sets the connection up for writing, notes that a session is open and notes sessions that were killed.
 fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Failed> {
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
@@ -274,87 +283,37 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Failed> {
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; \
          PRAGMA cache_size = -512;",
     )?;
-    if fs::metadata(path).is_ok_and(|m| m.len() <= CHECKED_BYTES) {
-        let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if found != "ok" {
-            return Err(Failed::Store(StoreError::Corrupt(format!(
-                "the state file {} is damaged: SQLite's check says \"{}\". {WAY_OUT}.",
-                path.display(),
-                found.escape_debug()
-            ))));
-        }
-    }
-    migrate(connection, MIGRATIONS)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.execute("UPDATE file SET in_use = 1", [])?;
+    // Into the file itself. What stays in the log when a reader is in the way is lost with it, and so is the mark.
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
     write::note_killed_sessions(connection)?;
     spend::note_lost_slices(connection)
 }
 
-/// Brings a file to the newest of these layouts, in one transaction.
-fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), Failed> {
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let version: usize = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    for step in migrations.iter().skip(version) {
-        transaction.execute_batch(step)?;
+impl Owned {
+    /// Notes that everything is stored, moves the log into the file, closes it, and only then frees the lock.
+    pub(super) fn close(self) {
+        let Owned { connection, lock, .. } = self;
+        let marked = connection.execute("UPDATE file SET in_use = 0", []);
+        // Everything is durable in the log already: when a reader is in the way, or the disk is full, the log simply stays.
+        let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if marked.is_ok() && moved.is_ok() {
+            // Then SQLite removes the empty log.
+            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+        }
+        drop(connection);
+        drop(lock);
     }
-    if version < migrations.len() {
-        transaction.pragma_update(None, "user_version", migrations.len())?;
-    }
-    transaction.commit()?;
-    Ok(())
 }
+
+#[cfg(test)]
+pub(super) const NOW: &str = "2026-01-01T00:00:00Z";
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{identity, scratch};
     use super::*;
-
-    const NOW: &str = "2026-01-01T00:00:00Z";
-    const LATER: [&str; 2] = [MIGRATIONS[0], "ALTER TABLE runs ADD COLUMN note TEXT; CREATE TABLE extra (a)"];
-
-    fn version(connection: &Connection) -> usize {
-        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
-    }
-
-    #[test]
-    fn a_file_of_an_older_layout_is_brought_up_and_keeps_what_it_holds() {
-        let dir = scratch();
-        let mut owned = open_owned(&dir.path().join("s.db"), &identity(), NOW).unwrap();
-        let connection = &mut owned.connection;
-        assert_eq!(version(connection), 1);
-        migrate(connection, &LATER).unwrap();
-        assert_eq!(version(connection), 2);
-        connection.execute("INSERT INTO extra VALUES (1)", []).unwrap();
-        assert_eq!(read::read_identity(connection).unwrap(), (identity(), NOW.to_owned()));
-        // Once there, nothing is done twice.
-        migrate(connection, &LATER).unwrap();
-        assert_eq!(connection.query_row("SELECT count(*) FROM extra", [], |r| r.get::<_, i64>(0)).unwrap(), 1);
-    }
-
-    #[test]
-    fn a_failing_upgrade_changes_nothing() {
-        let dir = scratch();
-        let mut owned = open_owned(&dir.path().join("s.db"), &identity(), NOW).unwrap();
-        let broken = [MIGRATIONS[0], "CREATE TABLE extra (a)", "CREATE TABLE runs (a)"];
-        assert!(migrate(&mut owned.connection, &broken).is_err());
-        assert_eq!(version(&owned.connection), 1);
-        assert!(owned.connection.prepare("SELECT * FROM extra").is_err());
-    }
-
-    #[test]
-    fn a_newer_layout_is_refused_by_owner_and_reader() {
-        let dir = scratch();
-        let path = dir.path().join("s.db");
-        let mut owned = open_owned(&path, &identity(), NOW).unwrap();
-        migrate(&mut owned.connection, &LATER).unwrap();
-        drop(owned);
-        for error in [
-            open_owned(&path, &identity(), NOW).err().unwrap(),
-            crate::checkpoint::store::StateFile::open(&path).err().unwrap(),
-        ] {
-            assert!(matches!(error, StoreError::Foreign(_)), "{error:?}");
-            assert!(error.to_string().contains("layout version 2") && error.to_string().contains("newer"), "{error}");
-        }
-    }
 
     #[test]
     fn another_programs_database_is_refused_and_left_alone() {
@@ -371,7 +330,7 @@ mod tests {
     fn every_page_of_a_small_file_is_checked() {
         let dir = scratch();
         let path = dir.path().join("s.db");
-        drop(open_owned(&path, &identity(), NOW).unwrap());
+        open_owned(&path, &identity(), NOW).unwrap().close();
         let mut bytes = fs::read(&path).unwrap();
         let middle = bytes.len() / 2 / 4096 * 4096;
         bytes[middle..middle + 64].fill(0xAA);

@@ -4,6 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::super::{Counts, RunId, RunStatus, SegmentEvent, SegmentState, Spend};
+use super::checksum::SEGMENT as SEGMENT_SUM;
 use super::error::Failed;
 use super::records::{
     DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, RowStatus, RunRecord, SegmentTotals,
@@ -57,7 +58,8 @@ pub(super) fn run(connection: &Connection, id: RunId) -> Result<RunRecord, Faile
 
 /// A segment's state; pending where nothing is stored.
 pub(super) fn segment(connection: &Connection, run: RunId, segment: u32) -> Result<SegmentState, Failed> {
-    let mut statement = connection.prepare_cached(&format!("{SEGMENT} WHERE run = ?1 AND segment = ?2"))?;
+    let mut statement =
+        connection.prepare_cached(&format!("{SEGMENT}{SEGMENT_SUM} FROM segments WHERE run = ?1 AND segment = ?2"))?;
     let mut rows = statement.query(params![run.0, segment])?;
     match rows.next()? {
         Some(row) => Ok(segment_from(row)?.1),
@@ -72,7 +74,7 @@ pub(super) fn segments_after(
     after: Option<u32>,
     limit: u32,
 ) -> Result<Vec<(u32, SegmentState)>, Failed> {
-    let sql = format!("{SEGMENT} WHERE run = ?1 AND segment > ?2 ORDER BY segment LIMIT ?3");
+    let sql = format!("{SEGMENT}{SEGMENT_SUM} FROM segments WHERE run = ?1 AND segment > ?2 ORDER BY segment LIMIT ?3");
     collect(connection, &sql, params![run.0, after.map_or(-1, i64::from), limit], segment_from)
 }
 
@@ -157,23 +159,28 @@ pub(super) fn diverged(connection: &Connection, query: ListQuery) -> Result<Vec<
 
 /// Items with an open failure, and items that are diverged and not settled.
 pub(super) fn open_work(connection: &Connection, run: Option<RunId>) -> Result<OpenWork, Failed> {
-    let run = run.map(|run| run.0);
-    let count = |table: &str| {
-        let sql = format!("SELECT count(DISTINCT key) FROM {table} WHERE status = 'open' AND (?1 IS NULL OR run = ?1)");
-        connection.query_row(&sql, [run], |row| row.get::<_, u64>(0))
-    };
-    Ok(OpenWork { failures: count("failures")?, diverged: count("diverged")? })
+    open_work_where(connection, "?1 IS NULL OR run = ?1", params![run.map(|run| run.0)])
 }
 
 /// The same, of every run of a phase.
 pub(super) fn open_work_of(connection: &Connection, phase: &str) -> Result<OpenWork, Failed> {
-    let count = |table: &str| {
-        let sql = format!(
-            "SELECT count(DISTINCT key) FROM {table} WHERE status = 'open' AND run IN (SELECT id FROM runs WHERE phase = ?1)"
-        );
-        connection.query_row(&sql, [phase], |row| row.get::<_, u64>(0))
+    open_work_where(connection, "run IN (SELECT id FROM runs WHERE phase = ?1)", params![phase])
+}
+
+/// Of one run, the tally is the number of items. An item that several runs left open counts once, so that these have to be
+/// read.
+fn open_work_where(connection: &Connection, runs: &str, params: &[&dyn rusqlite::ToSql]) -> Result<OpenWork, Failed> {
+    let count = |what: u8, table: &str| -> Result<u64, Failed> {
+        let tally =
+            format!("SELECT count(*), coalesce(sum(n), 0) FROM tallies WHERE what = {what} AND n > 0 AND ({runs})");
+        let (of_runs, open): (u32, u64) = connection.query_row(&tally, params, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if of_runs <= 1 {
+            return Ok(open);
+        }
+        let sql = format!("SELECT count(DISTINCT key) FROM {table} WHERE status = 'open' AND ({runs})");
+        Ok(connection.query_row(&sql, params, |row| row.get(0))?)
     };
-    Ok(OpenWork { failures: count("failures")?, diverged: count("diverged")? })
+    Ok(OpenWork { failures: count(3, "failures")?, diverged: count(4, "diverged")? })
 }
 
 pub(super) fn is_proven(connection: &Connection, phase: &str) -> Result<bool, Failed> {
@@ -184,11 +191,14 @@ pub(super) fn is_proven(connection: &Connection, phase: &str) -> Result<bool, Fa
 }
 
 const SEGMENT: &str = "SELECT segment, status, start_key, pages, scanned, applied, already_applied, nothing_to_do, gone, \
-     diverged, conflict, rejected, write_units, read_units, assumed_write_units, estimated_write_units FROM segments";
+     diverged, conflict, rejected, write_units, read_units, assumed_write_units, estimated_write_units, sum IS ";
 
 /// A stored segment is its whole history as one event: what [`SegmentState::next`] would not have made cannot be.
 fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), Failed> {
     let segment: u32 = row.get(0)?;
+    if !row.get::<_, bool>(16)? {
+        return Err(Failed::Damaged(format!("the row of segment {segment} does not have its checksum")));
+    }
     let status: String = row.get(1)?;
     let start_key = row.get::<_, Option<String>>(2)?;
     let next = match (status.as_str(), start_key) {

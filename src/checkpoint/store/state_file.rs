@@ -12,7 +12,7 @@ use super::lock::Lock;
 use super::records::{
     DivergedRecord, FailureRecord, ListQuery, OpenWork, PreImageRecord, RunProgress, RunRecord, StateSummary,
 };
-use super::{accepted, journal, open, read, spend};
+use super::{accepted, journal, layout, open, read, siblings, spend};
 use crate::change::OnRecord;
 use crate::item::ItemKey;
 
@@ -30,11 +30,15 @@ impl StateFile {
     /// [`StoreError::Io`] where there is none or it cannot be read, [`StoreError::Foreign`] where it is another
     /// program's or a newer version's, [`StoreError::Corrupt`] where it is damaged.
     pub fn open(path: &Path) -> Result<StateFile, StoreError> {
-        open::refuse_what_is_no_file(path)?;
+        siblings::refuse_what_is_not_ours(path)?;
         // The lock file is beside the file itself, whatever link leads here.
         let path = &std::fs::canonicalize(path).map_err(|e| io_error(path, "look at the state file", &e))?;
-        let connection = open_for_reading(path).map_err(|f| f.explain(path, "opening it"))?;
-        let version = open::check_version(&connection, path, open::LAYOUT_VERSION)?;
+        siblings::refuse_neighbours(path)?;
+        let opening = |failed: Failed| failed.explain(path, "opening it");
+        let connection = open_for_reading(path).map_err(opening)?;
+        let version = layout::check_version(&connection, path, layout::LAYOUT_VERSION)?;
+        layout::show_as_newest(&connection, version).map_err(opening)?;
+        open::refuse_damaged(&connection, path, version, false).map_err(opening)?;
         let version = u32::try_from(version).unwrap_or(u32::MAX);
         Ok(StateFile { connection, path: path.to_owned(), version })
     }
@@ -162,7 +166,7 @@ fn open_for_reading(path: &Path) -> Result<Connection, Failed> {
         Ok(connection)
     };
     match open(path, OpenFlags::empty()) {
-        Err(Failed::Sql(error)) if may_not_make_files(&error) && !has_log(path) => {
+        Err(Failed::Sql(error)) if may_not_make_files(&error) && !siblings::has_log(path) => {
             open(Path::new(&immutable_uri(path)), OpenFlags::SQLITE_OPEN_URI)
         }
         result => result,
@@ -171,10 +175,6 @@ fn open_for_reading(path: &Path) -> Result<Connection, Failed> {
 
 fn may_not_make_files(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
-}
-
-fn has_log(path: &Path) -> bool {
-    std::fs::metadata(open::sibling(path, "-wal")).is_ok_and(|m| m.len() > 0)
 }
 
 fn immutable_uri(path: &Path) -> String {
@@ -201,13 +201,13 @@ mod tests {
     fn a_file_reads_as_it_stands_whatever_its_name() {
         let dir = scratch();
         let path = dir.path().join("odd name %41?#.db");
-        drop(open::open_owned(&path, &identity(), "2026-01-01T00:00:00Z").unwrap());
+        open::open_owned(&path, &identity(), open::NOW).unwrap().close();
         let connection = open::connect(
             Path::new(&immutable_uri(&path)),
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
         )
         .unwrap();
         assert_eq!(read::read_identity(&connection).unwrap().0, identity());
-        assert!(!open::sibling(&path, "-wal").exists() && !open::sibling(&path, "-shm").exists());
+        assert!(!siblings::sibling(&path, "-wal").exists() && !siblings::sibling(&path, "-shm").exists());
     }
 }

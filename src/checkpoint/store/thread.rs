@@ -201,14 +201,10 @@ impl Writer {
         let _ = self.owned.connection.execute_batch("ROLLBACK");
     }
 
-    /// Moves the log into the file, closes it, and only then frees the lock.
+    /// Closes the file and frees the lock. After a failure of the file its log stays as it is, for the next process.
     fn finish(self) {
-        let Owned { connection, lock, .. } = self.owned;
         if self.poison.is_none() {
-            // Everything is durable in the log already: when a reader is in the way, the log simply stays.
-            let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            self.owned.close();
         }
-        drop(connection);
-        drop(lock);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::change::{Action, Changes, Decision, GuardedWrite, OnRecord, Outcome};
+use crate::checkpoint::only_if_kept;
 use crate::item::{Item, ItemKey, MAX_ITEM_BYTES, Path, Units, item_bytes};
 
 /// Distinct shapes that are kept; the rest are only counted.
@@ -143,7 +144,7 @@ impl Prediction {
     pub fn add(&mut self, item: &Item, changes: &Changes, record: &OnRecord) -> Class {
         self.scanned += 1;
         self.bytes += item_bytes(item) as u64;
-        let class = match changes.decide_with(item, record) {
+        let class = match only_if_kept(changes.decide_with(item, record)) {
             Decision::NothingToDo => Class::NothingToDo,
             Decision::AlreadyApplied => Class::AlreadyApplied,
             Decision::Diverged(_) => Class::Diverged,

@@ -1,0 +1,111 @@
+//! What a command pays for the size of the journal: `status`, opening the state file, and the figures that every step
+//! asks for, beside a journal of many rows.
+//!
+//! `cargo bench --bench state [-- ROWS]`: 1,500,000 rows unless another number is given. It needs no table.
+#![expect(clippy::print_stdout, reason = "the figures are the result")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use backfill::change::{Digest, PreImage};
+use backfill::checkpoint::store::{Begin, Identity, NewRun, StateFile, Store};
+use backfill::checkpoint::{CheckpointStore, MetPage, PreImageRow, RunId, RunStatus};
+use backfill::item::{ItemKey, Path as AttributePath, Value};
+
+/// Rows that are appended in one request.
+const BATCH: u64 = 1_000;
+
+/// How often each figure is taken.
+const ROUNDS: usize = 7;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let rows = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(1_500_000);
+    let cores = std::thread::available_parallelism()?;
+    println!("{cores} cores, {} {}; {rows} rows, {ROUNDS} rounds", std::env::consts::OS, std::env::consts::ARCH);
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("state.db");
+    let began = Instant::now();
+    let run = fill(&path, rows).await?;
+    let bytes = std::fs::metadata(&path)?.len() >> 20;
+    println!("  filled in {:.1} s: {bytes} MB", began.elapsed().as_secs_f64());
+
+    let mut status = Vec::new();
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        let summary = StateFile::open(&path)?.summary()?;
+        status.push(began.elapsed());
+        assert_eq!(summary.pre_images, rows);
+    }
+    tell("status", status);
+
+    let (mut open, mut step, mut close) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        let store = Store::open(&path, &identity(), clock)?;
+        open.push(began.elapsed());
+        let began = Instant::now();
+        let found = (store.journaled(run).await?, store.there_before_count().await?, store.open_work(None).await?);
+        let refused = store.no_way_back().await?;
+        step.push(began.elapsed());
+        assert_eq!((found.0, found.1, found.2.failures, refused), (rows, rows.div_ceil(BATCH), 0, None));
+        let began = Instant::now();
+        store.close().await?;
+        close.push(began.elapsed());
+    }
+    tell("open", open);
+    tell("figures of a step", step);
+    tell("close", close);
+    let store = Store::open(&path, &identity(), clock)?;
+    let began = Instant::now();
+    store.recall(vec![key(0)]).await?;
+    tell("first item of a rollback", vec![began.elapsed()]);
+    Ok(())
+}
+
+/// A complete run that has destroyed a value of every item.
+async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error>> {
+    let store = Store::open(path, &identity(), clock)?;
+    let new = NewRun {
+        phase: "expand".to_owned(),
+        total_segments: 1,
+        tool_version: "bench".to_owned(),
+        table_items_estimate: Some(rows),
+    };
+    let run = store.begin(Begin::ResumeOrNew, new).await?.run.id;
+    let value = AttributePath::attribute("value");
+    for (page, first) in (1..).zip((0..rows).step_by(usize::try_from(BATCH)?)) {
+        let batch = first..rows.min(first + BATCH);
+        let row = |n| PreImageRow { key: key(n), pre: PreImage::of(&value, &Value::S(format!("value of item {n}"))) };
+        store.append_pre_images(run, batch.map(row).collect()).await?;
+        let there_before = vec![(key(first), vec![(value.clone(), Digest([0; 8]))])];
+        store.append_page(MetPage { run, segment: 0, number: page, there_before, may_write: Vec::new() }).await?;
+    }
+    store.end_session(run, RunStatus::Stopped, None, 0).await?;
+    store.close().await?;
+    Ok(run)
+}
+
+fn key(n: u64) -> ItemKey {
+    ItemKey::new([("pk".to_owned(), Value::S(format!("ITEM#{n:012}")))].into())
+}
+
+fn identity() -> Identity {
+    Identity {
+        migration: "bench".to_owned(),
+        fingerprint: "bench".to_owned(),
+        table_arn: "arn:aws:dynamodb:eu-west-1:111122223333:table/bench".to_owned(),
+        table_id: None,
+        meaning: "move a to b".to_owned(),
+    }
+}
+
+fn clock() -> String {
+    "2026-01-01T00:00:00Z".to_owned()
+}
+
+fn tell(what: &str, mut rounds: Vec<Duration>) {
+    rounds.sort();
+    let ms = |at: usize| rounds[at].as_secs_f64() * 1_000.0;
+    println!("  {what:<26} {:>9.2} ms median, {:.2} to {:.2}", ms(rounds.len() / 2), ms(0), ms(rounds.len() - 1));
+}

@@ -1,0 +1,208 @@
+//! Values as the journal keeps them: how they are packed, and the proof that they read back.
+//!
+//! A rollback has nothing but what is read back. So a write that destroys a value is only made when its value was packed,
+//! unpacked again by the code that a rollback uses, and found equal.
+
+use crate::change::{Decision, GuardedWrite, PreImage, Was};
+use crate::item::{MAX_ITEM_BYTES, MAX_NUMBER_TEXT, Path, Value};
+
+/// Values whose text is shorter are kept as they are: a zstd frame alone takes some twelve bytes.
+const COMPRESSED_FROM: usize = 64;
+
+/// The fast end of zstd, which is its default: on item-sized JSON the slow levels save a few percent more.
+const LEVEL: i32 = 3;
+
+/// Characters of DynamoDB JSON for one byte of an item, at most. The worst is the member of a number set, which takes at
+/// least one byte: its text, two quotes and a comma. A property test compares it with every type.
+const TEXT_PER_BYTE: usize = MAX_NUMBER_TEXT + 3;
+
+/// Characters around a value that takes no byte: `{"SS":[""]}`.
+const TEXT_AROUND: usize = 16;
+
+/// The longest text of a value. It bounds the memory that a damaged frame can ask for.
+const MAX_TEXT: usize = TEXT_PER_BYTE * MAX_ITEM_BYTES + TEXT_AROUND;
+
+/// First bytes of a stored value: how it is stored.
+const PLAIN: u8 = 0;
+const ZSTD: u8 = 1;
+
+/// A decision, with a write that would destroy what cannot be kept turned down.
+pub fn only_if_kept(decision: Decision) -> Decision {
+    match decision {
+        Decision::Write(write) => match lost(&write) {
+            Some(path) => Decision::Rejected(format!(
+                "the value of {path} would be destroyed, and what the state file would keep of it does not read back \
+                 as it is; the item was not written"
+            )),
+            None => Decision::Write(write),
+        },
+        Decision::NothingToDo | Decision::AlreadyApplied | Decision::Diverged(_) | Decision::Rejected(_) => decision,
+    }
+}
+
+/// The first path of a write whose value would not read back.
+fn lost(write: &GuardedWrite) -> Option<&Path> {
+    write.pre_images.iter().find(|pre| !reads_back(pre)).map(|pre| &pre.path)
+}
+
+fn reads_back(pre: &PreImage) -> bool {
+    let value_does = match &pre.was {
+        // Equal by value, and to the letter: numbers compare equal in several spellings.
+        Was::Value(value) => unpack(&pack(value)).is_some_and(|back| back == *value && text(&back) == text(value)),
+        Was::Nothing | Was::Same => true,
+    };
+    value_does && pre.path.to_string().parse() == Ok(pre.path.clone())
+}
+
+fn text(value: &Value) -> String {
+    value.to_json().to_string()
+}
+
+/// A value as it is stored: its DynamoDB JSON, compressed where that makes it smaller.
+pub(super) fn pack(value: &Value) -> Vec<u8> {
+    let text = text(value);
+    if text.len() >= COMPRESSED_FROM
+        && let Ok(compressed) = zstd::bulk::compress(text.as_bytes(), LEVEL)
+        && compressed.len() < text.len()
+    {
+        return [&[ZSTD][..], &compressed].concat();
+    }
+    [&[PLAIN][..], text.as_bytes()].concat()
+}
+
+/// Reads [`pack`] back; none where that is not what it made.
+pub(super) fn unpack(stored: &[u8]) -> Option<Value> {
+    let (how, rest) = stored.split_first()?;
+    let text = match *how {
+        PLAIN => rest.to_vec(),
+        // The frame says how long its content is; one that lies about it is refused.
+        ZSTD => zstd::bulk::Decompressor::upper_bound(rest)
+            .filter(|length| *length <= MAX_TEXT)
+            .and_then(|length| zstd::bulk::decompress(rest, length).ok())?,
+        _ => return None,
+    };
+    Value::from_json(&serde_json::from_slice(&text).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::item::{Item, ItemKey, Num, attribute_bytes};
+
+    #[test]
+    fn values_read_back_and_large_ones_are_compressed() {
+        let short = Value::S("x".repeat(40));
+        let long = Value::S("some text that goes on ".repeat(100));
+        let noise = Value::B((0..200_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect());
+        for value in [&short, &long, &noise, &Value::Null, &Value::M(Item::new())] {
+            let stored = pack(value);
+            assert_eq!(unpack(&stored).as_ref(), Some(value));
+            assert!(stored.len() <= 1 + text(value).len());
+        }
+        assert_eq!((pack(&short)[0], pack(&long)[0]), (PLAIN, ZSTD));
+        assert!(pack(&long).len() < 100);
+        // What is damaged is an error, never another value.
+        for damaged in [&[][..], &[2, 1], &[ZSTD], &[ZSTD, 0x28, 0xB5, 0x2F, 0xFD], &[PLAIN, b'{']] {
+            assert_eq!(unpack(damaged), None);
+        }
+        let mut cut = pack(&long);
+        cut.truncate(cut.len() - 1);
+        assert_eq!(unpack(&cut), None);
+    }
+
+    fn destroying(value: Value) -> Decision {
+        let path = Path::attribute("old");
+        Decision::Write(GuardedWrite {
+            key: ItemKey::new([("pk".to_owned(), Value::S("a".to_owned()))].into()),
+            actions: Vec::new(),
+            conditions: Vec::new(),
+            pre_images: vec![PreImage::of(&path, &value)],
+            bytes_before: 0,
+            bytes_after: 0,
+            cost: crate::change::WriteCost::default(),
+        })
+    }
+
+    /// What an engine sends is not checked when it comes. A value that could not be read back is not destroyed.
+    #[test]
+    fn a_value_that_would_not_read_back_is_not_destroyed() {
+        let wire = |text: &str| Value::N(Num::from_wire(text.to_owned()));
+        let deep = |levels: usize| (0..levels).fold(Value::Null, |inner, _| Value::L(vec![inner]));
+        let readable = [Value::Null, wire("1.10"), Value::L(vec![Value::S(String::new()); 300_000]), deep(32)];
+        for value in readable {
+            assert!(matches!(only_if_kept(destroying(value)), Decision::Write(_)));
+        }
+        let long = "1".repeat(MAX_NUMBER_TEXT + 1);
+        for value in [wire("1e126"), wire(&long), wire("many"), deep(200), Value::Ss(Vec::new())] {
+            let Decision::Rejected(why) = only_if_kept(destroying(value)) else { panic!("it was let through") };
+            assert!(why.contains("old") && !why.contains("many"), "{why}");
+        }
+    }
+
+    fn number() -> impl Strategy<Value = Num> {
+        let parts = (any::<bool>(), "[1-9][0-9]{0,37}", 0_usize..=MAX_NUMBER_TEXT);
+        parts.prop_map(|(negative, digits, zeros)| {
+            let sign = if negative { "-" } else { "" };
+            // As long as an engine may spell it: plain, with zeros on either side, or with an exponent.
+            let spellings = [
+                format!("{sign}{digits}"),
+                format!("{sign}0.{}{digits}", "0".repeat(zeros.min(90))),
+                format!("{sign}{digits}{}", "0".repeat(zeros.min(80))),
+                format!("{sign}{}{digits}", "0".repeat(zeros)),
+                format!("{sign}{digits}E-{}", zeros.min(90)),
+            ];
+            let fits = spellings.into_iter().rev().filter_map(|text| Num::parse(&text).ok());
+            fits.max_by_key(|number| number.as_str().len()).unwrap_or_else(|| Num::from_wire("0".to_owned()))
+        })
+    }
+
+    /// Every type, nested, with short members: those whose text is long beside their bytes.
+    fn value() -> impl Strategy<Value = Value> {
+        let string = || proptest::collection::vec(any::<char>(), 0..4).prop_map(String::from_iter);
+        let control =
+            || proptest::collection::vec(0_u8..32, 0..3).prop_map(|c| c.into_iter().map(char::from).collect());
+        let bytes = || proptest::collection::vec(any::<u8>(), 0..4);
+        let one_of = |set: std::collections::BTreeSet<String>| Value::Ss(set.into_iter().collect());
+        let leaf = prop_oneof![
+            string().prop_map(Value::S),
+            control().prop_map(Value::S),
+            number().prop_map(Value::N),
+            bytes().prop_map(Value::B),
+            any::<bool>().prop_map(Value::Bool),
+            Just(Value::Null),
+            proptest::collection::btree_set(string(), 1..4).prop_map(one_of),
+            proptest::collection::vec(number(), 1..4).prop_map(|numbers| {
+                let by_value: std::collections::BTreeMap<_, _> =
+                    numbers.into_iter().map(|n| (n.canonical(), n)).collect();
+                Value::Ns(by_value.into_values().collect())
+            }),
+            proptest::collection::btree_set(bytes(), 1..4).prop_map(|set| Value::Bs(set.into_iter().collect())),
+        ];
+        leaf.prop_recursive(5, 64, 6, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::L),
+                proptest::collection::btree_map(string(), inner, 0..6).prop_map(Value::M),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+        /// Of every shape: it reads back to the letter, and its text is within the bound that is derived from its bytes,
+        /// also when it is repeated up to the size of an item.
+        #[test]
+        fn every_shape_reads_back_within_the_bound(value in value(), copies in 1_usize..200) {
+            for value in [value.clone(), Value::L(vec![value; copies])] {
+                let bytes = attribute_bytes("", &value);
+                let text = text(&value);
+                prop_assert!(text.len() <= TEXT_PER_BYTE * bytes + TEXT_AROUND, "{} characters of {bytes} bytes", text.len());
+                if bytes <= MAX_ITEM_BYTES {
+                    prop_assert!(reads_back(&PreImage::of(&Path::attribute("a"), &value)));
+                }
+            }
+        }
+    }
+}

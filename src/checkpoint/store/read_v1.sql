@@ -1,0 +1,22 @@
+-- A file of layout 1, shown as one of layout 2 to whoever only reads it. Such a file has no checksums to compare.
+CREATE TEMP VIEW identity AS SELECT *, checksum(id, migration, fingerprint, meaning, table_arn, table_id, created_at) AS sum
+    FROM main.identity;
+CREATE TEMP VIEW runs AS SELECT *, checksum(id, phase, pass, total_segments, status, started_at, ended_at, sessions,
+    open_session, lower_bound, abandoned_pages, stop_reason, table_items_estimate, tool_version, looked_through,
+    look_write_units, look_read_units) AS sum FROM main.runs;
+CREATE TEMP VIEW segments AS SELECT *, checksum(run, segment, status, start_key, pages, scanned, applied,
+    already_applied, nothing_to_do, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units,
+    estimated_write_units, updated_at) AS sum FROM main.segments;
+CREATE TEMP VIEW pre_images AS SELECT *, item_checksum(key, run, path, kind, value, wrote, at, refused) AS sum
+    FROM main.pre_images;
+CREATE TEMP VIEW there_before AS SELECT *, item_checksum(key, path, run, value) AS sum FROM main.there_before;
+CREATE TEMP VIEW pages_under_way AS SELECT *, checksum(id, run, segment, session, page, items) AS sum
+    FROM main.pages_under_way;
+CREATE TEMP VIEW events AS SELECT *, checksum(id, event, behind) AS sum FROM main.events;
+CREATE TEMP VIEW kept AS SELECT *, checksum(name, value) AS sum FROM main.kept;
+CREATE TEMP VIEW tallies AS SELECT run, what, n, (run * 8 + what) * 4294967296 + n AS proof FROM (
+    SELECT run, 1 AS what, count(*) AS n FROM main.pre_images WHERE kind = 'value' AND refused = 0 GROUP BY run
+    UNION ALL SELECT run, 2, count(*) FROM main.there_before GROUP BY run
+    UNION ALL SELECT run, 3, count(*) FROM main.failures WHERE status = 'open' GROUP BY run
+    UNION ALL SELECT run, 4, count(*) FROM main.diverged WHERE status = 'open' GROUP BY run);
+CREATE TEMP VIEW file AS SELECT 1 AS id, 0 AS in_use;

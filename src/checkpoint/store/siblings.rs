@@ -1,0 +1,152 @@
+//! What may be read, written or removed: a state file and the files beside it, once they are known to be ours.
+//!
+//! A state file has siblings: `.lock`, which we write, and `-wal`, `-shm` and `-journal`, which SQLite writes, and would cut
+//! short where they hold something else. A project may well have a file of such a name (`--state Gemfile`). So each is looked
+//! at before it is opened for writing, and a link in its place is not followed.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::super::StoreError;
+use super::error::{WAY_OUT, io_error};
+use super::layout::{APPLICATION_ID, LAYOUT_VERSION, known_version, of_another_program};
+
+/// How SQLite's files begin (sqlite.org, "Database File Format").
+const DATABASE: &[u8] = b"SQLite format 3\0";
+const LOGS: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
+const JOURNAL: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+
+/// The version of the index of a log, in the byte order of the machine; 0 while it is made.
+const LOG_INDEX: u32 = 3_007_000;
+
+/// Bytes of a database's header, and where the two numbers stand in it that are ours.
+const HEADER: usize = 100;
+const USER_VERSION: usize = 60;
+const ID: usize = 68;
+
+/// The file beside a state file whose name has this suffix.
+pub(super) fn sibling(state: &Path, suffix: &str) -> PathBuf {
+    let mut name = state.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Whether there is a log that holds something.
+pub(super) fn has_log(state: &Path) -> bool {
+    fs::symlink_metadata(sibling(state, "-wal")).is_ok_and(|meta| meta.len() > 0)
+}
+
+/// Refuses what SQLite would misread or what is not ours, without touching it.
+pub(super) fn refuse_what_is_not_ours(path: &Path) -> Result<(), StoreError> {
+    let file = path.display();
+    let meta = match fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(StoreError::Io(format!(
+                "there is no state file {file}: no run has begun with this plan on this machine, or its state is \
+                 elsewhere (--state). Nothing was done."
+            )));
+        }
+        Err(e) => return Err(io_error(path, "look at the state file", &e)),
+    };
+    if meta.is_dir() {
+        return Err(StoreError::Io(format!(
+            "{file} is a directory, where the state file should be. Nothing was done; name a file with --state."
+        )));
+    }
+    if !meta.is_file() {
+        return Err(StoreError::Io(format!(
+            "{file} is not a regular file, so it cannot keep state. Nothing was done; name a file with --state."
+        )));
+    }
+    if meta.len() == 0 {
+        return Err(StoreError::Corrupt(format!(
+            "the state file {file} is empty: it was cut short, or something else made it. {WAY_OUT}."
+        )));
+    }
+    let header = beginning(path, HEADER).map_err(|e| io_error(path, "read the state file", &e))?;
+    if !header.starts_with(DATABASE) || header.len() < HEADER {
+        return Err(StoreError::Corrupt(format!(
+            "{file} is not a state file: it is no SQLite database, or was cut short. {WAY_OUT}."
+        )));
+    }
+    let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    if number(ID) != APPLICATION_ID {
+        return Err(of_another_program(path));
+    }
+    if has_log(path) {
+        // The header may be older than the log, and is asked for through SQLite.
+        return Ok(());
+    }
+    known_version(number(USER_VERSION), path, LAYOUT_VERSION).map(|_| ())
+}
+
+/// Refuses a state file beside which SQLite would overwrite or remove somebody else's file.
+pub(super) fn refuse_neighbours(state: &Path) -> Result<(), StoreError> {
+    for (suffix, is_ours) in [("-wal", is_log as fn(&[u8]) -> bool), ("-shm", is_log_index), ("-journal", is_journal)] {
+        let path = sibling(state, suffix);
+        let meta = match fs::symlink_metadata(&path) {
+            Ok(meta) => meta,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(io_error(&path, "look at", &e)),
+        };
+        let ours = meta.is_file()
+            && (meta.len() == 0 || is_ours(&beginning(&path, 8).map_err(|e| io_error(&path, "read", &e))?));
+        if !ours {
+            return Err(neighbour(state, &path));
+        }
+    }
+    Ok(())
+}
+
+/// The error about a file of somebody else that has the name of a sibling.
+pub(super) fn neighbour(state: &Path, path: &Path) -> StoreError {
+    StoreError::Foreign(format!(
+        "{} is not a file of backfill, and the state file {} would take its place. Nothing was changed, and nothing was \
+         read from or written to the table; name another file with --state.",
+        path.display(),
+        state.display()
+    ))
+}
+
+/// Opens a regular file that is there, for reading and, if asked, writing; a link is not followed.
+pub(super) fn open_regular(path: &Path, write: bool) -> io::Result<File> {
+    let seen = fs::symlink_metadata(path)?;
+    let other = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+    if !seen.is_file() {
+        return Err(other());
+    }
+    let file = OpenOptions::new().read(true).write(write).open(path)?;
+    // It may have been replaced in between.
+    if is_same(&seen, &file.metadata()?) { Ok(file) } else { Err(other()) }
+}
+
+#[cfg(unix)]
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+#[cfg(not(unix))]
+fn is_same(_: &Metadata, _: &Metadata) -> bool {
+    true
+}
+
+fn beginning(path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut read = Vec::with_capacity(bytes);
+    File::open(path)?.take(bytes as u64).read_to_end(&mut read)?;
+    Ok(read)
+}
+
+fn is_log(begins: &[u8]) -> bool {
+    LOGS.iter().any(|magic| begins.starts_with(magic))
+}
+
+fn is_log_index(begins: &[u8]) -> bool {
+    begins.first_chunk().is_some_and(|bytes| matches!(u32::from_ne_bytes(*bytes), 0 | LOG_INDEX))
+}
+
+fn is_journal(begins: &[u8]) -> bool {
+    begins.starts_with(&JOURNAL)
+}

@@ -1,0 +1,155 @@
+//! Files that lost something on their way: bits that flipped, a log that is gone.
+
+use backfill::change::{Digest, OnRecord};
+use backfill::checkpoint::store::{EventRecord, RunRecord};
+use backfill::checkpoint::{MetPage, phase};
+
+use super::*;
+
+/// Bits that are flipped, one in each copy of the file; the variable raises it for a longer search.
+const FLIPS: &str = "BACKFILL_TEST_BIT_FLIPS";
+
+const ITEMS: u32 = 48;
+
+/// What a rollback decides by.
+#[derive(Debug, PartialEq)]
+struct Decisive {
+    items: Vec<OnRecord>,
+    segments: Vec<(u32, SegmentState)>,
+    run: Option<RunRecord>,
+    events: Vec<EventRecord>,
+    under_way: usize,
+    open_failures: u64,
+}
+
+async fn decisive(path: &Path) -> Result<Decisive, StoreError> {
+    let store = Store::open(path, &identity(), clock)?;
+    let run = store.current_run(phase::EXPAND).await?;
+    let id = run.as_ref().map_or(RunId(1), |run| run.id);
+    Ok(Decisive {
+        items: store.recall((0..ITEMS).map(key).collect()).await?,
+        segments: store.segments_after(id, None, u32::MAX).await?,
+        events: store.events().await?,
+        under_way: store.under_way(id, 7).await?.len(),
+        open_failures: store.open_work(Some(id)).await?.failures,
+        run,
+    })
+}
+
+/// A complete expansion that has overwritten values, met some that were there before, and left a failure.
+async fn expanded(path: &Path) {
+    let store = open(path);
+    store.append_event(r#"{"type":"phase_begun","phase":"expand"}"#.to_owned()).await.unwrap();
+    let run = begin(&store, Begin::ResumeOrNew, 8).await.run.id;
+    for n in 0..ITEMS {
+        let value = Value::S(format!("what item {n} had before the run wrote it"));
+        let row = PreImageRow { key: key(n), pre: PreImage::of(&attribute("old"), &value).wrote(&Value::Null) };
+        let ids = store.append_pre_images(run, vec![row.clone(), row]).await.unwrap();
+        store.mark_refused(ids[..usize::from(n % 2 == 0)].to_vec()).await.unwrap();
+        let there = (n % 3 == 0).then(|| (key(n), vec![(attribute("new"), Digest::of(&Value::Null))]));
+        let may_write = vec![Digest::of_text(&key(n).to_text())];
+        let page = MetPage { run, segment: 7, number: u64::from(n), there_before: Vec::from_iter(there), may_write };
+        store.append_page(page).await.unwrap();
+    }
+    for segment in 0..7 {
+        let mut done = commit(run, segment, pages(1, 1, None, &[Outcome::Applied, Outcome::Rejected]));
+        done.failures = vec![failure(segment, Outcome::Rejected, "too large")];
+        store.commit(done).await.unwrap();
+    }
+    store.commit(commit(run, 7, pages(1, 1, Some(key(9)), &[Outcome::Applied]))).await.unwrap();
+    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    store.close().await.unwrap();
+}
+
+/// Of a bit that flipped on the disk, a rollback never makes something else of an item in silence: the file is refused,
+/// or the item is one whose record cannot be read.
+#[tokio::test]
+async fn a_flipped_bit_never_changes_what_a_rollback_does() {
+    let flips = std::env::var(FLIPS).map_or(120, |text| text.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole.db");
+    expanded(&whole).await;
+    let bytes = fs::read(&whole).unwrap();
+    let expected = decisive(&whole).await.unwrap();
+    let (mut refused, mut unreadable, mut wrong) = (0, 0, Vec::new());
+    let mut random = fastrand::Rng::with_seed(25);
+    for n in 0..flips {
+        let path = dir.path().join(format!("{n}.db"));
+        let (at, bit) = (random.usize(..bytes.len()), random.u8(..8));
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << bit;
+        fs::write(&path, flipped).unwrap();
+        match decisive(&path).await {
+            Err(_) => refused += 1,
+            Ok(mut found) => {
+                for (item, whole) in found.items.iter_mut().zip(&expected.items) {
+                    if is_unreadable(item) {
+                        unreadable += 1;
+                        *item = whole.clone();
+                    }
+                }
+                if found != expected {
+                    wrong.push(format!("bit {bit} of byte {at}"));
+                }
+            }
+        }
+        for suffix in ["", ".lock", "-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{suffix}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {flips} flips went unnoticed: {wrong:?}", wrong.len());
+    assert!(refused > flips / 20 && unreadable > 0, "{refused} refused, {unreadable} items unreadable");
+}
+
+fn is_unreadable(record: &OnRecord) -> bool {
+    record.why_unreadable().is_some()
+}
+
+/// A process that is killed leaves its log beside the file. Without the log the file is an old one, and says so.
+#[test]
+fn a_file_that_was_not_closed_and_lost_its_log_is_refused() {
+    if let Some(path) = std::env::var_os(CHILD) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let store = open(Path::new(&path));
+            let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
+            store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
+            tell("stored");
+            std::future::pending::<()>().await;
+        });
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    for round in 0..2 {
+        let mut child = child("damage::a_file_that_was_not_closed_and_lost_its_log_is_refused", &path);
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(line, "stored\n");
+        if round == 0 {
+            // With its log, it goes on; a clean end needs none.
+            assert_eq!(summary(&path).current.unwrap().totals.done, 1);
+            drop(open(&path));
+            assert!(!dir.path().join("s.db-wal").exists());
+            fs::remove_file(&path).unwrap();
+        }
+    }
+    let log = dir.path().join("s.db-wal");
+    let (whole, file) = (fs::read(&log).unwrap(), fs::read(&path).unwrap());
+    for lost in [None, Some(Vec::new())] {
+        fs::remove_file(&log).unwrap();
+        let _ = lost.as_ref().map(|bytes| fs::write(&log, bytes).unwrap());
+        let reader = StateFile::open(&path).and_then(|file| file.summary()).unwrap_err();
+        for error in [refusal(&path, &identity()), reader] {
+            assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains("-wal") && text.contains("was not closed") && text.contains("Nothing"), "{text}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), file, "it is left as it is");
+        fs::write(&log, &whole).unwrap();
+    }
+    let _ = fs::remove_file(dir.path().join("s.db-shm"));
+    drop(open(&path));
+    assert_eq!(summary(&path).current.unwrap().totals.done, 1, "with its log back, it goes on");
+}

@@ -1,0 +1,99 @@
+//! State files of an older layout (tests/fixtures): they are read as they are, and migrated by whoever owns them.
+
+use backfill::change::OnRecord;
+
+use super::*;
+
+fn fixtures() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layout-1");
+    let mut folders: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert!(folders.len() >= 7, "{folders:?}");
+    folders
+}
+
+/// A copy of a fixture's state file, with its log.
+fn copy(from: &Path, to: &Path) -> PathBuf {
+    for name in ["state.db", "state.db-wal"] {
+        if from.join(name).exists() {
+            fs::copy(from.join(name), to.join(name)).unwrap();
+        }
+    }
+    to.join("state.db")
+}
+
+/// Everything that a reader is told, and what is on record of every item in the journal.
+async fn told(path: &Path) -> (StateSummary, Vec<ItemKey>, Vec<OnRecord>, String) {
+    let file = StateFile::open(path).unwrap();
+    let summary = file.summary().unwrap();
+    let keys: Vec<ItemKey> = file.journal(ALL).unwrap().into_iter().map(|row| row.key).collect();
+    let lists = format!("{:?} {:?} {:?}", file.failures(ALL), file.diverged(ALL), file.no_way_back());
+    let events =
+        format!("{:?} {:?} {:?}", file.events(), file.reports(9).map(|r| r.len()), file.open_work_of("expand"));
+    let items = file.into_records().of(keys.clone()).await.unwrap();
+    (summary, keys, items, lists + &events)
+}
+
+#[tokio::test]
+async fn a_file_of_an_older_layout_is_read_as_it_is_and_tells_the_same_when_it_is_migrated() {
+    let mut journaled = 0;
+    for fixture in fixtures() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = copy(&fixture, dir.path());
+        let before = fs::read(&path).unwrap();
+        let (old, keys, items, lists) = told(&path).await;
+        assert_eq!(old.layout_version, 1, "{fixture:?}");
+        assert_eq!(fs::read(&path).unwrap(), before, "a reader changes nothing: {fixture:?}");
+        assert!(items.iter().all(|item| item.why_unreadable().is_none()), "{fixture:?}");
+        journaled += keys.len();
+
+        // Of another plan, it is refused in the layout that it has.
+        let other = Identity { fingerprint: "b".repeat(20), ..old.identity.clone() };
+        assert!(matches!(refusal(&path, &other), StoreError::Foreign(_)), "{fixture:?}");
+        assert_eq!(StateFile::open(&path).unwrap().summary().unwrap().layout_version, 1, "{fixture:?}");
+
+        Store::open(&path, &old.identity, clock).unwrap().close().await.unwrap();
+        let (new, new_keys, new_items, new_lists) = told(&path).await;
+        assert_eq!((new_keys, new_items, new_lists), (keys, items, lists), "{fixture:?}");
+        assert_eq!(new.layout_version, 2, "{fixture:?}");
+        // A session that was killed is noted by its next owner.
+        let as_owner_left_it = StateSummary { layout_version: 1, ..new };
+        if old.current.as_ref().is_some_and(|current| current.died) {
+            assert!(as_owner_left_it.current.unwrap().run.lower_bound, "{fixture:?}");
+        } else {
+            assert_eq!(as_owner_left_it, old, "{fixture:?}");
+        }
+    }
+    assert!(journaled > 0, "no fixture has a journal");
+}
+
+/// Whenever the process is killed, the file has the old layout or the new one, and opens.
+#[test]
+fn a_migration_that_is_killed_is_made_whole_or_not_at_all() {
+    if let Some(path) = std::env::var_os(CHILD) {
+        let identity = summary(Path::new(&path)).identity;
+        tell("ready");
+        let _owned = Store::open(Path::new(&path), &identity, clock).unwrap();
+        return tell("migrated");
+    }
+    let fixture = fixtures().into_iter().find(|path| path.ends_with("in-place")).unwrap();
+    let mut layouts = Vec::new();
+    for n in 0..8 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = copy(&fixture, dir.path());
+        let whole = summary(&path);
+        let mut child = child("layouts::a_migration_that_is_killed_is_made_whole_or_not_at_all", &path);
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "ready");
+        thread::sleep(Duration::from_micros(700 * n));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let found = summary(&path);
+        layouts.push(found.layout_version);
+        assert_eq!(StateSummary { layout_version: 1, ..found }, whole);
+        let store = Store::open(&path, &whole.identity, clock).unwrap();
+        drop(store);
+        assert_eq!(StateSummary { layout_version: 1, ..summary(&path) }, whole);
+    }
+    assert!(layouts.iter().all(|layout| [1, 2].contains(layout)), "{layouts:?}");
+}

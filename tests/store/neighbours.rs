@@ -1,0 +1,96 @@
+//! Files of somebody else beside a state file: they are neither read as ours, nor changed, nor removed.
+
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+/// Everything in a folder: names, and what the files hold.
+fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    let read =
+        |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap_or_default());
+    entries.map(read).collect()
+}
+
+const SUFFIXES: [&str; 5] = [".lock", "-wal", "-shm", "-journal", ".new"];
+
+#[test]
+fn a_neighbour_is_never_changed() {
+    for begun in [false, true] {
+        for suffix in SUFFIXES {
+            for text in ["GEM\n  remote: https://rubygems.org/\n", "pid=1\nhost=a\nsince=b\nand more\n"] {
+                let dir = tempfile::tempdir().unwrap();
+                let path = dir.path().join("Gemfile");
+                if begun {
+                    drop(open(&path));
+                    let _ = fs::remove_file(dir.path().join("Gemfile.lock"));
+                }
+                let neighbour = dir.path().join(format!("Gemfile{suffix}"));
+                fs::write(&neighbour, text.repeat(2_000)).unwrap();
+                let before = contents(dir.path());
+                let opened = Store::open(&path, &identity(), clock);
+                if suffix == ".new" {
+                    // Another name is taken for the new file.
+                    drop(opened.unwrap());
+                    assert_eq!(fs::read_to_string(&neighbour).unwrap(), text.repeat(2_000));
+                    continue;
+                }
+                let error = opened.expect_err(suffix);
+                assert!(error.to_string().contains(&format!("Gemfile{suffix}")), "{error}");
+                assert!(error.to_string().contains("--state"), "{error}");
+                assert_eq!(contents(dir.path()), before, "{suffix}, begun: {begun}");
+                if begun && suffix != ".lock" {
+                    assert!(StateFile::open(&path).is_err(), "{suffix}");
+                    assert_eq!(contents(dir.path()), before, "{suffix}, read");
+                }
+            }
+        }
+    }
+}
+
+/// A link is not followed: what it leads to is somebody else's.
+#[test]
+fn a_link_in_the_place_of_a_sibling_is_not_followed() {
+    for suffix in SUFFIXES {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, theirs) = (dir.path().join("s.db"), dir.path().join("theirs"));
+        for text in ["", "of somebody else"] {
+            fs::write(&theirs, text).unwrap();
+            let link = dir.path().join(format!("s.db{suffix}"));
+            symlink("theirs", &link).unwrap();
+            let opened = Store::open(&path, &identity(), clock);
+            assert_eq!(opened.is_ok(), suffix == ".new", "{suffix}: {opened:?}");
+            drop(opened);
+            assert_eq!(fs::read_to_string(&theirs).unwrap(), text, "{suffix}");
+            assert!(link.is_symlink(), "{suffix}");
+            fs::remove_file(link).unwrap();
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+/// A pipe in the place of the lock file would block whoever opens it.
+#[test]
+fn what_is_no_regular_file_is_no_lock_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let made = Command::new("mkfifo").arg(dir.path().join("s.db.lock")).status().unwrap();
+    assert!(made.success());
+    let error = refusal(&path, &identity());
+    assert!(error.to_string().contains("s.db.lock"), "{error}");
+    assert!(!path.exists());
+}
+
+/// A file that is not ours is refused before anything is left beside it.
+#[test]
+fn nothing_is_left_beside_a_file_that_is_not_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notes");
+    for bytes in [&b"x"[..], &b"# some notes\n".repeat(1_000), &[0; 8192]] {
+        fs::write(&path, bytes).unwrap();
+        let before = contents(dir.path());
+        refusal(&path, &identity());
+        assert!(StateFile::open(&path).is_err());
+        assert_eq!(contents(dir.path()), before);
+    }
+}
