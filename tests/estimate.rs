@@ -3,6 +3,10 @@
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 mod common;
+#[path = "estimate/random_tables.rs"]
+mod random_tables;
+#[path = "estimate/rules.rs"]
+mod rules;
 #[path = "spend/whole_run.rs"]
 mod whole_run;
 

@@ -31,7 +31,12 @@ fn schema(names: &[&str]) -> KeySchema {
 /// The table `shop` of the examples, provisioned, with a global and a local index.
 fn shop() -> TableDescription {
     let index = |name: &str, local: bool| {
-        let schema = IndexSchema { name: name.into(), key: Vec::new(), projection: Projection::KeysOnly, local };
+        let attribute = |(name, kind): (&str, &str)| KeyAttribute { name: name.into(), kind: kind.into() };
+        let key = match local {
+            false => vec![attribute(("mail_key", "S")), attribute(("rank", "N"))],
+            true => vec![attribute(("pk", "S")), attribute(("placed_on", "S"))],
+        };
+        let schema = IndexSchema { name: name.into(), key, partition: 1, projection: Projection::KeysOnly, local };
         let provisioned = (!local).then_some((200.0, 100.0));
         IndexDescription { schema, provisioned, on_demand_max: (None, None), warm: None }
     };

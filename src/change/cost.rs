@@ -224,7 +224,7 @@ mod tests {
 
     fn index(keys: &[(&str, &str)], projection: Projection) -> IndexSchema {
         let key = |(name, kind): &(&str, &str)| KeyAttribute { name: (*name).into(), kind: (*kind).into() };
-        IndexSchema { name: "i".into(), key: keys.iter().map(key).collect(), projection, local: false }
+        IndexSchema { name: "i".into(), key: keys.iter().map(key).collect(), partition: 1, projection, local: false }
     }
 
     fn include(names: &[&str]) -> Projection {
@@ -394,7 +394,7 @@ mod tests {
             proptest::collection::vec(name(), 1..3).prop_map(Projection::Include),
         ];
         (proptest::collection::vec(attribute(), 1..3), projection, any::<bool>())
-            .prop_map(|(key, projection, local)| IndexSchema { name: "i".into(), key, projection, local })
+            .prop_map(|(key, projection, local)| IndexSchema { name: "i".into(), key, partition: 1, projection, local })
     }
 
     proptest! {

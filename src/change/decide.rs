@@ -5,9 +5,9 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::cost::Pricing;
-use super::draft::Draft;
-use super::{Change, GuardedWrite, Indexes, OnExisting, OnRecord, Strategy};
-use crate::item::{IndexSchema, Item, KeySchema, Path, Value};
+use super::draft::{Draft, bytes_at};
+use super::{Change, GuardedWrite, Indexes, OnExisting, OnRecord, Rule, Strategy, rule};
+use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, Path, Value};
 
 /// The changes that one phase makes, ready to be held against items.
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub enum Decision {
     Diverged(Vec<Path>),
     /// The item's shape does not allow a change, for this reason (without attribute values).
     Rejected(String),
+    /// This write would make it as the plan implies, but DynamoDB rejects it by this rule. It is not sent.
+    Refused(Box<GuardedWrite>, Rule),
     /// This write makes it as the plan implies.
     Write(GuardedWrite),
 }
@@ -180,9 +182,37 @@ impl Changes {
 
     /// What this item needs, by what is on record of it. All of it goes into one write, or none of it.
     pub fn decide_with(&self, item: &Item, record: &OnRecord) -> Decision {
-        if let Some(by) = &self.by {
-            return by.decide(item);
+        let decided = match &self.by {
+            Some(by) => by.decide(item),
+            None => self.decide_by_steps(item, record),
+        };
+        match decided {
+            Decision::Write(write) => match rule::broken_by(&write, item, &self.indexes.schemas()) {
+                Some(Rule::ItemSize { .. }) => {
+                    let fits_in_place = write.bytes_after.saturating_sub(self.kept_bytes(item)) <= MAX_ITEM_BYTES;
+                    Decision::Refused(Box::new(write), Rule::ItemSize { fits_in_place })
+                }
+                Some(rule) => Decision::Refused(Box::new(write), rule),
+                None => Decision::Write(write),
+            },
+            Decision::NothingToDo
+            | Decision::AlreadyApplied
+            | Decision::Diverged(_)
+            | Decision::Rejected(_)
+            | Decision::Refused(..) => decided,
         }
+    }
+
+    /// Bytes of the sources that stay until contract, and would go if the plan worked in place.
+    fn kept_bytes(&self, item: &Item) -> usize {
+        let kept = self.steps.iter().filter_map(|wanted| match wanted {
+            Wanted::Copy { from, is_move: true, removes_source: false, .. } => Some(bytes_at(from, from.get(item)?)),
+            _ => None,
+        });
+        kept.sum()
+    }
+
+    fn decide_by_steps(&self, item: &Item, record: &OnRecord) -> Decision {
         let Some(key) = self.key.key_of(item) else {
             return Decision::Rejected("the item came without its key attributes".into());
         };

@@ -202,7 +202,7 @@ pub(super) enum Place {
 }
 
 /// Bytes that a value takes at a path, its name included.
-fn bytes_at(path: &Path, value: &Value) -> usize {
+pub(super) fn bytes_at(path: &Path, value: &Value) -> usize {
     match path.steps().last() {
         // Members of a map cost one byte more than attributes of the item.
         Some(Step::Name(name)) => attribute_bytes(name, value) + usize::from(!path.is_top_level()),

@@ -77,7 +77,7 @@ mod tests {
 
     fn index(name: &str, key: &str) -> IndexSchema {
         let key = vec![KeyAttribute { name: key.into(), kind: "S".into() }];
-        IndexSchema { name: name.into(), key, projection: Projection::All, local: false }
+        IndexSchema { name: name.into(), key, partition: 1, projection: Projection::All, local: false }
     }
 
     fn names(names: &[&str]) -> Vec<String> {

@@ -19,6 +19,9 @@ mod record;
 #[cfg(test)]
 mod record_tests;
 mod rollback;
+mod rule;
+#[cfg(test)]
+mod rule_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -30,6 +33,7 @@ pub use guarded::{Action, Condition, GuardedWrite, PreImage, Was, WriteCost};
 pub use indexes::Indexes;
 pub use meet::Met;
 pub use record::{By, Digest, OnRecord};
+pub use rule::{IndexKeyFault, KeyFault, KeyType, Rule, index_key_fault};
 
 use crate::item::{Path, Value};
 

@@ -231,8 +231,8 @@ fn removes_wait_for_contract_unless_in_place() {
 #[test]
 fn no_estimate_is_needed_to_see_the_400_kb_limit() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x".repeat(210 * 1024)}}));
-    let Decision::Write(write) = decide(&[mv("a", "b")], ExpandContract, Keep, &image) else { panic!() };
-    assert!(write.bytes_after > MAX_ITEM_BYTES);
+    let Decision::Refused(write, rule) = decide(&[mv("a", "b")], ExpandContract, Keep, &image) else { panic!() };
+    assert!(write.bytes_after > MAX_ITEM_BYTES && rule.is_item_size());
     assert_eq!(write.cost.total(), write.bytes_after.div_ceil(1024) as f64);
 }
 
@@ -319,7 +319,7 @@ proptest! {
                 let expected = match decide(&plan, strategy, on_existing, &raced) {
                     Decision::Write(now) => update(&now, Some(&raced)),
                     Decision::AlreadyApplied | Decision::NothingToDo => Some(raced),
-                    Decision::Diverged(_) | Decision::Rejected(_) => None,
+                    Decision::Diverged(_) | Decision::Rejected(_) | Decision::Refused(..) => None,
                 };
                 prop_assert_eq!(Some(after), expected, "the write does not fit the item as it has become");
             }

@@ -221,7 +221,7 @@ proptest! {
                 let expected = match changes.decide_with(&raced.image, &record) {
                     Decision::Write(now) => update(&now, Some(&raced.image)),
                     Decision::AlreadyApplied | Decision::NothingToDo => Some(raced.image),
-                    Decision::Diverged(_) | Decision::Rejected(_) => None,
+                    Decision::Diverged(_) | Decision::Rejected(_) | Decision::Refused(..) => None,
                 };
                 prop_assert_eq!(Some(after), expected, "the write does not fit the item as it has become");
             }

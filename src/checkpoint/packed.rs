@@ -36,7 +36,11 @@ pub fn only_if_kept(decision: Decision) -> Decision {
             )),
             None => Decision::Write(write),
         },
-        Decision::NothingToDo | Decision::AlreadyApplied | Decision::Diverged(_) | Decision::Rejected(_) => decision,
+        Decision::NothingToDo
+        | Decision::AlreadyApplied
+        | Decision::Diverged(_)
+        | Decision::Rejected(_)
+        | Decision::Refused(..) => decision,
     }
 }
 

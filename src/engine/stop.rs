@@ -81,8 +81,8 @@ pub enum StopReason {
     Deadline(String),
     /// Not one write was accepted so far, and many were not.
     #[error(
-        "DynamoDB refused each of the first {refused} writes, so the plan itself is probably wrong. A corrected plan \
-         starts under another [migration] name. The first reason: {reason}"
+        "each of the first {refused} writes was rejected, by DynamoDB or by one of its rules before it was sent, so the plan \
+         itself is probably wrong. A corrected plan starts under another [migration] name. The first reason: {reason}"
     )]
     AllFailing {
         /// Writes that were refused.

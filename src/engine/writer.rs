@@ -41,7 +41,8 @@ pub struct Settled {
     pub diverged: Vec<DivergedItem>,
     /// Pre-images whose write was certainly refused.
     pub refused: Vec<PreImageId>,
-    /// Writes that were sent and that DynamoDB did not allow: among the failures, those that may be the plan's fault.
+    /// Writes that DynamoDB rejected, or that were not sent because one of its rules forbids them: among the failures, those
+    /// that may be the plan's fault.
     pub rejected_writes: u64,
     /// Where items are verified: what they came to.
     pub verdicts: VerdictCounts,
@@ -107,7 +108,7 @@ impl Writer {
         for (item, record) in items.into_iter().zip(records) {
             match only_if_kept(self.changes.decide_with(&item, &record)) {
                 Decision::Write(write) => writes.push(Pending::new(write, record)),
-                decided => settled.end(self.key_of(&item), end_of(decided, false)),
+                decided => settled.decided(self.key_of(&item), decided, false),
             }
         }
         let mut chunks = cut(writes.into_iter(), requests.max_chunk()).into_iter();
@@ -344,7 +345,7 @@ impl Writer {
             }
             decided => {
                 settled.counts.unclear += unclear;
-                settled.end(key, end_of(decided, true));
+                settled.decided(key, decided, true);
                 Ok(None)
             }
         }
@@ -379,6 +380,7 @@ fn end_of(decision: Decision, after_condition: bool) -> End {
         Decision::NothingToDo | Decision::AlreadyApplied => End::Outcome(Outcome::AlreadyApplied),
         Decision::Diverged(paths) => End::Diverged(paths),
         Decision::Rejected(why) => End::Failed(Outcome::Rejected, why),
+        Decision::Refused(_, rule) => End::Failed(Outcome::Rejected, rule.to_string()),
         Decision::Write(_) => End::Failed(Outcome::Conflict, "it still needs a write".into()),
     }
 }
@@ -397,6 +399,12 @@ fn cut<T>(mut members: impl Iterator<Item = T>, at_most: usize) -> Vec<Vec<T>> {
 }
 
 impl Settled {
+    /// An item that gets no write, by this decision.
+    fn decided(&mut self, key: ItemKey, decision: Decision, after_condition: bool) {
+        self.rejected_writes += u64::from(matches!(decision, Decision::Refused(..)));
+        self.end(key, end_of(decision, after_condition));
+    }
+
     fn end(&mut self, key: ItemKey, end: End) {
         match end {
             End::Outcome(outcome) => self.counts.count(outcome),

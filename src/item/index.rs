@@ -9,6 +9,8 @@ pub struct IndexSchema {
     pub name: String,
     /// Key attributes of the index, partition key first. An item is in the index when it has all of them.
     pub key: Vec<KeyAttribute>,
+    /// How many of them are its partition key: one, or up to four of a global index. The others are its sort key.
+    pub partition: usize,
     /// The other attributes that it holds.
     pub projection: Projection,
     /// A local secondary index is paid for with the table's own capacity; a global one has its own.

@@ -32,8 +32,9 @@ pub struct PathError {
     pub what: String,
 }
 
-/// DynamoDB's limit on the depth of a nested attribute (developer guide, "Service quotas": 32 levels).
-const MAX_DEPTH: usize = 32;
+/// The most levels that an attribute may have, itself included (developer guide, "Service quotas": 32 levels). A path has
+/// no more steps than that.
+pub const MAX_LEVELS: usize = 32;
 
 impl Path {
     /// The steps, first the top-level attribute.
@@ -144,7 +145,7 @@ impl FromStr for Path {
                 steps.push(Step::Index(index));
                 at = next;
             }
-            if steps.len() > MAX_DEPTH {
+            if steps.len() > MAX_LEVELS {
                 return Err(error(at, "a path has at most 32 steps, DynamoDB's limit on nesting"));
             }
             match text[at..].chars().next() {

@@ -11,6 +11,21 @@ pub const MAX_ITEM_BYTES: usize = 400 * 1024;
 /// Capacity units, in halves: an eventually consistent read of 4 KB is half a unit.
 pub type Units = f64;
 
+/// Bytes of a value, without the name that it has in an item.
+pub fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::S(s) => s.len(),
+        Value::N(n) => n.bytes(),
+        Value::B(b) => b.len(),
+        Value::Bool(_) | Value::Null => 1,
+        Value::Ss(set) => set.iter().map(String::len).sum(),
+        Value::Ns(set) => set.iter().map(super::Num::bytes).sum(),
+        Value::Bs(set) => set.iter().map(Vec::len).sum(),
+        Value::L(list) => 3 + list.iter().map(|v| 1 + value_bytes(v)).sum::<usize>(),
+        Value::M(map) => 3 + map.iter().map(|(k, v)| 1 + k.len() + value_bytes(v)).sum::<usize>(),
+    }
+}
+
 /// Bytes of a whole item: names and values.
 pub fn item_bytes(item: &Item) -> usize {
     item.iter().map(|(name, value)| attribute_bytes(name, value)).sum()
@@ -30,20 +45,6 @@ pub fn write_units(before: usize, after: usize) -> Units {
 pub fn read_units(bytes: usize, consistent: bool) -> Units {
     let units = bytes.div_ceil(4096).max(1) as Units;
     if consistent { units } else { units / 2.0 }
-}
-
-fn value_bytes(value: &Value) -> usize {
-    match value {
-        Value::S(s) => s.len(),
-        Value::N(n) => n.bytes(),
-        Value::B(b) => b.len(),
-        Value::Bool(_) | Value::Null => 1,
-        Value::Ss(set) => set.iter().map(String::len).sum(),
-        Value::Ns(set) => set.iter().map(super::Num::bytes).sum(),
-        Value::Bs(set) => set.iter().map(Vec::len).sum(),
-        Value::L(list) => 3 + list.iter().map(|v| 1 + value_bytes(v)).sum::<usize>(),
-        Value::M(map) => 3 + map.iter().map(|(k, v)| 1 + k.len() + value_bytes(v)).sum::<usize>(),
-    }
 }
 
 #[cfg(test)]

@@ -74,6 +74,24 @@ impl Value {
         }
     }
 
+    /// Whether it has more levels than this: a scalar, a set or an empty document is one level, a document with members one
+    /// more than the deepest of them. It looks no deeper than that.
+    pub fn nests_deeper_than(&self, levels: usize) -> bool {
+        let Some(left) = levels.checked_sub(1) else { return true };
+        match self {
+            Value::L(list) => list.iter().any(|member| member.nests_deeper_than(left)),
+            Value::M(map) => map.values().any(|member| member.nests_deeper_than(left)),
+            Value::S(_)
+            | Value::N(_)
+            | Value::B(_)
+            | Value::Bool(_)
+            | Value::Null
+            | Value::Ss(_)
+            | Value::Ns(_)
+            | Value::Bs(_) => false,
+        }
+    }
+
     /// DynamoDB JSON, `{"S": "x"}`; set members are sorted, numbers keep their text.
     pub fn to_json(&self) -> Json {
         match self {
@@ -216,6 +234,21 @@ mod tests {
         assert_eq!(v(json!({"M": {"a": {"N": "1"}}})), v(json!({"M": {"a": {"N": "1.0"}}})));
         assert_ne!(v(json!({"L": [{"S": "a"}, {"S": "b"}]})), v(json!({"L": [{"S": "b"}, {"S": "a"}]})));
         assert_ne!(v(json!({"S": "1"})), v(json!({"N": "1"})));
+    }
+
+    #[test]
+    fn levels_count_the_value_itself_and_its_deepest_member() {
+        let v = |j: Json| Value::from_json(&j).unwrap();
+        for (value, levels) in [
+            (json!({"S": "x"}), 1),
+            (json!({"SS": ["x"]}), 1),
+            (json!({"L": []}), 1),
+            (json!({"L": [{"S": "x"}, {"M": {"a": {"M": {}}}}]}), 3),
+            (json!({"M": {"a": {"L": [{"L": [{"NULL": true}]}]}, "b": {"S": "x"}}}), 4),
+        ] {
+            let value = v(value);
+            assert!(!value.nests_deeper_than(levels) && value.nests_deeper_than(levels - 1), "{value:?}");
+        }
     }
 
     #[test]

@@ -381,6 +381,7 @@ mod tests {
                 Decision::Diverged(paths) => prop_assert!(!matches(&before), "{paths:?}"),
                 Decision::NothingToDo | Decision::AlreadyApplied => prop_assert!(matches(&before)),
                 Decision::Rejected(why) => prop_assert!(false, "{why}"),
+                Decision::Refused(_, rule) => prop_assert!(false, "{rule}"),
             }
         }
     }

@@ -6,10 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Problems, Span};
 use super::fields::integer_of;
-use crate::item::{Item, Value};
-
-/// DynamoDB's limit on the depth of a nested attribute (developer guide, "Service quotas": 32 levels).
-const MAX_DEPTH: usize = 32;
+use crate::item::{Item, MAX_LEVELS, Value};
 
 /// DynamoDB JSON's names of the types, as a person may look them up.
 const TYPES: &str = "one of S, N, B, BOOL, NULL, SS, NS, BS, L, M, such as { N = \"1.5\" } or { SS = [\"a\", \"b\"] }";
@@ -54,10 +51,10 @@ fn dynamodb_json(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Prob
     if body.span() == (0..0) {
         return None;
     }
+    if depth > MAX_LEVELS {
+        return refuse(problems, value.span(), "this is nested deeper than DynamoDB's 32 levels", "use fewer levels");
+    }
     match name.get_ref().as_ref() {
-        "L" | "M" if depth >= MAX_DEPTH => {
-            refuse(problems, value.span(), "this is nested deeper than DynamoDB's 32 levels", "use fewer levels")
-        }
         "L" => match body.get_ref() {
             DeValue::Array(list) => {
                 let members: Vec<_> = list.iter().map(|member| dynamodb_json(member, depth + 1, problems)).collect();

@@ -13,7 +13,7 @@ use super::diagnostic::{Diagnostic, PlanErrors, Problems, Span, whole_lines};
 use super::fields::{Fields, check, spell};
 use super::{Plan, Retry, ScanOptions, TableRef, cutover, limits, rules};
 use crate::change::{OnExisting, Strategy};
-use crate::item::KeySchema;
+use crate::item::{IndexSchema, KeySchema};
 
 /// The largest text that is looked at: a plan is a page or two, and anything larger is another file.
 const MAX_BYTES: usize = 256 * 1024;
@@ -90,6 +90,15 @@ impl Loaded {
             );
         }
         rules::check_keys(&self.file.changes, &actual, &mut problems);
+        if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
+    }
+
+    /// Checks that no change gives the key of an index a value which it cannot have. Attributes of the table's own key are
+    /// for [`Loaded::check_key_schema`].
+    pub fn check_index_keys(&self, schema: &KeySchema, indexes: &[IndexSchema]) -> Result<(), PlanErrors> {
+        let mut problems = Problems::new(Arc::clone(&self.file.text));
+        let own: Vec<&str> = schema.names().collect();
+        rules::check_index_keys(&self.file.changes, &own, indexes, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 

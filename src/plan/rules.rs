@@ -6,8 +6,12 @@
 use super::budget::{MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
 use super::changes::WrittenChange;
 use super::diagnostic::{Diagnostic, Problems, Span};
-use crate::change::Change;
-use crate::item::{Item, MAX_ITEM_BYTES, Path, item_bytes};
+use crate::change::{Change, index_key_fault};
+use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, Path, Step, Value, item_bytes};
+
+/// The longest name of an attribute (developer guide, "Service quotas": 64 KB). With it, and with the largest text of a
+/// plan, the names and values of an expression stay below 2 MB: names have 256 KB in all, values at most three items.
+const MAX_NAME_BYTES: usize = 65_535;
 
 /// What a change does with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +64,51 @@ pub(super) fn check_keys(changes: &[WrittenChange], keys: &[&str], problems: &mu
     }
 }
 
+/// Reports changes that would give the key of an index a value that it cannot have, in every item.
+pub(super) fn check_index_keys(
+    changes: &[WrittenChange],
+    table_key: &[&str],
+    indexes: &[IndexSchema],
+    problems: &mut Problems,
+) {
+    for written in changes {
+        let (to, at) = match &written.change {
+            Change::Set { to, .. } => (to, &written.first),
+            Change::Move { to, .. } | Change::Copy { to, .. } => (to, &written.to),
+            Change::Remove { .. } => continue,
+        };
+        if table_key.contains(&to.root()) {
+            continue;
+        }
+        let made = match (&written.change, to.is_top_level()) {
+            (Change::Set { value, .. }, true) => value.clone(),
+            (_, true) => continue,
+            (_, false) if matches!(to.steps().get(1), Some(Step::Index(_))) => Value::L(Vec::new()),
+            (_, false) => Value::M(Item::new()),
+        };
+        let Some(fault) = index_key_fault(to.root(), &made, indexes) else { continue };
+        let (at, label) = match to.is_top_level() {
+            true => (&written.value, "no key value"),
+            false => (at, "inside a key attribute"),
+        };
+        problems.add(
+            Diagnostic::new("DynamoDB would reject this change for every item", at.clone(), label)
+                .help(fault.to_string())
+                .help("choose another target or another value, or delete the index first"),
+        );
+    }
+}
+
 fn check_alone(written: &WrittenChange, problems: &mut Problems) {
+    for used in uses(written) {
+        if let Some(name) = used.path.steps().iter().find_map(too_long_name) {
+            let title = format!("an attribute name has at most {MAX_NAME_BYTES} bytes");
+            problems.add(
+                Diagnostic::new(title, used.at.clone(), format!("a name of {} bytes", name.len()))
+                    .help("no item has such an attribute: DynamoDB refuses the name"),
+            );
+        }
+    }
     for used in uses(written).iter().filter(|used| used.role != Role::CopiedFrom && used.path.ends_in_index()) {
         let verb = if used.role == Role::Target { "written" } else { "removed" };
         problems.add(
@@ -230,6 +278,13 @@ fn uses(written: &WrittenChange) -> Vec<Use<'_>> {
     }
 }
 
+fn too_long_name(step: &Step) -> Option<&str> {
+    match step {
+        Step::Name(name) if name.len() > MAX_NAME_BYTES => Some(name),
+        Step::Name(_) | Step::Index(_) => None,
+    }
+}
+
 /// The path of the list whose element this is.
 fn list_of(path: &Path) -> Path {
     let mut list = path.clone();
@@ -308,6 +363,14 @@ mod tests {
                 prop_assert_eq!(&once, &apply(&first.plan.changes, &once));
             }
         }
+    }
+
+    #[test]
+    fn names_have_the_length_that_dynamodb_takes() {
+        let named = |bytes: usize| plan(&[format!("set = \"{}\"\nvalue = 1", "n".repeat(bytes))]);
+        assert!(load("p", &named(65_535)).is_ok());
+        let errors = load("p", &named(65_536)).unwrap_err().to_string();
+        assert!(errors.contains("an attribute name has at most 65535 bytes"), "{errors:.500}");
     }
 
     #[test]

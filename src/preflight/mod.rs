@@ -116,9 +116,14 @@ pub fn check_table(table: &TableRef, description: &TableDescription) -> Result<(
     Ok(())
 }
 
-/// Holds a plan against the table that was found: its key, and what it can give. All that does not fit is reported at once.
+/// Holds a plan against the table that was found: its key, the keys of its indexes, and what it can give. All that does not fit is reported at once.
 pub fn check_plan(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
     let key = loaded.check_key_schema(&description.key);
+    let schemas: Vec<_> = description.indexes.iter().map(|index| index.schema.clone()).collect();
+    let key = match (key, loaded.check_index_keys(&description.key, &schemas)) {
+        (Err(key), Err(indexes)) => Err(key.and(indexes)),
+        (key, indexes) => key.and(indexes),
+    };
     let budgets = resolve(&loaded.plan.capacity, description).map_err(|errors| loaded.refuse(errors));
     match (key, budgets) {
         (Ok(()), budgets) => budgets,

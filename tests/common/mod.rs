@@ -255,7 +255,7 @@ pub fn key_schema() -> KeySchema {
 /// An index with these key attributes (name and type).
 pub fn index(name: &str, key: &[(&str, &str)], projection: Projection, local: bool) -> IndexSchema {
     let attribute = |(name, kind): &(&str, &str)| KeyAttribute { name: (*name).into(), kind: (*kind).into() };
-    IndexSchema { name: name.into(), key: key.iter().map(attribute).collect(), projection, local }
+    IndexSchema { name: name.into(), key: key.iter().map(attribute).collect(), partition: 1, projection, local }
 }
 
 /// A global index for `CreateTable`.

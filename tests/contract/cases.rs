@@ -164,9 +164,11 @@ impl Case {
         Changes::for_run(&self.plan, self.strategy, self.on_existing, key_schema(), Vec::new())
     }
 
+    /// The write that the item needs, also where a rule forbids it.
     pub(super) fn write(&self, image: &Item) -> GuardedWrite {
         match self.changes().decide(image) {
             Decision::Write(write) => write,
+            Decision::Refused(write, _) => *write,
             other => panic!("{}: {other:?}", self.what),
         }
     }

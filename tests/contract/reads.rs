@@ -175,7 +175,7 @@ async fn a_description_has_the_indexes_and_what_is_provisioned() {
     ] {
         let key = key.into_iter().map(|(name, kind)| KeyAttribute { name: name.into(), kind: kind.into() }).collect();
         let (mut schema, stated) =
-            (index(name).schema.clone(), IndexSchema { name: name.into(), key, projection, local });
+            (index(name).schema.clone(), IndexSchema { name: name.into(), key, partition: 1, projection, local });
         // The order of included attributes is the server's.
         if let (Projection::Include(found), Projection::Include(stated)) = (&mut schema.projection, &stated.projection)
         {

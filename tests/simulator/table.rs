@@ -167,6 +167,7 @@ fn describe(data: &Data, spec: &ModelSpec) -> TableDescription {
         schema: IndexSchema {
             name: INDEX.into(),
             key: vec![attribute(INDEX_KEY)],
+            partition: 1,
             projection: Projection::All,
             local: false,
         },

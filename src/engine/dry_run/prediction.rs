@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::change::{Action, Changes, Decision, GuardedWrite, OnRecord, Outcome};
 use crate::checkpoint::only_if_kept;
-use crate::item::{Item, ItemKey, MAX_ITEM_BYTES, Path, Units, item_bytes};
+use crate::item::{Item, ItemKey, Path, Units, item_bytes};
 
 /// Distinct shapes that are kept; the rest are only counted.
 const MAX_SHAPES: usize = 10;
@@ -153,7 +153,11 @@ impl Prediction {
                 self.keep_reason(why, Group { items: 1, examples: key.into_iter().collect() });
                 Class::Rejected
             }
-            Decision::Write(write) if write.bytes_after > MAX_ITEM_BYTES => Class::WouldExceed,
+            Decision::Refused(_, rule) if rule.is_item_size() => Class::WouldExceed,
+            Decision::Refused(write, rule) => {
+                self.keep_reason(rule.to_string(), Group { items: 1, examples: vec![write.key] });
+                Class::Rejected
+            }
             Decision::Write(write) => {
                 self.write_units += write.cost.total();
                 for (place, units) in &write.cost.indexes {

@@ -68,7 +68,13 @@ fn described(write: f64) -> TableDescription {
 fn index(name: &str) -> IndexDescription {
     let key = KeyAttribute { name: "new".into(), kind: "S".into() };
     IndexDescription {
-        schema: IndexSchema { name: name.into(), key: vec![key], projection: Projection::All, local: false },
+        schema: IndexSchema {
+            name: name.into(),
+            key: vec![key],
+            partition: 1,
+            projection: Projection::All,
+            local: false,
+        },
         provisioned: Some((10.0, 40.0)),
         on_demand_max: (None, None),
         warm: None,

@@ -63,7 +63,8 @@ fn the_slowest_budget_decides_how_long_it_takes() {
     use crate::item::{IndexSchema, Projection};
     use crate::table::IndexDescription;
     let mut table = table(1_000, 1_024_000);
-    let schema = IndexSchema { name: "i".into(), key: Vec::new(), projection: Projection::All, local: false };
+    let schema =
+        IndexSchema { name: "i".into(), key: Vec::new(), partition: 1, projection: Projection::All, local: false };
     table.indexes = vec![IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }];
     let took = |budgets: &Budgets, index: f64| {
         let mut counted = counted(1_000.0, 1_000.0);

@@ -154,7 +154,7 @@ fn time_to_live_matters_where_the_plan_touches_it() {
 
 fn index(name: &str, key: &str, projection: Projection, local: bool) -> IndexDescription {
     let key = vec![KeyAttribute { name: key.into(), kind: "S".into() }];
-    let schema = IndexSchema { name: name.into(), key, projection, local };
+    let schema = IndexSchema { name: name.into(), key, partition: 1, projection, local };
     IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }
 }
 

@@ -98,9 +98,11 @@ fn schema(
         // What is not known is taken for the dearest.
         _ => Projection::All,
     };
+    let partition = role(KeyType::Hash);
     Some(IndexSchema {
         name: name?.to_owned(),
-        key: [role(KeyType::Hash), role(KeyType::Range)].concat(),
+        partition: partition.len(),
+        key: [partition, role(KeyType::Range)].concat(),
         projection,
         local,
     })
@@ -203,6 +205,7 @@ mod tests {
             schema: IndexSchema {
                 name: "wide".into(),
                 key: vec![key("part-1", "S"), key("part-2", "N"), key("sort-1", "S")],
+                partition: 2,
                 projection: Projection::All,
                 local: false,
             },

@@ -7,8 +7,13 @@ fn table() -> TableDescription {
 }
 
 fn index(name: &str) -> IndexDescription {
-    let schema =
-        IndexSchema { name: name.into(), key: Vec::new(), projection: Projection::KeysOnly, local: name == "local" };
+    let schema = IndexSchema {
+        name: name.into(),
+        key: Vec::new(),
+        partition: 1,
+        projection: Projection::KeysOnly,
+        local: name == "local",
+    };
     IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }
 }
 

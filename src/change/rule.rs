@@ -1,0 +1,259 @@
+//! The rules by which DynamoDB rejects a write, applied before the write is sent.
+//!
+//! Every decision that ends in a write is held to them: of a run, a dry run, a repair, contract and rollback. So a dry run
+//! and the run that follows it agree on every item, and a write that would be rejected costs nothing.
+//!
+//! Sources: developer guide, "Service quotas" (item size, nesting, length of key values), "Supported data types" (key types,
+//! no empty key values). Third-party captures of AWS say that only index keys which a write changes are checked, that the
+//! innermost of 32 documents may be empty and nothing else, and what an update itself is charged against the item limit.
+//! Index keys of several attributes: each attribute is held to the limit; whether AWS adds them up is not documented.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{Action, GuardedWrite};
+use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, MAX_LEVELS, Path, Step, Value, value_bytes};
+
+/// The longest value of a partition key, in bytes.
+const MAX_PARTITION_KEY: usize = 2048;
+
+/// The longest value of a sort key, in bytes.
+const MAX_SORT_KEY: usize = 1024;
+
+/// A rule of DynamoDB that forbids a write. Its text names no values, so that items with the same fault can be counted
+/// together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    /// The item would exceed 400 KB.
+    ItemSize {
+        /// Whether it would fit if the old attributes went in the same write.
+        fits_in_place: bool,
+    },
+    /// The update alone carries more than an item may have.
+    UpdateSize,
+    /// An attribute would be nested too deep.
+    Nesting {
+        /// The written path.
+        path: Path,
+    },
+    /// A value cannot be in the key of an index.
+    IndexKey(IndexKeyFault),
+}
+
+/// Why a value cannot be in the key of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexKeyFault {
+    /// The key attribute.
+    pub attribute: String,
+    /// The index.
+    pub index: String,
+    /// What is wrong with the value.
+    pub fault: KeyFault,
+}
+
+/// What is wrong with a key value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyFault {
+    /// It has another type.
+    Type {
+        /// The key's type.
+        expected: KeyType,
+        /// The value's type.
+        found: &'static str,
+    },
+    /// It is an empty string or binary value.
+    Empty,
+    /// It has more bytes than a partition key may have.
+    PartitionTooLong,
+    /// It has more bytes than a sort key may have.
+    SortTooLong,
+}
+
+/// The type of a key attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyType {
+    /// String.
+    S,
+    /// Number.
+    N,
+    /// Binary.
+    B,
+}
+
+/// The rule that forbids this write on the image that it was planned from, if one does.
+pub(super) fn broken_by(write: &GuardedWrite, image: &Item, indexes: &[IndexSchema]) -> Option<Rule> {
+    nesting(write, image)
+        .or_else(|| written_keys(write, image).find_map(|(name, value)| index_key_rule(name, &value, image, indexes)))
+        .or_else(|| size(write))
+}
+
+/// The first index whose key this value cannot be in, if it were the value of this attribute.
+pub fn index_key_fault(attribute: &str, value: &Value, indexes: &[IndexSchema]) -> Option<IndexKeyFault> {
+    indexes.iter().find_map(|index| {
+        let place = index.key.iter().position(|key| key.name == attribute)?;
+        let fault = key_fault(value, &index.key[place].kind, place < index.partition)?;
+        Some(IndexKeyFault { attribute: attribute.to_owned(), index: index.name.clone(), fault })
+    })
+}
+
+/// An item that is already larger, by our count, may be written as long as it does not grow.
+fn size(write: &GuardedWrite) -> Option<Rule> {
+    if write.bytes_after > MAX_ITEM_BYTES && write.bytes_after > write.bytes_before {
+        return Some(Rule::ItemSize { fits_in_place: false });
+    }
+    (update_bytes(write) > MAX_ITEM_BYTES).then_some(Rule::UpdateSize)
+}
+
+/// What an update is charged against the limit of an item, by what it carries alone: three bytes, for each value that it
+/// sets 19 and the target, for each that it removes one and the target, and the value or the path that is set.
+fn update_bytes(write: &GuardedWrite) -> usize {
+    let element = |step: &Step| match step {
+        Step::Name(name) => name.len(),
+        Step::Index(index) => index.to_string().len(),
+    };
+    let target = |path: &Path| path.steps().iter().map(|step| 4 + element(step)).sum::<usize>() - 4;
+    let source = |path: &Path| 1 + path.steps().iter().map(|step| 14 + element(step)).sum::<usize>();
+    let action = |action: &Action| match action {
+        Action::SetFrom { to, from } => 19 + target(to) + source(from),
+        Action::SetValue { to, value } => 19 + target(to) + value_bytes(value),
+        Action::Remove { path } => 1 + target(path),
+    };
+    3 + write.actions.iter().map(action).sum::<usize>()
+}
+
+fn nesting(write: &GuardedWrite, image: &Item) -> Option<Rule> {
+    write.actions.iter().find_map(|action| {
+        let (to, value) = match action {
+            // What is no deeper than where it comes from is as DynamoDB has it already.
+            Action::SetFrom { to, from } if to.steps().len() <= from.steps().len() => return None,
+            Action::SetFrom { to, from } => (to, from.get(image)?),
+            Action::SetValue { to, value } => (to, value),
+            Action::Remove { .. } => return None,
+        };
+        let left = (MAX_LEVELS + 1).saturating_sub(to.steps().len());
+        value.nests_deeper_than(left).then(|| Rule::Nesting { path: to.clone() })
+    })
+}
+
+/// What a write makes of a top-level attribute.
+#[derive(Clone, Copy)]
+enum Written<'a> {
+    Value(&'a Value),
+    /// A document whose members it changes.
+    Document,
+}
+
+/// The top-level attributes that a write sets, or changes something in.
+fn written_keys<'a>(write: &'a GuardedWrite, image: &'a Item) -> impl Iterator<Item = (&'a str, Written<'a>)> {
+    let mut written = BTreeMap::new();
+    for action in &write.actions {
+        let (path, value) = match action {
+            Action::SetFrom { to, from } => (to, from.get(image)),
+            Action::SetValue { to, value } => (to, Some(value)),
+            Action::Remove { path } => (path, None),
+        };
+        match (path.is_top_level(), value) {
+            (true, Some(value)) => drop(written.insert(path.root(), Written::Value(value))),
+            (true, None) => {}
+            (false, _) => drop(written.insert(path.root(), Written::Document)),
+        }
+    }
+    written.into_iter()
+}
+
+fn index_key_rule(name: &str, written: &Written<'_>, image: &Item, indexes: &[IndexSchema]) -> Option<Rule> {
+    let fault = match written {
+        // Only what changes is checked.
+        Written::Value(value) if image.get(name) == Some(value) => None,
+        Written::Value(value) => index_key_fault(name, value, indexes),
+        Written::Document => {
+            let document = image.get(name).filter(|value| matches!(value, Value::L(_)));
+            index_key_fault(name, document.unwrap_or(&Value::M(Item::new())), indexes)
+        }
+    };
+    fault.map(Rule::IndexKey)
+}
+
+fn key_fault(value: &Value, kind: &str, is_partition: bool) -> Option<KeyFault> {
+    let expected = KeyType::of(kind)?;
+    let bytes = match (value, expected) {
+        (Value::S(text), KeyType::S) => text.len(),
+        (Value::B(bytes), KeyType::B) => bytes.len(),
+        (Value::N(_), KeyType::N) => return None,
+        _ => return Some(KeyFault::Type { expected, found: value.type_name() }),
+    };
+    match bytes {
+        0 => Some(KeyFault::Empty),
+        _ if is_partition && bytes > MAX_PARTITION_KEY => Some(KeyFault::PartitionTooLong),
+        _ if !is_partition && bytes > MAX_SORT_KEY => Some(KeyFault::SortTooLong),
+        _ => None,
+    }
+}
+
+impl KeyType {
+    /// The type of this name; none of one that this version does not know.
+    fn of(name: &str) -> Option<KeyType> {
+        [KeyType::S, KeyType::N, KeyType::B].into_iter().find(|kind| kind.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            KeyType::S => "S",
+            KeyType::N => "N",
+            KeyType::B => "B",
+        }
+    }
+}
+
+impl Rule {
+    /// Whether it is about the size of the item.
+    pub fn is_item_size(&self) -> bool {
+        matches!(self, Rule::ItemSize { .. })
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::ItemSize { fits_in_place } => {
+                write!(f, "the item size would exceed 400 KB (409,600 bytes, names included), DynamoDB's limit")?;
+                if *fits_in_place {
+                    write!(f, "; with strategy = \"in-place\", which does not keep the old attribute, it would fit")?;
+                }
+                Ok(())
+            }
+            Rule::UpdateSize => write!(f, "the update would carry more than 400 KB (409,600 bytes), DynamoDB's limit"),
+            Rule::Nesting { path } => {
+                write!(f, "`{path}` would be nested deeper than {MAX_LEVELS} levels, DynamoDB's limit")
+            }
+            Rule::IndexKey(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for IndexKeyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (attribute, index) = (Path::attribute(self.attribute.clone()), &self.index);
+        let is_in = |f: &mut fmt::Formatter<'_>, key: &str| {
+            write!(f, "`{attribute}` is in the {key} of the index `{index}`, and the value would be ")
+        };
+        match self.fault {
+            KeyFault::Type { expected, found } => {
+                is_in(f, "key")?;
+                write!(f, "of type {found}, not {}", expected.name())
+            }
+            KeyFault::Empty => {
+                is_in(f, "key")?;
+                write!(f, "empty: a key value has at least one byte")
+            }
+            KeyFault::PartitionTooLong => {
+                is_in(f, "partition key")?;
+                write!(f, "longer than 2,048 bytes, DynamoDB's limit")
+            }
+            KeyFault::SortTooLong => {
+                is_in(f, "sort key")?;
+                write!(f, "longer than 1,024 bytes, DynamoDB's limit")
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Each rule at its limit: one byte, level or type less is a write.
+
+use serde_json::json;
+
+use super::OnExisting::Overwrite;
+use super::Strategy::{ExpandContract, InPlace};
+use super::tests::{copy, item, key, mv, path, set, update};
+use super::*;
+use crate::item::{IndexSchema, Item, KeyAttribute, MAX_ITEM_BYTES, Projection, item_bytes};
+
+/// An index whose first key attributes are its partition key.
+fn index(name: &str, keys: &[(&str, &str)], partition: usize) -> IndexSchema {
+    let key = |(name, kind): &(&str, &str)| KeyAttribute { name: (*name).into(), kind: (*kind).into() };
+    let key = keys.iter().map(key).collect();
+    IndexSchema { name: name.into(), key, partition, projection: Projection::KeysOnly, local: false }
+}
+
+fn decide(changes: &[Change], strategy: Strategy, image: &Item, indexes: Vec<IndexSchema>) -> Decision {
+    Changes::for_run(changes, strategy, Overwrite, key(), indexes).decide(image)
+}
+
+/// The text of the rule that forbids the write; none where it is sent.
+fn refused(changes: &[Change], image: &Item, indexes: &[IndexSchema]) -> Option<String> {
+    match decide(changes, ExpandContract, image, indexes.to_vec()) {
+        Decision::Refused(write, rule) => {
+            assert!(update(&write, Some(image)).is_some(), "it is the write that would be sent");
+            Some(rule.to_string())
+        }
+        Decision::Write(_) => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn s(bytes: usize) -> Value {
+    Value::S("x".repeat(bytes))
+}
+
+#[test]
+fn a_value_of_an_index_key_has_its_type_and_length() {
+    let indexes = [
+        index("one", &[("k", "S"), ("n", "N"), ("s", "S")], 1),
+        index("many", &[("a", "B"), ("b", "S"), ("c", "B")], 2),
+    ];
+    let of = |target: &str, value: Value| {
+        let image = Item::from([("pk".to_owned(), s(1)), ("from".to_owned(), value)]);
+        refused(&[copy("from", target)], &image, &indexes)
+    };
+    for (target, value) in [
+        ("k", s(1)),
+        ("k", s(2_048)),
+        ("s", s(1_024)),
+        ("n", Value::N("1E-130".parse().unwrap())),
+        ("a", Value::B(vec![0; 2_048])),
+        ("b", s(2_048)),
+        ("c", Value::B(vec![0; 1_024])),
+        ("other", Value::Null),
+    ] {
+        assert_eq!(of(target, value), None, "{target}");
+    }
+    for (target, value, says) in [
+        ("k", s(0), "`k` is in the key of the index `one`, and the value would be empty"),
+        (
+            "k",
+            s(2_049),
+            "`k` is in the partition key of the index `one`, and the value would be longer than 2,048 bytes",
+        ),
+        ("k", Value::N("1".parse().unwrap()), "the value would be of type N, not S"),
+        ("k", Value::Ss(vec!["a".into()]), "of type SS, not S"),
+        ("s", s(1_025), "`s` is in the sort key of the index `one`, and the value would be longer than 1,024 bytes"),
+        ("n", s(1), "of type S, not N"),
+        ("a", Value::B(Vec::new()), "would be empty"),
+        ("b", s(2_049), "partition key of the index `many`"),
+        ("c", Value::B(vec![0; 1_025]), "sort key of the index `many`"),
+    ] {
+        let why = of(target, value).unwrap_or_default();
+        assert!(why.contains(says), "{target}: {why}");
+    }
+}
+
+#[test]
+fn only_what_a_write_changes_of_an_index_key_is_checked() {
+    let indexes = [index("i", &[("k", "S")], 1)];
+    // A value that was there before the index.
+    let image = item(json!({"pk": {"S": "1"}, "k": {"N": "1"}, "from": {"S": "x"}}));
+    assert_eq!(refused(&[copy("from", "to")], &image, &indexes), None);
+    assert_eq!(refused(&[copy("from", "k")], &image, &indexes), None, "it is mended");
+    let document = item(json!({"pk": {"S": "1"}, "k": {"M": {"a": {"S": "x"}}}, "from": {"S": "x"}}));
+    for image in [document, item(json!({"pk": {"S": "1"}, "from": {"S": "x"}}))] {
+        let why = refused(&[copy("from", "k.new")], &image, &indexes).unwrap();
+        assert!(why.contains("of type M, not S"), "{why}");
+    }
+}
+
+#[test]
+fn an_attribute_has_32_levels_at_most_where_it_comes_to() {
+    let nested = |lists: usize, leaf: Value| (0..lists).fold(leaf, |value, _| Value::L(vec![value]));
+    let of = |value: Value, changes: &[Change]| {
+        let image = Item::from([
+            ("pk".to_owned(), s(1)),
+            ("from".to_owned(), value),
+            ("doc".to_owned(), Value::M([("in".to_owned(), Value::M(Item::new()))].into())),
+        ]);
+        refused(changes, &image, &[])
+    };
+    for to in ["doc.in.to", "made.in.to"] {
+        assert_eq!(of(nested(29, s(1)), &[copy("from", to)]), None, "{to}");
+        assert_eq!(
+            of(nested(29, Value::L(Vec::new())), &[copy("from", to)]),
+            None,
+            "{to}: nothing is in the innermost"
+        );
+        let why = of(nested(30, s(1)), &[copy("from", to)]).unwrap();
+        assert!(why.contains("would be nested deeper than 32 levels"), "{why}");
+    }
+    assert_eq!(of(nested(31, s(1)), &[copy("from", "to")]), None, "as deep as it was");
+}
+
+#[test]
+fn an_item_has_400_kb_at_most_where_it_grows() {
+    let image = |bytes: usize| {
+        let mut image = Item::from([("pk".to_owned(), s(1)), ("old".to_owned(), s(1_000))]);
+        let filler = bytes - item_bytes(&image) - "filler".len();
+        image.insert("filler".into(), s(filler));
+        image
+    };
+    let grows = "new".len() + 1_000;
+    let fits = image(MAX_ITEM_BYTES - grows);
+    assert_eq!(refused(&[mv("old", "new")], &fits, &[]), None);
+    let full = image(MAX_ITEM_BYTES - grows + 1);
+    let why = refused(&[mv("old", "new")], &full, &[]).unwrap();
+    assert!(why.contains("exceed 400 KB") && why.contains("\"in-place\"") && why.contains("it would fit"), "{why}");
+    assert!(matches!(decide(&[mv("old", "new")], InPlace, &full, Vec::new()), Decision::Write(_)), "and it does");
+    let why = refused(&[copy("old", "new")], &full, &[]).unwrap();
+    assert!(!why.contains("in-place"), "{why}");
+    // By our count it is too large already; it does not grow.
+    let over = image(MAX_ITEM_BYTES + 9);
+    assert!(matches!(decide(&[remove("old")], InPlace, &over, Vec::new()), Decision::Write(_)));
+    // An update carries its own weight beside the value.
+    let alone = item(json!({"pk": {"S": ""}}));
+    let value = |bytes: usize| set("v", s(bytes).to_json());
+    let most = MAX_ITEM_BYTES - 3 - 19 - 1;
+    assert_eq!(refused(&[value(most)], &alone, &[]), None);
+    let why = refused(&[value(most + 1)], &alone, &[]).unwrap();
+    assert!(why.contains("the update would carry more than 400 KB"), "{why}");
+}
+
+fn remove(text: &str) -> Change {
+    Change::Remove { path: path(text) }
+}
