@@ -16,7 +16,10 @@ impl Conducted {
         &mut self,
         mut pursuit: Pursuit<'_>,
     ) -> anyhow::Result<(Vec<Swept>, Option<StopReason>)> {
-        let (mut swept, mut asked) = (Vec::new(), false);
+        let (mut swept, mut asked) = (Vec::new(), pursuit.confirmed);
+        if asked {
+            self.conductor.confirm();
+        }
         loop {
             // Nothing is begun for somebody who has asked to stop, or after the lease was lost.
             if self.conductor.stop.is_stopping() {
@@ -26,7 +29,7 @@ impl Conducted {
                 Advance::Done => return Ok((swept, None)),
                 Advance::Recorded => {}
                 Advance::Confirm => {
-                    self.ask(pursuit)?;
+                    pursuit.ask(&self.target)?;
                     self.conductor.confirm();
                     asked = true;
                 }
@@ -37,9 +40,9 @@ impl Conducted {
                         return Ok((swept, self.conductor.stop.reason().cloned()));
                     }
                 }
-                Advance::Preflight => self.hold_preflight(pursuit).await?,
+                Advance::Preflight => self.hold_preflight(&pursuit).await?,
                 Advance::Sweep(phase) => {
-                    self.announce(phase, pursuit, asked).await?;
+                    self.announce(phase, &pursuit, asked).await?;
                     let came = self.conductor.sweep(phase, std::mem::take(&mut pursuit.restart)).await?;
                     if !matches!(pursuit.goal, Goal::Verify { .. }) {
                         super::verify::tell_mismatches(&came);

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use super::pursuit::Pursuit;
 use super::signals;
 use super::target::Target;
 use crate::checkpoint::store::KeptFact;
 use crate::cli::{Decide, Global};
 use crate::clock::wall;
 use crate::conduct::{ConductError, Conductor, Said, Stage};
-use crate::cutover::{LEASE_DURATION, Lease, lease_owner};
+use crate::cutover::{LEASE_DURATION, Lease, Opened, lease_owner};
 use crate::engine::StopReason;
 use crate::playbook::Fact;
 
@@ -42,12 +43,19 @@ pub(super) fn actor() -> String {
 impl Conducted {
     /// Takes the state file, and the lease beside the flag, where there is one. Signals stop it from here on.
     pub(super) async fn open(global: &Global, plan: &Path, said: Said) -> anyhow::Result<Conducted> {
-        Box::pin(Conducted::of(Box::pin(Target::open(global, plan)).await?, said)).await
+        let target = Box::pin(Target::open(global, plan)).await?;
+        let opened = crate::cutover::open(&target.plan, wall()).await.map_err(ConductError::from)?;
+        Box::pin(Conducted::of(target, said, opened)).await
     }
 
-    /// The same, of a table that has been reached.
-    pub(super) async fn of(target: Target, said: Said) -> anyhow::Result<Conducted> {
+    /// The same for a command that is refused, or that nobody confirms, before anything is made or changed.
+    pub(super) async fn prepared(target: Target, said: Said, pursuit: &mut Pursuit<'_>) -> anyhow::Result<Conducted> {
         let opened = crate::cutover::open(&target.plan, wall()).await.map_err(ConductError::from)?;
+        Box::pin(pursuit.prepare(&target, opened.as_ref().map(|opened| opened.flag.as_ref()), &said)).await?;
+        Box::pin(Conducted::of(target, said, opened)).await
+    }
+
+    async fn of(target: Target, said: Said, opened: Option<Opened>) -> anyhow::Result<Conducted> {
         let store = target.open_store()?;
         let (flag, item) = opened.map_or((None, None), |opened| (Some(opened.flag), opened.lease));
         let mut lease = None;

@@ -4,6 +4,7 @@ use super::conduct::{Conducted, Pursuit, said};
 use super::dry_run::dry_run_of;
 use super::exit::Exit;
 use super::rollback::report;
+use super::target::Target;
 use crate::cli::{ContractArgs, Global};
 use crate::playbook::{Goal, Phase};
 
@@ -13,10 +14,11 @@ pub(super) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Res
         return dry_run_of(global, &args.on.plan, Phase::Contract, &args.go.accept).await;
     }
     let decide = args.decide();
-    let mut conducted = Conducted::open(global, &args.on.plan, said(&decide)).await?;
-    let table = conducted.target.description.arn.clone();
-    let question = format!("Remove the old attribute from {table} now? There is no way back.");
-    let (swept, stopped) = conducted.pursue(Pursuit::of(Goal::Contract, &decide, &question)).await?;
+    let target = Box::pin(Target::open(global, &args.on.plan)).await?;
+    let question = format!("Remove the old attribute from {} now? There is no way back.", target.description.arn);
+    let mut pursuit = Pursuit::of(Goal::Contract, &decide, question);
+    let mut conducted = Box::pin(Conducted::prepared(target, said(&decide), &mut pursuit)).await?;
+    let (swept, stopped) = Box::pin(conducted.pursue(pursuit)).await?;
     let exit = report(global, &conducted, "contract", &swept, stopped.as_ref()).await?;
     conducted.close().await?;
     Ok(exit)

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::conduct::{Conducted, Pursuit, actor, refusal, said};
 use super::exit::Exit;
 use super::output;
-use super::target::read_plan;
+use super::target::{Target as OnTable, read_plan};
 use crate::cli::{CutoverArgs, CutoverStep, Global};
 use crate::clock::wall;
 use crate::conduct::{ConductError, Said, kind, read};
@@ -29,20 +29,17 @@ pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     }
     let decide = args.decide();
     let reason = args.now.then(|| "stale reads were accepted by --now".to_owned());
-    let mut conducted = Conducted::open(global, &args.plan, Said { reason, ..said(&decide) }).await?;
-    let now = wall()();
-    let flag = conducted.conductor.flag().await?;
     let goal = match args.to {
         Some(CutoverStep::DualWrite) => Goal::CutoverTo(Target::DualWrite),
         Some(CutoverStep::ReadNew) => Goal::CutoverTo(Target::ReadNew(args.percent)),
         Some(CutoverStep::WriteNew) => Goal::CutoverTo(Target::WriteNew),
-        None => {
-            let to = flag.as_ref().map_or(BackTo::OldWrites, |flag| BackTo::of(flag, now));
-            Goal::Back { to, now: args.now }
-        }
+        // How far is told by the flag, when everything is checked.
+        None => Goal::Back { to: BackTo::OldReads, now: args.now },
     };
-    let question = format!("Change the cutover flag of {} now?", conducted.target.plan.name);
-    let (_, stopped) = conducted.pursue(Pursuit::of(goal, &decide, &question)).await?;
+    let mut pursuit = Pursuit::of(goal, &decide, format!("Change the cutover flag of {} now?", plan.name));
+    let (target, said) = (Box::pin(OnTable::open(global, &args.plan)).await?, Said { reason, ..said(&decide) });
+    let mut conducted = Box::pin(Conducted::prepared(target, said, &mut pursuit)).await?;
+    let (_, stopped) = Box::pin(conducted.pursue(pursuit)).await?;
     report(global, conducted.conductor.flag().await?.as_ref());
     conducted.close().await?;
     Ok(stopped.as_ref().map_or(Exit::Done, output::stopped))

@@ -34,7 +34,7 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     tell_table(&served, SEED);
     let mut global = global.clone();
     (global.endpoint_url, global.state) = (Some(served.endpoint()), Some(dir.join("state.db")));
-    let walked = walk(&global, &plan).await;
+    let walked = Box::pin(walk(&global, &plan)).await;
     tokio::task::spawn_blocking(move || served.stop()).await?;
     let (exit, steps) = walked?;
     tell_next(exit, &dir);
@@ -71,7 +71,7 @@ async fn take(part: &Part, conducted: &mut Conducted, decide: &Decide) -> anyhow
     if part.goal == Goal::Contract && !conducted.wait_for_soak().await? {
         return Ok((conducted.conductor.stop.reason().map(Exit::of_stop), Json::Null));
     }
-    match conducted.pursue(Pursuit::of(part.goal, decide, "")).await {
+    match Box::pin(conducted.pursue(Pursuit::of(part.goal, decide, ""))).await {
         Ok((swept, stopped)) => {
             let result = come_to(&swept, conducted.conductor.flag().await?.as_ref());
             Ok((stopped.as_ref().map(Exit::of_stop), result))

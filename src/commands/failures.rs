@@ -7,7 +7,7 @@ use serde_json::json;
 use super::conduct::{Conducted, Pursuit, said};
 use super::exit::Exit;
 use super::output;
-use super::target::{read_plan, state_path};
+use super::target::{Target, read_plan, state_path};
 use crate::checkpoint::store::{DivergedRecord, FailureRecord, ListQuery, StateFile};
 use crate::cli::{Decide, FailuresAction, FailuresArgs, Global};
 use crate::conduct::Came;
@@ -55,8 +55,10 @@ fn write_lists(out: &mut Vec<u8>, failures: &[FailureRecord], diverged: &[Diverg
 }
 
 async fn retry(global: &Global, args: &FailuresArgs) -> anyhow::Result<Exit> {
-    let mut conducted = Conducted::open(global, &args.plan, said(&Decide::default())).await?;
-    let (swept, stopped) = conducted.pursue(Pursuit::of(Goal::FailuresRetry, &Decide::default(), "")).await?;
+    let (target, decide) = (Box::pin(Target::open(global, &args.plan)).await?, Decide::default());
+    let mut pursuit = Pursuit::of(Goal::FailuresRetry, &decide, "");
+    let mut conducted = Box::pin(Conducted::prepared(target, said(&decide), &mut pursuit)).await?;
+    let (swept, stopped) = Box::pin(conducted.pursue(pursuit)).await?;
     let counts = swept.into_iter().find_map(|swept| match swept.came {
         Some(Came::Retried(counts)) => Some(counts),
         _ => None,

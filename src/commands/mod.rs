@@ -24,6 +24,7 @@ mod local;
 mod logging;
 mod output;
 mod preflight;
+mod prepare;
 mod pursuit;
 mod rollback;
 mod run;
@@ -45,14 +46,14 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let global = cli.global;
     match cli.command {
         #[cfg(feature = "local")]
-        Command::Demo(args) => demo::demo(&global, args).await,
+        Command::Demo(args) => Box::pin(demo::demo(&global, args)).await,
         Command::Init(args) => init::init(&global, args).await,
         Command::Check(args) => check::check(&global, args).await,
         Command::Run(args) => run::run(&global, args).await,
         Command::Verify(args) => verify::verify(&global, args).await,
-        Command::Cutover(args) => cutover::cutover(&global, args).await,
-        Command::Contract(args) => contract::contract(&global, args).await,
-        Command::Rollback(args) => rollback::rollback(&global, args).await,
+        Command::Cutover(args) => Box::pin(cutover::cutover(&global, args)).await,
+        Command::Contract(args) => Box::pin(contract::contract(&global, args)).await,
+        Command::Rollback(args) => Box::pin(rollback::rollback(&global, args)).await,
         Command::Status(args) => status::status(&global, args),
         Command::Failures(args) => failures::failures(&global, args).await,
         Command::Journal(args) => journal::journal(&global, args),

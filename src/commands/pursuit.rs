@@ -1,9 +1,7 @@
 //! What a command wants of the playbook, and the preflight on the way.
 
 use super::conducted::Conducted;
-use super::confirm::confirm;
 use super::output;
-use super::preflight::{Read, preflight};
 use super::run_report::header;
 use crate::cli::Decide;
 use crate::conduct::Begins;
@@ -11,61 +9,48 @@ use crate::playbook::{Goal, Phase};
 use crate::preflight::Accept;
 
 /// What a command wants of the playbook, and what was said to it.
-#[derive(Clone, Copy)]
 pub(super) struct Pursuit<'a> {
     pub(super) goal: Goal,
     /// Asked before the first step that changes anything.
-    pub(super) question: &'a str,
+    pub(super) question: String,
     pub(super) yes: bool,
     pub(super) accept: &'a [Accept],
     /// The preflight was held before: what was accepted of it.
-    pub(super) held: Option<&'a [String]>,
+    pub(super) held: Option<Vec<String>>,
+    /// What it asks first was confirmed before.
+    pub(super) confirmed: bool,
     /// An expansion begins anew.
     pub(super) restart: bool,
 }
 
 impl<'a> Pursuit<'a> {
-    pub(super) fn of(goal: Goal, decide: &'a Decide, question: &'a str) -> Pursuit<'a> {
-        Pursuit { goal, question, yes: decide.yes, accept: &decide.accept, held: None, restart: false }
+    pub(super) fn of(goal: Goal, decide: &'a Decide, question: impl Into<String>) -> Pursuit<'a> {
+        let (question, yes, accept) = (question.into(), decide.yes, &decide.accept);
+        Pursuit { goal, question, yes, accept, held: None, confirmed: false, restart: false }
     }
 }
 
 impl Conducted {
-    /// Asks before the first step that changes anything; before a run, it is said on what it works.
-    pub(super) fn ask(&self, pursuit: Pursuit<'_>) -> anyhow::Result<()> {
-        if matches!(pursuit.goal, Goal::Run { .. }) {
-            header(self, None);
-        }
-        confirm(pursuit.yes, pursuit.question)
-    }
-
     /// Says what goes over the table now. A run that begins anew is asked for, unless it was.
-    pub(super) async fn announce(&self, phase: Phase, pursuit: Pursuit<'_>, asked: bool) -> anyhow::Result<()> {
+    pub(super) async fn announce(&self, phase: Phase, pursuit: &Pursuit<'_>, asked: bool) -> anyhow::Result<()> {
         if phase != Phase::Expand {
             output::stderr(&format!("over the table: {}", words(phase)));
             return Ok(());
         }
         match self.conductor.begins(phase).await? {
-            Begins::Resumes(run) if !pursuit.restart => header(self, Some(&run)),
+            Begins::Resumes(run) if !pursuit.restart => header(&self.target, Some(&run)),
             Begins::Ended(_) if !pursuit.restart => {}
             _ if asked => {}
-            _ => self.ask(pursuit)?,
+            _ => pursuit.ask(&self.target)?,
         }
         Ok(())
     }
 
     /// Holds the preflight, unless that was done before the state file was made, and records what was accepted of it.
-    pub(super) async fn hold_preflight(&mut self, pursuit: Pursuit<'_>) -> anyhow::Result<()> {
-        let accepted = match pursuit.held {
-            Some(accepted) => accepted.to_vec(),
-            None => {
-                let phase = if pursuit.goal == Goal::Contract { Phase::Contract } else { Phase::Expand };
-                let job = self.conductor.job(phase)?;
-                let found = preflight(&self.target, &job, Read::Nothing, pursuit.accept.to_vec()).await;
-                found.hold()?;
-                found.tell();
-                found.to_record()
-            }
+    pub(super) async fn hold_preflight(&mut self, pursuit: &Pursuit<'_>) -> anyhow::Result<()> {
+        let accepted = match &pursuit.held {
+            Some(accepted) => accepted.clone(),
+            None => pursuit.preflight(&self.target).await?,
         };
         Ok(self.conductor.accept(accepted).await?)
     }

@@ -9,6 +9,7 @@ use super::dry_run::dry_run_of;
 use super::exit::Exit;
 use super::output;
 use super::run_report::subject;
+use super::target::Target;
 use crate::cli::{Global, RollbackArgs};
 use crate::conduct::{Came, Swept};
 use crate::engine::{Ended, StopReason};
@@ -20,10 +21,11 @@ pub(super) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Res
     if args.on.dry_run {
         return dry_run_of(global, &args.on.plan, Phase::Undo, &args.go.accept).await;
     }
-    let decide = args.decide();
-    let mut conducted = Conducted::open(global, &args.on.plan, said(&decide)).await?;
-    let question = format!("Undo the migration on {} now?", conducted.target.description.arn);
-    let (swept, stopped) = conducted.pursue(Pursuit::of(Goal::Rollback, &decide, &question)).await?;
+    let (target, decide) = (Box::pin(Target::open(global, &args.on.plan)).await?, args.decide());
+    let question = format!("Undo the migration on {} now?", target.description.arn);
+    let mut pursuit = Pursuit::of(Goal::Rollback, &decide, question);
+    let mut conducted = Box::pin(Conducted::prepared(target, said(&decide), &mut pursuit)).await?;
+    let (swept, stopped) = Box::pin(conducted.pursue(pursuit)).await?;
     let exit = report(global, &conducted, "rollback", &swept, stopped.as_ref()).await?;
     conducted.close().await?;
     Ok(exit)
@@ -89,8 +91,7 @@ fn run_json(subject: Subject<'_>, (ended, journaled): (&Ended, u64), exit: Exit)
 }
 
 fn ended(swept: &Swept) -> Option<&Ended> {
-    let Some(Came::Worked(ended)) = &swept.came else { return None };
-    Some(ended)
+    if let Some(Came::Worked(ended)) = &swept.came { Some(ended) } else { None }
 }
 
 fn run_report<'a>(subject: Subject<'a>, ended: &'a Ended) -> RunReport<'a> {

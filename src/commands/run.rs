@@ -28,17 +28,16 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
 pub(super) async fn expand(global: &Global, args: &RunArgs, target: Target) -> anyhow::Result<Exit> {
     // Before the state file is made: a run that is refused leaves no trace.
     let accepted = hold(args, &target).await?;
-    let said = Said { accepted: accepted.clone(), ..said(&Decide::default()) };
-    let mut conducted = Box::pin(Conducted::of(target, said)).await?;
-    let current = conducted.conductor.store.current_run(EXPAND).await?;
-    if args.again && !current.is_some_and(|run| is_complete(&run) || run.pass > 1) {
+    if args.again && !recorded(&target, EXPAND).is_some_and(|(run, _)| is_complete(&run) || run.pass > 1) {
         return Err(Refusal::error(Exit::Refused, NOT_YET_AGAIN));
     }
+    let decide = Decide { yes: args.yes, accept: args.accept.clone(), ..Decide::default() };
     let goal = Goal::Run { again: args.again || args.restart };
-    let (yes, held) = (args.yes, Some(accepted.as_slice()));
-    let question = format!("Write to {} now?", conducted.target.description.arn);
-    let pursuit = Pursuit { goal, question: &question, yes, accept: &args.accept, held, restart: args.restart };
-    let (swept, stopped) = conducted.pursue(pursuit).await?;
+    let pursuit = Pursuit::of(goal, &decide, format!("Write to {} now?", target.description.arn));
+    let mut pursuit = Pursuit { held: Some(accepted.clone()), restart: args.restart, ..pursuit };
+    let said = Said { accepted, ..said(&decide) };
+    let mut conducted = Box::pin(Conducted::prepared(target, said, &mut pursuit)).await?;
+    let (swept, stopped) = Box::pin(conducted.pursue(pursuit)).await?;
     let ended = swept.into_iter().rev().find_map(|swept| match swept.came {
         Some(Came::Worked(ended)) => Some(*ended),
         _ => None,

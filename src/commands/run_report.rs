@@ -17,8 +17,8 @@ const COMPLETE: &str = "this run is complete already: nothing was written. Anoth
 const NOT_BEGUN: &str = "stopped before the run began, and nothing was written. This is the run before it:";
 
 /// Says on what it works, and whether it begins or resumes.
-pub(super) fn header(conducted: &Conducted, resumed: Option<&RunRecord>) {
-    output::stderr(&subject(&conducted.target).header(&conducted.target.resolved, resumed));
+pub(super) fn header(target: &Target, resumed: Option<&RunRecord>) {
+    output::stderr(&subject(target).header(&target.resolved, resumed));
 }
 
 /// Reports the run as it is now. What stopped it after its own end, or before it began, is its exit code too.

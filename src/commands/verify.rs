@@ -6,6 +6,7 @@ use std::path::Path;
 use super::conduct::{Conducted, Pursuit};
 use super::exit::Exit;
 use super::output;
+use super::target::Target;
 use crate::cli::{Decide, Global, VerifyArgs};
 use crate::conduct::{Came, Said, Swept};
 use crate::engine::StopReason;
@@ -15,10 +16,11 @@ use crate::playbook::{Goal, Scope};
 /// Verifies, or goes on with the same verification that was stopped.
 pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<Exit> {
     let scope = if args.all { Scope::Full } else { Scope::Sampled };
-    let said = Said { sample: args.sample, ..super::conduct::said(&Decide::default()) };
-    let mut conducted = Conducted::open(global, &args.plan, said).await?;
-    let goal = Goal::Verify { scope, repair: args.repair };
-    let (swept, stopped) = conducted.pursue(Pursuit::of(goal, &Decide::default(), "")).await?;
+    let (target, decide) = (Box::pin(Target::open(global, &args.plan)).await?, Decide::default());
+    let said = Said { sample: args.sample, ..super::conduct::said(&decide) };
+    let mut pursuit = Pursuit::of(Goal::Verify { scope, repair: args.repair }, &decide, "");
+    let mut conducted = Box::pin(Conducted::prepared(target, said, &mut pursuit)).await?;
+    let (swept, stopped) = Box::pin(conducted.pursue(pursuit)).await?;
     conducted.close().await?;
     // What came of it counts, not whether somebody has asked to stop since it was on record.
     let Some(Swept { came: Some(Came::Verified(verified)), stopped, .. }) = swept.into_iter().next_back() else {

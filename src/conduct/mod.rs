@@ -5,10 +5,12 @@
 //! goes on where it was. What needs somebody at a keyboard comes back to the command: a preflight, a confirmation, and a
 //! sweep, which takes long.
 
+mod preview;
 mod standing;
 mod sweeps;
 mod watch;
 
+pub use preview::{Preview, preview};
 pub use standing::{Known, Seen, known};
 pub use sweeps::{Begins, Came, Swept, job_of};
 
@@ -153,15 +155,12 @@ impl Conductor {
     ) -> Result<Conductor, ConductError> {
         let Stage { plan, table, description, described, budgets } = stage;
         let (mut state, mut begun) = replay(&store).await?;
-        let other = match (store.kept(KeptFact::FlagPlace).await?, &plan.cutover.flag) {
-            (Some(begun), Some(place)) if begun != place.to_string() => Some((begun, place.to_string())),
-            _ => None,
-        };
+        let other = other_flag(store.kept(KeptFact::FlagPlace).await?, &plan);
         let another_way = state.kind().is_some_and(|before| before != kind(&plan));
         if (other.is_some() || another_way) && store.forget_unbegun().await? {
             (state, begun) = (State::default(), Vec::new());
-        } else if let Some((begun, named)) = other {
-            return Err(ConductError::OtherFlag { begun, named });
+        } else if let Some(other) = other {
+            return Err(other);
         }
         let flags = flags.filter(|_| kind(&plan) == Kind::Flagged);
         Ok(Conductor {
@@ -199,7 +198,8 @@ impl Conductor {
 
     /// Does the next thing for this goal, or says what it is.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, ConductError> {
-        let flag = self.look().await?;
+        let seen = self.look().await?;
+        let flag = seen.as_ref().map(|(flag, _)| flag.clone());
         let gone = if flag.is_none() { Some(self.last_seen().await?) } else { None };
         let OpenWork { failures, diverged } = self.store.open_work_of(EXPAND).await?;
         let no_way_back = self.store.no_way_back().await?;
@@ -221,7 +221,11 @@ impl Conductor {
             first: self.first,
             gone: gone.as_ref(),
         };
-        match step(&self.state, &world, goal, (self.clock)())? {
+        let next = step(&self.state, &world, goal, (self.clock)())?;
+        if let Some((flag, meta)) = &seen {
+            self.keep_seen(flag, meta).await?;
+        }
+        match next {
             Step::Preflight => Ok(Advance::Preflight),
             Step::Confirm => Ok(Advance::Confirm),
             Step::WaitUntil(until) => Ok(Advance::Wait(until)),
@@ -306,6 +310,12 @@ impl Conductor {
             reason: self.said.force.clone().or_else(|| self.said.reason.clone()),
         }
     }
+}
+
+/// The error of a migration that has begun with another flag than the plan names.
+fn other_flag(begun: Option<String>, plan: &Plan) -> Option<ConductError> {
+    let (begun, named) = (begun?, plan.cutover.flag.as_ref()?.to_string());
+    (begun != named).then_some(ConductError::OtherFlag { begun, named })
 }
 
 /// The kind of a plan.

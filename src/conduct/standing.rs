@@ -67,7 +67,7 @@ impl Seen {
         json!({ "seen_at": self.at.to_string(), "flag": to_json(&self.flag, &self.meta) })
     }
 
-    fn from_text(text: &str) -> Result<Seen, StoreError> {
+    pub(super) fn from_text(text: &str) -> Result<Seen, StoreError> {
         let corrupt =
             || StoreError::Corrupt("the flag that was seen last is on record in no form that is known".into());
         let json: Json = serde_json::from_str(text).map_err(|_| corrupt())?;
@@ -78,13 +78,12 @@ impl Seen {
 }
 
 impl Conductor {
-    /// Reads the flag, and keeps what it says for [`known`].
-    pub(super) async fn look(&mut self) -> Result<Option<Flag>, ConductError> {
+    /// Reads the flag.
+    pub(super) async fn look(&mut self) -> Result<Option<(Flag, FlagMeta)>, ConductError> {
         let Some(flags) = &self.flags else { return Ok(None) };
-        let Some((flag, meta)) = read(flags.as_ref(), &self.plan).await? else { return Ok(None) };
-        self.first = self.first.or(Some(flag.version));
-        self.keep_seen(&flag, &meta).await?;
-        Ok(Some(flag))
+        let seen = read(flags.as_ref(), &self.plan).await?;
+        self.first = self.first.or(seen.as_ref().map(|(flag, _)| flag.version));
+        Ok(seen)
     }
 
     /// The flag as a command of this state file saw it last; as it is created where none did.
@@ -94,7 +93,7 @@ impl Conductor {
         Ok(seen.map_or(first, |seen| seen.flag))
     }
 
-    /// One durable line for each state of the flag that this process meets.
+    /// One durable line for each state of the flag that this process meets, for [`known`].
     pub(super) async fn keep_seen(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), ConductError> {
         if self.seen.as_ref() != Some(flag) {
             let seen = Seen { at: (self.clock)(), flag: flag.clone(), meta: meta.clone() };

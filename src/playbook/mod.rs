@@ -2,7 +2,8 @@
 //!
 //! [`State`] is what is known of a migration, folded from the [`Event`]s that its state file keeps; [`State::next`] is the
 //! only way in which it moves, live and on replay alike. [`step`] says what a command has to do next, from the state, what
-//! can be observed ([`World`]) and the time. A command is a loop over it: nothing of its progress lives in memory alone,
+//! can be observed ([`World`]) and the time; it plays what comes behind through first ([`rehearse()`]), so that a command which
+//! is refused before its first lasting work has recorded nothing. A command is a loop over it: nothing of its progress lives in memory alone,
 //! so after a kill the same command, or another one, goes on from what is durable.
 //!
 //! | [`Step`] | the tool | durable before the next step |
@@ -69,6 +70,7 @@ mod gone;
 mod obstacle;
 mod one_way;
 mod refused;
+mod rehearse;
 mod rollback;
 mod standing;
 mod state;
@@ -81,6 +83,7 @@ pub use event::{Event, What};
 pub use obstacle::{Obstacle, Override};
 pub use one_way::one_way;
 pub use refused::{Next, Refused};
+pub use rehearse::{Rehearsal, rehearse};
 pub use standing::{Stage, Standing, standing};
 pub use state::{Expand, Intended, Open, Preflight, Report, Span, State, Way};
 pub use step::step;

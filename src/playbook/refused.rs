@@ -12,6 +12,8 @@ pub struct Refused {
     pub why: String,
     /// The step to take.
     pub next: Next,
+    /// Facts that the operator has to state first.
+    pub missing: Vec<Fact>,
 }
 
 /// The step to take: the words of a command after `backfill`, without the plan.
@@ -21,7 +23,7 @@ pub struct Next(String);
 impl Refused {
     /// Refuses, and names the next command.
     pub(super) fn new(why: impl Into<String>, next: impl Into<Next>) -> Refused {
-        Refused { why: why.into(), next: next.into() }
+        Refused { why: why.into(), next: next.into(), missing: Vec::new() }
     }
 }
 
@@ -90,6 +92,17 @@ impl Fact {
             Fact::OldWritesStopped => "--old-writes-stopped",
             Fact::ReadersBack => "--readers-back",
             Fact::NewWritesStopped => "--new-writes-stopped",
+        }
+    }
+
+    /// Its place in the order in which facts come true.
+    pub(super) fn place(self) -> u8 {
+        match self {
+            Fact::DualWritesSince { .. } => 0,
+            Fact::ReadersMoved => 1,
+            Fact::OldWritesStopped => 2,
+            Fact::ReadersBack => 3,
+            Fact::NewWritesStopped => 4,
         }
     }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::cutover::may_expand;
+use super::rehearse::rehearse;
 use super::{
-    BackTo, Expand, Fact, Goal, Kind, Next, Obstacle, Override, Phase, Refused, Scope, State, Step, Target, Way, What,
-    World,
+    BackTo, Expand, Fact, Goal, Kind, Next, Obstacle, Override, Phase, Refused, Rehearsal, Scope, State, Step, Target,
+    Way, What, World,
 };
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
@@ -16,23 +17,13 @@ use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 /// It depends on its arguments alone. Asked again after its step was carried out it names the one behind it, until
 /// [`Step::Done`]; asked again after a kill it names the same one.
 pub fn step(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) -> Result<Step, Refused> {
-    let asked = Asked { state, world, goal, now };
-    asked.check_plan()?;
-    if let Some(over) = asked.over()? {
-        return Ok(over);
-    }
-    if let Some(seen) = asked.seen() {
-        return Ok(seen);
-    }
-    match goal {
-        Goal::Run { again } => asked.run(again),
-        Goal::FailuresRetry => asked.retry(),
-        Goal::Verify { scope, repair } => asked.verify(scope, repair),
-        Goal::CutoverTo(target) => asked.cutover(target),
-        Goal::Back { to, now } => asked.back(to, now),
-        Goal::Contract => asked.contract(),
-        Goal::Rollback => asked.rollback(),
-    }
+    let next = Asked { state, world, goal, now }.plain();
+    match &next {
+        // Nothing is recorded, and nobody asked, for a command that would be refused right behind it.
+        Err(_) | Ok(Step::Preflight | Step::Record(_) | Step::Confirm) => rehearse(state, world, goal, now)?,
+        Ok(Step::Change(_) | Step::Renew(_) | Step::WaitUntil(_) | Step::Sweep(_) | Step::Done) => Rehearsal::default(),
+    };
+    next
 }
 
 /// The arguments of [`step`].
@@ -44,6 +35,26 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// The next step, whatever comes behind it.
+    pub(super) fn plain(&self) -> Result<Step, Refused> {
+        self.check_plan()?;
+        if let Some(over) = self.over()? {
+            return Ok(over);
+        }
+        if let Some(seen) = self.seen() {
+            return Ok(seen);
+        }
+        match self.goal {
+            Goal::Run { again } => self.run(again),
+            Goal::FailuresRetry => self.retry(),
+            Goal::Verify { scope, repair } => self.verify(scope, repair),
+            Goal::CutoverTo(target) => self.cutover(target),
+            Goal::Back { to, now } => self.back(to, now),
+            Goal::Contract => self.contract(),
+            Goal::Rollback => self.rollback(),
+        }
+    }
+
     /// Whether this is still the plan of this migration, and whether its command line says what such a plan can.
     fn check_plan(&self) -> Result<(), Refused> {
         let kind = self.world.kind;
@@ -272,10 +283,7 @@ impl Asked<'_> {
         let same = |stated: &&Fact| std::mem::discriminant(*stated) == std::mem::discriminant(&fact);
         match self.world.facts.iter().find(same) {
             Some(fact) => Ok(Step::Record(What::FactStated { fact: *fact, forced })),
-            None => Err(Refused::new(
-                format!("without a flag it is stated that {}; see to it, and state it", fact.claim()),
-                Next::from(self.goal).with(fact.option()),
-            )),
+            None => Err(Refused::unstated(self.goal, vec![fact])),
         }
     }
 

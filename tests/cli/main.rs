@@ -17,6 +17,7 @@ mod life;
 mod plans;
 mod preflight;
 mod reach;
+mod refusals;
 mod runs;
 mod states;
 

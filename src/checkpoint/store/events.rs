@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use super::super::{RunId, StoreError};
 use super::error::Failed;
 use super::state_file::StateFile;
-use super::{Store, read};
+use super::{Identity, Store, read};
 
 /// A line of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +75,16 @@ impl StateFile {
     /// The history, oldest line first.
     pub fn events(&self) -> Result<Vec<EventRecord>, StoreError> {
         self.read(events)
+    }
+
+    /// Whose file it is.
+    pub fn identity(&self) -> Result<Identity, StoreError> {
+        self.read(|connection| read::read_identity(connection).map(|(identity, _)| identity))
+    }
+
+    /// Whether anything was done, stated or intended here.
+    pub fn has_begun(&self) -> Result<bool, StoreError> {
+        self.read(has_begun)
     }
 
     /// A fact beside it.

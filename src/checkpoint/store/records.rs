@@ -39,6 +39,12 @@ impl Identity {
             meaning: plan.meaning(),
         }
     }
+
+    /// Whether a file of this identity is one of the other: the same plan on the same table.
+    pub fn is_of(&self, ours: &Identity) -> bool {
+        let recreated = matches!((&self.table_id, &ours.table_id), (Some(theirs), Some(ours)) if theirs != ours);
+        self.fingerprint == ours.fingerprint && self.table_arn == ours.table_arn && !recreated
+    }
 }
 
 /// How a run begins.

@@ -9,6 +9,7 @@ pub(super) const CACHE: u32 = 60;
 pub(super) const SOAK: i64 = 1000;
 
 /// A migration, its flag and its operator, in a time of their own.
+#[derive(Clone)]
 pub(super) struct Desk {
     pub(super) kind: Kind,
     pub(super) state: State,
@@ -105,13 +106,20 @@ impl Desk {
 
     /// One command, to its end; gives the steps that it took. Facts that it asks for are stated.
     pub(super) fn give(&mut self, goal: Goal) -> Result<Vec<String>, Refused> {
-        let (mut confirmed, mut steps) = (false, Vec::new());
+        let mut steps = Vec::new();
+        self.give_noting(goal, &mut steps)?;
+        Ok(steps)
+    }
+
+    /// The same, also where it is refused on its way.
+    pub(super) fn give_noting(&mut self, goal: Goal, steps: &mut Vec<String>) -> Result<(), Refused> {
+        let mut confirmed = false;
         self.begin();
         for _ in 0..60 {
             let step = self.ask(goal, confirmed)?;
             steps.push(name(&step));
             match step {
-                Step::Done => return Ok(steps),
+                Step::Done => return Ok(()),
                 Step::Preflight => {
                     self.append(What::PreflightAccepted { kind: self.kind, accepted: vec!["no-pitr".to_owned()] });
                 }

@@ -41,7 +41,10 @@ proptest! {
             prop_assert_eq!(State::replay(&desk.events), Ok(desk.state.clone()));
             desk.now += SOAK;
         }
-        // What `status` names next is what the playbook takes.
+        // What `status` names next is what the playbook takes, with the facts that it names.
+        if matches!(kind, Kind::Stated | Kind::RemoveOnly) {
+            desk.facts = facts(desk.now);
+        }
         if let (stage, Some(next)) = desk.stands() {
             let goal = COMMANDS.into_iter().find(|goal| next.starts_with(Next::from(*goal).words()));
             let said = desk.says(goal.unwrap_or_else(|| panic!("{next} is no command")));

@@ -1,0 +1,194 @@
+//! A refused command makes and changes nothing: files, history, flag and table are as they were.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::*;
+
+const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
+
+const SINCE: &str = "--dual-writes-since 2026-01-01T00:00:00Z";
+
+/// Every file below a directory, with its bytes. What SQLite makes to read a file is left out while nothing is in it.
+fn files(of: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(of).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.extend(files(&path));
+            found.insert(path, b"a directory".to_vec());
+        } else if !name.ends_with("-shm") {
+            let bytes = std::fs::read(&path).unwrap();
+            if !(bytes.is_empty() && name.ends_with("-wal")) {
+                found.insert(path, bytes);
+            }
+        }
+    }
+    found
+}
+
+/// Files and tables.
+type Everything = (BTreeMap<PathBuf, Vec<u8>>, Vec<BTreeMap<String, Item>>);
+
+async fn everything(bed: &Bed, tables: &[&String]) -> Everything {
+    let mut dumps = Vec::new();
+    for table in tables {
+        dumps.push(bed.dump(table).await);
+    }
+    (files(bed.dir()), dumps)
+}
+
+fn words<'a>(line: &'a str, plan: &'a str) -> Vec<&'a str> {
+    line.split(' ').map(|word| if word == "PLAN" { plan } else { word }).collect()
+}
+
+/// Each of these is refused with its exit code, and everything is as before.
+async fn all_refused(bed: &Bed, tables: &[&String], plan: &Path, refusals: &[(i32, &str)]) {
+    for (code, line) in refusals {
+        let before = everything(bed, tables).await;
+        refused(bed, *code, &words(line, text(plan)));
+        let after = everything(bed, tables).await;
+        let changed: Vec<_> = after.0.iter().filter(|(path, bytes)| before.0.get(*path) != Some(bytes)).collect();
+        let changed: Vec<_> = changed.iter().map(|(path, _)| path).collect();
+        assert!(changed.is_empty(), "`{line}` made or changed {changed:?}");
+        assert!(after == before, "`{line}` removed a file or changed a table");
+    }
+}
+
+/// RUNBOOK: "A command out of order changes nothing"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_command_of_a_plan_without_a_flag_changes_nothing() {
+    let (bed, table, plan) = scene(4, CUTOVER).await;
+    let give = |line: &str| tool(&bed, &words(line, text(&plan))).exits(0);
+    let dual = format!("cutover PLAN --to dual-write {SINCE}");
+    let far = format!("{dual} --state not/yet/there.db");
+    let again = "run PLAN --again --yes --state not/yet/there.db";
+    all_refused(
+        &bed,
+        &[&table],
+        &plan,
+        &[
+            (3, "cutover PLAN --to dual-write --yes"),
+            (2, &dual),
+            (2, &far),
+            (3, again),
+            (2, "run PLAN"),
+            (2, "run PLAN --restart"),
+            (3, "verify PLAN --all"),
+            (3, "failures PLAN retry"),
+            (3, "contract PLAN --yes"),
+            (3, "cutover PLAN --back"),
+            (3, "cutover PLAN --to read-new --readers-moved --yes"),
+        ],
+    )
+    .await;
+    give("run PLAN --yes");
+    let since = format!("rollback PLAN {SINCE} --yes");
+    all_refused(
+        &bed,
+        &[&table],
+        &plan,
+        &[
+            (3, "cutover PLAN --to dual-write --yes"),
+            (2, &dual),
+            (3, "rollback PLAN --yes"),
+            (3, "rollback PLAN --yes --readers-back"),
+            (3, &since),
+            (2, "rollback PLAN --readers-back --new-writes-stopped"),
+            (2, "run PLAN --again"),
+            (2, "run PLAN --restart"),
+            (3, "cutover PLAN --to read-new --readers-moved --yes"),
+            (3, "contract PLAN --yes"),
+        ],
+    )
+    .await;
+    give(&format!("{dual} --yes"));
+    give("verify PLAN --all");
+    give("cutover PLAN --to read-new --readers-moved --yes");
+    all_refused(
+        &bed,
+        &[&table],
+        &plan,
+        &[
+            (3, "cutover PLAN --back"),
+            (3, "cutover PLAN --to write-new --yes"),
+            (2, "cutover PLAN --to write-new --old-writes-stopped"),
+            (3, "rollback PLAN --yes --new-writes-stopped"),
+            (3, "run PLAN --again --yes"),
+        ],
+    )
+    .await;
+    // The way forward is open as before.
+    give("cutover PLAN --to write-new --old-writes-stopped --yes");
+    all_refused(
+        &bed,
+        &[&table],
+        &plan,
+        &[(3, "rollback PLAN --yes"), (2, "contract PLAN"), (3, "cutover PLAN --back")],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_command_of_a_plan_with_a_flag_changes_nothing() {
+    let (bed, table, _) = scene(4, "").await;
+    let flags = bed.create_table().await;
+    let flag = format!("{CUTOVER}table = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"x\" }}\n");
+    let plan = bed.plan("flagged", &table, "", &format!("{MOVE}{flag}"));
+    let give = |line: &str| tool(&bed, &words(line, text(&plan))).exits(0);
+    let tables = [&table, &flags];
+    all_refused(
+        &bed,
+        &tables,
+        &plan,
+        &[
+            (2, "cutover PLAN --to dual-write"),
+            (2, "cutover PLAN --to dual-write --state not/yet/there.db"),
+            (3, "cutover PLAN --to dual-write --yes --readers-moved"),
+            (3, "cutover PLAN --to read-new --yes"),
+            (3, "cutover PLAN --back"),
+            (3, "verify PLAN --all"),
+            (3, "contract PLAN --yes"),
+            (2, "run PLAN"),
+        ],
+    )
+    .await;
+    give("cutover PLAN --to dual-write --yes");
+    all_refused(
+        &bed,
+        &tables,
+        &plan,
+        &[
+            (3, "cutover PLAN --to read-new --yes"),
+            (3, "cutover PLAN --to write-new --yes"),
+            (3, "verify PLAN --all"),
+            (2, "rollback PLAN"),
+            (3, "contract PLAN --yes"),
+            (2, "run PLAN"),
+        ],
+    )
+    .await;
+}
+
+/// RUNBOOK: "names every fact that is missing"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_command_of_a_plan_that_only_removes_changes_nothing() {
+    let (bed, table, _) = scene(4, "").await;
+    let plan = bed.plan("removes", &table, "", &format!("[[change]]\nremove = \"old\"\n{CUTOVER}"));
+    all_refused(
+        &bed,
+        &[&table],
+        &plan,
+        &[
+            (3, "contract PLAN --yes"),
+            (3, "contract PLAN --yes --readers-moved"),
+            (3, "contract PLAN --yes --old-writes-stopped"),
+            (3, "run PLAN --yes"),
+            (3, "verify PLAN --all"),
+        ],
+    )
+    .await;
+    let all = refused(&bed, 3, &["contract", text(&plan), "--yes"]);
+    all.says(&["--readers-moved", "--old-writes-stopped", "Next: backfill contract"]);
+}
