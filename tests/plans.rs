@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use backfill::change::{self, Change};
+use backfill::change::{self, Change, OnExisting};
 use backfill::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
 use backfill::plan::{Loaded, PlanErrors, load, load_bytes};
 use backfill::preflight::check_plan;
@@ -98,7 +98,8 @@ fn every_example_loads_and_fits_the_sample_table() {
     let rename = examples.iter().find(|path| path.ends_with("rename-attribute.toml")).unwrap();
     let plan = load("rename", &fs::read_to_string(rename).unwrap()).unwrap().plan;
     assert_eq!(plan.strategy, change::Strategy::ExpandContract);
-    assert_eq!(plan.changes, [Change::Move { from: "email".parse().unwrap(), to: "contact_email".parse().unwrap() }]);
+    let (from, to) = ("email".parse().unwrap(), "contact_email".parse().unwrap());
+    assert_eq!(plan.changes, [Change::Move { from, to, on_existing: OnExisting::Keep }]);
 }
 
 #[test]

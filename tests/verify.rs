@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::change::Outcome;
+use backfill::change::{Digest, OnRecord, Outcome};
 use backfill::checkpoint::store::{Asked, Begin, Identity, ListQuery, NewRun, StateFile, Store, VerificationRecord};
 use backfill::checkpoint::{CheckpointStore, Commit, Counts, DivergedItem, RunStatus, SegmentEvent, StoreError};
 use backfill::engine::{Job, StopReason, describe};
@@ -103,8 +103,9 @@ struct Known(BTreeSet<String>);
 
 #[async_trait::async_trait]
 impl Before for Known {
-    async fn targets(&self, keys: &[ItemKey]) -> Result<Vec<BTreeSet<Path>>, StoreError> {
-        let of = |key: &ItemKey| self.0.contains(&key.to_text()).then(|| Path::attribute("new")).into_iter().collect();
+    async fn records(&self, keys: &[ItemKey], _: bool) -> Result<Vec<OnRecord>, StoreError> {
+        let target = || (Path::attribute("new"), Digest([0; 8]));
+        let of = |key: &ItemKey| OnRecord::new(self.0.contains(&key.to_text()).then(target), []);
         Ok(keys.iter().map(of).collect())
     }
 }

@@ -217,7 +217,7 @@ mod tests {
 
     use super::super::OnExisting::Overwrite;
     use super::super::Strategy::{ExpandContract, InPlace};
-    use super::super::tests::{any_item, any_plan, copy, item, key, mv, remove, set, update};
+    use super::super::tests::{answering, any_item, any_plan, copy, item, key, mv, remove, set, update};
     use super::super::{Change, Changes, Decision, GuardedWrite};
     use super::*;
     use crate::item::{Path, item_bytes};
@@ -232,7 +232,7 @@ mod tests {
     }
 
     fn decided(changes: &[Change], image: &Item, indexes: Vec<IndexSchema>) -> GuardedWrite {
-        match Changes::for_run(changes, InPlace, Overwrite, key(), indexes).decide(image) {
+        match Changes::for_run(&answering(changes, Overwrite), InPlace, key(), indexes).decide(image) {
             Decision::Write(write) => write,
             other => panic!("{other:?}"),
         }
@@ -328,7 +328,7 @@ mod tests {
             index(&[("k", "S")], Projection::KeysOnly),
         ];
         let touched = |strategy, changes: &[Change]| {
-            let changes = Changes::for_run(changes, strategy, Overwrite, key(), indexes.clone());
+            let changes = Changes::for_run(&answering(changes, Overwrite), strategy, key(), indexes.clone());
             changes.pricing.touched().iter().map(|index| index.place).collect::<Vec<_>>()
         };
         assert_eq!(touched(ExpandContract, &[mv("email", "contact")]), [2], "the source stays");
@@ -407,7 +407,7 @@ mod tests {
             indexes in proptest::collection::vec(any_index(), 0..4),
         ) {
             let strategy = if in_place { InPlace } else { ExpandContract };
-            let changes = Changes::for_run(&plan, strategy, Overwrite, key(), indexes.clone());
+            let changes = Changes::for_run(&answering(&plan, Overwrite), strategy, key(), indexes.clone());
             if let Decision::Write(write) = changes.decide(&image) {
                 let after = update(&write, Some(&image)).unwrap();
                 let mut expected = WriteCost {

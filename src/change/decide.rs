@@ -13,7 +13,6 @@ use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, Path, Value};
 #[derive(Debug, Clone)]
 pub struct Changes {
     pub(super) steps: Vec<Wanted>,
-    pub(super) on_existing: OnExisting,
     key: KeySchema,
     indexes: Indexes,
     pub(super) pricing: Pricing,
@@ -34,6 +33,8 @@ pub enum Decision {
     NothingToDo,
     /// It is as the plan implies.
     AlreadyApplied,
+    /// These targets already have another value, which stays and counts as done; nothing else is left to do.
+    Skipped(Vec<Path>),
     /// These targets hold something else than the plan implies, and are kept; nothing of the item is written.
     Diverged(Vec<Path>),
     /// The item's shape does not allow a change, for this reason (without attribute values).
@@ -48,19 +49,19 @@ pub enum Decision {
 #[derive(Debug, Clone)]
 pub(super) enum Wanted {
     /// `run`: the source's value at the target.
-    Copy { from: Path, to: Path, is_move: bool, removes_source: bool },
+    Copy { from: Path, to: Path, is_move: bool, removes_source: bool, on_existing: OnExisting },
     /// `run`: a constant.
-    Set { to: Path, value: Value },
-    /// `run` in place: the path goes.
-    Remove { path: Path },
-    /// `contract`: the source of a move goes.
-    DropMoved { from: Path, to: Path },
-    /// `contract`: the path goes, if these copies of it are there.
-    DropRemoved { path: Path, copies: Vec<Path> },
+    Set { to: Path, value: Value, on_existing: OnExisting },
+    /// `run` in place: the path goes, unless one of these copies of it was skipped.
+    Remove { path: Path, skipping: Vec<Path> },
+    /// `contract`: the source of a move goes; not if the move was skipped.
+    DropMoved { from: Path, to: Path, skips: bool },
+    /// `contract`: the path goes, if these copies of it are there, and those that skip were not skipped.
+    DropRemoved { path: Path, copies: Vec<Target> },
     /// `rollback`: the source gets the value that its targets have.
-    Refresh { from: Path, targets: Vec<Path> },
+    Refresh { from: Path, targets: Vec<Target> },
     /// `rollback`: the target of a copy, or of a move whose source has stayed, is as it was before.
-    Uncopy { from: Path, to: Path },
+    Uncopy { from: Path, to: Path, skips: bool },
     /// `rollback`: the value of a move in place is at its source again.
     Unmove { from: Path, to: Path },
     /// `rollback`: the constant goes, for what was there before.
@@ -69,45 +70,49 @@ pub(super) enum Wanted {
     Unremove { path: Path },
 }
 
+/// The target of a copy.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) to: Path,
+    /// A value that was there before the migration stays, and counts as done.
+    pub(super) skips: bool,
+}
+
 impl Changes {
     /// The changes that `run` makes: all of them in place; otherwise only what adds, and the rest waits for `contract`.
-    pub fn for_run(
-        changes: &[Change],
-        strategy: Strategy,
-        on_existing: OnExisting,
-        key: KeySchema,
-        indexes: Vec<IndexSchema>,
-    ) -> Changes {
+    pub fn for_run(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         let in_place = strategy == Strategy::InPlace;
         let wanted = |change: &Change| match change.clone() {
-            Change::Move { from, to } => Some(Wanted::Copy { from, to, is_move: true, removes_source: in_place }),
-            Change::Copy { from, to } => Some(Wanted::Copy { from, to, is_move: false, removes_source: false }),
-            Change::Set { to, value } => Some(Wanted::Set { to, value }),
-            Change::Remove { path } => in_place.then_some(Wanted::Remove { path }),
+            Change::Move { from, to, on_existing } => {
+                Some(Wanted::Copy { from, to, is_move: true, removes_source: in_place, on_existing })
+            }
+            Change::Copy { from, to, on_existing } => {
+                Some(Wanted::Copy { from, to, is_move: false, removes_source: false, on_existing })
+            }
+            Change::Set { to, value, on_existing } => Some(Wanted::Set { to, value, on_existing }),
+            Change::Remove { path } => {
+                let skipping = copies_of(changes, &path).into_iter().filter(|copy| copy.skips);
+                in_place.then(|| Wanted::Remove { skipping: skipping.map(|copy| copy.to).collect(), path })
+            }
         };
-        Changes::new(changes.iter().filter_map(wanted).collect(), on_existing, key, indexes)
+        Changes::new(changes.iter().filter_map(wanted).collect(), key, indexes)
     }
 
     /// The changes that `contract` makes, after cutover: the sources of moves go, and what the plan removes. Nothing is
     /// left to it where `run` works in place.
     pub fn for_contract(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
-        let copies_of = |path: &Path| {
-            let copy = |change: &Change| match change {
-                Change::Copy { from, to } if from == path => Some(to.clone()),
-                _ => None,
-            };
-            changes.iter().filter_map(copy).collect()
-        };
         let wanted = |change: &Change| match change.clone() {
-            Change::Move { from, to } => Some(Wanted::DropMoved { from, to }),
-            Change::Remove { path } => Some(Wanted::DropRemoved { copies: copies_of(&path), path }),
+            Change::Move { from, to, on_existing } => {
+                Some(Wanted::DropMoved { from, to, skips: on_existing == OnExisting::Skip })
+            }
+            Change::Remove { path } => Some(Wanted::DropRemoved { copies: copies_of(changes, &path), path }),
             Change::Copy { .. } | Change::Set { .. } => None,
         };
         let steps = match strategy {
             Strategy::ExpandContract => changes.iter().filter_map(wanted).collect(),
             Strategy::InPlace => Vec::new(),
         };
-        Changes::new(steps, OnExisting::Keep, key, indexes)
+        Changes::new(steps, key, indexes)
     }
 
     /// The first phase of a rollback behind writes of the new attribute alone: old values become equal to new ones. Where
@@ -118,37 +123,39 @@ impl Changes {
         key: KeySchema,
         indexes: Vec<IndexSchema>,
     ) -> Changes {
-        let mut targets: BTreeMap<&Path, Vec<Path>> = BTreeMap::new();
+        let mut targets: BTreeMap<&Path, Vec<Target>> = BTreeMap::new();
         for change in changes.iter().filter(|_| strategy == Strategy::ExpandContract) {
-            if let Change::Move { from, to } | Change::Copy { from, to } = change {
-                targets.entry(from).or_default().push(to.clone());
+            if let Change::Move { from, to, .. } | Change::Copy { from, to, .. } = change {
+                targets.entry(from).or_default().push(Target { to: to.clone(), skips: change.skips() });
             }
         }
         let steps = targets.into_iter().map(|(from, targets)| Wanted::Refresh { from: from.clone(), targets });
-        Changes::new(steps.collect(), OnExisting::Keep, key, indexes)
+        Changes::new(steps.collect(), key, indexes)
     }
 
     /// The last phase of a rollback: what `run` made goes, and what it overwrote, moved or removed comes back.
     pub fn for_rollback(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         let in_place = strategy == Strategy::InPlace;
         let wanted = |change: &Change| match change.clone() {
-            Change::Move { from, to } if in_place => Some(Wanted::Unmove { from, to }),
-            Change::Move { from, to } | Change::Copy { from, to } => Some(Wanted::Uncopy { from, to }),
-            Change::Set { to, value } => Some(Wanted::Unset { to, value }),
+            Change::Move { from, to, .. } if in_place => Some(Wanted::Unmove { from, to }),
+            Change::Move { from, to, on_existing } | Change::Copy { from, to, on_existing } => {
+                Some(Wanted::Uncopy { from, to, skips: on_existing == OnExisting::Skip })
+            }
+            Change::Set { to, value, .. } => Some(Wanted::Unset { to, value }),
             Change::Remove { path } => in_place.then_some(Wanted::Unremove { path }),
         };
-        Changes::new(changes.iter().filter_map(wanted).collect(), OnExisting::Keep, key, indexes)
+        Changes::new(changes.iter().filter_map(wanted).collect(), key, indexes)
     }
 
-    fn new(steps: Vec<Wanted>, on_existing: OnExisting, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
+    fn new(steps: Vec<Wanted>, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         let indexes = Indexes::from(indexes);
         let pricing = Pricing::new(steps.iter().flat_map(Wanted::changes), &key, &indexes);
-        Changes { steps, on_existing, key, indexes, pricing, by: None }
+        Changes { steps, key, indexes, pricing, by: None }
     }
 
     /// Whatever `by` decides, for a table with this key and these indexes.
     pub fn decided_by(by: Arc<dyn Decides>, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
-        Changes { by: Some(by), ..Changes::for_run(&[], Strategy::InPlace, OnExisting::Keep, key, indexes) }
+        Changes { by: Some(by), ..Changes::for_run(&[], Strategy::InPlace, key, indexes) }
     }
 
     /// Whether this phase changes nothing: every change waits for a later one.
@@ -197,6 +204,7 @@ impl Changes {
             },
             Decision::NothingToDo
             | Decision::AlreadyApplied
+            | Decision::Skipped(_)
             | Decision::Diverged(_)
             | Decision::Rejected(_)
             | Decision::Refused(..) => decided,
@@ -221,7 +229,7 @@ impl Changes {
                 "its record in the state file cannot be read: {why}; it was not written"
             ));
         }
-        let mut draft = Draft::new(item, self.on_existing, record, &self.steps);
+        let mut draft = Draft::new(item, record, &self.steps);
         for wanted in &self.steps {
             match wanted {
                 Wanted::Copy { .. } | Wanted::Set { .. } | Wanted::Remove { .. } => draft.forward(wanted),
@@ -246,7 +254,7 @@ impl Wanted {
             | Wanted::Refresh { from: path, .. }
             | Wanted::DropRemoved { path, .. }
             | Wanted::Unremove { path }
-            | Wanted::Remove { path } => (path, None),
+            | Wanted::Remove { path, .. } => (path, None),
         };
         std::iter::once(one).chain(another).map(Path::root)
     }
@@ -266,6 +274,23 @@ impl Wanted {
     }
 
     pub(super) fn recalls(&self) -> bool {
-        matches!(self, Wanted::Uncopy { .. } | Wanted::Unmove { .. } | Wanted::Unset { .. } | Wanted::Unremove { .. })
+        match self {
+            Wanted::Uncopy { .. } | Wanted::Unmove { .. } | Wanted::Unset { .. } | Wanted::Unremove { .. } => true,
+            // What was skipped is the value that is on record.
+            Wanted::DropMoved { skips, .. } => *skips,
+            Wanted::DropRemoved { copies: targets, .. } | Wanted::Refresh { targets, .. } => {
+                targets.iter().any(|target| target.skips)
+            }
+            Wanted::Copy { .. } | Wanted::Set { .. } | Wanted::Remove { .. } => false,
+        }
     }
+}
+
+/// The copies that a plan makes of a path.
+fn copies_of(changes: &[Change], path: &Path) -> Vec<Target> {
+    let copy = |change: &Change| match change {
+        Change::Copy { from, to, .. } if from == path => Some(Target { to: to.clone(), skips: change.skips() }),
+        _ => None,
+    };
+    changes.iter().filter_map(copy).collect()
 }

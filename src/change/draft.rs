@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use super::cost::Pricing;
 use super::decide::{Decision, Wanted};
-use super::{Action, Condition, GuardedWrite, OnExisting, OnRecord, PreImage, Was};
+use super::{Action, Condition, GuardedWrite, OnRecord, PreImage, Was};
 use crate::item::{Item, ItemKey, Path, Step, Value, attribute_bytes, item_bytes};
 
 /// What has been found about one item so far.
 pub(super) struct Draft<'a> {
     pub(super) item: &'a Item,
-    pub(super) on_existing: OnExisting,
     pub(super) record: &'a OnRecord,
     /// Values that this write puts back where there is nothing.
     pub(super) restored: BTreeMap<&'a Path, &'a Value>,
@@ -20,6 +19,8 @@ pub(super) struct Draft<'a> {
     /// Maps that have to be made, by their path, because a target's parent is missing.
     made: BTreeMap<Path, Item>,
     pub(super) diverged: Vec<Path>,
+    /// Targets with another value, which counts as done.
+    pub(super) skipped: Vec<Path>,
     /// What stays as it is, and is told of where nothing else of the item changes.
     pub(super) kept: Vec<Path>,
     rejected: Option<String>,
@@ -29,10 +30,9 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(item: &'a Item, on_existing: OnExisting, record: &'a OnRecord, steps: &'a [Wanted]) -> Draft<'a> {
+    pub(super) fn new(item: &'a Item, record: &'a OnRecord, steps: &'a [Wanted]) -> Draft<'a> {
         let mut draft = Draft {
             item,
-            on_existing,
             record,
             restored: BTreeMap::new(),
             actions: Vec::new(),
@@ -40,6 +40,7 @@ impl<'a> Draft<'a> {
             pre_images: Vec::new(),
             made: BTreeMap::new(),
             diverged: Vec::new(),
+            skipped: Vec::new(),
             kept: Vec::new(),
             rejected: None,
             already: false,
@@ -66,6 +67,9 @@ impl<'a> Draft<'a> {
         self.remove_made_maps();
         if self.actions.is_empty() && !self.kept.is_empty() {
             return Decision::Diverged(self.kept);
+        }
+        if self.actions.is_empty() && !self.skipped.is_empty() {
+            return Decision::Skipped(self.skipped);
         }
         if self.actions.is_empty() {
             return if self.already { Decision::AlreadyApplied } else { Decision::NothingToDo };
@@ -154,9 +158,27 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn require(&mut self, condition: Condition) {
+        match &condition {
+            // A value that is held is there.
+            Condition::Exists(path) if self.holds_value(path) => return,
+            Condition::Equals(path, _) => self.conditions.retain(|other| *other != Condition::Exists(path.clone())),
+            _ => {}
+        }
         if !self.conditions.contains(&condition) {
             self.conditions.push(condition);
         }
+    }
+
+    fn holds_value(&self, path: &Path) -> bool {
+        self.conditions.iter().any(|condition| matches!(condition, Condition::Equals(held, _) if held == path))
+    }
+
+    /// Holds the write to what the image has at a path.
+    pub(super) fn hold(&mut self, path: &Path) {
+        self.require(match path.get(self.item) {
+            Some(value) => Condition::Equals(path.clone(), value.clone()),
+            None => Condition::Missing(path.clone()),
+        });
     }
 
     pub(super) fn require_parent(&mut self, to: &Path) {

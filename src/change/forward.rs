@@ -10,15 +10,20 @@ impl Draft<'_> {
     /// change of this item is written, the item must not end half changed, or be written although it is diverged by then.
     pub(super) fn forward(&mut self, wanted: &Wanted) {
         match wanted {
-            Wanted::Copy { from, to, is_move, removes_source } => match from.get(self.item) {
-                Some(value) => self.bring(from, to, value, *removes_source),
+            Wanted::Copy { from, to, is_move, removes_source, on_existing } => match from.get(self.item) {
+                Some(value) => self.bring((from, to), value, *removes_source, *on_existing),
                 None => {
                     self.already |= *is_move && to.get(self.item).is_some();
                     self.require(Condition::Missing(from.clone()));
                 }
             },
-            Wanted::Set { to, value } => self.put(to, value),
-            Wanted::Remove { path } => match path.get(self.item) {
+            Wanted::Set { to, value, on_existing } => self.put(to, value, *on_existing),
+            Wanted::Remove { path, skipping } => match path.get(self.item) {
+                Some(value) if skipping.iter().any(|to| is_other(to.get(self.item), value)) => {
+                    // Its copy was skipped, so that it is nowhere else.
+                    self.require(Condition::Equals(path.clone(), value.clone()));
+                    skipping.iter().for_each(|to| self.hold(to));
+                }
                 Some(value) => {
                     self.keep_pre_image(PreImage::of(path, value));
                     self.remove(path, value);
@@ -29,8 +34,10 @@ impl Draft<'_> {
         }
     }
 
-    /// A move or a copy of this value; a move in place removes its source, and is on record at its target.
-    fn bring(&mut self, from: &Path, to: &Path, value: &Value, in_place: bool) {
+    /// A move or a copy of this value; a move in place removes its source, and is on record at its target. So is every one
+    /// that skips: what it wrote is then told from what was there.
+    fn bring(&mut self, (from, to): (&Path, &Path), value: &Value, in_place: bool, on_existing: OnExisting) {
+        let recorded = in_place || on_existing == OnExisting::Skip;
         match to.get(self.item) {
             Some(there) if there == value => {
                 self.already = true;
@@ -40,7 +47,12 @@ impl Draft<'_> {
                 }
             }
             Some(there) => {
-                if !self.replaces(to, PreImage::of(to, there).wrote(value)) {
+                if in_place && on_existing == OnExisting::Skip {
+                    // In place the source of an equal pair goes: the pair has to be unequal still.
+                    self.require(Condition::Equals(from.clone(), value.clone()));
+                    self.hold(to);
+                }
+                if !self.replaces(to, PreImage::of(to, there).wrote(value), on_existing) {
                     return;
                 }
                 // So that what it writes is what is on record: a later pass may find it, and must know it for its own.
@@ -53,14 +65,14 @@ impl Draft<'_> {
                     self.require_parent(to);
                     self.require(Condition::Exists(from.clone()));
                     self.copy(from, to, value);
-                    self.pre_images.extend(in_place.then(|| PreImage::nothing(to).wrote(value)));
+                    self.pre_images.extend(recorded.then(|| PreImage::nothing(to).wrote(value)));
                 }
                 Place::ParentMissing(root) => {
                     // SET cannot copy into a map that is not there: the value travels, so the condition holds the source
                     // to it.
                     self.require(Condition::Equals(from.clone(), value.clone()));
                     self.make(root, to, value.clone());
-                    self.pre_images.extend(in_place.then(|| PreImage::nothing(to).wrote(value)));
+                    self.pre_images.extend(recorded.then(|| PreImage::nothing(to).wrote(value)));
                 }
                 Place::Impossible(why) => return self.reject(why),
             },
@@ -70,14 +82,17 @@ impl Draft<'_> {
         }
     }
 
-    fn put(&mut self, to: &Path, value: &Value) {
+    fn put(&mut self, to: &Path, value: &Value, on_existing: OnExisting) {
         match to.get(self.item) {
             Some(there) if there == value => {
                 self.already = true;
-                self.require(Condition::Equals(to.clone(), value.clone()));
+                self.require(match on_existing {
+                    OnExisting::Skip => Condition::Exists(to.clone()),
+                    OnExisting::Keep | OnExisting::Overwrite => Condition::Equals(to.clone(), value.clone()),
+                });
             }
             Some(there) => {
-                if self.replaces(to, PreImage::of(to, there)) {
+                if self.replaces(to, PreImage::of(to, there), on_existing) {
                     self.set(to, value);
                 }
             }
@@ -98,10 +113,16 @@ impl Draft<'_> {
     }
 
     /// Whether an unequal value at a target may be overwritten; if so, its pre-image is kept and held to by condition.
-    fn replaces(&mut self, to: &Path, there: PreImage) -> bool {
-        match self.on_existing {
+    fn replaces(&mut self, to: &Path, there: PreImage, on_existing: OnExisting) -> bool {
+        match on_existing {
             OnExisting::Keep => {
                 self.diverged.push(to.clone());
+                false
+            }
+            OnExisting::Skip => {
+                // If it goes meanwhile, the target is to be filled after all.
+                self.require(Condition::Exists(to.clone()));
+                self.skipped.push(to.clone());
                 false
             }
             OnExisting::Overwrite => {
@@ -113,4 +134,9 @@ impl Draft<'_> {
             }
         }
     }
+}
+
+/// Whether there is a value, and another one.
+pub(super) fn is_other(there: Option<&Value>, value: &Value) -> bool {
+    there.is_some_and(|there| there != value)
 }

@@ -23,19 +23,32 @@ impl Changes {
     pub fn meet(&self, item: &Item, dual_writes: bool) -> Met {
         let mut met = Met::default();
         for wanted in &self.steps {
-            let Wanted::Copy { from, to, removes_source: false, .. } = wanted else { continue };
+            let Wanted::Copy { from, to, removes_source: false, on_existing, .. } = wanted else { continue };
             match (from.get(item), to.get(item)) {
                 (None, None) => {}
                 (Some(_), None) => met.may_write = true,
                 (Some(old), Some(new)) if old == new && dual_writes => {}
                 (old, Some(new)) => {
                     // One that is overwritten is in the journal too, which goes first; but the write may never be made.
-                    met.may_write |= old.is_some_and(|old| old != new) && self.on_existing == OnExisting::Overwrite;
+                    met.may_write |= old.is_some_and(|old| old != new) && *on_existing == OnExisting::Overwrite;
                     met.there_before.push((to.clone(), Digest::of(new)));
                 }
             }
         }
         met
+    }
+
+    /// Targets that a run leaves because a live writer filled them between its look at the item and its write: they count
+    /// as there before, like those that the look found.
+    pub fn skipped_targets(&self, item: &Item) -> Vec<(Path, Digest)> {
+        let skipped = self.steps.iter().filter_map(|wanted| match wanted {
+            Wanted::Copy { from, to, removes_source: false, on_existing: OnExisting::Skip, .. } => {
+                let (old, there) = (from.get(item)?, to.get(item)?);
+                (old != there).then(|| (to.clone(), Digest::of(there)))
+            }
+            _ => None,
+        });
+        skipped.collect()
     }
 
     /// Whether decisions of this phase go by what is on record of an item.

@@ -46,6 +46,8 @@ pub enum Change {
         from: Path,
         /// The new path.
         to: Path,
+        /// What happens to another value that is already there.
+        on_existing: OnExisting,
     },
     /// The value at `from` belongs at `to` as well.
     Copy {
@@ -53,6 +55,8 @@ pub enum Change {
         from: Path,
         /// The new path.
         to: Path,
+        /// What happens to another value that is already there.
+        on_existing: OnExisting,
     },
     /// Every item carries this constant at `to`.
     Set {
@@ -60,12 +64,48 @@ pub enum Change {
         to: Path,
         /// The constant.
         value: Value,
+        /// What happens to another value that is already there.
+        on_existing: OnExisting,
     },
     /// The path goes away.
     Remove {
         /// The path that is removed.
         path: Path,
     },
+}
+
+impl Change {
+    /// What happens to another value that is already at the target; none if the change has no target.
+    pub fn on_existing(&self) -> Option<OnExisting> {
+        match self {
+            Change::Move { on_existing, .. } | Change::Copy { on_existing, .. } | Change::Set { on_existing, .. } => {
+                Some(*on_existing)
+            }
+            Change::Remove { .. } => None,
+        }
+    }
+
+    /// The same change with another answer to that.
+    #[must_use]
+    pub fn with_existing(mut self, answer: OnExisting) -> Change {
+        match &mut self {
+            Change::Move { on_existing, .. } | Change::Copy { on_existing, .. } | Change::Set { on_existing, .. } => {
+                *on_existing = answer;
+            }
+            Change::Remove { .. } => {}
+        }
+        self
+    }
+
+    /// Whether it removes exactly this path.
+    pub fn removes(&self, removed: &Path) -> bool {
+        matches!(self, Change::Remove { path } if path == removed)
+    }
+
+    /// Whether it leaves a value that is already at its target, and counts it as done.
+    pub fn skips(&self) -> bool {
+        self.on_existing() == Some(OnExisting::Skip)
+    }
 }
 
 /// When old attributes go.
@@ -84,6 +124,26 @@ pub enum OnExisting {
     Keep,
     /// It is overwritten; its pre-image is recorded first.
     Overwrite,
+    /// It stays, and counts as done.
+    ///
+    /// A constant, and every change of a plan that works in place, counts any value as done. In an expand-contract plan a
+    /// move or a copy counts a value as done as long as it is the one that the migration found: it is on record
+    /// ([`OnRecord::is_existing`]). A pair that became unequal later is a stale copy, which readers must not meet.
+    Skip,
+}
+
+impl OnExisting {
+    /// Every answer.
+    pub const ALL: [OnExisting; 3] = [OnExisting::Keep, OnExisting::Overwrite, OnExisting::Skip];
+
+    /// The word in a plan.
+    pub fn name(self) -> &'static str {
+        match self {
+            OnExisting::Keep => "keep",
+            OnExisting::Overwrite => "overwrite",
+            OnExisting::Skip => "skip",
+        }
+    }
 }
 
 /// What became of one scanned item.
@@ -95,6 +155,8 @@ pub enum Outcome {
     AlreadyApplied,
     /// The plan asks nothing of it: no source, no target.
     NothingToDo,
+    /// A target already had another value, which stays and counts as done; nothing else of the item was left to do.
+    Skipped,
     /// It was deleted since the scan.
     Gone,
     /// A target holds something else than the plan implies, and is kept.
@@ -107,10 +169,11 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order that reports list them.
-    pub const ALL: [Outcome; 7] = [
+    pub const ALL: [Outcome; 8] = [
         Outcome::Applied,
         Outcome::AlreadyApplied,
         Outcome::NothingToDo,
+        Outcome::Skipped,
         Outcome::Gone,
         Outcome::Diverged,
         Outcome::Conflict,
@@ -123,6 +186,7 @@ impl Outcome {
             Outcome::Applied => "applied",
             Outcome::AlreadyApplied => "already_applied",
             Outcome::NothingToDo => "nothing_to_do",
+            Outcome::Skipped => "skipped",
             Outcome::Gone => "gone",
             Outcome::Diverged => "diverged",
             Outcome::Conflict => "conflict",

@@ -133,6 +133,13 @@ impl OnRecord {
         self.there_before.contains_key(target)
     }
 
+    /// Whether this target still has the value that it had before the migration. A change that skips counts it as done.
+    ///
+    /// An application that writes that very value again is not told from one that wrote nothing.
+    pub fn is_existing(&self, target: &Path, now: &Value) -> bool {
+        self.there_before.get(target).is_some_and(|before| *before == Digest::of(now))
+    }
+
     /// What was at this path before the migration wrote it; none where no write of it is on record. For paths of which every
     /// write is.
     pub(super) fn was(&self, path: &Path) -> Option<&Was> {
@@ -158,7 +165,7 @@ impl OnRecord {
     }
 
     /// Whether this value, which is at a path now, is what the tool has put there.
-    pub(super) fn is_ours(&self, path: &Path, now: &Value) -> bool {
+    pub fn is_ours(&self, path: &Path, now: &Value) -> bool {
         self.journal.get(path).is_some_and(|rows| is_written_by(Some(Digest::of(now)), rows))
     }
 
@@ -170,7 +177,7 @@ impl OnRecord {
         (0..rows.len()).find(counts).map(|at| &rows[at].1.was)
     }
 
-    /// Whether the migration has made a map here.
+    /// Whether the migration has made a value here, or a map, where there was nothing.
     pub(super) fn made(&self, path: &Path) -> bool {
         self.journal.get(path).is_some_and(|rows| rows.iter().any(|(_, row)| row.was == Was::Nothing))
     }

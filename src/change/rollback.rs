@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::decide::Wanted;
+use super::decide::{Target, Wanted};
 use super::draft::{Draft, Place};
 use super::{Action, Condition, PreImage, Was};
 use crate::item::{Item, Path, Value};
@@ -18,7 +18,7 @@ impl<'a> Draft<'a> {
     pub(super) fn roll_back(&mut self, wanted: &'a Wanted) {
         match wanted {
             Wanted::Refresh { from, targets } => self.refresh(from, targets),
-            Wanted::Uncopy { from, to } => self.uncopy(from, to),
+            Wanted::Uncopy { from, to, skips } => self.uncopy(from, to, *skips),
             Wanted::Unmove { from, to } => self.unmove(from, to),
             Wanted::Unset { to, value } => self.unset(to, value),
             Wanted::Unremove { path } => self.unremove(path),
@@ -29,10 +29,21 @@ impl<'a> Draft<'a> {
     /// Makes the old value equal to the new one, as applications that write only the new one have left it; also where the
     /// new one was there before the migration: an application may have written it since. An old value without a new one
     /// stays: applications delete both, so that it is of an item which was never given a new one, and the only value there.
-    fn refresh(&mut self, from: &Path, targets: &[Path]) {
+    /// A pair that the run skipped stays as it is, as long as the new value is the one of before.
+    fn refresh(&mut self, from: &Path, targets: &[Target]) {
         let item = self.item;
         let old = from.get(item);
-        let values: Vec<(&Path, Option<&Value>)> = targets.iter().map(|to| (to, to.get(item))).collect();
+        let mut values: Vec<(&Path, Option<&Value>)> = Vec::new();
+        for Target { to, skips } in targets {
+            match (old, to.get(item)) {
+                (Some(old), Some(new)) if *skips && old != new && self.record.is_existing(to, new) => {
+                    self.hold(from);
+                    self.hold(to);
+                    self.skipped.push(to.clone());
+                }
+                (_, new) => values.push((to, new)),
+            }
+        }
         let Some((to, new)) = values.first().copied() else { return };
         if let Some((other, _)) = values.iter().find(|(_, value)| *value != new) {
             // Two copies of one source: nobody knows which of them it should equal.
@@ -68,7 +79,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Removes what a move or copy has made, or brings back what it overwrote.
-    fn uncopy(&mut self, from: &Path, to: &Path) {
+    fn uncopy(&mut self, from: &Path, to: &Path, skips: bool) {
         let (item, record) = (self.item, self.record);
         let restored = self.restored.get(from).copied();
         let (old, new) = (from.get(item).or(restored), to.get(item));
@@ -99,6 +110,9 @@ impl<'a> Draft<'a> {
             // Nobody knows whether it was there before. Without an old value it is none that a run has made.
             self.diverged.extend(old.map(|_| to.clone()));
             return;
+        } else if skips && !record.made(to) {
+            // A change that skips removes no other value from a target that the migration has not filled.
+            return self.diverged.push(to.clone());
         } else {
             self.keep_apart(from, to, new);
         }

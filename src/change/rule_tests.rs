@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::OnExisting::Overwrite;
 use super::Strategy::{ExpandContract, InPlace};
-use super::tests::{copy, item, key, mv, path, set, update};
+use super::tests::{answering, copy, item, key, mv, path, set, update};
 use super::*;
 use crate::item::{IndexSchema, Item, KeyAttribute, MAX_ITEM_BYTES, Projection, item_bytes};
 
@@ -16,7 +16,7 @@ fn index(name: &str, keys: &[(&str, &str)], partition: usize) -> IndexSchema {
 }
 
 fn decide(changes: &[Change], strategy: Strategy, image: &Item, indexes: Vec<IndexSchema>) -> Decision {
-    Changes::for_run(changes, strategy, Overwrite, key(), indexes).decide(image)
+    Changes::for_run(&answering(changes, Overwrite), strategy, key(), indexes).decide(image)
 }
 
 /// The text of the rule that forbids the write; none where it is sent.

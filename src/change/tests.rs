@@ -4,7 +4,7 @@ use proptest::prelude::{Just, ProptestConfig, any, prop_assert, prop_assert_eq, 
 use proptest::strategy::Strategy as Generator;
 use serde_json::{Value as Json, json};
 
-use super::OnExisting::{Keep, Overwrite};
+use super::OnExisting::{Keep, Overwrite, Skip};
 use super::Strategy::{self, ExpandContract, InPlace};
 use super::*;
 use crate::item::{Item, KeyAttribute, KeySchema, MAX_ITEM_BYTES, Num, item_bytes, item_from_json};
@@ -52,23 +52,28 @@ pub(super) fn path(text: &str) -> Path {
 }
 
 pub(super) fn mv(from: &str, to: &str) -> Change {
-    Change::Move { from: path(from), to: path(to) }
+    Change::Move { from: path(from), to: path(to), on_existing: Keep }
 }
 
 pub(super) fn copy(from: &str, to: &str) -> Change {
-    Change::Copy { from: path(from), to: path(to) }
+    Change::Copy { from: path(from), to: path(to), on_existing: Keep }
 }
 
 pub(super) fn set(to: &str, value: Json) -> Change {
-    Change::Set { to: path(to), value: Value::from_json(&value).unwrap() }
+    Change::Set { to: path(to), value: Value::from_json(&value).unwrap(), on_existing: Keep }
 }
 
 pub(super) fn remove(text: &str) -> Change {
     Change::Remove { path: path(text) }
 }
 
+/// The same changes, which say this of another value at their target.
+pub(super) fn answering(changes: &[Change], on_existing: OnExisting) -> Vec<Change> {
+    changes.iter().map(|change| change.clone().with_existing(on_existing)).collect()
+}
+
 pub(super) fn decide(changes: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Item) -> Decision {
-    Changes::for_run(changes, strategy, on_existing, key(), Vec::new()).decide(image)
+    Changes::for_run(&answering(changes, on_existing), strategy, key(), Vec::new()).decide(image)
 }
 
 /// Applies a decision that must be a write, and checks what holds for every write.
@@ -168,6 +173,50 @@ fn only_new_with(n: &str) -> Item {
 }
 
 #[test]
+fn a_value_that_is_there_counts_as_done() {
+    let image = json!({"pk": {"S": "1"}, "a": {"S": "1"}, "b": {"S": "2"}, "c": {"S": "3"}, "v": {"N": "1"}});
+    for (change, left) in [(mv("a", "b"), "b"), (copy("a", "b"), "b"), (set("v", json!({"N": "2"})), "v")] {
+        for strategy in [ExpandContract, InPlace] {
+            let skipped = Decision::Skipped(vec![path(left)]);
+            assert_eq!(decide(std::slice::from_ref(&change), strategy, Skip, &item(image.clone())), skipped);
+            // What else the item needs is written, as long as the value is there.
+            let plan = [change.clone(), copy("c", "d")];
+            let Decision::Write(write) = decide(&plan, strategy, Skip, &item(image.clone())) else { panic!() };
+            assert_eq!(write.actions.len(), 1);
+            let mut raced = item(image.clone());
+            raced.remove(left);
+            assert_eq!(update(&write, Some(&raced)), None, "{change:?}");
+        }
+    }
+    // An equal value is not skipped: in place the old one goes.
+    let equal = json!({"pk": {"S": "1"}, "a": {"S": "1"}, "b": {"S": "1"}});
+    assert_eq!(decide(&[mv("a", "b")], ExpandContract, Skip, &item(equal.clone())), Decision::AlreadyApplied);
+    assert_eq!(written(&[mv("a", "b")], InPlace, Skip, &equal), json!({"pk": {"S": "1"}, "b": {"S": "1"}}));
+    // A value whose copy was skipped is not removed.
+    let plan = [copy("a", "b"), remove("a")];
+    assert_eq!(decide(&plan, InPlace, Skip, &item(image)), Decision::Skipped(vec![path("b")]));
+}
+
+/// A target that a live writer fills in between fails the condition, and is skipped then.
+#[test]
+fn a_value_that_appears_in_between_counts_as_done() {
+    for change in [mv("a", "b"), copy("a", "b"), set("b", json!({"S": "1"}))] {
+        let image = item(json!({"pk": {"S": "1"}, "a": {"S": "1"}}));
+        let plan = answering(&[change], Skip);
+        let changes = Changes::for_run(&plan, ExpandContract, key(), Vec::new());
+        let Decision::Write(write) = changes.decide(&image) else { panic!() };
+        let mut raced = image.clone();
+        raced.insert("b".into(), Value::S("theirs".into()));
+        assert_eq!(update(&write, Some(&raced)), None);
+        assert_eq!(changes.decide(&raced), Decision::Skipped(vec![path("b")]));
+        let noted = changes.skipped_targets(&raced);
+        let pair = !matches!(plan[..], [Change::Set { .. }]);
+        assert_eq!(noted.is_empty(), !pair, "a constant needs no record");
+        assert!(changes.skipped_targets(&image).is_empty());
+    }
+}
+
+#[test]
 fn a_missing_parent_is_made_once_and_holds_the_source_by_condition() {
     let image = json!({"pk": {"S": "1"}, "zip": {"S": "8000"}, "city": {"S": "Zürich"}});
     let plan = [mv("zip", "address.zip"), copy("city", "address.geo.city"), set("address.v", json!({"N": "1"}))];
@@ -184,6 +233,43 @@ fn a_missing_parent_is_made_once_and_holds_the_source_by_condition() {
     let mut raced = image.clone();
     raced.insert("address".into(), Value::M(Item::new()));
     assert_eq!(update(&write, Some(&raced)), None, "a parent that appeared is not overwritten");
+}
+
+/// A target in a document: whatever stands in the place of its parent, the parent is made or the item is reported.
+#[test]
+fn a_nested_target_is_filled_or_reported() {
+    let plan = [mv("street", "address.street"), mv("zip", "address.zip")];
+    let with = |address: Option<Json>| {
+        let mut image = json!({"pk": {"S": "1"}, "street": {"S": "High St 1"}, "zip": {"S": "1000"}});
+        if let Some(address) = address {
+            image["address"] = address;
+        }
+        item(image)
+    };
+    let map = |members: Json| Some(json!({"M": members}));
+    for address in [None, map(json!({})), map(json!({"country": {"S": "BE"}}))] {
+        let image = with(address);
+        let Decision::Write(write) = decide(&plan, InPlace, Keep, &image) else { panic!("{image:?}") };
+        let after = check(&write, &image);
+        let moved = [path("address.street"), path("address.zip")].map(|path| path.get(&after).cloned());
+        assert_eq!(moved, ["High St 1", "1000"].map(|text| Some(Value::S(text.into()))));
+        assert_eq!(path("address.country").get(&after), path("address.country").get(&image));
+    }
+    for (address, kind) in [(json!({"NULL": true}), "NULL"), (json!({"S": "High St 1"}), "S"), (json!({"L": []}), "L")]
+    {
+        let decided = decide(&plan, InPlace, Keep, &with(Some(address)));
+        assert!(matches!(&decided, Decision::Rejected(why) if why.contains(&format!("of type {kind}, not M"))));
+    }
+    // A member that is there is held to the source, or counts as done.
+    for street in [json!({"S": "Other"}), json!({"NULL": true})] {
+        let image = with(map(json!({"street": street})));
+        assert_eq!(decide(&plan, InPlace, Keep, &image), Decision::Diverged(vec![path("address.street")]));
+        let Decision::Write(write) = decide(&plan, InPlace, Skip, &image) else { panic!() };
+        let after = check(&write, &image);
+        assert_eq!(path("address.street").get(&after), path("address.street").get(&image), "it stays");
+        assert_eq!(after.get("street"), image.get("street"), "and so does its source");
+        assert_eq!((after.get("zip"), path("address.zip").get(&after)), (None, image.get("zip")));
+    }
 }
 
 #[test]
@@ -221,7 +307,7 @@ fn a_change_that_needs_nothing_is_held_to_it_while_others_are_written() {
 #[test]
 fn removes_wait_for_contract_unless_in_place() {
     let image = json!({"pk": {"S": "1"}, "old": {"M": {"x": {"S": "y"}, "z": {"NULL": true}}}});
-    assert!(Changes::for_run(&[remove("old.x")], ExpandContract, Keep, key(), Vec::new()).is_empty());
+    assert!(Changes::for_run(&[remove("old.x")], ExpandContract, key(), Vec::new()).is_empty());
     assert_eq!(
         written(&[remove("old.x")], InPlace, Keep, &image),
         json!({"pk": {"S": "1"}, "old": {"M": {"z": {"NULL": true}}}})
@@ -262,6 +348,20 @@ pub(super) fn any_edits() -> impl Generator<Value = std::collections::BTreeMap<S
     proptest::collection::btree_map("[a-e]", proptest::option::of(any_value()), 1..3)
 }
 
+/// What a change may say of another value at its target.
+pub(super) fn any_answer() -> impl Generator<Value = OnExisting> {
+    proptest::sample::select(OnExisting::ALL.to_vec())
+}
+
+/// The paths that a plan writes.
+pub(super) fn targets(plan: &[Change]) -> Vec<&Path> {
+    let target = |change| match change {
+        &Change::Move { ref to, .. } | &Change::Copy { ref to, .. } | &Change::Set { ref to, .. } => Some(to),
+        &Change::Remove { .. } => None,
+    };
+    plan.iter().filter_map(target).collect()
+}
+
 /// Plans with the kinds of change side by side, such as a plan file may hold.
 pub(super) fn any_plan() -> impl Generator<Value = Vec<Change>> {
     proptest::sample::select(vec![
@@ -283,22 +383,25 @@ proptest! {
     #[test]
     fn every_write_is_guarded_complete_and_final(
         plan in any_plan(), image in any_item(), other in any_item(), edits in any_edits(),
-        in_place in any::<bool>(), overwrite in any::<bool>(),
+        in_place in any::<bool>(), on_existing in any_answer(),
     ) {
         let strategy = if in_place { InPlace } else { ExpandContract };
-        let on_existing = if overwrite { Overwrite } else { Keep };
         if let Decision::Write(write) = decide(&plan, strategy, on_existing, &image) {
             let after = check(&write, &image);
             prop_assert!(matches!(
                 decide(&plan, strategy, on_existing, &after),
-                Decision::AlreadyApplied | Decision::NothingToDo
+                Decision::AlreadyApplied | Decision::NothingToDo | Decision::Skipped(_)
             ), "not final: {:?}", after);
+            for to in targets(&plan).into_iter().filter(|_| on_existing == Skip) {
+                let there = to.get(&image);
+                prop_assert!(there.is_none() || to.get(&after) == there, "`{}` was there", to);
+            }
             let (bound, text) = (crate::plan::expression_bound(&plan), render(&write));
             prop_assert!(text.update.len() <= bound.update_bytes && text.condition.len() <= bound.condition_bytes);
             let terms = text.condition.matches(" AND ").count() + 1;
             prop_assert!(write.actions.len() <= bound.update_operators && 2 * terms - 1 <= bound.condition_operators);
             let touched: Vec<&str> = plan.iter().flat_map(|c| match c {
-                Change::Move { from, to } => vec![from.root(), to.root()],
+                Change::Move { from, to, .. } => vec![from.root(), to.root()],
                 Change::Copy { to, .. } | Change::Set { to, .. } => vec![to.root()],
                 Change::Remove { path } => vec![path.root()],
             }).collect();
@@ -318,7 +421,7 @@ proptest! {
                 let Some(after) = update(&write, Some(&raced)) else { continue };
                 let expected = match decide(&plan, strategy, on_existing, &raced) {
                     Decision::Write(now) => update(&now, Some(&raced)),
-                    Decision::AlreadyApplied | Decision::NothingToDo => Some(raced),
+                    Decision::AlreadyApplied | Decision::NothingToDo | Decision::Skipped(_) => Some(raced),
                     Decision::Diverged(_) | Decision::Rejected(_) | Decision::Refused(..) => None,
                 };
                 prop_assert_eq!(Some(after), expected, "the write does not fit the item as it has become");

@@ -6,19 +6,21 @@ use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, prop_o
 use proptest::strategy::Strategy as Generator;
 use serde_json::json;
 
-use super::OnExisting::{Keep, Overwrite};
+use super::OnExisting::{Keep, Overwrite, Skip};
 use super::Strategy::{ExpandContract, InPlace};
-use super::tests::{any_edits, any_item, any_plan, check, copy, decide, item, key, mv, path, remove, set, update};
+use super::tests::{
+    answering, any_answer, any_edits, any_item, any_plan, check, copy, decide, item, key, mv, path, remove, set,
+    targets, update,
+};
 use super::*;
 use crate::item::{Item, item_to_json};
-use crate::parity::{Repair, Truth};
+use crate::parity::{Parity, Repair, Stage, Truth};
 
 /// An item and everything that is on record of it, as runs and live writers leave them.
 #[derive(Debug, Clone)]
 pub(super) struct Story {
     plan: Vec<Change>,
     strategy: Strategy,
-    on_existing: OnExisting,
     pub(super) image: Item,
     there_before: Vec<(Path, Digest)>,
     /// Oldest first.
@@ -30,21 +32,12 @@ pub(super) struct Story {
 
 impl Story {
     pub(super) fn new(plan: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Item) -> Story {
-        let (plan, image) = (plan.to_vec(), image.clone());
-        Story {
-            plan,
-            strategy,
-            on_existing,
-            image,
-            there_before: vec![],
-            journal: vec![],
-            passes: 0,
-            dual_writes: false,
-        }
+        let (plan, image) = (answering(plan, on_existing), image.clone());
+        Story { plan, strategy, image, there_before: vec![], journal: vec![], passes: 0, dual_writes: false }
     }
 
     fn changes(&self) -> Changes {
-        Changes::for_run(&self.plan, self.strategy, self.on_existing, key(), Vec::new())
+        Changes::for_run(&self.plan, self.strategy, key(), Vec::new())
     }
 
     /// One pass. With `killed`, its write is recorded and never sent.
@@ -64,9 +57,12 @@ impl Story {
 
     /// `verify --repair` while old values are the truth.
     pub(super) fn repair(&mut self) -> Decision {
-        let before = self.there_before.iter().map(|(path, _)| path.clone()).collect();
-        let repair = Repair::new(&self.plan, self.strategy, Truth::Old, key(), Vec::new());
-        let decided = repair.decide(&self.image, &before);
+        self.repair_under(Truth::Old)
+    }
+
+    fn repair_under(&mut self, truth: Truth) -> Decision {
+        let repair = Repair::new(&self.plan, self.strategy, truth, key(), Vec::new());
+        let decided = repair.decide(&self.image, &self.record());
         if let Decision::Write(write) = &decided {
             self.journal.extend(write.pre_images.iter().map(|pre| (By::Repair, pre.clone())));
             self.image = check(write, &self.image);
@@ -125,7 +121,7 @@ pub(super) fn moves() -> Vec<Change> {
 /// plan.
 fn nothing_is_lost(plan: &[Change], write: &GuardedWrite, image: &Item, after: &Item) -> Result<(), String> {
     let paths = plan.iter().flat_map(|change| match change {
-        Change::Move { from, to } | Change::Copy { from, to } => vec![from, to],
+        Change::Move { from, to, .. } | Change::Copy { from, to, .. } => vec![from, to],
         Change::Set { to, .. } => vec![to],
         Change::Remove { path } => vec![path],
     });
@@ -162,11 +158,10 @@ proptest! {
     /// which may have been killed between journal and write; and then it has nothing more to do.
     #[test]
     fn a_rollback_restores_what_was(
-        plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(), overwrite in any::<bool>(),
+        plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(), on_existing in any_answer(),
         killed in any::<bool>(), passes in 1..3_u32,
     ) {
         let strategy = if in_place { InPlace } else { ExpandContract };
-        let on_existing = if overwrite { Overwrite } else { Keep };
         let mut story = Story::new(&plan, strategy, on_existing, &image);
         if killed {
             story.run(true);
@@ -188,11 +183,10 @@ proptest! {
     #[test]
     fn every_way_back_is_guarded_complete_and_final(
         plan in any_undone_plan(), image in any_item(), edits in proptest::collection::vec(any_edits(), 0..3),
-        races in any_edits(), in_place in any::<bool>(), overwrite in any::<bool>(), killed in any::<bool>(),
+        races in any_edits(), in_place in any::<bool>(), on_existing in any_answer(), killed in any::<bool>(),
         phase in 0..3,
     ) {
         let strategy = if in_place { InPlace } else { ExpandContract };
-        let on_existing = if overwrite { Overwrite } else { Keep };
         let mut story = Story::new(&plan, strategy, on_existing, &image);
         story.run(killed);
         for edit in edits {
@@ -207,7 +201,7 @@ proptest! {
             let again = story.apply(&changes);
             let stays = phase == 1 && matches!(again, Decision::Diverged(_));
             prop_assert!(
-                stays || matches!(again, Decision::NothingToDo | Decision::AlreadyApplied),
+                stays || matches!(again, Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_)),
                 "not final: {:?} on {}", again, text(&story.image)
             );
             let (bound, rendered) = (crate::plan::expression_bound(&plan), render(&write));
@@ -220,10 +214,61 @@ proptest! {
             if let Some(after) = update(&write, Some(&raced.image)) {
                 let expected = match changes.decide_with(&raced.image, &record) {
                     Decision::Write(now) => update(&now, Some(&raced.image)),
-                    Decision::AlreadyApplied | Decision::NothingToDo => Some(raced.image),
+                    Decision::AlreadyApplied | Decision::NothingToDo | Decision::Skipped(_) => Some(raced.image),
                     Decision::Diverged(_) | Decision::Rejected(_) | Decision::Refused(..) => None,
                 };
                 prop_assert_eq!(Some(after), expected, "the write does not fit the item as it has become");
+            }
+        }
+    }
+
+    /// After a run every item is as verification wants it, in each strategy and with each answer, unless the run itself says
+    /// that it is not.
+    #[test]
+    fn what_a_run_leaves_verifies(
+        plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(), on_existing in any_answer(),
+        passes in 1..3_u32,
+    ) {
+        let strategy = if in_place { InPlace } else { ExpandContract };
+        let mut story = Story::new(&plan, strategy, on_existing, &image);
+        (0..passes).for_each(|_| story.run(false));
+        let left = story.changes().decide(&story.image);
+        let parity = Parity::new(&story.plan, strategy, Stage::Expanded, Truth::Old);
+        let found = parity.compare(&story.image, &story.record());
+        let reported = matches!(left, Decision::Diverged(_) | Decision::Rejected(_) | Decision::Refused(..));
+        prop_assert!(reported || !found.verdict.is_mismatch(), "{:?} on {}", found, text(&story.image));
+    }
+
+    /// With `skip` no phase changes or removes a value that was at a target, or the old value beside another one there: not
+    /// a run, a repair under any truth, old-from-new, contract or rollback, in whatever order.
+    #[test]
+    fn no_phase_touches_what_was_there(
+        plan in any_undone_plan(), image in any_item(), in_place in any::<bool>(),
+        phases in proptest::collection::vec(0..8_usize, 1..6),
+    ) {
+        let strategy = if in_place { InPlace } else { ExpandContract };
+        let mut story = Story::new(&plan, strategy, Skip, &image);
+        story.run(false);
+        let truths = [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack];
+        for phase in phases {
+            match phase {
+                0 => story.run(false),
+                1 => drop(story.apply(&story.old_equal_new())),
+                2 => drop(story.apply(&story.contract())),
+                3 => drop(story.undo()),
+                more => drop(story.repair_under(if in_place { Truth::Old } else { truths[more - 4] })),
+            }
+            for to in targets(&plan) {
+                let there = to.get(&image);
+                prop_assert!(there.is_none() || to.get(&story.image) == there, "{phase} changed `{to}`");
+            }
+            for change in &plan {
+                let (Change::Move { from, to, .. } | Change::Copy { from, to, .. }) = change else { continue };
+                if let (Some(old), Some(new)) = (from.get(&image), to.get(&image))
+                    && old != new
+                {
+                    prop_assert_eq!(from.get(&story.image), Some(old), "{} changed `{}`", phase, from);
+                }
             }
         }
     }

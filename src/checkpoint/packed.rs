@@ -38,6 +38,7 @@ pub fn only_if_kept(decision: Decision) -> Decision {
         },
         Decision::NothingToDo
         | Decision::AlreadyApplied
+        | Decision::Skipped(_)
         | Decision::Diverged(_)
         | Decision::Rejected(_)
         | Decision::Refused(..) => decision,

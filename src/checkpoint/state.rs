@@ -10,7 +10,7 @@ pub struct Counts {
     /// Items scanned: the sum of all outcomes.
     pub scanned: u64,
     /// Items by outcome, in the order of [`Outcome::ALL`].
-    pub outcomes: [u64; 7],
+    pub outcomes: [u64; 8],
     /// Write capacity units that the server said it consumed.
     pub write_units: Units,
     /// Read capacity units that the server said it consumed.

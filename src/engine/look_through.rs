@@ -13,7 +13,7 @@ use super::stop::StopReason;
 use super::sweep;
 use super::write_pages::WritePages;
 use super::writer::Writer;
-use crate::change::{Changes, OnExisting, Strategy};
+use crate::change::{Changes, Strategy};
 use crate::checkpoint::store::{Begin, NewRun, RunRecord, Store};
 use crate::checkpoint::{RunStatus, StoreError, phase};
 
@@ -50,7 +50,7 @@ impl Job {
         let pass = store.begin(Begin::Look, new).await?.run;
         let (keeper, requests) = (Arc::new(store.clone()), self.requests());
         let key = &self.description.key;
-        let none = Changes::for_run(&[], Strategy::InPlace, OnExisting::Keep, key.clone(), Vec::new());
+        let none = Changes::for_run(&[], Strategy::InPlace, key.clone(), Vec::new());
         let writer = Writer::new(Arc::new(none), keeper.clone(), pass.id);
         let look = FirstLook::new(Arc::new(self.expansion()), keeper.clone(), pass.id, true, self.dual_writes);
         let handler = WritePages::new(writer, keeper, pass.id, requests.clone(), u64::MAX, 0, true).looking_first(look);
@@ -78,6 +78,6 @@ impl Job {
     /// What the first look goes by.
     fn expansion(&self) -> Changes {
         let (plan, key) = (&self.plan, self.description.key.clone());
-        Changes::for_run(&plan.changes, plan.strategy, plan.on_existing, key, Vec::new())
+        Changes::for_run(&plan.changes, plan.strategy, key, Vec::new())
     }
 }

@@ -229,12 +229,14 @@ impl Job {
             self.look_through(store).await?;
         }
         let requests = self.requests();
+        let first_look = self.first_look(store, session).await?;
         let writer = self.writer(store, run);
+        let writer = if first_look.is_some() { writer.meeting_first() } else { writer };
         let limit = self.plan.limits.max_failures;
         let failures = store.open_work(Some(run.id)).await?.failures;
         let (keeper, proven) = (Arc::new(store.clone()), store.is_proven(&run.phase).await?);
         let mut handler = WritePages::new(writer, keeper, run.id, requests.clone(), limit, failures, proven);
-        if let Some(first_look) = self.first_look(store, session).await? {
+        if let Some(first_look) = first_look {
             handler = handler.looking_first(first_look);
         }
         let handler = Arc::new(handler);

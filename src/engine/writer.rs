@@ -12,7 +12,9 @@ use super::requests::{Attempts, Requests, Spent, stop_reason};
 use super::stop::{StopReason, Stopped};
 use crate::change::{Changes, Decision, GuardedWrite, OnRecord, Outcome, PreImage};
 use crate::checkpoint::store::Mismatch;
-use crate::checkpoint::{CheckpointStore, Counts, DivergedItem, Failure, PreImageId, PreImageRow, RunId, only_if_kept};
+use crate::checkpoint::{
+    CheckpointStore, Counts, DivergedItem, Failure, MetPage, PreImageId, PreImageRow, RunId, only_if_kept,
+};
 use crate::item::{Item, ItemKey, Path};
 use crate::parity::VerdictCounts;
 use crate::table::{Directive, FatalKind, TableError, WriteReply};
@@ -28,6 +30,8 @@ pub struct Writer {
     changes: Arc<Changes>,
     store: Arc<dyn CheckpointStore>,
     run: RunId,
+    /// No pass before this one has met the items.
+    is_first_pass: bool,
 }
 
 /// What became of some items, complete enough to be committed.
@@ -91,7 +95,13 @@ impl Pending {
 impl Writer {
     /// A writer of these changes into one run.
     pub fn new(changes: Arc<Changes>, store: Arc<dyn CheckpointStore>, run: RunId) -> Writer {
-        Writer { changes, store, run }
+        Writer { changes, store, run, is_first_pass: false }
+    }
+
+    /// The same for the first pass: what a live writer puts at a target before the pass comes to write it counts as there
+    /// before, and is recorded so, where the plan skips.
+    pub fn meeting_first(self) -> Writer {
+        Writer { is_first_pass: true, ..self }
     }
 
     /// Settles the items of a page, through the requests of its segment. Those whose partition key has to wait for its own
@@ -332,6 +342,9 @@ impl Writer {
             settled.end(key, End::Outcome(Outcome::Gone));
             return Ok(None);
         };
+        if !member.unclear {
+            self.note_skipped(requests, &key, &image).await?;
+        }
         match only_if_kept(self.changes.decide_with(&image, &member.record)) {
             Decision::Write(_) if member.replans >= MAX_REPLANS => {
                 let why = format!("the item changed under each of {MAX_REPLANS} attempts");
@@ -349,6 +362,22 @@ impl Writer {
                 Ok(None)
             }
         }
+    }
+
+    /// Records targets that a live writer has filled since the first look. None of this run's writes of the item was applied,
+    /// so that the value is not its own.
+    async fn note_skipped(&self, requests: &Requests, key: &ItemKey, image: &Item) -> Result<(), Stopped> {
+        if !self.is_first_pass {
+            return Ok(());
+        }
+        let targets = self.changes.skipped_targets(image);
+        if targets.is_empty() {
+            return Ok(());
+        }
+        // It is of no page: what is there before is known by item.
+        let there_before = vec![(key.clone(), targets)];
+        let met = MetPage { run: self.run, segment: 0, number: 0, there_before, may_write: Vec::new() };
+        self.store.append_page(met).await.map_err(|e| give_up(requests, e.to_string()))
     }
 
     fn key_of(&self, item: &Item) -> ItemKey {
@@ -378,6 +407,7 @@ fn end_of(decision: Decision, after_condition: bool) -> End {
     match decision {
         Decision::NothingToDo if !after_condition => End::Outcome(Outcome::NothingToDo),
         Decision::NothingToDo | Decision::AlreadyApplied => End::Outcome(Outcome::AlreadyApplied),
+        Decision::Skipped(_) => End::Outcome(Outcome::Skipped),
         Decision::Diverged(paths) => End::Diverged(paths),
         Decision::Rejected(why) => End::Failed(Outcome::Rejected, why),
         Decision::Refused(_, rule) => End::Failed(Outcome::Rejected, rule.to_string()),

@@ -6,10 +6,11 @@
 //!
 //! An item is left alone as a whole where one of its mismatching changes cannot be derived: see [`Repair::decide`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::compare::{Existing, was_skipped};
 use super::truth::{Truth, Truths};
-use crate::change::{Change, Changes, Condition, Decides, Decision, Indexes, OnExisting, Strategy};
+use crate::change::{Change, Changes, Condition, Decides, Decision, Indexes, OnExisting, OnRecord, Strategy};
 use crate::item::{Item, KeySchema, Path, Value};
 
 /// How items of one table are repaired, before `contract`: it removes what is left by itself, when it is run again.
@@ -27,8 +28,15 @@ pub struct Repair {
 pub(super) struct PageRepair {
     /// How.
     pub(super) repair: Repair,
-    /// Targets that were there before the migration, by the text of the item's key.
-    pub(super) before: BTreeMap<String, BTreeSet<Path>>,
+    /// What is on record of them, by the text of the item's key.
+    pub(super) records: BTreeMap<String, OnRecord>,
+}
+
+/// A move or a copy.
+struct Pair<'a> {
+    old: &'a Path,
+    new: &'a Path,
+    existing: Existing,
 }
 
 /// What one item needs, so far.
@@ -61,32 +69,39 @@ impl Repair {
         &self.indexes
     }
 
-    /// What this item needs. A new value without an old one that was there before the migration (`before`) matches, and
-    /// stays, as long as old values are not stale; one beside an old value is held to it as any other.
+    /// What this item needs. A new value without an old one that was there before the migration, by its record, matches, and
+    /// stays, as long as old values are not stale; one beside an old value is held to it as any other, unless
+    /// `on_existing = "skip"` counts it as done.
     ///
     /// `Diverged` names what the item is left alone for: an old value that is alone where only new ones are written, because
     /// it may be the only one that the item has; a constant that another value has taken while readers read them; a
-    /// source whose targets disagree, or that is an element of a list.
-    pub fn decide(&self, item: &Item, before: &BTreeSet<Path>) -> Decision {
+    /// source whose targets disagree, or that is an element of a list; with `skip`, a new value that is neither the one of
+    /// before nor what the migration wrote.
+    pub fn decide(&self, item: &Item, record: &OnRecord) -> Decision {
         let mut needs = Needs::default();
         let truth = self.truths.at(item.get(&self.key.partition.name));
         for change in &self.changes {
             match change {
-                Change::Move { from, to } if self.strategy == Strategy::InPlace => {
+                Change::Move { from, .. } | Change::Copy { from, .. } if self.leaves_in_place(change) => {
                     needs.hold(from, item);
-                    needs.changes.push(change.clone());
+                    needs.changes.push(overwriting(change));
                 }
-                Change::Move { from, to } | Change::Copy { from, to } => {
-                    self.pair(&mut needs, item, (from, to), before.contains(to), truth);
+                Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
+                    let pair = Pair { old: from, new: to, existing: Existing::of(change, self.strategy) };
+                    self.pair(&mut needs, item, record, &pair, truth);
                 }
                 // Not held (`compare.rs`), and nothing that holds a pair's repair up.
                 Change::Set { .. } if truth.is_new_alone() => {}
-                Change::Set { to, value } => {
-                    let other = to.get(item).is_some_and(|there| there != value);
+                Change::Set { to, value, .. } => {
+                    let other = to.get(item).is_some_and(|there| there != value) && !change.skips();
                     needs.keep(to, other && truth != Truth::Old);
-                    needs.changes.push(change.clone());
+                    needs.changes.push(overwriting(change));
                 }
-                Change::Remove { .. } if self.strategy == Strategy::InPlace => needs.changes.push(change.clone()),
+                Change::Remove { path } if self.strategy == Strategy::InPlace => {
+                    if !self.is_left_of_a_skip(item, record, path) {
+                        needs.changes.push(change.clone());
+                    }
+                }
                 Change::Remove { .. } => {}
             }
         }
@@ -94,8 +109,8 @@ impl Repair {
             return Decision::Diverged(needs.left);
         }
         // In place, because what is unexpected goes at once; overwriting, because what differs is to be made equal.
-        let way = (Strategy::InPlace, OnExisting::Overwrite);
-        let changes = Changes::for_run(&needs.changes, way.0, way.1, self.key.clone(), self.indexes.schemas().to_vec());
+        let (way, indexes) = (Strategy::InPlace, self.indexes.schemas().to_vec());
+        let changes = Changes::for_run(&needs.changes, way, self.key.clone(), indexes);
         match changes.decide(item) {
             Decision::Write(mut write) => {
                 for condition in needs.conditions {
@@ -113,24 +128,39 @@ impl Repair {
         }
     }
 
-    fn pair(&self, needs: &mut Needs, item: &Item, (old, new): (&Path, &Path), was_there: bool, truth: Truth) {
+    fn pair(&self, needs: &mut Needs, item: &Item, record: &OnRecord, pair: &Pair<'_>, truth: Truth) {
+        let Pair { old, new, existing } = *pair;
         needs.hold(old, item);
         needs.hold(new, item);
         match (old.get(item), new.get(item), truth) {
             (None, None, _) | (Some(_), None, Truth::NewOnTheWayBack) => {}
-            (None, Some(_), Truth::Old | Truth::NewThenOld) if was_there => {}
-            (Some(a), Some(b), _) if a == b => {}
+            (None, Some(_), Truth::Old | Truth::NewThenOld) if record.was_there_before(new) => {}
+            (Some(a), Some(b), _) if a == b || existing.counts(record, new, b) => {}
             (Some(_), None, Truth::New) => needs.keep(new, true),
+            // Nothing but a copy of the migration's own is overwritten, or removed.
+            (_, Some(b), Truth::Old) if existing == Existing::Recorded && !record.is_ours(new, b) => {
+                needs.keep(new, true);
+            }
+            // It goes on record as the migration's own.
+            (Some(_), None, _) if existing != Existing::Held => {
+                needs.changes.push(derive(old, new).with_existing(OnExisting::Skip));
+            }
             (Some(_), None, _) | (Some(_), Some(_), Truth::Old) => needs.changes.push(derive(old, new)),
+            (None, Some(_), _) if existing == Existing::Done => {}
             (None, Some(_), Truth::Old) => needs.changes.push(Change::Remove { path: new.clone() }),
-            (_, Some(_), _) => self.derive_old(needs, item, old, new),
+            (_, Some(_), _) => self.derive_old(needs, item, record, pair),
         }
     }
 
     /// The old value is derived from the new one: once, however many targets it has, and only where they all agree.
-    fn derive_old(&self, needs: &mut Needs, item: &Item, old: &Path, new: &Path) {
+    fn derive_old(&self, needs: &mut Needs, item: &Item, record: &OnRecord, &Pair { old, new, .. }: &Pair<'_>) {
         let targets = self.changes.iter().filter_map(|change| match change {
-            Change::Move { from, to } | Change::Copy { from, to } if from == old => Some(to.get(item)),
+            Change::Move { from, to, .. } | Change::Copy { from, to, .. } if from == old => {
+                let there = to.get(item);
+                let done = |there: &Value| Existing::of(change, self.strategy).counts(record, to, there);
+                // One that is done says nothing of the old value.
+                (!there.is_some_and(|there| old.get(item).is_some() && done(there))).then_some(there)
+            }
             _ => None,
         });
         let values: Vec<Option<&Value>> = targets.collect();
@@ -144,8 +174,37 @@ impl Repair {
     }
 }
 
+impl Repair {
+    /// Whether the source goes with the same write, so that nothing is left to derive the target from.
+    fn leaves_in_place(&self, change: &Change) -> bool {
+        self.strategy == Strategy::InPlace
+            && match change {
+                Change::Move { .. } => true,
+                Change::Copy { from, .. } => self.changes.iter().any(|other| other.removes(from)),
+                Change::Set { .. } | Change::Remove { .. } => false,
+            }
+    }
+
+    /// Whether a path that the plan removes stays: one of its copies was skipped.
+    fn is_left_of_a_skip(&self, item: &Item, record: &OnRecord, path: &Path) -> bool {
+        let Some(old) = path.get(item) else { return false };
+        self.changes.iter().any(|change| match change {
+            Change::Copy { from, to, .. } if from == path => {
+                was_skipped(item, record, old, &(to.clone(), Existing::of(change, self.strategy)))
+            }
+            _ => false,
+        })
+    }
+}
+
 fn derive(from: &Path, to: &Path) -> Change {
-    Change::Copy { from: from.clone(), to: to.clone() }
+    Change::Copy { from: from.clone(), to: to.clone(), on_existing: OnExisting::Overwrite }
+}
+
+/// The change as a repair makes it: what differs is made equal, except where the plan counts it as done.
+fn overwriting(change: &Change) -> Change {
+    let answer = if change.skips() { OnExisting::Skip } else { OnExisting::Overwrite };
+    change.clone().with_existing(answer)
 }
 
 impl Needs {
@@ -167,9 +226,9 @@ impl Needs {
 impl Decides for PageRepair {
     fn decide(&self, item: &Item) -> Decision {
         let key = self.repair.key.key_of(item).map(|key| key.to_text());
-        let none = BTreeSet::new();
-        let before = key.and_then(|key| self.before.get(&key)).unwrap_or(&none);
-        self.repair.decide(item, before)
+        let none = OnRecord::default();
+        let record = key.and_then(|key| self.records.get(&key)).unwrap_or(&none);
+        self.repair.decide(item, record)
     }
 }
 
@@ -181,7 +240,8 @@ mod tests {
 
     use super::super::compare::{Parity, Stage};
     use super::*;
-    use crate::change::{Action, GuardedWrite, PreImage, Was};
+    use crate::change::OnExisting::{Keep, Skip};
+    use crate::change::{Action, Digest, GuardedWrite, PreImage, Was};
     use crate::item::{KeyAttribute, item_from_json, item_to_json};
 
     /// What DynamoDB does with a guarded write.
@@ -215,11 +275,11 @@ mod tests {
     }
 
     fn mv() -> Change {
-        Change::Move { from: path("a"), to: path("d.b") }
+        Change::Move { from: path("a"), to: path("d.b"), on_existing: Keep }
     }
 
     fn copy() -> Change {
-        Change::Copy { from: path("a"), to: path("d.b") }
+        Change::Copy { from: path("a"), to: path("d.b"), on_existing: Keep }
     }
 
     fn image(json: Json) -> Item {
@@ -233,11 +293,16 @@ mod tests {
         }
     }
 
+    /// This target had this value before the migration.
+    fn there_before(target: &str, value: &str) -> OnRecord {
+        OnRecord::new([(path(target), Digest::of(&Value::S(value.to_owned())))], [])
+    }
+
     /// What the item is after its repair, and what it overwrote, in DynamoDB JSON.
     fn repaired(repair: &Repair, json: &Json) -> (Json, Vec<Json>) {
         let before = image(json.clone());
-        let Decision::Write(write) = repair.decide(&before, &BTreeSet::new()) else {
-            panic!("{:?}", repair.decide(&before, &BTreeSet::new()))
+        let Decision::Write(write) = repair.decide(&before, &OnRecord::default()) else {
+            panic!("{:?}", repair.decide(&before, &OnRecord::default()))
         };
         let after = update(&write, &before).expect("its conditions hold on its own image");
         (item_to_json(&after), write.pre_images.iter().filter_map(value_of).map(Value::to_json).collect())
@@ -277,7 +342,7 @@ mod tests {
     #[test]
     fn what_is_not_ours_is_left_alone() {
         let way = Strategy::ExpandContract;
-        let left = |repair: &Repair, json: Json| match repair.decide(&image(json.clone()), &BTreeSet::new()) {
+        let left = |repair: &Repair, json: Json| match repair.decide(&image(json.clone()), &OnRecord::default()) {
             Decision::Diverged(paths) => paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
             other => panic!("{json}: {other:?}"),
         };
@@ -286,28 +351,28 @@ mod tests {
         for change in [mv(), copy()] {
             assert_eq!(left(&repair(std::slice::from_ref(&change), way, Truth::New), only_old.clone()), ["d.b"]);
             let back = repair(&[change], way, Truth::NewOnTheWayBack);
-            assert_eq!(back.decide(&image(only_old.clone()), &BTreeSet::new()), Decision::NothingToDo);
+            assert_eq!(back.decide(&image(only_old.clone()), &OnRecord::default()), Decision::NothingToDo);
         }
         // Two targets that disagree say nothing of their source.
-        let two = [mv(), Change::Copy { from: path("a"), to: path("c") }];
+        let two = [mv(), Change::Copy { from: path("a"), to: path("c"), on_existing: Keep }];
         let item = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "c": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}});
         assert_eq!(left(&repair(&two, way, Truth::New), item), ["a"]);
         // Where applications write the new side, a constant may be theirs.
-        let set = [Change::Set { to: path("v"), value: Value::S("1".into()) }];
+        let set = [Change::Set { to: path("v"), value: Value::S("1".into()), on_existing: Keep }];
         let item = json!({"pk": {"S": "1"}, "v": {"S": "2"}});
         assert_eq!(left(&repair(&set, way, Truth::NewThenOld), item.clone()), ["v"]);
-        let alone = repair(&set, way, Truth::New).decide(&image(item.clone()), &BTreeSet::new());
+        let alone = repair(&set, way, Truth::New).decide(&image(item.clone()), &OnRecord::default());
         assert_eq!(alone, Decision::NothingToDo, "they are not even held");
         assert_eq!(repaired(&repair(&set, way, Truth::Old), &item).0, json!({"pk": {"S": "1"}, "v": {"S": "1"}}));
         // Of a list, no element is written.
-        let element = [Change::Move { from: path("l[0]"), to: path("b") }];
+        let element = [Change::Move { from: path("l[0]"), to: path("b"), on_existing: Keep }];
         let item = json!({"pk": {"S": "1"}, "l": {"L": [{"S": "x"}]}, "b": {"S": "y"}});
         assert_eq!(left(&repair(&element, way, Truth::New), item), ["l[0]"]);
     }
 
     #[test]
     fn what_was_there_before_is_left_alone_until_old_values_are_stale() {
-        let before = BTreeSet::from([path("d.b")]);
+        let before = there_before("d.b", "y");
         let there = image(json!({"pk": {"S": "1"}, "d": {"M": {"b": {"S": "y"}}}}));
         let unequal = image(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}}));
         for truth in [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack] {
@@ -347,16 +412,18 @@ mod tests {
         #[test]
         fn a_repair_ends_in_parity_and_loses_nothing(
             before in any_image(), meanwhile in any_image(), in_place in any::<bool>(), truth in 0_usize..4, second in any::<bool>(),
-            there in proptest::sample::subsequence(vec!["b", "c"], 0..=2),
+            there in proptest::sample::subsequence(vec!["b", "c"], 0..=2), skip in any::<bool>(),
         ) {
-            let there: BTreeSet<Path> = there.into_iter().map(path).collect();
+            let digest = |path: &Path| path.get(&before).map_or(Digest([0; 8]), Digest::of);
+            let there = OnRecord::new(there.into_iter().map(path).map(|path| (path.clone(), digest(&path))), []);
             let strategy = if in_place { Strategy::InPlace } else { Strategy::ExpandContract };
             let truth = if in_place { Truth::Old } else { [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack][truth] };
             let from = if second && !in_place { path("a") } else { path("junk2") };
+            let on_existing = if skip { Skip } else { Keep };
             let changes = [
-                Change::Move { from: path("a"), to: path("b") },
-                Change::Copy { from, to: path("c") },
-                Change::Set { to: path("v"), value: Value::S("1".into()) },
+                Change::Move { from: path("a"), to: path("b"), on_existing },
+                Change::Copy { from, to: path("c"), on_existing },
+                Change::Set { to: path("v"), value: Value::S("1".into()), on_existing },
                 Change::Remove { path: path("junk") },
             ];
             let parity = Parity::new(&changes, strategy, Stage::Expanded, truth);
@@ -372,6 +439,9 @@ mod tests {
                             || after.values().any(|other| other == value);
                         prop_assert!(kept, "{name} is lost");
                     }
+                    for (name, value) in before.iter().filter(|(name, _)| skip && ["b", "c", "v"].contains(&name.as_str())) {
+                        prop_assert_eq!(after.get(name), Some(value), "{} is not left", name);
+                    }
                     let untouched = |name: &str| before.get(name) == meanwhile.get(name);
                     let pairs = ["a", "b"].into_iter().chain(second.then_some("c"));
                     let raced = pairs.into_iter().any(|name| !in_place && !untouched(name));
@@ -379,7 +449,7 @@ mod tests {
                     prop_assert!(!matches(&before));
                 }
                 Decision::Diverged(paths) => prop_assert!(!matches(&before), "{paths:?}"),
-                Decision::NothingToDo | Decision::AlreadyApplied => prop_assert!(matches(&before)),
+                Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_) => prop_assert!(matches(&before)),
                 Decision::Rejected(why) => prop_assert!(false, "{why}"),
                 Decision::Refused(_, rule) => prop_assert!(false, "{rule}"),
             }

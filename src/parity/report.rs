@@ -53,6 +53,9 @@ pub struct VerifyReport {
     pub compared: u64,
     /// By what came of them, as they were found.
     pub matching: u64,
+    /// With another value at a target, which `on_existing = "skip"` counts as done.
+    #[serde(default)]
+    pub skipped: u64,
     /// Without a value that the truth implies.
     pub missing: u64,
     /// With another value than it implies.
@@ -191,6 +194,7 @@ impl VerifyReport {
         writeln!(out, "  {:<16} {:>14}", "items compared", number(self.compared))?;
         for (label, items, note) in [
             ("matching", self.matching, ""),
+            ("skipped", self.skipped, "  another value was there before; on_existing = \"skip\" counts it as done"),
             ("missing", self.missing, "  a value that the truth implies is not there"),
             ("stale", self.stale, "  another value than the truth implies"),
             ("unexpected", self.unexpected, "  a value that the truth does not imply"),
@@ -360,6 +364,7 @@ mod tests {
             ended_at: "2026-01-01T01:00:00Z".into(),
             compared: 12_000,
             matching: 11_998,
+            skipped: 0,
             missing: 1,
             stale: 1,
             unexpected: 0,

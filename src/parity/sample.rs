@@ -134,7 +134,7 @@ mod tests {
     use super::super::compare::{Parity, Stage};
     use super::super::truth::Truth;
     use super::*;
-    use crate::change::{Change, Strategy as Way};
+    use crate::change::{Change, OnExisting, OnRecord, Strategy as Way};
     use crate::item::{Item, PartitionHash, Value};
 
     proptest! {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     fn differs(parity: &Parity, items: Option<&Vec<Item>>) -> bool {
-        let mismatch = |item: &Item| parity.compare(item, &BTreeSet::new()).verdict.is_mismatch();
+        let mismatch = |item: &Item| parity.compare(item, &OnRecord::default()).verdict.is_mismatch();
         items.is_some_and(|items| items.iter().any(mismatch))
     }
 
@@ -230,7 +230,8 @@ mod tests {
     fn bounds_hold(what: &str, large: &[u32], is_corrupt: impl Fn(u32, u32) -> bool) {
         let split = split(ITEMS.into(), SEGMENTS);
         let clusters = table(split, is_corrupt);
-        let change = Change::Move { from: "old".parse().unwrap(), to: "new".parse().unwrap() };
+        let (from, to) = ("old".parse().unwrap(), "new".parse().unwrap());
+        let change = Change::Move { from, to, on_existing: OnExisting::Keep };
         let parity = Parity::new(&[change], Way::ExpandContract, Stage::Expanded, Truth::Old);
         let differing: BTreeSet<u32> = (0..split).filter(|n| differs(&parity, clusters.get(n))).collect();
         assert!(!differing.is_empty(), "{what}");

@@ -5,6 +5,8 @@
 pub enum Verdict {
     /// It is as the plan and the side that is the truth imply, or they imply nothing of it.
     Matching,
+    /// A target has another value than the truth implies, which was there before: `on_existing = "skip"` counts it as done.
+    Skipped,
     /// The truth has a value and the side that is derived from it has none.
     Missing,
     /// There is a value that nothing implies.
@@ -21,6 +23,7 @@ impl Verdict {
     pub fn name(self) -> &'static str {
         match self {
             Verdict::Matching => "matching",
+            Verdict::Skipped => "skipped",
             Verdict::Missing => "missing",
             Verdict::Stale => "stale",
             Verdict::Unexpected => "unexpected",
@@ -29,12 +32,18 @@ impl Verdict {
 
     /// Reads [`Verdict::name`] back.
     pub fn from_name(name: &str) -> Option<Verdict> {
-        [Verdict::Matching].into_iter().chain(Verdict::MISMATCHES).find(|verdict| verdict.name() == name)
+        [Verdict::Matching, Verdict::Skipped]
+            .into_iter()
+            .chain(Verdict::MISMATCHES)
+            .find(|verdict| verdict.name() == name)
     }
 
     /// Whether the item is not as it should be.
     pub fn is_mismatch(self) -> bool {
-        self != Verdict::Matching
+        match self {
+            Verdict::Matching | Verdict::Skipped => false,
+            Verdict::Missing | Verdict::Unexpected | Verdict::Stale => true,
+        }
     }
 }
 
@@ -43,6 +52,8 @@ impl Verdict {
 pub struct VerdictCounts {
     /// Items that are as they should be.
     pub matching: u64,
+    /// Items with a target whose other value counts as done, and that are as they should be otherwise.
+    pub skipped: u64,
     /// Items whose worst change is [`Verdict::Missing`].
     pub missing: u64,
     /// Items whose worst change is [`Verdict::Stale`].
@@ -61,6 +72,7 @@ impl VerdictCounts {
     pub fn count(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Matching => self.matching += 1,
+            Verdict::Skipped => self.skipped += 1,
             Verdict::Missing => self.missing += 1,
             Verdict::Stale => self.stale += 1,
             Verdict::Unexpected => self.unexpected += 1,
@@ -71,6 +83,7 @@ impl VerdictCounts {
     pub fn of(&self, verdict: Verdict) -> u64 {
         match verdict {
             Verdict::Matching => self.matching,
+            Verdict::Skipped => self.skipped,
             Verdict::Missing => self.missing,
             Verdict::Stale => self.stale,
             Verdict::Unexpected => self.unexpected,
@@ -79,7 +92,7 @@ impl VerdictCounts {
 
     /// Items that were held against the plan.
     pub fn compared(&self) -> u64 {
-        self.matching + self.mismatching() + self.raced
+        self.matching + self.skipped + self.mismatching() + self.raced
     }
 
     /// Items that were found not to be as they should.
@@ -95,6 +108,7 @@ impl VerdictCounts {
     /// Adds what was counted elsewhere.
     pub fn add(&mut self, other: &VerdictCounts) {
         self.matching += other.matching;
+        self.skipped += other.skipped;
         self.missing += other.missing;
         self.stale += other.stale;
         self.unexpected += other.unexpected;

@@ -57,8 +57,8 @@ pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
     };
     for change in changes {
         let (source, target, removed) = match change {
-            Change::Move { from, to } => (path_bytes(from), Some(to), path_bytes(from)),
-            Change::Copy { from, to } => (path_bytes(from), Some(to), 0),
+            Change::Move { from, to, .. } => (path_bytes(from), Some(to), path_bytes(from)),
+            Change::Copy { from, to, .. } => (path_bytes(from), Some(to), 0),
             // A constant has no source; the term is for a pre-image beside an absent parent.
             Change::Set { to, .. } => (path_bytes(to), Some(to), 0),
             Change::Remove { path } => (path_bytes(path), None, path_bytes(path)),
@@ -101,6 +101,7 @@ fn path_bytes(path: &Path) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::OnExisting;
 
     fn path(text: &str) -> Path {
         text.parse().unwrap()
@@ -116,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_bound_covers_the_longest_spelling() {
-        let moved = Change::Move { from: path("a.b"), to: path("c.d") };
+        let moved = Change::Move { from: path("a.b"), to: path("c.d"), on_existing: OnExisting::Keep };
         let bound = expression_bound(&[moved]);
         assert!(bound.update_bytes >= "SET #n999.#n999 = #n999.#n999 REMOVE #n999.#n999".len());
         let condition = "attribute_exists(#n999) AND attribute_exists(#n999.#n999) AND \

@@ -6,11 +6,11 @@ use toml::de::{DeTable, DeValue};
 use super::constant;
 use super::diagnostic::{Diagnostic, Problems, Span};
 use super::fields::{Fields, list};
-use crate::change::Change;
+use crate::change::{Change, OnExisting};
 use crate::item::Path;
 
 const KINDS: [&str; 4] = ["move", "copy", "set", "remove"];
-const NAMES: [&str; 6] = ["move", "copy", "set", "remove", "to", "value"];
+const NAMES: [&str; 7] = ["move", "copy", "set", "remove", "to", "value", "on_existing"];
 
 /// A change that could be read, and where its paths stand.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +24,9 @@ pub(super) struct WrittenChange {
     pub(super) value: Span,
 }
 
-/// Reads all changes; those that are wrong are reported and left out.
-pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> Vec<WrittenChange> {
+/// Reads all changes; those that are wrong are reported and left out. `on_existing` is what the plan says for those that say
+/// nothing of their own.
+pub(super) fn read(root: &Fields<'_, '_>, on_existing: OnExisting, problems: &mut Problems) -> Vec<WrittenChange> {
     let Some((_, value)) = root.get("change") else {
         if !root.has_misspelt(&["change"]) {
             problems.add_missing(nothing_to_do(root.at.clone()));
@@ -39,12 +40,12 @@ pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> Vec<Writte
     if array.is_empty() {
         problems.add_missing(nothing_to_do(value.span()));
     }
-    array.iter().filter_map(|entry| read_entry(entry, problems)).collect()
+    array.iter().filter_map(|entry| read_entry(entry, on_existing, problems)).collect()
 }
 
-fn read_entry(entry: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<WrittenChange> {
+fn read_entry(entry: &Spanned<DeValue<'_>>, on_existing: OnExisting, problems: &mut Problems) -> Option<WrittenChange> {
     match entry.get_ref() {
-        DeValue::Table(table) => read_change(table, entry.span(), problems),
+        DeValue::Table(table) => read_change(table, entry.span(), on_existing, problems),
         _ => {
             problems.add(not_a_list(entry));
             None
@@ -52,7 +53,12 @@ fn read_entry(entry: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<W
     }
 }
 
-fn read_change(table: &DeTable<'_>, at: Span, problems: &mut Problems) -> Option<WrittenChange> {
+fn read_change(
+    table: &DeTable<'_>,
+    at: Span,
+    on_existing: OnExisting,
+    problems: &mut Problems,
+) -> Option<WrittenChange> {
     let fields = Fields::open(table, "[[change]]", &NAMES, at, problems);
     let kinds = fields.present(&KINDS);
     let (kind, key, value) = match kinds.as_slice() {
@@ -78,6 +84,7 @@ fn read_change(table: &DeTable<'_>, at: Span, problems: &mut Problems) -> Option
         }
     };
     let path = read_path(kind, value, problems);
+    let on_existing = own_answer(&fields, kind, &key, problems).unwrap_or(on_existing);
     let to = companion(&fields, "to", kind, &key, matches!(kind, "move" | "copy"), problems);
     let constant = companion(&fields, "value", kind, &key, kind == "set", problems);
     let target = to.and_then(|to| Some((read_path("to", to, problems)?, to.span())));
@@ -91,12 +98,30 @@ fn read_change(table: &DeTable<'_>, at: Span, problems: &mut Problems) -> Option
         first: first.clone(),
     };
     match (kind, path?) {
-        ("move", from) => target.map(|(to, at)| written(Change::Move { from, to }, Some(at), None)),
-        ("copy", from) => target.map(|(to, at)| written(Change::Copy { from, to }, Some(at), None)),
-        ("set", to) => constant.map(|(value, at)| written(Change::Set { to, value }, None, Some(at))),
+        ("move", from) => target.map(|(to, at)| written(Change::Move { from, to, on_existing }, Some(at), None)),
+        ("copy", from) => target.map(|(to, at)| written(Change::Copy { from, to, on_existing }, Some(at), None)),
+        ("set", to) => constant.map(|(value, at)| written(Change::Set { to, value, on_existing }, None, Some(at))),
         (_, path) => Some(written(Change::Remove { path }, None, None)),
     }
 }
+
+/// What a change says of its own about another value at its target.
+fn own_answer(fields: &Fields<'_, '_>, kind: &str, key: &Span, problems: &mut Problems) -> Option<OnExisting> {
+    let (at, _) = fields.get("on_existing")?;
+    if kind == "remove" {
+        problems.add(
+            Diagnostic::new("`remove` takes no `on_existing`", at, "only with `move`, `copy` or `set`")
+                .also(key.clone(), "this change is a `remove`")
+                .help("leave it out: a `remove` writes no value, so that none can be in its way"),
+        );
+        return None;
+    }
+    fields.choice("on_existing", &ANSWERS, problems)
+}
+
+/// What a plan, or a change, can say about another value at a target.
+pub(super) const ANSWERS: [(&str, OnExisting); 3] =
+    [("keep", OnExisting::Keep), ("overwrite", OnExisting::Overwrite), ("skip", OnExisting::Skip)];
 
 /// A field that some kinds of change must have, and the others cannot.
 fn companion<'t, 'i>(

@@ -130,7 +130,8 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let root = Fields::open(table, "the plan", &TABLES, end..end, problems);
     let migration = read_migration(&root, problems);
     let target = read_table(&root, problems);
-    let changes = changes::read(&root, problems);
+    let on_existing = migration.as_ref().map_or(OnExisting::Keep, |migration| migration.2);
+    let changes = changes::read(&root, on_existing, problems);
     let scan = read_scan(&root, problems);
     let (capacity, budgets) = capacity::read(&root, problems);
     let limits = limits::read(&root, problems);
@@ -157,8 +158,7 @@ fn read_migration(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<(Str
     let name = name.and_then(|name| check(&name, problems, migration_name));
     let strategies = [("expand-contract", Strategy::ExpandContract), ("in-place", Strategy::InPlace)];
     let strategy = fields.choice("strategy", &strategies, problems).unwrap_or(Strategy::ExpandContract);
-    let choices = [("keep", OnExisting::Keep), ("overwrite", OnExisting::Overwrite)];
-    let on_existing = fields.choice("on_existing", &choices, problems).unwrap_or(OnExisting::Keep);
+    let on_existing = fields.choice("on_existing", &changes::ANSWERS, problems).unwrap_or(OnExisting::Keep);
     Some((name?, strategy, on_existing))
 }
 

@@ -43,14 +43,39 @@ impl Plan {
             Strategy::ExpandContract => b'e',
             Strategy::InPlace => b'i',
         });
-        hash.tag(match self.on_existing {
-            OnExisting::Keep => b'k',
-            OnExisting::Overwrite => b'o',
-        });
+        let shared = self.shared_answer();
+        hash.tag(answer_tag(shared));
         // Changes of one plan never depend on order, so their order means nothing.
-        hash.unordered(self.changes.iter().map(|change| Meaning::of(|m| m.change(change))).collect());
+        let part = |change: &Change| {
+            Meaning::of(|meaning| {
+                meaning.change(change);
+                meaning.0.extend(change.on_existing().filter(|own| *own != shared).map(answer_tag));
+            })
+        };
+        hash.unordered(self.changes.iter().map(part).collect());
         let digest = Sha256::digest(&hash.0);
         Fingerprint(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+impl Plan {
+    /// What all changes say of another value at their target; `keep`, if they do not agree. What each one does counts, not
+    /// where the plan says it.
+    fn shared_answer(&self) -> OnExisting {
+        let mut answers = self.changes.iter().filter_map(Change::on_existing);
+        match answers.next() {
+            None => self.on_existing,
+            Some(first) if answers.all(|answer| answer == first) => first,
+            Some(_) => OnExisting::Keep,
+        }
+    }
+}
+
+fn answer_tag(answer: OnExisting) -> u8 {
+    match answer {
+        OnExisting::Keep => b'k',
+        OnExisting::Overwrite => b'o',
+        OnExisting::Skip => b's',
     }
 }
 
@@ -90,17 +115,17 @@ impl Meaning {
 
     fn change(&mut self, change: &Change) {
         match change {
-            Change::Move { from, to } => {
+            Change::Move { from, to, .. } => {
                 self.tag(b'm');
                 self.path(from);
                 self.path(to);
             }
-            Change::Copy { from, to } => {
+            Change::Copy { from, to, .. } => {
                 self.tag(b'c');
                 self.path(from);
                 self.path(to);
             }
-            Change::Set { to, value } => {
+            Change::Set { to, value, .. } => {
                 self.tag(b's');
                 self.path(to);
                 self.value(value);
@@ -189,6 +214,11 @@ mod tests {
             plan("", "shop2", &[one]),
             plan("strategy = \"in-place\"", "shop", &[one]),
             plan("on_existing = \"overwrite\"", "shop", &[one]),
+            plan("on_existing = \"skip\"", "shop", &[one]),
+            plan("", "shop", &[&format!("{one}\non_existing = \"skip\""), "copy = \"c\"\nto = \"d\""]),
+            plan("", "shop", &[&format!("{one}\non_existing = \"overwrite\""), "copy = \"c\"\nto = \"d\""]),
+            plan("", "shop", &[one, "copy = \"c\"\nto = \"d\"\non_existing = \"skip\""]),
+            plan("on_existing = \"skip\"", "shop", &[one, "copy = \"c\"\nto = \"d\""]),
             plan("", "shop", &[one, "remove = \"c\""]),
             plan("", "shop", &["copy = \"a\"\nto = \"b\""]),
             plan("", "shop", &["move = \"a\"\nto = \"b.c\""]),
@@ -226,6 +256,35 @@ mod tests {
         let constants = values.iter().map(|value| plan("", "shop", &[&format!("set = \"a\"\nvalue = {value}")]));
         let all: Vec<String> = meanings.into_iter().chain(constants).map(|text| fingerprint(&text)).collect();
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
+    }
+
+    /// What a change does with another value counts, not where the plan says it; and plans without a word of their own keep
+    /// the fingerprint that they had before changes could say it.
+    #[test]
+    fn an_answer_means_the_same_wherever_it_stands() {
+        let changes = ["move = \"a\"\nto = \"b\"", "set = \"c\"\nvalue = \"x\"", "remove = \"d\""];
+        let with = |answers: [&str; 2]| {
+            let own = |n: usize| match answers[n] {
+                "" => changes[n].to_owned(),
+                answer => format!("{}\non_existing = \"{answer}\"", changes[n]),
+            };
+            [own(0), own(1), changes[2].to_owned()]
+        };
+        let of = |plan_says: &str, own: [&str; 2]| {
+            let changes = with(own);
+            let settings = if plan_says.is_empty() { String::new() } else { format!("on_existing = \"{plan_says}\"") };
+            fingerprint(&plan(&settings, "shop", &changes.each_ref().map(String::as_str)))
+        };
+        for word in ["keep", "overwrite", "skip"] {
+            assert_eq!(of(word, ["", ""]), of("", [word, word]), "{word}");
+            assert_eq!(of(word, ["", ""]), of(word, [word, ""]), "{word}");
+        }
+        assert_eq!(of("skip", ["keep", ""]), of("", ["", "skip"]));
+        assert_eq!(of("overwrite", ["skip", ""]), of("skip", ["", "overwrite"]));
+        assert_ne!(of("", ["", "skip"]), of("", ["skip", ""]));
+        // As the version before computed them.
+        assert_eq!(of("", ["", ""]), "b0be5c928a3073216d9de88b840cc0727b08b06390d74662be5f96cf67a8abc8");
+        assert_eq!(of("overwrite", ["", ""]), "2482a36abf104c51840f3c89ce607b5fb7080134a840fc66ac46faf499847417");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub struct Plan {
     pub name: String,
     /// When old attributes go.
     pub strategy: Strategy,
-    /// What happens to unequal values at a target.
+    /// What happens to another value at a target, for changes that say nothing of their own: each change has its answer.
     pub on_existing: OnExisting,
     /// The table, and how to reach it.
     pub table: TableRef,

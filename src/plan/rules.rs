@@ -117,7 +117,7 @@ fn check_alone(written: &WrittenChange, problems: &mut Problems) {
                 .help(format!("name the list itself, `{}`, or a member of a document", list_of(used.path))),
         );
     }
-    if let Change::Move { from, to } | Change::Copy { from, to } = &written.change
+    if let Change::Move { from, to, .. } | Change::Copy { from, to, .. } = &written.change
         && from.overlaps(to)
     {
         let what = if from == to {
@@ -245,7 +245,7 @@ fn check_length(changes: &[WrittenChange], problems: &mut Problems) -> bool {
 fn check_constants(changes: &[WrittenChange], problems: &mut Problems) {
     let mut total = 0;
     for written in changes {
-        if let Change::Set { to, value } = &written.change {
+        if let Change::Set { to, value, .. } = &written.change {
             total += item_bytes(&Item::from([(to.root().to_owned(), value.clone())]));
             if total > MAX_ITEM_BYTES {
                 problems.add(
@@ -267,10 +267,10 @@ fn check_constants(changes: &[WrittenChange], problems: &mut Problems) {
 fn uses(written: &WrittenChange) -> Vec<Use<'_>> {
     let used = |role, path, at| Use { role, path, at };
     match &written.change {
-        Change::Move { from, to } => {
+        Change::Move { from, to, .. } => {
             vec![used(Role::MovedFrom, from, &written.first), used(Role::Target, to, &written.to)]
         }
-        Change::Copy { from, to } => {
+        Change::Copy { from, to, .. } => {
             vec![used(Role::CopiedFrom, from, &written.first), used(Role::Target, to, &written.to)]
         }
         Change::Set { to, .. } => vec![used(Role::Target, to, &written.first)],
@@ -311,13 +311,13 @@ mod tests {
         let mut gone = Vec::new();
         for change in changes {
             match change {
-                Change::Move { from, to } | Change::Copy { from, to } => {
+                Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
                     if let Some(value) = from.get(image) {
                         to.set(&mut after, value.clone());
                     }
                     gone.extend(matches!(change, Change::Move { .. }).then_some(from));
                 }
-                Change::Set { to, value } => {
+                Change::Set { to, value, .. } => {
                     to.set(&mut after, value.clone());
                 }
                 Change::Remove { path } => gone.push(path),

@@ -111,7 +111,8 @@ name = "my-migration"               # names the state file: letters, digits, - a
 # "in-place": old attributes go in the same write.
 strategy = "expand-contract"
 # What happens where a target already holds something else than the plan implies:
-# "keep" leaves it and reports the item as diverged; "overwrite" records it and replaces it.
+# "keep" leaves it and reports the item as diverged; "overwrite" records it and replaces it;
+# "skip" leaves it and counts it as done. A change can say it for itself, too.
 on_existing = "keep"
 "#;
 
@@ -134,6 +135,7 @@ to = {new}
 
 # [[change]]
 # set = "schema_version"
+# on_existing = "skip"              # only where it is missing
 # value = 2                         # other types as DynamoDB JSON: { N = "1.5" }, { SS = ["a"] }, { NULL = true }
 
 # [[change]]

@@ -9,7 +9,7 @@ pub fn one_way(changes: &[Change], key: &KeySchema) -> Option<String> {
     let copies: Vec<(&Path, &Path)> = changes
         .iter()
         .filter_map(|change| match change {
-            Change::Move { from, to } | Change::Copy { from, to } => Some((from, to)),
+            Change::Move { from, to, .. } | Change::Copy { from, to, .. } => Some((from, to)),
             Change::Set { .. } | Change::Remove { .. } => None,
         })
         .collect();

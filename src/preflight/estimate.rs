@@ -257,6 +257,8 @@ pub enum Figure {
     Already,
     /// Items that the plan asks nothing of.
     Nothing,
+    /// Items with another value at a target, which counts as done.
+    Skipped,
     /// Diverged items.
     Diverged,
     /// Items that would grow past 400 KB.

@@ -102,6 +102,7 @@ fn figures(cluster: &Prediction, indexes: &[String]) -> Figures {
         (Figure::Changed, cluster.would_change as f64),
         (Figure::Already, cluster.already_applied as f64),
         (Figure::Nothing, cluster.nothing_to_do as f64),
+        (Figure::Skipped, cluster.skipped as f64),
         (Figure::Diverged, cluster.diverged as f64),
         (Figure::Exceeding, cluster.would_exceed as f64),
         (Figure::Rejected, cluster.rejected as f64),

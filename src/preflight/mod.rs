@@ -135,7 +135,7 @@ pub fn check_plan(loaded: &Loaded, description: &TableDescription) -> Result<Res
 /// The changes that `run` makes of a plan on this table.
 pub fn run_changes(plan: &Plan, description: &TableDescription) -> Result<Arc<Changes>, PreflightError> {
     let indexes = description.indexes.iter().map(|index| index.schema.clone()).collect();
-    let changes = Changes::for_run(&plan.changes, plan.strategy, plan.on_existing, description.key.clone(), indexes);
+    let changes = Changes::for_run(&plan.changes, plan.strategy, description.key.clone(), indexes);
     if changes.is_empty() { Err(PreflightError::NothingToRun) } else { Ok(Arc::new(changes)) }
 }
 

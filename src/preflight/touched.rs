@@ -35,7 +35,7 @@ impl Touched {
         let mut touched = Touched { written: Vec::new(), removed: Vec::new(), removed_later: Vec::new() };
         for change in &plan.changes {
             let (set, gone) = match change {
-                Change::Move { from, to } => (Some(to), Some(from)),
+                Change::Move { from, to, .. } => (Some(to), Some(from)),
                 Change::Copy { to, .. } | Change::Set { to, .. } => (Some(to), None),
                 Change::Remove { path } => (None, Some(path)),
             };

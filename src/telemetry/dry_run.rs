@@ -146,6 +146,7 @@ fn label(class: Class) -> &'static str {
         Class::WouldChange => "would change",
         Class::AlreadyApplied => "already done",
         Class::NothingToDo => "nothing to do",
+        Class::Skipped => "skipped",
         Class::Diverged => "diverged",
         Class::WouldExceed => "would exceed",
         Class::Rejected => "not computable",
@@ -154,6 +155,7 @@ fn label(class: Class) -> &'static str {
 
 fn note(class: Class) -> &'static str {
     match class {
+        Class::Skipped => "  a target holds something else; it stays, and counts as done",
         Class::Diverged => "  the target holds something else; it would be kept",
         Class::WouldExceed => "  400 KB, by estimate; DynamoDB would reject the write",
         Class::Rejected => "  because:",
@@ -166,6 +168,7 @@ fn figure(class: Class) -> Figure {
         Class::WouldChange => Figure::Changed,
         Class::AlreadyApplied => Figure::Already,
         Class::NothingToDo => Figure::Nothing,
+        Class::Skipped => Figure::Skipped,
         Class::Diverged => Figure::Diverged,
         Class::WouldExceed => Figure::Exceeding,
         Class::Rejected => Figure::Rejected,

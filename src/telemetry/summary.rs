@@ -18,6 +18,9 @@ pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) ->
             Outcome::Applied if lower_bound => {
                 "  at least: a write whose reply was lost, or just before an interruption, counts as already applied"
             }
+            Outcome::Skipped if counts.of(outcome) > 0 => {
+                "  a target holds something else; it stays, and counts as done"
+            }
             Outcome::Diverged if counts.of(outcome) > 0 => "  the target holds something else; kept as it is",
             Outcome::Conflict | Outcome::Rejected if counts.of(outcome) > 0 => "  failures",
             _ => "",
@@ -84,6 +87,6 @@ mod tests {
         let mut text = Vec::new();
         write_counts(&mut text, &counts, true).unwrap();
         let text = String::from_utf8(text).unwrap();
-        assert!(text.contains("items scanned") && text.contains('7') && text.contains("at least"), "{text}");
+        assert!(text.contains("items scanned") && text.contains('8') && text.contains("at least"), "{text}");
     }
 }

@@ -91,13 +91,17 @@ async fn send(table: &DynamoTable, write: &GuardedWrite) -> Consumed {
     }
 }
 
+fn overwriting(plan: &[Change]) -> Vec<Change> {
+    plan.iter().map(|change| change.clone().with_existing(Overwrite)).collect()
+}
+
 /// Makes a table with these indexes, and holds every plan's write of every image to what the server says.
 async fn hold(bed: &Bed, indexes: &[IndexSchema], plans: Vec<Vec<Change>>) {
     let name = bed.create_indexed_table(indexes).await;
     let table = table(bed, &name).await;
     let (mut writes, mut touched) = (0, 0);
     for plan in &plans {
-        let changes = Changes::for_run(plan, InPlace, Overwrite, key_schema(), indexes.to_vec());
+        let changes = Changes::for_run(&overwriting(plan), InPlace, key_schema(), indexes.to_vec());
         for image in images() {
             let Decision::Write(write) = changes.decide(&image) else { continue };
             put(bed, &name, &image).await;
@@ -151,7 +155,7 @@ async fn an_index_key_of_another_type_stays_out() {
     add_index(&bed, &name, &by_a).await;
     let table = table(&bed, &name).await;
     for (plan, appears) in [([copy("src", "b")], false), ([copy("src", "a")], true)] {
-        let changes = Changes::for_run(&plan, InPlace, Overwrite, key_schema(), vec![by_a.clone()]);
+        let changes = Changes::for_run(&overwriting(&plan), InPlace, key_schema(), vec![by_a.clone()]);
         for (image, let_in) in &images {
             let Decision::Write(write) = changes.decide(image) else { panic!("{image:?}") };
             assert_eq!(write.cost.total(), if appears { 2.0 } else { 1.0 });

@@ -23,15 +23,15 @@ pub(super) fn path(text: &str) -> Path {
 }
 
 pub(super) fn mv(from: &str, to: &str) -> Change {
-    Change::Move { from: path(from), to: path(to) }
+    Change::Move { from: path(from), to: path(to), on_existing: Keep }
 }
 
 pub(super) fn copy(from: &str, to: &str) -> Change {
-    Change::Copy { from: path(from), to: path(to) }
+    Change::Copy { from: path(from), to: path(to), on_existing: Keep }
 }
 
 pub(super) fn set(to: &str, value: &Json) -> Change {
-    Change::Set { to: path(to), value: Value::from_json(value).unwrap() }
+    Change::Set { to: path(to), value: Value::from_json(value).unwrap(), on_existing: Keep }
 }
 
 pub(super) fn remove(at: &str) -> Change {
@@ -161,7 +161,9 @@ pub(super) fn cases(a: &Json, b: &Json) -> Vec<Case> {
 
 impl Case {
     pub(super) fn changes(&self) -> Changes {
-        Changes::for_run(&self.plan, self.strategy, self.on_existing, key_schema(), Vec::new())
+        let answering = |change: &Change| change.clone().with_existing(self.on_existing);
+        let plan: Vec<Change> = self.plan.iter().map(answering).collect();
+        Changes::for_run(&plan, self.strategy, key_schema(), Vec::new())
     }
 
     /// The write that the item needs, also where a rule forbids it.
@@ -178,7 +180,7 @@ impl Case {
         let mut paths = Vec::new();
         for change in &self.plan {
             let named = match change {
-                Change::Move { from, to } | Change::Copy { from, to } => vec![from, to],
+                Change::Move { from, to, .. } | Change::Copy { from, to, .. } => vec![from, to],
                 Change::Set { to, .. } => vec![to],
                 Change::Remove { path } => vec![path],
             };

@@ -3,8 +3,6 @@
 //!
 //! A write of the tool is taken for what it does to every item that it may meet, and for what it journals.
 
-use std::collections::BTreeSet;
-
 use backfill::change::{
     Action, By, Change, Changes, Condition, Decision as Decided, Digest, GuardedWrite, OnExisting, OnRecord, PreImage,
     Strategy, Was,
@@ -79,20 +77,18 @@ impl Case {
     /// What the tool decides, with what it knows.
     fn decided(&self, phase: At) -> Decided {
         let image = real(self.image);
-        let before: BTreeSet<Path> =
-            [path("new")].into_iter().filter(|new| self.record.was_there_before(new)).collect();
         let (plan, truths) = ([mv()], Truths::of(&self.flag));
         let way = Strategy::ExpandContract;
         match phase {
             At::Expand | At::Retry => for_run().decide(&image),
             At::Verify => {
-                let found = Parity::by_key(&plan, way, Stage::Expanded, truths, "pk").compare(&image, &before);
+                let found = Parity::by_key(&plan, way, Stage::Expanded, truths, "pk").compare(&image, &self.record);
                 match found.verdict.is_mismatch() {
                     true => Decided::Diverged(found.paths.into_iter().map(|(path, _)| path).collect()),
                     false => Decided::AlreadyApplied,
                 }
             }
-            At::Repair => Repair::new(&plan, way, truths, key(), Vec::new()).decide(&image, &before),
+            At::Repair => Repair::new(&plan, way, truths, key(), Vec::new()).decide(&image, &self.record),
             At::OldFromNew => {
                 Changes::for_old_equal_new(&plan, way, key(), Vec::new()).decide_with(&image, &self.record)
             }
@@ -214,7 +210,7 @@ fn number(value: Value) -> item::Value {
 }
 
 fn mv() -> Change {
-    Change::Move { from: path("old"), to: path("new") }
+    Change::Move { from: path("old"), to: path("new"), on_existing: OnExisting::Keep }
 }
 
 fn key() -> KeySchema {
@@ -222,7 +218,7 @@ fn key() -> KeySchema {
 }
 
 fn for_run() -> Changes {
-    Changes::for_run(&[mv()], Strategy::ExpandContract, OnExisting::Keep, key(), Vec::new())
+    Changes::for_run(&[mv()], Strategy::ExpandContract, key(), Vec::new())
 }
 
 fn real(image: Item) -> item::Item {

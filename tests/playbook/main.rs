@@ -23,5 +23,6 @@ mod older_files;
 mod order;
 mod quiet;
 mod scene;
+mod skip;
 #[path = "../common/tool.rs"]
 mod tool;

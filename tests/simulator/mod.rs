@@ -200,5 +200,5 @@ fn plan() -> Plan {
 
 fn changes(plan: &Plan, description: &TableDescription) -> Changes {
     let indexes = description.indexes.iter().map(|index| index.schema.clone()).collect();
-    Changes::for_run(&plan.changes, plan.strategy, plan.on_existing, description.key.clone(), indexes)
+    Changes::for_run(&plan.changes, plan.strategy, description.key.clone(), indexes)
 }

@@ -1,8 +1,8 @@
 //! The journal: what was there before, what was under way when a session died, and what it all takes.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
-use backfill::change::{By, Changes, Decision, Digest, GuardedWrite, OnExisting, OnRecord, PreImage, Strategy, Was};
+use backfill::change::{By, Changes, Decision, Digest, GuardedWrite, OnRecord, PreImage, Strategy, Was};
 use backfill::checkpoint::store::VERIFY_PHASE;
 use backfill::checkpoint::{MetPage, phase};
 use backfill::item::{Item, KeyAttribute, KeySchema};
@@ -34,9 +34,8 @@ fn digests(names: &[&str]) -> HashSet<Digest> {
 
 async fn were_there(store: &Store, names: &[&str]) -> Vec<bool> {
     let keys = names.iter().map(|name| key_named(name)).collect();
-    let expected = BTreeSet::from([attribute("new")]);
     let found = store.there_before(keys).await.unwrap();
-    found.iter().map(|paths| !paths.is_empty() && *paths == expected).collect()
+    found.iter().map(|targets| targets.iter().map(|(path, _)| path).eq([&attribute("new")])).collect()
 }
 
 /// A page's items stay on record until the page is committed; those of a session that died, until their segment ends.
@@ -182,7 +181,7 @@ async fn the_estimate_of_the_journals_size_is_from_above_and_near() {
             "[migration]\nname = \"m\"\nstrategy = \"in-place\"\n[table]\nname = \"shop\"\n[[change]]\n{change}\n"
         );
         let plan = backfill::plan::load("plan", &text).unwrap().plan;
-        let changes = Changes::for_run(&plan.changes, Strategy::InPlace, OnExisting::Keep, key.clone(), Vec::new());
+        let changes = Changes::for_run(&plan.changes, Strategy::InPlace, key.clone(), Vec::new());
         let writes = items.iter().filter_map(|item| match changes.decide(item) {
             Decision::Write(write) => Some(write),
             _ => None,

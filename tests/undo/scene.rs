@@ -166,7 +166,7 @@ impl Scene {
     pub(super) fn changes(&self, phase: &str, key: &backfill::item::KeySchema) -> Changes {
         let (plan, key) = (&self.plan, key.clone());
         match phase {
-            phase::EXPAND => Changes::for_run(&plan.changes, plan.strategy, plan.on_existing, key, Vec::new()),
+            phase::EXPAND => Changes::for_run(&plan.changes, plan.strategy, key, Vec::new()),
             phase::CONTRACT => Changes::for_contract(&plan.changes, plan.strategy, key, Vec::new()),
             phase::OLD_EQUAL_NEW => Changes::for_old_equal_new(&plan.changes, plan.strategy, key, Vec::new()),
             phase::ROLLBACK => Changes::for_rollback(&plan.changes, plan.strategy, key, Vec::new()),

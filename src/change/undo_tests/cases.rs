@@ -140,7 +140,7 @@ fn new_values_that_were_there_before_stay() {
         assert_eq!(text(&story.image), text(&item(image)));
     }
     // While applications write both, an equal pair is theirs.
-    let changes = Changes::for_run(&moves(), ExpandContract, Keep, key(), Vec::new());
+    let changes = Changes::for_run(&moves(), ExpandContract, key(), Vec::new());
     let pair = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "x"}}));
     assert_eq!(changes.meet(&pair, true), Met::default());
     assert_eq!(changes.meet(&pair, false).there_before, [(path("b"), Digest::of(&Value::S("x".into())))]);

@@ -37,7 +37,7 @@ const LARGE: [(&str, &str); 2] =
 
 /// The checksum of a segment's row.
 pub(super) const SEGMENT: &str = "checksum(run, segment, status, start_key, pages, scanned, applied, already_applied, \
-     nothing_to_do, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, \
+     nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, \
      estimated_write_units, updated_at)";
 
 /// The checksum of a row of the journal.

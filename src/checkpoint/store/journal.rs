@@ -34,7 +34,7 @@
 //! An item that lost its new attribute between the first look and its write, and got it by the migration, counts as there
 //! before. One that got it from a live writer in between does not: its removal asks that old equals new, or records it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use rusqlite::{Connection, Row, params};
 
@@ -188,16 +188,17 @@ pub(super) fn no_way_back(connection: &Connection) -> Result<Option<u64>, Failed
     Ok((unsure > 0).then_some(unsure))
 }
 
-/// Which targets of these items were there before the migration, in the order of the items.
-pub(super) fn there_before(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<BTreeSet<Path>>, Failed> {
+/// Which targets of these items were there before the migration, with digests of their values, in the order of the items.
+pub(super) fn there_before(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<Vec<(Path, Digest)>>, Failed> {
     let since = last_rollback(connection)?;
-    let sql = "SELECT path FROM there_before WHERE key = ?1 AND run > ?2";
-    let of = |key: &ItemKey| {
-        let paths =
-            collect(connection, sql, params![key.to_text(), since], |row| parse_path(&row.get::<_, String>(0)?))?;
-        Ok(paths.into_iter().collect())
-    };
-    keys.iter().map(of).collect()
+    keys.iter().map(|key| targets_before(connection, key, since)).collect()
+}
+
+fn targets_before(connection: &Connection, key: &ItemKey, since: i64) -> Result<Vec<(Path, Digest)>, Failed> {
+    let sql = "SELECT path, value FROM there_before WHERE key = ?1 AND run > ?2";
+    collect(connection, sql, params![key.to_text(), since], |row| {
+        Ok((parse_path(&row.get::<_, String>(0)?)?, Digest(row.get(1)?)))
+    })
 }
 
 /// How many targets were there before the migration.

@@ -23,7 +23,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
@@ -229,8 +229,8 @@ impl Store {
         self.thread.run(move |c| journal::is_first_pass(c, run)).await
     }
 
-    /// Which targets of these items were there before the migration, in the order of the items.
-    pub async fn there_before(&self, keys: Vec<ItemKey>) -> Result<Vec<BTreeSet<Path>>, StoreError> {
+    /// Which targets of these items were there before the migration, with digests of their values, in the order of the items.
+    pub async fn there_before(&self, keys: Vec<ItemKey>) -> Result<Vec<Vec<(Path, Digest)>>, StoreError> {
         self.thread.run(move |c| journal::there_before(c, &keys)).await
     }
 

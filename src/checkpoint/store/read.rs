@@ -83,7 +83,7 @@ pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<Segment
     let sql = "SELECT count(*) FILTER (WHERE status = 'scanning'), count(*) FILTER (WHERE status = 'done'), \
          coalesce(sum(pages), 0), max(updated_at), coalesce(max(segment), 0), \
          coalesce(sum(scanned), 0), coalesce(sum(applied), 0), coalesce(sum(already_applied), 0), \
-         coalesce(sum(nothing_to_do), 0), coalesce(sum(gone), 0), coalesce(sum(diverged), 0), \
+         coalesce(sum(nothing_to_do), 0), coalesce(sum(skipped), 0), coalesce(sum(gone), 0), coalesce(sum(diverged), 0), \
          coalesce(sum(conflict), 0), coalesce(sum(rejected), 0), \
          total(write_units), total(read_units), total(assumed_write_units), total(estimated_write_units) \
          FROM segments WHERE run = ?1";
@@ -190,13 +190,14 @@ pub(super) fn is_proven(connection: &Connection, phase: &str) -> Result<bool, Fa
     Ok(connection.query_row(sql, [phase], |row| row.get(0))?)
 }
 
-const SEGMENT: &str = "SELECT segment, status, start_key, pages, scanned, applied, already_applied, nothing_to_do, gone, \
-     diverged, conflict, rejected, write_units, read_units, assumed_write_units, estimated_write_units, sum IS ";
+const SEGMENT: &str = "SELECT segment, status, start_key, pages, scanned, applied, already_applied, nothing_to_do, \
+     skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, estimated_write_units, \
+     sum IS ";
 
 /// A stored segment is its whole history as one event: what [`SegmentState::next`] would not have made cannot be.
 fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), Failed> {
     let segment: u32 = row.get(0)?;
-    if !row.get::<_, bool>(16)? {
+    if !row.get::<_, bool>(17)? {
         return Err(Failed::Damaged(format!("the row of segment {segment} does not have its checksum")));
     }
     let status: String = row.get(1)?;
@@ -211,16 +212,16 @@ fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), Failed> {
     Ok((segment, state.map_err(|e| Failed::Row(format!("what is stored of segment {segment} cannot be: {e}")))?))
 }
 
-/// Counts that stand in twelve columns from this one on.
+/// Counts that stand in thirteen columns from this one on.
 fn counts_from(row: &Row<'_>, at: usize) -> Result<Counts, Failed> {
     let mut counts = Counts { scanned: row.get(at)?, ..Counts::default() };
     for (i, outcome) in counts.outcomes.iter_mut().enumerate() {
         *outcome = row.get(at + 1 + i)?;
     }
-    counts.write_units = row.get(at + 8)?;
-    counts.read_units = row.get(at + 9)?;
-    counts.assumed_write_units = row.get(at + 10)?;
-    counts.estimated_write_units = row.get(at + 11)?;
+    counts.write_units = row.get(at + 9)?;
+    counts.read_units = row.get(at + 10)?;
+    counts.assumed_write_units = row.get(at + 11)?;
+    counts.estimated_write_units = row.get(at + 12)?;
     Ok(counts)
 }
 

@@ -1,8 +1,12 @@
--- Version 2 of a state file: checksums, counters, and whether the file was closed. A released version never changes.
+-- Version 2 of a state file: checksums, counters, skipped items, and whether the file was closed. A released version never
+-- changes.
 --
 -- `checksum` and `item_checksum` are functions of this program (checksum.rs). Triggers keep the column `sum` and the
 -- tallies, so that every statement that changes a row keeps them too. `pre_images` is the exception: its rows are large, so
 -- the statements of journal.rs write `sum` with the row.
+
+-- Items with a target whose other value counts as done (`on_existing = "skip"`), among `scanned`.
+ALTER TABLE segments ADD COLUMN skipped INTEGER NOT NULL DEFAULT 0;
 
 ALTER TABLE identity ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
@@ -18,7 +22,7 @@ UPDATE runs SET sum = checksum(id, phase, pass, total_segments, status, started_
     lower_bound, abandoned_pages, stop_reason, table_items_estimate, tool_version, looked_through, look_write_units,
     look_read_units);
 UPDATE segments SET sum = checksum(run, segment, status, start_key, pages, scanned, applied, already_applied,
-    nothing_to_do, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units,
+    nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units,
     estimated_write_units, updated_at);
 UPDATE pre_images SET sum = item_checksum(key, run, path, kind, value, wrote, at, refused);
 UPDATE there_before SET sum = item_checksum(key, path, run, value);
@@ -70,14 +74,14 @@ END;
 
 CREATE TRIGGER segments_added AFTER INSERT ON segments BEGIN
     UPDATE segments SET sum = checksum(run, segment, status, start_key, pages, scanned, applied, already_applied,
-        nothing_to_do, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units,
+        nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units,
         estimated_write_units, updated_at) WHERE run = new.run AND segment = new.segment;
 END;
 CREATE TRIGGER segments_changed AFTER UPDATE OF status, start_key, pages, scanned, applied, already_applied,
-    nothing_to_do, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units,
+    nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units,
     estimated_write_units, updated_at ON segments BEGIN
     UPDATE segments SET sum = checksum(run, segment, status, start_key, pages, scanned, applied, already_applied,
-        nothing_to_do, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units,
+        nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units,
         estimated_write_units, updated_at) WHERE run = new.run AND segment = new.segment;
 END;
 

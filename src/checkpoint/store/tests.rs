@@ -208,7 +208,7 @@ async fn counts_stand_in_the_columns_of_their_outcomes() {
     let SegmentEvent::PagesDone { counts, .. } = &mut commit.event;
     *counts = Counts {
         scanned: 1 + 2 + 3 + 4,
-        outcomes: [1, 2, 3, 4, 0, 0, 0],
+        outcomes: [1, 2, 3, 4, 0, 0, 0, 0],
         write_units: 1.5,
         read_units: 2.5,
         assumed_write_units: 3.5,
@@ -222,7 +222,7 @@ async fn counts_stand_in_the_columns_of_their_outcomes() {
     let stored = store
         .thread
         .run(move |c| {
-            Ok(c.query_row(&sql, [], |row| (0..7).map(|i| row.get::<_, u64>(i)).collect::<Result<Vec<_>, _>>())?)
+            Ok(c.query_row(&sql, [], |row| (0..8).map(|i| row.get::<_, u64>(i)).collect::<Result<Vec<_>, _>>())?)
         })
         .await
         .unwrap();

@@ -205,13 +205,13 @@ pub(super) fn put_segment(
     };
     let counts = &state.counts;
     // In the order of `Outcome::ALL`, which a test holds against the schema.
-    let [applied, already_applied, nothing_to_do, gone, diverged, conflict, rejected] = counts.outcomes;
+    let [applied, already_applied, nothing_to_do, skipped, gone, diverged, conflict, rejected] = counts.outcomes;
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO segments (run, segment, status, start_key, pages, scanned, applied, \
-             already_applied, nothing_to_do, gone, diverged, conflict, rejected, write_units, read_units, \
+             already_applied, nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, \
              assumed_write_units, estimated_write_units, updated_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )?
         .execute(params![
             run.0,
@@ -223,6 +223,7 @@ pub(super) fn put_segment(
             applied,
             already_applied,
             nothing_to_do,
+            skipped,
             gone,
             diverged,
             conflict,

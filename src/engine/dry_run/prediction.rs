@@ -32,6 +32,8 @@ pub struct Prediction {
     pub already_applied: u64,
     /// Items that the plan asks nothing of.
     pub nothing_to_do: u64,
+    /// Items with another value at a target, which counts as done, and nothing else to do.
+    pub skipped: u64,
     /// Items with something else at a target; they would be left alone.
     pub diverged: u64,
     /// Items whose shape does not allow a change; they would be failures.
@@ -64,6 +66,8 @@ pub enum Class {
     AlreadyApplied,
     /// The plan asks nothing of it.
     NothingToDo,
+    /// A target has another value, which counts as done.
+    Skipped,
     /// It would be left alone.
     Diverged,
     /// It would grow past 400 KB.
@@ -94,10 +98,11 @@ pub struct Shape {
 
 impl Class {
     /// Every class, in the order that reports list them.
-    pub const ALL: [Class; 6] = [
+    pub const ALL: [Class; 7] = [
         Class::WouldChange,
         Class::AlreadyApplied,
         Class::NothingToDo,
+        Class::Skipped,
         Class::Diverged,
         Class::WouldExceed,
         Class::Rejected,
@@ -109,6 +114,7 @@ impl Class {
             Class::WouldChange => "would_change",
             Class::AlreadyApplied => "already_applied",
             Class::NothingToDo => "nothing_to_do",
+            Class::Skipped => "skipped",
             Class::Diverged => "diverged",
             Class::WouldExceed => "would_exceed_400_kb",
             Class::Rejected => "rejected",
@@ -121,6 +127,7 @@ impl Class {
             Class::WouldChange => Outcome::Applied,
             Class::AlreadyApplied => Outcome::AlreadyApplied,
             Class::NothingToDo => Outcome::NothingToDo,
+            Class::Skipped => Outcome::Skipped,
             Class::Diverged => Outcome::Diverged,
             Class::WouldExceed | Class::Rejected => Outcome::Rejected,
         }
@@ -134,6 +141,7 @@ impl Prediction {
             Class::WouldChange => self.would_change,
             Class::AlreadyApplied => self.already_applied,
             Class::NothingToDo => self.nothing_to_do,
+            Class::Skipped => self.skipped,
             Class::Diverged => self.diverged,
             Class::WouldExceed => self.would_exceed,
             Class::Rejected => self.rejected,
@@ -147,6 +155,7 @@ impl Prediction {
         let class = match only_if_kept(changes.decide_with(item, record)) {
             Decision::NothingToDo => Class::NothingToDo,
             Decision::AlreadyApplied => Class::AlreadyApplied,
+            Decision::Skipped(_) => Class::Skipped,
             Decision::Diverged(_) => Class::Diverged,
             Decision::Rejected(why) => {
                 let key = changes.key().key_of(item);
@@ -208,6 +217,7 @@ impl Prediction {
             Class::WouldChange => &mut self.would_change,
             Class::AlreadyApplied => &mut self.already_applied,
             Class::NothingToDo => &mut self.nothing_to_do,
+            Class::Skipped => &mut self.skipped,
             Class::Diverged => &mut self.diverged,
             Class::WouldExceed => &mut self.would_exceed,
             Class::Rejected => &mut self.rejected,
@@ -292,9 +302,9 @@ mod tests {
 
     fn changes() -> Changes {
         let path = |text: &str| text.parse::<Path>().unwrap();
-        let plan = [Change::Move { from: path("old"), to: path("doc.new") }];
+        let plan = [Change::Move { from: path("old"), to: path("doc.new"), on_existing: OnExisting::Keep }];
         let key = TableDescription::of_a_test().key;
-        Changes::for_run(&plan, Strategy::ExpandContract, OnExisting::Keep, key, Vec::new())
+        Changes::for_run(&plan, Strategy::ExpandContract, key, Vec::new())
     }
 
     fn item(n: usize, attributes: &[(&str, Value)]) -> Item {
@@ -320,7 +330,7 @@ mod tests {
             whole.merge(page);
         }
         let counts = Class::ALL.map(|class| whole.of(class));
-        assert_eq!((counts, whole.scanned), ([40, 0, 40, 0, 40, 40], 160));
+        assert_eq!((counts, whole.scanned), ([40, 0, 40, 0, 0, 40, 40], 160));
         assert!(whole.examples.values().all(|keys| keys.len() == 5), "{:?}", whole.examples);
         let [(why, group)] = &whole.reasons.iter().collect::<Vec<_>>()[..] else { panic!("{:?}", whole.reasons) };
         assert_eq!((group.items, group.examples.len()), (40, 5));

@@ -20,12 +20,13 @@ use super::compare::Stage;
 use super::report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};
 use super::sample::{Sample, large_segments, split};
 use super::verdict::{Verdict, VerdictCounts};
+use crate::change::OnRecord;
 use crate::checkpoint::store::{
     Asked, Drawn, NewRun, NewVerification, RunRecord, SpendRecord, Store, VERIFY_PHASE, VerificationRecord,
 };
-use crate::checkpoint::{SegmentState, SegmentStatus, StoreError};
+use crate::checkpoint::{CheckpointStore as _, SegmentState, SegmentStatus, StoreError};
 use crate::engine::{Job, LocalScheduler, Reading, StopReason, schedule, sweep};
-use crate::item::{ItemKey, Path};
+use crate::item::ItemKey;
 use shadow::Verifier;
 
 /// The phase whose segments tell where large item collections are.
@@ -37,14 +38,19 @@ const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, s
 /// What was there before the migration: the journal of the run keeps it.
 #[async_trait]
 pub trait Before: Send + Sync {
-    /// Of each of these items, in their order, the targets that had a value before the migration.
-    async fn targets(&self, keys: &[ItemKey]) -> Result<Vec<BTreeSet<Path>>, StoreError>;
+    /// Of each of these items, in their order, the targets that had a value before the migration; with `writes`, also what the
+    /// migration wrote since.
+    async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<OnRecord>, StoreError>;
 }
 
 #[async_trait]
 impl Before for Store {
-    async fn targets(&self, keys: &[ItemKey]) -> Result<Vec<BTreeSet<Path>>, StoreError> {
-        self.there_before(keys.to_vec()).await
+    async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<OnRecord>, StoreError> {
+        if writes {
+            return self.recall(keys.to_vec()).await;
+        }
+        let known = self.there_before(keys.to_vec()).await?;
+        Ok(known.into_iter().map(|targets| OnRecord::new(targets, [])).collect())
     }
 }
 
@@ -231,6 +237,7 @@ fn report_of(
         ended_at: String::new(),
         compared: counts.compared(),
         matching: counts.matching,
+        skipped: counts.skipped,
         missing: counts.missing,
         stale: counts.stale,
         unexpected: counts.unexpected,

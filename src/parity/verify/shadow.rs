@@ -1,6 +1,6 @@
 //! The shadow reads: each page's items, held against the plan, read again, repaired and committed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,13 +9,13 @@ use futures::future::join_all;
 
 use super::super::compare::{Comparison, Parity};
 use super::super::repair::{PageRepair, Repair};
-use super::super::verdict::Verdict;
+use super::super::verdict::VerdictCounts;
 use super::Before;
-use crate::change::{Changes, Outcome};
+use crate::change::{Change, Changes, OnRecord, Outcome};
 use crate::checkpoint::store::{ListQuery, Mismatch, Store, VerificationRecord, VerifiedPages};
 use crate::checkpoint::{CheckpointStore, PreImageId, RunId, SegmentEvent, StoreError};
 use crate::engine::{Handler, Job, Pages, Requests, Settled, Settling, StopReason, Stopped, Writer};
-use crate::item::{Item, ItemKey, KeySchema, Path};
+use crate::item::{Item, ItemKey, KeySchema};
 
 /// Suspects of a page that are read again at the same time: as many as a shared lane has writes outstanding.
 const AT_ONCE: usize = 8;
@@ -35,6 +35,8 @@ pub(super) struct Verifier {
     parity: Parity,
     repair: Option<Repair>,
     before: Arc<dyn Before>,
+    /// What the migration wrote is looked up, too: a plan that skips tells its own copies from other values.
+    skips: bool,
     store: Store,
     run: RunId,
     requests: Requests,
@@ -47,7 +49,7 @@ pub(super) struct Verifier {
 struct Suspect {
     key: ItemKey,
     item: Item,
-    before: BTreeSet<Path>,
+    record: OnRecord,
     found: Comparison,
 }
 
@@ -66,6 +68,7 @@ impl Verifier {
             parity: Parity::by_key(&plan.changes, plan.strategy, asked.stage, asked.truths, &key.partition.name),
             repair: asked.repair.then(repair),
             before,
+            skips: plan.changes.iter().any(Change::skips),
             store: store.clone(),
             run: record.run.id,
             requests,
@@ -74,32 +77,40 @@ impl Verifier {
         }
     }
 
-    /// The items of a page that do not match, with what was there before of each; how many do match.
-    async fn suspects(&self, items: Vec<Item>) -> Result<(Vec<Suspect>, u64), Stopped> {
-        let (mut suspects, mut matching) = (Vec::new(), 0);
+    /// The items of a page that do not match, with what is on record of each; the others are counted.
+    async fn suspects(&self, items: Vec<Item>) -> Result<(Vec<Suspect>, VerdictCounts), Stopped> {
+        let (mut suspects, mut fine) = (Vec::new(), VerdictCounts::default());
         for item in items {
-            let found = self.parity.compare(&item, &BTreeSet::new());
+            let found = self.parity.compare(&item, &OnRecord::default());
             if found.verdict.is_mismatch() {
                 // A stored item always has its key.
                 let key = self.key.key_of(&item).unwrap_or_else(|| ItemKey::new(Item::new()));
-                suspects.push(Suspect { key, item, before: BTreeSet::new(), found });
+                suspects.push(Suspect { key, item, record: OnRecord::default(), found });
             } else {
-                matching += 1;
+                fine.count(found.verdict);
             }
         }
         if suspects.is_empty() {
-            return Ok((suspects, matching));
+            return Ok((suspects, fine));
         }
         let keys: Vec<ItemKey> = suspects.iter().map(|suspect| suspect.key.clone()).collect();
-        let known = self.before.targets(&keys).await.map_err(|error| self.give_up(&error))?;
-        for (suspect, before) in suspects.iter_mut().zip(known) {
-            suspect.before = before;
-            suspect.found = self.parity.compare(&suspect.item, &suspect.before);
+        let known = self.records(&keys).await?;
+        for (suspect, record) in suspects.iter_mut().zip(known) {
+            suspect.record = record;
+            suspect.found = self.parity.compare(&suspect.item, &suspect.record);
         }
-        let all = suspects.len();
-        suspects.retain(|suspect| suspect.found.verdict.is_mismatch());
-        matching += (all - suspects.len()) as u64;
-        Ok((suspects, matching))
+        suspects.retain(|suspect| {
+            let stays = suspect.found.verdict.is_mismatch();
+            if !stays {
+                fine.count(suspect.found.verdict);
+            }
+            stays
+        });
+        Ok((suspects, fine))
+    }
+
+    async fn records(&self, keys: &[ItemKey]) -> Result<Vec<OnRecord>, Stopped> {
+        self.before.records(keys, self.skips).await.map_err(|error| self.give_up(&error))
     }
 
     /// Reads a suspect again; none where it matches now, or is gone. With it, the read units.
@@ -112,7 +123,7 @@ impl Verifier {
         let got = requests.get(&suspect.key).await?;
         let units = got.units.unwrap_or(0.0);
         let again = got.item.and_then(|item| {
-            let found = self.parity.compare(&item, &suspect.before);
+            let found = self.parity.compare(&item, &suspect.record);
             found.verdict.is_mismatch().then_some(Suspect { item, found, ..suspect })
         });
         Ok((again, units))
@@ -125,8 +136,8 @@ impl Verifier {
         suspects: &[Suspect],
         requests: &Requests,
     ) -> Result<(BTreeMap<String, String>, Settled), Stopped> {
-        let before = suspects.iter().map(|suspect| (suspect.key.to_text(), suspect.before.clone())).collect();
-        let by = Arc::new(PageRepair { repair: repair.clone(), before });
+        let records = suspects.iter().map(|suspect| (suspect.key.to_text(), suspect.record.clone())).collect();
+        let by = Arc::new(PageRepair { repair: repair.clone(), records });
         let changes = Changes::decided_by(by, repair.key().clone(), repair.indexes().schemas().to_vec());
         let writer = Writer::new(Arc::new(changes), Arc::new(self.store.clone()), self.run);
         let items = suspects.iter().map(|suspect| suspect.item.clone()).collect();
@@ -145,13 +156,13 @@ impl Verifier {
             let Some(last) = open.last() else { return Ok(closed) };
             after = last.id;
             let keys: Vec<ItemKey> = open.into_iter().map(|record| record.key).collect();
-            let before = self.before.targets(&keys).await.map_err(|error| self.give_up(&error))?;
-            for (key, before) in keys.into_iter().zip(before) {
+            let records = self.records(&keys).await?;
+            for (key, record) in keys.into_iter().zip(records) {
                 let how = match self.requests.get(&key).await?.item {
                     None => "gone",
                     // It is none the less what somebody may want to look at.
                     Some(item) if self.parity.leaves_old_alone(&item) => continue,
-                    Some(item) if self.parity.compare(&item, &before).verdict == Verdict::Matching => "verified",
+                    Some(item) if !self.parity.compare(&item, &record).verdict.is_mismatch() => "verified",
                     Some(_) => continue,
                 };
                 let settled = self.store.close_diverged(key, how).await.map_err(|error| self.give_up(&error))?;
@@ -169,9 +180,8 @@ impl Verifier {
 #[async_trait]
 impl Handler for Verifier {
     async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped> {
-        let (mut suspects, matching) = self.suspects(items).await?;
-        let mut settled = Settled::default();
-        settled.verdicts.matching = matching;
+        let (mut suspects, fine) = self.suspects(items).await?;
+        let mut settled = Settled { verdicts: fine, ..Settled::default() };
         let mut confirmed = Vec::new();
         while !suspects.is_empty() {
             let some = suspects.split_off(suspects.len().saturating_sub(AT_ONCE));
@@ -203,6 +213,7 @@ impl Handler for Verifier {
         // The outcomes that progress is told in.
         let fine = settled.verdicts.matching + settled.verdicts.raced;
         (0..fine).for_each(|_| settled.counts.count(Outcome::AlreadyApplied));
+        (0..settled.verdicts.skipped).for_each(|_| settled.counts.count(Outcome::Skipped));
         for mismatch in &settled.mismatches {
             settled.counts.count(if mismatch.repaired { Outcome::Applied } else { Outcome::Diverged });
         }

@@ -1,7 +1,7 @@
 //! What is known to differ closes the gates, and what no reason goes past.
 
 use super::*;
-use crate::change::Change;
+use crate::change::{Change, OnExisting};
 use crate::item::{KeyAttribute, KeySchema, Path};
 
 const REPAIR_NEXT: &str = "verify --all --repair";
@@ -125,9 +125,10 @@ fn plans_whose_old_values_may_not_come_back() {
     let attribute = |name: &str| KeyAttribute { name: name.to_owned(), kind: "S".to_owned() };
     let key = KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) };
     let path = |text: &str| text.parse::<Path>().unwrap();
-    let copy = |from, to| Change::Copy { from: path(from), to: path(to) };
-    let moved = |from, to| Change::Move { from: path(from), to: path(to) };
-    let set = Change::Set { to: path("old.z"), value: crate::item::Value::Bool(true) };
+    let copy = |from, to| Change::Copy { from: path(from), to: path(to), on_existing: OnExisting::Keep };
+    let moved = |from, to| Change::Move { from: path(from), to: path(to), on_existing: OnExisting::Keep };
+    let (value, on_existing) = (crate::item::Value::Bool(true), OnExisting::Keep);
+    let set = Change::Set { to: path("old.z"), value, on_existing };
     for (changes, why) in [
         (vec![moved("old", "new"), copy("other", "newer"), set], None),
         (vec![copy("doc.a", "a"), copy("doc.b", "b")], None),

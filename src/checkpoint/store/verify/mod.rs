@@ -12,6 +12,7 @@ use super::super::{RunId, RunStatus, SegmentEvent, StoreError};
 use super::error::Failed;
 use super::state_file::StateFile;
 use super::{NewRun, RunRecord, Store, journal, read, write};
+use crate::change::Outcome;
 use crate::item::ItemKey;
 use crate::parity::{Stage, Truths, Verdict, VerdictCounts};
 
@@ -214,6 +215,7 @@ fn commit(connection: &Connection, pages: &VerifiedPages, now: &str) -> Result<(
     if verdicts.compared() != counts.scanned
         || verdicts.mismatching() != mismatches.len() as u64
         || verdicts.repaired != repaired
+        || verdicts.skipped != counts.of(Outcome::Skipped)
     {
         return Err(refused(format!(
             "pages of {} items came with {} verdicts and {} records of {} mismatches; nothing of them was stored",
@@ -233,7 +235,8 @@ fn commit(connection: &Connection, pages: &VerifiedPages, now: &str) -> Result<(
 }
 
 fn add_verdicts(connection: &Connection, run: RunId, segment: u32, verdicts: &VerdictCounts) -> Result<(), Failed> {
-    let VerdictCounts { matching, missing, stale, unexpected, raced, repaired } = verdicts;
+    // Those that were skipped stand with the segment's outcomes.
+    let VerdictCounts { matching, skipped: _, missing, stale, unexpected, raced, repaired } = verdicts;
     connection
         .prepare_cached(
             "INSERT INTO segment_verdicts (run, segment, matching, missing, stale, unexpected, raced, repaired) \
@@ -273,11 +276,12 @@ fn put_mismatch(
 }
 
 fn segment_verdicts(connection: &Connection, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, Failed> {
-    let sql = "SELECT segment, matching, missing, stale, unexpected, raced, repaired FROM segment_verdicts \
-               WHERE run = ?1 ORDER BY segment";
+    let sql = "SELECT segment, matching, missing, stale, unexpected, raced, repaired, skipped \
+               FROM segment_verdicts JOIN segments USING (run, segment) WHERE run = ?1 ORDER BY segment";
     read::collect(connection, sql, [run.0], |row| {
         let counts = VerdictCounts {
             matching: row.get(1)?,
+            skipped: row.get(7)?,
             missing: row.get(2)?,
             stale: row.get(3)?,
             unexpected: row.get(4)?,

@@ -1,0 +1,207 @@
+//! `on_existing = "skip"`: a value that is already there counts as done, in every phase of a migration's life.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use backfill::item::{Item, Value};
+use backfill::local::Fault;
+use backfill::local::front::FaultRule;
+use serde_json::Value as Json;
+
+use crate::common::{Bed, bytes_of, key_of, to_sdk};
+use crate::scene::{MOVE, QUICKLY, Scene};
+use crate::tool::{item, secret};
+
+const SKIP: &str = "on_existing = \"skip\"";
+
+/// A rename, and a default.
+fn plan() -> String {
+    format!("{MOVE}[[change]]\nset = \"expires\"\nvalue = \"never\"\n{QUICKLY}")
+}
+
+/// Of every five items: one with an old value alone, one with another new value, one with a new value alone, one with none
+/// of both, and one with an old value. Every fourth has a value of its own where others get the default.
+fn items(count: usize) -> Vec<Item> {
+    let one = |n: usize| {
+        let mut one = item(&format!("P#{n:03}"), "x", []);
+        let mut put = |name: &str, what: &str| drop(one.insert(name.to_owned(), secret(format!("{what} {n}"))));
+        match n % 5 {
+            1 => {
+                put("old", "old");
+                put("new", "theirs");
+            }
+            2 => put("new", "theirs"),
+            3 => {}
+            _ => put("old", "old"),
+        }
+        if n % 4 == 0 {
+            put("expires", "own");
+        }
+        one
+    };
+    (0..count).map(one).collect()
+}
+
+fn bytes(items: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
+    items.iter().map(|(key, item)| (key.clone(), bytes_of(item))).collect()
+}
+
+/// What the run leaves of an item.
+fn expanded(mut one: Item) -> Item {
+    if let (Some(old), None) = (one.get("old").cloned(), one.get("new")) {
+        one.insert("new".to_owned(), old);
+    }
+    one.entry("expires".to_owned()).or_insert_with(|| Value::S("never".to_owned()));
+    one
+}
+
+fn counts(json: &Json) -> &Json {
+    &json["totals"]["counts"]
+}
+
+/// RUNBOOK: "With `on_existing = "skip"` a value that is already at the target counts as done"
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_is_there_counts_as_done_all_the_way() {
+    let scene = Scene::flagged(Bed::start(), items(100), SKIP, &plan()).await;
+    let before = scene.dump().await;
+    let dry = scene.done("run --dry-run --output json").await.json();
+    scene.done("cutover --to dual-write --yes").await;
+    let ran = scene.done("run --yes --output json").await.json();
+    for (predicted, counted) in [("would_change", "applied"), ("skipped", "skipped"), ("diverged", "diverged")] {
+        assert_eq!(dry[predicted], counts(&ran)[counted], "{predicted}: {dry:#} {ran:#}");
+    }
+    // Every fifth item has another new value; of those every fourth has nothing else to do. So it is with the others' default.
+    assert_eq!((&counts(&ran)["skipped"], &counts(&ran)["diverged"]), (&15.into(), &0.into()), "{ran:#}");
+    let after: BTreeMap<String, Item> = before.iter().map(|(key, one)| (key.clone(), expanded(one.clone()))).collect();
+    assert_eq!(bytes(&scene.dump().await), bytes(&after));
+    let status = scene.done("status --output json").await.json();
+    assert_eq!(status["state"]["current"]["totals"]["counts"]["skipped"], 15, "{status:#}");
+
+    // Verification and repair find nothing to do, whichever side is read.
+    for steps in [vec![], vec!["cutover --to read-new --percent 50 --yes"], vec!["cutover --to read-new --yes"]] {
+        for words in steps {
+            scene.done(words).await;
+        }
+        for words in ["verify --all --output json", "verify --all --repair --output json"] {
+            let report = scene.done(words).await.json();
+            let found = ["missing", "stale", "unexpected", "repaired", "mismatches"].map(|name| &report[name]);
+            assert_eq!(found, [0; 5].map(Json::from).each_ref(), "{words}: {report:#}");
+            assert!(report["skipped"].as_u64() >= Some(20), "{words}: {report:#}");
+        }
+        assert_eq!(bytes(&scene.dump().await), bytes(&after));
+    }
+    scene.done("cutover --to write-new --yes").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let contracted = scene.done("contract --yes --output json").await.json();
+    assert_eq!(counts(&contracted["runs"][0])["skipped"], 20, "{contracted:#}");
+    for (key, one) in scene.dump().await {
+        let mut expected = after[&key].clone();
+        if expected.get("old") == expected.get("new") {
+            expected.remove("old");
+        }
+        assert_eq!(bytes_of(&one), bytes_of(&expected), "the old value of a skipped item stays");
+    }
+    let report = scene.done("verify --all --output json").await.json();
+    assert_eq!(report["mismatches"], 0, "{report:#}");
+}
+
+/// Behind new-only writes of nobody, old values of skipped items are what they were.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_behind_new_only_writes_restores_what_was_skipped() {
+    let scene = Scene::flagged(Bed::start(), items(60), SKIP, &plan()).await;
+    let before = scene.dump().await;
+    for words in [
+        "cutover --to dual-write --yes",
+        "run --yes",
+        "verify --all",
+        "cutover --to read-new --yes",
+        "cutover --to write-new --yes",
+    ] {
+        scene.done(words).await;
+    }
+    // An application writes one skipped item at its new name alone: that is what readers go back to.
+    let mut written = before.values().find(|one| one.contains_key("old") && one.contains_key("new")).unwrap().clone();
+    written.insert("new".to_owned(), secret("later"));
+    scene.bed.client().put_item().table_name(&scene.table).set_item(Some(to_sdk(&written))).send().await.unwrap();
+    scene.done("rollback --yes").await;
+    for (key, one) in scene.dump().await {
+        let mut expected = before[&key].clone();
+        match (expected.contains_key("old"), expected.get("new").cloned()) {
+            _ if key == key_of(&written).to_text() => {
+                expected = written.clone();
+                expected.insert("old".to_owned(), secret("later"));
+            }
+            // New-only writes make old from new where there was none, as without `skip`.
+            (false, Some(new)) => drop(expected.insert("old".to_owned(), new)),
+            _ => {}
+        }
+        // The default goes where the run made it: the item written later got it with its new value.
+        if key != key_of(&written).to_text() {
+            assert_eq!(bytes_of(&one), bytes_of(&expected), "{key}");
+        }
+        assert_eq!((one.get("old"), one.get("new")), (expected.get("old"), expected.get("new")), "{key}");
+    }
+}
+
+/// A value that appears between the read and the write is skipped, verifies, and survives a rollback.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_appears_in_between_is_skipped() {
+    let one = item("P#1", "x", [("old", secret("old"))]);
+    let scene = Scene::flagged(Bed::start(), vec![one.clone()], SKIP, &format!("{MOVE}{QUICKLY}")).await;
+    let (met, met_too) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let seen = Arc::clone(&met);
+    let rule: FaultRule = Arc::new(move |request| {
+        if request.operation == "UpdateItem" && !seen.swap(true, Ordering::SeqCst) {
+            return Fault::Delay(Duration::from_millis(1_500));
+        }
+        Fault::Pass
+    });
+    scene.bed.front().set_faults(Some(rule));
+    let mut theirs = one.clone();
+    theirs.insert("new".to_owned(), secret("theirs"));
+    let put = async {
+        while !met.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let put = scene.bed.client().put_item().table_name(&scene.table).set_item(Some(to_sdk(&theirs)));
+        put.send().await.unwrap();
+        met_too.store(true, Ordering::SeqCst);
+    };
+    let (ran, ()) = tokio::join!(scene.done("run --yes --output json"), put);
+    scene.bed.front().set_faults(None);
+    assert!(met_too.load(Ordering::SeqCst));
+    assert_eq!(counts(&ran.json())["skipped"], 1, "{}", ran.stdout);
+    scene.done("cutover --to dual-write --yes").await;
+    let report = scene.done("verify --all --repair --output json").await.json();
+    assert_eq!((&report["skipped"], &report["repaired"]), (&1.into(), &0.into()), "{report:#}");
+    scene.done("rollback --yes").await;
+    assert_eq!(bytes_of(&scene.dump().await[&key_of(&one).to_text()]), bytes_of(&theirs));
+}
+
+/// A copy that became stale is no value of before: verification finds it, and a repair refreshes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stale_copy_is_not_skipped() {
+    let one = |n: usize| item(&format!("P#{n}"), "x", [("old", secret(n))]);
+    let scene = Scene::flagged(Bed::start(), (0..6).map(one).collect(), SKIP, &format!("{MOVE}{QUICKLY}")).await;
+    scene.done("run --yes").await;
+    let put = |item: Item| scene.bed.client().put_item().table_name(&scene.table).set_item(Some(to_sdk(&item))).send();
+    // Before dual writes an application changes the old value alone; and somebody the new one alone.
+    put(item("P#1", "x", [("old", secret("later")), ("new", secret(1))])).await.unwrap();
+    put(item("P#2", "x", [("old", secret(2)), ("new", secret("theirs"))])).await.unwrap();
+    scene.done("cutover --to dual-write --yes").await;
+    let report = scene.give("verify --all --output json").await.exits(5).json();
+    assert_eq!((&report["stale"], &report["skipped"]), (&2.into(), &0.into()), "{report:#}");
+    let report = scene.give("verify --all --repair --output json").await.exits(5).json();
+    assert_eq!((&report["repaired"], &report["mismatches"]), (&1.into(), &1.into()), "{report:#}");
+    let left = report["examples"].as_array().unwrap().iter().find(|example| example["repaired"] == false).unwrap();
+    assert_eq!(left["key"]["pk"]["S"], "P#2", "{report:#}");
+    let items = scene.dump().await;
+    assert_eq!(items[&key_of(&one(1)).to_text()].get("new"), Some(&secret("later")));
+    assert_eq!(
+        items[&key_of(&one(2)).to_text()].get("new"),
+        Some(&secret("theirs")),
+        "nothing of theirs is overwritten"
+    );
+}
