@@ -122,7 +122,10 @@ pub struct DemoArgs {
 #[cfg(feature = "local")]
 #[derive(Debug, Args)]
 pub struct LocalArgs {
-    /// Port on 127.0.0.1; 0 takes any free one
+    /// Address to listen on. Anything but loopback serves whoever reaches it, without credentials: for containers
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub listen: std::net::IpAddr,
+    /// Port on that address; 0 takes any free one
     #[arg(long, default_value_t = 8000)]
     pub port: u16,
     /// Load the sample table `shop` with so many items, unless it is there

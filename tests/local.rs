@@ -436,11 +436,26 @@ fn what_cannot_be_served_is_said_clearly_and_left_alone() {
 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    assert!(matches!(start(&ours, port), Err(LocalError::PortTaken { port: p }) if p == port));
+    assert!(matches!(start(&ours, port), Err(LocalError::PortTaken { port: p, .. }) if p == port));
     let front = LocalOptions { port, front: true, items: Some(1), db: Some(ours), ..LocalOptions::default() };
     assert!(matches!(Local::start(front), Err(LocalError::PortTaken { .. })));
     let wrong = FrontOptions { upstream: "localhost:8000".into(), ..FrontOptions::default() };
     assert!(matches!(Front::start(wrong), Err(LocalError::Upstream { .. })));
+}
+
+/// Linux alone has all of 127.0.0.0/8 without being told.
+#[cfg(target_os = "linux")]
+#[test]
+fn it_listens_where_it_is_told_and_nowhere_else() {
+    let listen = Some("127.0.0.2".parse().unwrap());
+    let local = Local::start(LocalOptions { listen, front: true, ..LocalOptions::default() }).unwrap();
+    let address = local.endpoint().strip_prefix("http://").unwrap().to_owned();
+    assert!(address.starts_with("127.0.0.2:"), "{address}");
+    TcpStream::connect(&address).unwrap();
+    let elsewhere = address.replace("127.0.0.2", "127.0.0.1");
+    assert!(TcpStream::connect(elsewhere).is_err());
+    // The engine behind it does not follow.
+    assert!(local.engine().endpoint().starts_with("http://127.0.0.1:"));
 }
 
 #[test]

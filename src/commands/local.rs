@@ -1,4 +1,4 @@
-//! `local`: serves the embedded engine on loopback.
+//! `local`: serves the embedded engine, on loopback unless told otherwise.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -17,8 +17,8 @@ use crate::telemetry::number;
 /// Serves until it is interrupted.
 pub(super) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Exit> {
     let capacity = args.capacity.as_deref().map(read).transpose()?;
-    let LocalArgs { port, db, items, seed, .. } = args;
-    let options = LocalOptions { port, db, items, seed, front: true, capacity: capacity.clone() };
+    let LocalArgs { listen, port, db, items, seed, .. } = args;
+    let options = LocalOptions { listen: Some(listen), port, db, items, seed, front: true, capacity: capacity.clone() };
     // Loading blocks, for seconds where there are many items.
     let served = tokio::task::spawn_blocking(move || Local::start(options)).await??;
     let endpoint = served.endpoint();
@@ -26,7 +26,8 @@ pub(super) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Ex
         global,
         || json!({ "type": "local", "endpoint": endpoint, "table": served.table().map(|t| json!({ "name": t.table, "items": t.items })) }),
         |out| {
-            writeln!(out, "serving DynamoDB's API on {endpoint} (loopback only, no credentials needed)")?;
+            let whom = if listen.is_loopback() { "loopback only" } else { "whoever reaches this address" };
+            writeln!(out, "serving DynamoDB's API on {endpoint} ({whom}, no credentials needed)")?;
             if let Some(table) = served.table() {
                 writeln!(out, "table `{}`: {} items ({table})", table.table, number(table.items))?;
                 writeln!(

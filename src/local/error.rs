@@ -1,22 +1,25 @@
 //! What can go wrong on this side of the socket.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// Why the embedded engine, or the layer in front of it, did not start or did not do as it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// Somebody else listens on the port.
-    #[error("Port {port} on 127.0.0.1 is taken by another program. Name another with --port, or 0 for any free one")]
+    #[error("Port {port} on {address} is taken by another program. Name another with --port, or 0 for any free one")]
     PortTaken {
+        /// The address to listen on.
+        address: IpAddr,
         /// The port that was asked for.
         port: u16,
     },
     /// The port cannot be listened on for another reason.
-    #[error("Cannot listen on 127.0.0.1:{port}: {why}")]
+    #[error("Cannot listen on {at}: {why}")]
     Listen {
-        /// The port that was asked for.
-        port: u16,
+        /// The address and port that were asked for.
+        at: SocketAddr,
         /// What the operating system said.
         why: io::Error,
     },

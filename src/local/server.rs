@@ -1,7 +1,7 @@
 //! A server on a thread and a runtime of its own, which stops in bounded time whatever its clients do.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const FINISH_REQUESTS: Duration = Duration::from_secs(3);
 /// How long `stop` waits for the thread: a little longer than the runtime's own bound.
 const STOP_AT_MOST: Duration = Duration::from_secs(4);
 
-/// A port on loopback that is taken but not yet served.
+/// A port that is taken but not yet served.
 pub(super) struct Port {
     listener: std::net::TcpListener,
     address: SocketAddr,
@@ -26,11 +26,16 @@ pub(super) struct Port {
 impl Port {
     /// Takes a port of 127.0.0.1; 0 means any free one.
     pub(super) fn take(port: u16) -> Result<Port, LocalError> {
+        Port::take_of(Ipv4Addr::LOCALHOST.into(), port)
+    }
+
+    /// Takes a port of this address.
+    pub(super) fn take_of(address: IpAddr, port: u16) -> Result<Port, LocalError> {
         let failed = |why: io::Error| match why.kind() {
-            io::ErrorKind::AddrInUse => LocalError::PortTaken { port },
-            _ => LocalError::Listen { port, why },
+            io::ErrorKind::AddrInUse => LocalError::PortTaken { address, port },
+            _ => LocalError::Listen { at: SocketAddr::new(address, port), why },
         };
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(failed)?;
+        let listener = std::net::TcpListener::bind((address, port)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Port { listener, address })

@@ -1,6 +1,7 @@
 //! Engine, layer in front and sample table together: what `backfill local` and `backfill demo` run.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,9 @@ const PAGE_LIMIT: u32 = 1_000;
 /// What to serve, and where.
 #[derive(Debug, Clone, Default)]
 pub struct LocalOptions {
-    /// Port on 127.0.0.1; 0 takes any free one.
+    /// The address to listen on; `None` is 127.0.0.1. Only the layer in front can listen on another one.
+    pub listen: Option<IpAddr>,
+    /// Port on that address; 0 takes any free one.
     pub port: u16,
     /// The database file; `None` keeps everything in memory.
     pub db: Option<PathBuf>,
@@ -83,7 +86,8 @@ impl Local {
         let front = options.front || options.capacity.is_some();
         let engine_port = if front { 0 } else { options.port };
         // The port comes first: one that is taken must not cost the time of a load.
-        let port = if front { Some(super::server::Port::take(options.port)?) } else { None };
+        let listen = options.listen.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let port = if front { Some(super::server::Port::take_of(listen, options.port)?) } else { None };
         let mut engine = Engine::open(EngineOptions { db: options.db.clone(), port: engine_port })?;
         let table = prepare_table(&engine, &options)?;
         engine.serve()?;

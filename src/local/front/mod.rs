@@ -2,7 +2,7 @@
 //! model.
 //!
 //! It stands in front of the embedded engine or of any other endpoint that is spoken to in plain HTTP and does not check
-//! signatures (DynamoDB Local). What is done to a request, a hook decides ([`Front::set_faults`]), and then the capacity
+//! signatures. What is done to a request, a hook decides ([`Front::set_faults`]), and then the capacity
 //! model ([`Front::set_model`]): it admits a request by the items that it names, and charges its reply. A page of a scan is
 //! charged evenly to the range from its start to its last key, a PartiQL statement to the whole table; a batch or a
 //! transaction is throttled as a whole.
@@ -16,7 +16,7 @@ mod spoil;
 mod tally;
 mod wire;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ impl Front {
 
     /// The endpoint URL, for example `http://127.0.0.1:40002`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", reachable(self.address))
     }
 
     /// What was counted since the start or the last [`Front::reset_tally`]. A client that has a reply finds it counted.
@@ -108,8 +108,35 @@ impl Front {
     pub fn stop(self) {}
 }
 
+/// Where this machine reaches what listens there: "every address" is no address to connect to.
+fn reachable(mut listening: SocketAddr) -> SocketAddr {
+    match listening.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => listening.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => listening.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    listening
+}
+
 fn upstream(text: &str) -> Result<Uri, LocalError> {
     let wrong = || LocalError::Upstream { upstream: text.to_owned() };
     let uri: Uri = text.parse().map_err(|_| wrong())?;
     if uri.scheme_str() == Some("http") && uri.authority().is_some() { Ok(uri) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_can_be_connected_to() {
+        for (listening, shown) in [
+            ("0.0.0.0:8000", "127.0.0.1:8000"),
+            ("[::]:8000", "[::1]:8000"),
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("192.0.2.1:1", "192.0.2.1:1"),
+        ] {
+            assert_eq!(reachable(listening.parse().unwrap()).to_string(), shown);
+        }
+    }
 }
