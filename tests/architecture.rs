@@ -3,6 +3,8 @@
 //! The rules are the table [`RULES`]; `tests/architecture/names.rs` finds the names. Code under `#[cfg(test)]` obeys
 //! the same rules, except that it may name any crate of `[dev-dependencies]`: a pure room's tests may use `tokio::test`.
 
+#[path = "architecture/engines.rs"]
+mod engines;
 #[path = "architecture/names.rs"]
 mod names;
 

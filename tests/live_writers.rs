@@ -14,8 +14,9 @@ use live::{Figures, Kind, Scenario, Shape};
 async fn campaign(strategy: &'static str, on_existing: &'static str) {
     let mut figures = Figures::default();
     for (seed, shape) in [(1, Shape::Top), (2, Shape::Nested), (3, Shape::Top)] {
-        let bed = Bed::embedded();
-        let scenario = Scenario { strategy, on_existing, shape, seed, items: 1200, writers: 6, write_rate: 250 };
+        let bed = Bed::start();
+        let scenario =
+            Scenario { strategy, on_existing, shape, documents: true, seed, items: 1200, writers: 6, write_rate: 250 };
         figures.add(live::play(&bed, scenario).await);
     }
     figures.tell(&format!("{strategy}, {on_existing}"));

@@ -16,7 +16,8 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
-    LocalSecondaryIndex, Projection as SdkProjection, ProjectionType, PutRequest, ScalarAttributeType, WriteRequest,
+    LocalSecondaryIndex, Projection as SdkProjection, ProjectionType, PutRequest, ScalarAttributeType, TableStatus,
+    WriteRequest,
 };
 use backfill::item::{IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Num, Projection, Value};
 use backfill::local::{Front, FrontOptions, Local, LocalOptions};
@@ -70,6 +71,34 @@ impl Bed {
         self.local.as_ref()
     }
 
+    /// The server itself, past the layer: what the layer does to requests is meant for the tool.
+    pub fn behind(&self) -> String {
+        self.local.as_ref().map_or_else(|| std::env::var(ENDPOINT).unwrap(), |local| local.engine().endpoint())
+    }
+
+    /// `embedded` on the embedded engine; on any other server `elsewhere`: for numbers of items, because some take a
+    /// hundred times as long.
+    pub fn sized<T>(&self, embedded: T, elsewhere: T) -> T {
+        if self.local.is_some() { embedded } else { elsewhere }
+    }
+
+    /// Waits until a table that was just created can be used. The embedded engine takes no time for that.
+    pub async fn active(&self, table: &str) {
+        if self.local.is_some() {
+            return;
+        }
+        let server = client(&self.behind());
+        for _ in 0..600 {
+            let described = server.describe_table().table_name(table).send().await;
+            let status = described.ok().and_then(|reply| reply.table?.table_status);
+            if status == Some(TableStatus::Active) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{table} does not become active");
+    }
+
     /// Where the tool and the tests send their requests.
     pub fn endpoint(&self) -> String {
         self.front().endpoint()
@@ -104,6 +133,7 @@ impl Bed {
             .send()
             .await
             .unwrap();
+        self.active(&name).await;
         name
     }
 
@@ -128,6 +158,7 @@ impl Bed {
             .send()
             .await
             .unwrap();
+        self.active(&name).await;
         name
     }
 

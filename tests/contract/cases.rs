@@ -38,8 +38,8 @@ pub(super) fn remove(at: &str) -> Change {
     Change::Remove { path: path(at) }
 }
 
-/// Two unequal values of each type.
-pub(super) fn values() -> Vec<(Json, Json)> {
+/// Two unequal values of each scalar and set type.
+pub(super) fn scalars_and_sets() -> Vec<(Json, Json)> {
     vec![
         (json!({"S": "ä \u{0} \"x\""}), json!({"S": ""})),
         (json!({"N": "-12345678901234567890123456789012345678"}), json!({"N": "0.00000000001"})),
@@ -49,6 +49,12 @@ pub(super) fn values() -> Vec<(Json, Json)> {
         (json!({"SS": ["a", "ü", "z"]}), json!({"SS": ["a"]})),
         (json!({"NS": ["1", "-2.5", "3"]}), json!({"NS": ["1"]})),
         (json!({"BS": ["AA==", "AP8="]}), json!({"BS": ["AA=="]})),
+    ]
+}
+
+/// The same of the types that hold other values. Apart, because not every engine compares them.
+pub(super) fn lists_and_maps() -> Vec<(Json, Json)> {
+    vec![
         (json!({"L": [{"S": "a"}, {"L": []}, {"M": {}}]}), json!({"L": []})),
         (json!({"M": {"k.1": {"N": "1"}, "l": {"L": [{"M": {"z": {"NULL": true}}}]}}}), json!({"M": {}})),
     ]

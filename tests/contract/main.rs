@@ -1,7 +1,8 @@
 //! What the tool rests on, held by the server: the embedded engine, or the one that `BACKFILL_TEST_ENDPOINT` names.
 //!
-//! `capacity` holds what a write is expected to cost to what the server says; `control` is about the flag and the lease; `writes` holds every kind of guarded write to a model of it, `reads` the scan and the errors, `runs` whole runs of the
-//! real binary.
+//! `probe` shows whether conditions hold under concurrent writers, on which everything else rests; `capacity` holds what a
+//! write is expected to cost to what the server says; `control` is about the flag and the lease; `writes` holds every kind
+//! of guarded write to a model of it, `reads` the scan and the errors, `runs` whole runs of the real binary.
 #![cfg(feature = "local")]
 
 mod capacity;
@@ -11,6 +12,7 @@ mod common;
 mod control;
 #[path = "../live/mod.rs"]
 mod live;
+mod probe;
 mod reads;
 mod runs;
 mod writes;

@@ -162,6 +162,7 @@ async fn a_description_has_the_indexes_and_what_is_provisioned() {
         .global_secondary_indexes(by_age.build().unwrap())
         .local_secondary_indexes(by_date.build().unwrap());
     request.send().await.unwrap();
+    bed.active(&name).await;
 
     let found = table(&bed, &name).await.describe().await.unwrap();
     assert_eq!((found.provisioned, found.on_demand_max), (Some((40.0, 20.0)), (None, None)));
@@ -203,6 +204,7 @@ async fn keys_of_other_types_take_the_same_way() {
         request = request.key_schema(element(attribute, role)).attribute_definitions(definition(attribute, kind));
     }
     request.send().await.unwrap();
+    bed.active(&name).await;
     for key in &keys {
         bed.client().put_item().table_name(&name).set_item(Some(to_sdk(key))).send().await.unwrap();
     }

@@ -66,6 +66,7 @@ struct Migration {
 
 impl Migration {
     async fn new(
+        bed: Bed,
         count: u64,
         seed: u64,
         head: &str,
@@ -73,7 +74,6 @@ impl Migration {
         after: fn(&Item) -> After,
         keys: (&str, usize),
     ) -> Migration {
-        let bed = Bed::embedded();
         let table = bed.create_table().await;
         assert_eq!(bed.load(&table, sample::items(seed, count)).await, count);
         let before = bed.dump(&table).await;
@@ -267,15 +267,16 @@ fn log_of(dir: &Path) -> String {
 /// RUNBOOK: "the state file holds everything that was committed".
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_moments_it_ends_as_if_it_never_was() {
-    const ITEMS: u64 = 20_000;
+    let bed = Bed::start();
+    // Five in six items need a write, so as many updates at most in each session make more kills than these.
+    let (items, updates, enough) = bed.sized((20_000, 700, 20), (1_200, 150, 6));
     let mut rng = Rng::with_seed(seed());
-    let mut migration = Migration::new(ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
+    let mut migration = Migration::new(bed, items, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
     migration.bed.front().set_faults(Some(some_updates_late()));
     let began = Instant::now();
-    // 16,800 items need a write, so 700 at most in each session make more than 20 kills.
-    let (kills, status) = migration.run_under_kills(700, &mut rng);
+    let (kills, status) = migration.run_under_kills(updates, &mut rng);
     println!("  {kills} kills in {:.1} s", began.elapsed().as_secs_f64());
-    assert!(kills >= 20, "only {kills} kills");
+    assert!(kills >= enough, "only {kills} kills");
     migration.check_items().await;
     assert_eq!(status.code(), Some(5), "diverged items; {}", log_of(migration.bed.dir()));
     let counts = migration.check_counts();
@@ -287,20 +288,21 @@ async fn killed_at_random_moments_it_ends_as_if_it_never_was() {
 /// RUNBOOK: "has the only copy of what was overwritten or removed".
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_place_every_destroyed_value_is_on_record() {
-    const ITEMS: u64 = 5_000;
+    let bed = Bed::start();
+    let (items, updates, enough) = bed.sized((5_000, 500, 8), (700, 150, 3));
     let mut rng = Rng::with_seed(seed());
     let head = "strategy = \"in-place\"\non_existing = \"overwrite\"";
     let mut migration =
-        Migration::new(ITEMS, rng.u64(..), head, expected::IN_PLACE, in_place, (NARROW, OPEN_AT_MOST)).await;
+        Migration::new(bed, items, rng.u64(..), head, expected::IN_PLACE, in_place, (NARROW, OPEN_AT_MOST)).await;
     migration.bed.front().set_faults(Some(some_updates_late()));
-    let (kills, status) = migration.run_under_kills(500, &mut rng);
-    assert!(kills >= 8, "only {kills} kills");
+    let (kills, status) = migration.run_under_kills(updates, &mut rng);
+    assert!(kills >= enough, "only {kills} kills");
     migration.check_items().await;
     assert_eq!(status.code(), Some(0), "{}", log_of(migration.bed.dir()));
     migration.check_counts();
     let (destroyed, recorded) = migration.check_pre_images().await;
     println!("  {kills} kills; {destroyed} values destroyed, {recorded} pre-images");
-    assert!(destroyed > ITEMS / 2, "the plan destroys many values");
+    assert!(destroyed > items / 2, "the plan destroys many values");
     migration.check_second_pass();
 }
 
@@ -309,7 +311,7 @@ async fn killed_in_place_every_destroyed_value_is_on_record() {
 async fn terminated_it_drains_and_resumes() {
     const ITEMS: u64 = 3_000;
     let mut rng = Rng::with_seed(seed());
-    let mut migration = Migration::new(ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
+    let mut migration = Migration::new(Bed::embedded(), ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
     // Requests take a while, so that some are in flight when the signal comes.
     let slow: FaultRule = Arc::new(|request| match request.operation.as_str() {
         "UpdateItem" => Fault::Delay(Duration::from_millis(60)),
@@ -349,7 +351,7 @@ async fn terminated_it_drains_and_resumes() {
 async fn a_second_signal_stops_at_once_without_loss() {
     const ITEMS: u64 = 2_000;
     let mut rng = Rng::with_seed(seed());
-    let mut migration = Migration::new(ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
+    let mut migration = Migration::new(Bed::embedded(), ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
     let stuck: FaultRule = Arc::new(|request| match request.operation.as_str() {
         "UpdateItem" if request.operation_sequence > 300 => Fault::Delay(Duration::from_secs(3)),
         _ => Fault::Pass,

@@ -58,6 +58,8 @@ pub struct Scenario {
     pub strategy: &'static str,
     pub on_existing: &'static str,
     pub shape: Shape,
+    /// Whether lists and maps are among the values that writers write.
+    pub documents: bool,
     pub seed: u64,
     /// Items at the start; a fifth of them belongs to no writer.
     pub items: u32,

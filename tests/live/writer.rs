@@ -81,7 +81,8 @@ pub(super) fn owner(pk: &str) -> Option<u32> {
 pub(super) fn first_items(scenario: Scenario, rng: &mut fastrand::Rng) -> impl Iterator<Item = Item> {
     (0..scenario.items).map(move |n| {
         let pk = if n % 5 == 0 { format!("u-{n}") } else { format!("w{}-{n}", n % scenario.writers) };
-        new_item(&pk, scenario.shape, &mut Values { who: format!("first-{n}"), next: 0 }, rng)
+        let who = format!("first-{n}");
+        new_item(&pk, scenario.shape, &mut Values { who, next: 0, documents: scenario.documents }, rng)
     })
 }
 
@@ -89,6 +90,7 @@ pub(super) fn first_items(scenario: Scenario, rng: &mut fastrand::Rng) -> impl I
 struct Values {
     who: String,
     next: u64,
+    documents: bool,
 }
 
 impl Values {
@@ -99,8 +101,10 @@ impl Values {
             0 => Value::B(text.into_bytes()),
             1 => Value::S(text),
             2 => Value::Ss(vec![text, "ü".into()]),
-            3 => Value::L(vec![Value::S(text), Value::Null, Value::Bool(true)]),
-            4 => Value::M([("text".to_owned(), Value::S(text)), ("none".to_owned(), Value::Null)].into()),
+            3 if self.documents => Value::L(vec![Value::S(text), Value::Null, Value::Bool(true)]),
+            4 if self.documents => {
+                Value::M([("text".to_owned(), Value::S(text)), ("none".to_owned(), Value::Null)].into())
+            }
             5 => Value::Bs(vec![text.into_bytes(), vec![0, 255]]),
             6 => Value::Ns(vec![self.number(), number("-1.5")]),
             _ => Value::N(self.number()),
@@ -201,7 +205,7 @@ impl Writer {
             shape: scenario.shape,
             number,
             rng: fastrand::Rng::with_seed(scenario.seed * 1000 + u64::from(number)),
-            values: Values { who: format!("w{number}"), next: 0 },
+            values: Values { who: format!("w{number}"), next: 0, documents: scenario.documents },
             items: mine.collect(),
             hints,
             reads: VecDeque::new(),

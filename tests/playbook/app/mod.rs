@@ -115,7 +115,7 @@ impl Application {
             histories.insert(format!("NEW#{n}"), History::of(Content::Gone));
         }
         let shared = Arc::new(Shared {
-            client: client(&behind(bed)),
+            client: client(&bed.behind()),
             table: table.to_owned(),
             orders,
             habit,
@@ -201,12 +201,6 @@ impl Application {
         }
         assert!(by_pk.keys().all(|key| histories.contains_key(*key)), "items came from nowhere");
     }
-}
-
-/// The server itself: what is done to requests on the way is meant for the tool.
-fn behind(bed: &Bed) -> String {
-    let external = || std::env::var("BACKFILL_TEST_ENDPOINT").unwrap();
-    bed.local().map_or_else(external, |local| local.engine().endpoint())
 }
 
 /// An item's partition key.

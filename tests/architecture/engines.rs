@@ -1,0 +1,48 @@
+//! Which engines the project runs, and how it gets them.
+
+use super::{project_files, root};
+
+fn text(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).unwrap()
+}
+
+/// DynamoDB Local is under Amazon's own terms. Three files tell people about it; nothing fetches or starts it.
+#[test]
+fn the_engine_under_its_vendors_terms_is_not_used() {
+    // Put together here, so that this file does not name it.
+    let names = [["dynamodb", "-local"].concat(), ["dynamodb", "local"].concat()];
+    let tell = ["CHANGELOG.md", "README.md", "docker-compose.yml"];
+    let uses = |file: &std::path::PathBuf| {
+        let named = |text: &str| names.iter().any(|name| text.to_lowercase().contains(name));
+        let path = file.to_str().unwrap();
+        !tell.contains(&path)
+            && (named(path) || std::fs::read(root().join(file)).is_ok_and(|b| named(&String::from_utf8_lossy(&b))))
+    };
+    let found: Vec<_> = project_files().into_iter().filter(uses).collect();
+    assert!(found.is_empty(), "{found:?}");
+    let compose = text("docker-compose.yml");
+    let (_, service) = compose.split_once(&format!("  {}:\n", names[0])).unwrap();
+    assert!(service.contains(&format!("    profiles: [\"{}\"]\n", names[0])), "it must be opt-in: {service}");
+}
+
+/// Every package of the engines has a hash, and comes from whichever registry the client is set up for.
+#[test]
+fn what_the_engines_need_is_pinned() {
+    for engine in ["ministack", "moto"] {
+        let lock = text(&format!("tests/engines/{engine}.txt"));
+        let logical = lock.replace(" \\\n", " ");
+        let packages: Vec<&str> = logical.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+        assert!(packages.iter().any(|line| line.starts_with(&format!("{engine}=="))), "{engine}: {packages:?}");
+        let pinned = |line: &&str| line.contains("==") && line.contains(" --hash=sha256:");
+        let loose: Vec<_> = packages.iter().filter(|line| !line.is_empty() && !pinned(line)).collect();
+        assert!(loose.is_empty(), "{engine}: {loose:?}");
+        assert!(!lock.contains("://"), "{engine} names a host");
+    }
+    let lock: serde_json::Value = serde_json::from_str(&text("tests/engines/dynalite/package-lock.json")).unwrap();
+    let packages = lock["packages"].as_object().unwrap();
+    for (name, package) in packages.iter().filter(|(name, _)| !name.is_empty()) {
+        assert!(package["integrity"].as_str().is_some_and(|hash| hash.starts_with("sha512-")), "{name}");
+        assert!(package.get("resolved").is_none(), "{name} names a host");
+    }
+    assert_eq!(packages["node_modules/dynalite"]["version"], "4.0.0");
+}

@@ -1,0 +1,185 @@
+#!/usr/bin/env bash
+# Runs a command against another implementation of DynamoDB's API:
+#
+#     tests/engines.sh ENGINE COMMAND [ARGUMENT...]
+#     tests/engines.sh dynalite cargo test --test contract
+#
+# ENGINE is ministack or moto (Python 3.11 or later) or dynalite (Node.js 20 or later, npm). Each is fetched once, by the
+# ordinary package clients, in the versions and with the hashes that tests/engines/ pins, and kept under target/. It runs
+# in memory, on a free port of 127.0.0.1, for as long as the command does. The command finds it in
+# BACKFILL_TEST_ENDPOINT and its name in BACKFILL_TEST_ENGINE, with made-up credentials that no real account accepts.
+#
+# Exit code: the command's. 75, after one line "SKIPPED: ENGINE: <reason>", if the engine cannot be installed on this
+# machine; with CI=true that is a failure (1) instead. An engine that is installed and does not start is a failure.
+set -euo pipefail
+
+readonly start_seconds=60 fetch_seconds=600
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly here source="$here/engines"
+readonly engine=${1:-}
+
+skip() {
+    if [ "${CI:-}" = true ]; then
+        echo "$engine cannot be installed, and CI must test on it: $*" >&2
+        exit 1
+    fi
+    echo "SKIPPED: $engine: $*"
+    exit 75
+}
+
+case $engine in
+ministack | moto) readonly pinned=("$source/$engine.txt") ;;
+dynalite) readonly pinned=("$source/dynalite/package.json" "$source/dynalite/package-lock.json") ;;
+*)
+    echo "usage: $0 ministack|moto|dynalite COMMAND [ARGUMENT...]" >&2
+    exit 2
+    ;;
+esac
+shift
+if [ $# -eq 0 ]; then
+    echo "usage: $0 $engine COMMAND [ARGUMENT...]" >&2
+    exit 2
+fi
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/backfill-engine.XXXXXX")
+server='' command='' partial=''
+
+# Everything this script started ends with it, and only that: each job is a process group of its own.
+stop_group() {
+    local group=$1 signal
+    for signal in TERM KILL; do
+        kill -"$signal" -- "-$group" 2>/dev/null || return 0
+        for _ in {1..50}; do
+            kill -0 -- "-$group" 2>/dev/null || return 0
+            sleep 0.1
+        done
+    done
+}
+cleanup() {
+    trap '' INT TERM HUP
+    if [ -n "$command" ]; then stop_group "$command"; fi
+    if [ -n "$server" ]; then stop_group "$server"; fi
+    rm -rf "$work"
+    if [ -n "$partial" ]; then rm -rf "$partial"; fi
+}
+trap cleanup EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+require_python() {
+    command -v python3 >/dev/null || skip "there is no python3 on the PATH (3.11 or later is needed)"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || skip "$(python3 --version), and 3.11 or later is needed"
+    python3 -c 'import ensurepip, venv' 2>/dev/null || skip "this Python has no venv module"
+}
+
+require_node() {
+    command -v node >/dev/null || skip "there is no node on the PATH (20 or later is needed)"
+    command -v npm >/dev/null || skip "there is no npm on the PATH"
+    local version
+    version=$(node --version)
+    local major=${version#v}
+    [ "${major%%.*}" -ge 20 ] || skip "node is $version, and 20 or later is needed"
+}
+
+# What was installed depends on what is pinned and on the language's version.
+fingerprint() {
+    local hash=(sha256sum)
+    command -v sha256sum >/dev/null || hash=(shasum -a 256)
+    { cat "${pinned[@]}" && "$@" --version; } | "${hash[@]}" | cut -c 1-16
+}
+
+limited() {
+    if command -v timeout >/dev/null; then timeout "$fetch_seconds" "$@"; else "$@"; fi
+}
+
+install_python() {
+    python3 -m venv "$1" &&
+        limited "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-compile --no-deps \
+            --only-binary :all: --require-hashes --requirement "$source/$engine.txt"
+}
+
+install_node() {
+    cp "$source/dynalite/package.json" "$source/dynalite/package-lock.json" "$source/dynalite/.npmrc" "$1/" &&
+        cd "$1" && limited npm ci --silent --ignore-scripts --no-audit --no-fund
+}
+
+# Installs the engine if need be and sets `installed` to its directory. That is renamed into place when complete, so a
+# directory that exists is whole, also when two of these scripts install at the same time.
+install() {
+    local how=$1 language=$2 folder
+    folder="${CARGO_TARGET_DIR:-$here/../target}/engines"
+    installed="$folder/$engine-$(fingerprint "$language")"
+    if [ ! -d "$installed" ]; then
+        echo "installing $engine" >&2
+        mkdir -p "$folder"
+        partial=$(mktemp -d "$folder/partial.XXXXXX")
+        if ! ("$how" "$partial") </dev/null >"$work/install.log" 2>&1; then
+            tail -n 20 "$work/install.log" >&2
+            skip "it could not be fetched"
+        fi
+        chmod 755 "$partial"
+        if [ -d "$installed" ]; then rm -rf "$partial"; else mv "$partial" "$installed"; fi
+        partial=''
+    fi
+    installed=$(cd "$installed" && pwd)
+}
+
+# Whether the server answers HTTP on this port, whatever it answers.
+answers() {
+    local line=''
+    { exec 3<>"/dev/tcp/127.0.0.1/$1"; } 2>/dev/null || return 1
+    printf 'GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n' >&3
+    read -r -t 5 line <&3 || true
+    exec 3>&-
+    [[ $line == HTTP/1.* ]]
+}
+
+# No profile, session, endpoint or metadata service of this machine can slip in.
+unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL AWS_ENDPOINT_URL_DYNAMODB
+export AWS_ACCESS_KEY_ID=backfilltest AWS_SECRET_ACCESS_KEY=backfilltest
+export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
+export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
+export NO_PROXY="127.0.0.1${NO_PROXY:+,$NO_PROXY}" no_proxy="127.0.0.1${no_proxy:+,$no_proxy}"
+
+case $engine in
+ministack | moto)
+    require_python
+    install install_python python3
+    serve=("$installed/bin/python" "$source/serve.py" "$engine")
+    ;;
+dynalite)
+    require_node
+    install install_node node
+    serve=(env "NODE_PATH=$installed/node_modules" node "$source/dynalite/serve.js")
+    ;;
+esac
+
+mkfifo "$work/alive"
+set -m
+TMPDIR="$work" "${serve[@]}" "$work/port" <"$work/alive" >"$work/server.log" 2>&1 &
+server=$!
+set +m
+# Held open by this shell alone: when it ends, even by SIGKILL, the server reads the end of its input and ends too.
+exec 9>"$work/alive"
+
+deadline=$((SECONDS + start_seconds))
+until [ -s "$work/port" ] && answers "$(<"$work/port")"; do
+    if ! kill -0 "$server" 2>/dev/null || [ "$SECONDS" -ge "$deadline" ]; then
+        echo "$engine did not start (it has $start_seconds s for it). The end of its log:" >&2
+        tail -n 20 "$work/server.log" >&2
+        exit 1
+    fi
+    sleep 0.1
+done
+BACKFILL_TEST_ENDPOINT="http://127.0.0.1:$(<"$work/port")"
+export BACKFILL_TEST_ENDPOINT BACKFILL_TEST_ENGINE=$engine
+
+# A job of its own, waited for: a signal to this script is then acted on at once, and reaches all of the command.
+set -m
+"$@" </dev/null 9>&- &
+command=$!
+set +m
+code=0
+wait "$command" || code=$?
+exit "$code"

@@ -1,0 +1,22 @@
+// Serves dynalite, in memory, on a free port of 127.0.0.1:
+//
+//     node serve.js PORT_FILE
+//
+// Writes the port to PORT_FILE, and ends when its standard input does: so it never outlives the script that started it,
+// however that one ends.
+'use strict'
+
+const fs = require('fs')
+const dynalite = require('dynalite')
+
+const portFile = process.argv[2]
+process.stdin.on('end', () => process.exit(0)).resume()
+
+const server = dynalite({ createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 })
+// A connection that is closed while a request is on its way looks like a lost reply.
+server.keepAliveTimeout = 75000
+server.listen(0, '127.0.0.1', () => {
+  // Renamed into place, so that the script never reads half of it.
+  fs.writeFileSync(portFile + '.partial', server.address().port + '\n')
+  fs.renameSync(portFile + '.partial', portFile)
+})

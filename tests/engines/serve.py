@@ -1,0 +1,90 @@
+"""Serves ministack's or moto's DynamoDB, in memory, on a free port of 127.0.0.1.
+
+    serve.py ENGINE PORT_FILE
+
+Writes the port to PORT_FILE, and ends when its standard input does: so it never outlives the script that started it,
+however that one ends.
+
+Neither engine's own command is used. ministack's listens on every interface by default, starts schedulers and further
+listeners, and looks for containers to remove; moto's cannot be told to take any free port. The request handlers inside
+are the same.
+"""
+
+import os
+import socket
+import sys
+import threading
+
+
+def end_with_standard_input():
+    def watch():
+        while os.read(0, 4096):
+            pass
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def say_port(path, port):
+    # Renamed into place, so that the script never reads half of it.
+    with open(path + ".partial", "w") as file:
+        file.write(f"{port}\n")
+    os.rename(path + ".partial", path)
+
+
+def listener():
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(128)
+    return listening
+
+
+def ministack(port_file):
+    import asyncio
+
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+    from ministack.app import app
+
+    async def requests_only(scope, receive, send):
+        """Leaves out what the application does at its start and end: schedulers, listeners, containers."""
+        if scope["type"] != "lifespan":
+            return await app(scope, receive, send)
+        while True:
+            event = (await receive())["type"]
+            await send({"type": event + ".complete"})
+            if event == "lifespan.shutdown":
+                return
+
+    listening = listener()
+    config = Config()
+    config.bind = [f"fd://{listening.fileno()}"]
+    config.loglevel = "WARNING"
+    # As its own command sets it. A connection that is closed while a request is on its way looks like a lost reply.
+    config.keep_alive_timeout = 75
+    say_port(port_file, listening.getsockname()[1])
+    asyncio.run(serve(requests_only, config))
+
+
+def moto(port_file):
+    from moto.moto_server.werkzeug_app import (
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server
+
+    class Quiet(MotoRequestHandler):
+        def log_request(self, *_):
+            pass
+
+    application = DomainDispatcherApplication(create_backend_app)
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
+    say_port(port_file, server.port)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    engine, port_file = sys.argv[1:]
+    end_with_standard_input()
+    {"ministack": ministack, "moto": moto}[engine](port_file)
