@@ -36,7 +36,7 @@ fn items(count: usize) -> Vec<Item> {
             3 => {}
             _ => put("old", "old"),
         }
-        if n % 4 == 0 {
+        if n.is_multiple_of(4) {
             put("expires", "own");
         }
         one
