@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValue;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::preflight::{Accept, SampleSize};
+use crate::preflight::{Accept, FinishIn, SampleSize};
 
 /// Moves, copies, sets or removes attributes on every item of a live Amazon DynamoDB table, while the application keeps
 /// serving from it. It can be killed at any moment and continues where it was.
@@ -170,6 +170,10 @@ pub struct CheckArgs {
     /// Estimate from a sample of the table, read now: a percentage or a number of items
     #[arg(long, value_name = "5%|ITEMS", num_args = 0..=1, default_missing_value = "1%")]
     pub sample: Option<SampleSize>,
+    /// Print the budgets with which a run ends within this time, what prevents them, and the commands that raise and lower
+    /// the table's capacity
+    #[arg(long, value_name = "TIME")]
+    pub finish_in: Option<FinishIn>,
     /// Accept what a run would be refused for; may be repeated
     #[arg(long, value_name = "FINDING")]
     pub accept: Vec<Accept>,

@@ -8,8 +8,8 @@
 mod simulator;
 
 use simulator::figure::{Figure, Required};
-use simulator::follow;
 use simulator::scenarios::{NAMES, scenario};
+use simulator::{follow, forecast};
 
 const SCALE: f64 = 0.1;
 
@@ -70,4 +70,9 @@ fn a_default_follows_the_table_too() {
 #[test]
 fn an_index_that_is_added_gets_a_budget_and_writes_are_priced_for_it() {
     hold_figures("new index", &follow::new_index());
+}
+
+#[test]
+fn the_forecast_knows_that_one_partition_key_has_a_pace_of_its_own() {
+    hold_figures("forecast", &forecast::one_heavy_key());
 }

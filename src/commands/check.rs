@@ -5,8 +5,10 @@ use super::preflight::{Read, preflight};
 use super::target::{Target, read_plan};
 use super::{output, signals};
 use crate::cli::{CheckArgs, Global};
-use crate::preflight::{CheckReport, Sampled, sample};
+use crate::engine::auto_segments;
+use crate::preflight::{CheckReport, Finish, Sampled, sample};
 use crate::telemetry::display;
+use crate::throttle::Budgets;
 
 /// Checks a plan. Where the table cannot be reached, what could be checked without it is said before the error.
 pub(super) async fn check(global: &Global, args: CheckArgs) -> anyhow::Result<Exit> {
@@ -28,6 +30,9 @@ pub(super) async fn check(global: &Global, args: CheckArgs) -> anyhow::Result<Ex
     };
     let read = sampled.as_ref().map_or(Read::Nothing, Read::Part);
     let found = preflight(&target, &job, read, args.accept).await;
+    let (plan, table, budgets) = (&target.plan, &target.description, &target.resolved.budgets);
+    let lanes = |budgets: &Budgets| auto_segments(&plan.scan, table, budgets).lanes();
+    let finish = args.finish_in.map(|time| Finish::of(time, &found.estimate, plan, table, budgets, lanes));
     let report = CheckReport {
         plan: &target.plan,
         plan_path: &args.plan,
@@ -36,6 +41,7 @@ pub(super) async fn check(global: &Global, args: CheckArgs) -> anyhow::Result<Ex
         resolved: &target.resolved,
         segments: &job.segments(),
         estimate: &found.estimate,
+        finish: finish.as_ref(),
         findings: &found.findings,
         accepted: &found.accepted,
     };

@@ -27,7 +27,7 @@ mod writer;
 
 pub use allowance::{Allowance, slice};
 pub use aside::Rest;
-pub use dry_run::{Class, DryRun, Group, Prediction, Shape, read_clusters};
+pub use dry_run::{Class, DryRun, Group, Heaviest, Load, Prediction, Shape, read_clusters};
 pub use first_look::FirstLook;
 pub use gate::Gate;
 pub use lanes::Lane;

@@ -62,6 +62,13 @@ pub struct SegmentChoice {
     pub because: String,
 }
 
+impl SegmentChoice {
+    /// Segments that are worked on at the same time, at most.
+    pub fn lanes(&self) -> u32 {
+        self.active.saturating_add(self.large).min(self.segments)
+    }
+}
+
 /// A number, and what asks for it.
 type Need = (u32, String);
 

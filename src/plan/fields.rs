@@ -187,12 +187,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         range: RangeInclusive<Duration>,
         problems: &mut Problems,
     ) -> Option<Spanned<Duration>> {
-        let parse = |text: &str| {
-            let span = SpanParser::new().parse_span(text.as_bytes()).ok().filter(|span| !span.is_negative())?;
-            // Months and years have no length of their own.
-            Duration::try_from(span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?).ok()
-        };
-        self.duration_by(parse, "ms, s, m, h, d and w", (name, example), range, problems)
+        self.duration_by(parse_duration, "ms, s, m, h, d and w", (name, example), range, problems)
     }
 
     fn duration_by(
@@ -300,6 +295,13 @@ pub(super) fn list(names: impl IntoIterator<Item = String>) -> String {
         Some(only) => only,
         None => String::new(),
     }
+}
+
+/// A duration in words, such as `2h` or `1 day 6h`; days and weeks are of 24 hours and 7 days.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let span = SpanParser::new().parse_span(text.as_bytes()).ok().filter(|span| !span.is_negative())?;
+    // Months and years have no length of their own.
+    Duration::try_from(span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?).ok()
 }
 
 /// A duration as a plan writes it.

@@ -1,10 +1,10 @@
 //! What a run will take: items, pages, capacity, money and time, each as a range with its basis. Pure.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 
+use super::pace::{KeyLoad, Need, Pace, Totals};
 use super::range::Range;
 use super::tally::Tally;
 use super::touched::Touched;
@@ -12,7 +12,7 @@ use crate::figure::{dollars, duration, number, units};
 use crate::item::MAX_ITEM_BYTES;
 use crate::price::UnitPrices;
 use crate::table::TableDescription;
-use crate::throttle::Budgets;
+use crate::throttle::{Budgets, Scope};
 
 /// What a run will take.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,8 +41,8 @@ pub struct Estimate {
     pub regions: u64,
     /// By which prices.
     pub prices: UnitPrices,
-    /// How long it takes, from the whole budget to half of it; none where a budget is 0, or nothing is known.
-    pub duration: Option<(Duration, Duration)>,
+    /// How long it takes, and what decides that.
+    pub pace: Pace,
 }
 
 /// What an estimate is made from.
@@ -67,6 +67,8 @@ pub struct Setting<'a> {
     pub prices: UnitPrices,
     /// Segments of the run.
     pub segments: u32,
+    /// Segments that are worked on at the same time, at most.
+    pub lanes: u32,
     /// Between how many items a page has.
     pub page_items: (u64, u64),
     /// Strongly consistent reads.
@@ -90,6 +92,8 @@ pub struct Counted {
     pub table_write: Range,
     /// And by each global index, by name.
     pub index_write: BTreeMap<String, Range>,
+    /// What the partition key needs that needs the most; nothing where each key has one item.
+    pub key: KeyLoad,
 }
 
 /// A page of a scan has at most so many bytes (developer guide, "Scan").
@@ -98,7 +102,7 @@ const PAGE_BYTES: f64 = 1024.0 * 1024.0;
 impl Estimate {
     /// From what was counted.
     pub fn of(basis: Basis, counted: Counted, setting: &Setting<'_>) -> Estimate {
-        let Counted { items, unaccounted, bytes, changed, exceeding, table_write, index_write } = counted;
+        let Counted { items, unaccounted, bytes, changed, exceeding, table_write, index_write, key } = counted;
         let pages = pages(items, bytes, setting);
         let read_units = read_units(bytes, pages, setting);
         let write_units = index_write.values().fold(table_write, |sum, index| sum.plus(*index));
@@ -106,7 +110,7 @@ impl Estimate {
         let UnitPrices { write_per_million, read_per_million, .. } = setting.prices;
         let dollars =
             write_units.times(write_per_million / 1e6 * regions as f64).plus(read_units.times(read_per_million / 1e6));
-        let duration = duration_of(table_write, &index_write, read_units, setting);
+        let pace = Pace::of(&Totals { table_write, index_write: &index_write, read: read_units, key }, setting);
         Estimate {
             basis,
             items,
@@ -120,7 +124,7 @@ impl Estimate {
             dollars,
             regions,
             prices: setting.prices,
-            duration,
+            pace,
         }
     }
 
@@ -140,10 +144,14 @@ impl Estimate {
                 false => drop(index_write.insert(index.name.to_owned(), Range::between(0.0, most))),
             }
         }
+        // One partition key may have every item, where a key can have more than one.
+        let one = if table.key.sort.is_some() { 1.0 } else { 0.0 };
+        let all = |most: f64| Range::between(0.0, most * one);
         let counted = Counted {
             items: Range::exactly(items),
             unaccounted: 0.0,
             bytes: Range::exactly(bytes),
+            key: KeyLoad { write: all(table_write.high), bytes: all(bytes) },
             changed: Range::between(0.0, items),
             exceeding: None,
             table_write,
@@ -202,33 +210,43 @@ impl Estimate {
         lines.extend(self.exceeding.map(|range| ("past 400 KB", count(range))));
         let cost = between(self.dollars, dollars);
         lines.push(("cost", format!("{cost} (an estimate {}{regions})", self.prices.basis.text())));
-        lines.push((
-            "duration",
-            match self.duration {
-                Some((low, high)) if low == high => duration(low),
-                Some((low, high)) => format!(
-                    "{} to {} (the whole budget used, or half of it: throttles and hot keys make it slower)",
-                    duration(low),
-                    duration(high)
-                ),
-                None => "unknown".to_owned(),
-            },
-        ));
+        lines.push(("duration", self.duration_text()));
         lines
+    }
+
+    /// How long it takes, and what decides it.
+    fn duration_text(&self) -> String {
+        let Some((low, high)) = self.pace.duration else { return "unknown".to_owned() };
+        let (Some(short), Some(long)) = self.pace.decides() else { return duration(high) };
+        let unknown_keys = self.basis == Basis::Description && long.scope == Scope::PartitionKey;
+        let why = if short.scope == long.scope && short.access == long.access {
+            format!("decided by {}; the whole budget used, or half of it", short.text(|range| range.low))
+        } else if unknown_keys {
+            "at best with all of the table's budget used; at worst with half of it, and every item under one partition key: \
+             nothing is known of single keys, --sample 5% reads a part of the table"
+                .to_owned()
+        } else {
+            let (best, worst) = (short.text(|range| range.low), long.text(|range| range.high));
+            format!("at best, with the whole budget used, by {best}; at worst, with half of it, by {worst}")
+        };
+        format!("{} to {} ({why})", duration(low), duration(high))
     }
 
     /// As JSON.
     pub fn to_json(&self) -> Json {
         let indexes: Map<String, Json> =
             self.index_write_units.iter().map(|(name, range)| (name.clone(), range_json(*range))).collect();
-        let seconds = self.duration.map(|(low, high)| json!({ "low": low.as_secs_f64(), "high": high.as_secs_f64() }));
+        let (short, long) = self.pace.decides();
+        let decides = json!({ "shortest": short.map(Need::what), "longest": long.map(Need::what) });
+        let seconds =
+            self.pace.duration.map(|(low, high)| json!({ "low": low.as_secs_f64(), "high": high.as_secs_f64() }));
         json!({
             "basis": self.basis.name(), "basis_text": self.basis_text(), "items": range_json(self.items), "unaccounted_items": self.unaccounted,
             "would_change": range_json(self.changed), "would_exceed_400_kb": self.exceeding.map(range_json),
             "pages": range_json(self.pages), "read_units": range_json(self.read_units),
             "write_units": range_json(self.write_units), "index_write_units": indexes,
             "usd": range_json(self.dollars), "price_basis": self.prices.basis.name(), "regions": self.regions,
-            "seconds": seconds,
+            "seconds": seconds, "decided_by": decides,
         })
     }
 }
@@ -274,9 +292,17 @@ pub const FIGURES: usize = Figure::TableWrite as usize + 1;
 
 impl Counted {
     /// What the clusters of a sample say of the whole table.
-    pub fn of_sample(tally: &Tally, indexes: &[String]) -> Counted {
+    ///
+    /// `drawn` is what the heaviest key of these clusters needs.
+    pub fn of_sample(tally: &Tally, indexes: &[String], drawn: KeyLoad) -> Counted {
         // No item takes more units than the largest there can be.
         let most = (MAX_ITEM_BYTES / 1024) as f64;
+        // A key that was not drawn has at most the items that the sample does not see; where each key has one item, none.
+        let hidden = |figure: Figure| if drawn.bytes.high > 0.0 { tally.hidden(figure as usize) } else { 0.0 };
+        let key = KeyLoad {
+            write: Range::between(drawn.write.low, drawn.write.high.max(hidden(Figure::TableWrite))),
+            bytes: Range::between(drawn.bytes.low, drawn.bytes.high.max(hidden(Figure::Bytes))),
+        };
         let index_write = indexes.iter().enumerate();
         let index_write = index_write.map(|(place, name)| (name.clone(), tally.amount(FIGURES + place, most)));
         Counted {
@@ -287,6 +313,7 @@ impl Counted {
             exceeding: Some(total(tally, Figure::Exceeding)),
             table_write: tally.amount(Figure::TableWrite as usize, most),
             index_write: index_write.filter(|(_, range)| range.low > 0.0).collect(),
+            key,
         }
     }
 }
@@ -296,6 +323,18 @@ pub fn total(tally: &Tally, figure: Figure) -> Range {
     match figure {
         Figure::Items => tally.items(),
         other => tally.count(other as usize),
+    }
+}
+
+impl Setting<'_> {
+    /// Read units for each byte: whole pages are little more.
+    pub(super) fn read_units_per_byte(&self) -> f64 {
+        self.read_unit() / 4096.0
+    }
+
+    /// What 4 KB cost.
+    fn read_unit(&self) -> f64 {
+        if self.consistent { 1.0 } else { 0.5 }
     }
 }
 
@@ -310,31 +349,10 @@ fn pages(items: Range, bytes: Range, setting: &Setting<'_>) -> Range {
 /// Each page is rounded up to a whole unit (half of that, read eventually consistently). A table with a sort key may be read
 /// once more, to find its large collections.
 fn read_units(bytes: Range, pages: Range, setting: &Setting<'_>) -> Range {
-    let unit = if setting.consistent { 1.0 } else { 0.5 };
+    let unit = setting.read_unit();
     let times = if setting.table.key.sort.is_some() { 2.0 } else { 1.0 };
     let low = (bytes.low / 4096.0).ceil().max(pages.low) * unit;
     Range::between(low, (bytes.high / 4096.0 + pages.high) * unit * times)
-}
-
-/// The slowest of the table's writes, its reads and each index's writes decides.
-fn duration_of(
-    table_write: Range,
-    index_write: &BTreeMap<String, Range>,
-    read: Range,
-    setting: &Setting<'_>,
-) -> Option<(Duration, Duration)> {
-    let budget_of = |name: &str| {
-        let place = setting.table.indexes.iter().position(|index| index.schema.name == *name)?;
-        setting.budgets.indexes.get(place).copied().flatten()
-    };
-    let mut needs = vec![(table_write, setting.budgets.table.write), (read, setting.budgets.table.read)];
-    needs.extend(index_write.iter().filter_map(|(name, range)| Some((*range, budget_of(name)?))));
-    let longest = |of: fn(Range) -> f64| {
-        needs.iter().filter(|(range, _)| of(*range) > 0.0).map(|(range, rate)| of(*range) / rate).fold(0.0, f64::max)
-    };
-    let low = Duration::try_from_secs_f64(longest(|range| range.low)).ok()?;
-    let high = Duration::try_from_secs_f64(longest(|range| range.high) * 2.0).ok()?;
-    Some((low, high))
 }
 
 /// `about 12 (10 to 14)`, `10 to 14`, or `12`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::PreflightError;
 use super::estimate::{Basis, Counted, Estimate, FIGURES, Figure, Setting};
+use super::pace::KeyLoad;
 use super::range::Range;
 use super::sample::{Design, SampleSize};
 use super::tally::{Figures, Tally};
@@ -57,7 +58,7 @@ pub fn estimate_of_sample(job: &Job, sampled: &Sampled) -> Estimate {
     let (read, total) = sampled.tally.clusters();
     let counted = job.description.item_count > 0;
     let basis = if sampled.tally.is_whole() { Basis::Whole } else { Basis::Sample(read, total, counted) };
-    Estimate::of(basis, Counted::of_sample(&sampled.tally, &sampled.indexes), &setting(job))
+    Estimate::of(basis, Counted::of_sample(&sampled.tally, &sampled.indexes, key_load(&sampled.seen)), &setting(job))
 }
 
 /// From every item.
@@ -73,20 +74,29 @@ pub fn estimate_of_whole(job: &Job, found: &Prediction) -> Estimate {
         exceeding: Some(exactly(found.would_exceed)),
         table_write: Range::exactly(table_write(found)),
         index_write: by_index,
+        key: key_load(found),
     };
     Estimate::of(Basis::Whole, counted, &setting(job))
 }
 
 fn setting(job: &Job) -> Setting<'_> {
-    let segments = job.segments().segments;
+    let choice = job.segments();
+    let segments = choice.segments;
     Setting {
         table: &job.description,
         budgets: &job.budgets,
         prices: UnitPrices::of(&job.description, &job.plan.prices),
         segments,
+        lanes: choice.lanes(),
         page_items: job.reading(segments).page_items(),
         consistent: job.reads_consistently(),
     }
+}
+
+/// What the heaviest partition key needs of those that were read.
+fn key_load(found: &Prediction) -> KeyLoad {
+    let (least, most) = (found.heaviest.least(), found.heaviest.most());
+    KeyLoad { write: Range::between(least.write, most.write), bytes: Range::between(least.bytes, most.bytes) }
 }
 
 fn table_write(found: &Prediction) -> f64 {

@@ -2,11 +2,14 @@
 //! somebody should know before a run: [`findings`], made by a pure function from [`Facts`] that are asked for read-only, and
 //! an [`Estimate`], from the table's description or from a sample of it.
 
+mod aws;
 mod estimate;
 mod facts;
 mod finding;
 mod findings;
+mod finish;
 mod measure;
+mod pace;
 mod range;
 mod report;
 mod sample;
@@ -18,7 +21,9 @@ pub use estimate::{Basis, Counted, Estimate, FIGURES, Figure, Setting, between, 
 pub use facts::{Fact, Facts};
 pub use finding::{Accept, Finding, Severity, needed, refusal};
 pub use findings::{Known, findings};
+pub use finish::{Finish, FinishIn, FinishInError};
 pub use measure::{Sampled, estimate_of_description, estimate_of_sample, estimate_of_whole, sample};
+pub use pace::{KeyLoad, Need, Pace};
 pub use range::Range;
 pub use report::{CheckReport, write_finding};
 pub use sample::{Design, SampleSize, SampleSizeError};

@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::estimate::Estimate;
 use super::finding::{Accept, Finding, Severity};
+use super::finish::Finish;
 use crate::engine::SegmentChoice;
 use crate::figure::number;
 use crate::item::IndexSchema;
@@ -31,6 +32,8 @@ pub struct CheckReport<'a> {
     pub segments: &'a SegmentChoice,
     /// What a run will take.
     pub estimate: &'a Estimate,
+    /// What has to be true for a run to end in the time that was asked for.
+    pub finish: Option<&'a Finish>,
     /// What was found.
     pub findings: &'a [Finding],
     /// What the operator accepts.
@@ -63,6 +66,7 @@ impl CheckReport<'_> {
         }
         line("estimate", estimate.basis_text())?;
         estimate.lines().into_iter().try_for_each(|(label, text)| line("", format!("{label:<12} {text}")))?;
+        self.finish.iter().try_for_each(|finish| finish.write(out))?;
         self.findings.iter().try_for_each(|finding| write_finding(out, finding, self.accepted))?;
         if self.refuses() {
             return writeln!(out, "A run would be refused. Mend what is marked REFUSED, or accept it as it says.");
@@ -81,7 +85,7 @@ impl CheckReport<'_> {
             "indexes": table.indexes.iter().map(|index| &index.schema.name).collect::<Vec<_>>(),
             "segments": segments.segments, "active_segments": segments.active, "segments_because": segments.because,
             "state": self.state_path, "budgets": resolved.scopes.iter().map(ScopeBudget::to_json).collect::<Vec<_>>(),
-            "estimate": self.estimate.to_json(),
+            "estimate": self.estimate.to_json(), "finish_in": self.finish.map(Finish::to_json),
             "findings": self.findings.iter().map(|finding| finding.to_json(accepted)).collect::<Vec<_>>(),
             "accepted": accepted.iter().map(|accept| accept.name()).collect::<Vec<_>>(), "refuses": self.refuses(),
         })

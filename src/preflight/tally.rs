@@ -119,6 +119,13 @@ impl Tally {
         if known > found.high { known - found.likely.unwrap_or(found.high) } else { 0.0 }
     }
 
+    /// What items may have of a figure that the sample sees nothing of: those that DynamoDB counts beyond the fewest that the
+    /// sample accounts for. All of them may be in one cluster that was not drawn.
+    pub fn hidden(&self, figure: usize) -> f64 {
+        let Some(known) = self.known_items.filter(|_| !self.is_whole()) else { return 0.0 };
+        (known - self.items_by_sample().low).max(0.0) * self.of(figure).most
+    }
+
     /// How many items of the whole table are of the kind that this figure counts, with 95 % confidence.
     pub fn count(&self, figure: usize) -> Range {
         let (counted, scale) = (self.of(figure), self.scale());

@@ -276,3 +276,41 @@ async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
     assert_eq!(sent, ["DescribeContinuousBackups", "DescribeTable", "DescribeTimeToLive", "Scan"]);
     assert!(!bed.dir().join(".backfill").exists());
 }
+
+/// RUNBOOK: "`check plan.toml --finish-in 2h` prints the budgets that a run needs to end in that time, what prevents it, and
+/// the commands that raise and lower the table's capacity."
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_to_end_in_time() {
+    let (bed, table, plan) = scene(20, "[scan]\nsegments = 4\n").await;
+    let plan = text(&plan);
+    let provisioned = json!({
+        "BillingModeSummary": { "BillingMode": "PROVISIONED" },
+        "ProvisionedThroughput": { "ReadCapacityUnits": 4_000, "WriteCapacityUnits": 500, "NumberOfDecreasesToday": 0 },
+        "ItemCount": 10_000_000, "TableSizeBytes": 5_000_000_000_u64,
+    });
+    say(&bed, vec![("DescribeTable", with(description(&table, ARN, "ACTIVE"), provisioned))]);
+    let said = tool(&bed, &["check", plan, "--finish-in", "2h"]).exits(0).stdout;
+    for part in [
+        "finish in    2 h 0 min",
+        "the budget is 125: too little",
+        "prevented    the table is provisioned with 500 WCU/s",
+        "[capacity]",
+        "raise",
+        "lower again",
+        &format!("aws dynamodb update-table --table-name {table}"),
+        "ReadCapacityUnits=4000,WriteCapacityUnits=500",
+        "nothing is known of single partition keys",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let json = tool(&bed, &["check", plan, "--finish-in", "2h", "--output", "json"]).exits(0).json();
+    let finish = &json["finish_in"];
+    assert_eq!((&finish["seconds"], &finish["possible"]), (&json!(7_200.0), &json!(true)), "{finish:#}");
+    assert_eq!(finish["obstacles"][0]["id"], "provisioned", "{finish:#}");
+    assert_eq!(json["estimate"]["decided_by"]["longest"], "the writes of one partition key", "{json:#}");
+    // Without the option nothing of it is there, and what is no time is refused.
+    assert_eq!(tool(&bed, &["check", plan, "--output", "json"]).exits(0).json()["finish_in"], Json::Null);
+    let bad = tool(&bed, &["check", plan, "--finish-in", "soon"]).exits(2);
+    assert!(bad.stderr.contains("2h, 90m, 1d"), "{}", bad.stderr);
+    nothing_was_written(&bed);
+}

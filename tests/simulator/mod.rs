@@ -10,6 +10,7 @@ pub mod bound;
 pub mod data;
 pub mod figure;
 pub mod follow;
+pub mod forecast;
 pub mod model;
 pub mod scenarios;
 pub mod service;
@@ -24,6 +25,7 @@ use backfill::checkpoint::{Counts, RunId};
 use backfill::engine::{Job, LOOK_EVERY, LocalScheduler, WritePages, Writer, sweep};
 use backfill::local::capacity::ModelSpec;
 use backfill::plan::{Access, Capacity, Plan, load};
+use backfill::preflight::{self, Estimate, SampleSize};
 use backfill::table::TableDescription;
 use backfill::telemetry::Snapshot;
 use backfill::throttle::{Budgets, Feedback, Scopes, resolve};
@@ -47,6 +49,8 @@ pub struct Setup {
     pub budgets: Option<Budgets>,
     /// What the plan says of it instead: then the budgets come from this and from the table.
     pub capacity: Option<Capacity>,
+    /// Samples from which the run is forecast, before it begins.
+    pub forecasts: Vec<SampleSize>,
     /// From these moments on, the service and the table's description have these limits.
     pub changes: Vec<(Duration, ModelSpec)>,
     /// Parallel-scan segments; none is `"auto"`.
@@ -88,6 +92,8 @@ pub struct Run {
     pub done: usize,
     /// The least time that it could take; none without a job.
     pub bound: Option<Bound>,
+    /// What it was forecast to take: the basis, and the shortest and the longest time in seconds.
+    pub forecasts: Vec<(String, f64, f64)>,
     /// Wall-clock time that the simulation took.
     pub cpu: Duration,
 }
@@ -114,9 +120,13 @@ async fn simulate(setup: &Setup) -> Run {
     });
     let _changes = AbortOnDropHandle::new(tokio::spawn(change(setup.changes.clone(), Arc::clone(&table))));
     tokio::time::sleep(setup.job_after).await;
+    let mut forecasts = Vec::new();
+    if let Some(budgets) = setup.budgets.as_ref().filter(|_| !setup.forecasts.is_empty()) {
+        forecasts = forecast(setup, budgets, &table).await;
+    }
     let started = service.now();
     let left = setup.at_most.saturating_sub(started);
-    let mut run = Run { started, ..Run::default() };
+    let mut run = Run { started, forecasts, ..Run::default() };
     match &setup.budgets {
         None => tokio::time::sleep(left).await,
         Some(budgets) => {
@@ -168,6 +178,23 @@ async fn work(job: &Job, store: &Arc<MemoryStore>, service: &Arc<Service>) {
     let segments = job.segments().segments;
     sweep(job.reading(segments), &LocalScheduler::new(segments), &requests, handler.clone()).await;
     let _ = handler.finish(!job.stop.is_stopping()).await;
+}
+
+/// What the run is forecast to take: by the description, and by each sample.
+async fn forecast(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Vec<(String, f64, f64)> {
+    let seconds = |basis: String, estimate: Estimate| {
+        let (low, high) = estimate.pace.duration.unwrap();
+        (basis, low.as_secs_f64(), high.as_secs_f64())
+    };
+    let job = job(setup, budgets, table);
+    let mut forecasts = vec![seconds("the description".into(), preflight::estimate_of_description(&job))];
+    for (number, size) in setup.forecasts.iter().enumerate() {
+        let sampled = preflight::sample(&job, *size, setup.seed + number as u64).await.unwrap();
+        forecasts.push(seconds(format!("sample {number}"), preflight::estimate_of_sample(&job, &sampled)));
+    }
+    // What the samples have taken of the budgets is there again.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    forecasts
 }
 
 /// Changes what the service allows, and what the table says of itself.

@@ -84,6 +84,7 @@ fn setup(items: f64, scale: f64, model: ModelSpec, budgets: Budgets) -> Setup {
         model,
         budgets: Some(budgets),
         capacity: None,
+        forecasts: Vec::new(),
         changes: Vec::new(),
         segments: None,
         traffic: None,

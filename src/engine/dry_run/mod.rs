@@ -4,6 +4,7 @@
 //! stopped first looks at the items that the pass had not met (`look_through.rs`), which a dry run cannot: of those it
 //! counts equal values as to be removed, though some were there before, and unequal ones as diverged.
 
+mod heaviest;
 mod prediction;
 mod sampled;
 
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
+pub use heaviest::{Heaviest, Load};
 pub use prediction::{Class, Group, Prediction, Shape};
 pub use sampled::read_clusters;
 

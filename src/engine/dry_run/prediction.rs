@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::heaviest::{Heaviest, Load};
 use crate::change::{Action, Changes, Decision, GuardedWrite, OnRecord, Outcome};
 use crate::checkpoint::only_if_kept;
-use crate::item::{Item, ItemKey, Path, Units, item_bytes};
+use crate::item::{Item, ItemKey, PartitionHash, Path, Units, item_bytes};
 
 /// Distinct shapes that are kept; the rest are only counted.
 const MAX_SHAPES: usize = 10;
@@ -45,6 +46,8 @@ pub struct Prediction {
     pub write_units: Units,
     /// What of it each global index would consume, by name; those that would consume nothing are left out.
     pub index_write_units: BTreeMap<String, Units>,
+    /// What single partition keys need, of a table whose keys have more than one item each.
+    pub heaviest: Heaviest,
     /// Read capacity units that the dry run consumed.
     pub read_units: Units,
     /// The most frequent kinds of change, without values; at most ten.
@@ -151,7 +154,9 @@ impl Prediction {
     /// Counts one item, by what is on record of it.
     pub fn add(&mut self, item: &Item, changes: &Changes, record: &OnRecord) -> Class {
         self.scanned += 1;
-        self.bytes += item_bytes(item) as u64;
+        let bytes = item_bytes(item);
+        self.bytes += bytes as u64;
+        let mut load = Load { write: 0.0, bytes: bytes as f64 };
         let class = match only_if_kept(changes.decide_with(item, record)) {
             Decision::NothingToDo => Class::NothingToDo,
             Decision::AlreadyApplied => Class::AlreadyApplied,
@@ -169,6 +174,7 @@ impl Prediction {
             }
             Decision::Write(write) => {
                 self.write_units += write.cost.total();
+                load.write = write.cost.table;
                 for (place, units) in &write.cost.indexes {
                     self.add_to_index(&changes.indexes().schemas()[*place].name, *units);
                 }
@@ -177,6 +183,11 @@ impl Prediction {
                 Class::WouldChange
             }
         };
+        if changes.key().sort.is_some()
+            && let Some(key) = item.get(&changes.key().partition.name)
+        {
+            self.heaviest.add(PartitionHash::of(key), load);
+        }
         *self.count(class) += 1;
         let kept = self.examples.entry(class).or_default();
         if kept.len() < MAX_EXAMPLES {
@@ -195,6 +206,7 @@ impl Prediction {
         }
         self.write_units += other.write_units;
         self.read_units += other.read_units;
+        self.heaviest.merge(other.heaviest);
         other.index_write_units.iter().for_each(|(name, units)| self.add_to_index(name, *units));
         other.shapes.into_iter().for_each(|shape| self.keep_shape(shape));
         other.reasons.into_iter().for_each(|(why, group)| self.keep_reason(why, group));

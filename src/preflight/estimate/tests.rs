@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::plan::Prices;
 use crate::throttle::Budget;
@@ -13,7 +15,7 @@ fn budgets(write: f64, read: f64) -> Budgets {
 
 fn setting<'a>(table: &'a TableDescription, budgets: &'a Budgets) -> Setting<'a> {
     let prices = UnitPrices::of(table, &Prices::default());
-    Setting { table, budgets, prices, segments: 16, page_items: (25, 250), consistent: false }
+    Setting { table, budgets, prices, segments: 16, lanes: 16, page_items: (25, 250), consistent: false }
 }
 
 fn copies() -> Touched {
@@ -29,7 +31,12 @@ fn counted(items: f64, write: f64) -> Counted {
         exceeding: Some(Range::exactly(0.0)),
         table_write: Range::exactly(write),
         index_write: BTreeMap::new(),
+        key: no_key(),
     }
+}
+
+fn no_key() -> KeyLoad {
+    KeyLoad { write: Range::exactly(0.0), bytes: Range::exactly(0.0) }
 }
 
 /// DynamoDB's count gives bounds that hold whatever the items' sizes are.
@@ -39,9 +46,16 @@ fn a_description_bounds_what_every_write_would_take() {
     let found = Estimate::of_description(&copies(), &setting(&table, &budgets));
     assert_eq!((found.write_units.low, found.write_units.high), (12e6, 12e6 + 12e9 / 1_024.0));
     assert!((found.dollars.low - 7.5 - found.read_units.low * 0.125 / 1e6).abs() < 1e-9, "{found:?}");
-    let (low, high) = found.duration.unwrap();
+    let (low, high) = found.pace.duration.unwrap();
     assert_eq!(low, Duration::from_secs(12_000));
-    assert!(high > low * 3 && high < low * 5, "{high:?}");
+    // Every item may be under one partition key, which goes at its own pace, and with half of its budget.
+    assert_eq!(high, Duration::from_secs_f64(2.0 * found.write_units.high / 250.0));
+    let text = found.lines().into_iter().find(|(label, _)| *label == "duration").unwrap().1;
+    assert!(text.contains("nothing is known of single keys, --sample 5% reads a part"), "{text}");
+    let mut without_sort_key = table.clone();
+    without_sort_key.key.sort = None;
+    let each = Estimate::of_description(&copies(), &setting(&without_sort_key, &budgets)).pace.duration.unwrap().1;
+    assert!(each > low * 3 && each < low * 5, "{each:?}: of such a table each key has one item");
     assert!(found.basis_text().contains("up to six hours old"));
     assert_eq!(found.changed, Range::between(0.0, 12e6));
 }
@@ -69,7 +83,7 @@ fn the_slowest_budget_decides_how_long_it_takes() {
     let took = |budgets: &Budgets, index: f64| {
         let mut counted = counted(1_000.0, 1_000.0);
         counted.index_write.insert("i".into(), Range::exactly(index));
-        Estimate::of(Basis::Whole, counted, &setting(&table, budgets)).duration.map(|(low, _)| low.as_secs())
+        Estimate::of(Basis::Whole, counted, &setting(&table, budgets)).pace.duration.map(|(low, _)| low.as_secs())
     };
     let with_index = |units: f64| Budgets { indexes: vec![Some(units)], ..budgets(100.0, 1e6) };
     assert_eq!(took(&with_index(1e6), 500.0), Some(10), "the table's writes");
@@ -94,10 +108,39 @@ fn lines_say_ranges_and_what_they_rest_on() {
         figures[Figure::Items as usize] = f64::from(10 + n % 3);
         tally.add(&figures);
     });
-    let sampled = Counted::of_sample(&tally, &[]);
+    let sampled = Counted::of_sample(&tally, &[], no_key());
     let estimate = Estimate::of(Basis::Sample(50, 100, false), sampled, &setting(&table, &budgets));
     let ranges = text(&estimate);
     assert!(ranges.contains("items=about 1,098 ("), "{ranges}");
     assert!(estimate.basis_text().contains("50 of 100 clusters"), "{}", estimate.basis_text());
     assert!(ranges.contains("past 400 KB=about 0 (0 to "), "{ranges}");
+}
+
+/// One partition key is written no faster than it may be, nor than its segment may, nor than a partition serves.
+#[test]
+fn one_partition_key_may_decide_how_long_it_takes() {
+    let table = table(10_000, 10_240_000);
+    let took = |key: f64, range: f64, load: f64| {
+        let budgets = Budgets {
+            per_key_range: Budget { write: range, read: 1e6 },
+            per_partition_key: Budget { write: key, read: 1e6 },
+            ..budgets(10_000.0, 1e6)
+        };
+        let mut counted = counted(10_000.0, 10_000.0);
+        counted.key = KeyLoad { write: Range::exactly(load), bytes: Range::exactly(0.0) };
+        Estimate::of(Basis::Whole, counted, &Setting { lanes: 16, ..setting(&table, &budgets) })
+    };
+    for (key, range, load, seconds, what) in [
+        (250.0, 1_000.0, 7_000.0, 28, "the writes of one partition key: 7,000 WCU at 250 WCU/s"),
+        (900.0, 700.0, 7_000.0, 10, "the writes of one partition key: 7,000 WCU at 700 WCU/s"),
+        (5_000.0, 5_000.0, 7_000.0, 7, "the writes of one partition key: 7,000 WCU at 1,000 WCU/s"),
+        (250.0, 1_000.0, 10.0, 1, "the table's writes: 10,000 WCU at 10,000 WCU/s"),
+        (50.0, 50.0, 10.0, 12, "the writes of all segments that are worked on at a time: 10,000 WCU at 800 WCU/s"),
+    ] {
+        let estimate = took(key, range, load);
+        let text = estimate.lines().into_iter().find(|(label, _)| *label == "duration").unwrap().1;
+        assert_eq!(estimate.pace.duration.unwrap().0.as_secs(), seconds, "{text}");
+        assert!(text.contains(&format!("decided by {what}; the whole budget used, or half of it")), "{what}: {text}");
+        assert!(estimate.to_json()["decided_by"]["shortest"].as_str().is_some_and(|told| what.starts_with(told)));
+    }
 }

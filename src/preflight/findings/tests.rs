@@ -35,6 +35,7 @@ fn estimate(facts: &Facts, plan: &Plan) -> Estimate {
         table: &facts.table,
         budgets: &budgets,
         prices: UnitPrices::of(&facts.table, &plan.prices),
+        lanes: 16,
         segments: 16,
         page_items: (25, 250),
         consistent: false,

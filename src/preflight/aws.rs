@@ -1,0 +1,198 @@
+//! Commands of the AWS command line that raise a table's capacity for a run, and lower it again. Pure.
+
+use crate::item::Units;
+use crate::plan::Plan;
+use crate::table::{IndexDescription, TableDescription};
+
+/// Commands, in the order in which they are given.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Commands {
+    /// Before the run.
+    pub(super) raise: Vec<String>,
+    /// After it.
+    pub(super) lower: Vec<String>,
+    /// What to know about them.
+    pub(super) notes: Vec<String>,
+}
+
+/// A table's or an index's capacity as it is, and as it has to be: (read, write).
+struct Raise {
+    now: (Units, Units),
+    then: (Units, Units),
+}
+
+impl Raise {
+    /// What is needed comes beside what is there, so that the application keeps all that it has. None if it is there.
+    fn of(now: (Units, Units), needed: (Units, Units)) -> Option<Raise> {
+        let raised = |now: Units, needed: Units| if needed > now { (now + needed).ceil() } else { now };
+        let then = (raised(now.0, needed.0), raised(now.1, needed.1));
+        (then != now).then_some(Raise { now, then })
+    }
+}
+
+impl Commands {
+    /// Commands for a run that needs so many (read, write) units per second of the table, and of each index by its name.
+    pub(super) fn of(
+        table: &TableDescription,
+        plan: &Plan,
+        needed: (Units, Units),
+        of_index: impl Fn(&str) -> Units,
+    ) -> Commands {
+        let mut commands = Commands::default();
+        let aws = Aws::of(table, plan);
+        match table.provisioned {
+            Some(now) => commands.provision(&aws, table, Raise::of(now, needed), of_index),
+            None => commands.on_demand(&aws, table, needed, of_index),
+        }
+        commands
+    }
+
+    fn provision(
+        &mut self,
+        aws: &Aws,
+        table: &TableDescription,
+        of_table: Option<Raise>,
+        of_index: impl Fn(&str) -> Units,
+    ) {
+        let raise_of = |index: &IndexDescription| {
+            Some((index.schema.name.clone(), Raise::of(index.provisioned?, (0.0, of_index(&index.schema.name)))?))
+        };
+        let indexes: Vec<(String, Raise)> = table.indexes.iter().filter_map(raise_of).collect();
+        if of_table.is_none() && indexes.is_empty() {
+            return;
+        }
+        for (commands, then) in [(&mut self.raise, true), (&mut self.lower, false)] {
+            let units = |raise: &Raise| if then { raise.then } else { raise.now };
+            let mut options = String::new();
+            if let Some(raise) = &of_table {
+                let (read, write) = units(raise);
+                options += &format!(" --provisioned-throughput ReadCapacityUnits={read},WriteCapacityUnits={write}");
+            }
+            let of_indexes = indexes.iter().map(|(name, raise)| {
+                let (read, write) = units(raise);
+                let throughput = format!("{{\"ReadCapacityUnits\":{read},\"WriteCapacityUnits\":{write}}}");
+                format!("{{\"Update\":{{\"IndexName\":\"{name}\",\"ProvisionedThroughput\":{throughput}}}}}")
+            });
+            options += &of_indexes_option(of_indexes.collect());
+            commands.push(aws.update_table(&options));
+        }
+        self.raise.push(aws.wait());
+        self.notes.push(format!(
+            "if auto scaling manages the table, it takes raised capacity back: raise its minimum for the time of the run \
+             instead. It is told by: {}",
+            aws.scalable_targets()
+        ));
+        self.notes.push(
+            "DynamoDB lowers the capacity of a table at most four times a day, and once more in each hour without a decrease"
+                .to_owned(),
+        );
+    }
+
+    fn on_demand(
+        &mut self,
+        aws: &Aws,
+        table: &TableDescription,
+        needed: (Units, Units),
+        of_index: impl Fn(&str) -> Units,
+    ) {
+        let maxima = |(read, write): (Option<Units>, Option<Units>), needed: (Units, Units)| {
+            let no_limit = Units::INFINITY;
+            Raise::of((read.unwrap_or(no_limit), write.unwrap_or(no_limit)), needed)
+        };
+        let of_table = maxima(table.on_demand_max, needed);
+        let raise_of = |index: &IndexDescription| {
+            let raise = maxima(index.on_demand_max, (0.0, of_index(&index.schema.name)))?;
+            Some((index.schema.name.clone(), raise))
+        };
+        let indexes: Vec<(String, Raise)> = table.indexes.iter().filter_map(raise_of).collect();
+        if of_table.is_some() || !indexes.is_empty() {
+            for (commands, then) in [(&mut self.raise, true), (&mut self.lower, false)] {
+                let units = |raise: &Raise| if then { raise.then } else { raise.now };
+                let mut options = String::new();
+                if let Some(raise) = &of_table {
+                    options += &format!(" --on-demand-throughput {}", stated(units(raise), "", "=", ","));
+                }
+                let of_indexes = indexes.iter().map(|(name, raise)| {
+                    let throughput = format!("{{{}}}", stated(units(raise), "\"", ":", ","));
+                    format!("{{\"Update\":{{\"IndexName\":\"{name}\",\"OnDemandThroughput\":{throughput}}}}}")
+                });
+                options += &of_indexes_option(of_indexes.collect());
+                commands.push(aws.update_table(&options));
+            }
+            self.raise.push(aws.wait());
+        }
+        self.pre_warm(aws, table, needed);
+    }
+
+    /// Warm throughput: more than the table serves at once.
+    fn pre_warm(&mut self, aws: &Aws, table: &TableDescription, needed: (Units, Units)) {
+        let warm = table.warm.unwrap_or((12_000.0, 4_000.0));
+        if let Some(Raise { then: (read, write), .. }) = Raise::of(warm, needed) {
+            let options = format!(" --warm-throughput ReadUnitsPerSecond={read},WriteUnitsPerSecond={write}");
+            self.raise.push(aws.update_table(&options));
+            self.notes.push(
+                "warm throughput costs once, and cannot be lowered again; without it an on-demand table grows by itself while it \
+                 is throttled, to twice its last peak in half an hour"
+                    .to_owned(),
+            );
+        }
+    }
+}
+
+/// Maxima that there are; one that is not stated stays without.
+fn stated((read, write): (Units, Units), quote: &str, is: &str, and: &str) -> String {
+    let members = [("MaxReadRequestUnits", read), ("MaxWriteRequestUnits", write)];
+    let stated = members.into_iter().filter(|(_, units)| units.is_finite());
+    stated.map(|(name, units)| format!("{quote}{name}{quote}{is}{units}")).collect::<Vec<_>>().join(and)
+}
+
+fn of_indexes_option(updates: Vec<String>) -> String {
+    match updates.is_empty() {
+        true => String::new(),
+        false => format!(" --global-secondary-index-updates '[{}]'", updates.join(",")),
+    }
+}
+
+/// How the AWS command line reaches the table.
+struct Aws {
+    table: String,
+    options: String,
+}
+
+impl Aws {
+    /// With the region, profile and endpoint of the plan. A table's and an index's name have no character that a shell
+    /// minds; what the plan states is quoted.
+    fn of(table: &TableDescription, plan: &Plan) -> Aws {
+        let mut options = String::new();
+        let region = plan.table.region.clone().or_else(|| Some(table.region().to_owned()).filter(|r| !r.is_empty()));
+        for (name, value) in
+            [("region", &region), ("profile", &plan.table.profile), ("endpoint-url", &plan.table.endpoint_url)]
+        {
+            options += &value.as_ref().map_or_else(String::new, |value| format!(" --{name} {}", quoted(value)));
+        }
+        Aws { table: table.name.clone(), options }
+    }
+
+    fn update_table(&self, options: &str) -> String {
+        format!("aws dynamodb update-table --table-name {}{}{options}", self.table, self.options)
+    }
+
+    fn wait(&self) -> String {
+        format!("aws dynamodb wait table-exists --table-name {}{}", self.table, self.options)
+    }
+
+    fn scalable_targets(&self) -> String {
+        let of = format!("--service-namespace dynamodb --resource-ids table/{}", self.table);
+        format!("aws application-autoscaling describe-scalable-targets {of}{}", self.options)
+    }
+}
+
+/// For a shell.
+fn quoted(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':');
+    if value.chars().all(plain) && !value.is_empty() {
+        value.to_owned()
+    } else {
+        format!("'{}'", value.replace('\'', "'\\''"))
+    }
+}

@@ -1,0 +1,396 @@
+//! `check --finish-in`: the budgets with which a run ends within a time, what prevents them, and the commands that raise and
+//! lower the table's capacity. Pure.
+
+use std::io::{Result, Write};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::aws::Commands;
+use super::estimate::{Basis, Estimate};
+use super::pace::{Need, PARTITION};
+use crate::figure::{duration, number, units};
+use crate::item::Units;
+use crate::plan::{Access, Plan, parse_duration};
+use crate::table::TableDescription;
+use crate::throttle::{Budgets, Scope};
+
+/// Budgets are made this much larger: a run uses 95 % of a budget or more (`benches/capacity.rs`).
+const MARGIN: f64 = 1.0 / 0.95;
+
+/// What an account has by default of one table, of writes and of reads alike (developer guide, "Service quotas").
+const TABLE_QUOTA: Units = 40_000.0;
+
+/// What a new on-demand table serves at once (developer guide, "Pre-warming on-demand capacity"): writes and reads.
+const NEW_ON_DEMAND: (Units, Units) = (4_000.0, 12_000.0);
+
+/// A time within which a run is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FinishIn(Duration);
+
+/// It is no such time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a time of at least a second and at most a year, with its unit: 2h, 90m, 1d")]
+pub struct FinishInError;
+
+impl FromStr for FinishIn {
+    type Err = FinishInError;
+
+    fn from_str(text: &str) -> std::result::Result<FinishIn, FinishInError> {
+        let most = Duration::from_secs(366 * 86_400);
+        let time = parse_duration(text).filter(|time| (Duration::from_secs(1)..=most).contains(time));
+        time.map(FinishIn).ok_or(FinishInError)
+    }
+}
+
+/// What has to be true for a run to end in time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finish {
+    within: Duration,
+    needs: Vec<Needed>,
+    obstacles: Vec<Obstacle>,
+    commands: Commands,
+    notes: Vec<String>,
+}
+
+/// A budget that is needed.
+#[derive(Debug, Clone, PartialEq)]
+struct Needed {
+    need: Need,
+    /// Units that are counted on.
+    units: Units,
+    /// Units per second: of one scope.
+    rate: Units,
+    /// The same of a segment, without what a heavy partition key in it needs.
+    without_key: Units,
+    /// What the plan gives.
+    now: Units,
+}
+
+/// What stands against it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Obstacle {
+    /// A name for it.
+    pub(super) id: &'static str,
+    /// What it is, and what to do.
+    pub(super) text: String,
+    /// No capacity and no setting removes it.
+    pub(super) is_final: bool,
+}
+
+impl Finish {
+    /// What a run of this plan needs, by this estimate. `lanes` says how many segments are worked on at a time within
+    /// budgets.
+    pub fn of(
+        FinishIn(within): FinishIn,
+        estimate: &Estimate,
+        plan: &Plan,
+        table: &TableDescription,
+        budgets: &Budgets,
+        lanes: impl Fn(&Budgets) -> u32,
+    ) -> Finish {
+        let seconds = within.as_secs_f64();
+        let needs = needed(estimate, budgets, f64::from(lanes(&raised(estimate, budgets, seconds))), seconds);
+        let mut obstacles = Vec::new();
+        needs.iter().for_each(|needed| obstacles.extend(needed.by_partition()));
+        needs.iter().for_each(|needed| obstacles.extend(needed.by_table(table)));
+        if let Some(limit) = plan.limits.max_wcu
+            && estimate.write_units.low > limit
+        {
+            obstacles.push(Obstacle {
+                id: "max_wcu",
+                text: format!(
+                    "[limits] max_wcu = {} stops the run before it ends: it needs at least {} WCU",
+                    units(limit),
+                    units(estimate.write_units.low)
+                ),
+                is_final: false,
+            });
+        }
+        let wanted = |access| {
+            let of_table = needs.iter().find(|n| n.need.scope == Scope::Table && n.need.access == access);
+            of_table.map_or(0.0, |needed| needed.rate)
+        };
+        let of_index = |name: &str| {
+            let of_it = |n: &&Needed| matches!(&n.need.scope, Scope::Index(index) if index == name);
+            needs.iter().find(of_it).map_or(0.0, |needed| needed.rate)
+        };
+        let commands = Commands::of(table, plan, (wanted(Access::Read), wanted(Access::Write)), of_index);
+        Finish { within, obstacles, commands, notes: notes(estimate, plan), needs }
+    }
+
+    /// Whether some budget can bring it about.
+    pub fn is_possible(&self) -> bool {
+        !self.obstacles.iter().any(|obstacle| obstacle.is_final)
+    }
+
+    /// The `[capacity]` of a plan that ends in time, if the table has it.
+    pub fn capacity(&self) -> String {
+        let rate = |scope: &Scope, access| {
+            let found = self.needs.iter().find(|n| n.need.scope == *scope && n.need.access == access);
+            found.map(|needed| (needed.rate.max(needed.now).ceil(), needed.rate > needed.now))
+        };
+        let mut lines = vec!["[capacity]".to_owned()];
+        for (name, access) in [("write", Access::Write), ("read", Access::Read)] {
+            lines.extend(rate(&Scope::Table, access).map(|(rate, _)| format!("{name} = {rate}")));
+        }
+        for (name, scope) in [("per_key_range", Scope::KeyRange), ("per_partition_key", Scope::PartitionKey)] {
+            let stated = [("write", Access::Write), ("read", Access::Read)].map(|(name, access)| {
+                let (rate, more) = rate(&scope, access)?;
+                more.then(|| format!("{name} = {rate}"))
+            });
+            let stated: Vec<String> = stated.into_iter().flatten().collect();
+            if !stated.is_empty() {
+                lines.push(format!("{name} = {{ {} }}", stated.join(", ")));
+            }
+        }
+        let indexes = self.needs.iter().filter_map(|needed| match &needed.need.scope {
+            Scope::Index(name) if needed.rate > needed.now => Some(format!("{name:?} = {}", needed.rate.ceil())),
+            Scope::Index(_) | Scope::Table | Scope::KeyRange | Scope::PartitionKey => None,
+        });
+        let indexes: Vec<String> = indexes.collect();
+        if !indexes.is_empty() {
+            lines.push("[capacity.index]".to_owned());
+            lines.extend(indexes);
+        }
+        lines.join("\n")
+    }
+
+    /// For people.
+    pub fn write(&self, out: &mut impl Write) -> Result<()> {
+        let mut line = |label: &str, text: &str| writeln!(out, "{label:<12} {text}");
+        line("finish in", &duration(self.within))?;
+        for needed in &self.needs {
+            line("", &needed.text())?;
+        }
+        for obstacle in &self.obstacles {
+            let label = if obstacle.is_final { "impossible" } else { "prevented" };
+            line(label, &format!("{} ({})", obstacle.text, obstacle.id))?;
+        }
+        if self.is_possible() {
+            line("in the plan", "")?;
+            self.capacity().lines().try_for_each(|text| line("", text))?;
+            let groups = [("raise", &self.commands.raise), ("lower again", &self.commands.lower)];
+            for (label, commands) in groups.into_iter().filter(|(_, commands)| !commands.is_empty()) {
+                line(label, "")?;
+                commands.iter().try_for_each(|command| line("", command))?;
+            }
+        }
+        self.notes.iter().chain(&self.commands.notes).try_for_each(|text| line("note", text))
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> Json {
+        let obstacle = |o: &Obstacle| json!({ "id": o.id, "text": o.text, "final": o.is_final });
+        json!({
+            "seconds": self.within.as_secs_f64(), "possible": self.is_possible(),
+            "needs": self.needs.iter().map(Needed::to_json).collect::<Vec<_>>(),
+            "obstacles": self.obstacles.iter().map(obstacle).collect::<Vec<_>>(),
+            "capacity": self.capacity(), "raise": self.commands.raise, "lower": self.commands.lower,
+            "notes": self.notes.iter().chain(&self.commands.notes).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// What each scope needs to end in so many seconds.
+fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> Vec<Needed> {
+    let mut all: Vec<Needed> = Vec::new();
+    for need in &estimate.pace.needs {
+        // Totals are counted on at their upper bound; of a key only what is known of it can be.
+        let counted = match need.scope {
+            Scope::PartitionKey => need.units.low,
+            Scope::Table | Scope::KeyRange | Scope::Index(_) => need.units.high,
+        };
+        if counted <= 0.0 || !counted.is_finite() {
+            continue;
+        }
+        let (now, shares) = match (&need.scope, need.access) {
+            (Scope::KeyRange, Access::Write) => (budgets.per_key_range.write, lanes),
+            (Scope::KeyRange, Access::Read) => (budgets.per_key_range.read, lanes),
+            (Scope::PartitionKey, Access::Write) => (budgets.per_partition_key.write, 1.0),
+            (Scope::PartitionKey, Access::Read) => (budgets.per_partition_key.read, 1.0),
+            (Scope::Table | Scope::Index(_), _) => (need.rate, 1.0),
+        };
+        let rate = counted / shares / seconds * MARGIN;
+        all.push(Needed { need: need.clone(), units: counted, rate, without_key: rate, now });
+    }
+    // A segment needs as much as the key that needs the most: all of it may be in one.
+    for access in [Access::Write, Access::Read] {
+        let of = |scope: &Scope, all: &[Needed]| {
+            all.iter().position(|needed| needed.need.scope == *scope && needed.need.access == access)
+        };
+        if let (Some(key), Some(range)) = (of(&Scope::PartitionKey, &all), of(&Scope::KeyRange, &all)) {
+            all[range].rate = all[range].rate.max(all[key].rate);
+        }
+    }
+    all
+}
+
+/// The budgets with what is needed of the whole table: a larger one is used by more segments at a time.
+fn raised(estimate: &Estimate, budgets: &Budgets, seconds: f64) -> Budgets {
+    let mut budgets = budgets.clone();
+    let of_table = estimate.pace.needs.iter().filter(|need| need.scope == Scope::Table && need.units.high.is_finite());
+    for need in of_table {
+        let budget = match need.access {
+            Access::Write => &mut budgets.table.write,
+            Access::Read => &mut budgets.table.read,
+        };
+        *budget = budget.max(need.units.high / seconds * MARGIN);
+    }
+    budgets
+}
+
+/// What the figures leave out.
+fn notes(estimate: &Estimate, plan: &Plan) -> Vec<String> {
+    let mut notes = Vec::new();
+    match estimate.basis {
+        Basis::Description => notes.push(
+            "nothing is known of single partition keys: one with much of the table decides. `check --sample 5%` reads a \
+             part of the table, `run --dry-run` all of it"
+                .to_owned(),
+        ),
+        Basis::Sample(..) if estimate.unaccounted > 0.0 => notes.push(format!(
+            "about {} items are in collections that the sample did not draw: if they are under one partition key, it \
+             decides. `run --dry-run` reads all",
+            number(estimate.unaccounted as u64)
+        )),
+        Basis::Sample(..) | Basis::Whole => {}
+    }
+    if plan.limits.window.is_some() {
+        notes.push("the time counts only while the [limits] window is open".to_owned());
+    }
+    if plan.limits.deadline.is_some() {
+        notes.push("[limits] deadline stops the run, whatever its budget is".to_owned());
+    }
+    notes
+}
+
+impl Needed {
+    fn text(&self) -> String {
+        let unit = unit(self.need.access);
+        let what = match &self.need.scope {
+            Scope::KeyRange => format!("one segment, {}", kind(self.need.access)),
+            Scope::Table | Scope::Index(_) | Scope::PartitionKey => self.need.what(),
+        };
+        let enough = if self.rate <= self.now { "enough" } else { "too little" };
+        let (rate, now) = (units(self.rate.max(0.5)), units(self.now));
+        format!("{what}: {} {unit}, so {rate} {unit}/s are needed; the budget is {now}: {enough}", units(self.units))
+    }
+
+    fn to_json(&self) -> Json {
+        let (scope, index) = match &self.need.scope {
+            Scope::Table => ("table", None),
+            Scope::KeyRange => ("key_range", None),
+            Scope::PartitionKey => ("partition_key", None),
+            Scope::Index(name) => ("index", Some(name)),
+        };
+        json!({
+            "scope": scope, "index": index, "access": kind(self.need.access), "units": self.units,
+            "needed_per_second": self.rate, "budget_per_second": self.now, "enough": self.rate <= self.now,
+        })
+    }
+
+    /// What one partition serves is the end of it for one key; more segments help where they are short.
+    fn by_partition(&self) -> Option<Obstacle> {
+        let most = of(self.need.access, (PARTITION.read, PARTITION.write));
+        if self.rate <= most {
+            return None;
+        }
+        let (unit, total) = (unit(self.need.access), units(self.units));
+        let least = Duration::try_from_secs_f64(self.units / most).map_or_else(|_| "too long".to_owned(), duration);
+        match self.need.scope {
+            Scope::PartitionKey => Some(Obstacle {
+                id: "partition_key",
+                text: format!(
+                    "one partition key needs {total} {unit}, and DynamoDB serves {} {unit}/s of one: it takes {least} at least",
+                    units(most)
+                ),
+                is_final: true,
+            }),
+            Scope::KeyRange if self.without_key > most => Some(Obstacle {
+                id: "segments",
+                text:
+                    "one segment would need more than a partition serves: more segments have to be worked on at a time \
+                       ([scan] active)"
+                        .to_owned(),
+                is_final: false,
+            }),
+            Scope::KeyRange | Scope::Table | Scope::Index(_) => None,
+        }
+    }
+
+    /// What the table or the index has, and what an account has by default.
+    fn by_table(&self, table: &TableDescription) -> Vec<Obstacle> {
+        let access = self.need.access;
+        let (who, provisioned, maximum, warm) = match &self.need.scope {
+            Scope::Table => ("the table".to_owned(), table.provisioned, table.on_demand_max, table.warm),
+            Scope::Index(name) => match table.indexes.iter().find(|index| index.schema.name == *name) {
+                Some(index) => (format!("index {name}"), index.provisioned, index.on_demand_max, index.warm),
+                None => return Vec::new(),
+            },
+            Scope::KeyRange | Scope::PartitionKey => return Vec::new(),
+        };
+        let unit = unit(access);
+        let too_little = |id, has: Units, what: &str| Obstacle {
+            id,
+            text: format!("{who} {what} {} {unit}/s, and {} are needed: raise it first", units(has), units(self.rate)),
+            is_final: false,
+        };
+        let mut obstacles = Vec::new();
+        let provisioned = provisioned.map(|both| of(access, both)).filter(|has| self.rate > *has);
+        obstacles.extend(provisioned.map(|has| too_little("provisioned", has, "is provisioned with")));
+        let maximum = if access == Access::Write { maximum.1 } else { maximum.0 }.filter(|has| self.rate > *has);
+        obstacles.extend(maximum.map(|has| too_little("on_demand_maximum", has, "has an on-demand maximum of")));
+        let on_demand = table.provisioned.is_none();
+        let (new_read, new_write) = NEW_ON_DEMAND;
+        let serves = warm.map_or(of(access, (new_read, new_write)), |both| of(access, both));
+        if on_demand && self.rate > serves {
+            obstacles.push(Obstacle {
+                id: "warm_throughput",
+                text: format!(
+                    "{who} serves about {} {unit}/s at once, and {} are needed: it is throttled until DynamoDB has added \
+                     partitions, or pre-warm it",
+                    units(serves),
+                    units(self.rate)
+                ),
+                is_final: false,
+            });
+        }
+        if self.rate > TABLE_QUOTA {
+            obstacles.push(Obstacle {
+                id: "quota",
+                text: format!(
+                    "an account has {} {unit}/s for a table by default: ask for a higher quota first (Service Quotas)",
+                    units(TABLE_QUOTA)
+                ),
+                is_final: false,
+            });
+        }
+        obstacles
+    }
+}
+
+fn of(access: Access, (read, write): (Units, Units)) -> Units {
+    match access {
+        Access::Read => read,
+        Access::Write => write,
+    }
+}
+
+fn kind(access: Access) -> &'static str {
+    match access {
+        Access::Read => "read",
+        Access::Write => "write",
+    }
+}
+
+fn unit(access: Access) -> &'static str {
+    match access {
+        Access::Read => "RCU",
+        Access::Write => "WCU",
+    }
+}
+
+#[cfg(test)]
+mod tests;

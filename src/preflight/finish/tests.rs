@@ -1,0 +1,199 @@
+use proptest::prelude::*;
+
+use super::super::{Counted, KeyLoad, Range, Setting};
+use super::*;
+use crate::item::{IndexSchema, Projection};
+use crate::plan::{Prices, load};
+use crate::price::UnitPrices;
+use crate::table::IndexDescription;
+use crate::throttle::resolve;
+
+fn plan(rest: &str) -> Plan {
+    let text = format!(
+        "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\nregion = \"eu-west-1\"\nprofile = \"prod admin\"\n\
+         [[change]]\nmove = \"old\"\nto = \"new\"\n{rest}\n"
+    );
+    load("plan", &text).unwrap().plan
+}
+
+fn table(provisioned: Option<(f64, f64)>) -> TableDescription {
+    TableDescription {
+        name: "shop".into(),
+        arn: "arn:aws:dynamodb:eu-west-1:1:table/shop".into(),
+        item_count: 1_000_000,
+        size_bytes: 1_000_000_000,
+        provisioned,
+        ..TableDescription::of_a_test()
+    }
+}
+
+fn indexed(mut table: TableDescription, write: f64) -> TableDescription {
+    let schema =
+        IndexSchema { name: "by-new".into(), key: Vec::new(), partition: 1, projection: Projection::All, local: false };
+    let provisioned = table.provisioned.map(|(read, _)| (read, write));
+    table.indexes = vec![IndexDescription { schema, provisioned, on_demand_max: (None, None), warm: None }];
+    table
+}
+
+/// Twice the segments that use up the budget, between 20 and 320: about what a run works on at a time.
+fn lanes(budgets: &Budgets) -> u32 {
+    (2.0 * (budgets.table.write / budgets.per_key_range.write).ceil()).clamp(20.0, 320.0) as u32
+}
+
+/// An estimate of so many write units, of which one partition key needs some, and the index some.
+fn estimate(table: &TableDescription, budgets: &Budgets, [write, key, index]: [f64; 3]) -> Estimate {
+    let prices = UnitPrices::of(table, &Prices::default());
+    let lanes = lanes(budgets);
+    let setting = Setting { table, budgets, prices, segments: 4_000, lanes, page_items: (25, 250), consistent: false };
+    let counted = Counted {
+        items: Range::exactly(write),
+        unaccounted: 0.0,
+        bytes: Range::exactly(write * 1_000.0),
+        changed: Range::exactly(write),
+        exceeding: None,
+        table_write: Range::exactly(write),
+        index_write: [("by-new".to_owned(), Range::exactly(index))].into_iter().filter(|_| index > 0.0).collect(),
+        key: KeyLoad { write: Range::exactly(key), bytes: Range::exactly(key * 1_000.0) },
+    };
+    Estimate::of(Basis::Whole, counted, &setting)
+}
+
+fn finish(within: &str, plan: &Plan, table: &TableDescription, units: [f64; 3]) -> Finish {
+    let budgets = resolve(&plan.capacity, table).unwrap().budgets;
+    Finish::of(within.parse().unwrap(), &estimate(table, &budgets, units), plan, table, &budgets, lanes)
+}
+
+fn text(finish: &Finish) -> String {
+    let mut text = Vec::new();
+    finish.write(&mut text).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+fn ids(finish: &Finish) -> Vec<&'static str> {
+    finish.obstacles.iter().map(|obstacle| obstacle.id).collect()
+}
+
+#[test]
+fn times_are_read() {
+    for (text, seconds) in [("2h", 7_200), ("90m", 5_400), ("1d", 86_400), ("1 day 6h", 108_000)] {
+        assert_eq!(text.parse(), Ok(FinishIn(Duration::from_secs(seconds))), "{text}");
+    }
+    for bad in ["", "2", "-2h", "0s", "10y", "soon"] {
+        assert_eq!(bad.parse::<FinishIn>(), Err(FinishInError), "{bad}");
+    }
+}
+
+#[test]
+fn a_provisioned_table_is_raised_by_what_is_needed_and_lowered_to_what_it_had() {
+    // 1,000,000 units in 1,000 s, and 5 % more.
+    let table = indexed(table(Some((2_000.0, 400.0))), 100.0);
+    let found = finish("1000s", &plan(""), &table, [1e6, 0.0, 5e5]);
+    assert_eq!(ids(&found), ["provisioned", "provisioned"]);
+    let said = text(&found);
+    for part in [
+        "the table's writes: 1,000,000 WCU, so 1,052.5 WCU/s are needed; the budget is 100: too little",
+        "prevented    the table is provisioned with 400 WCU/s, and 1,052.5 are needed: raise it first (provisioned)",
+        "prevented    index by-new is provisioned with 100 WCU/s, and 526.5 are needed",
+        "write = 1053\n",
+        "\"by-new\" = 527\n",
+        "aws dynamodb update-table --table-name shop --region eu-west-1 --profile 'prod admin' --provisioned-throughput \
+         ReadCapacityUnits=2000,WriteCapacityUnits=1453 --global-secondary-index-updates \
+         '[{\"Update\":{\"IndexName\":\"by-new\",\"ProvisionedThroughput\":{\"ReadCapacityUnits\":2000,\"WriteCapacityUnits\":627}}}]'",
+        "aws dynamodb wait table-exists --table-name shop",
+        "--provisioned-throughput ReadCapacityUnits=2000,WriteCapacityUnits=400 --global",
+        "aws application-autoscaling describe-scalable-targets",
+        "at most four times a day",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    let json = found.to_json();
+    assert_eq!((json["possible"].as_bool(), json["seconds"].as_f64()), (Some(true), Some(1_000.0)));
+}
+
+#[test]
+fn what_the_table_has_needs_no_command() {
+    let found = finish("10h", &plan(""), &table(Some((2_000.0, 4_000.0))), [1e6, 0.0, 0.0]);
+    assert_eq!((ids(&found), found.commands.clone()), (vec![], Commands::default()));
+    assert!(text(&found).contains("the budget is 1,000: enough"), "{}", text(&found));
+}
+
+#[test]
+fn one_partition_key_has_an_end_that_no_capacity_moves() {
+    let found = finish("1h", &plan(""), &table(None), [1e7, 7.2e6, 0.0]);
+    assert!(!found.is_possible());
+    let said = text(&found);
+    let least =
+        "one partition key needs 7,200,000 WCU, and DynamoDB serves 1,000 WCU/s of one: it takes 2 h 0 min at least";
+    assert!(said.contains(&format!("impossible   {least} (partition_key)")), "{said}");
+    assert!(!said.contains("aws ") && !said.contains("[capacity]"), "what does not help is not advised: {said}");
+    // With time enough, its own budget and that of its segment have to be larger than by default.
+    let found = finish("4h", &plan(""), &table(None), [1e7, 7.2e6, 0.0]);
+    assert!(found.is_possible());
+    let capacity = found.capacity();
+    assert!(capacity.contains("per_partition_key = { write = 527 }"), "{capacity}");
+    assert!(capacity.contains("per_key_range = { write = 527 }"), "{capacity}");
+}
+
+#[test]
+fn on_demand_has_maxima_and_what_it_is_warm_for() {
+    let mut limited = table(None);
+    limited.on_demand_max = (None, Some(2_000.0));
+    limited.warm = Some((20_000.0, 5_000.0));
+    let found = finish("1000s", &plan(""), &limited, [8e6, 0.0, 0.0]);
+    assert_eq!(ids(&found), ["on_demand_maximum", "warm_throughput"]);
+    let said = text(&found);
+    for part in [
+        "--on-demand-throughput MaxWriteRequestUnits=10422\n",
+        "--on-demand-throughput MaxWriteRequestUnits=2000\n",
+        "--warm-throughput ReadUnitsPerSecond=20000,WriteUnitsPerSecond=13422",
+        "cannot be lowered again",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    let quota = finish("10s", &plan(""), &table(None), [8e6, 0.0, 0.0]);
+    assert!(ids(&quota).contains(&"quota"), "{:?}", ids(&quota));
+}
+
+#[test]
+fn the_plans_own_limits_stand_against_it_too() {
+    let plan = plan("[limits]\nmax_wcu = 1000\nwindow = \"22:00-06:00 UTC\"\n");
+    let found = finish("10h", &plan, &table(None), [1e6, 0.0, 0.0]);
+    assert_eq!(ids(&found), ["max_wcu"]);
+    assert!(text(&found).contains("only while the [limits] window is open"), "{}", text(&found));
+}
+
+proptest! {
+    /// A plan with the budgets that are printed, on a table that is raised as the commands say, ends in time by the same
+    /// estimate; and the budgets fit the table.
+    #[test]
+    fn what_is_printed_is_enough(
+        write in 1e3..1e8_f64, key in 0.0..1.0_f64, index in 0.0..1.0_f64, seconds in 60_u64..200_000,
+        has in prop_oneof![Just(None), (1.0..50_000.0_f64).prop_map(|has| Some(has.round()))],
+    ) {
+        let table = indexed(table(has.map(|has| (has, has))), 10.0);
+        let units = [write, write * key.powi(3), write * index];
+        let found = finish(&format!("{seconds}s"), &plan(""), &table, units);
+        prop_assume!(found.is_possible() && !ids(&found).contains(&"segments"));
+        let stated = load("plan", &format!(
+            "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n[[change]]\nmove = \"old\"\nto = \"new\"\n{}\n",
+            found.capacity(),
+        )).unwrap().plan;
+        let mut raised = table.clone();
+        for command in &found.commands.raise {
+            let number = |after: &str| -> Option<f64> {
+                command.split(after).nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+            };
+            if let (Some(read), Some(write)) =
+                (number("--provisioned-throughput ReadCapacityUnits="), number(",WriteCapacityUnits="))
+            {
+                raised.provisioned = Some((read, write));
+            }
+            if let (Some(read), Some(write)) = (number("\"ReadCapacityUnits\":"), number("\"WriteCapacityUnits\":")) {
+                raised.indexes[0].provisioned = Some((read, write));
+            }
+        }
+        let budgets = resolve(&stated.capacity, &raised).map_err(|errors| TestCaseError::fail(format!("{errors:?}")))?.budgets;
+        let (low, _) = estimate(&raised, &budgets, units).pace.duration.unwrap();
+        prop_assert!(low <= Duration::from_secs(seconds), "{low:?} is more than {seconds} s: {}", found.capacity());
+    }
+}
