@@ -382,6 +382,9 @@ impl ValueEnum for Accept {
         let help = match self {
             Accept::NoPitr => "there is no point-in-time recovery, or nobody knows: there is another way back",
             Accept::MultiRegion => "the table is replicated: no other region writes while the run goes on",
+            Accept::EmptyTable => {
+                "the table is empty: a verification that compared no item opens the gate of the cutover"
+            }
         };
         Some(PossibleValue::new(self.name()).help(help))
     }

@@ -12,6 +12,7 @@ use crate::conduct::{ConductError, Conductor, Said, Stage};
 use crate::cutover::{LEASE_DURATION, Lease, Opened, lease_owner};
 use crate::engine::StopReason;
 use crate::playbook::Fact;
+use crate::preflight::Accept;
 
 /// A migration that this process has to itself.
 pub(super) struct Conducted {
@@ -31,7 +32,8 @@ pub(super) fn said(decide: &Decide) -> Said {
         (decide.backward.new_writes_stopped, Fact::NewWritesStopped),
     ];
     facts.extend(stated.into_iter().filter(|(said, _)| *said).map(|(_, fact)| fact));
-    Said { actor: actor(), facts, force: decide.force.clone(), ..Said::default() }
+    let accept_empty = decide.accept.contains(&Accept::EmptyTable);
+    Said { actor: actor(), facts, force: decide.force.clone(), accept_empty, ..Said::default() }
 }
 
 /// Who gives this command, for the record.

@@ -35,6 +35,10 @@ impl Conducted {
     pub(super) async fn announce(&self, phase: Phase, pursuit: &Pursuit<'_>, asked: bool) -> anyhow::Result<()> {
         if phase != Phase::Expand {
             output::stderr(&format!("over the table: {}", words(phase)));
+            if matches!(pursuit.goal, Goal::Back { .. } | Goal::Rollback) {
+                let limits = self.target.plan.limits.named().join(", ");
+                output::stderr(&format!("the way back is exempt from [limits] {limits}; the rate budget still holds"));
+            }
             return Ok(());
         }
         match self.conductor.begins(phase).await? {

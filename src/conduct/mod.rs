@@ -58,6 +58,8 @@ pub struct Conductor {
     first: Option<u64>,
     /// The newest run when each phase last began.
     begun: Vec<(Phase, RunId)>,
+    /// What it does is part of the way back, which no limit holds up.
+    goes_back: bool,
     /// The flag that is on record as the one seen last.
     seen: Option<Flag>,
 }
@@ -75,6 +77,8 @@ pub struct Said {
     pub reason: Option<String>,
     /// What of the preflight's findings was accepted for this run, by name.
     pub accepted: Vec<String>,
+    /// That the table is empty was accepted by name.
+    pub accept_empty: bool,
     /// Clusters that a sampled verification draws.
     pub sample: Option<u32>,
 }
@@ -179,6 +183,7 @@ impl Conductor {
             swept: Vec::new(),
             first: None,
             begun,
+            goes_back: false,
             seen: None,
         })
     }
@@ -198,6 +203,7 @@ impl Conductor {
 
     /// Does the next thing for this goal, or says what it is.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, ConductError> {
+        self.goes_back = matches!(goal, Goal::Back { .. } | Goal::Rollback);
         let seen = self.look().await?;
         let flag = seen.as_ref().map(|(flag, _)| flag.clone());
         let gone = if flag.is_none() { Some(self.last_seen().await?) } else { None };
@@ -216,6 +222,7 @@ impl Conductor {
             one_way: one_way.as_deref(),
             facts: &self.said.facts,
             force: self.said.force.as_deref(),
+            accept_empty: self.said.accept_empty,
             confirmed: self.confirmed,
             swept: &self.swept,
             first: self.first,

@@ -68,6 +68,7 @@ pub async fn preview(
         one_way: one_way.as_deref(),
         facts: &said.facts,
         force: said.force.as_deref(),
+        accept_empty: said.accept_empty,
         confirmed: false,
         swept: &[],
         first: flag.as_ref().map(|flag| flag.version),

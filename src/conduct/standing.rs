@@ -52,6 +52,7 @@ pub fn known(file: &StateFile, summary: &StateSummary, plan: &Plan, now: Timesta
         one_way: None,
         facts: &[],
         force: None,
+        accept_empty: false,
         confirmed: false,
         swept: &[],
         first: None,

@@ -10,7 +10,7 @@ use crate::checkpoint::{Counts, RunId, RunStatus, StoreError, phase};
 use crate::cutover::{Flag, WriteTo};
 use crate::engine::{Ended, Job, LOOK_EVERY, StopReason};
 use crate::parity::{Stage, Truth, Truths, Verified, begin, verify};
-use crate::plan::Plan;
+use crate::plan::{Limits, Plan};
 use crate::playbook::{Kind, Obstacle, Override, Phase, Scope, Way, What};
 use crate::preflight::{PreflightError, run_changes};
 use crate::table::{Table, TableDescription};
@@ -69,7 +69,9 @@ impl Conductor {
 
     /// The job of a phase.
     pub fn job(&self, phase: Phase) -> Result<Job, ConductError> {
-        let mut job = job_of(phase, &self.plan, &self.table, &self.description, &self.budgets)?;
+        let lifted = self.goes_back.then(|| Plan { limits: Limits::none(), ..self.plan.clone() });
+        let plan = lifted.as_ref().unwrap_or(&self.plan);
+        let mut job = job_of(phase, plan, &self.table, &self.description, &self.budgets)?;
         job.stop = self.stop.clone();
         // Between two phases of one process may lie a week: the first look is due by then.
         job.watch_table(self.described, LOOK_EVERY);
@@ -142,7 +144,11 @@ impl Conductor {
             Begins::New | Begins::Resumes(_) => job.changes.is_empty(),
         };
         if over {
-            let what = What::PhaseComplete { phase };
+            let scanned = match &begins {
+                Begins::Ended(run) => self.read_by(job, phase, run.id).await?,
+                Begins::New | Begins::Resumes(_) => None,
+            };
+            let what = What::PhaseComplete { phase, scanned };
             // One that another process went over the table for is not this command's own.
             let stopped = match begins {
                 Begins::Ended(_) => self.put_end(phase, flag, what).await?,
@@ -180,9 +186,17 @@ impl Conductor {
         let mut stopped = ended.stopped.clone();
         let unfinished = self.left_failures(phase, ended.run.id).await?;
         if stopped.is_none() && !unfinished {
-            stopped = self.end(phase, flag, What::PhaseComplete { phase }).await?;
+            let scanned = self.read_by(job, phase, ended.run.id).await?;
+            stopped = self.end(phase, flag, What::PhaseComplete { phase, scanned }).await?;
         }
         Ok(Swept { phase, came: Some(Came::Worked(Box::new(ended))), stopped, unfinished })
+    }
+
+    /// Items that a complete run read, if it read strongly consistently.
+    async fn read_by(&self, job: &Job, phase: Phase, run: RunId) -> Result<Option<u64>, ConductError> {
+        let again = phase == Phase::Expand && !self.store.is_first_pass(run).await?;
+        let strongly = again || job.reads_consistently();
+        Ok(if strongly { Some(self.store.totals(run).await?.counts.scanned) } else { None })
     }
 
     /// Whether a run left failures that its phase cannot be over with. Those of expand are `failures retry`'s.
@@ -221,7 +235,7 @@ impl Conductor {
         let counts = job.retry_failures(&self.store, &run).await?;
         let mut stopped = self.stop.reason().cloned();
         if stopped.is_none() {
-            stopped = self.end(phase, flag, What::PhaseComplete { phase }).await?;
+            stopped = self.end(phase, flag, What::PhaseComplete { phase, scanned: None }).await?;
         }
         Ok(Swept { phase, came: Some(Came::Retried(counts)), stopped, unfinished: false })
     }
@@ -258,7 +272,8 @@ impl Conductor {
                 Scope::Full => report.mismatches,
                 Scope::Sampled => report.found(),
             };
-            let what = What::Verified { scope, repair, mismatches, plan, hash: hash.clone() };
+            let (hash, compared) = (hash.clone(), Some(report.compared));
+            let what = What::Verified { scope, repair, mismatches, plan, hash, compared };
             stopped = self.end(phase, flag, what).await?;
         }
         Ok(Swept { phase, came: Some(Came::Verified(Box::new(verified))), stopped, unfinished: false })
@@ -287,8 +302,8 @@ pub fn job_of(
     };
     let mut plan = plan.clone();
     if matches!(phase, Phase::OldFromNew | Phase::Undo) {
-        // Whoever tried a few items has the whole way back.
-        plan.limits.max_items = None;
+        // Nothing but the rate holds up the way back.
+        plan.limits = Limits::none();
     }
     Ok(Job::new(plan, changes, Arc::clone(table), description.clone(), budgets))
 }

@@ -154,6 +154,28 @@ pub struct Limits {
     pub window: Option<Window>,
 }
 
+impl Limits {
+    /// No limit at all: of the way back, which nothing of this kind may hold up.
+    pub fn none() -> Limits {
+        let (max_wcu, max_cost_usd, max_items, deadline, window) = Default::default();
+        Limits { max_failures: u64::MAX, max_wcu, max_cost_usd, max_items, deadline, window }
+    }
+
+    /// The names of those that are set; `max_failures` always is.
+    pub fn named(&self) -> Vec<&'static str> {
+        let Limits { max_failures: _, max_wcu, max_cost_usd, max_items, deadline, window } = self;
+        let set = [
+            ("max_failures", true),
+            ("max_wcu", max_wcu.is_some()),
+            ("max_cost_usd", max_cost_usd.is_some()),
+            ("max_items", max_items.is_some()),
+            ("deadline", deadline.is_some()),
+            ("window", window.is_some()),
+        ];
+        set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
+    }
+}
+
 /// A daily window of time. It crosses midnight where it ends before it begins.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::step::{Asked, later, settled};
-use super::{BackTo, Goal, Kind, Obstacle, Refused, Report, Scope, Step, Target};
+use super::{BackTo, Goal, Kind, Next, Obstacle, Override, Refused, Report, Scope, Step, Target, What};
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
 /// Whether `run` and `failures retry` may write, or go on writing, under this flag: old values must be what is read, and
@@ -119,7 +119,19 @@ impl Asked<'_> {
             return given_up.map_or_else(|| self.forward(flag, change, self.state.forced_reads.as_deref()), Ok);
         }
         self.expanded().map_err(|refused| self.whatever_the_reason(refused))?;
-        self.past(flag, change, self.gate(flag))
+        let gate = self.gate(flag);
+        if gate.is_ok() && self.rests_on_an_empty_table() && !self.state.is_overridden(Obstacle::EmptyTable) {
+            let (obstacle, reason) = (Obstacle::EmptyTable, "--accept empty-table".to_owned());
+            let accepted = Step::Record(What::Overridden(Override { obstacle, reason }));
+            return Ok(if self.world.confirmed { accepted } else { Step::Confirm });
+        }
+        self.past(flag, change, gate)
+    }
+
+    /// Whether a verification that would count for the gate has compared nothing.
+    fn rests_on_an_empty_table(&self) -> bool {
+        let reports = [self.state.full.as_ref(), self.state.sampled.as_ref()];
+        reports.into_iter().flatten().any(|report| report.compared == Some(0))
     }
 
     fn write_new(&self, flag: &Flag) -> Result<Step, Refused> {
@@ -253,7 +265,7 @@ impl Asked<'_> {
         let mut closed = None;
         for report in good.into_iter().flatten() {
             match self.counts(report, flag) {
-                Ok(()) => return self.clock_goes_forward(),
+                Ok(()) => return self.read_something(report).and_then(|()| self.clock_goes_forward()),
                 Err(why) => closed = Some(why),
             }
         }
@@ -263,6 +275,29 @@ impl Asked<'_> {
             (None, None) => "nothing has been verified",
         };
         Err(Refused::new(why, Goal::Verify { scope: Scope::Full, repair: false }))
+    }
+
+    /// That nothing was compared proves nothing, unless a pass that was read otherwise has found the table empty too.
+    fn read_something(&self, report: &Report) -> Result<(), Refused> {
+        let nothing = Obstacle::EmptyTable;
+        match (report.compared, self.state.expanded_items) {
+            (Some(0), Some(0)) if self.world.accept_empty || self.state.is_overridden(nothing) => Ok(()),
+            (Some(0), Some(0)) => {
+                let next = Next::from(Goal::CutoverTo(Target::ReadNew(100))).with("--accept empty-table");
+                Err(Refused::new(format!("{nothing}. If that is right, say so by `--accept empty-table`"), next))
+            }
+            (Some(0), read) => {
+                let read = match read {
+                    Some(items) => format!("the run read {items} items"),
+                    None => "nobody has recorded how many items the run read strongly consistently".to_owned(),
+                };
+                Err(Refused::new(
+                    format!("the last verification compared no item, and {read}: another pass shows what is there"),
+                    Goal::Run { again: true },
+                ))
+            }
+            (_, _) => Ok(()),
+        }
     }
 
     /// Whether this report is one for the gate.

@@ -38,6 +38,9 @@ pub enum What {
     PhaseComplete {
         /// Which.
         phase: Phase,
+        /// Items that it read, strongly consistently; none where it did not read so, or where nobody has recorded it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scanned: Option<u64>,
     },
     /// A verification went over all that it meant to; its beginning is that of its `phase_begun`.
     Verified {
@@ -52,6 +55,9 @@ pub enum What {
         plan: String,
         /// Hash of the report.
         hash: String,
+        /// Items that were compared; none where nobody has recorded it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        compared: Option<u64>,
     },
     /// The flag is about to be changed. Whether it was is decided by reading it.
     FlagIntended {

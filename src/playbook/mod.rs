@@ -263,6 +263,8 @@ pub struct World<'a> {
     pub facts: &'a [Fact],
     /// `--force`, with its reason.
     pub force: Option<&'a str>,
+    /// `--accept empty-table`: that the table is empty is right.
+    pub accept_empty: bool,
     /// What [`Step::Confirm`] asked was confirmed.
     pub confirmed: bool,
     /// What this command has gone over the table for, to the end: not what it found complete.

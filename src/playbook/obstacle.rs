@@ -34,6 +34,8 @@ pub enum Obstacle {
         /// How many.
         items: u64,
     },
+    /// A verification compared no item, and the run read none: the table is empty.
+    EmptyTable,
     /// The sentence of another version, which this one does not know. It covers nothing.
     Unrecognized {
         /// How many items it was for.
@@ -61,6 +63,7 @@ impl Obstacle {
             Obstacle::OneWay => "one_way",
             Obstacle::ItemsUnequal { .. } => "items_unequal",
             Obstacle::ItemsFailed { .. } => "items_failed",
+            Obstacle::EmptyTable => "empty_table",
             Obstacle::Unrecognized { .. } => "unrecognized",
         }
     }
@@ -72,7 +75,9 @@ impl Obstacle {
             (Obstacle::UnsureTargets { items }, Obstacle::UnsureTargets { items: now })
             | (Obstacle::ItemsUnequal { items }, Obstacle::ItemsUnequal { items: now })
             | (Obstacle::ItemsFailed { items }, Obstacle::ItemsFailed { items: now }) => items >= now,
-            (Obstacle::ForeignContract, Obstacle::ForeignContract) | (Obstacle::OneWay, Obstacle::OneWay) => true,
+            (Obstacle::ForeignContract, Obstacle::ForeignContract)
+            | (Obstacle::OneWay, Obstacle::OneWay)
+            | (Obstacle::EmptyTable, Obstacle::EmptyTable) => true,
             (
                 Obstacle::FlagRemoved { .. }
                 | Obstacle::ForeignContract
@@ -80,6 +85,7 @@ impl Obstacle {
                 | Obstacle::OneWay
                 | Obstacle::ItemsUnequal { .. }
                 | Obstacle::ItemsFailed { .. }
+                | Obstacle::EmptyTable
                 | Obstacle::Unrecognized { .. },
                 _,
             ) => false,
@@ -95,6 +101,7 @@ impl Obstacle {
             Obstacle::FlagRemoved { .. }
             | Obstacle::ForeignContract
             | Obstacle::UnsureTargets { .. }
+            | Obstacle::EmptyTable
             | Obstacle::OneWay => 0,
         }
     }
@@ -119,6 +126,9 @@ impl fmt::Display for Obstacle {
             Obstacle::ItemsUnequal { items } => write!(f, "{items} items differ although old was made equal new"),
             Obstacle::ItemsFailed { items } => {
                 write!(f, "{items} items could not be changed on the way back, and stay as they are")
+            }
+            Obstacle::EmptyTable => {
+                f.write_str("the verification compared no item, and the run read none: the table is empty")
             }
             Obstacle::Unrecognized { .. } => f.write_str("an obstacle that another version of backfill has recorded"),
         }
@@ -147,7 +157,7 @@ impl From<Override> for Stored {
             | Obstacle::ItemsUnequal { items }
             | Obstacle::ItemsFailed { items }
             | Obstacle::Unrecognized { items } => (None, Some(items)),
-            Obstacle::ForeignContract | Obstacle::OneWay => (None, None),
+            Obstacle::ForeignContract | Obstacle::OneWay | Obstacle::EmptyTable => (None, None),
         };
         Stored { obstacle: Some(obstacle.id().to_owned()), why: None, version, items, reason }
     }
@@ -167,6 +177,7 @@ impl From<Stored> for Override {
                     Obstacle::OneWay,
                     Obstacle::ItemsUnequal { items },
                     Obstacle::ItemsFailed { items },
+                    Obstacle::EmptyTable,
                 ];
                 all.into_iter().find(|obstacle| obstacle.id() == id).unwrap_or(unrecognized)
             }

@@ -4,7 +4,9 @@ use jiff::Timestamp;
 
 use super::cutover::{back_needs_state, step_back};
 use super::step::Asked;
-use super::{BackTo, Expand, Fact, Goal, Kind, Next, Obstacle, Override, Phase, Refused, Scope, Step, Way, What};
+use super::{
+    BackTo, Expand, Fact, Goal, Kind, Next, Obstacle, Override, Phase, Refused, Report, Scope, Step, Way, What,
+};
 use crate::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
 
 impl Asked<'_> {
@@ -123,10 +125,25 @@ impl Asked<'_> {
         let report = self.state.full.as_ref();
         match report.filter(|report| report.span.began >= restored.ended && report.plan == self.world.plan) {
             None => Ok(Some(self.sweep(verify, restored.ended))),
-            Some(report) if report.mismatches == 0 => self.make(FlagChange::OldIsFresh, None).map(Some),
+            Some(report) if report.mismatches == 0 && self.compared_what_was_read(report) => {
+                self.make(FlagChange::OldIsFresh, None).map(Some)
+            }
+            Some(report) if report.mismatches == 0 && self.swept(verify) => Err(Refused::new(
+                "the verification compared no item, although the pass before it read some. Give the same command again: it reads \
+                 every item anew",
+                self.goal,
+            )),
+            Some(report) if report.mismatches == 0 => {
+                Ok(Some(Step::Record(What::PhaseBegun { phase: Phase::OldFromNew })))
+            }
             Some(report) if self.swept(verify) => self.leave_unequal(report.mismatches).map(Some),
             Some(report) => self.accept_unequal(report.mismatches).map(Some),
         }
+    }
+
+    /// A verification that compared nothing shows nothing where the pass before it, strongly consistent, read items.
+    fn compared_what_was_read(&self, report: &Report) -> bool {
+        report.compared != Some(0) || self.state.restored_items.is_none_or(|items| items == 0)
     }
 
     /// Before old is made equal new once more: a reason is given for what was found until now, and for no more.

@@ -18,8 +18,12 @@ pub struct State {
     pub full: Option<Report>,
     /// The last sampled one, likewise.
     pub sampled: Option<Report>,
+    /// Items that the last complete pass of expand read, if it read strongly consistently.
+    pub expanded_items: Option<u64>,
     /// When old was last made equal new.
     pub restored: Option<Span>,
+    /// Items that this pass read.
+    pub restored_items: Option<u64>,
     /// A change of the flag that was about to be made, and of which nothing is known.
     pub intended: Option<Intended>,
     /// The flag's version that this migration saw last, or made.
@@ -104,6 +108,8 @@ pub struct Report {
     pub span: Span,
     /// Items that differ.
     pub mismatches: u64,
+    /// Items that were compared, where that is known.
+    pub compared: Option<u64>,
     /// Fingerprint of the plan.
     pub plan: String,
     /// Hash of the report.
@@ -153,15 +159,16 @@ impl State {
                     .then(|| self.stated.clone().unwrap_or_else(|| Flag::first(0, Timestamp::MIN)));
             }
             What::PhaseBegun { phase } => next.begin(*phase, event.at)?,
-            What::PhaseComplete { phase } => next.complete(*phase, event.at)?,
-            What::Verified { scope, repair, mismatches, plan, hash } => {
+            What::PhaseComplete { phase, scanned } => next.complete(*phase, *scanned, event.at)?,
+            What::Verified { scope, repair, mismatches, plan, hash, compared } => {
                 let began = next.close(Phase::Verify { scope: *scope, repair: *repair })?;
                 let span = Span { began, ended: event.at };
                 if *scope == Scope::Full {
                     // Whoever is told of fewer leaves no more than those.
                     next.left = self.left.min(*mismatches);
                 }
-                let report = Report { span, mismatches: *mismatches, plan: plan.clone(), hash: hash.clone() };
+                let (mismatches, compared) = (*mismatches, *compared);
+                let report = Report { span, mismatches, compared, plan: plan.clone(), hash: hash.clone() };
                 *(if *scope == Scope::Full { &mut next.full } else { &mut next.sampled }) = Some(report);
             }
             What::FlagIntended { change, version, forced } => {
@@ -243,18 +250,20 @@ impl State {
         Ok(())
     }
 
-    fn complete(&mut self, phase: Phase, at: Timestamp) -> Result<(), Refused> {
+    fn complete(&mut self, phase: Phase, scanned: Option<u64>, at: Timestamp) -> Result<(), Refused> {
         if phase == Phase::Expand {
             let Expand::Open { .. } = self.expand else {
                 return Err(Refused::new("no pass of expand is open", Goal::Run { again: false }));
             };
-            self.expand = Expand::Complete { ended: at };
+            (self.expand, self.expanded_items) = (Expand::Complete { ended: at }, scanned);
             return Ok(());
         }
         let began = self.close(phase)?;
         match phase {
             Phase::Retry => {}
-            Phase::OldFromNew => self.restored = Some(Span { began, ended: at }),
+            Phase::OldFromNew => {
+                (self.restored, self.restored_items) = (Some(Span { began, ended: at }), scanned);
+            }
             Phase::Undo => self.rollback = Way::Complete,
             Phase::Contract => self.contract = Way::Complete,
             Phase::Expand | Phase::Verify { .. } => {

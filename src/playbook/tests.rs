@@ -260,9 +260,25 @@ fn events_are_stable_json() {
     let whats = [
         What::PreflightAccepted { kind: Kind::RemoveOnly, accepted: vec!["no-pitr".to_owned()] },
         What::PhaseBegun { phase: Phase::OldFromNew },
-        What::PhaseComplete { phase: Phase::Expand },
+        What::PhaseComplete { phase: Phase::Expand, scanned: None },
+        What::PhaseComplete { phase: Phase::Expand, scanned: Some(0) },
         What::PhaseBegun { phase: Phase::Verify { scope: Scope::Sampled, repair: true } },
-        What::Verified { scope: Scope::Full, repair: false, mismatches: 2, plan: "f".into(), hash: "h".into() },
+        What::Verified {
+            scope: Scope::Full,
+            repair: false,
+            mismatches: 2,
+            plan: "f".into(),
+            hash: "h".into(),
+            compared: None,
+        },
+        What::Verified {
+            scope: Scope::Full,
+            repair: false,
+            mismatches: 0,
+            plan: "f".into(),
+            hash: "h".into(),
+            compared: Some(0),
+        },
         What::FlagIntended { change: FlagChange::ReadNew(25), version: 7, forced: Some("why".into()) },
         What::FlagIntended { change: FlagChange::ReadOld { accept_stale: true }, version: 7, forced: None },
         What::FlagSeen { version: 8, ours: true },
@@ -275,14 +291,17 @@ fn events_are_stable_json() {
         overridden(Obstacle::OneWay),
         overridden(Obstacle::ItemsUnequal { items: 3 }),
         overridden(Obstacle::ItemsFailed { items: 2 }),
+        overridden(Obstacle::EmptyTable),
         What::RollbackBegun { forced: None },
     ];
     let expected = r#"
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"preflight_accepted","kind":"remove_only","accepted":["no-pitr"]}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"phase_begun","phase":"old_from_new"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"phase_complete","phase":"expand"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"phase_complete","phase":"expand","scanned":0}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"phase_begun","phase":{"verify":{"scope":"sampled","repair":true}}}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"verified","scope":"full","repair":false,"mismatches":2,"plan":"f","hash":"h"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"verified","scope":"full","repair":false,"mismatches":0,"plan":"f","hash":"h","compared":0}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"flag_intended","change":{"read_new":25},"version":7,"forced":"why"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"flag_intended","change":{"read_old":{"accept_stale":true}},"version":7}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"flag_seen","version":8,"ours":true}
@@ -295,6 +314,7 @@ fn events_are_stable_json() {
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","obstacle":"one_way","reason":"r"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","obstacle":"items_unequal","items":3,"reason":"r"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","obstacle":"items_failed","items":2,"reason":"r"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","obstacle":"empty_table","reason":"r"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"rollback_begun"}"#;
     let events = whats.map(|what| Event { at: time(9), actor: "a@h".to_owned(), what });
     let written: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();

@@ -39,17 +39,20 @@ pub enum Accept {
     NoPitr,
     /// The table is replicated to other regions.
     MultiRegion,
+    /// A verification compared no item, because the table is empty. Not of the preflight: the gate of the cutover asks.
+    EmptyTable,
 }
 
 impl Accept {
     /// Everything that can be accepted.
-    pub const ALL: [Accept; 2] = [Accept::NoPitr, Accept::MultiRegion];
+    pub const ALL: [Accept; 3] = [Accept::NoPitr, Accept::MultiRegion, Accept::EmptyTable];
 
     /// The name on the command line, in state files and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Accept::NoPitr => "no-pitr",
             Accept::MultiRegion => "multi-region",
+            Accept::EmptyTable => "empty-table",
         }
     }
 

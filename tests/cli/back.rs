@@ -87,3 +87,71 @@ async fn a_rollback_ends_without_items_that_are_left_for_a_reason() {
         assert!(listed.contains("P#0"), "{listed}");
     }
 }
+
+/// Limits that would stop anything at once: the window is closed, the deadline is over, nothing may be spent.
+fn exhausted() -> String {
+    let hour = |ahead| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(ahead)).strftime("%H:%M").to_string();
+    let window = format!("{}-{} UTC", hour(2), hour(3));
+    format!(
+        "[limits]\nmax_failures = 0\nmax_wcu = 0.001\nmax_cost_usd = 0.0000001\nmax_items = 1\n\
+         deadline = 2026-01-01T00:00:00Z\nwindow = \"{window}\"\n"
+    )
+}
+
+/// RUNBOOK: "no window, deadline, spend limit or `max_failures` holds it up"
+#[tokio::test(flavor = "multi_thread")]
+async fn no_limit_holds_up_a_rollback() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    let large = || s(&"x".repeat(250_000));
+    bed.load(&table, (0..20).map(|n| item(&format!("P#{n}"), "x", [("old", s("v"))]))).await;
+    bed.load(&table, (20..23).map(|n| item(&format!("P#{n}"), "x", [("old", large())]))).await;
+    let before = bed.dump(&table).await;
+    let changes = "[[change]]\nremove = \"old\"\n";
+    let plan = bed.plan("limited", &table, "strategy = \"in-place\"", changes);
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    // One item has grown, so that what was removed has no room.
+    let grown = item("P#20", "x", [("grown", large())]);
+    bed.load(&table, [grown.clone()].into_iter()).await;
+    bed.plan("limited", &table, "strategy = \"in-place\"", &format!("{changes}{}", exhausted()));
+    refused_or_stopped(&bed, &plan);
+    let ran = tool(&bed, &["rollback", text(&plan), "--yes"]).exits(4);
+    for name in
+        ["max_failures", "max_wcu", "max_cost_usd", "max_items", "deadline", "window", "rate budget still holds"]
+    {
+        assert!(ran.stderr.contains(name), "{name}: {}", ran.stderr);
+    }
+    // Given again it tries them anew, as long as it takes.
+    tool(&bed, &["rollback", text(&plan), "--yes"]).exits(4);
+    let after = bed.dump(&table).await;
+    let wrong = after.iter().filter(|(key, found)| before[*key] != **found).count();
+    assert_eq!((wrong, after.len()), (1, 23), "all but the one that has grown");
+}
+
+/// The same limits stop a run.
+fn refused_or_stopped(bed: &Bed, plan: &std::path::Path) {
+    tool(bed, &["run", text(plan), "--again", "--yes"]).exits(6);
+}
+
+/// Making old equal new, and the verification behind it, are the way back too.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_limit_holds_up_a_back_behind_new_only_writes() {
+    let bed = Bed::embedded();
+    let (table, flags) = (bed.create_table().await, bed.create_table().await);
+    bed.load(&table, (0..20).map(|n| item(&format!("P#{n}"), "x", [("old", s("v"))]))).await;
+    let flag = format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"back\" }}\n{CUTOVER}");
+    let plan = bed.plan("back", &table, "", &format!("{MOVE}{flag}"));
+    for line in ["cutover dual-write", "run", "verify", "cutover read-new", "cutover write-new"] {
+        let args = match line.split_once(' ') {
+            Some((_, step)) => vec!["cutover", text(&plan), "--to", step, "--yes"],
+            None if line == "run" => vec!["run", text(&plan), "--yes"],
+            None => vec!["verify", text(&plan), "--all"],
+        };
+        tool(&bed, &args).exits(0);
+    }
+    bed.load(&table, (0..5).map(|n| item(&format!("P#{n}"), "x", [("old", s("v")), ("new", s("later"))]))).await;
+    bed.plan("back", &table, "", &format!("{MOVE}{flag}{}", exhausted()));
+    tool(&bed, &["cutover", text(&plan), "--back"]).exits(0);
+    let after = bed.dump(&table).await;
+    assert!(after.values().all(|found| found["old"] == found["new"]), "{after:?}");
+}

@@ -35,6 +35,7 @@ impl Tool {
             one_way: None,
             facts: &[],
             force: self.force.then_some("because"),
+            accept_empty: false,
             confirmed: true,
             // A new command: it has done nothing yet.
             swept: &[],
@@ -93,8 +94,9 @@ impl Tool {
                     mismatches: u64::from(system.dirty),
                     plan: "p".to_owned(),
                     hash: String::new(),
+                    compared: Some(1),
                 },
-                _ => What::PhaseComplete { phase },
+                _ => What::PhaseComplete { phase, scanned: Some(1) },
             });
             return;
         }

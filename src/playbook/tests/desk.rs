@@ -24,6 +24,10 @@ pub(super) struct Desk {
     pub(super) failures: u64,
     pub(super) diverged: u64,
     pub(super) mismatches: u64,
+    /// Items that a pass reads, and that a verification compares.
+    pub(super) reads: Option<u64>,
+    pub(super) compares: Option<u64>,
+    pub(super) accept_empty: bool,
     pub(super) no_way_back: Option<u64>,
     pub(super) one_way: Option<&'static str>,
     pub(super) force: Option<&'static str>,
@@ -49,6 +53,9 @@ impl Desk {
             failures: 0,
             diverged: 0,
             mismatches: 0,
+            reads: Some(5),
+            compares: Some(5),
+            accept_empty: false,
             no_way_back: None,
             one_way: None,
             force: None,
@@ -89,6 +96,7 @@ impl Desk {
             one_way: self.one_way,
             facts: &self.facts,
             force: self.force,
+            accept_empty: self.accept_empty,
             confirmed,
             swept: &self.swept,
             first: self.first,
@@ -132,11 +140,12 @@ impl Desk {
                 Step::Renew(flag) => self.flag = Some(*flag),
                 Step::Sweep(Phase::Verify { scope, repair }) => {
                     let (mismatches, plan) = (self.mismatches, PLAN.to_owned());
-                    self.append(What::Verified { scope, repair, mismatches, plan, hash: "hash".to_owned() });
+                    let (hash, compared) = ("hash".to_owned(), self.compares);
+                    self.append(What::Verified { scope, repair, mismatches, plan, hash, compared });
                     self.swept.push(Phase::Verify { scope, repair });
                 }
                 Step::Sweep(phase) => {
-                    self.append(What::PhaseComplete { phase });
+                    self.append(What::PhaseComplete { phase, scanned: self.reads });
                     self.swept.push(phase);
                 }
             }

@@ -259,3 +259,50 @@ fn nothing_goes_forward_where_nothing_could_go_back() {
     desk.force = Some("the table is a copy");
     desk.done(Goal::Rollback);
 }
+
+/// RUNBOOK: "A verification that compared no item proves nothing"
+#[test]
+fn what_compared_nothing_opens_no_gate() {
+    for (reads, compares, next) in [
+        (Some(5), Some(0), "run --again"),
+        (None, Some(0), "run --again"),
+        (Some(0), Some(0), "cutover --to read-new --accept empty-table"),
+        (Some(0), Some(3), "allowed"),
+        // As versions before have stored it.
+        (None, None, "allowed"),
+    ] {
+        let mut desk = Desk::new(Kind::Flagged);
+        (desk.reads, desk.compares) = (reads, compares);
+        desk.all(&[DUAL, RUN, VERIFY]);
+        assert_eq!(desk.says(READ), next, "{reads:?} and {compares:?}");
+        assert_eq!(desk.stands().1.as_deref(), Some(if next == "allowed" { "cutover --to read-new" } else { next }));
+        // That it is right is accepted only where a pass found the same, and is recorded.
+        desk.accept_empty = true;
+        let accepted = next.ends_with("empty-table");
+        assert_eq!(desk.says(READ) == "allowed", accepted || next == "allowed");
+        if accepted {
+            assert_eq!(desk.ask(READ, false), Ok(Step::Confirm));
+            desk.done(SOME);
+            desk.accept_empty = false;
+            desk.all(&[READ, WRITE]);
+        }
+        let recorded = desk.state.is_overridden(Obstacle::EmptyTable);
+        assert_eq!(recorded, accepted, "{:?}", desk.state.overrides);
+    }
+}
+
+/// On the way back old values are not taken for fresh by a verification that compared nothing of what the pass read.
+#[test]
+fn what_compared_nothing_sends_no_reader_back() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
+    desk.compares = Some(0);
+    for _ in 0..2 {
+        assert!(desk.give(BACK).unwrap_err().why.contains("compared no item"));
+        assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::New);
+    }
+    // The table has been emptied since: that holds up nobody.
+    desk.reads = Some(0);
+    desk.done(BACK);
+    assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::Old);
+}

@@ -105,7 +105,10 @@ fn a_reworded_message_does_not_ask_for_a_reason_again() {
                 desk.flag = desk.flag.map(|flag| flag.next(FlagChange::Contract, time(other.now + SOAK)).unwrap());
                 Goal::Contract
             }
-            Obstacle::ItemsUnequal { .. } | Obstacle::ItemsFailed { .. } | Obstacle::Unrecognized { .. } => continue,
+            Obstacle::ItemsUnequal { .. }
+            | Obstacle::ItemsFailed { .. }
+            | Obstacle::EmptyTable
+            | Obstacle::Unrecognized { .. } => continue,
         };
         let asks = |desk: &Desk| match desk.ask(goal, true) {
             Err(refused) => refused.next.words().ends_with("--force REASON"),
