@@ -249,7 +249,9 @@ fn way_out(kind: FatalKind, item: &str) -> String {
             "Grant dynamodb:GetItem, dynamodb:PutItem and dynamodb:DescribeTable on this table".to_owned()
         }
         FatalKind::Request => "Check `table` and `key` in the plan's [cutover] against the table".to_owned(),
-        FatalKind::Credentials | FatalKind::Endpoint | FatalKind::Unsupported => kind.way_out().to_owned(),
+        FatalKind::Credentials | FatalKind::Clock | FatalKind::Endpoint | FatalKind::Unsupported => {
+            kind.way_out().to_owned()
+        }
     }
 }
 

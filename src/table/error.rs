@@ -57,6 +57,8 @@ pub struct ThrottlingReason {
 pub enum FatalKind {
     /// No credentials, or expired or unknown ones.
     Credentials,
+    /// The clock of this host differs too much from DynamoDB's for signatures to be valid.
+    Clock,
     /// The credentials may not do this.
     Permission,
     /// There is no such table (any more).
@@ -75,6 +77,9 @@ impl FatalKind {
         match self {
             FatalKind::Credentials => {
                 "Renew the credentials (for example `aws sso login`), or name another `profile` in the plan's [table]"
+            }
+            FatalKind::Clock => {
+                "Set the clock of this host, by NTP for example, and run the same command again; the credentials may be good"
             }
             FatalKind::Permission => "Grant the permission that the message names on this table",
             FatalKind::TableMissing => {

@@ -9,6 +9,7 @@ mod common;
 #[path = "../common/tool.rs"]
 mod tool;
 
+mod credentials;
 mod dead_letters;
 mod disk;
 mod drain;

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::HeaderMap;
 use serde_json::{Map, Value as Json, json};
 
 use super::spoil::Spoil;
@@ -27,6 +28,8 @@ pub enum Fault {
     Spoil(Spoil),
     /// It is never forwarded; this body arrives with status 200, as if it had been.
     Instead(&'static str),
+    /// Another fault, whose reply was made by a clock that is so many seconds ahead of this host's, or behind it.
+    Dated(i64, Box<Fault>),
     /// It is answered with an error and never forwarded.
     Reply {
         /// HTTP status.
@@ -50,6 +53,7 @@ pub struct RequestInfo {
     pub sequence: u64,
     /// How many requests of this operation came before this one.
     pub operation_sequence: u64,
+    headers: HeaderMap,
     bytes: Bytes,
     body: OnceLock<Json>,
 }
@@ -58,6 +62,11 @@ impl RequestInfo {
     /// The request's body, parsed when it is first asked for; null if it is not JSON.
     pub fn body(&self) -> &Json {
         self.body.get_or_init(|| serde_json::from_slice(&self.bytes).unwrap_or_default())
+    }
+
+    /// The session token that the request was signed with; empty if there was none.
+    pub fn session_token(&self) -> &str {
+        self.headers.get("x-amz-security-token").and_then(|token| token.to_str().ok()).unwrap_or_default()
     }
 
     /// The table that the request names at its top level.
@@ -80,18 +89,21 @@ impl Faults {
     }
 
     /// Numbers a request for the rule; `None` where there is no rule to ask.
-    pub(super) fn number(&mut self, operation: &str, bytes: &Bytes) -> Option<(FaultRule, RequestInfo)> {
+    pub(super) fn number(
+        &mut self,
+        operation: &str,
+        headers: &HeaderMap,
+        bytes: &Bytes,
+    ) -> Option<(FaultRule, RequestInfo)> {
         let rule = self.rule.clone()?;
         let sequence = self.seen;
         self.seen += 1;
         let of_operation = self.seen_by_operation.entry(operation.to_owned()).or_default();
         let operation_sequence = *of_operation;
         *of_operation += 1;
-        let operation = operation.to_owned();
-        Some((
-            rule,
-            RequestInfo { operation, sequence, operation_sequence, bytes: bytes.clone(), body: OnceLock::new() },
-        ))
+        let (operation, headers, bytes) = (operation.to_owned(), headers.clone(), bytes.clone());
+        let body = OnceLock::new();
+        Some((rule, RequestInfo { operation, sequence, operation_sequence, headers, bytes, body }))
     }
 }
 

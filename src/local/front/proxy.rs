@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, json};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -124,7 +125,21 @@ impl Proxy {
 
     async fn see_through(self: Arc<Self>, arrived: Arrived) -> Result<Response<Full<Bytes>>, Hangup> {
         self.tally().of(&arrived.operation).requests += 1;
-        match self.fault(&arrived) {
+        let fault = self.fault(&arrived);
+        self.answer_with(arrived, fault).await
+    }
+
+    async fn answer_with(&self, arrived: Arrived, fault: Fault) -> Result<Response<Full<Bytes>>, Hangup> {
+        match fault {
+            Fault::Dated(seconds, fault) => {
+                let mut reply = Box::pin(self.answer_with(arrived, *fault)).await?;
+                let there = Timestamp::now().checked_add(SignedDuration::from_secs(seconds));
+                let date = there.map(|there| there.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+                if let Some(date) = date.ok().and_then(|date| HeaderValue::from_str(&date).ok()) {
+                    reply.headers_mut().insert(DATE, date);
+                }
+                Ok(reply)
+            }
             Fault::Pass => self.forward(arrived, true).await,
             Fault::Delay(time) => {
                 tokio::time::sleep(time).await;
@@ -161,7 +176,7 @@ impl Proxy {
     fn fault(&self, arrived: &Arrived) -> Fault {
         let numbered = {
             let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-            faults.number(&arrived.operation, &arrived.body)
+            faults.number(&arrived.operation, &arrived.parts.headers, &arrived.body)
         };
         // The rule runs outside the lock, so that rules which wait for one another's requests do not hang.
         numbered.map_or(Fault::Pass, |(rule, info)| rule(&info))

@@ -3,11 +3,14 @@
 //! Sources: developer guide, "Error handling with DynamoDB" (codes, status); rustdoc of aws-sdk-dynamodb
 //! (`ThrottlingReasons`). The wire spells the reasons' key differently in different exceptions.
 
+use std::time::SystemTime;
+
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 use super::reply::Flaw;
 use super::sent::never_left;
+use super::skew::{Skew, skew};
 use crate::table::{FatalKind, TableError, ThrottlingReason};
 
 /// Which call failed.
@@ -70,7 +73,7 @@ where
         SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => {
             let text = causes(error);
             if text.to_ascii_lowercase().contains("credential") {
-                fatal(FatalKind::Credentials, "no credentials could be had", &text)
+                fatal(FatalKind::Credentials, "no credentials could be had", &without_chain(&text))
             } else {
                 fatal(FatalKind::Endpoint, "the request could not be sent", &text)
             }
@@ -79,12 +82,26 @@ where
     }
 }
 
+/// Whether other credentials might do: they were refused, or there were none.
+pub(super) fn asks_for_other_credentials<E>(error: &SdkError<E, HttpResponse>) -> bool
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    // What is about credentials is so in every call.
+    matches!(classify(error, Call::GetItem), TableError::Fatal { kind: FatalKind::Credentials, .. })
+}
+
 /// A reply that no request of ours can lead to.
 pub(super) fn unusable_reply(what: &str) -> TableError {
     TableError::Fatal { kind: FatalKind::Request, message: what.to_owned() }
 }
 
 fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableError {
+    match skew(code, message, raw.headers().get("date"), SystemTime::now()) {
+        Some(Skew::Differs(text)) => return fatal(FatalKind::Clock, &text, code),
+        Some(Skew::Late) => return transient("the request was sent too long after it was signed", false),
+        None => {}
+    }
     match code {
         // The SDK calls a reply that it cannot parse an error of the service.
         "" if raw.status().is_success() => call.unusable("it is not the JSON of a reply"),
@@ -228,6 +245,25 @@ fn causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Why there are no credentials, in one sentence. The SDK lists every place where it looked, and what each told it.
+fn without_chain(text: &str) -> String {
+    const LONGEST: usize = 300;
+    if let Some((_, attempts)) = text.split_once("no credentials found in chain") {
+        let profile = attempts.split_once("profile `").and_then(|(_, rest)| rest.split_once("` was not defined"));
+        return match profile {
+            Some((name, _)) if name != "default" => {
+                format!("there is no profile `{name}`, and none are in the environment")
+            }
+            _ => "none are in the environment, in the profile, or those of a container or an instance".to_owned(),
+        };
+    }
+    let mut text = text.to_owned();
+    for noise in ["an error occurred while loading credentials: ", "the credential provider was not enabled: "] {
+        text = text.replace(noise, "");
+    }
+    text.chars().take(LONGEST).collect()
 }
 
 /// The innermost cause.

@@ -1,5 +1,8 @@
 //! The client constructor: credentials, region, endpoint, time limits.
 
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_config::meta::credentials::CredentialsProviderChain;
@@ -8,9 +11,11 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::{Credentials, Region, SharedCredentialsProvider};
+use aws_sdk_dynamodb::config::{Credentials, Region, SharedCredentialsProvider, SharedInterceptor};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_types::service_config::ServiceConfigKey;
 
+use super::classify::asks_for_other_credentials;
 use super::reply::ReplyCheck;
 use super::sent::SentCheck;
 use crate::plan::{TableRef, is_loopback};
@@ -18,20 +23,74 @@ use crate::table::TableError;
 
 /// A way to DynamoDB: one pool of connections, shared by everything that a process does.
 #[derive(Debug, Clone)]
-pub struct Connection {
-    client: Client,
+pub struct Connection(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    table: TableRef,
     on_loopback: bool,
+    /// What it has learnt of the endpoint outlives a client.
+    replies: SharedInterceptor,
+    current: RwLock<Generation>,
+    renewal: tokio::sync::Mutex<()>,
+    /// DynamoDB has answered: the credentials were good once.
+    was_answered: AtomicBool,
+}
+
+/// A client, and how many came before it.
+#[derive(Debug, Clone)]
+struct Generation {
+    number: u64,
+    client: Client,
 }
 
 impl Connection {
-    pub(super) fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// Whether requests go to loopback: to a local engine. Decided by the endpoint that the client uses, wherever it was
     /// configured.
     pub fn is_on_loopback(&self) -> bool {
-        self.on_loopback
+        self.0.on_loopback
+    }
+
+    /// Sends a request. If its credentials are refused, and were good before, they are loaded anew, and it is sent once more:
+    /// somebody may have renewed them while the tool worked. A refused request was not applied, and consumed nothing.
+    pub(super) async fn send<T, E, F>(&self, request: impl Fn(Client) -> F) -> Result<T, SdkError<E>>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        F: Future<Output = Result<T, SdkError<E>>>,
+    {
+        let Generation { number, client } = self.current();
+        let sent = request(client).await;
+        match &sent {
+            Ok(_) => self.0.was_answered.store(true, Ordering::Relaxed),
+            Err(error) if asks_for_other_credentials(error) && self.renew(number).await => {
+                // In a box: it is rare, and would make every caller's future larger.
+                return Box::pin(request(self.current().client)).await;
+            }
+            Err(_) => {}
+        }
+        sent
+    }
+
+    fn current(&self) -> Generation {
+        self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Loads the credentials anew, as at the start, unless another request has done so since this generation. Whether there
+    /// is a newer one.
+    async fn renew(&self, refused: u64) -> bool {
+        if !self.0.was_answered.load(Ordering::Relaxed) {
+            return false;
+        }
+        let _one_at_a_time = self.0.renewal.lock().await;
+        if self.current().number > refused {
+            return true;
+        }
+        let built = Box::pin(build(&self.0.table, self.0.replies.clone())).await;
+        let Ok((client, _)) = built else { return false };
+        tracing::info!("the credentials were refused: they were loaded anew, and the request is sent once more");
+        let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Generation { number: current.number + 1, client };
+        true
     }
 }
 
@@ -48,6 +107,20 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// ([`local_credentials`]), so that nobody needs an AWS account to try the tool, and no real credentials are sent to it by
 /// accident.
 pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
+    let replies = SharedInterceptor::new(ReplyCheck::default());
+    let (client, on_loopback) = Box::pin(build(table, replies.clone())).await?;
+    Ok(Connection(Arc::new(Inner {
+        table: table.clone(),
+        on_loopback,
+        replies,
+        current: RwLock::new(Generation { number: 0, client }),
+        renewal: tokio::sync::Mutex::default(),
+        was_answered: AtomicBool::default(),
+    })))
+}
+
+/// A client with the credentials that are configured now, and whether it speaks to loopback.
+async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, bool), TableError> {
     let shared = load(table).await;
     let endpoint = endpoint(&shared);
     let on_loopback = endpoint.as_deref().is_some_and(is_loopback);
@@ -57,8 +130,8 @@ pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
     let mut config = aws_sdk_dynamodb::config::Builder::from(&shared)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
-        .interceptor(ReplyCheck::default())
         .interceptor(SentCheck);
+    config.push_interceptor(replies);
     // The client uses the endpoint that was judged, and no other.
     config.set_endpoint_url(endpoint.clone());
     let mut region = shared.region().cloned();
@@ -77,7 +150,7 @@ pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
         });
     }
     config.set_region(region);
-    Ok(Connection { client: Client::from_conf(config.build()), on_loopback })
+    Ok((Client::from_conf(config.build()), on_loopback))
 }
 
 /// The region of a local engine, if none is configured.

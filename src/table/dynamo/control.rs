@@ -21,27 +21,27 @@ impl ControlTable for DynamoTable {
     }
 
     async fn get(&self, key: &ItemKey) -> Result<Option<Item>, TableError> {
-        let sent = self.client.get_item().table_name(&self.name).set_key(Some(to_sdk_item(key.attributes())));
-        let sent = sent.consistent_read(true).return_consumed_capacity(ReturnConsumedCapacity::Total).send().await;
-        let reply = sent.map_err(|error| classify(&error, Call::GetItem))?;
-        reply.item.map(from_sdk_item).transpose()
+        self.get_item(key).await?.item.map(from_sdk_item).transpose()
     }
 
     async fn put(&self, item: &Item, expected: &Expected) -> Result<PutReply, TableError> {
         let (condition, names, values) = condition(expected);
         let sent = self
-            .client
-            .put_item()
-            .table_name(&self.name)
-            .set_item(Some(to_sdk_item(item)))
-            .condition_expression(condition)
-            .set_expression_attribute_names(Some(names))
-            .set_expression_attribute_values(some_unless_empty(
-                values.iter().map(|(placeholder, value)| (placeholder.clone(), to_sdk(value))).collect(),
-            ))
-            // It tells the reply from an empty one.
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
+            .connection
+            .send(|client| {
+                client
+                    .put_item()
+                    .table_name(&self.name)
+                    .set_item(Some(to_sdk_item(item)))
+                    .condition_expression(&condition)
+                    .set_expression_attribute_names(Some(names.clone()))
+                    .set_expression_attribute_values(some_unless_empty(
+                        values.iter().map(|(placeholder, value)| (placeholder.clone(), to_sdk(value))).collect(),
+                    ))
+                    // It tells the reply from an empty one.
+                    .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                    .send()
+            })
             .await;
         match sent {
             Ok(_) => Ok(PutReply::Done),

@@ -1,5 +1,5 @@
-//! The AWS SDK adapter of [`Table`]: one request for each call, every reply checked, every error classified, nothing
-//! retried.
+//! The AWS SDK adapter of [`Table`]: one request for each call, every reply checked, every error classified. Nothing
+//! is retried, but for a request whose credentials were refused: once, with those that lie ready by then.
 
 mod classify;
 mod client;
@@ -7,6 +7,7 @@ mod control;
 mod describe;
 mod reply;
 mod sent;
+mod skew;
 mod surroundings;
 mod values;
 
@@ -14,8 +15,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, Capacity, ConsumedCapacity, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
@@ -33,7 +34,7 @@ use values::{from_sdk_item, to_sdk, to_sdk_item};
 /// A DynamoDB table behind the AWS SDK.
 #[derive(Debug, Clone)]
 pub struct DynamoTable {
-    client: Client,
+    connection: Connection,
     name: String,
     /// The table's key, once it has been described: it never changes.
     key: Arc<OnceLock<KeySchema>>,
@@ -42,25 +43,42 @@ pub struct DynamoTable {
 impl DynamoTable {
     /// The table of this name, through this connection.
     pub fn new(connection: &Connection, name: impl Into<String>) -> DynamoTable {
-        DynamoTable { client: connection.client().clone(), name: name.into(), key: Arc::default() }
+        DynamoTable { connection: connection.clone(), name: name.into(), key: Arc::default() }
+    }
+
+    /// A strongly consistent `GetItem`, as it was answered.
+    async fn get_item(&self, key: &ItemKey) -> Result<GetItemOutput, TableError> {
+        let sent = self.connection.send(|client| {
+            client
+                .get_item()
+                .table_name(&self.name)
+                .set_key(Some(to_sdk_item(key.attributes())))
+                .consistent_read(true)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send()
+        });
+        sent.await.map_err(|e| classify(&e, Call::GetItem))
     }
 
     async fn update(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
         let expression = render(write);
         let sent = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .set_key(Some(to_sdk_item(write.key.attributes())))
-            .update_expression(expression.update)
-            .condition_expression(expression.condition)
-            .set_expression_attribute_names(some_unless_empty(expression.names.into_iter().collect()))
-            .set_expression_attribute_values(some_unless_empty(
-                expression.values.iter().map(|(k, v)| (k.clone(), to_sdk(v))).collect(),
-            ))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
-            .send()
+            .connection
+            .send(|client| {
+                client
+                    .update_item()
+                    .table_name(&self.name)
+                    .set_key(Some(to_sdk_item(write.key.attributes())))
+                    .update_expression(&expression.update)
+                    .condition_expression(&expression.condition)
+                    .set_expression_attribute_names(some_unless_empty(expression.names.clone().into_iter().collect()))
+                    .set_expression_attribute_values(some_unless_empty(
+                        expression.values.iter().map(|(k, v)| (k.clone(), to_sdk(v))).collect(),
+                    ))
+                    .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+                    .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+                    .send()
+            })
             .await;
         match sent {
             Ok(reply) => Ok(WriteReply::Applied { consumed: consumed(reply.consumed_capacity()) }),
@@ -75,7 +93,7 @@ impl DynamoTable {
 #[async_trait]
 impl Table for DynamoTable {
     async fn describe(&self) -> Result<TableDescription, TableError> {
-        let reply = self.client.describe_table().table_name(&self.name).send().await;
+        let reply = self.connection.send(|client| client.describe_table().table_name(&self.name).send()).await;
         let reply = reply.map_err(|e| classify(&e, Call::DescribeTable))?;
         let table = reply.table().and_then(describe);
         // The reply has been checked: see `reply`.
@@ -89,18 +107,21 @@ impl Table for DynamoTable {
         let total = i32::try_from(request.total_segments).map_err(|_| unusable_reply("there are too many segments"))?;
         let keys = self.key.get().filter(|_| request.keys_only).map(projection);
         let reply = self
-            .client
-            .scan()
-            .table_name(&self.name)
-            .segment(segment)
-            .total_segments(total)
-            .set_exclusive_start_key(request.start_key.as_ref().map(|k| to_sdk_item(k.attributes())))
-            .set_limit(request.limit.and_then(|n| i32::try_from(n).ok()))
-            .consistent_read(request.consistent)
-            .set_projection_expression(keys.clone().map(|(expression, _)| expression))
-            .set_expression_attribute_names(keys.map(|(_, names)| names))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
+            .connection
+            .send(|client| {
+                client
+                    .scan()
+                    .table_name(&self.name)
+                    .segment(segment)
+                    .total_segments(total)
+                    .set_exclusive_start_key(request.start_key.as_ref().map(|k| to_sdk_item(k.attributes())))
+                    .set_limit(request.limit.and_then(|n| i32::try_from(n).ok()))
+                    .consistent_read(request.consistent)
+                    .set_projection_expression(keys.clone().map(|(expression, _)| expression))
+                    .set_expression_attribute_names(keys.clone().map(|(_, names)| names))
+                    .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                    .send()
+            })
             .await
             .map_err(|e| classify(&e, Call::Scan))?;
         let units = units(reply.consumed_capacity());
@@ -114,16 +135,7 @@ impl Table for DynamoTable {
     }
 
     async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
-        let reply = self
-            .client
-            .get_item()
-            .table_name(&self.name)
-            .set_key(Some(to_sdk_item(key.attributes())))
-            .consistent_read(true)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await
-            .map_err(|e| classify(&e, Call::GetItem))?;
+        let reply = self.get_item(key).await?;
         let units = units(reply.consumed_capacity());
         Ok(Got { item: reply.item.map(from_sdk_item).transpose()?, units })
     }
@@ -137,14 +149,15 @@ impl Table for DynamoTable {
     }
 
     async fn recovery(&self) -> Result<Recovery, TableError> {
-        let reply = self.client.describe_continuous_backups().table_name(&self.name).send().await;
+        let reply =
+            self.connection.send(|client| client.describe_continuous_backups().table_name(&self.name).send()).await;
         let reply = reply.map_err(|e| classify(&e, Call::DescribeContinuousBackups))?;
         let described = reply.continuous_backups_description().map(surroundings::recovery);
         described.ok_or_else(|| unusable_reply("DescribeContinuousBackups described no backups"))
     }
 
     async fn time_to_live(&self) -> Result<Option<String>, TableError> {
-        let reply = self.client.describe_time_to_live().table_name(&self.name).send().await;
+        let reply = self.connection.send(|client| client.describe_time_to_live().table_name(&self.name).send()).await;
         let reply = reply.map_err(|e| classify(&e, Call::DescribeTimeToLive))?;
         Ok(reply.time_to_live_description().and_then(surroundings::time_to_live))
     }

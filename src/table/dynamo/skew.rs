@@ -1,0 +1,71 @@
+//! A wrong clock told from bad credentials: DynamoDB refuses a signature whose time differs too much from its own.
+
+use std::time::SystemTime;
+
+use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
+
+/// Clocks that differ by less agree. DynamoDB allows five minutes at least, so that a signature which it calls old is old: it
+/// was made long before it was sent, as when the machine slept in between.
+const AGREE_SECS: i64 = 180;
+
+/// What a refused signature says of the clocks.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Skew {
+    /// They differ, or DynamoDB says so and states no time: in words.
+    Differs(String),
+    /// They agree: the request was late.
+    Late,
+}
+
+/// Whether an error is about the time of a signature. `date` is the reply's header, `now` this host's time.
+pub(super) fn skew(code: &str, message: &str, date: Option<&str>, now: SystemTime) -> Option<Skew> {
+    let is_about_time = ["RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"].contains(&code)
+        || ["Signature expired", "Signature not yet current"].iter().any(|text| message.contains(text));
+    if !is_about_time {
+        return None;
+    }
+    let there = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
+    let Some(there) = there else {
+        return Some(Skew::Differs("the clock of this host differs from DynamoDB's, by its own word".to_owned()));
+    };
+    let here = DateTime::from(now);
+    let ahead = here.secs() - there.secs();
+    if ahead.abs() < AGREE_SECS {
+        return Some(Skew::Late);
+    }
+    let (minutes, seconds) = (ahead.abs() / 60, ahead.abs() % 60);
+    let way = if ahead > 0 { "ahead of" } else { "behind" };
+    let text = |time: DateTime| DateTime::from_secs(time.secs()).fmt(DateTimeFormat::DateTime).unwrap_or_default();
+    let (here, there) = (text(here), text(there));
+    Some(Skew::Differs(format!(
+        "the clock of this host is {minutes} min {seconds} s {way} DynamoDB's: here it is {here}, there {there}"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    const DATE: &str = "Thu, 01 Jan 2026 00:00:00 GMT";
+
+    fn at(seconds: i64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs((1_767_225_600 + seconds) as u64)
+    }
+
+    #[test]
+    fn a_clock_is_told_from_a_late_request_and_from_a_bad_signature() {
+        let expired = |seconds| skew("InvalidSignatureException", "Signature expired: 2026…", Some(DATE), at(seconds));
+        let Some(Skew::Differs(behind)) = expired(-3_600) else { panic!("an hour behind") };
+        assert!(behind.contains("60 min 0 s behind DynamoDB's: here it is 2025-12-31T23:00:00Z"), "{behind}");
+        let Some(Skew::Differs(ahead)) = expired(600) else { panic!("ten minutes ahead") };
+        assert!(ahead.contains("ahead of DynamoDB's") && ahead.contains("there 2026-01-01T00:00:00Z"), "{ahead}");
+        assert_eq!(expired(AGREE_SECS - 1), Some(Skew::Late));
+        assert_eq!(expired(1 - AGREE_SECS), Some(Skew::Late));
+        let undated = skew("RequestTimeTooSkewed", "", None, at(0));
+        assert!(matches!(undated, Some(Skew::Differs(text)) if text.contains("by its own word")));
+        assert_eq!(skew("InvalidSignatureException", "The signature does not match", Some(DATE), at(900)), None);
+        assert_eq!(skew("ExpiredTokenException", "The security token is expired", Some(DATE), at(900)), None);
+    }
+}

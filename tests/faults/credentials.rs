@@ -1,0 +1,169 @@
+//! Credentials that are renewed from outside while a command works, and a clock that makes good ones look bad.
+
+use super::*;
+
+/// How the tool gets its credentials: from a file that somebody rewrites, or from a command.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    File,
+    Process,
+}
+
+/// Where they come from, and which token DynamoDB takes.
+struct Issuer {
+    source: Source,
+    home: PathBuf,
+    valid: Mutex<String>,
+}
+
+impl Issuer {
+    fn new(source: Source, home: &std::path::Path) -> Issuer {
+        let aws = home.join(".aws");
+        std::fs::create_dir_all(&aws).unwrap();
+        let issuer = Issuer { source, home: home.to_owned(), valid: Mutex::default() };
+        if let Source::Process = source {
+            let config = format!("[profile ops]\ncredential_process = cat {}\n", aws.join("token").display());
+            std::fs::write(aws.join("config"), config).unwrap();
+        }
+        issuer.issue("T0");
+        issuer
+    }
+
+    /// From now on this token is valid, and no other; the tool is not told.
+    fn issue(&self, token: &str) {
+        let aws = self.home.join(".aws");
+        let (path, text) = match self.source {
+            Source::File => {
+                let keys = "aws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = S3CRET";
+                (aws.join("credentials"), format!("[ops]\n{keys}\naws_session_token = {token}\n"))
+            }
+            // It claims to be valid for long: that it was revoked shows by DynamoDB's answer alone.
+            Source::Process => {
+                let json = json!({ "Version": 1, "AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": "S3CRET",
+                                   "SessionToken": token, "Expiration": "2099-01-01T00:00:00Z" });
+                (aws.join("token"), json.to_string())
+            }
+        };
+        // In one step, as those do that rewrite such files.
+        std::fs::write(self.home.join("next"), text).unwrap();
+        std::fs::rename(self.home.join("next"), path).unwrap();
+        *self.valid.lock().unwrap() = token.to_owned();
+    }
+
+    fn is_valid(&self, token: &str) -> bool {
+        *self.valid.lock().unwrap() == token
+    }
+}
+
+fn expired() -> Fault {
+    reply(400, "ExpiredTokenException", "The security token included in the request is expired")
+}
+
+/// A scene with a flag, whose requests are signed with what `issuer` issues.
+async fn signed(source: Source, more: &str) -> (Scene, Arc<Issuer>) {
+    let mut scene = Scene::on(Bed::embedded(), items(240), "", "").await;
+    let flags = scene.bed.create_flag_table().await;
+    let rest = format!(
+        "profile = \"ops\"\nregion = \"us-east-1\"\n{MOVE}{SMALL_PAGES}{QUICK}[capacity]\nwrite = 120\n[cutover]\n\
+         table = \"{flags}\"\nmax_cache_seconds = 1\n{more}"
+    );
+    scene.plan = scene.bed.plan("faults", &scene.table, "", &rest);
+    let issuer = Arc::new(Issuer::new(source, scene.bed.dir()));
+    (scene, issuer)
+}
+
+/// Tokens end in the middle of the run, one after the other; each time new ones lie ready. Every call gets there: those to the
+/// table, to the flag and to the lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn renewed_credentials_are_taken_in_the_middle_of_a_run() {
+    for source in [Source::File, Source::Process] {
+        let (scene, issuer) = signed(source, "").await;
+        let (writes, rejected, taken) =
+            (AtomicU64::new(0), Arc::new(Mutex::new(BTreeSet::new())), Arc::new(Mutex::new(BTreeSet::new())));
+        let (seen_rejected, seen_taken) = (Arc::clone(&rejected), Arc::clone(&taken));
+        scene.fault(move |request| {
+            if request.operation == "UpdateItem" {
+                match writes.fetch_add(1, Ordering::SeqCst) {
+                    60 => issuer.issue("T1"),
+                    150 => issuer.issue("T2"),
+                    _ => {}
+                }
+            }
+            let call = (request.operation.clone(), request.session_token().to_owned());
+            if issuer.is_valid(request.session_token()) {
+                seen_taken.lock().unwrap().insert(call);
+                return Fault::Pass;
+            }
+            seen_rejected.lock().unwrap().insert(call);
+            expired()
+        });
+        tool(&scene.bed, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
+        let ran = scene.run().exits(0);
+        assert_eq!(counts(&ran.json())["applied"], 240, "{source:?}");
+        let (rejected, taken) = (rejected.lock().unwrap().clone(), taken.lock().unwrap().clone());
+        for operation in ["UpdateItem", "GetItem"] {
+            assert!(rejected.iter().any(|(call, _)| call == operation), "{source:?}: {operation}: {rejected:?}");
+            assert!(taken.contains(&(operation.to_owned(), "T2".to_owned())), "{source:?}: {operation}: {taken:?}");
+        }
+        scene.mend();
+        scene.ends_as(moved).await;
+    }
+}
+
+/// Without new ones the run stops, after one attempt to renew them, and says what to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_nobody_renewed_stop_the_run() {
+    let (scene, issuer) = signed(Source::File, "").await;
+    tool(&scene.bed, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
+    scene.bed.front().reset_tally();
+    let (ended, writes) = (Arc::clone(&issuer), AtomicU64::new(0));
+    scene.fault(move |request| {
+        if request.operation == "UpdateItem" && writes.fetch_add(1, Ordering::SeqCst) == 60 {
+            *ended.valid.lock().unwrap() = "none".to_owned();
+        }
+        if ended.is_valid(request.session_token()) { Fault::Pass } else { expired() }
+    });
+    let ran = scene.run().exits(6);
+    let stopped = ran.json()["stopped"].as_str().unwrap().to_owned();
+    assert!(stopped.contains("ExpiredTokenException") && stopped.contains("Renew the credentials"), "{stopped}");
+    let written = scene.bed.front().tally().operation("UpdateItem");
+    assert!(
+        written.injected <= 2 * (written.requests - written.injected).max(64),
+        "each is sent once more: {written:?}"
+    );
+    issuer.issue("T1");
+    scene.resumes_to_the_right_end().await;
+}
+
+/// A clock that is wrong is told from credentials that are: by how much, and that it is this host's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_wrong_is_told_from_bad_credentials() {
+    let scene = Scene::moving(20, QUICK).await;
+    let late = "Signature expired: 20260101T000000Z is now earlier than 20260101T001500Z (20260101T002000Z - 5 min.)";
+    let early = "Signature not yet current: 20260101T002000Z is still later than 20260101T001000Z";
+    for (error, message, seconds, says) in [
+        ("InvalidSignatureException", late, 1_000, "16 min 40 s behind"),
+        ("InvalidSignatureException", early, -7_200, "120 min 0 s ahead"),
+        (
+            "RequestTimeTooSkewed",
+            "The difference between the request time and the current time is too large.",
+            900,
+            "15 min 0 s behind",
+        ),
+    ] {
+        scene.fault(move |_| Fault::Dated(seconds, Box::new(reply(400, error, message))));
+        for args in [&["check", scene.plan()][..], &["run", scene.plan(), "--yes"]] {
+            let refused = tool(&scene.bed, args).exits(3);
+            let said = refused.said();
+            assert!(said.contains(says) && said.contains("the clock of this host"), "{said}");
+            assert!(said.contains("Set the clock") && !said.contains("Renew the credentials"), "{said}");
+        }
+    }
+    // The clocks agree: the request was signed long before it was sent, as when the machine slept in between. It is sent anew.
+    let first = first_time();
+    scene.fault(move |request| match first(format!("{} {}", request.operation, sort_key(request))) {
+        true => reply(400, "InvalidSignatureException", late),
+        false => Fault::Pass,
+    });
+    assert_eq!(counts(&scene.run().exits(0).json())["applied"], 20);
+}
