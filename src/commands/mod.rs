@@ -43,6 +43,11 @@ use crate::cli::{Cli, Command};
 /// Runs a command to its exit code.
 pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     logging::init(&cli.global);
+    if let Some(files) = crate::host::raise_open_files() {
+        tracing::warn!(
+            "this process may have at most {files} open files (ulimit -Hn): runs keep fewer requests in flight"
+        );
+    }
     let global = cli.global;
     match cli.command {
         #[cfg(feature = "local")]

@@ -1,19 +1,23 @@
-//! Ctrl-C and SIGTERM: the first drains, the second stops at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first drains, the second stops at once. A terminal that goes away is a SIGHUP; where
+//! somebody has the process ignore that (`nohup`), it goes on ignoring it.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::Exit;
 use crate::engine::{StopReason, Stopper};
+use crate::host::ignores_hangup;
 
 /// Listens for signals as long as the process lives.
 pub(super) fn listen(stop: Stopper) -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
     tokio::spawn(async move {
         for times in 0.. {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                () = received(hangup.as_mut()) => {}
             }
             if times > 0 {
                 super::output::stderr(
@@ -29,4 +33,14 @@ pub(super) fn listen(stop: Stopper) -> std::io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// Returns when the signal comes; never, if nobody listens for it.
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
 }

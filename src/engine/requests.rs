@@ -35,6 +35,8 @@ pub struct Bounds {
     pub gate: Arc<Gate>,
     /// How often one is sent again.
     pub retry: Retry,
+    /// How many connections they may use at a time.
+    pub connections: usize,
 }
 
 /// What every request of a run goes through.
@@ -112,8 +114,8 @@ impl Requests {
         stop: Stopper,
         progress: Arc<Progress>,
     ) -> Requests {
-        let Bounds { scopes, allowance, gate, retry } = bounds;
-        let slots = Arc::new(Slots::new(scopes.table(Access::Write).budget()));
+        let Bounds { scopes, allowance, gate, retry, connections } = bounds;
+        let slots = Arc::new(Slots::new(scopes.table(Access::Write).budget(), connections));
         let partition_key = description.key.partition.name.as_str().into();
         let range = scopes.key_range();
         Requests {

@@ -23,6 +23,7 @@ use crate::change::Changes;
 use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals, Session, SpendRecord, Store};
 use crate::checkpoint::{Records, RunStatus, StoreError, phase};
 use crate::clock;
+use crate::host;
 use crate::plan::{Plan, ScanOptions};
 use crate::price::UnitPrices;
 use crate::table::{Table, TableDescription};
@@ -125,6 +126,7 @@ impl Job {
             allowance: Arc::clone(&self.allowance),
             gate: Arc::clone(&self.gate),
             retry: self.plan.retry.clone(),
+            connections: host::connections(),
         };
         let (table, progress) = (Arc::clone(&self.table), Arc::clone(&self.progress));
         let requests = Requests::new(table, &self.description, bounds, self.stop.clone(), progress);
@@ -156,12 +158,14 @@ impl Job {
     fn read_as(&self, total_segments: u32, consistent: bool) -> Reading {
         let (table, choice) = (&self.description, self.segments());
         let scan = &ScanOptions { consistent, ..self.plan.scan.clone() };
+        // A segment reads its next page while it looks at single items of this one; there are two kinds of lanes.
+        let lanes = u32::try_from(host::connections() / 8).unwrap_or(u32::MAX).max(1);
         Reading {
-            active: choice.active,
+            active: choice.active.min(lanes),
             page_limit: scan.page_limit,
             consistent: scan.consistent,
             mean_item_bytes: table.size_bytes.checked_div(table.item_count),
-            large: choice.large,
+            large: choice.large.min(lanes),
             // A run of a part of the table is not made shorter by knowing the whole.
             survey: match self.plan.limits.max_items {
                 Some(_) => None,

@@ -13,8 +13,8 @@ const SECONDS_A_WRITE: f64 = 0.05;
 /// At least so many slots: 1,280 WCU/s, whatever the budget. A slow answer then holds up few others.
 const LEAST: usize = 64;
 
-/// And at most so many: 10,240 WCU/s, and five times that at 10 ms a write. Over HTTP/1.1 each is a connection, and a process
-/// may often have no more than 1,024 files open, which reads and the state need too.
+/// And at most so many: 10,240 WCU/s, and five times that at 10 ms a write. Over HTTP/1.1 each is a connection; where a
+/// process may not have so many files open, there are fewer.
 const MOST: usize = 512;
 
 /// Slots for writes in flight: as many as use up the table's budget.
@@ -29,19 +29,23 @@ const MOST: usize = 512;
 pub(super) struct Slots {
     free: Arc<Semaphore>,
     made: AtomicUsize,
+    /// No more than these, whatever the budget.
+    most: usize,
 }
 
 impl Slots {
-    /// Slots for a budget, in write units per second.
-    pub(super) fn new(budget: Units) -> Slots {
-        let made = slots_for(budget);
-        Slots { free: Arc::new(Semaphore::new(made)), made: AtomicUsize::new(made) }
+    /// Slots for a budget, in write units per second, if this process may have so many connections: over HTTP/1.1 each
+    /// write in flight has one. Half of them are for writes; the rest is for scans and single reads.
+    pub(super) fn new(budget: Units, connections: usize) -> Slots {
+        let most = (connections / 2).max(1);
+        let made = slots_for(budget).min(most);
+        Slots { free: Arc::new(Semaphore::new(made)), made: AtomicUsize::new(made), most }
     }
 
     /// Waits for a slot. If the budget is larger by now than any before, more are made; where it is smaller they stay, and
     /// the rate is the bound. None only if the semaphore were closed, which it never is.
     pub(super) async fn take(&self, budget: Units) -> Option<OwnedSemaphorePermit> {
-        let wanted = slots_for(budget);
+        let wanted = slots_for(budget).min(self.most);
         let made = self.made.fetch_max(wanted, Ordering::Relaxed);
         if wanted > made {
             self.free.add_permits(wanted - made);
@@ -86,7 +90,7 @@ mod tests {
     async fn a_budget_is_used_up_at_50_ms_a_write_also_when_it_is_raised() {
         for (first, later) in [(500_u32, 5_000_u32), (10_000, 2_000), (0, 8_000)] {
             let table = Arc::new(Bucket::new(f64::from(first), Feedback::default()));
-            let slots = Arc::new(Slots::new(table.budget()));
+            let slots = Arc::new(Slots::new(table.budget(), usize::MAX));
             for budget in [first, later] {
                 table.set_budget(f64::from(budget));
                 let each = writes(&slots, &table, 10).await;
@@ -107,10 +111,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_budget_that_goes_up_and_down_makes_no_more_slots_than_it_needs() {
-        let slots = Slots::new(100.0);
+        let slots = Slots::new(100.0, usize::MAX);
         for budget in [4_000.0, 100.0, 6_000.0, 4_000.0, 6_000.0] {
             drop(slots.take(budget).await);
         }
         assert_eq!(slots.free.available_permits(), 300);
+    }
+
+    #[tokio::test]
+    async fn there_are_no_more_slots_than_connections_allow() {
+        let slots = Slots::new(100.0, 20);
+        assert_eq!(slots.free.available_permits(), 10);
+        drop(slots.take(10_000.0).await);
+        assert_eq!(slots.free.available_permits(), 10);
+        assert_eq!(Slots::new(100.0, 1).free.available_permits(), 1);
     }
 }

@@ -103,6 +103,32 @@ async fn a_run_that_waits_for_permits_ends_on_sigterm() {
     scene.resumes_to_the_right_end().await;
 }
 
+/// The terminal closes, or an SSH session breaks: the run drains as on SIGTERM. Where somebody has it ignore that (`nohup`),
+/// it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_drains_unless_it_is_ignored() {
+    let scene = Scene::of(items(60), "", &format!("{MOVE}{SMALL_PAGES}[capacity]\nwrite = 20\n")).await;
+    let running = scene.start();
+    scene.until_written(8).await;
+    scene.drains(running, Signal::SIGHUP).await;
+
+    if cfg!(target_os = "linux") {
+        let mut command = scene.bed.command();
+        let tool = command.get_program().to_owned();
+        command.args(["run", scene.plan(), "--yes", "--output", "json", "-vv"]);
+        let mut ignoring = std::process::Command::new("sh");
+        ignoring.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(tool).args(command.get_args());
+        ignoring.current_dir(scene.bed.dir()).env_clear();
+        ignoring.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let running = Running::start(ignoring);
+        scene.until_written(30).await;
+        running.signal(Signal::SIGHUP);
+        let ran = tokio::task::block_in_place(|| running.end()).exits(0);
+        assert_eq!(counts(&ran.json())["scanned"], 60);
+        scene.ends_as(moved).await;
+    }
+}
+
 /// Writes that hang: each attempt ends after five seconds, and is not made again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_writes_hang_ends_on_ctrl_c() {

@@ -14,6 +14,7 @@ mod dead_letters;
 mod disk;
 mod drain;
 mod lost_replies;
+mod open_files;
 mod outage;
 mod replies;
 mod stops;

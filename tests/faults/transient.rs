@@ -139,12 +139,4 @@ async fn a_first_reply_that_hangs_is_asked_for_again() {
         _ => Fault::Pass,
     });
     assert_eq!(counts(&scene.run().exits(0).json())["applied"], 20);
-    // One that never comes: the message says that it can be tried again.
-    scene.fault(|request| match request.operation.as_str() {
-        "DescribeTable" => reply(503, "ServiceUnavailable", "later"),
-        _ => Fault::Pass,
-    });
-    let refused = tool(&scene.bed, &["check", scene.plan()]).exits(3);
-    assert!(refused.said().contains("run the same command again"), "{}", refused.said());
-    assert!(refused.said().contains("Nothing was done"), "{}", refused.said());
 }

@@ -83,6 +83,7 @@ fn at_night([table, range, key]: [Units; 3]) -> (Requests, Arc<Noting>) {
             cap: Duration::from_secs(1),
             give_up_after: Duration::from_secs(60),
         },
+        connections: usize::MAX,
     };
     let table = Arc::new(Noting { began, asked: std::sync::Mutex::default() });
     let requests = Requests::new(table.clone(), &description, bounds, Stopper::default(), Arc::default());

@@ -198,7 +198,7 @@ impl Scene {
         let requests = Requests::new(
             table.clone(),
             &TableDescription::of_a_test(),
-            Bounds { scopes, allowance, gate, retry },
+            Bounds { scopes, allowance, gate, retry, connections: usize::MAX },
             stop,
             progress_of,
         );
