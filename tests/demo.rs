@@ -95,6 +95,8 @@ fn it_walks_the_whole_playbook_and_a_second_start_begins_anew() {
         for part in ["starts a new run", "No AWS account", "What to try next", "status .backfill/demo/plan.toml"] {
             assert!(text.contains(part), "{part} is missing: {text}");
         }
+        // Whatever the engine beneath has to say of refused requests.
+        assert!(!text.contains("WARN") && !text.contains("error response"), "{text}");
     }
     let status = backfill(dir.path(), &["status", ".backfill/demo/plan.toml", "--state", ".backfill/demo/state.db"]);
     let status = document(&status)["playbook"].clone();

@@ -13,10 +13,12 @@ use crate::cli::{Global, LogFormat};
 
 /// Starts logging as the options and `BACKFILL_LOG` say.
 pub(super) fn init(global: &Global) {
+    // Our own lines alone. What the SDK and the embedded engine warn of is about their own affairs; whatever concerns the
+    // operator is in our errors.
     let level = match global.verbose {
-        0 => "backfill=info,warn",
-        1 => "backfill=debug,warn",
-        _ => "backfill=trace,warn",
+        0 => "off,backfill=info",
+        1 => "off,backfill=debug",
+        _ => "off,backfill=trace",
     };
     let filter = EnvFilter::try_from_env("BACKFILL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(BesideTheBar).with_target(false);

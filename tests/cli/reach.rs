@@ -93,29 +93,8 @@ async fn no_credentials_and_no_region() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_where_nobody_listens() {
-    let (bed, table, plan) = scene(3, "").await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let endpoint = format!("http://{free}");
-    let ran = refused(&bed, 3, &["run", text(&plan), "--yes", "--endpoint-url", &endpoint]);
-    ran.in_one_paragraph().says(&[&table, "onnection refused", "Nothing was done", "`endpoint_url`"]);
-
-    // A name that nobody has: a region that does not exist looks like this.
-    let mut command = bed.command();
-    command.args([
-        "check",
-        text(&plan),
-        "--endpoint-url",
-        "http://dynamodb.eu-nowhere-1.invalid",
-        "--region",
-        "eu-west-1",
-    ]);
-    command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "S3CRET");
-    let ran = tool::run(command).exits(3);
-    assert!(ran.stderr.contains("Nothing was done") && ran.stderr.contains("`region`"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("the connection could not be opened"), "it never left: {}", ran.stderr);
-
-    // Somebody who speaks another language.
+async fn an_endpoint_that_speaks_another_language() {
+    let (bed, _, plan) = scene(3, "").await;
     let web = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", web.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -129,4 +108,60 @@ async fn an_endpoint_where_nobody_listens() {
     let ran = refused(&bed, 3, &["run", text(&plan), "--yes", "--endpoint-url", &endpoint]);
     ran.in_one_paragraph().says(&["404", "without a DynamoDB error", "`endpoint_url`"]);
     nothing_was_written(&bed);
+}
+
+/// Runs `check` as somebody would who asks for no logs.
+fn check(bed: &Bed, plan: &std::path::Path, more: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut command = bed.command();
+    command.arg("check").arg(plan).args(more).envs(environment.iter().copied());
+    let ran = tool::run(command).exits(3);
+    assert_eq!(ran.stdout, "");
+    ran.stderr
+}
+
+/// Nothing of the SDK's own lines: what is wrong with credentials, profile, region or endpoint is one paragraph with a remedy.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_configured_is_one_paragraph() {
+    let (bed, table, plan) = scene(3, "").await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let with = |name: &str, table_options: &str| bed.plan(name, &table, "", &format!("{table_options}{MOVE}"));
+    let elsewhere = ["--endpoint-url", "http://dynamodb.eu-nowhere-1.invalid", "--region", "eu-west-1"];
+    let keys = [("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "S3CRET")];
+    std::fs::create_dir_all(bed.dir().join(".aws")).unwrap();
+    let broken = "[profile broken]\ncredential_process = false\n[profile chained]\nrole_arn = arn:aws:iam::1:role/x\n\
+                  source_profile = gone\n[profile sso]\nsso_session = gone\nsso_account_id = 1\nsso_role_name = x\n";
+    std::fs::write(bed.dir().join(".aws/config"), broken).unwrap();
+    let of_profile = |profile: &str| with(profile, &format!("region = \"eu-west-1\"\nprofile = \"{profile}\"\n"));
+    let region = with("region", "profile = \"broken\"\n");
+    let gone = format!("http://{free}");
+    let cases: [(&str, String, &[&str]); 8] = [
+        ("no region", check(&bed, &region, &[], &[]), &["no AWS region is configured", "--region"]),
+        ("no profile", check(&bed, &of_profile("nobody"), &[], &[]), &["profile", "nobody", "Renew the credentials"]),
+        ("no credentials", check(&bed, &plan, &elsewhere, &[]), &["credentials", "Renew the credentials"]),
+        (
+            "a process that fails",
+            check(&bed, &of_profile("broken"), &[], &[]),
+            &["credentials", "Renew the credentials"],
+        ),
+        ("a chain that is broken", check(&bed, &of_profile("chained"), &[], &[]), &["gone", "Renew the credentials"]),
+        ("no SSO session", check(&bed, &of_profile("sso"), &[], &[]), &["credentials", "Renew the credentials"]),
+        (
+            "nobody there",
+            check(&bed, &plan, &["--endpoint-url", &gone], &[]),
+            &[&table, "onnection refused", "run the same command again", "`endpoint_url`"],
+        ),
+        (
+            "no such name",
+            check(&bed, &plan, &elsewhere, &keys),
+            &["connection could not be opened", "`region`", "`endpoint_url`"],
+        ),
+    ];
+    for (what, said, parts) in cases {
+        let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("plan ")).collect();
+        assert_eq!(lines.len(), 1, "{what}: {said}");
+        assert!(lines[0].starts_with("error: ") && lines[0].len() < 700, "{what}: {said}");
+        for part in parts.iter().chain(&["Nothing was done"]) {
+            assert!(lines[0].contains(part), "{what}: {part:?} is missing in: {said}");
+        }
+    }
 }
