@@ -8,7 +8,7 @@
 mod simulator;
 
 use simulator::figure::{Figure, Required};
-use simulator::scenarios::{NAMES, scenario};
+use simulator::scenarios::{self, NAMES, scenario};
 use simulator::{follow, forecast};
 
 const SCALE: f64 = 0.1;
@@ -55,6 +55,11 @@ fn an_index_that_is_short_of_capacity_slows_the_job_alone() {
 #[test]
 fn a_storm_leaves_no_harm() {
     hold(5);
+}
+
+#[test]
+fn a_minute_of_pure_throttling_ends_no_run() {
+    hold_figures("throttled", &scenarios::throttled_for_longer_than_it_is_retried().figures);
 }
 
 #[test]

@@ -131,3 +131,30 @@ async fn another_pass_over_many_failures_gets_to_its_end() {
     let json = tool(&scene.bed, &args).exits(4).json();
     assert_eq!((failed(&json), &counts(&json)["already_applied"]), (120, &json!(600)), "{json}");
 }
+
+/// Items with an attribute that is no key of some index: DynamoDB rejects every write to them, whatever it changes. They are
+/// failures with their reason, also after a retry, and all others are done.
+#[tokio::test(flavor = "multi_thread")]
+async fn items_that_refuse_every_write_are_failures_and_the_others_are_done() {
+    const WHY: &str =
+        "One or more parameter values were invalid: Type mismatch for Index Key kind Expected: S Actual: N";
+    let read_only = (0..120).map(|n| item(&format!("READ-ONLY#{n}"), "x", [("old", secret(n))]));
+    let scene = Scene::of(items(180).chain(read_only), "", &format!("{MOVE}{SMALL_PAGES}{QUICK}")).await;
+    scene.fault(|request| match request.body()["Key"]["pk"]["S"].as_str() {
+        Some(pk) if request.operation == "UpdateItem" && pk.starts_with("READ-ONLY") => {
+            reply(400, "ValidationException", WHY)
+        }
+        _ => Fault::Pass,
+    });
+    let json = scene.run().exits(4).json();
+    assert_eq!((&counts(&json)["applied"], &counts(&json)["rejected"]), (&json!(180), &json!(120)));
+    let again = tool(&scene.bed, &["failures", scene.plan(), "retry", "--output", "json"]).exits(4).json();
+    assert_eq!(again["counts"]["rejected"], 120, "{again}");
+    let listed = tool(&scene.bed, &["failures", scene.plan(), "list", "--output", "json"]).exits(0).json();
+    for failure in listed["failures"].as_array().unwrap() {
+        assert!(failure["key"].to_string().contains("READ-ONLY#"), "{failure}");
+        assert!(failure["reason"].as_str().unwrap().contains("Type mismatch for Index Key"), "{failure}");
+    }
+    let read_only = |item: &Item| matches!(&item["pk"], Value::S(pk) if pk.starts_with("READ-ONLY"));
+    scene.ends_as(|item| if read_only(item) { item.clone() } else { moved(item) }).await;
+}

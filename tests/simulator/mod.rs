@@ -61,6 +61,8 @@ pub struct Setup {
     pub job_after: Duration,
     /// The run is observed for at most this long, from its start.
     pub at_most: Duration,
+    /// The plan's `[retry] give_up_after`, if it states one.
+    pub give_up_after: Option<Duration>,
     /// How rates answer to throttles.
     pub feedback: Feedback,
     /// A request takes this long, from the least to the most.
@@ -151,6 +153,7 @@ async fn simulate(setup: &Setup) -> Run {
 fn job(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Job {
     let mut plan = plan();
     plan.scan.segments = setup.segments;
+    plan.retry.give_up_after = setup.give_up_after.unwrap_or(plan.retry.give_up_after);
     let description = table.description();
     let mut budgets = budgets.clone();
     if let Some(capacity) = &setup.capacity {

@@ -90,6 +90,7 @@ fn setup(items: f64, scale: f64, model: ModelSpec, budgets: Budgets) -> Setup {
         traffic: None,
         job_after: Duration::from_secs(10),
         at_most: Duration::from_secs(24 * 3600),
+        give_up_after: None,
         feedback: Feedback::default(),
         latency: (Duration::from_millis(3), Duration::from_millis(9)),
         seed: 7,
@@ -303,6 +304,25 @@ fn storm(scale: f64) -> Result {
         result.whole(name, &run, setup.workload.items);
         result.keep(name, run);
     }
+    result
+}
+
+/// A minute in which every write is throttled, three times as long as `[retry] give_up_after`: throttled is not failed, so the
+/// run goes on, and at full speed within seconds.
+pub fn throttled_for_longer_than_it_is_retried() -> Result {
+    let mut result = Result::default();
+    let mut setup = stormy(1.0, 1.0);
+    setup.model.storms.truncate(1);
+    setup.workload.items = 4_000;
+    setup.budgets = Some(budgets(100.0, 2_000.0, 1.0));
+    setup.give_up_after = Some(Duration::from_secs(20));
+    let run = run(&setup);
+    let (from, until) = (STORM.0 as usize, STORM.1 as usize);
+    let (before, after) = (run.over(from - 20, from).writes, run.over(until + 20, until + 40).writes);
+    result.add("rate from 20 s after it, % of before", 100.0 * after / before, Required::AtLeast(90.0));
+    result.add("seconds until it is back to 90 %", run.back_after(STORM) as f64, Required::AtMost(20.0));
+    result.whole("job", &run, setup.workload.items);
+    result.keep("job", run);
     result
 }
 
