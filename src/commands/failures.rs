@@ -74,7 +74,7 @@ async fn retry(global: &Global, args: &FailuresArgs) -> anyhow::Result<Exit> {
                 writeln!(out, "Stopped: {reason}. What is not counted here was not tried.")?;
             }
             writeln!(out, "{} failures were tried again.", number(counts.scanned))?;
-            write_counts(out, &counts, false)
+            write_counts(out, &counts, counts.unclear > 0)
         },
     );
     Ok(Exit::of_run(open, stopped))

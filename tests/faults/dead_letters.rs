@@ -157,4 +157,12 @@ async fn items_that_refuse_every_write_are_failures_and_the_others_are_done() {
     }
     let read_only = |item: &Item| matches!(&item["pk"], Value::S(pk) if pk.starts_with("READ-ONLY"));
     scene.ends_as(|item| if read_only(item) { item.clone() } else { moved(item) }).await;
+    // Writes that pass by now, one of them without its reply: it is found done, and the report says so.
+    scene.fault(|request| match request.operation.as_str() {
+        "UpdateItem" if request.operation_sequence == 0 => Fault::DropReply,
+        _ => Fault::Pass,
+    });
+    let settled = tool(&scene.bed, &["failures", scene.plan(), "retry"]).exits(0).stdout;
+    assert!(settled.contains("at least: a write whose reply was lost"), "{settled}");
+    scene.ends_as(moved).await;
 }
