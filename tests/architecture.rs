@@ -43,6 +43,7 @@ const PURE: &[&str] = &[
     "price",
     "figure",
     "preflight/aws",
+    "preflight/constants",
     "preflight/finding",
     "preflight/findings",
     "preflight/estimate",

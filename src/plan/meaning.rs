@@ -4,9 +4,14 @@ use std::fmt;
 
 use super::Plan;
 use crate::change::{Change, Strategy};
+use crate::item::Value;
+
+/// A constant is cut after this many characters.
+const MAX_SHOWN: usize = 60;
 
 impl Plan {
-    /// What the plan means, in one line and without the constants that it sets.
+    /// What the plan means, in one line. Constants are the plan's own, so they are shown: escaped, and cut where they are
+    /// long.
     pub fn meaning(&self) -> String {
         let strategy = match self.strategy {
             Strategy::ExpandContract => "expand-contract",
@@ -27,8 +32,67 @@ impl fmt::Display for Change {
         match self {
             Change::Move { from, to, .. } => write!(f, "move {from} to {to}"),
             Change::Copy { from, to, .. } => write!(f, "copy {from} to {to}"),
-            Change::Set { to, value, .. } => write!(f, "set {to} to a constant of type {}", value.type_name()),
+            Change::Set { to, value, .. } => write!(f, "set {to} to {}", shown(value)),
             Change::Remove { path } => write!(f, "remove {path}"),
         }
+    }
+}
+
+/// A constant as a plan may write it: strings in quotes, numbers and booleans as they are, every other type as DynamoDB
+/// JSON.
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::S(text) => cut(text, |shown| format!("\"{}\"", shown.escape_debug())),
+        Value::N(number) => cut(number.as_str(), |shown| shown.escape_debug().to_string()),
+        Value::Bool(flag) => flag.to_string(),
+        Value::B(_) | Value::Null | Value::Ss(_) | Value::Ns(_) | Value::Bs(_) | Value::L(_) | Value::M(_) => {
+            // JSON has escaped control characters already; what else may confuse a terminal is escaped here.
+            cut(&value.to_json().to_string(), |shown| {
+                shown
+                    .chars()
+                    .map(|c| if c == '"' || c == '\\' { c.to_string() } else { c.escape_debug().to_string() })
+                    .collect()
+            })
+        }
+    }
+}
+
+/// The text as `show` writes it; its first characters and its length where it is long.
+fn cut(text: &str, show: impl Fn(&str) -> String) -> String {
+    match text.char_indices().nth(MAX_SHOWN) {
+        None => show(text),
+        Some((at, _)) => format!("{}… ({} bytes)", show(&text[..at]), text.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn text(json: serde_json::Value) -> String {
+        shown(&Value::from_json(&json).unwrap())
+    }
+
+    #[test]
+    fn constants_are_shown_escaped_and_cut() {
+        for (value, says) in [
+            (json!({"S": "archived"}), "\"archived\""),
+            (json!({"S": "5"}), "\"5\""),
+            (json!({"N": "5"}), "5"),
+            (json!({"N": "1.50"}), "1.50"),
+            (json!({"BOOL": false}), "false"),
+            (json!({"NULL": true}), "{\"NULL\":true}"),
+            (json!({"SS": ["b", "a"]}), "{\"SS\":[\"a\",\"b\"]}"),
+            (json!({"M": {"a": {"L": []}}}), "{\"M\":{\"a\":{\"L\":[]}}}"),
+            (json!({"S": "a\u{1b}[2J\n\u{202e}"}), "\"a\\u{1b}[2J\\n\\u{202e}\""),
+            (json!({"SS": ["\u{1b}\u{202e}"]}), "{\"SS\":[\"\\u001b\\u{202e}\"]}"),
+        ] {
+            assert_eq!(text(value), says);
+        }
+        assert_eq!(text(json!({"S": "é".repeat(70)})), format!("\"{}\"… (140 bytes)", "é".repeat(60)));
+        let long = text(json!({"L": vec![json!({"S": "x"}); 1_000]}));
+        assert!(long.len() < 100 && long.ends_with(" bytes)"), "{long}");
     }
 }

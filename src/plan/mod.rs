@@ -28,6 +28,7 @@ pub use endpoint::is_loopback;
 pub use fields::parse_duration;
 pub use file::{Loaded, PlanFile, load, load_bytes};
 pub use fingerprint::Fingerprint;
+pub use meaning::shown;
 pub use template::{TemplateTable, template};
 
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::constants::templates;
 use super::estimate::{Basis, Estimate, between};
 use super::facts::{Fact, Facts};
 use super::finding::Severity::{Note, Refuses, Warning};
@@ -45,6 +46,7 @@ pub fn findings(known: &Known<'_>) -> Vec<Finding> {
     .into_iter()
     .flatten()
     .collect();
+    found.extend(templates(known.plan));
     found.extend(indexes(known, &touched));
     found.sort_by_key(|finding| finding.severity);
     found

@@ -3,6 +3,7 @@
 //! an [`Estimate`], from the table's description or from a sample of it.
 
 mod aws;
+mod constants;
 mod estimate;
 mod facts;
 mod finding;

@@ -12,6 +12,7 @@ mod tool;
 mod back;
 mod commands;
 mod endpoints;
+mod forecast;
 mod gates;
 mod life;
 mod plans;

@@ -34,7 +34,7 @@ fn with(mut description: Json, members: Json) -> Json {
 const ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/t";
 
 /// The findings of `check`, by name: severity and whether they refuse.
-fn findings(bed: &Bed, plan: &str, code: i32, options: &[&str]) -> std::collections::BTreeMap<String, Json> {
+pub(super) fn findings(bed: &Bed, plan: &str, code: i32, options: &[&str]) -> std::collections::BTreeMap<String, Json> {
     let json = tool(bed, &[&["check", plan, "--output", "json"], options].concat()).exits(code).json();
     assert_eq!(json["refuses"], json!(code == 3), "{json:#}");
     let list = json["findings"].as_array().unwrap();

@@ -153,6 +153,30 @@ fn time_to_live_matters_where_the_plan_touches_it() {
     assert_eq!(weight(&calm(), "ttl"), None, "nothing expires");
 }
 
+#[test]
+fn a_constant_that_looks_like_a_template_draws_a_warning() {
+    let of = |value: &str| {
+        let plan = plan("", &format!("[[change]]\nset = \"full_name\"\nvalue = {value}\n"));
+        made(&calm(), &plan).into_iter().find(|finding| finding.id == "constant-template")
+    };
+    for value in [
+        "\"${first} ${last}\"",
+        "\"{{ name }}\"",
+        "\"first + last\"",
+        "\"a || b\"",
+        "{ SS = [\"x\", \"${y}\"] }",
+        "{ M = { a = { L = [{ S = \"{{x}}\" }] } } }",
+    ] {
+        let finding = of(value).unwrap_or_else(|| panic!("{value}"));
+        assert_eq!(finding.severity, Warning);
+        assert!(finding.what.contains("`full_name`") && finding.why.contains("as it stands"), "{finding:?}");
+    }
+    assert!(of("\"${first}\"").unwrap().what.contains("\"${first}\""), "the constant is the plan's own");
+    for value in ["\"plain\"", "5", "true", "\"+49 30\"", "{ B = \"AAEC\" }"] {
+        assert_eq!(of(value), None, "{value}");
+    }
+}
+
 fn index(name: &str, key: &str, projection: Projection, local: bool) -> IndexDescription {
     let key = vec![KeyAttribute { name: key.into(), kind: "S".into() }];
     let schema = IndexSchema { name: name.into(), key, partition: 1, projection, local };

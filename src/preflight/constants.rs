@@ -1,0 +1,66 @@
+//! Constants that may not mean what their author thinks. Pure.
+
+use super::finding::Finding;
+use super::finding::Severity::Warning;
+use crate::change::Change;
+use crate::item::{Path, Value};
+use crate::plan::{Plan, shown};
+
+/// A warning for each constant that looks like a template or an expression: it is written as it stands.
+pub(super) fn templates(plan: &Plan) -> Vec<Finding> {
+    let found = plan.changes.iter().filter_map(|change| match change {
+        Change::Set { to, value, .. } => first_template(value).map(|(text, looks)| finding(to, text, looks)),
+        Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. } => None,
+    });
+    found.collect()
+}
+
+fn finding(to: &Path, text: &str, looks: &str) -> Finding {
+    let what = format!("The constant of `{to}` looks like {looks}: {}", shown(&Value::S(text.to_owned())));
+    Finding::new(Warning, "constant-template", what)
+        .because("A constant is not evaluated: every item gets this text as it stands")
+        .so("Nothing, if that is what you want. A value of another attribute comes by `copy` or `move`")
+}
+
+/// The first text in a constant that looks like a template, and what it looks like.
+fn first_template(value: &Value) -> Option<(&str, &'static str)> {
+    match value {
+        Value::S(text) => looks_like(text).map(|looks| (text.as_str(), looks)),
+        Value::Ss(set) => set.iter().find_map(|text| looks_like(text).map(|looks| (text.as_str(), looks))),
+        Value::L(list) => list.iter().find_map(first_template),
+        Value::M(map) => map.values().find_map(first_template),
+        Value::N(_) | Value::B(_) | Value::Bool(_) | Value::Null | Value::Ns(_) | Value::Bs(_) => None,
+    }
+}
+
+fn looks_like(text: &str) -> Option<&'static str> {
+    let between = |open: &str, close: &str| text.split_once(open).is_some_and(|(_, rest)| rest.contains(close));
+    if between("${", "}") || between("{{", "}}") {
+        return Some("a template");
+    }
+    let is_operand = |word: Option<&str>| {
+        word.is_some_and(|word| word.chars().any(|c| c.is_alphanumeric() || matches!(c, '"' | '\'' | '_')))
+    };
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let sum = words.iter().enumerate().any(|(place, word)| {
+        *word == "+" && is_operand(place.checked_sub(1).map(|n| words[n])) && is_operand(words.get(place + 1).copied())
+    });
+    (sum || text.contains("||")).then_some("an expression")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_and_expressions_are_told_from_texts() {
+        for text in ["${id}", "a-${name}-b", "{{ user }}", "first + last", "'a' + b", "a || b", "a||b", "x + 1"] {
+            assert!(looks_like(text).is_some(), "{text}");
+        }
+        for text in
+            ["", "plain", "$5", "{}", "{a}", "$name", "}${", "}}{{", "C++", "+49 30 1234", "a+b", "+", "1 +", "|"]
+        {
+            assert_eq!(looks_like(text), None, "{text}");
+        }
+    }
+}
