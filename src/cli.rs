@@ -385,6 +385,9 @@ impl ValueEnum for Accept {
             Accept::EmptyTable => {
                 "the table is empty: a verification that compared no item opens the gate of the cutover"
             }
+            Accept::ClientEncryption => {
+                "items are signed or encrypted on the client: their signature covers no changed attribute"
+            }
         };
         Some(PossibleValue::new(self.name()).help(help))
     }

@@ -53,6 +53,7 @@ const PURE: &[&str] = &[
     "preflight/sample",
     "preflight/stream",
     "preflight/tally",
+    "preflight/time_to_live",
     "preflight/touched",
     "checkpoint/mod",
     "checkpoint/state",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::cost::Pricing;
 use super::draft::{Draft, bytes_at};
 use super::{Change, GuardedWrite, Indexes, OnExisting, OnRecord, Rule, Strategy, rule};
-use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, Path, Value};
+use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, Path, Value, client_encryption};
 
 /// The changes that one phase makes, ready to be held against items.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Changes {
     pub(super) pricing: Pricing,
     /// Decides in the place of the steps.
     by: Option<Arc<dyn Decides>>,
+    /// Items that are signed or encrypted on the client are not written.
+    spares_encrypted: bool,
 }
 
 /// Decides on items by another rule than a plan's steps.
@@ -150,12 +152,22 @@ impl Changes {
     fn new(steps: Vec<Wanted>, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         let indexes = Indexes::from(indexes);
         let pricing = Pricing::new(steps.iter().flat_map(Wanted::changes), &key, &indexes);
-        Changes { steps, key, indexes, pricing, by: None }
+        Changes { steps, key, indexes, pricing, by: None, spares_encrypted: false }
     }
 
     /// Whatever `by` decides, for a table with this key and these indexes.
     pub fn decided_by(by: Arc<dyn Decides>, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes { by: Some(by), ..Changes::for_run(&[], Strategy::InPlace, key, indexes) }
+    }
+
+    /// The same, but items that are signed or encrypted on the client are not written ([`Rule::ClientEncryption`]).
+    pub fn sparing_encrypted(self, spares: bool) -> Changes {
+        Changes { spares_encrypted: spares, ..self }
+    }
+
+    /// Whether items that are signed or encrypted on the client are not written.
+    pub fn spares_encrypted(&self) -> bool {
+        self.spares_encrypted
     }
 
     /// Whether this phase changes nothing: every change waits for a later one.
@@ -193,21 +205,17 @@ impl Changes {
             Some(by) => by.decide(item),
             None => self.decide_by_steps(item, record),
         };
-        match decided {
-            Decision::Write(write) => match rule::broken_by(&write, item, &self.indexes.schemas()) {
-                Some(Rule::ItemSize { .. }) => {
-                    let fits_in_place = write.bytes_after.saturating_sub(self.kept_bytes(item)) <= MAX_ITEM_BYTES;
-                    Decision::Refused(Box::new(write), Rule::ItemSize { fits_in_place })
-                }
-                Some(rule) => Decision::Refused(Box::new(write), rule),
-                None => Decision::Write(write),
-            },
-            Decision::NothingToDo
-            | Decision::AlreadyApplied
-            | Decision::Skipped(_)
-            | Decision::Diverged(_)
-            | Decision::Rejected(_)
-            | Decision::Refused(..) => decided,
+        let Decision::Write(write) = decided else { return decided };
+        if let Some(mark) = client_encryption(item).filter(|_| self.spares_encrypted) {
+            return Decision::Refused(Box::new(write), Rule::ClientEncryption { mark });
+        }
+        match rule::broken_by(&write, item, &self.indexes.schemas()) {
+            Some(Rule::ItemSize { .. }) => {
+                let fits_in_place = write.bytes_after.saturating_sub(self.kept_bytes(item)) <= MAX_ITEM_BYTES;
+                Decision::Refused(Box::new(write), Rule::ItemSize { fits_in_place })
+            }
+            Some(rule) => Decision::Refused(Box::new(write), rule),
+            None => Decision::Write(write),
         }
     }
 

@@ -20,7 +20,7 @@ const MAX_PARTITION_KEY: usize = 2048;
 /// The longest value of a sort key, in bytes.
 const MAX_SORT_KEY: usize = 1024;
 
-/// A rule of DynamoDB that forbids a write. Its text names no values, so that items with the same fault can be counted
+/// A rule that forbids a write: DynamoDB's, or for one of them ours. Its text names no values, so that items with the same fault can be counted
 /// together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
@@ -38,6 +38,11 @@ pub enum Rule {
     },
     /// A value cannot be in the key of an index.
     IndexKey(IndexKeyFault),
+    /// The item is signed or encrypted on the client: DynamoDB would accept the write, and the item's readers would not.
+    ClientEncryption {
+        /// The attribute that shows it.
+        mark: &'static str,
+    },
 }
 
 /// Why a value cannot be in the key of an index.
@@ -206,6 +211,11 @@ impl KeyType {
 }
 
 impl Rule {
+    /// Whether it is about an item that is signed or encrypted on the client.
+    pub fn is_client_encryption(&self) -> bool {
+        matches!(self, Rule::ClientEncryption { .. })
+    }
+
     /// Whether it is about the size of the item.
     pub fn is_item_size(&self) -> bool {
         matches!(self, Rule::ItemSize { .. })
@@ -227,6 +237,9 @@ impl fmt::Display for Rule {
                 write!(f, "`{path}` would be nested deeper than {MAX_LEVELS} levels, DynamoDB's limit")
             }
             Rule::IndexKey(fault) => fault.fmt(f),
+            Rule::ClientEncryption { mark } => {
+                write!(f, "the item is signed or encrypted on the client (it has `{mark}`), so a change would break it")
+            }
         }
     }
 }

@@ -144,6 +144,25 @@ fn an_item_has_400_kb_at_most_where_it_grows() {
     assert!(why.contains("the update would carry more than 400 KB"), "{why}");
 }
 
+#[test]
+fn items_that_are_signed_on_the_client_are_spared_where_they_are_to_be() {
+    for mark in ["aws_dbe_head", "aws_dbe_foot", "*amzn-ddb-map-sig*", "*amzn-ddb-map-desc*"] {
+        let mut image = item(json!({"pk": {"S": "1"}, "old": {"S": "x"}}));
+        image.insert(mark.to_owned(), Value::B(vec![1]));
+        let changes = Changes::for_run(&[mv("old", "new")], ExpandContract, key(), Vec::new());
+        assert!(matches!(changes.decide(&image), Decision::Write(_)), "{mark}");
+        let sparing = changes.sparing_encrypted(true);
+        let Decision::Refused(_, rule) = sparing.decide(&image) else { panic!("{mark}") };
+        assert!(rule.is_client_encryption() && rule.to_string().contains(mark), "{rule}");
+        image.insert("new".to_owned(), s(1));
+        assert_eq!(sparing.decide(&image), Decision::AlreadyApplied, "what needs no write is no matter");
+        assert!(matches!(
+            sparing.sparing_encrypted(false).decide(&item(json!({"pk": {"S": "1"}}))),
+            Decision::NothingToDo
+        ));
+    }
+}
+
 fn remove(text: &str) -> Change {
     Change::Remove { path: path(text) }
 }

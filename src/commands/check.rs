@@ -17,7 +17,7 @@ pub(super) async fn check(global: &Global, args: CheckArgs) -> anyhow::Result<Ex
     output::stderr(&format!("plan {} is valid (fingerprint {})", args.plan.display(), fingerprint.short()));
     let target = Target::open(global, &args.plan).await?;
     // A plan of which `run` would do nothing is refused here too.
-    let job = target.job()?;
+    let job = target.job_accepting(&args.accept)?;
     let sampled: Option<Sampled> = match args.sample {
         None => None,
         Some(size) => {

@@ -32,8 +32,8 @@ pub(super) fn said(decide: &Decide) -> Said {
         (decide.backward.new_writes_stopped, Fact::NewWritesStopped),
     ];
     facts.extend(stated.into_iter().filter(|(said, _)| *said).map(|(_, fact)| fact));
-    let accept_empty = decide.accept.contains(&Accept::EmptyTable);
-    Said { actor: actor(), facts, force: decide.force.clone(), accept_empty, ..Said::default() }
+    let (accepted, accept_empty) = (decide.accepted_for_later(), decide.accept.contains(&Accept::EmptyTable));
+    Said { actor: actor(), facts, force: decide.force.clone(), accepted, accept_empty, ..Said::default() }
 }
 
 /// Who gives this command, for the record.

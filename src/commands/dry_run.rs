@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::exit::Exit;
-use super::preflight::{Read, preflight};
+use super::preflight::{Read, preflight, recorded};
 use super::run_report::subject;
 use super::target::Target;
 use super::{output, signals};
+use crate::checkpoint::phase::EXPAND;
 use crate::checkpoint::store::StateFile;
 use crate::cli::{Global, RunArgs};
 use crate::conduct::{job_of, kind};
@@ -18,11 +19,13 @@ use crate::telemetry::{DryRunReport, display};
 
 /// Counts what a run would do, and says what the preflight found; refuses nothing.
 pub(super) async fn dry_run(global: &Global, args: &RunArgs, target: &Target) -> anyhow::Result<Exit> {
-    let job = target.job()?;
+    let recorded = recorded(target, EXPAND).filter(|(run, _)| run.is_unfinished());
+    let accepted: Vec<Accept> = args.accept.iter().copied().chain(recorded.into_iter().flat_map(|r| r.1)).collect();
+    let job = target.job_accepting(&accepted)?;
     // With a flag, both are written first: what is inserted behind the scan has both, then.
     let begins = kind(&target.plan) == Kind::Flagged && !target.state.exists();
     let goal = if begins { Goal::CutoverTo(Step::DualWrite) } else { Goal::Run { again: false } };
-    count(global, target, &job, goal, args.sample, &args.accept).await
+    count(global, target, &job, goal, args.sample, &accepted).await
 }
 
 /// The same of a later phase, by what the state file has on record.
@@ -30,9 +33,14 @@ pub(super) async fn dry_run_of(global: &Global, plan: &Path, phase: Phase, accep
     let target = Target::open(global, plan).await?;
     let Target { plan, table, description, resolved, .. } = &target;
     let mut job = job_of(phase, plan, table, description, &resolved.budgets)?;
+    let recorded = recorded(&target, EXPAND).into_iter().flat_map(|(_, accepted)| accepted);
+    let accepted: Vec<Accept> = accept.iter().copied().chain(recorded).collect();
+    if accepted.contains(&Accept::ClientEncryption) {
+        job.edit_encrypted();
+    }
     job.records = Some(StateFile::open(&target.state)?.into_records());
     let goal = if phase == Phase::Contract { Goal::Contract } else { Goal::Rollback };
-    count(global, &target, &job, goal, None, accept).await
+    count(global, &target, &job, goal, None, &accepted).await
 }
 
 async fn count(

@@ -1,12 +1,11 @@
 //! The preflight of `check` and `run`: facts, findings, and whether they refuse a run.
 
-use std::collections::BTreeMap;
-
 use super::exit::{Exit, Refusal};
 use super::output;
 use super::target::Target;
 use crate::checkpoint::RunStatus;
 use crate::checkpoint::store::{RunRecord, StateFile};
+use crate::clock::wall;
 use crate::engine::{Job, Prediction};
 use crate::preflight::{
     Accept, Estimate, Facts, Finding, Known, PATIENCE, Sampled, Severity, estimate_of_description, estimate_of_sample,
@@ -32,15 +31,17 @@ pub(super) enum Read<'a> {
 pub(super) async fn preflight(target: &Target, job: &Job, read: Read<'_>, accepted: Vec<Accept>) -> Preflight {
     let (table, plan) = (target.table.as_ref(), &target.plan);
     let facts = Facts::gather(table, target.on_loopback, &target.description, PATIENCE).await;
-    let none = BTreeMap::new();
-    let (estimate, types) = match read {
+    let none = Prediction::default();
+    let (estimate, seen) = match read {
         Read::Nothing => (estimate_of_description(job), &none),
-        Read::Part(sampled) => (estimate_of_sample(job, sampled), &sampled.seen.types),
+        Read::Part(sampled) => (estimate_of_sample(job, sampled), &sampled.seen),
         // What was read until somebody stopped it is not the whole.
-        Read::Whole(seen) if job.stop.is_stopping() => (estimate_of_description(job), &seen.types),
-        Read::Whole(seen) => (estimate_of_whole(job, seen), &seen.types),
+        Read::Whole(seen) if job.stop.is_stopping() => (estimate_of_description(job), seen),
+        Read::Whole(seen) => (estimate_of_whole(job, seen), seen),
     };
-    let findings = findings(&Known { facts: &facts, plan, estimate: &estimate, types });
+    let (types, times, signed) = (&seen.types, &seen.times, (seen.scanned, seen.encrypted));
+    let now = wall()().as_second() as f64;
+    let findings = findings(&Known { facts: &facts, plan, estimate: &estimate, types, times, signed, now });
     Preflight { findings, estimate, accepted }
 }
 

@@ -12,7 +12,7 @@ use crate::engine::{Ended, Job, LOOK_EVERY, StopReason};
 use crate::parity::{Stage, Truth, Truths, Verified, begin, verify};
 use crate::plan::{Limits, Plan};
 use crate::playbook::{Kind, Obstacle, Override, Phase, Scope, Way, What};
-use crate::preflight::{PreflightError, run_changes};
+use crate::preflight::{Accept, PreflightError, run_changes};
 use crate::table::{Table, TableDescription};
 use crate::telemetry::display::Line;
 use crate::throttle::Budgets;
@@ -89,6 +89,9 @@ impl Conductor {
             _ => None,
         };
         let mut job = self.job(phase)?;
+        if self.edits_encrypted(phase).await? {
+            job.edit_encrypted();
+        }
         let dual = flag.as_ref().is_some_and(|flag| flag.write == WriteTo::Both);
         job.dual_writes = dual || (phase == Phase::Undo && self.state.dual_written);
         match phase {
@@ -98,6 +101,18 @@ impl Conductor {
                 Box::pin(self.work(&job, phase, restart, flag)).await
             }
         }
+    }
+
+    /// Whether somebody has accepted by name that items which are signed on the client are changed: with this command, or
+    /// with the newest run. A run that is complete has used that up: another pass is accepted anew.
+    async fn edits_encrypted(&self, phase: Phase) -> Result<bool, ConductError> {
+        let run = self.store.current_run(phase::EXPAND).await?;
+        let of_run = match run.filter(|run| phase != Phase::Expand || run.is_unfinished()) {
+            Some(run) => self.store.accepted(run.id).await?,
+            None => Vec::new(),
+        };
+        let name = Accept::ClientEncryption.name();
+        Ok(self.said.accepted.iter().chain(&of_run).any(|accepted| accepted == name))
     }
 
     /// Puts the end of a phase on record that this process went over the table for.
@@ -295,7 +310,8 @@ pub fn job_of(
     let (key, indexes) = (description.key.clone(), description.indexes.iter().map(|index| index.schema.clone()));
     let (changes, strategy, indexes) = (&plan.changes, plan.strategy, indexes.collect());
     let changes = match phase {
-        Phase::Contract => Arc::new(Changes::for_contract(changes, strategy, key, indexes)),
+        Phase::Contract => Arc::new(Changes::for_contract(changes, strategy, key, indexes).sparing_encrypted(true)),
+        // The way back takes back what this migration wrote, whatever it wrote it to.
         Phase::OldFromNew => Arc::new(Changes::for_old_equal_new(changes, strategy, key, indexes)),
         Phase::Undo => Arc::new(Changes::for_rollback(changes, strategy, key, indexes)),
         Phase::Expand | Phase::Retry | Phase::Verify { .. } => run_changes(plan, description)?,

@@ -59,7 +59,9 @@ impl Probation {
         state.already += pages.settled.counts.of(Outcome::AlreadyApplied);
         // A table that is done but for items that cannot be changed has no write to be accepted, and is no sign either.
         let mostly_done = state.refused >= ALL_FAILING && state.already >= state.refused;
-        state.over |= accepted || mostly_done;
+        // The run stops for such items in any case, and with them among its failures.
+        let stops = pages.settled.encrypted > 0;
+        state.over |= accepted || mostly_done || stops;
         if pages.settled.rejected_writes > 0 && state.reason.is_none() {
             state.reason = pages.settled.failures.first().map(|failure| failure.reason.clone());
         }
@@ -171,6 +173,15 @@ mod tests {
             shapes.settled.rejected_writes = 0;
             assert!(matches!(probation.submit(shapes, false), Ruling::Commit(_)));
         }
+    }
+
+    #[test]
+    fn what_stops_the_run_is_committed_with_what_was_held_before_it() {
+        let probation = Probation::new(false);
+        assert_eq!(probation.submit(pages(0, 1, 3), false), Ruling::Held);
+        let mut signed = pages(0, 2, 0);
+        signed.settled.encrypted = 1;
+        assert!(matches!(probation.submit(signed, false), Ruling::Commit(all) if all.pages == 2));
     }
 
     #[test]

@@ -119,6 +119,11 @@ impl Job {
         self.table_watch = of_plan.map(|resolved| TableWatch::new(self, &resolved, described, every));
     }
 
+    /// Lets the job change items that are signed or encrypted on the client, as somebody has accepted by name.
+    pub fn edit_encrypted(&mut self) {
+        self.changes = Arc::new(self.changes.as_ref().clone().sparing_encrypted(false));
+    }
+
     /// What every request of this job goes through.
     pub fn requests(&self) -> Requests {
         let bounds = Bounds {

@@ -90,6 +90,14 @@ pub enum StopReason {
         /// Why the first one was.
         reason: String,
     },
+    /// An item is signed or encrypted on the client, and nobody has accepted that it is changed.
+    #[error(
+        "it found items that are signed or encrypted on the client, and changing them would break their signature. They are \
+         among the failures, unchanged. Let an application that has the keys make this change, or leave those items out; \
+         where the signature covers nothing that the plan changes, go on with --accept client-encryption, and then \
+         `backfill failures retry`"
+    )]
+    ClientEncryption,
     /// One request kept failing for longer than `[retry] give_up_after`.
     #[error("one request kept failing for {after} and was given up ([retry] give_up_after): {message}")]
     GaveUp {

@@ -64,7 +64,7 @@ impl WritePages {
 
     async fn make_durable(&self, pages: Pages) -> Result<(), Stopped> {
         let Pages { segment, first, pages, next, settled } = pages;
-        let Settled { counts, failures, diverged, refused, .. } = settled;
+        let Settled { counts, failures, diverged, refused, encrypted, .. } = settled;
         let failed = failures.len() as u64;
         let (progress, ends) = (counts.clone(), next.is_none());
         let event = SegmentEvent::PagesDone { first, pages, next, counts };
@@ -77,6 +77,9 @@ impl WritePages {
             first_look.left(segment);
         }
         self.requests.progress().committed(&progress, pages, ends);
+        if encrypted > 0 {
+            self.requests.stop().stop(StopReason::ClientEncryption);
+        }
         let failures = self.failures.fetch_add(failed, Ordering::Relaxed) + failed;
         if failed > 0 && failures > self.max_failures {
             self.requests.stop().stop(StopReason::MaxFailures { failures, limit: self.max_failures });

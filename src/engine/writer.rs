@@ -48,6 +48,8 @@ pub struct Settled {
     /// Writes that DynamoDB rejected, or that were not sent because one of its rules forbids them: among the failures, those
     /// that may be the plan's fault.
     pub rejected_writes: u64,
+    /// Items that were not written because they are signed or encrypted on the client.
+    pub encrypted: u64,
     /// Where items are verified: what they came to.
     pub verdicts: VerdictCounts,
     /// And those that did not match.
@@ -431,7 +433,9 @@ fn cut<T>(mut members: impl Iterator<Item = T>, at_most: usize) -> Vec<Vec<T>> {
 impl Settled {
     /// An item that gets no write, by this decision.
     fn decided(&mut self, key: ItemKey, decision: Decision, after_condition: bool) {
-        self.rejected_writes += u64::from(matches!(decision, Decision::Refused(..)));
+        if let Decision::Refused(_, rule) = &decision {
+            *(if rule.is_client_encryption() { &mut self.encrypted } else { &mut self.rejected_writes }) += 1;
+        }
         self.end(key, end_of(decision, after_condition));
     }
 
@@ -471,6 +475,7 @@ impl Settled {
         self.diverged.extend(other.diverged);
         self.refused.extend(other.refused);
         self.rejected_writes += other.rejected_writes;
+        self.encrypted += other.encrypted;
         self.verdicts.add(&other.verdicts);
         self.mismatches.extend(other.mismatches);
     }

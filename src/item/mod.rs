@@ -1,6 +1,8 @@
 //! Items as DynamoDB knows them: attribute values, numbers of 38 digits, document paths, keys, and the size rules that
 //! turn an item into capacity units. Pure: nothing here waits, reads a clock or talks to anything.
 
+mod client_encryption;
+mod expiry;
 mod index;
 mod key;
 mod num;
@@ -8,6 +10,8 @@ mod path;
 mod size;
 mod value;
 
+pub use client_encryption::client_encryption;
+pub use expiry::{Expiry, Times};
 pub use index::{IndexSchema, Projection};
 pub use key::{ItemKey, KeyAttribute, KeySchema, PartitionHash};
 pub(crate) use num::MAX_NUMBER_TEXT;

@@ -41,11 +41,13 @@ pub enum Accept {
     MultiRegion,
     /// A verification compared no item, because the table is empty. Not of the preflight: the gate of the cutover asks.
     EmptyTable,
+    /// Items are signed or encrypted on the client, and are changed all the same.
+    ClientEncryption,
 }
 
 impl Accept {
     /// Everything that can be accepted.
-    pub const ALL: [Accept; 3] = [Accept::NoPitr, Accept::MultiRegion, Accept::EmptyTable];
+    pub const ALL: [Accept; 4] = [Accept::NoPitr, Accept::MultiRegion, Accept::EmptyTable, Accept::ClientEncryption];
 
     /// The name on the command line, in state files and in JSON.
     pub fn name(self) -> &'static str {
@@ -53,6 +55,7 @@ impl Accept {
             Accept::NoPitr => "no-pitr",
             Accept::MultiRegion => "multi-region",
             Accept::EmptyTable => "empty-table",
+            Accept::ClientEncryption => "client-encryption",
         }
     }
 
@@ -107,10 +110,11 @@ impl Finding {
     }
 }
 
-/// Which of what was accepted stands against a finding: what is worth a record.
+/// Which of what was accepted is worth a record: what stands against a finding, and what a run may still find.
 pub fn needed(findings: &[Finding], accepted: &[Accept]) -> Vec<Accept> {
     let met = |accept: &Accept| findings.iter().any(|f| f.severity == Severity::Refuses && f.accept == Some(*accept));
-    let mut needed: Vec<Accept> = accepted.iter().copied().filter(met).collect();
+    let needed = accepted.iter().copied().filter(|accept| met(accept) || *accept == Accept::ClientEncryption);
+    let mut needed: Vec<Accept> = needed.collect();
     needed.sort();
     needed.dedup();
     needed
@@ -146,7 +150,12 @@ mod tests {
         assert!(refusal(&found, &[Accept::NoPitr]).is_some());
         assert_eq!(refusal(&found, &Accept::ALL), None);
         assert_eq!(refusal(&found[2..], &[]), None);
-        assert_eq!(needed(&found[1..], &Accept::ALL), [Accept::MultiRegion], "the other one was not needed");
+        assert_eq!(
+            needed(&found[1..], &[Accept::NoPitr, Accept::MultiRegion]),
+            [Accept::MultiRegion],
+            "one was not needed"
+        );
+        assert_eq!(needed(&[], &Accept::ALL), [Accept::ClientEncryption], "a run may still find such items");
     }
 
     #[test]

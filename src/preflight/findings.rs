@@ -9,9 +9,10 @@ use super::finding::Severity::{Note, Refuses, Warning};
 use super::finding::{Accept, Finding};
 use super::range::Range;
 use super::stream::filter;
+use super::time_to_live::time_to_live;
 use super::touched::{Touched, TouchedIndex};
 use crate::figure::number;
-use crate::item::{MAX_ITEM_BYTES, Path};
+use crate::item::{MAX_ITEM_BYTES, Path, Times};
 use crate::plan::Plan;
 use crate::table::{Recovery, TableClass};
 
@@ -26,6 +27,12 @@ pub struct Known<'a> {
     pub estimate: &'a Estimate,
     /// The types that written paths will have, as far as anybody looked.
     pub types: &'a BTreeMap<Path, BTreeSet<&'static str>>,
+    /// How many of the values that written paths will have are times, as far as anybody looked.
+    pub times: &'a BTreeMap<Path, Times>,
+    /// Items that were read, and of them those that the plan would change although they are signed on the client.
+    pub signed: (u64, u64),
+    /// The time, in seconds since 1970.
+    pub now: f64,
 }
 
 /// Everything that somebody should know before `run`, the heaviest first.
@@ -34,6 +41,7 @@ pub fn findings(known: &Known<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = [
         recovery(known.facts),
         multi_region(known),
+        client_encryption(known),
         status(known),
         stream(known, &touched),
         time_to_live(known, &touched),
@@ -122,6 +130,25 @@ fn multi_region(known: &Known<'_>) -> Option<Finding> {
     Some(Finding { accept: Some(Accept::MultiRegion), ..finding.so(act) })
 }
 
+fn client_encryption(known: &Known<'_>) -> Option<Finding> {
+    let (read, signed) = known.signed;
+    if signed == 0 {
+        return None;
+    }
+    let what = format!(
+        "{} of the {} items that were read are signed or encrypted on the client (by an encryption SDK), and this plan would \
+         change them",
+        number(signed),
+        number(read)
+    );
+    let why = "The signature covers other attributes of the item too: an item that was changed without the keys no longer \
+               matches it, and its readers fail. A run changes no such item: it stops at the first one";
+    let act = "Let an application that has the keys make this change, or leave those items out. Where the signature covers \
+               nothing that the plan changes, say --accept client-encryption";
+    let finding = Finding::new(Refuses, "client-encryption", what).because(why).so(act);
+    Some(Finding { accept: Some(Accept::ClientEncryption), ..finding })
+}
+
 fn status(known: &Known<'_>) -> Option<Finding> {
     let table = &known.facts.table;
     (table.status != "ACTIVE").then(|| {
@@ -153,37 +180,6 @@ fn stream(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
         }
         Err(why) => finding.so(format!("{look}. There is no event filter for them: {why}")),
     })
-}
-
-fn time_to_live(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
-    let attribute = match &known.facts.time_to_live {
-        Fact::Known(attribute) => attribute.as_deref()?,
-        unknown => {
-            let why = unknown.unknown().unwrap_or_default();
-            let severity = if known.facts.loopback { Note } else { Warning };
-            return Some(
-                Finding::new(severity, "ttl", format!("By which attribute items expire is unknown: {why}"))
-                    .because("Where a plan writes or removes that attribute, items vanish, or never expire")
-                    .so("Look at the table's time to live, and hold it against the plan"),
-            );
-        }
-    };
-    let is_it = |paths: &[Path]| paths.iter().any(|path| path.root() == attribute);
-    let (written, removed) = (is_it(&touched.written), is_it(&touched.removed));
-    let later = is_it(&touched.removed_later);
-    if !(written || removed || later) {
-        let what = format!("Items expire by `{attribute}`, which this plan does not touch");
-        return Some(Finding::new(Note, "ttl", what).because("An item that expires during the run counts as gone"));
-    }
-    let what = format!("This plan touches `{attribute}`, by which items expire");
-    let why = match (written, removed) {
-        (true, _) => "DynamoDB deletes items whose value is a time (in seconds) that has passed, up to five years back",
-        (_, true) => "An item without it never expires",
-        _ => "Once the migration contracts, items have it no more, and never expire",
-    };
-    let act = "Move the table's time to live to the attribute that takes its place, at the right step, or take the \
-               attribute out of the plan";
-    Some(Finding::new(Warning, "ttl", what).because(why).so(act))
 }
 
 fn item_size(known: &Known<'_>, touched: &Touched) -> Option<Finding> {

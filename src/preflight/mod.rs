@@ -16,6 +16,7 @@ mod report;
 mod sample;
 mod stream;
 mod tally;
+mod time_to_live;
 mod touched;
 
 pub use estimate::{Basis, Counted, Estimate, FIGURES, Figure, Setting, between, range_json, total};
@@ -142,6 +143,8 @@ pub fn check_plan(loaded: &Loaded, description: &TableDescription) -> Result<Res
 pub fn run_changes(plan: &Plan, description: &TableDescription) -> Result<Arc<Changes>, PreflightError> {
     let indexes = description.indexes.iter().map(|index| index.schema.clone()).collect();
     let changes = Changes::for_run(&plan.changes, plan.strategy, description.key.clone(), indexes);
+    // Lifted by name: `Job::edit_encrypted`.
+    let changes = changes.sparing_encrypted(true);
     if changes.is_empty() { Err(PreflightError::NothingToRun) } else { Ok(Arc::new(changes)) }
 }
 

@@ -1,6 +1,12 @@
-//! What the tool says before a run about what the run would do to a table.
+//! What the tool says before a run about what the run would do to a table: constants, time to live, index keys, and items
+//! that are signed on the client.
 
-use super::preflight::findings;
+use std::collections::BTreeSet;
+
+use backfill::item::{Num, Projection, Value};
+
+use super::common::index;
+use super::preflight::{findings, say};
 use super::*;
 
 /// RUNBOOK: "Constants are shown as the plan has them"
@@ -27,4 +33,169 @@ async fn constants_are_shown_and_a_template_draws_a_warning() {
         "set greeting to \"Hello ${name}\\u{1b}[2J\"",
         "set greeting to 7",
     ]);
+}
+
+fn number(text: &str) -> Value {
+    Value::N(Num::parse(text).unwrap())
+}
+
+/// RUNBOOK: "a time to live in milliseconds, or as a string, expires nothing"
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_to_live_attribute_is_named_and_wrong_units_are_noticed() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    let of = |n: usize| match n {
+        0..12 => number(&(1_900_000_000 + n).to_string()),
+        12..15 => number("1900000000000"),
+        _ => Value::S("2030-01-01T00:00:00Z".into()),
+    };
+    bed.load(&table, (0..20).map(|n| item(&format!("P#{n}"), "x", [("ttl", of(n))]))).await;
+    say(
+        &bed,
+        vec![(
+            "DescribeTimeToLive",
+            json!({ "TimeToLiveDescription": { "TimeToLiveStatus": "ENABLED", "AttributeName": "ttl" } }),
+        )],
+    );
+    let move_it = bed.plan("moves", &table, "", "[[change]]\nmove = \"ttl\"\nto = \"expires_at\"\n");
+    let ttl = |plan: &std::path::Path, options: &[&str]| findings(&bed, text(plan), 0, options)["ttl"].clone();
+    let said = |finding: &Json, parts: &[&str]| {
+        let text = ["what", "why", "do"].map(|part| finding[part].as_str().unwrap()).join(" ");
+        for part in parts {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    };
+    let moved = ttl(&move_it, &["--sample", "100%"]);
+    assert_eq!(moved["severity"], "warning");
+    said(
+        &moved,
+        &[
+            "touches `ttl`, by which items expire",
+            "to `expires_at`",
+            "3 of 20 values",
+            "milliseconds",
+            "5 of 20",
+            "no numbers",
+        ],
+    );
+    said(&ttl(&move_it, &[]), &["--sample", "milliseconds"]);
+
+    let set = |value: &str| {
+        let path = bed.plan("sets", &table, "", &format!("[[change]]\nset = \"ttl\"\nvalue = {value}\n"));
+        ttl(&path, &[])
+    };
+    said(&set("1900000000000"), &["milliseconds", "never expire"]);
+    said(&set("\"2030-01-01T00:00:00Z\""), &["of type S", "never expire"]);
+    said(&set("1000000000"), &["more than five years", "never expire"]);
+    let past = backfill::clock::now();
+    let yesterday = past.parse::<jiff::Timestamp>().unwrap().as_second() - 86_400;
+    said(&set(&yesterday.to_string()), &["has passed", "deletes every item"]);
+    said(&set("4000000000"), &["touches `ttl`"]);
+}
+
+/// A removed attribute is in the key of an index: the entries vanish, which is said, and counted as writes of the index.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_index_key_is_warned_about_and_costed() {
+    let bed = Bed::embedded();
+    let by_customer = index("by-customer", &[("customer", "S"), ("placed", "S")], Projection::All, false);
+    let by_status = index("by-status", &[("status", "S")], Projection::KeysOnly, false);
+    let table = bed.create_indexed_table(&[by_customer, by_status]).await;
+    let orders = (0..60).map(|n| {
+        let value = |text: String| Value::S(text);
+        item(
+            &format!("O#{n}"),
+            "x",
+            [
+                ("customer", value(format!("C#{}", n % 3))),
+                ("placed", value(format!("{n:03}"))),
+                ("status", value("NEW".into())),
+            ],
+        )
+    });
+    bed.load(&table, orders).await;
+    let changes = "[[change]]\nremove = \"customer\"\n[[change]]\nmove = \"status\"\nto = \"state\"\n";
+    let plan = bed.plan("drops", &table, "strategy = \"in-place\"", changes);
+    let check = tool(&bed, &["check", text(&plan)]).exits(0).stdout;
+    for part in [
+        "`customer` is in the key of the global index `by-customer`",
+        "`status` is in the key of the global index `by-status`",
+    ] {
+        assert!(check.contains(&format!("warning      {part}")), "{part}: {check}");
+    }
+    let dry = tool(&bed, &["run", text(&plan), "--dry-run", "--output", "json"]).exits(0).json();
+    // One write for each entry that goes.
+    assert_eq!(dry["estimated_index_write_units"], json!({ "by-customer": 60.0, "by-status": 60.0 }), "{dry:#}");
+    bed.front().reset_tally();
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    assert_eq!(bed.front().tally().write_units(), dry["estimated_write_units"].as_f64().unwrap());
+}
+
+/// Items of two client-side encryption libraries, and some that are plain.
+fn signed(count: usize) -> impl Iterator<Item = Item> {
+    (0..count).map(|n| {
+        let bytes = |text: &str| Value::B(text.as_bytes().to_vec());
+        let mut item = item(&format!("P#{n}"), "x", [("old", secret(n))]);
+        let names = match n % 5 {
+            0 | 1 => ["aws_dbe_head", "aws_dbe_foot"],
+            2 | 3 => ["*amzn-ddb-map-desc*", "*amzn-ddb-map-sig*"],
+            _ => return item,
+        };
+        item.extend(names.map(|name| (name.to_owned(), bytes("signature"))));
+        item
+    })
+}
+
+fn is_signed(item: &Item) -> bool {
+    item.contains_key("aws_dbe_head") || item.contains_key("*amzn-ddb-map-sig*")
+}
+
+/// RUNBOOK: "Items that are signed or encrypted on the client break when they are edited"
+#[tokio::test(flavor = "multi_thread")]
+async fn items_that_are_signed_on_the_client_are_edited_only_when_that_is_accepted() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    bed.load(&table, signed(50)).await;
+    let plan = bed.plan("signed", &table, "", &format!("{MOVE}[scan]\nsegments = 1\npage_limit = 10\n"));
+    let plan = text(&plan);
+    let finding = &findings(&bed, plan, 3, &["--sample", "100%"])["client-encryption"];
+    assert_eq!((&finding["severity"], &finding["accept"]), (&json!("refuses"), &json!("client-encryption")));
+    assert!(finding["what"].as_str().unwrap().contains("40 of the 50 items"), "{finding}");
+    findings(&bed, plan, 0, &["--sample", "100%", "--accept", "client-encryption"]);
+    let dry = tool(&bed, &["run", plan, "--dry-run", "--output", "json"]).exits(0).json();
+    assert_eq!((&dry["would_change"], &dry["rejected"]), (&json!(10), &json!(40)), "{dry:#}");
+    nothing_was_written(&bed);
+
+    // Found while it runs: a failure, and the end of the session. It goes on from there, and stops at the next page.
+    for pages in 1..=2 {
+        let ran = tool(&bed, &["run", plan, "--yes", "--output", "json"]).exits(6).json();
+        let stopped = ran["stopped"].as_str().unwrap();
+        assert!(
+            stopped.contains("signed or encrypted on the client") && stopped.contains("--accept client-encryption")
+        );
+        assert_eq!(ran["totals"]["counts"]["scanned"], 10 * pages, "{ran:#}");
+        let now = bed.dump(&table).await;
+        assert!(now.values().all(|item| !is_signed(item) || !item.contains_key("new")), "no signed item is edited");
+    }
+    let listed = tool(&bed, &["failures", plan, "list", "--output", "json"]).exits(0).json();
+    let reasons: BTreeSet<&str> =
+        listed["failures"].as_array().unwrap().iter().map(|failure| failure["reason"].as_str().unwrap()).collect();
+    assert!(reasons.iter().all(|reason| reason.contains("signed or encrypted on the client")), "{reasons:?}");
+    tool(&bed, &["failures", plan, "retry"]).exits(4);
+
+    // Accepted by name: it goes on over all of them, and what was accepted holds for the failures and for what follows.
+    tool(&bed, &["run", plan, "--yes", "--accept", "client-encryption"]).exits(4);
+    let status = tool(&bed, &["status", plan]).exits(0).stdout;
+    assert!(status.contains("client-encryption"), "{status}");
+    tool(&bed, &["failures", plan, "retry"]).exits(0);
+    assert!(bed.dump(&table).await.values().all(|item| item.contains_key("new")));
+    tool(&bed, &["verify", plan, "--all"]).exits(0);
+    // Another pass is another run: it is accepted anew.
+    bed.load(&table, std::iter::once(item("P#LATE", "x", [("old", secret(1)), ("aws_dbe_head", Value::B(vec![1]))])))
+        .await;
+    tool(&bed, &["run", plan, "--again", "--yes"]).exits(6);
+    tool(&bed, &["run", plan, "--again", "--yes", "--accept", "client-encryption"]).exits(4);
+    tool(&bed, &["failures", plan, "retry"]).exits(0);
+    // The way back asks nothing.
+    tool(&bed, &["rollback", plan, "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
+    assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("new")));
 }

@@ -113,6 +113,7 @@ impl Scene {
             ("already_applied", of(Class::AlreadyApplied).len()),
             ("nothing_to_do", of(Class::NothingToDo).len()),
             ("diverged", of(Class::Diverged).len()),
+            ("skipped", of(Class::Skipped).len()),
             ("rejected", refused.len()),
             ("conflict", 0),
             ("gone", 0),
@@ -160,7 +161,7 @@ const TARGETS: [&str; 8] = ["k1", "k1", "k2", "k3", "new", "doc.x", "doc.y.z", "
 
 fn plan(rng: &mut Rng) -> (String, String) {
     let strategy = ["expand-contract", "in-place"][rng.usize(0..2)];
-    let existing = ["keep", "overwrite"][rng.usize(0..2)];
+    let existing = ["keep", "overwrite", "skip"][rng.usize(0..3)];
     let change = |rng: &mut Rng| {
         let (source, target) = (["a", "b", "c", "doc.s"][rng.usize(0..4)], TARGETS[rng.usize(0..TARGETS.len())]);
         match rng.usize(0..6) {

@@ -144,6 +144,11 @@ impl Store {
         self.thread.run(move |c| accepted::record(c, run, &findings, &now)).await
     }
 
+    /// Which findings of the preflight are accepted for a run.
+    pub async fn accepted(&self, run: RunId) -> Result<Vec<String>, StoreError> {
+        self.thread.run(move |c| accepted::of(c, run)).await
+    }
+
     /// What a run has spent by now.
     pub async fn spend(&self, run: RunId) -> Result<SpendRecord, StoreError> {
         self.thread.run(move |c| spend::record(c, &read::run(c, run)?, false)).await

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::heaviest::{Heaviest, Load};
 use crate::change::{Action, Changes, Decision, GuardedWrite, OnRecord, Outcome};
 use crate::checkpoint::only_if_kept;
-use crate::item::{Item, ItemKey, PartitionHash, Path, Units, item_bytes};
+use crate::item::{Item, ItemKey, PartitionHash, Path, Times, Units, Value, client_encryption, item_bytes};
 
 /// Distinct shapes that are kept; the rest are only counted.
 const MAX_SHAPES: usize = 10;
@@ -58,6 +58,10 @@ pub struct Prediction {
     pub examples: BTreeMap<Class, Vec<ItemKey>>,
     /// The types that the written paths would have.
     pub types: BTreeMap<Path, BTreeSet<&'static str>>,
+    /// How many of the values that the written paths would have are times.
+    pub times: BTreeMap<Path, Times>,
+    /// Items that need a write although they are signed or encrypted on the client.
+    pub encrypted: u64,
 }
 
 /// What would become of an item.
@@ -157,7 +161,11 @@ impl Prediction {
         let bytes = item_bytes(item);
         self.bytes += bytes as u64;
         let mut load = Load { write: 0.0, bytes: bytes as f64 };
-        let class = match only_if_kept(changes.decide_with(item, record)) {
+        let decision = only_if_kept(changes.decide_with(item, record));
+        if matches!(decision, Decision::Write(_) | Decision::Refused(..)) {
+            self.encrypted += u64::from(client_encryption(item).is_some());
+        }
+        let class = match decision {
             Decision::NothingToDo => Class::NothingToDo,
             Decision::AlreadyApplied => Class::AlreadyApplied,
             Decision::Skipped(_) => Class::Skipped,
@@ -216,6 +224,10 @@ impl Prediction {
         for (path, types) in other.types {
             self.types.entry(path).or_default().extend(types);
         }
+        for (path, times) in other.times {
+            self.times.entry(path).or_default().merge(times);
+        }
+        self.encrypted += other.encrypted;
     }
 
     /// The same, the most frequent shapes first.
@@ -249,11 +261,17 @@ impl Prediction {
 
     fn keep_types(&mut self, item: &Item, write: &GuardedWrite) {
         for action in &write.actions {
-            let (path, kind) = match action {
-                Action::SetFrom { to, from } => (to, from.get(item).map_or("-", |value| value.type_name())),
-                Action::SetValue { to, value } => (to, value.type_name()),
+            let (path, value) = match action {
+                Action::SetFrom { to, from } => (to, from.get(item)),
+                Action::SetValue { to, value } => (to, Some(value)),
                 Action::Remove { .. } => continue,
             };
+            let kind = value.map_or("-", Value::type_name);
+            match (self.times.get_mut(path), value) {
+                (Some(times), Some(value)) => times.add(value),
+                (None, Some(value)) => self.times.entry(path.clone()).or_default().add(value),
+                (_, None) => {}
+            }
             match self.types.get_mut(path) {
                 Some(kinds) => drop(kinds.insert(kind)),
                 None => drop(self.types.insert(path.clone(), BTreeSet::from([kind]))),
@@ -309,7 +327,6 @@ fn shape(item: &Item, write: &GuardedWrite) -> Shape {
 mod tests {
     use super::*;
     use crate::change::{Change, OnExisting, Strategy};
-    use crate::item::Value;
     use crate::table::TableDescription;
 
     fn changes() -> Changes {

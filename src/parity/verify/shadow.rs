@@ -43,6 +43,8 @@ pub(super) struct Verifier {
     key: KeySchema,
     /// Suspects that may still be read again; none reads all of them.
     rereads: Option<AtomicU64>,
+    /// Items that are signed or encrypted on the client are not repaired.
+    spares_encrypted: bool,
 }
 
 /// An item that did not match when it was read.
@@ -74,6 +76,7 @@ impl Verifier {
             requests,
             key: key.clone(),
             rereads: asked.wanted.is_none().then(|| AtomicU64::new(MAX_REREADS)),
+            spares_encrypted: job.changes.spares_encrypted(),
         }
     }
 
@@ -138,7 +141,8 @@ impl Verifier {
     ) -> Result<(BTreeMap<String, String>, Settled), Stopped> {
         let records = suspects.iter().map(|suspect| (suspect.key.to_text(), suspect.record.clone())).collect();
         let by = Arc::new(PageRepair { repair: repair.clone(), records });
-        let changes = Changes::decided_by(by, repair.key().clone(), repair.indexes().schemas().to_vec());
+        let changes = Changes::decided_by(by, repair.key().clone(), repair.indexes().schemas().to_vec())
+            .sparing_encrypted(self.spares_encrypted);
         let writer = Writer::new(Arc::new(changes), Arc::new(self.store.clone()), self.run);
         let items = suspects.iter().map(|suspect| suspect.item.clone()).collect();
         let settled = writer.settle_all(items, requests).await?;

@@ -44,8 +44,15 @@ fn estimate(facts: &Facts, plan: &Plan) -> Estimate {
 }
 
 fn made(facts: &Facts, plan: &Plan) -> Vec<Finding> {
+    seen(facts, plan, (0, 0), &BTreeMap::new())
+}
+
+/// The time of these tests.
+const NOW: f64 = 1_800_000_000.0;
+
+fn seen(facts: &Facts, plan: &Plan, signed: (u64, u64), times: &BTreeMap<Path, Times>) -> Vec<Finding> {
     let (estimate, types) = (estimate(facts, plan), BTreeMap::new());
-    findings(&Known { facts, plan, estimate: &estimate, types: &types })
+    findings(&Known { facts, plan, estimate: &estimate, types: &types, times, signed, now: NOW })
 }
 
 /// The finding of this name, which is there once.
@@ -177,6 +184,53 @@ fn a_constant_that_looks_like_a_template_draws_a_warning() {
     }
 }
 
+#[test]
+fn the_unit_of_a_time_to_live_is_noticed() {
+    let facts = Facts { time_to_live: Fact::Known(Some("ttl".into())), ..calm() };
+    let text = |changes: &str, times: &BTreeMap<Path, Times>| {
+        one(&seen(&facts, &plan("", changes), (0, 0), times), "ttl").text()
+    };
+    let none = BTreeMap::new();
+    for (value, says) in [
+        ("1900000000000", "looks like milliseconds"),
+        ("\"2030-01-01\"", "of type S"),
+        ("1799999999", "deletes every item that gets it"),
+        ("1500000000", "more than five years past"),
+        ("1800000001", "at that one time"),
+    ] {
+        let text = text(&format!("[[change]]\nset = \"ttl\"\nvalue = {value}\n"), &none);
+        assert!(text.contains(says), "{value}: {text}");
+    }
+    let read = |path: &str, milliseconds: u64, not_numbers: u64| {
+        BTreeMap::from([(path.parse().unwrap(), Times { values: 9, milliseconds, not_numbers })])
+    };
+    for (changes, at) in [
+        ("[[change]]\nmove = \"ttl\"\nto = \"expires_at\"\n", "expires_at"),
+        ("[[change]]\ncopy = \"ttl\"\nto = \"meta.expires\"\n", "meta.expires"),
+        ("[[change]]\nmove = \"expires\"\nto = \"ttl\"\n", "ttl"),
+    ] {
+        assert!(text(changes, &none).contains("`check --sample` looks"), "{changes}");
+        assert!(text(changes, &read(at, 0, 0)).contains("All of the 9 values"), "{changes}");
+        let text = text(changes, &read(at, 2, 3));
+        assert!(
+            text.contains("2 of 9 values that were read look like milliseconds, and 3 of 9 are no numbers"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn items_that_are_signed_on_the_client_refuse_where_they_were_seen() {
+    let none = BTreeMap::new();
+    assert!(made(&calm(), &rename()).iter().all(|finding| finding.id != "client-encryption"));
+    let found = seen(&calm(), &rename(), (1_000, 3), &none);
+    let finding = one(&found, "client-encryption");
+    assert_eq!((finding.severity, finding.accept), (Refuses, Some(Accept::ClientEncryption)));
+    assert!(finding.what.contains("3 of the 1,000 items"), "{finding:?}");
+    assert!(refusal(&found, &[]).unwrap().contains("--accept client-encryption"));
+    assert_eq!(refusal(&found, &[Accept::ClientEncryption]), None);
+}
+
 fn index(name: &str, key: &str, projection: Projection, local: bool) -> IndexDescription {
     let key = vec![KeyAttribute { name: key.into(), kind: "S".into() }];
     let schema = IndexSchema { name: name.into(), key, partition: 1, projection, local };
@@ -223,8 +277,10 @@ fn large_items_are_a_warning_when_the_mean_may_double_past_the_limit() {
     let seen = |exceeding: Range| {
         let estimate =
             Estimate { exceeding: Some(exceeding), basis: Basis::Sample(40, 80, true), ..estimate(&facts, &rename()) };
-        let types = BTreeMap::new();
-        let found = findings(&Known { facts: &facts, plan: &rename(), estimate: &estimate, types: &types });
+        let (types, times) = (BTreeMap::new(), BTreeMap::new());
+        let (facts, plan, signed) = (&facts, &rename(), (0, 0));
+        let found =
+            findings(&Known { facts, plan, estimate: &estimate, types: &types, times: &times, signed, now: NOW });
         found.into_iter().find(|finding| finding.id == "item-size").map(|finding| finding.severity)
     };
     assert_eq!(seen(Range::exactly(0.0)), None);

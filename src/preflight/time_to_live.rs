@@ -1,0 +1,121 @@
+//! Whether a plan touches the attribute by which items expire, and in which unit its values are. Pure.
+
+use super::facts::Fact;
+use super::finding::Finding;
+use super::finding::Severity::{Note, Warning};
+use super::findings::Known;
+use super::touched::Touched;
+use crate::change::Change;
+use crate::figure::number;
+use crate::item::{Expiry, Path, Times};
+use crate::plan::Plan;
+
+const SECONDS: &str = "a time to live in milliseconds, or as a string, expires nothing";
+
+pub(super) fn time_to_live(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
+    let attribute = match &known.facts.time_to_live {
+        Fact::Known(attribute) => attribute.as_deref()?,
+        unknown => {
+            let why = unknown.unknown().unwrap_or_default();
+            let severity = if known.facts.loopback { Note } else { Warning };
+            return Some(
+                Finding::new(severity, "ttl", format!("By which attribute items expire is unknown: {why}"))
+                    .because("Where a plan writes or removes that attribute, items vanish, or never expire")
+                    .so("Look at the table's time to live, and hold it against the plan"),
+            );
+        }
+    };
+    let is_it = |paths: &[Path]| paths.iter().any(|path| path.root() == attribute);
+    let (written, removed) = (is_it(&touched.written), is_it(&touched.removed));
+    let copied = copies_of(known.plan, attribute);
+    if !(written || removed || is_it(&touched.removed_later) || !copied.is_empty()) {
+        let what = format!("Items expire by `{attribute}`, which this plan does not touch");
+        return Some(Finding::new(Note, "ttl", what).because("An item that expires during the run counts as gone"));
+    }
+    let what = format!("This plan touches `{attribute}`, by which items expire");
+    let why = match (written, removed, is_it(&touched.removed_later)) {
+        (true, ..) => {
+            "DynamoDB deletes items whose value is a time (in seconds) that has passed, up to five years back"
+        }
+        (_, true, _) => "An item without it never expires",
+        (.., true) => "Once the migration contracts, items have it no more, and never expire",
+        _ => "Its value is copied, and items expire by the attribute that it is copied from",
+    };
+    let why = [why.to_owned()].into_iter().chain(constant(known, attribute)).chain(units(known, attribute, &copied));
+    let act = match copied.as_slice() {
+        [] => "Move the table's time to live to the attribute that takes its place, at the right step, or take the attribute \
+               out of the plan"
+            .to_owned(),
+        targets => {
+            let names = targets.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ");
+            format!(
+                "Its value goes to {names}. If items are to expire by that, move the table's time to live there, when every \
+                 item has it and before the old attribute goes; DynamoDB needs up to an hour for such a change"
+            )
+        }
+    };
+    Some(Finding::new(Warning, "ttl", what).because(why.collect::<Vec<_>>().join(". ")).so(act))
+}
+
+/// The paths that get the value of this attribute.
+fn copies_of<'p>(plan: &'p Plan, attribute: &str) -> Vec<&'p Path> {
+    let copies = plan.changes.iter().filter_map(|change| match change {
+        Change::Move { from, to, .. } | Change::Copy { from, to, .. } if from.root() == attribute => Some(to),
+        Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => None,
+    });
+    copies.collect()
+}
+
+/// What becomes of items that get a constant at this attribute.
+fn constant(known: &Known<'_>, attribute: &str) -> Option<String> {
+    known.plan.changes.iter().find_map(|change| match change {
+        Change::Set { to, value, .. } if to.root() == attribute => Some(match Expiry::of(value, known.now) {
+            Expiry::NotANumber => {
+                format!(
+                    "The constant is of type {}, and only numbers are times: items with it never expire",
+                    value.type_name()
+                )
+            }
+            Expiry::Milliseconds => {
+                "The constant looks like milliseconds, and times are in seconds: items with it never expire".to_owned()
+            }
+            Expiry::LongPast => {
+                "The constant is a time more than five years past: items with it never expire".to_owned()
+            }
+            Expiry::Past => {
+                "The constant is a time that has passed: DynamoDB deletes every item that gets it, within days"
+                    .to_owned()
+            }
+            Expiry::Future => "Every item that gets the constant expires at that one time".to_owned(),
+        }),
+        Change::Set { .. } | Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. } => None,
+    })
+}
+
+/// The units of the values that are moved to this attribute or from it, as far as anybody looked.
+fn units(known: &Known<'_>, attribute: &str, copied: &[&Path]) -> Option<String> {
+    let moved_here = known.plan.changes.iter().filter_map(|change| match change {
+        Change::Move { to, .. } | Change::Copy { to, .. } if to.root() == attribute => Some(to),
+        Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => None,
+    });
+    let paths: Vec<&Path> = moved_here.chain(copied.iter().copied()).collect();
+    if paths.is_empty() {
+        return None;
+    }
+    let mut times = Times::default();
+    paths.iter().filter_map(|path| known.times.get(*path)).for_each(|seen| times.merge(*seen));
+    let of = |count: u64| format!("{} of {}", number(count), number(times.values));
+    Some(match times {
+        Times { values: 0, .. } => {
+            format!("In which unit the values are is unknown (`check --sample` looks): {SECONDS}")
+        }
+        Times { milliseconds: 0, not_numbers: 0, .. } => {
+            format!("All of the {} values that were read are times in seconds, by their size", number(times.values))
+        }
+        Times { milliseconds, not_numbers, .. } => format!(
+            "{} values that were read look like milliseconds, and {} are no numbers: {SECONDS}",
+            of(milliseconds),
+            of(not_numbers)
+        ),
+    })
+}
