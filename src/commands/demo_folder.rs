@@ -1,5 +1,6 @@
 //! The folder that a demo lives in: its table, its plan and its state.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -27,7 +28,12 @@ pub(super) fn prepare(dir: &Path, plan: &str, fresh: bool) -> anyhow::Result<()>
     }
     std::fs::create_dir_all(dir).with_context(|| format!("{} cannot be made; nothing was done", dir.display()))?;
     let file = dir.join("plan.toml");
-    std::fs::write(&file, plan).with_context(|| format!("{} cannot be written; nothing was done", file.display()))
+    // One that is there is the demo's.
+    let written = match std::fs::OpenOptions::new().write(true).create_new(true).open(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && file.is_file() => Ok(()),
+        made => made.and_then(|mut made| made.write_all(plan.as_bytes())),
+    };
+    written.with_context(|| format!("{} cannot be written; nothing was done", file.display()))
 }
 
 /// Whether the folder holds a demo that ran to its end; an error where it holds something else, or one that runs now.

@@ -167,6 +167,10 @@ impl Engine {
 
 /// Makes sure of the file: ours or absent, created for the owner only, and locked against a second process.
 fn claim(path: &Path) -> Result<File, LocalError> {
+    if path.exists() {
+        // Before a lock file is left beside it.
+        refuse_foreign(path)?;
+    }
     // A lock on the database file itself would be mixed up with SQLite's own.
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
