@@ -14,7 +14,7 @@ use crate::plan::{Limits, Plan};
 use crate::playbook::{Kind, Obstacle, Override, Phase, Scope, Way, What};
 use crate::preflight::{Accept, PreflightError, run_changes};
 use crate::table::{Table, TableDescription};
-use crate::telemetry::display::Line;
+use crate::telemetry::display::{Line, Watched};
 use crate::throttle::Budgets;
 
 /// How the run of a phase begins.
@@ -247,7 +247,11 @@ impl Conductor {
                 StoreError::Refused("there is no run yet, so there are no failures. Nothing was done".into()).into()
             );
         };
-        let counts = job.retry_failures(&self.store, &run).await?;
+        let due = self.store.open_work_of(&run.phase).await?.failures;
+        let line = Line::show(Watched { item_estimate: due, ..job.watched(0, None) });
+        let counts = job.retry_failures(&self.store, &run).await;
+        line.clear().await;
+        let counts = counts?;
         let mut stopped = self.stop.reason().cloned();
         if stopped.is_none() {
             stopped = self.end(phase, flag, What::PhaseComplete { phase, scanned: None }).await?;

@@ -1,20 +1,27 @@
 //! Failed items, tried once more.
 
+use futures::{FutureExt as _, StreamExt as _, stream};
+
 use super::requests::Requests;
 use super::session::Job;
-use super::stop::Stopped;
+use super::stop::{StopReason, Stopped};
 use super::writer::{Settled, Writer};
 use crate::change::Outcome;
 use crate::checkpoint::store::{FailureRecord, RunRecord, Store};
 use crate::checkpoint::{CheckpointStore as _, Counts, StoreError};
 
 /// Failures that are read from the store in one go.
-const BATCH: u32 = 100;
+const BATCH: u32 = 1_000;
+
+/// Failures that are tried at the same time: as many writes as a large lane keeps outstanding. The budgets hold for them as
+/// for every request.
+const AT_ONCE: usize = 64;
 
 impl Job {
     /// Tries every open failure of the run's phase once more, whichever of its runs left it: the item is read as it is
-    /// now, strongly consistently, and settled like a scanned one, by the job's changes: those of that phase. What each came
-    /// to is durable before the next is tried. Counts those tried; it may end early, for the reason in the job's stopper.
+    /// now, strongly consistently, and settled like a scanned one, by the job's changes: those of that phase. Several are
+    /// tried at once; what each came to is durable before it counts. Counts those tried; it may end early, for the reason in
+    /// the job's stopper, when what is in flight was answered and stored.
     /// What it spends is spent of the run's limits.
     pub async fn retry_failures(&self, store: &Store, run: &RunRecord) -> Result<Counts, StoreError> {
         self.begin_spend(store, run).await?;
@@ -32,13 +39,34 @@ impl Job {
             let batch = store.failures_of(&run.phase, after, BATCH).await?;
             let Some(last) = batch.last() else { return Ok(counts) };
             after = last.id;
-            for failure in batch {
-                let Ok(settled) = retry(&writer, &requests, &failure).await else { return Ok(counts) };
-                counts.add(&settled.counts);
-                record(store, &failure, settled).await?;
+            let tries = batch.iter().map(|failure| try_again(store, &writer, &requests, failure).boxed());
+            let tried: Vec<_> = stream::iter(tries).buffer_unordered(AT_ONCE).collect().await;
+            for tried in tried {
+                counts.add(&tried?.unwrap_or_default());
+            }
+            if self.stop.is_stopping() {
+                return Ok(counts);
             }
         }
     }
+}
+
+/// Tries one failure again and stores what it came to; none where the job stopped before.
+async fn try_again(
+    store: &Store,
+    writer: &Writer,
+    requests: &Requests,
+    failure: &FailureRecord,
+) -> Result<Option<Counts>, StoreError> {
+    let Ok(settled) = retry(writer, requests, failure).await else { return Ok(None) };
+    let counts = settled.counts.clone();
+    let stored = record(store, failure, settled).await;
+    if let Err(error) = &stored {
+        requests.stop().stop(StopReason::Store(error.to_string()));
+    }
+    stored?;
+    requests.progress().committed(&counts, 0, false);
+    Ok(Some(counts))
 }
 
 async fn retry(writer: &Writer, requests: &Requests, failure: &FailureRecord) -> Result<Settled, Stopped> {
@@ -64,5 +92,126 @@ async fn record(store: &Store, failure: &FailureRecord, settled: Settled) -> Res
     match Outcome::ALL.into_iter().find(|o| settled.counts.of(*o) > 0) {
         Some(outcome) => store.resolve_failure(failure.run, failure.key.clone(), outcome, paths).await.map(|_| ()),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::change::{Changes, GuardedWrite};
+    use crate::checkpoint::store::{Begin, Identity, NewRun};
+    use crate::checkpoint::{Commit, Failure, SegmentEvent};
+    use crate::item::{Item, ItemKey, Value};
+    use crate::table::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
+    use crate::throttle::{Budget, Budgets};
+
+    /// Every item is there and needs a write; each answer takes a while.
+    #[derive(Default)]
+    struct Slow {
+        in_flight: AtomicUsize,
+        most: AtomicUsize,
+        reads: AtomicUsize,
+    }
+
+    impl Slow {
+        async fn answer(&self) {
+            self.most.fetch_max(self.in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            self.in_flight.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    #[async_trait]
+    impl Table for Slow {
+        async fn describe(&self) -> Result<TableDescription, TableError> {
+            Ok(TableDescription::of_a_test())
+        }
+
+        async fn scan(&self, _: &ScanRequest) -> Result<Page, TableError> {
+            unreachable!("failures are read one by one")
+        }
+
+        async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
+            self.answer().await;
+            self.reads.fetch_add(1, Ordering::SeqCst);
+            let mut item = key.attributes().clone();
+            item.insert("old".into(), Value::Null);
+            Ok(Got { item: Some(item), units: Some(1.0) })
+        }
+
+        async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+            self.answer().await;
+            chunk.iter().map(|_| Ok(WriteReply::Applied { consumed: None })).collect()
+        }
+
+        fn max_chunk(&self) -> usize {
+            1
+        }
+    }
+
+    fn key(n: usize) -> ItemKey {
+        ItemKey::new(Item::from([("pk", n), ("sk", 0)].map(|(name, n)| (name.to_owned(), Value::S(n.to_string())))))
+    }
+
+    /// A table, a run with this many open failures, and a job to retry them.
+    async fn failed(dir: &std::path::Path, failures: usize) -> (Arc<Slow>, Store, RunRecord, Job) {
+        let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
+                    [[change]]\nmove = \"old\"\nto = \"new\"\n";
+        let (plan, description) = (crate::plan::load("plan", text).unwrap().plan, TableDescription::of_a_test());
+        let identity = Identity::of(&plan, &description);
+        let store = Store::open(&dir.join("s.db"), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
+        let new =
+            NewRun { phase: "expand".into(), total_segments: 1, tool_version: "t".into(), table_items_estimate: None };
+        let run = store.begin(Begin::ResumeOrNew, new).await.unwrap().run;
+        let mut counts = Counts::default();
+        (0..failures).for_each(|_| counts.count(Outcome::Rejected));
+        let failed = |n| Failure { key: key(n), outcome: Outcome::Rejected, reason: "too large".to_owned() };
+        let event = SegmentEvent::PagesDone { first: 1, pages: 1, next: None, counts };
+        let failures = (0..failures).map(failed).collect();
+        let commit = Commit { run: run.id, segment: 0, event, failures, diverged: Vec::new(), refused: Vec::new() };
+        store.commit(commit).await.unwrap();
+        let wide = Budget { write: 100_000.0, read: 100_000.0 };
+        let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: wide, indexes: Vec::new() };
+        let changes = Changes::for_run(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
+        let table = Arc::new(Slow::default());
+        let job = Job::new(plan, Arc::new(changes), Arc::clone(&table) as Arc<dyn Table>, description, &budgets);
+        (table, store, run, job)
+    }
+
+    #[tokio::test]
+    async fn failures_are_tried_at_the_same_time_within_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let (table, store, run, job) = failed(dir.path(), 300).await;
+        let counts = job.retry_failures(&store, &run).await.unwrap();
+        assert_eq!((counts.scanned, counts.of(Outcome::Applied)), (300, 300));
+        assert_eq!(store.open_work(None).await.unwrap().failures, 0);
+        let most = table.most.load(Ordering::SeqCst);
+        assert!((AT_ONCE / 2..=AT_ONCE).contains(&most), "{most} at once");
+        assert_eq!(job.progress.snapshot().counts.scanned, 300, "progress is shown");
+    }
+
+    /// Stopped, it waits for what is in flight, and each failure that it counts is settled.
+    #[tokio::test]
+    async fn a_stopped_retry_counts_what_it_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let (table, store, run, job) = failed(dir.path(), 300).await;
+        let stop = async {
+            while table.reads.load(Ordering::SeqCst) < 100 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            job.stop.stop(StopReason::Interrupted);
+        };
+        let (counts, ()) = tokio::join!(job.retry_failures(&store, &run), stop);
+        let counts = counts.unwrap();
+        let left = store.open_work(None).await.unwrap().failures;
+        assert!(left > 0 && counts.scanned > 0, "{left} left of 300");
+        assert_eq!(counts.scanned + left, 300);
+        assert_eq!(table.in_flight.load(Ordering::SeqCst), 0);
     }
 }

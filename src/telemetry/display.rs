@@ -120,13 +120,16 @@ impl Drop for Cleared {
 fn figures(watched: &Watched, pace: &Pace, now: &Snapshot) -> String {
     let percent = pace.percent().map_or_else(String::new, |p| format!(" (~{p} %)"));
     let (items, units) = pace.rates().unwrap_or((0.0, 0.0));
+    // Failures that are tried again are of no segment.
+    let segments = match watched.total_segments {
+        0 => String::new(),
+        all => format!(" · {}/{all} segments", watched.segments_before + now.segments_done),
+    };
     format!(
-        "{} items{percent} · {}/s · {} WCU/s · {}/{} segments",
+        "{} items{percent} · {}/s · {} WCU/s{segments}",
         number(pace.done()),
         number(items.round() as u64),
         number(units.round() as u64),
-        watched.segments_before + now.segments_done,
-        watched.total_segments,
     )
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures::future::join_all;
+use futures::{FutureExt as _, StreamExt as _, stream};
 
 use super::super::compare::{Comparison, Parity};
 use super::super::repair::{PageRepair, Repair};
@@ -25,7 +26,10 @@ const AT_ONCE: usize = 8;
 const MAX_REREADS: u64 = 10_000;
 
 /// Diverged items that are looked up in the state file at once.
-const DIVERGED_AT_ONCE: u32 = 256;
+const DIVERGED_AT_ONCE: u32 = 1_000;
+
+/// Diverged items that are read again at the same time: as many requests as a large lane keeps outstanding.
+const LOOKED_AT_ONCE: usize = 64;
 
 /// Why an item stays as it is.
 const LEFT_ALONE: &str = "left alone: what it should be cannot be told";
@@ -153,26 +157,39 @@ impl Verifier {
 
     /// Looks at the diverged items that are on record: those that are equal, or gone, are settled. Returns how many.
     pub(super) async fn close_diverged(&self) -> Result<u64, Stopped> {
-        let (mut closed, mut after) = (0, 0);
+        let due = self.store.open_work(None).await.map_err(|error| self.give_up(&error))?.diverged;
+        let (mut closed, mut looked_at, mut after) = (0, 0, 0);
         loop {
             let query = ListQuery { run: None, open_only: true, after, limit: DIVERGED_AT_ONCE };
             let open = self.store.diverged(query).await.map_err(|error| self.give_up(&error))?;
             let Some(last) = open.last() else { return Ok(closed) };
             after = last.id;
+            looked_at += open.len() as u64;
             let keys: Vec<ItemKey> = open.into_iter().map(|record| record.key).collect();
             let records = self.records(&keys).await?;
-            for (key, record) in keys.into_iter().zip(records) {
-                let how = match self.requests.get(&key).await?.item {
-                    None => "gone",
-                    // It is none the less what somebody may want to look at.
-                    Some(item) if self.parity.leaves_old_alone(&item) => continue,
-                    Some(item) if !self.parity.compare(&item, &record).verdict.is_mismatch() => "verified",
-                    Some(_) => continue,
-                };
-                let settled = self.store.close_diverged(key, how).await.map_err(|error| self.give_up(&error))?;
-                closed += u64::from(settled);
-            }
+            let looks = keys.into_iter().zip(records).map(|(key, record)| self.look_at_diverged(key, record).boxed());
+            // All of them are waited for, also where one is given up because the job stops.
+            let found: Vec<_> = stream::iter(looks).buffer_unordered(LOOKED_AT_ONCE).collect().await;
+            let found = found.into_iter().collect::<Result<Vec<_>, Stopped>>()?;
+            let settled: Vec<_> = found.into_iter().flatten().collect();
+            closed += self.store.close_diverged(settled).await.map_err(|error| self.give_up(&error))?;
+            tracing::info!("looked again at {looked_at} of {due} diverged items; {closed} are settled");
         }
+    }
+
+    /// How a diverged item is settled, if it is.
+    async fn look_at_diverged(
+        &self,
+        key: ItemKey,
+        record: OnRecord,
+    ) -> Result<Option<(ItemKey, &'static str)>, Stopped> {
+        let how = match self.requests.get(&key).await?.item {
+            None => Some("gone"),
+            // It is none the less what somebody may want to look at.
+            Some(item) if self.parity.leaves_old_alone(&item) => None,
+            Some(item) => (!self.parity.compare(&item, &record).verdict.is_mismatch()).then_some("verified"),
+        };
+        Ok(how.map(|how| (key, how)))
     }
 
     fn give_up(&self, error: &StoreError) -> Stopped {

@@ -40,10 +40,11 @@ impl Store {
         self.thread.run(move |c| mismatches(c, run, verdict, limit)).await
     }
 
-    /// Settles an open diverged item that was seen equal, or gone, in every run that has it. False where none has.
-    pub async fn close_diverged(&self, key: ItemKey, how: &'static str) -> Result<bool, StoreError> {
+    /// Settles open diverged items that were seen equal, or gone, each in every run that has it. Returns how many it
+    /// settled.
+    pub async fn close_diverged(&self, items: Vec<(ItemKey, &'static str)>) -> Result<u64, StoreError> {
         let now = (self.clock)();
-        self.thread.run(move |c| close_diverged(c, &key, how, &now)).await
+        self.thread.run(move |c| close_diverged(c, &items, &now)).await
     }
 
     /// Ends a session before the verification is complete.
@@ -305,13 +306,15 @@ fn mismatches(connection: &Connection, run: RunId, verdict: Verdict, limit: u32)
     })
 }
 
-fn close_diverged(connection: &Connection, key: &ItemKey, how: &str, now: &str) -> Result<bool, Failed> {
-    let changed = connection
-        .prepare_cached(
-            "UPDATE diverged SET status = 'resolved', resolved_as = ?2, last_at = ?3 WHERE key = ?1 AND status = 'open'",
-        )?
-        .execute(params![key.to_text(), how, now])?;
-    Ok(changed > 0)
+fn close_diverged(connection: &Connection, items: &[(ItemKey, &str)], now: &str) -> Result<u64, Failed> {
+    let sql =
+        "UPDATE diverged SET status = 'resolved', resolved_as = ?2, last_at = ?3 WHERE key = ?1 AND status = 'open'";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut closed = 0;
+    for (key, how) in items {
+        closed += u64::from(statement.execute(params![key.to_text(), how, now])? > 0);
+    }
+    Ok(closed)
 }
 
 fn finish(connection: &Connection, id: RunId, ended_at: &str, json: &str, hash: &str) -> Result<RunRecord, Failed> {
