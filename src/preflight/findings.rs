@@ -11,6 +11,7 @@ use super::range::Range;
 use super::stream::filter;
 use super::time_to_live::time_to_live;
 use super::touched::{Touched, TouchedIndex};
+use crate::change::{Change, Strategy};
 use crate::figure::number;
 use crate::item::{MAX_ITEM_BYTES, Path, Times};
 use crate::plan::Plan;
@@ -188,7 +189,13 @@ fn item_size(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
     }
     let why = "DynamoDB refuses a write that makes an item larger than 400 KB: it would be a failure. While a migration is \
                expanded, an item has both attributes";
-    let act = "Make those items smaller, or expect them among the failures; a dry run names them";
+    let moves = known.plan.changes.iter().any(|change| matches!(change, Change::Move { .. }));
+    let act = if moves && known.plan.strategy == Strategy::ExpandContract {
+        "Make those items smaller, or expect them among the failures; a dry run names them. With `strategy = \
+         \"in-place\"` a moved value is there once, so that its item hardly grows"
+    } else {
+        "Make those items smaller, or expect them among the failures; a dry run names them"
+    };
     let finding = |severity, what: String| Some(Finding::new(severity, "item-size", what).because(why).so(act));
     let count = |range: Range| between(range, |n| number(n.round() as u64));
     if let Some(range) = known.estimate.exceeding {

@@ -19,6 +19,7 @@ mod outage;
 mod replies;
 mod stops;
 mod transient;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
