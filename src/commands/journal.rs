@@ -10,7 +10,7 @@ use super::target::{read_plan, state_path};
 use crate::checkpoint::RunId;
 use crate::checkpoint::store::{ListQuery, PreImageRecord, StateFile};
 use crate::cli::{Global, JournalArgs};
-use crate::item::item_to_json;
+use crate::item::{Value, item_to_json};
 
 /// Lists what is in it, oldest first.
 pub(super) fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit> {
@@ -49,7 +49,8 @@ fn to_json(row: &PreImageRecord, phase: &str, show_values: bool) -> Json {
         "path": row.path.to_string(), "at": row.at,
     });
     if let (true, Some(map)) = (show_values, json.as_object_mut()) {
-        map.insert("value".into(), row.value.to_json());
+        map.insert("value".into(), row.value.as_ref().map_or(Json::Null, Value::to_json));
+        map.insert("readable".into(), row.value.is_some().into());
     }
     json
 }
@@ -58,7 +59,7 @@ fn write_row(out: &mut Vec<u8>, row: &PreImageRecord, phase: &str, show_values: 
     let PreImageRecord { id, run, key, path, value, at } = row;
     write!(out, "{}  {at}  run {} ({phase})  {key}  {path}", id.0, run.0)?;
     if show_values {
-        let text = value.to_json().to_string();
+        let text = value.as_ref().map_or_else(|| "(it cannot be read)".to_owned(), |value| value.to_json().to_string());
         let escaped = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
         write!(out, "  {}", text.chars().map(escaped).collect::<String>())?;
     }

@@ -237,7 +237,7 @@ async fn holds_pre_images(scene: &Scene, kind: &Kind) {
             let path: backfill::item::Path = text.parse().unwrap();
             let kept = store.pre_images(key_of(&before), Some(path.clone())).await.unwrap();
             assert_eq!(kept.len(), 1, "{} {text}", kind.name);
-            assert_eq!(Some(&kept[0].value), path.get(&before), "{} {text}", kind.name);
+            assert_eq!(kept[0].value.as_ref(), path.get(&before), "{} {text}", kind.name);
         }
     }
 }

@@ -212,7 +212,8 @@ impl Migration {
             recorded += rows.len() as u64;
             destroyed += after.destroyed.len() as u64;
             let text = |path: String, value: &backfill::item::Value| format!("{path} = {}", value.to_json());
-            let rows: BTreeSet<String> = rows.iter().map(|row| text(row.path.to_string(), &row.value)).collect();
+            let rows: BTreeSet<String> =
+                rows.iter().map(|row| text(row.path.to_string(), row.value.as_ref().unwrap())).collect();
             let lost: BTreeSet<String> = after.destroyed.iter().map(|(p, v)| text(p.to_string(), v)).collect();
             assert_eq!(rows, lost, "{key}");
         }

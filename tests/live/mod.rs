@@ -373,7 +373,7 @@ async fn check_pre_images(
         overwritten.extend(before_again.get(key).map(|item| rule.overwritten(item)).unwrap_or_default());
         let recorded = store.pre_images(ItemKey::from_text(key).unwrap(), None).await.unwrap();
         let text = |path: &Path, value: &Value| format!("{path} {}", value.to_json());
-        let mut recorded: Vec<String> = recorded.iter().map(|r| text(&r.path, &r.value)).collect();
+        let mut recorded: Vec<String> = recorded.iter().map(|r| text(&r.path, r.value.as_ref().unwrap())).collect();
         for (path, value) in &overwritten {
             let found = recorded.iter().position(|r| *r == text(path, value));
             let found =

@@ -161,6 +161,30 @@ async fn a_contract_without_its_flag_puts_it_back() {
     assert!(scene.dump().await.values().all(|item| !item.contains_key("old")));
 }
 
+/// The state file, with the function by which it knows its own rows: one that was edited without it is refused.
+fn with_checksums(scene: &Scene) -> rusqlite::Connection {
+    use rusqlite::functions::FunctionFlags;
+    use rusqlite::types::ValueRef;
+    use sha2::Digest as _;
+    let connection = rusqlite::Connection::open(scene.state_path()).unwrap();
+    let checksum = |row: &rusqlite::functions::Context<'_>| {
+        let mut hash = sha2::Sha256::new();
+        for column in 0..row.len() {
+            let (kind, bytes) = match row.get_raw(column) {
+                ValueRef::Integer(n) => (1_u8, n.to_be_bytes().to_vec()),
+                ValueRef::Text(text) => (3, text.to_vec()),
+                other => panic!("no column of an event is {other:?}"),
+            };
+            hash.update([kind]);
+            hash.update((bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        }
+        Ok(i64::from_be_bytes(hash.finalize()[..8].try_into().unwrap()))
+    };
+    connection.create_scalar_function("checksum", -1, FunctionFlags::SQLITE_UTF8, checksum).unwrap();
+    connection
+}
+
 /// The clock of the host was two hours ahead when the history was written, and has been set right.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_was_set_back_opens_no_gate() {
@@ -168,11 +192,12 @@ async fn a_clock_that_was_set_back_opens_no_gate() {
     for words in &FORWARD[..3] {
         scene.done(words).await;
     }
-    let connection = rusqlite::Connection::open(scene.state_path()).unwrap();
+    let connection = with_checksums(&scene);
     for (n, mut event) in (1..).zip(history(&scene)) {
         let at: jiff::Timestamp = event["at"].as_str().unwrap().parse().unwrap();
         event["at"] = (at + jiff::SignedDuration::from_hours(2)).to_string().into();
-        connection.execute("UPDATE events SET event = ?2 WHERE id = ?1", (n, event.to_string())).unwrap();
+        let sql = "UPDATE events SET event = ?2, sum = checksum(id, ?2, behind) WHERE id = ?1";
+        connection.execute(sql, (n, event.to_string())).unwrap();
     }
     drop(connection);
     let ran = scene.refused("cutover --to read-new --yes", "cutover --to read-new").await;

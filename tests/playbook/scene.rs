@@ -245,7 +245,7 @@ impl Scene {
         let store = Store::open(&self.state_path(), &identity, || "2026-01-01T00:00:00Z".into()).unwrap();
         let rows = store.pre_images(ItemKey::new(item(pk, sk, [])), None).await.unwrap();
         store.close().await.unwrap();
-        rows.into_iter().map(|row| row.value).collect()
+        rows.into_iter().map(|row| row.value.unwrap()).collect()
     }
 }
 

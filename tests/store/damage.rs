@@ -137,9 +137,10 @@ fn a_file_that_was_not_closed_and_lost_its_log_is_refused() {
     }
     let log = dir.path().join("s.db-wal");
     let (whole, file) = (fs::read(&log).unwrap(), fs::read(&path).unwrap());
-    for lost in [None, Some(Vec::new())] {
+    for lost in [None, Some(Vec::new()), Some(whole[..whole.len() - 4096].to_vec())] {
         fs::remove_file(&log).unwrap();
         let _ = lost.as_ref().map(|bytes| fs::write(&log, bytes).unwrap());
+        let _ = fs::remove_file(dir.path().join("s.db-shm"));
         let reader = StateFile::open(&path).and_then(|file| file.summary()).unwrap_err();
         for error in [refusal(&path, &identity()), reader] {
             assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
@@ -150,6 +151,17 @@ fn a_file_that_was_not_closed_and_lost_its_log_is_refused() {
         fs::write(&log, &whole).unwrap();
     }
     let _ = fs::remove_file(dir.path().join("s.db-shm"));
-    drop(open(&path));
     assert_eq!(summary(&path).current.unwrap().totals.done, 1, "with its log back, it goes on");
+    // Another program that opens the file for writing moves the log into it: nothing is lost then.
+    rusqlite::Connection::open(&path).unwrap().query_row("SELECT 1 FROM runs", [], |_| Ok(())).unwrap();
+    assert!(!log.exists());
+    assert_eq!(summary(&path).current.unwrap().totals.done, 1);
+    drop(open(&path));
+    // What the lock file says is about this file alone: another one under its name is not held to it.
+    fs::write(dir.path().join("s.db.lock"), "pid=1\nhost=h\nsince=s\ncommits=5/00000000000000000009\n").unwrap();
+    drop(open(&path));
+    for cut in ["pid=1\nho", "\0\0\0\0", "pid=1\nhost=h\nsince=s\ncommits=5/00"] {
+        fs::write(dir.path().join("s.db.lock"), cut).unwrap();
+        drop(open(&path));
+    }
 }

@@ -46,7 +46,7 @@ async fn agree(store: &Store, run: RunId, model: &Model) -> Result<(), TestCaseE
     prop_assert_eq!(&diverged, &model.diverged);
     for item in 0..3 {
         let found = store.pre_images(key(item), Some(attribute("a.b"))).await.unwrap();
-        let found: Vec<_> = found.into_iter().map(|p| p.value).collect();
+        let found: Vec<_> = found.into_iter().map(|p| p.value.unwrap()).collect();
         let expected = model.pre_images.iter().rev().filter(|(i, _, refused)| *i == item && !refused);
         let expected: Vec<_> = expected.map(|(_, n, _)| Value::N(n.to_string().parse().unwrap())).collect();
         prop_assert_eq!(found, expected);

@@ -122,7 +122,7 @@ async fn pre_images_keep_every_type_and_the_newest_comes_first() {
     for asked in [Some(path.clone()), None] {
         let found = store.pre_images(key(1), asked).await.unwrap();
         assert_eq!(found.iter().map(|p| p.id).collect::<Vec<_>>(), [ids[1], ids[0]]);
-        assert_eq!(found[1].value.to_json(), json);
+        assert_eq!(found[1].value.as_ref().unwrap().to_json(), json);
         assert_eq!(found[1].path, path);
     }
     assert!(store.pre_images(key(1), Some(attribute("doc"))).await.unwrap().is_empty());

@@ -52,7 +52,7 @@ async fn contract_removes_the_old_attribute_from_exactly_the_items_that_it_may()
     let kept = store.pre_images(key_of(&item(3, &[])), None).await.unwrap();
     assert_eq!(
         kept.iter().map(|pre| (pre.path.to_string(), &pre.value)).collect::<Vec<_>>(),
-        [("old".to_owned(), &s("x"))]
+        [("old".to_owned(), &Some(s("x")))]
     );
     store.close().await.unwrap();
 

@@ -103,7 +103,7 @@ async fn only_the_first_pass_knows_what_was_there_before() {
     // What had no old attribute beside it was kept on record.
     let store = scene.store().await;
     let key = super::common::key_of(&item(101, &[]));
-    assert_eq!(store.pre_images(key, None).await.unwrap()[0].value, s("only"));
+    assert_eq!(store.pre_images(key, None).await.unwrap()[0].value, Some(s("only")));
 }
 
 /// Applications wrote the new attribute alone: the way back takes what they wrote to the old one.
@@ -137,6 +137,6 @@ async fn new_only_writes_reach_the_old_attribute() {
     let store = scene.store().await;
     for i in [0, 99] {
         let kept = store.pre_images(super::common::key_of(&item(i, &[])), None).await.unwrap();
-        assert_eq!(kept.iter().map(|pre| &pre.value).collect::<Vec<_>>(), [&s("x")], "{i}");
+        assert_eq!(kept.iter().map(|pre| &pre.value).collect::<Vec<_>>(), [&Some(s("x"))], "{i}");
     }
 }

@@ -276,7 +276,7 @@ fn record_from(row: &Row<'_>) -> Result<PreImageRecord, Failed> {
         run: RunId(row.get(1)?),
         key: key_from(row, 2)?,
         path: parse_path(&row.get::<_, String>(3)?)?,
-        value: value_from(row, 4, id)?,
+        value: unpack(&row.get::<_, Vec<u8>>(4)?),
         at: row.get(5)?,
     })
 }

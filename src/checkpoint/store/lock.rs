@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
@@ -41,6 +41,20 @@ impl fmt::Display for Holder {
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
+    /// Where its last line begins.
+    commits_at: u64,
+    /// What the process before it left there.
+    left: Option<Committed>,
+    closed: bool,
+}
+
+/// What a process has committed: noted in the lock file after each commit, without a sync, as a kill loses nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Committed {
+    /// The state file's own mark.
+    pub(super) mark: i64,
+    /// Its count of commits.
+    pub(super) commits: i64,
 }
 
 /// How often, and how far apart, a lock is tried before it counts as held: a reader that asks who holds it takes it for
@@ -49,9 +63,10 @@ const TRIES: u32 = 10;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// What a lock file says, a line each.
-const FIELDS: [&str; 3] = ["pid", "host", "since"];
+const FIELDS: [&str; 4] = ["pid", "host", "since", "commits"];
 
-/// A lock file is shorter than this: two short fields and a host's name, which has 253 characters at most (RFC 1035).
+/// A lock file is shorter than this: three short fields and a host's name, which has 253 characters at most (RFC 1035). One
+/// that is not is refused.
 const MOST_BYTES: u64 = 4096;
 
 impl Lock {
@@ -68,9 +83,13 @@ impl Lock {
                     if !is_ours(&mut file).map_err(|e| io_error(&path, "read the lock file", &e))? {
                         return Err(neighbour(state, &path));
                     }
+                    let left = read_committed(&mut file);
                     let text = format!("pid={}\nhost={}\nsince={now}\n", process::id(), host::name());
                     rewrite(&mut file, &text).map_err(|e| io_error(&path, "write the lock file", &e))?;
-                    return Ok(Lock { file });
+                    let mut lock = Lock { file, commits_at: text.len() as u64, left, closed: false };
+                    // Should the state file be refused, the next process is told the same.
+                    left.into_iter().for_each(|left| lock.note(left));
+                    return Ok(lock);
                 }
                 Err(TryLockError::WouldBlock) if tried < TRIES => thread::sleep(BETWEEN_TRIES),
                 Err(TryLockError::WouldBlock) => break,
@@ -86,6 +105,27 @@ impl Lock {
         )))
     }
 
+    /// What the process that held it before has committed; none where it closed the file in good order.
+    pub(super) fn left(&self) -> Option<Committed> {
+        self.left
+    }
+
+    /// Notes what is committed. Failing to say so makes no commit undone: then an older number stands there.
+    pub(super) fn note(&mut self, Committed { mark, commits }: Committed) {
+        let line = format!("commits={mark}/{commits:020}\n");
+        let _ = self.file.seek(SeekFrom::Start(self.commits_at)).and_then(|_| self.file.write_all(line.as_bytes()));
+    }
+
+    /// The state file was closed in good order: what the lock file says is of no use from here on.
+    pub(super) fn closed(mut self) {
+        self.closed = true;
+    }
+
+    /// What the last holder has committed, for one who only reads.
+    pub(super) fn last_committed(state: &Path) -> Option<Committed> {
+        read_committed(&mut open_regular(&lock_path(state), false).ok()?)
+    }
+
     /// Who holds the lock of a state file, if anyone does; also none where the lock file cannot be read.
     pub(super) fn holder(state: &Path) -> Option<Holder> {
         let mut file = open_regular(&lock_path(state), false).ok()?;
@@ -99,9 +139,11 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // The file itself stays: were it removed, two processes could each lock a file of that name. What it says is of
-        // no use to anyone from here on, and failing to clear it harms nobody.
-        let _ = self.file.set_len(0);
+        // The file itself stays: were it removed, two processes could each lock a file of that name. Failing to clear it
+        // harms nobody.
+        if self.closed {
+            let _ = self.file.set_len(0);
+        }
     }
 }
 
@@ -134,26 +176,42 @@ fn is_ours(file: &mut File) -> io::Result<bool> {
     file.rewind()?;
     file.take(MOST_BYTES).read_to_end(&mut bytes)?;
     let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(false) };
-    let mut lines = text.split_inclusive('\n');
-    // A process may have died before its last line was written.
-    let fields = FIELDS.iter().all(|field| lines.next().is_none_or(|line| line.starts_with(&format!("{field}="))));
+    // A process may have died before its last line was written, and a power cut leaves zeros.
+    let mut lines = text.trim_end_matches('\0').lines().peekable();
+    let fields = FIELDS.iter().all(|field| {
+        let Some(line) = lines.next() else { return true };
+        let begins = format!("{field}=");
+        line.starts_with(&begins) || (lines.peek().is_none() && begins.starts_with(line))
+    });
     Ok(fields && lines.next().is_none() && (bytes.len() as u64) < MOST_BYTES)
 }
 
-fn rewrite(file: &mut File, text: &str) -> std::io::Result<()> {
+fn rewrite(file: &mut File, text: &str) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     file.write_all(text.as_bytes())?;
     file.flush()
 }
 
-fn read_holder(file: &mut File) -> Holder {
+fn read_committed(file: &mut File) -> Option<Committed> {
+    let text = read_text(file);
+    let (mark, commits) = field(&text, "commits")?.split_once('/')?;
+    Some(Committed { mark: mark.parse().ok()?, commits: commits.parse().ok()? })
+}
+
+fn read_text(file: &mut File) -> String {
     let mut text = String::new();
     // A lock file that cannot be read leaves the holder without a name; it is still held.
     let _ = file.rewind().and_then(|()| file.take(MOST_BYTES).read_to_string(&mut text));
-    let field = |name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
-        Some(value.escape_debug().to_string())
-    };
+    text
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn read_holder(file: &mut File) -> Holder {
+    let text = read_text(file);
+    let field = |name: &str| Some(field(&text, name)?.escape_debug().to_string());
     Holder { pid: field("pid").and_then(|p| p.parse().ok()), host: field("host"), since: field("since") }
 }

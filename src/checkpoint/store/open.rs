@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use super::super::StoreError;
 use super::error::{Failed, io_error};
 use super::layout::{APPLICATION_ID, LAYOUT_VERSION, MIGRATIONS, check_version, migrate};
-use super::lock::{Lock, open_private};
+use super::lock::{Committed, Lock, open_private};
 use super::records::Identity;
 use super::siblings::{has_log, refuse_neighbours, refuse_what_is_not_ours, sibling};
 use super::thread::Owned;
@@ -46,14 +46,21 @@ pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<
     let version = check_version(&connection, &path, LAYOUT_VERSION)?;
     let opening = |failed: Failed| failed.explain(&path, "opening it");
     let small = fs::metadata(&path).is_ok_and(|meta| meta.len() <= CHECKED_BYTES);
-    refuse_damaged(&connection, &path, version, small).map_err(opening)?;
+    refuse_damaged(&connection, &path, version, small, || lock.left()).map_err(opening)?;
     become_ours(&mut connection, &path, identity, now)?;
     prepare(&mut connection, &path).map_err(opening)?;
     Ok(Owned { connection, lock, path })
 }
 
-/// Refuses a file whose pages, or whose rows that concern all of it, are damaged; and one that lost its log.
-pub(super) fn refuse_damaged(connection: &Connection, path: &Path, version: usize, small: bool) -> Result<(), Failed> {
+/// Refuses a file whose pages, or whose rows that concern all of it, are damaged; and one that lost its log, or the end of
+/// it. `left` is what the process that had the file last has committed.
+pub(super) fn refuse_damaged(
+    connection: &Connection,
+    path: &Path,
+    version: usize,
+    small: bool,
+    left: impl Fn() -> Option<Committed>,
+) -> Result<(), Failed> {
     if small {
         let found: String = connection.query_row("PRAGMA main.quick_check(1)", [], |row| row.get(0))?;
         if found != "ok" {
@@ -65,26 +72,40 @@ pub(super) fn refuse_damaged(connection: &Connection, path: &Path, version: usiz
         return Ok(());
     }
     checksum::refuse_damaged(connection, small)?;
-    if lost_its_log(connection, path)? {
+    if lost_commits(connection, path, left)? {
         return Err(Failed::Damaged(format!(
-            "it was not closed in good order, and its log {} is missing or empty, which has what was stored last. Put the \
-             log back beside it",
+            "it was not closed in good order, and its log {} is missing, empty or cut short, which has what was stored \
+             last. Put the log back beside it",
             sibling(path, "-wal").display()
         )));
     }
     Ok(())
 }
 
-/// Whether the file itself says that a session was open, and nothing of that session is beside it. Asked twice, as another
-/// process may open or close the file meanwhile.
-fn lost_its_log(connection: &Connection, path: &Path) -> Result<bool, Failed> {
+/// Whether the file itself says that a session was open, and what that session has committed is not all there. Without a
+/// log it may be: another program has moved the log into the file. Asked twice, as another process may open or close the
+/// file meanwhile.
+fn lost_commits(connection: &Connection, path: &Path, left: impl Fn() -> Option<Committed>) -> Result<bool, Failed> {
     for _ in 0..2 {
-        let in_use: bool = connection.query_row("SELECT in_use FROM file", [], |row| row.get(0))?;
-        if !in_use || has_log(path) {
+        // Before the file: a commit is noted after it is made.
+        let left = left();
+        let (in_use, mark, commits): (bool, i64, i64) =
+            connection.query_row("SELECT in_use, mark, commits FROM file", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+        let all_there = left.filter(|left| left.mark == mark).map(|left| left.commits <= commits);
+        if !in_use || all_there.unwrap_or_else(|| has_log(path)) {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// What is committed by now; to be called in the transaction that adds to it.
+pub(super) fn count_commit(connection: &Connection) -> Result<Committed, Failed> {
+    let sql = "UPDATE file SET commits = commits + 1 RETURNING mark, commits";
+    let committed = |row: &rusqlite::Row<'_>| Ok(Committed { mark: row.get(0)?, commits: row.get(1)? });
+    Ok(connection.prepare_cached(sql)?.query_row([], committed)?)
 }
 
 /// Brings the file to the newest layout and checks whose it is, in one transaction: where it is refused, or the process
@@ -298,12 +319,13 @@ impl Owned {
         let marked = connection.execute("UPDATE file SET in_use = 0", []);
         // Everything is durable in the log already: when a reader is in the way, or the disk is full, the log simply stays.
         let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        if marked.is_ok() && moved.is_ok() {
-            // Then SQLite removes the empty log.
-            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+        if marked.is_err() || moved.is_err() {
+            return;
         }
+        // Then SQLite removes the empty log.
+        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
         drop(connection);
-        drop(lock);
+        lock.closed();
     }
 }
 

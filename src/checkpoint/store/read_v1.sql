@@ -19,4 +19,4 @@ CREATE TEMP VIEW tallies AS SELECT run, what, n, (run * 8 + what) * 4294967296 +
     UNION ALL SELECT run, 2, count(*) FROM main.there_before GROUP BY run
     UNION ALL SELECT run, 3, count(*) FROM main.failures WHERE status = 'open' GROUP BY run
     UNION ALL SELECT run, 4, count(*) FROM main.diverged WHERE status = 'open' GROUP BY run);
-CREATE TEMP VIEW file AS SELECT 1 AS id, 0 AS in_use;
+CREATE TEMP VIEW file AS SELECT 1 AS id, 0 AS in_use, 0 AS mark, 0 AS commits;

@@ -283,8 +283,8 @@ pub struct PreImageRecord {
     pub key: ItemKey,
     /// Where the value was.
     pub path: Path,
-    /// The value.
-    pub value: Value,
+    /// The value; none where what is stored cannot be read.
+    pub value: Option<Value>,
     /// When it was recorded.
     pub at: String,
 }

@@ -48,12 +48,15 @@ SELECT run, what, n, (run * 8 + what) * 4294967296 + n FROM (
     UNION ALL SELECT run, 4, count(*) FROM diverged WHERE status = 'open' GROUP BY run);
 
 -- One row. `in_use` is 1 in the file itself, not only in its log, from the begin of a session to its orderly end: such a
--- file without its log is older than what was answered.
+-- file without its log may be older than what was answered. `commits` counts what was committed; the lock file repeats it
+-- beside `mark`, a random number that tells this file from others.
 CREATE TABLE file (
-    id     INTEGER PRIMARY KEY CHECK (id = 1),
-    in_use INTEGER NOT NULL CHECK (in_use IN (0, 1))
+    id      INTEGER PRIMARY KEY CHECK (id = 1),
+    in_use  INTEGER NOT NULL CHECK (in_use IN (0, 1)),
+    mark    INTEGER NOT NULL,
+    commits INTEGER NOT NULL CHECK (commits >= 0)
 ) STRICT;
-INSERT INTO file (id, in_use) VALUES (1, 0);
+INSERT INTO file (id, in_use, mark, commits) VALUES (1, 0, random(), 0);
 
 CREATE TRIGGER identity_added AFTER INSERT ON identity BEGIN
     UPDATE identity SET sum = checksum(id, migration, fingerprint, meaning, table_arn, table_id, created_at);

@@ -38,7 +38,7 @@ impl StateFile {
         let connection = open_for_reading(path).map_err(opening)?;
         let version = layout::check_version(&connection, path, layout::LAYOUT_VERSION)?;
         layout::show_as_newest(&connection, version).map_err(opening)?;
-        open::refuse_damaged(&connection, path, version, false).map_err(opening)?;
+        open::refuse_damaged(&connection, path, version, false, || Lock::last_committed(path)).map_err(opening)?;
         let version = u32::try_from(version).unwrap_or(u32::MAX);
         Ok(StateFile { connection, path: path.to_owned(), version })
     }

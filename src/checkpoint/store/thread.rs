@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::super::StoreError;
 use super::error::{Failed, io_error};
 use super::lock::Lock;
+use super::open::count_commit;
 
 /// Requests that may wait for the thread. Enough that every segment in flight finds room while one commit is synced to
 /// the disk; beyond it, callers wait, which slows the scan down to what the disk can keep.
@@ -175,8 +176,8 @@ impl Writer {
         }
     }
 
-    fn apply_group(&self, group: &mut [Box<dyn Job>]) -> Result<Vec<Result<(), StoreError>>, Failed> {
-        let connection = &self.owned.connection;
+    fn apply_group(&mut self, group: &mut [Box<dyn Job>]) -> Result<Vec<Result<(), StoreError>>, Failed> {
+        let Owned { connection, lock, path } = &mut self.owned;
         let mut fates = Vec::with_capacity(group.len());
         connection.execute_batch("BEGIN IMMEDIATE")?;
         for job in group {
@@ -186,12 +187,14 @@ impl Writer {
                 Err(failed) if failed.is_fatal() => return Err(failed),
                 Err(failed) => {
                     connection.execute_batch("ROLLBACK TO request")?;
-                    fates.push(Err(failed.explain(&self.owned.path, "storing progress")));
+                    fates.push(Err(failed.explain(path, "storing progress")));
                 }
             }
             connection.execute_batch("RELEASE request")?;
         }
+        let committed = count_commit(connection)?;
         connection.execute_batch("COMMIT")?;
+        lock.note(committed);
         Ok(fates)
     }
 
