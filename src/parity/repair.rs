@@ -78,6 +78,11 @@ impl Repair {
     /// source whose targets disagree, or that is an element of a list; with `skip`, a new value that is neither the one of
     /// before nor what the migration wrote.
     pub fn decide(&self, item: &Item, record: &OnRecord) -> Decision {
+        if let Some(why) = record.why_unreadable() {
+            return Decision::Rejected(format!(
+                "its record in the state file cannot be read: {why}; it was not written"
+            ));
+        }
         let mut needs = Needs::default();
         let truth = self.truths.at(item.get(&self.key.partition.name));
         for change in &self.changes {
