@@ -112,6 +112,19 @@ fn examples() -> Vec<Example> {
             ],
         },
         Example {
+            file: "set-where-missing.toml",
+            exit: 5,
+            items: vec![
+                adds(
+                    json!({"x": {"S": "y"}}),
+                    json!({"expires_at": {"N": "1798761600"}, "schema_version": {"N": "2"}}),
+                ),
+                adds(json!({"expires_at": {"S": "never"}}), json!({"schema_version": {"N": "2"}})),
+                same(json!({"expires_at": {"N": "1"}, "schema_version": {"N": "2"}})),
+                same(json!({"schema_version": {"N": "1"}})),
+            ],
+        },
+        Example {
             file: "within-limits.toml",
             exit: 0,
             items: vec![

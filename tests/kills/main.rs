@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use backfill::change::Outcome;
 use backfill::checkpoint::store::{ListQuery, StateFile, Store};
 use backfill::checkpoint::{Counts, RunStatus};
-use backfill::item::{Item, ItemKey};
+use backfill::item::{Item, ItemKey, Value};
 use backfill::local::front::FaultRule;
 use backfill::local::{Fault, sample};
 use common::{Bed, bytes_of, key_of};
@@ -75,7 +75,11 @@ impl Migration {
         keys: (&str, usize),
     ) -> Migration {
         let table = bed.create_table().await;
-        assert_eq!(bed.load(&table, sample::items(seed, count)).await, count);
+        // Not every engine compares documents, which decides about an item that has an equal one at both names.
+        let any = bed.local().is_some();
+        let plain = |item: &Item| !matches!(item.get("contact_email"), Some(Value::M(_) | Value::L(_)));
+        let items = sample::items(seed, 2 * count).filter(|item| any || plain(item)).take(count as usize);
+        assert_eq!(bed.load(&table, items).await, count);
         let before = bed.dump(&table).await;
         assert_eq!(before.len() as u64, count);
         let plan = bed.plan("killed", &table, head, &format!("{changes}{SCAN}{}", keys.0));

@@ -80,9 +80,14 @@ async fn back_during_dual_writes_and_during_a_run() {
     // A run is under way; writers go back beside it, and need nothing of what it holds.
     scene.slow_pages(Some(Duration::from_millis(400)));
     let (run, back) = tokio::join!(scene.give("run --again --yes"), async {
-        tokio::time::sleep(Duration::from_millis(600)).await;
-        let holder = StateFile::open(&scene.state_path()).unwrap().summary().unwrap().holder;
-        assert!(holder.is_some(), "the run is over already");
+        let began = || StateFile::open(&scene.state_path()).unwrap().summary().unwrap().holder.is_some();
+        for _ in 0..200 {
+            if began() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(began(), "the run did not begin, or is over already");
         scene.done("cutover --back").await
     });
     scene.slow_pages(None);
