@@ -274,7 +274,7 @@ fn log_of(dir: &Path) -> String {
 async fn killed_at_random_moments_it_ends_as_if_it_never_was() {
     let bed = Bed::start();
     // Five in six items need a write, so as many updates at most in each session make more kills than these.
-    let (items, updates, enough) = bed.sized((20_000, 700, 20), (1_200, 150, 6));
+    let (items, updates, enough) = bed.sized((20_000, 700, 20), (700, 150, 3));
     let mut rng = Rng::with_seed(seed());
     let mut migration = Migration::new(bed, items, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
     migration.bed.front().set_faults(Some(some_updates_late()));
@@ -294,7 +294,7 @@ async fn killed_at_random_moments_it_ends_as_if_it_never_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_place_every_destroyed_value_is_on_record() {
     let bed = Bed::start();
-    let (items, updates, enough) = bed.sized((5_000, 500, 8), (700, 150, 3));
+    let (items, updates, enough) = bed.sized((5_000, 500, 8), (400, 150, 2));
     let mut rng = Rng::with_seed(seed());
     let head = "strategy = \"in-place\"\non_existing = \"overwrite\"";
     let mut migration =
