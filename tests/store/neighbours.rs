@@ -94,3 +94,14 @@ fn nothing_is_left_beside_a_file_that_is_not_ours() {
         assert_eq!(contents(dir.path()), before);
     }
 }
+
+/// A process that is killed while it makes its first session leaves a journal that SQLite has not marked yet.
+#[test]
+fn a_journal_that_was_not_synced_is_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    drop(open(&path));
+    fs::write(dir.path().join("s.db-journal"), [0; 512]).unwrap();
+    summary(&path);
+    drop(open(&path));
+}

@@ -147,6 +147,7 @@ fn is_log_index(begins: &[u8]) -> bool {
     begins.first_chunk().is_some_and(|bytes| matches!(u32::from_ne_bytes(*bytes), 0 | LOG_INDEX))
 }
 
+/// SQLite writes zeros first, and its mark when the rest of the journal is synced.
 fn is_journal(begins: &[u8]) -> bool {
-    begins.starts_with(&JOURNAL)
+    begins.starts_with(&JOURNAL) || begins.iter().all(|byte| *byte == 0)
 }
