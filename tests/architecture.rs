@@ -62,6 +62,7 @@ const PURE: &[&str] = &[
     "cutover/flag",
     "cutover/percent",
     "cutover/schema",
+    "cutover/sight",
     "playbook",
     "throttle/backoff",
     "throttle/budget",

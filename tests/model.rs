@@ -14,6 +14,10 @@
 //! **Time.** The cache is one second, and so is the soak. All that the rules compare is which of two times is earlier, and
 //! whether they are a second apart: times are replaced by their ranks, which keeps the model finite.
 //!
+//! **Clocks.** `--back` comes from another host, whose clock is three seconds, three caches, ahead of the first one's or
+//! behind it. No wait is longer than the cache, and none too short: a host measures it from when it first saw what the flag
+//! says. A tool that compares the flag's times with its own clock is found.
+//!
 //! **Reads** are no action: in every state, what each instance would read must be what the application wrote last.
 
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
@@ -29,12 +33,12 @@ mod tool;
 
 use std::collections::HashMap;
 
-use stateright::{Checker, HasDiscoveries, Model};
+use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use system::{Action, Mistake, System, Tool};
 
 /// A sound tool, and an application that writes or deletes so many times in all.
 fn sound(writes: u8) -> Tool {
-    Tool { mistake: None, writes, force: false, max_mismatch: 0 }
+    Tool { mistake: None, writes, force: false, max_mismatch: 0, skew: 3 }
 }
 
 /// RUNBOOK: "no read returns a value that is older than the last write: at every step, there and"
@@ -44,6 +48,13 @@ fn no_read_is_stale_and_no_value_is_lost() {
     println!("{} states, depth {}", checker.unique_state_count(), checker.max_depth());
     checker.assert_properties();
     assert!(checker.unique_state_count() > 100_000, "{} states are too few", checker.unique_state_count());
+}
+
+/// What the rule was: by a clock that is ahead of the flag's, the wait is over too early.
+#[test]
+fn a_wait_by_the_flags_time_is_found() {
+    let mistake = Some(Mistake::WaitByTheFlagsTime);
+    discovered_in(Tool { mistake, skew: -3, ..sound(1) }, system::FRESH);
 }
 
 /// An operator who goes past every closed gate may let readers see stale values, and loses none. The application only
@@ -104,9 +115,14 @@ fn an_old_value_that_is_alone_stays() {
 /// RUNBOOK: "comes to its end from every state until contract, also after a kill at any moment"
 #[test]
 fn every_state_has_a_way_on() {
-    let model = sound(1);
+    // The clock of the other host is behind; elsewhere it is ahead.
+    let model = Tool { skew: -3, ..sound(1) };
     let graph = Graph::of(&model);
     println!("{} states", graph.states.len());
+    for property in model.properties().iter().filter(|property| matches!(property.expectation, Expectation::Always)) {
+        let broken = graph.states.iter().find(|state| !(property.condition)(&model, state));
+        assert!(broken.is_none(), "{}: {broken:#?}", property.name);
+    }
     for goal in [system::ROLLBACK, system::CONTRACT] {
         let stuck = graph.cannot_reach(&model, goal);
         assert!(stuck.is_empty(), "{} states have no way on by {goal:?}, for instance {:#?}", stuck.len(), stuck[0]);

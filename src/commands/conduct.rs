@@ -34,9 +34,9 @@ impl Conducted {
                     asked = true;
                 }
                 Advance::Changed(flag) => output::stderr(&format!("flag     {flag}")),
-                Advance::Wait(until) => {
-                    output::waiting(until);
-                    if !self.conductor.wait(until).await {
+                Advance::Wait(wait) => {
+                    output::waiting(&wait);
+                    if !self.conductor.wait(wait.left).await {
                         return Ok((swept, self.conductor.stop.reason().cloned()));
                     }
                 }

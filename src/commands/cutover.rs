@@ -2,16 +2,16 @@
 
 use serde_json::json;
 
-use super::conduct::{Conducted, Pursuit, actor, refusal, said};
+use super::back::back;
+use super::conduct::{Conducted, Pursuit, refusal, said};
 use super::exit::Exit;
 use super::output;
-use super::target::{Target as OnTable, read_plan};
+use super::target::{Target as OnTable, read_plan, state_path};
 use crate::cli::{CutoverArgs, CutoverStep, Global};
 use crate::clock::wall;
 use crate::conduct::{ConductError, Said, kind, read};
-use crate::cutover::{Flag, FlagMeta, FlagStore, wait_until_settled};
-use crate::plan::Plan;
-use crate::playbook::{BackTo, Goal, Kind, Step, Target, back_needs_state, step_back};
+use crate::cutover::Flag;
+use crate::playbook::{BackTo, Goal, Kind, Target, back_needs_state};
 
 /// Moves the flag.
 pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Result<Exit> {
@@ -23,7 +23,9 @@ pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
         && let Some((flag, _)) = read(opened.flag.as_ref(), &plan).await.map_err(ConductError::from)?
         && !back_needs_state(&flag)
     {
-        let moved = back(opened.flag.as_ref(), &plan, flag).await.map_err(|error| refusal(error, &args.plan))?;
+        let moved = back(opened.flag.as_ref(), &plan, flag, &state_path(global, &plan))
+            .await
+            .map_err(|error| refusal(error, &args.plan))?;
         report(global, Some(&moved));
         return Ok(Exit::Done);
     }
@@ -43,26 +45,6 @@ pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     report(global, conducted.conductor.flag().await?.as_ref());
     conducted.close().await?;
     Ok(stopped.as_ref().map_or(Exit::Done, output::stopped))
-}
-
-/// One step back while both are written: no gate, no state file, whatever else is under way.
-async fn back(flags: &dyn FlagStore, plan: &Plan, mut flag: Flag) -> Result<Flag, ConductError> {
-    let clock = wall();
-    let to = BackTo::of(&flag, clock());
-    let meta = FlagMeta { plan: plan.fingerprint().as_str().to_owned(), report: None, actor: actor(), reason: None };
-    loop {
-        match step_back(&flag, to, clock())? {
-            Step::Change(change) => {
-                flag = flags.change(Some(&flag), &flag.next(change, clock())?, &meta).await?;
-                output::stderr(&format!("flag     {flag}"));
-            }
-            Step::WaitUntil(until) => {
-                output::waiting(until);
-                wait_until_settled(&flag, &clock).await;
-            }
-            _ => return Ok(flag),
-        }
-    }
 }
 
 fn report(global: &Global, flag: Option<&Flag>) {

@@ -1,12 +1,14 @@
 //! What a demo says around its steps, and waits for.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
 use super::conduct::Conducted;
 use super::exit::Exit;
 use super::output;
+use crate::clock::wall;
 use crate::conduct::{Came, Swept};
 use crate::cutover::Flag;
 use crate::local::{Local, sample};
@@ -78,7 +80,10 @@ impl Conducted {
         let since = self.conductor.flag().await?.and_then(|flag| flag.new_since);
         let until = since.and_then(|since| since.checked_add(self.conductor.plan.cutover.soak).ok());
         match until {
-            Some(until) => Ok(self.conductor.wait(until).await),
+            Some(until) => {
+                let left = Duration::try_from(until.duration_since(wall()())).unwrap_or_default();
+                Ok(self.conductor.wait(left).await)
+            }
             None => Ok(true),
         }
     }

@@ -1,5 +1,6 @@
 //! One file for each command: wiring, no more.
 
+mod back;
 mod check;
 mod conduct;
 mod conducted;

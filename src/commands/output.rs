@@ -3,12 +3,14 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use serde_json::Value as Json;
 
 use super::exit::Exit;
 use crate::cli::{Global, Output};
 use crate::clock::to_text;
+use crate::conduct::Wait;
+use crate::cutover::AHEAD;
 use crate::engine::StopReason;
 use crate::plan::PlanErrors;
 
@@ -42,8 +44,18 @@ pub(super) fn stderr(text: &str) {
 }
 
 /// Says until when a change of the flag is waited out.
-pub(super) fn waiting(until: Timestamp) {
-    stderr(&format!("waiting  applications may obey what the flag said before, until {}", to_text(until)));
+pub(super) fn waiting(wait: &Wait) {
+    let until = SignedDuration::try_from(wait.left).ok().and_then(|left| wait.now.checked_add(left).ok());
+    let (seconds, until) = (wait.left.as_secs_f64().ceil(), to_text(until.unwrap_or(wait.now)));
+    stderr(&format!("waiting  {seconds} s, until {until}, for application caches of the flag to expire"));
+    if let Some(ahead) = wait.ahead {
+        let why = if ahead > AHEAD { "" } else { ", or that change is still being made" };
+        let seconds = ahead.as_secs_f64().ceil();
+        stderr(&format!(
+            "         the flag's last change is dated {seconds} s ahead of this host's clock: the clocks of the hosts differ{why}. \
+             This wait does not depend on them"
+        ));
+    }
 }
 
 /// Says why a command stopped before its end, and gives its exit code.

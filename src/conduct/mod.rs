@@ -9,24 +9,27 @@ mod preview;
 mod standing;
 mod sweeps;
 mod watch;
+mod watched;
 
 pub use preview::{Preview, preview};
+use standing::OnRecord;
 pub use standing::{Known, Seen, known};
 pub use sweeps::{Begins, Came, Swept, job_of};
+pub use watched::{Wait, Watched};
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::checkpoint::phase::EXPAND;
 use crate::checkpoint::store::{EventRecord, KeptFact, OpenWork, Store};
 use crate::checkpoint::{RunId, StoreError};
 use crate::clock::Clock;
-use crate::cutover::{Flag, FlagError, FlagMeta, FlagStore, FlagStoreError, check_plan, wait_until_settled};
+use crate::cutover::{Flag, FlagError, FlagMeta, FlagStore, FlagStoreError, check_plan};
 use crate::engine::Stopper;
 use crate::plan::Plan;
-use crate::playbook::{Event, Fact, Goal, Kind, Limits, Phase, Refused, State, Step, What, World, one_way, step};
+use crate::playbook::{Event, Fact, Goal, Kind, Limits, Mark, Phase, Refused, State, Step, What, World, one_way, step};
 use crate::preflight::PreflightError;
 use crate::table::{Table, TableDescription};
 use crate::throttle::Budgets;
@@ -61,7 +64,9 @@ pub struct Conductor {
     /// What it does is part of the way back, which no limit holds up.
     goes_back: bool,
     /// The flag that is on record as the one seen last.
-    seen: Option<Flag>,
+    seen: Option<OnRecord>,
+    /// How long an earlier state of it may still be obeyed.
+    watched: Watched,
 }
 
 /// What the command line says.
@@ -94,8 +99,8 @@ pub enum Advance {
     Recorded,
     /// The flag was changed to this.
     Changed(Box<Flag>),
-    /// Applications may obey what the flag said before, until then: [`Conductor::wait`].
-    Wait(Timestamp),
+    /// Applications may obey what the flag said before for so long: [`Conductor::wait`].
+    Wait(Wait),
     /// This phase goes over the table: [`Conductor::sweep`].
     Sweep(Phase),
     /// The command has brought about what it is for.
@@ -185,6 +190,7 @@ impl Conductor {
             begun,
             goes_back: false,
             seen: None,
+            watched: Watched::default(),
         })
     }
 
@@ -215,6 +221,7 @@ impl Conductor {
             kind: kind(&self.plan),
             plan: fingerprint.as_str(),
             flag: flag.as_ref(),
+            left: self.watched.left(),
             failures,
             diverged,
             limits: limits(&self.plan),
@@ -235,7 +242,7 @@ impl Conductor {
         match next {
             Step::Preflight => Ok(Advance::Preflight),
             Step::Confirm => Ok(Advance::Confirm),
-            Step::WaitUntil(until) => Ok(Advance::Wait(until)),
+            Step::Wait(left) => Ok(Advance::Wait(Wait::of(left, flag.as_ref(), (self.clock)()))),
             Step::Sweep(phase) => Ok(Advance::Sweep(phase)),
             Step::Done => Ok(Advance::Done),
             Step::Record(what) => {
@@ -246,10 +253,10 @@ impl Conductor {
                 let Some((flags, flag)) = self.flags.as_ref().zip(flag) else {
                     return Err(StoreError::Corrupt("a flag that is not there was to be changed".into()).into());
                 };
-                let next = flag.next(change, (self.clock)())?;
+                let next = flag.next(change, (self.clock)(), self.watched.left())?;
                 let meta = self.meta();
                 let kept = flags.change(Some(&flag), &next, &meta).await?;
-                self.keep_seen(&kept, &meta).await?;
+                self.made(&kept, &meta).await?;
                 Ok(Advance::Changed(Box::new(kept)))
             }
             Step::Renew(flag) => {
@@ -258,7 +265,7 @@ impl Conductor {
                 };
                 let meta = self.meta();
                 let kept = flags.change(None, &flag, &meta).await?;
-                self.keep_seen(&kept, &meta).await?;
+                self.made(&kept, &meta).await?;
                 Ok(Advance::Changed(Box::new(kept)))
             }
         }
@@ -272,7 +279,9 @@ impl Conductor {
             }
             if read(flags.as_ref(), &self.plan).await?.is_none() {
                 let first = Flag::first(self.plan.cutover.max_cache_seconds, (self.clock)());
-                flags.change(None, &first, &self.meta()).await?;
+                let meta = self.meta();
+                let kept = flags.change(None, &first, &meta).await?;
+                self.made(&kept, &meta).await?;
             }
         }
         self.record(What::PreflightAccepted { kind: kind(&self.plan), accepted }).await
@@ -283,20 +292,24 @@ impl Conductor {
         self.confirmed = true;
     }
 
-    /// Waits until then; false when the command is asked to stop before.
-    pub async fn wait(&self, until: Timestamp) -> bool {
-        let flag = Flag { changed_at: until, max_cache_seconds: 0, ..Flag::first(0, until) };
+    /// Waits for so long; false when the command is asked to stop before.
+    pub async fn wait(&self, left: Duration) -> bool {
         tokio::select! {
             biased;
             () = self.stop.stopping() => false,
-            () = wait_until_settled(&flag, &self.clock) => true,
+            () = tokio::time::sleep(left) => true,
         }
     }
 
     async fn record(&mut self, what: What) -> Result<(), ConductError> {
         // The history is in order, also where the clock was set back.
         let at = (self.clock)().max(self.state.latest);
-        let event = Event { at, actor: self.said.actor.clone(), what };
+        let event = Event {
+            at,
+            actor: self.said.actor.clone(),
+            flag: self.seen.as_ref().map(|seen| Mark::of(&seen.flag)),
+            what,
+        };
         // What cannot follow is never appended.
         let next = self.state.next(&event)?;
         let text =

@@ -1,6 +1,7 @@
 //! What a command would be told, before it takes the state file. Nothing is locked, made or changed by asking.
 
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -26,7 +27,7 @@ pub struct Preview {
 #[derive(Default)]
 struct Known {
     state: State,
-    seen: Option<Flag>,
+    seen: Option<Seen>,
     open: OpenWork,
     no_way_back: Option<u64>,
 }
@@ -48,11 +49,18 @@ pub async fn preview(
         Some(flags) => read(flags, plan).await?.map(|(flag, _)| flag),
         None => None,
     };
-    let gone = known.seen.unwrap_or_else(|| Flag::first(plan.cutover.max_cache_seconds, now));
+    let left = match (&flag, flags) {
+        (Some(flag), Some(flags)) => {
+            let mut watched = known.seen.as_ref().map(|seen| seen.watched(flag)).unwrap_or_default();
+            watched.look(flag, flags.lead())
+        }
+        _ => Duration::ZERO,
+    };
+    let gone = known.seen.map(|seen| seen.flag).unwrap_or_else(|| Flag::first(plan.cutover.max_cache_seconds, now));
     let goal = match goal {
         Goal::Back { now: accept_stale, .. } => {
             let current = if kind == Kind::Flagged { flag.as_ref() } else { known.state.stated.as_ref() };
-            Goal::Back { to: current.map_or(BackTo::OldWrites, |flag| BackTo::of(flag, now)), now: accept_stale }
+            Goal::Back { to: current.map_or(BackTo::OldWrites, |flag| BackTo::of(flag, now, left)), now: accept_stale }
         }
         other => other,
     };
@@ -61,6 +69,7 @@ pub async fn preview(
         kind,
         plan: fingerprint.as_str(),
         flag: flag.as_ref(),
+        left,
         failures: known.open.failures,
         diverged: known.open.diverged,
         limits: limits(plan),
@@ -102,6 +111,6 @@ impl Known {
         }
         let seen = file.kept(KeptFact::FlagSeen)?.map(|text| Seen::from_text(&text)).transpose()?;
         let (open, no_way_back) = (file.open_work_of(EXPAND)?, file.no_way_back()?);
-        Ok(Some(Known { state, seen: seen.map(|seen| seen.flag), open, no_way_back }))
+        Ok(Some(Known { state, seen, open, no_way_back }))
     }
 }

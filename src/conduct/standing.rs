@@ -1,9 +1,11 @@
 //! What a state file alone knows of its migration, while a command is at work on it and after it died.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-use super::{ConductError, Conductor, from_text, kind, limits, read};
+use super::{ConductError, Conductor, Watched, from_text, kind, limits, read};
 use crate::checkpoint::StoreError;
 use crate::checkpoint::store::{KeptFact, StateFile, StateSummary};
 use crate::cutover::schema::{from_json, to_json};
@@ -31,6 +33,8 @@ pub struct Seen {
     pub flag: Flag,
     /// Who had changed it, on what ground.
     pub meta: FlagMeta,
+    /// What was known of how long an earlier state may still be obeyed ([`super::Watched`]).
+    settles: Json,
 }
 
 /// Reads what a state file knows of this plan's migration.
@@ -45,6 +49,7 @@ pub fn known(file: &StateFile, summary: &StateSummary, plan: &Plan, now: Timesta
         kind: state.kind().unwrap_or_else(|| kind(plan)),
         plan: fingerprint.as_str(),
         flag: seen.as_ref().map(|seen| &seen.flag),
+        left: Duration::ZERO,
         failures: summary.open_failures,
         diverged: summary.open_diverged,
         limits: limits(plan),
@@ -62,10 +67,32 @@ pub fn known(file: &StateFile, summary: &StateSummary, plan: &Plan, now: Timesta
     Ok(Known { state, seen, standing })
 }
 
+/// What of the flag this process has put on record, or found there.
+pub(super) struct OnRecord {
+    at: Timestamp,
+    pub(super) flag: Flag,
+    /// Nobody obeys an earlier state any more.
+    settled: bool,
+}
+
 impl Seen {
+    /// The flag as the state file has it, where it does; what cannot be read tells nothing.
+    pub fn of(file: &StateFile) -> Option<Seen> {
+        Seen::from_text(&file.kept(KeptFact::FlagSeen).ok()??).ok()
+    }
+
+    /// How long an earlier state of this flag may still be obeyed, as far as the command that saw it knew.
+    pub fn watched(&self, flag: &Flag) -> Watched {
+        let mut watched = Watched::default();
+        if self.flag.says_the_same(flag) {
+            watched.restore(flag, &self.settles);
+        }
+        watched
+    }
+
     /// As JSON: when, and the flag as it is published.
     pub fn to_json(&self) -> Json {
-        json!({ "seen_at": self.at.to_string(), "flag": to_json(&self.flag, &self.meta) })
+        json!({ "seen_at": self.at.to_string(), "flag": to_json(&self.flag, &self.meta), "settles": self.settles })
     }
 
     pub(super) fn from_text(text: &str) -> Result<Seen, StoreError> {
@@ -74,7 +101,7 @@ impl Seen {
         let json: Json = serde_json::from_str(text).map_err(|_| corrupt())?;
         let at = json["seen_at"].as_str().and_then(|at| at.parse().ok()).ok_or_else(corrupt)?;
         let (flag, meta) = from_json(&json["flag"]).map_err(|_| corrupt())?;
-        Ok(Seen { at, flag, meta })
+        Ok(Seen { at, flag, meta, settles: json["settles"].clone() })
     }
 }
 
@@ -82,24 +109,49 @@ impl Conductor {
     /// Reads the flag.
     pub(super) async fn look(&mut self) -> Result<Option<(Flag, FlagMeta)>, ConductError> {
         let Some(flags) = &self.flags else { return Ok(None) };
-        let seen = read(flags.as_ref(), &self.plan).await?;
-        self.first = self.first.or(seen.as_ref().map(|(flag, _)| flag.version));
-        Ok(seen)
+        let lead = flags.lead();
+        let Some((flag, meta)) = read(flags.as_ref(), &self.plan).await? else {
+            self.watched.forget();
+            return Ok(None);
+        };
+        self.first = self.first.or(Some(flag.version));
+        if self.seen.is_none()
+            && let Some(before) = self.seen_before().await?
+            && before.flag.says_the_same(&flag)
+        {
+            self.watched.restore(&flag, &before.settles);
+            self.seen = Some(OnRecord { at: before.at, flag: before.flag, settled: false });
+        }
+        self.watched.look(&flag, lead);
+        Ok(Some((flag, meta)))
+    }
+
+    /// The flag was changed to this, and the change is in effect.
+    pub(super) async fn made(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), ConductError> {
+        self.watched.made(flag);
+        self.keep_seen(flag, meta).await
+    }
+
+    async fn seen_before(&self) -> Result<Option<Seen>, ConductError> {
+        Ok(self.store.kept(KeptFact::FlagSeen).await?.map(|text| Seen::from_text(&text)).transpose()?)
     }
 
     /// The flag as a command of this state file saw it last; as it is created where none did.
     pub(super) async fn last_seen(&self) -> Result<Flag, ConductError> {
         let first = Flag::first(self.plan.cutover.max_cache_seconds, (self.clock)());
-        let seen = self.store.kept(KeptFact::FlagSeen).await?.map(|text| Seen::from_text(&text)).transpose()?;
-        Ok(seen.map_or(first, |seen| seen.flag))
+        Ok(self.seen_before().await?.map_or(first, |seen| seen.flag))
     }
 
-    /// One durable line for each state of the flag that this process meets, for [`known`].
+    /// One durable line for each state of the flag that this process meets, and one more when nobody obeys an earlier one.
     pub(super) async fn keep_seen(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), ConductError> {
-        if self.seen.as_ref() != Some(flag) {
-            let seen = Seen { at: (self.clock)(), flag: flag.clone(), meta: meta.clone() };
+        let settled = self.watched.left().is_zero();
+        let known = self.seen.as_ref().filter(|seen| seen.flag == *flag);
+        if known.is_none_or(|known| known.settled != settled) {
+            let at = known.map_or_else(|| (self.clock)(), |known| known.at);
+            let settles = self.watched.to_json();
+            let seen = Seen { at, flag: flag.clone(), meta: meta.clone(), settles };
             self.store.keep(KeptFact::FlagSeen, seen.to_json().to_string()).await?;
-            self.seen = Some(flag.clone());
+            self.seen = Some(OnRecord { at, flag: flag.clone(), settled });
         }
         Ok(())
     }

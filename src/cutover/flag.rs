@@ -1,6 +1,7 @@
 //! The cutover flag: what applications obey. Pure: how it may change, and nothing of where it is kept.
 
 use std::fmt;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -45,7 +46,7 @@ pub struct Flag {
     pub new_since: Option<Timestamp>,
     /// Items may have an old value that is older than the new one.
     pub old_stale: bool,
-    /// When it was last changed: nobody obeys an earlier state after `max_cache_seconds` from here.
+    /// When it was last changed, by the clock of the host that changed it. No wait is measured by it.
     pub changed_at: Timestamp,
 }
 
@@ -86,12 +87,12 @@ pub enum FlagError {
     Already(String),
     /// Applications may still obey what the flag said before its last change.
     #[error(
-        "the flag was changed less than its max_cache_seconds ago, and applications may still obey what it said before: \
-         wait until {until}, and run the same command again"
+        "applications may still obey what the flag said before its last change: wait {} s, and run the same command again",
+        .left.as_secs_f64().ceil()
     )]
     TooSoon {
-        /// From then on everybody obeys it.
-        until: Timestamp,
+        /// After that everybody obeys it.
+        left: Duration,
     },
 }
 
@@ -116,19 +117,45 @@ impl Flag {
     /// The only way in which a flag moves. `max_cache_seconds` is fixed when the flag is created: whoever cached an
     /// earlier state would go by the earlier length.
     ///
+    /// `left` is for how long an earlier state may still be obeyed ([`super::Sights`] measures it); `now` is only written down.
     /// What cannot follow is refused as such, however long one waits; then what comes too soon.
-    pub fn next(&self, change: FlagChange, now: Timestamp) -> Result<Flag, FlagError> {
+    pub fn next(&self, change: FlagChange, now: Timestamp, left: Duration) -> Result<Flag, FlagError> {
         let mut next = self.after(change, now)?;
-        let until = self.settled_at();
-        if now < until {
-            return Err(FlagError::TooSoon { until });
+        if !left.is_zero() && !self.needs_no_wait(change) {
+            return Err(FlagError::TooSoon { left });
         }
         next.version = self.version.saturating_add(1);
         next.changed_at = now;
         Ok(next)
     }
 
-    /// From then on nobody obeys an earlier state.
+    /// Whether this change may be made while earlier states are still obeyed: readers go back to old values, and every
+    /// state that anybody obeys writes both. Dual writes had settled before readers moved, and nothing but reads has
+    /// changed since.
+    fn needs_no_wait(&self, change: FlagChange) -> bool {
+        change == FlagChange::ReadOld { accept_stale: false }
+            && self.write == WriteTo::Both
+            && self.dual_since != Some(self.changed_at)
+    }
+
+    /// Whether applications obey the same by both.
+    pub fn says_the_same(&self, other: &Flag) -> bool {
+        let state = |flag: &Flag| {
+            (
+                flag.version,
+                flag.write,
+                flag.read,
+                flag.read_percent,
+                flag.max_cache_seconds,
+                flag.contracting,
+                flag.old_stale,
+            )
+        };
+        state(self) == state(other)
+    }
+
+    /// From then on nobody obeys an earlier state, by the clock of the host that made the change. Other hosts' clocks may
+    /// differ by any amount: compare it with times of the same clock only, and wait by [`super::Sights`].
     pub fn settled_at(&self) -> Timestamp {
         let cache = SignedDuration::from_secs(i64::from(self.max_cache_seconds));
         self.changed_at.checked_add(cache).unwrap_or(Timestamp::MAX)

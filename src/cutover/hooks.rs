@@ -142,6 +142,11 @@ impl FlagStore for HookStore {
         Err(self.set_failed(problem, UNKNOWN))
     }
 
+    /// A `set` of somebody else's may still be under way: what `get` shows is in effect everywhere when it ends.
+    fn lead(&self) -> Duration {
+        self.hooks.timeout
+    }
+
     fn place(&self) -> String {
         format!("the flag that {:?} prints", program(&self.hooks.get))
     }

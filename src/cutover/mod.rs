@@ -8,6 +8,7 @@ mod hooks;
 mod lease;
 mod percent;
 pub mod schema;
+mod sight;
 mod store;
 
 pub use flag::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
@@ -15,4 +16,5 @@ pub use hooks::{HookError, HookStore};
 pub use lease::{LEASE_DURATION, Lease, LeaseError, LeaseLost, LeaseRecord, LeaseWatch, Standing, lease_owner};
 pub use percent::bucket;
 pub use schema::{FlagMeta, SchemaError};
-pub use store::{FlagStore, FlagStoreError, Opened, TableStore, check_plan, items, open, wait_until_settled};
+pub use sight::{AHEAD, Sights, dated_ahead};
+pub use store::{FlagStore, FlagStoreError, Opened, TableStore, check_plan, items, open};

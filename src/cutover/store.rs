@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 
 use super::hooks::{HookError, HookStore};
 use super::schema::{from_item, to_item};
+use super::sight::AHEAD;
 use super::{Flag, FlagMeta, SchemaError};
 use crate::clock::Clock;
 use crate::item::{Item, ItemKey, KeySchema, Value};
@@ -23,12 +24,14 @@ pub trait FlagStore: Send + Sync {
     async fn read(&self) -> Result<Option<(Flag, FlagMeta)>, FlagStoreError>;
 
     /// Makes the flag `next` where it is `expected` (none: where there is none). When this returns, the change is durable
-    /// and in effect. It returns the flag as it is kept: its times are by when the change was in effect for certain, so
-    /// they may lie a little ahead, and everybody who waits them out waits long enough, whoever made the change and
-    /// however long it took.
+    /// and in effect. It returns the flag as it is kept: its times are by when the change was in effect for certain, by this
+    /// host's clock, so they may lie a little ahead.
     ///
     /// On an error that does not say otherwise the flag is what it was; [`FlagStore::read`] tells.
     async fn change(&self, expected: Option<&Flag>, next: &Flag, meta: &FlagMeta) -> Result<Flag, FlagStoreError>;
+
+    /// For how long a change that somebody else makes may show before everybody who reads the flag reads it.
+    fn lead(&self) -> Duration;
 
     /// Where it is, for people.
     fn place(&self) -> String;
@@ -158,10 +161,6 @@ pub struct TableStore {
     clock: Clock,
 }
 
-/// By how much the times of a change lie ahead of its first request: longer than all that a [`ControlItem`] does for one
-/// write (30 s, and two requests of 5 s), so that it is in effect by then, also where this process dies meanwhile.
-const AHEAD: Duration = Duration::from_secs(45);
-
 impl TableStore {
     /// The flag in this item.
     pub fn new(item: ControlItem, clock: Clock) -> TableStore {
@@ -194,19 +193,13 @@ impl FlagStore for TableStore {
         }
     }
 
+    /// A strongly consistent read that shows a change is followed by none that does not.
+    fn lead(&self) -> Duration {
+        Duration::ZERO
+    }
+
     fn place(&self) -> String {
         self.item.name().to_owned()
-    }
-}
-
-/// Waits until nobody obeys an earlier state of the flag. Both clocks must agree that the time has passed: one that is set
-/// forward meanwhile shortens nothing.
-pub async fn wait_until_settled(flag: &Flag, clock: &Clock) {
-    let until = flag.settled_at();
-    while let Ok(left) = Duration::try_from(until.duration_since(clock()))
-        && !left.is_zero()
-    {
-        tokio::time::sleep(left).await;
     }
 }
 

@@ -36,7 +36,7 @@ impl Asked<'_> {
                 return Ok(Step::Confirm);
             }
         }
-        if let Some(wait) = self.settle(flag) {
+        if let Some(wait) = self.settle() {
             return Ok(wait);
         }
         if !flag.contracting {
@@ -88,6 +88,15 @@ impl Asked<'_> {
         }
     }
 
+    /// What is said where the soak began in the future of this host's clock.
+    fn ahead_of_clock(&self, since: Option<Timestamp>) -> String {
+        let Some(since) = since.filter(|since| *since > self.now) else { return String::new() };
+        format!(
+            " (it began at {since} by the clock of the host that set the flag, and this host's clock says {}: the clocks differ)",
+            self.now
+        )
+    }
+
     fn soaked(&self, since: Option<Timestamp>) -> Result<(), Refused> {
         let until = since.map_or(Timestamp::MAX, |since| later(since, self.world.limits.soak));
         if self.now >= until {
@@ -96,7 +105,10 @@ impl Asked<'_> {
         // To the second, and not before.
         let shown = later(until, Duration::from_nanos(999_999_999)).strftime("%Y-%m-%dT%H:%M:%SZ");
         Err(Refused::new(
-            format!("it soaks until {shown}: so long, a way back costs no more than making old equal new"),
+            format!(
+                "it soaks until {shown}: so long, a way back costs no more than making old equal new{}",
+                self.ahead_of_clock(since)
+            ),
             Goal::Contract,
         ))
     }

@@ -1,8 +1,10 @@
 //! Forward: the gate, and the three steps behind it. And back, where that asks nobody.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
-use super::step::{Asked, later, settled};
+use super::step::{Asked, began_in_dual_writes, later};
 use super::{BackTo, Goal, Kind, Next, Obstacle, Override, Refused, Report, Scope, Step, Target, What};
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
@@ -29,7 +31,7 @@ pub fn back_needs_state(flag: &Flag) -> bool {
 }
 
 /// `cutover --back` while both are written and old values are fresh: no gate, no state, whatever else is under way.
-pub fn step_back(flag: &Flag, to: BackTo, now: Timestamp) -> Result<Step, Refused> {
+pub fn step_back(flag: &Flag, to: BackTo, now: Timestamp, left: Duration) -> Result<Step, Refused> {
     if flag.contracting {
         return Err(Refused::new("the old attribute is being removed, and there is no way back", Goal::Contract));
     }
@@ -44,13 +46,12 @@ pub fn step_back(flag: &Flag, to: BackTo, now: Timestamp) -> Result<Step, Refuse
         (ReadFrom::New, ..) => FlagChange::ReadOld { accept_stale: false },
         (ReadFrom::Old, WriteTo::Both, BackTo::OldWrites) => FlagChange::WriteOld,
         (ReadFrom::Old, ..) => {
-            let until = flag.settled_at();
-            return Ok(if now < until { Step::WaitUntil(until) } else { Step::Done });
+            return Ok(if left.is_zero() { Step::Done } else { Step::Wait(left) });
         }
     };
-    match flag.next(change, now) {
+    match flag.next(change, now, left) {
         Ok(_) => Ok(Step::Change(change)),
-        Err(FlagError::TooSoon { until }) => Ok(Step::WaitUntil(until)),
+        Err(FlagError::TooSoon { left }) => Ok(Step::Wait(left)),
         Err(error) => Err(Refused::new(error.to_string(), "status")),
     }
 }
@@ -76,8 +77,8 @@ impl Asked<'_> {
 
     fn dual_write(&self, flag: &Flag) -> Result<Step, Refused> {
         match (flag.write, flag.read) {
-            (WriteTo::Old, _) => self.past(flag, FlagChange::DualWrite, Ok(())),
-            (WriteTo::Both, ReadFrom::Old) => Ok(self.settle(flag).unwrap_or(Step::Done)),
+            (WriteTo::Old, _) => self.past(FlagChange::DualWrite, Ok(())),
+            (WriteTo::Both, ReadFrom::Old) => Ok(self.settle().unwrap_or(Step::Done)),
             _ => Err(self.beyond(flag)),
         }
     }
@@ -105,7 +106,7 @@ impl Asked<'_> {
                 return Err(Refused::new("old values may be stale, and nobody is sent to them", back));
             }
             WriteTo::Both if flag.read_percent == percent => {
-                return Ok(self.settle(flag).unwrap_or(Step::Done));
+                return Ok(self.settle().unwrap_or(Step::Done));
             }
             WriteTo::Both if flag.old_stale => {
                 return Err(Refused::new("old values may be stale: first they are made equal the new ones", back));
@@ -116,7 +117,7 @@ impl Asked<'_> {
         if percent < flag.read_percent {
             // Fewer keys than the gate let through: what it said then still stands.
             let given_up = self.give_up(change, None)?;
-            return given_up.map_or_else(|| self.forward(flag, change, self.state.forced_reads.as_deref()), Ok);
+            return given_up.map_or_else(|| self.forward(change, self.state.forced_reads.as_deref()), Ok);
         }
         self.expanded().map_err(|refused| self.whatever_the_reason(refused))?;
         let gate = self.gate(flag);
@@ -125,7 +126,7 @@ impl Asked<'_> {
             let accepted = Step::Record(What::Overridden(Override { obstacle, reason }));
             return Ok(if self.world.confirmed { accepted } else { Step::Confirm });
         }
-        self.past(flag, change, gate)
+        self.past(change, gate)
     }
 
     /// Whether a verification that would count for the gate has compared nothing.
@@ -136,34 +137,34 @@ impl Asked<'_> {
 
     fn write_new(&self, flag: &Flag) -> Result<Step, Refused> {
         match flag.write {
-            WriteTo::New => return Ok(self.settle(flag).unwrap_or(Step::Done)),
+            WriteTo::New => return Ok(self.settle().unwrap_or(Step::Done)),
             WriteTo::Both if flag.read_percent == 100 => {}
             WriteTo::Both | WriteTo::Old => {
                 return Err(Refused::new("some readers still read the old attribute", self.ahead(Some(flag))));
             }
         }
         self.whole().map_err(|refused| self.whatever_the_reason(refused))?;
-        self.past(flag, FlagChange::WriteNew, self.last_gate(flag))
+        self.past(FlagChange::WriteNew, self.last_gate(flag))
     }
 
     /// One step forward: the last one waited out, and this one confirmed.
-    fn forward(&self, flag: &Flag, change: FlagChange, forced: Option<&str>) -> Result<Step, Refused> {
+    fn forward(&self, change: FlagChange, forced: Option<&str>) -> Result<Step, Refused> {
         if !self.world.confirmed {
             return Ok(Step::Confirm);
         }
-        match self.settle(flag) {
+        match self.settle() {
             Some(wait) => Ok(wait),
             None => self.make(change, forced),
         }
     }
 
     /// One step forward, through the gate and with a way back, or for a reason.
-    fn past(&self, flag: &Flag, change: FlagChange, gate: Result<(), Refused>) -> Result<Step, Refused> {
+    fn past(&self, change: FlagChange, gate: Result<(), Refused>) -> Result<Step, Refused> {
         let closed = gate.err();
         let forced = closed.as_ref().and(self.world.force);
         match self.give_up(change, closed)? {
             Some(step) => Ok(step),
-            None => self.forward(flag, change, forced),
+            None => self.forward(change, forced),
         }
     }
 
@@ -304,14 +305,16 @@ impl Asked<'_> {
     fn counts(&self, report: &Report, flag: &Flag) -> Result<(), &'static str> {
         let began = report.span.began;
         let super::Expand::Complete { ended } = self.state.expand else { return Err("expand is not complete") };
-        let Some(dual_since) = flag.dual_since else { return Err("new values are not written yet") };
+        if flag.dual_since.is_none() {
+            return Err("new values are not written yet");
+        }
         if report.plan != self.world.plan {
             Err("the last verification was of another plan")
         } else if report.mismatches > self.world.limits.max_mismatch {
             Err("the last verification found mismatches")
         } else if began < ended {
             Err("the last verification began before expand ended")
-        } else if began < settled(dual_since, flag) {
+        } else if !began_in_dual_writes(began, report.span.under, flag, Timestamp::MAX) {
             Err("the last verification began before every writer wrote both attributes")
         } else if later(began, self.world.limits.max_age) < self.now {
             Err("the last verification is older than the plan's `max_age`")

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Fact, Kind, Override, Phase, Scope};
-use crate::cutover::FlagChange;
+use crate::cutover::{Flag, FlagChange};
 
 /// One line of the history: a JSON object with `at`, `actor`, `type` and what the type brings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -13,9 +13,30 @@ pub struct Event {
     pub at: Timestamp,
     /// Who ran the command.
     pub actor: String,
+    /// What the flag said then; none where the plan names none, and in histories that were begun without marks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flag: Option<Mark>,
     /// What happened.
     #[serde(flatten)]
     pub what: What,
+}
+
+/// What of the flag is remembered with an event, so that nobody has to compare times of two hosts' clocks: it is only ever
+/// compared for equality.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Mark {
+    /// The version.
+    pub version: u64,
+    /// Since when both are written, as the flag says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dual_since: Option<Timestamp>,
+}
+
+impl Mark {
+    /// Of this flag.
+    pub fn of(flag: &Flag) -> Mark {
+        Mark { version: flag.version, dual_since: flag.dual_since }
+    }
 }
 
 /// What happened. The names are those of the state file, and stay.

@@ -13,7 +13,7 @@
 //! | `Confirm` | asks; `--yes` answers | nothing: it is asked again after a kill |
 //! | `Change` | changes the flag, on condition of the version that was read | the flag |
 //! | `Renew` | makes the flag anew, which somebody has removed | the flag |
-//! | `WaitUntil` | waits, and reads the flag again | nothing |
+//! | `Wait` | waits, and reads the flag again | that it was seen, and when it is obeyed by all |
 //! | `Sweep` | goes over the table, resuming what has begun | the phase's checkpoints, then `phase_complete` or `verified` |
 //! | `Done` | ends | |
 //!
@@ -57,11 +57,21 @@
 //!
 //! What can be told by the order of the history is told by it: a report of before dual writes, and old values that were made
 //! equal new before new ones were written alone, are forgotten with that step, whatever the clock said then. No line of the
-//! history is older than the one before it, also where the clock was set back in between ([`State::latest`]); waits and the
-//! soak go by the clock itself, so that they only grow longer. How old a report is cannot be told while the clock stands
-//! before the last line, and the gate stays shut. What a command has done itself it knows by itself.
+//! history is older than the one before it, also where the clock was set back in between ([`State::latest`]). How old a
+//! report is cannot be told while the clock stands before the last line, and the gate stays shut. What a command has done
+//! itself it knows by itself.
 //!
-//! Times of several hosts are compared: their clocks are taken to agree to much less than `max_cache_seconds`.
+//! **No wait, and no rule about reads, compares the clocks of two hosts.** Nobody knows how far they differ, and the model has
+//! them differ by more than a cache:
+//!
+//! - How long an earlier state of the flag may still be obeyed ([`World::left`]) is measured by a clock that only goes
+//!   forward, from when this host first saw the flag say what it says ([`crate::cutover::Sights`]).
+//! - Whether a phase began under what the flag says now is told by what the flag said when it began ([`Mark`]), for equality.
+//!   Only histories that have no marks are still judged by their times, once.
+//! - Readers go back to old values without a wait, where all that anybody may obey writes both.
+//!
+//! The soak, `max_age`, the work window and the deadline do go by the wall clock: they are times of a calendar, chosen for
+//! people, and last over restarts and hosts. They keep nobody on the way back, and no read depends on them.
 
 mod contract;
 mod cutover;
@@ -79,7 +89,7 @@ mod step;
 mod tests;
 
 pub use cutover::{back_needs_state, may_expand, step_back};
-pub use event::{Event, What};
+pub use event::{Event, Mark, What};
 pub use obstacle::{Obstacle, Override};
 pub use one_way::one_way;
 pub use refused::{Next, Refused};
@@ -94,7 +104,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, Strategy};
-use crate::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
+use crate::cutover::{AHEAD, Flag, FlagChange, ReadFrom, WriteTo, dated_ahead};
 
 /// What decides which way a plan goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -228,10 +238,12 @@ pub enum BackTo {
 
 impl BackTo {
     /// From where the flag stands. While the readers' way back has not settled it is still what the command is about: a
-    /// `--back` that was killed in its wait, and is given again, does not stop dual writes.
-    pub fn of(flag: &Flag, now: Timestamp) -> BackTo {
-        let just_back =
-            flag.write == WriteTo::Both && flag.dual_since != Some(flag.changed_at) && now < flag.settled_at();
+    /// `--back` that was killed in its wait, and is given again, does not stop dual writes. What the clock says only tells
+    /// what is meant: where it differs too much from that of the host that made the change, the next stage is.
+    pub fn of(flag: &Flag, now: Timestamp, left: Duration) -> BackTo {
+        let moved_reads = flag.write == WriteTo::Both && flag.dual_since != Some(flag.changed_at);
+        let lately = now < flag.settled_at() && dated_ahead(flag, now).is_none_or(|ahead| ahead <= AHEAD);
+        let just_back = moved_reads && lately && !left.is_zero();
         match flag.read {
             ReadFrom::Old if !flag.old_stale && !just_back => BackTo::OldWrites,
             _ => BackTo::OldReads,
@@ -248,6 +260,8 @@ pub struct World<'a> {
     pub plan: &'a str,
     /// The flag as it was just read; none where the plan names none, or where it does not exist.
     pub flag: Option<&'a Flag>,
+    /// For how long somebody may still obey what it said before ([`crate::cutover::Sights`]).
+    pub left: Duration,
     /// Open failures.
     pub failures: u64,
     /// Open diverged items.
@@ -301,8 +315,8 @@ pub enum Step {
     Change(FlagChange),
     /// Make the flag anew, which somebody has removed.
     Renew(Box<Flag>),
-    /// Wait until then, and look again.
-    WaitUntil(Timestamp),
+    /// Wait for so long, and look again.
+    Wait(Duration),
     /// Go over the table, to the end, and record that: [`What::PhaseComplete`] or [`What::Verified`].
     Sweep(Phase),
     /// The command has brought about what it is for.

@@ -9,7 +9,7 @@
 //! command is refused until that is over.
 
 use super::step::Asked;
-use super::{Event, Fact, Goal, Kind, Refused, State, Step, What, World};
+use super::{Event, Fact, Goal, Kind, Mark, Refused, State, Step, What, World};
 use crate::cutover::Flag;
 use jiff::Timestamp;
 
@@ -58,10 +58,15 @@ pub fn rehearse(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) ->
                 What::PreflightAccepted { kind: world.kind, accepted: Vec::new() }
             }
             Ok(Step::Record(what)) => what,
-            Ok(Step::Change(_) | Step::Renew(_) | Step::WaitUntil(_) | Step::Sweep(_) | Step::Done) => break,
+            Ok(Step::Change(_) | Step::Renew(_) | Step::Wait(_) | Step::Sweep(_) | Step::Done) => break,
         };
         stated |= matches!(recorded, What::FactStated { .. });
-        let event = Event { at: now.max(state.latest), actor: String::new(), what: recorded };
+        let event = Event {
+            at: now.max(state.latest),
+            actor: String::new(),
+            flag: flag.as_ref().map(Mark::of),
+            what: recorded,
+        };
         match state.next(&event) {
             Ok(next) => state = next,
             Err(_) if !missing.is_empty() => break,

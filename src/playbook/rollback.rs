@@ -1,11 +1,9 @@
 //! The way back: `--back` where old values may be stale, and `rollback`.
 
-use jiff::Timestamp;
-
 use super::cutover::{back_needs_state, step_back};
-use super::step::Asked;
+use super::step::{Asked, began_under};
 use super::{
-    BackTo, Expand, Fact, Goal, Kind, Next, Obstacle, Override, Phase, Refused, Report, Scope, Step, Way, What,
+    BackTo, Expand, Fact, Goal, Kind, Next, Obstacle, Override, Phase, Refused, Report, Scope, Span, Step, Way, What,
 };
 use crate::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
 
@@ -17,7 +15,7 @@ impl Asked<'_> {
         let flag = self.flag()?;
         let flagged = self.world.kind == Kind::Flagged;
         if flag.contracting || (flagged && !back_needs_state(flag)) {
-            return step_back(flag, to, self.now);
+            return step_back(flag, to, self.now, self.left());
         }
         if self.state.preflight.is_none() {
             return Ok(Step::Preflight);
@@ -29,7 +27,7 @@ impl Asked<'_> {
             (WriteTo::New, ..) => self.make(FlagChange::DualWriteAgain, None),
             (_, ReadFrom::New, _) => self.make(FlagChange::ReadOld { accept_stale: flag.old_stale }, None),
             (WriteTo::Both, _, BackTo::OldWrites) => self.make(FlagChange::WriteOld, None),
-            _ => Ok(self.settle(flag).unwrap_or(Step::Done)),
+            _ => Ok(self.settle().unwrap_or(Step::Done)),
         }
     }
 
@@ -40,7 +38,7 @@ impl Asked<'_> {
         {
             return Ok(first);
         }
-        if flagged { self.undo_flagged() } else { Ok(self.sweep(Phase::Undo, Timestamp::MIN)) }
+        if flagged { self.undo_flagged() } else { Ok(self.sweep(Phase::Undo, |_| true)) }
     }
 
     /// Before the rollback has begun: whether there is anything to do, and whether it can be done.
@@ -56,7 +54,7 @@ impl Asked<'_> {
                 ));
             }
             if untouched && flag.write == WriteTo::Old {
-                return Ok(Some(self.settle(flag).unwrap_or(Step::Done)));
+                return Ok(Some(self.settle().unwrap_or(Step::Done)));
             }
         } else if untouched {
             return Ok(Some(Step::Done));
@@ -91,7 +89,7 @@ impl Asked<'_> {
         if flag.write == WriteTo::Both {
             return self.make(FlagChange::WriteOld, None);
         }
-        if let Some(wait) = self.settle(flag) {
+        if let Some(wait) = self.settle() {
             return Ok(wait);
         }
         if self.world.kind == Kind::Stated {
@@ -102,7 +100,7 @@ impl Asked<'_> {
                 return self.ask(fact, None);
             }
         }
-        Ok(self.sweep(Phase::Undo, flag.settled_at()))
+        Ok(self.sweep(Phase::Undo, |open| began_under(open.began, open.under, flag)))
     }
 
     /// Where old values may be stale: both are written again, old is made equal new, and a full verification that began
@@ -114,17 +112,17 @@ impl Asked<'_> {
         if !flag.old_stale {
             return Ok(None);
         }
-        if let Some(wait) = self.settle(flag) {
+        if let Some(wait) = self.settle() {
             return Ok(Some(wait));
         }
-        let since = flag.settled_at();
-        let Some(restored) = self.state.restored.filter(|restored| restored.began >= since) else {
-            return Ok(Some(self.sweep(Phase::OldFromNew, since)));
+        let counts = |span: &Span| began_under(span.began, span.under, flag);
+        let Some(restored) = self.state.restored.filter(counts) else {
+            return Ok(Some(self.sweep(Phase::OldFromNew, |open| began_under(open.began, open.under, flag))));
         };
         let verify = Phase::Verify { scope: Scope::Full, repair: false };
         let report = self.state.full.as_ref();
         match report.filter(|report| report.span.began >= restored.ended && report.plan == self.world.plan) {
-            None => Ok(Some(self.sweep(verify, restored.ended))),
+            None => Ok(Some(self.sweep(verify, |open| open.began >= restored.ended))),
             Some(report) if report.mismatches == 0 && self.compared_what_was_read(report) => {
                 self.make(FlagChange::OldIsFresh, None).map(Some)
             }

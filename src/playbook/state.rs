@@ -1,9 +1,11 @@
 //! What is durably known of a migration, and the only way in which that moves.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
-use super::{Event, Fact, Goal, Kind, Obstacle, Override, Phase, Refused, Scope, What};
-use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
+use super::{Event, Fact, Goal, Kind, Mark, Obstacle, Override, Phase, Refused, Scope, What};
+use crate::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
 
 /// What is durably known of a migration: its events, folded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -90,6 +92,8 @@ pub struct Open {
     pub phase: Phase,
     /// When it began first, however often it was resumed.
     pub began: Timestamp,
+    /// The flag that it began under.
+    pub under: Option<Mark>,
 }
 
 /// From when to when.
@@ -99,6 +103,8 @@ pub struct Span {
     pub began: Timestamp,
     /// When it ended.
     pub ended: Timestamp,
+    /// The flag that it began under.
+    pub under: Option<Mark>,
 }
 
 /// A verification that went over all that it meant to.
@@ -158,11 +164,10 @@ impl State {
                 next.stated = (*kind == Kind::Stated)
                     .then(|| self.stated.clone().unwrap_or_else(|| Flag::first(0, Timestamp::MIN)));
             }
-            What::PhaseBegun { phase } => next.begin(*phase, event.at)?,
+            What::PhaseBegun { phase } => next.begin(*phase, event)?,
             What::PhaseComplete { phase, scanned } => next.complete(*phase, *scanned, event.at)?,
             What::Verified { scope, repair, mismatches, plan, hash, compared } => {
-                let began = next.close(Phase::Verify { scope: *scope, repair: *repair })?;
-                let span = Span { began, ended: event.at };
+                let span = next.close(Phase::Verify { scope: *scope, repair: *repair }, event.at)?;
                 if *scope == Scope::Full {
                     // Whoever is told of fewer leaves no more than those.
                     next.left = self.left.min(*mismatches);
@@ -218,7 +223,8 @@ impl State {
     }
 
     /// Refuses what goes over the table after the way was left on which that makes sense.
-    fn begin(&mut self, phase: Phase, at: Timestamp) -> Result<(), Refused> {
+    fn begin(&mut self, phase: Phase, event: &Event) -> Result<(), Refused> {
+        let at = event.at;
         let looks = matches!(phase, Phase::Verify { repair: false, .. });
         if (self.contract == Way::Complete && !looks) || (self.contract == Way::Begun && phase != Phase::Contract) {
             return Err(self.contracting());
@@ -239,7 +245,7 @@ impl State {
             Phase::Undo if self.rollback == Way::Ahead => {
                 return Err(Refused::new("the rollback has not begun", Goal::Rollback));
             }
-            _ => self.open = Some(Open { phase, began: at }),
+            _ => self.open = Some(Open { phase, began: at, under: event.flag }),
         }
         if phase == Phase::Contract {
             self.contract = Way::Begun;
@@ -258,12 +264,10 @@ impl State {
             (self.expand, self.expanded_items) = (Expand::Complete { ended: at }, scanned);
             return Ok(());
         }
-        let began = self.close(phase)?;
+        let span = self.close(phase, at)?;
         match phase {
             Phase::Retry => {}
-            Phase::OldFromNew => {
-                (self.restored, self.restored_items) = (Some(Span { began, ended: at }), scanned);
-            }
+            Phase::OldFromNew => (self.restored, self.restored_items) = (Some(span), scanned),
             Phase::Undo => self.rollback = Way::Complete,
             Phase::Contract => self.contract = Way::Complete,
             Phase::Expand | Phase::Verify { .. } => {
@@ -273,10 +277,10 @@ impl State {
         Ok(())
     }
 
-    /// The phase that is open ends; gives when it began.
-    fn close(&mut self, phase: Phase) -> Result<Timestamp, Refused> {
+    /// The phase that is open ends.
+    fn close(&mut self, phase: Phase, ended: Timestamp) -> Result<Span, Refused> {
         match self.open.take() {
-            Some(open) if open.phase == phase => Ok(open.began),
+            Some(Open { phase: open, began, under }) if open == phase => Ok(Span { began, ended, under }),
             _ => Err(Refused::new("a phase ends that has not begun", "status")),
         }
     }
@@ -397,10 +401,11 @@ impl State {
 }
 
 fn moved(flag: &Flag, change: FlagChange, at: Timestamp) -> Result<Flag, Refused> {
-    flag.next(change, at).map_err(|error| match error {
-        FlagError::TooSoon { until } => {
-            Refused::new(format!("what was stated before is of {until}, and this lies before it"), "status")
-        }
-        other => Refused::new(other.to_string(), "status"),
-    })
+    let next = flag.next(change, at, Duration::ZERO).map_err(|error| Refused::new(error.to_string(), "status"))?;
+    // What is stated is in effect when it is said to be: there is no cache to wait for.
+    let before = flag.settled_at();
+    if at < before {
+        return Err(Refused::new(format!("what was stated before is of {before}, and this lies before it"), "status"));
+    }
+    Ok(next)
 }

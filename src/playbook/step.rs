@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::cutover::may_expand;
 use super::rehearse::rehearse;
 use super::{
-    BackTo, Expand, Fact, Goal, Kind, Next, Obstacle, Override, Phase, Refused, Rehearsal, Scope, State, Step, Target,
-    Way, What, World,
+    BackTo, Expand, Fact, Goal, Kind, Mark, Next, Obstacle, Open, Override, Phase, Refused, Rehearsal, Scope, State,
+    Step, Target, Way, What, World,
 };
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
@@ -21,7 +21,7 @@ pub fn step(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) -> Res
     match &next {
         // Nothing is recorded, and nobody asked, for a command that would be refused right behind it.
         Err(_) | Ok(Step::Preflight | Step::Record(_) | Step::Confirm) => rehearse(state, world, goal, now)?,
-        Ok(Step::Change(_) | Step::Renew(_) | Step::WaitUntil(_) | Step::Sweep(_) | Step::Done) => Rehearsal::default(),
+        Ok(Step::Change(_) | Step::Renew(_) | Step::Wait(_) | Step::Sweep(_) | Step::Done) => Rehearsal::default(),
     };
     next
 }
@@ -135,7 +135,7 @@ impl Asked<'_> {
             return Ok(wait);
         }
         let over = self.world.failures == 0 || self.swept(Phase::Retry);
-        Ok(if over { Step::Done } else { self.sweep(Phase::Retry, Timestamp::MIN) })
+        Ok(if over { Step::Done } else { self.sweep(Phase::Retry, |_| true) })
     }
 
     /// What writes new from old needs old to be what everybody reads, and nobody to obey a flag that said otherwise.
@@ -150,7 +150,7 @@ impl Asked<'_> {
                 _ => refused,
             });
         }
-        Ok(self.settle(flag))
+        Ok(self.settle())
     }
 
     fn verify(&self, scope: Scope, repair: bool) -> Result<Step, Refused> {
@@ -161,18 +161,18 @@ impl Asked<'_> {
         if !contracted {
             self.expanded()?;
         }
-        // What began while some writers may not have written both can open no gate: it is begun anew.
-        let since = match self.flag_if_any()? {
-            Some(flag) => {
-                if let Some(wait) = self.settle(flag) {
-                    return Ok(wait);
-                }
-                flag.dual_since.map_or(Timestamp::MIN, |since| settled(since, flag))
-            }
-            None => Timestamp::MIN,
-        };
+        let flag = self.flag_if_any()?;
+        if let Some(wait) = flag.and_then(|_| self.settle()) {
+            return Ok(wait);
+        }
         let phase = Phase::Verify { scope, repair };
-        Ok(if self.swept(phase) { Step::Done } else { self.sweep(phase, since.min(self.now)) })
+        // What began while some writers may not have written both can open no gate: it is begun anew.
+        let counts = |open: &Open| {
+            flag.is_none_or(|flag| {
+                began_in_dual_writes(open.began, open.under, flag, self.now) || flag.dual_since.is_none()
+            })
+        };
+        Ok(if self.swept(phase) { Step::Done } else { self.sweep(phase, counts) })
     }
 
     /// Refuses for this reason, unless the operator has given one to go on, which is put on record first.
@@ -201,10 +201,10 @@ impl Asked<'_> {
         }
     }
 
-    /// What goes over the table from a beginning not before this time: resumed, or begun.
-    pub(super) fn sweep(&self, phase: Phase, since: Timestamp) -> Step {
-        match self.state.open {
-            Some(open) if open.phase == phase && open.began >= since => Step::Sweep(phase),
+    /// What goes over the table: resumed where its beginning counts, or begun.
+    pub(super) fn sweep(&self, phase: Phase, counts: impl FnOnce(&Open) -> bool) -> Step {
+        match &self.state.open {
+            Some(open) if open.phase == phase && counts(open) => Step::Sweep(phase),
             _ => Step::Record(What::PhaseBegun { phase }),
         }
     }
@@ -239,9 +239,14 @@ impl Asked<'_> {
     }
 
     /// Waits while somebody may still obey what the flag said before.
-    pub(super) fn settle(&self, flag: &Flag) -> Option<Step> {
-        let until = flag.settled_at();
-        (self.now < until).then_some(Step::WaitUntil(until))
+    pub(super) fn settle(&self) -> Option<Step> {
+        let left = self.left();
+        (!left.is_zero()).then_some(Step::Wait(left))
+    }
+
+    /// For how long; what is stated in the place of a flag is in effect when it is said to be.
+    pub(super) fn left(&self) -> Duration {
+        if self.world.kind == Kind::Flagged { self.world.left } else { Duration::ZERO }
     }
 
     /// Moves the flag, or what is stated in its place: intended first, then changed.
@@ -266,8 +271,8 @@ impl Asked<'_> {
         if others(self.state.seen) && others(self.world.first) {
             return Err(self.foreign("it was changed while this command was at work, and not by it"));
         }
-        match flag.next(change, self.now) {
-            Err(FlagError::TooSoon { until }) => return Ok(Step::WaitUntil(until)),
+        match flag.next(change, self.now, self.left()) {
+            Err(FlagError::TooSoon { left }) => return Ok(Step::Wait(left)),
             Err(error) => return Err(Refused::new(error.to_string(), self.ahead(Some(flag)))),
             Ok(_) => {}
         }
@@ -343,8 +348,20 @@ fn shows(flag: &Flag, change: FlagChange) -> bool {
     }
 }
 
-/// When a change that was made then is obeyed by all.
-pub(super) fn settled(made: Timestamp, flag: &Flag) -> Timestamp {
+/// Whether what began then, under this flag, began while every writer wrote both, without a break until now.
+pub(super) fn began_in_dual_writes(began: Timestamp, under: Option<Mark>, flag: &Flag, now: Timestamp) -> bool {
+    let Some(since) = flag.dual_since else { return false };
+    // Without a mark the history is of before there were marks, or of a plan whose operator states the times.
+    under.map_or(began >= settled(since, flag).min(now), |mark| mark.dual_since == Some(since))
+}
+
+/// Whether what began then, under this flag, began after the flag's last change was obeyed by all.
+pub(super) fn began_under(began: Timestamp, under: Option<Mark>, flag: &Flag) -> bool {
+    under.map_or(began >= flag.settled_at(), |mark| mark.version == flag.version)
+}
+
+/// When a change that was made then is obeyed by all, by the clock of the host that made it.
+fn settled(made: Timestamp, flag: &Flag) -> Timestamp {
     later(made, Duration::from_secs(u64::from(flag.max_cache_seconds)))
 }
 

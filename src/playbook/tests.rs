@@ -123,7 +123,7 @@ fn rollback_after_new_only_writes_makes_old_equal_new_and_verifies_first() {
         "Confirm", "RollbackBegun { forced: None }", "DualWriteAgain", "wait",
         "begin OldFromNew", "Sweep(OldFromNew)",
         "begin Verify { scope: Full, repair: false }", "Sweep(Verify { scope: Full, repair: false })",
-        "OldIsFresh", "wait", "ReadOld { accept_stale: false }", "wait", "WriteOld", "wait",
+        "OldIsFresh", "ReadOld { accept_stale: false }", "wait", "WriteOld", "wait",
         "begin Undo", "Sweep(Undo)", "Done",
     ]);
 }
@@ -224,29 +224,37 @@ fn facts_are_for_plans_without_a_flag_and_are_asked_for_by_name() {
 /// RUNBOOK: "It asks nobody: no gate, no lock, whatever is running"
 #[test]
 fn back_goes_one_stage() {
-    let mut flag = Flag::first(CACHE, time(0)).next(FlagChange::DualWrite, time(100)).unwrap();
-    assert_eq!(BackTo::of(&flag, time(101)), BackTo::OldWrites);
-    flag = flag.next(FlagChange::ReadNew(100), time(200)).unwrap();
-    assert_eq!(BackTo::of(&flag, time(201)), BackTo::OldReads);
-    let step = |flag: &Flag, to, now| step_back(flag, to, time(now)).unwrap();
-    assert_eq!(step(&flag, BackTo::OldReads, 201), Step::WaitUntil(time(260)));
+    let mut flag = Flag::first(CACHE, time(0)).next(FlagChange::DualWrite, time(100), Duration::ZERO).unwrap();
+    let cache = Duration::from_secs(CACHE.into());
+    let wait = |seconds| Duration::from_secs(seconds);
+    assert_eq!(BackTo::of(&flag, time(101), wait(59)), BackTo::OldWrites);
+    flag = flag.next(FlagChange::ReadNew(100), time(200), Duration::ZERO).unwrap();
+    assert_eq!(BackTo::of(&flag, time(201), wait(59)), BackTo::OldReads);
+    let step = |flag: &Flag, to, left| step_back(flag, to, time(300), left).unwrap();
     let change = FlagChange::ReadOld { accept_stale: false };
-    assert_eq!(step(&flag, BackTo::OldReads, 300), Step::Change(change));
-    let back = flag.next(change, time(300)).unwrap();
-    assert_eq!(BackTo::of(&back, time(301)), BackTo::OldReads, "killed in its wait, it is the same command");
-    assert_eq!(step(&back, BackTo::OldReads, 301), Step::WaitUntil(time(360)));
-    assert_eq!(step(&back, BackTo::OldReads, 360), Step::Done);
-    assert_eq!(BackTo::of(&back, time(360)), BackTo::OldWrites);
-    assert_eq!(step(&back, BackTo::OldWrites, 360), Step::Change(FlagChange::WriteOld));
-    let new = flag.next(FlagChange::WriteNew, time(300)).unwrap();
-    assert!(back_needs_state(&new) && step_back(&new, BackTo::OldReads, time(400)).is_err());
+    // Readers go back at once: all that anybody obeys writes both.
+    assert_eq!(step(&flag, BackTo::OldReads, cache), Step::Change(change));
+    assert!(flag.next(change, time(300), cache).is_ok());
+    let back = flag.next(change, time(300), Duration::ZERO).unwrap();
+    assert_eq!(BackTo::of(&back, time(301), wait(59)), BackTo::OldReads, "killed in its wait, it is the same command");
+    assert_eq!(step(&back, BackTo::OldReads, wait(59)), Step::Wait(wait(59)));
+    assert_eq!(step(&back, BackTo::OldReads, wait(0)), Step::Done);
+    assert_eq!(BackTo::of(&back, time(360), wait(0)), BackTo::OldWrites);
+    // What another host sees first, later, and what its clock dates two days ahead, is not taken for such a command.
+    for now in [360, -172_800] {
+        assert_eq!(BackTo::of(&back, time(now), cache), BackTo::OldWrites);
+    }
+    assert_eq!(step(&back, BackTo::OldWrites, wait(59)), Step::Wait(wait(59)));
+    assert_eq!(step(&back, BackTo::OldWrites, wait(0)), Step::Change(FlagChange::WriteOld));
+    let new = flag.next(FlagChange::WriteNew, time(300), Duration::ZERO).unwrap();
+    assert!(back_needs_state(&new) && step_back(&new, BackTo::OldReads, time(400), wait(0)).is_err());
 }
 
 /// RUNBOOK: "what readers read is not overwritten behind them"
 #[test]
 fn only_fresh_old_values_that_are_read_are_copied() {
-    let dual = Flag::first(CACHE, time(0)).next(FlagChange::DualWrite, time(100)).unwrap();
-    let read = dual.next(FlagChange::ReadNew(1), time(200)).unwrap();
+    let dual = Flag::first(CACHE, time(0)).next(FlagChange::DualWrite, time(100), Duration::ZERO).unwrap();
+    let read = dual.next(FlagChange::ReadNew(1), time(200), Duration::ZERO).unwrap();
     assert!(may_expand(&dual).is_ok());
     for flag in [&read, &Flag { old_stale: true, ..dual.clone() }, &Flag { contracting: true, ..dual.clone() }] {
         assert!(may_expand(flag).is_err(), "{flag}");
@@ -316,10 +324,14 @@ fn events_are_stable_json() {
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","obstacle":"items_failed","items":2,"reason":"r"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","obstacle":"empty_table","reason":"r"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"rollback_begun"}"#;
-    let events = whats.map(|what| Event { at: time(9), actor: "a@h".to_owned(), what });
+    let events = whats.map(|what| Event { at: time(9), actor: "a@h".to_owned(), flag: None, what });
     let written: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
     assert_eq!(written.join("\n"), expected.trim_start());
     for (event, line) in events.iter().zip(&written) {
         assert_eq!(&serde_json::from_str::<Event>(line).unwrap(), event);
     }
+    let flag = Some(Mark { version: 7, dual_since: Some(time(5)) });
+    let marked = Event { at: time(9), actor: "a@h".to_owned(), flag, what: What::OldIsFresh };
+    let line = r#"{"at":"1970-01-01T00:00:09Z","actor":"a@h","flag":{"version":7,"dual_since":"1970-01-01T00:00:05Z"},"type":"old_is_fresh"}"#;
+    assert_eq!((serde_json::to_string(&marked).unwrap().as_str(), serde_json::from_str(line).unwrap()), (line, marked));
 }

@@ -114,7 +114,7 @@ async fn the_flag_of_a_plan() {
     let first = ours.change(None, &Flag::first(1, now), &meta).await.unwrap();
     assert!(first.changed_at > now);
     assert_eq!(theirs.read().await.unwrap(), Some((first.clone(), meta.clone())));
-    let next = first.next(FlagChange::DualWrite, first.settled_at()).unwrap();
+    let next = first.next(FlagChange::DualWrite, first.settled_at(), Duration::ZERO).unwrap();
     let kept = theirs.change(Some(&first), &next, &meta).await.unwrap();
     assert_eq!((kept.version, kept.write, kept.read), (2, WriteTo::Both, ReadFrom::Old));
     let late = ours.change(Some(&first), &next, &meta).await.unwrap_err();

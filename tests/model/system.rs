@@ -1,7 +1,9 @@
 //! The system: its states, and what can happen in each.
 
+use std::time::Duration;
+
 use backfill::cutover::{Flag, FlagChange, WriteTo};
-use backfill::playbook::{BackTo, Event, Expand, Goal, Phase, Scope, State, Target, Way, What};
+use backfill::playbook::{BackTo, Event, Expand, Goal, Mark, Phase, Scope, Span, State, Target, Way, What};
 use jiff::Timestamp;
 use stateright::{Model, Property};
 
@@ -16,6 +18,10 @@ pub(super) const POSSIBLE: &str = "the flag is never in a state that is never se
 
 pub(super) const ROLLBACK: Goal = Goal::Rollback;
 pub(super) const CONTRACT: Goal = Goal::Contract;
+
+/// The host with the state file, and another one without.
+pub(super) const HOME: usize = 0;
+pub(super) const OTHER: usize = 1;
 
 /// Every command.
 const GOALS: [Goal; 13] = [
@@ -44,6 +50,8 @@ pub(super) struct Tool {
     pub(super) force: bool,
     /// How many items the plan lets differ at the gate.
     pub(super) max_mismatch: u64,
+    /// By how much the clock of the other host is ahead of that of the host with the state file.
+    pub(super) skew: i64,
 }
 
 /// A planted mistake.
@@ -51,6 +59,8 @@ pub(super) struct Tool {
 pub(super) enum Mistake {
     /// The tool takes a change of the flag to be obeyed at once.
     NoCacheWait,
+    /// It waits by the time that the flag says, and by its own clock.
+    WaitByTheFlagsTime,
     /// What contract and rollback destroy is not journaled.
     NoJournal,
     /// `--back` asks for no state while old values are stale.
@@ -68,6 +78,10 @@ pub(super) struct System {
     /// Seconds, by rank.
     pub(super) now: i64,
     pub(super) flag: Flag,
+    /// The other host made the flag's last change, and dated it by its clock.
+    pub(super) by_other: bool,
+    /// Since when each host has known what the flag says; none where it has not read it since.
+    pub(super) sights: [Option<i64>; 2],
     pub(super) state: State,
     pub(super) item: Item,
     /// The item before anything happened.
@@ -167,6 +181,8 @@ impl System {
             now: 1,
             instances: [View::of(&flag); 2],
             flag,
+            by_other: false,
+            sights: [None; 2],
             state: State::default(),
             item,
             first: item,
@@ -184,7 +200,7 @@ impl System {
             accepted: false,
             forced: false,
         };
-        system.normalise(1);
+        system.normalise(0, false);
         system
     }
 
@@ -218,42 +234,67 @@ impl System {
         !asked || self.state.rollback != Way::Complete || self.item.old == self.first.old
     }
 
+    /// For how long a host lets others obey what the flag said before: a second, by its own clock, from when it first saw what
+    /// the flag says.
+    pub(super) fn left(&self, host: usize) -> Duration {
+        let known = self.sights[host].map_or(0, |since| self.now - since);
+        Duration::from_secs(u64::try_from(1 - known).unwrap_or(0))
+    }
+
+    /// A host reads the flag, and notes since when it knows what it says; false where it has known.
+    pub(super) fn look(&mut self, host: usize) -> bool {
+        let new = self.sights[host].is_none();
+        self.sights[host].get_or_insert(self.now);
+        new
+    }
+
+    /// A host has changed the flag.
+    pub(super) fn made(&mut self, flag: Flag, host: usize) {
+        (self.flag, self.by_other) = (flag, host == OTHER);
+        self.sights = [None; 2];
+        self.sights[host] = Some(self.now);
+    }
+
     pub(super) fn append(&mut self, what: What) {
-        let event = Event { at: time(self.now), actor: String::new(), what };
+        let event = Event { at: time(self.now), actor: String::new(), flag: Some(Mark::of(&self.flag)), what };
         self.state = self.state.next(&event).unwrap_or_else(|refused| panic!("{refused}: {event:?} at {self:#?}"));
     }
 
     /// The same state with small numbers, and without what nothing depends on: `a_state_says_all_that_matters` compares.
-    fn normalise(&mut self, cache: i64) {
+    fn normalise(&mut self, skew: i64, by_the_flags_time: bool) {
         self.instances.sort();
-        let changed = self.flag.changed_at.as_second();
-        let settled = self.now >= changed + cache;
-        let dual = self.flag.dual_since.map(Timestamp::as_second);
-        let since_change = |began: Timestamp| began.as_second() >= changed + cache;
-        let since_dual = |began: Timestamp| dual.is_some_and(|dual| began.as_second() >= dual + cache);
+        let (version, dual) = (self.flag.version, self.flag.dual_since);
+        // When the last change was made, told apart from now and from when dual writes began.
+        let unsettled = by_the_flags_time && self.flag.changed_at >= time(self.now);
+        let changed = time(if unsettled { 20 } else { 15 } + if self.by_other { skew } else { 0 });
+        let dual_since = dual.map(|dual| if dual == self.flag.changed_at { changed } else { time(1) });
+        let soaked = self.flag.new_since.is_some_and(|since| since < time(self.now));
         let state = &mut self.state;
 
-        // What began late enough for what it is to show goes on doing so, until the flag changes; what did not never will.
-        let late = |enough: bool, seconds: i64| time(if enough { seconds } else { 0 });
+        // What began under what the flag says now goes on doing so, until the flag changes; what did not never will.
+        let since_change =
+            |mark: Mark| Mark { version: if mark.version == version { 10 } else { 9 }, dual_since: None };
+        let since_dual = |mark: Mark| Mark { version: 0, dual_since: dual_since.filter(|_| mark.dual_since == dual) };
         if let Some(open) = &mut state.open {
-            open.began = match open.phase {
-                Phase::OldFromNew | Phase::Undo => late(since_change(open.began), 7),
-                Phase::Verify { .. } => late(since_dual(open.began), 7),
-                Phase::Expand | Phase::Retry | Phase::Contract => time(0),
+            open.began = time(7);
+            open.under = match open.phase {
+                Phase::OldFromNew | Phase::Undo => open.under.map(since_change),
+                Phase::Verify { .. } => open.under.map(since_dual),
+                Phase::Expand | Phase::Retry | Phase::Contract => None,
             };
         }
         if let Some(report) = &mut state.full {
-            let began = late(since_dual(report.span.began), 7);
-            (report.span.began, report.span.ended) = (began, began);
+            report.span = Span { began: time(7), ended: time(7), under: report.span.under.map(since_dual) };
         }
         if let Some(span) = &mut state.restored {
-            let began = late(since_change(span.began), 6);
-            (span.began, span.ended) = (began, began);
+            *span = Span { began: time(6), ended: time(6), under: span.under.map(since_change) };
+        }
+        for sight in self.sights.iter_mut().flatten() {
+            *sight = if self.now > *sight { 5 } else { 20 };
         }
         self.now = 20;
-        self.flag.changed_at = time(if settled { 5 } else { 20 });
-        self.flag.dual_since = dual.map(|_| time(1));
-        self.flag.new_since = self.flag.new_since.map(|_| self.flag.changed_at);
+        (self.flag.changed_at, self.flag.dual_since) = (changed, dual_since);
+        self.flag.new_since = self.flag.new_since.map(|_| time(if soaked { 5 } else { 20 }));
         if let Some(preflight) = &mut state.preflight {
             preflight.at = time(0);
         }
@@ -261,7 +302,6 @@ impl System {
             Expand::NotBegun => {}
             Expand::Open { began: at } | Expand::Complete { ended: at } => *at = time(0),
         }
-        let version = self.flag.version;
         self.flag.version = 10;
         if let Some(intended) = &mut state.intended {
             let known = intended.version != version;
@@ -309,7 +349,7 @@ impl Tool {
     }
 
     pub(super) fn normal(&self, mut system: System) -> System {
-        system.normalise(if self.mistake == Some(Mistake::NoCacheWait) { 0 } else { 1 });
+        system.normalise(self.skew, self.mistake == Some(Mistake::WaitByTheFlagsTime));
         system
     }
 }

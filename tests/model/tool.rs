@@ -4,25 +4,36 @@ use std::time::Duration;
 
 use backfill::cutover::{Flag, FlagChange, WriteTo};
 use backfill::playbook::{BackTo, Goal, Kind, Limits, Phase, Step, What, World, step, step_back};
+use jiff::Timestamp;
 
 use super::sweep::{At, Decision, FOREIGN, Known, UnderWay, decide, destroyed, values, was_there, write};
-use super::system::{Mistake, System, Tool, time};
+use super::system::{HOME, Mistake, OTHER, System, Tool, time};
 
 impl Tool {
-    pub(super) fn flag(&self, system: &System) -> Flag {
-        let mut flag = system.flag.clone();
-        if self.mistake == Some(Mistake::NoCacheWait) {
-            flag.max_cache_seconds = 0;
+    /// For how long a host waits before it changes the flag again.
+    fn left(&self, system: &System, host: usize) -> Duration {
+        match self.mistake {
+            Some(Mistake::NoCacheWait) => Duration::ZERO,
+            Some(Mistake::WaitByTheFlagsTime) => {
+                let left = system.flag.settled_at().duration_since(self.clock(system, host));
+                Duration::try_from(left).unwrap_or_default()
+            }
+            _ => system.left(host),
         }
-        flag
+    }
+
+    /// What a host's clock says.
+    fn clock(&self, system: &System, host: usize) -> Timestamp {
+        time(system.now + if host == OTHER { self.skew } else { 0 })
     }
 
     fn ask(&self, system: &System, goal: Goal) -> Option<Step> {
-        let flag = self.flag(system);
+        let flag = &system.flag;
         let world = World {
             kind: Kind::Flagged,
             plan: "p",
-            flag: Some(&flag),
+            flag: Some(flag),
+            left: self.left(system, HOME),
             failures: u64::from(system.failed),
             diverged: u64::from(system.diverged),
             limits: Limits {
@@ -42,7 +53,11 @@ impl Tool {
             first: Some(flag.version),
             gone: None,
         };
-        step(&system.state, &world, goal, time(system.now)).ok()
+        let step = step(&system.state, &world, goal, self.clock(system, HOME)).ok();
+        if let Some(Step::Wait(left)) = step {
+            self.is_bounded(left);
+        }
+        step
     }
 
     /// Whether this goal is at its end.
@@ -51,8 +66,9 @@ impl Tool {
     }
 
     fn change(&self, system: &mut System, change: FlagChange) {
-        let flag = self.flag(system).next(change, time(system.now)).expect("the playbook asks for what can be");
-        system.flag = Flag { max_cache_seconds: 1, ..flag };
+        let left = self.left(system, HOME);
+        let flag = system.flag.next(change, self.clock(system, HOME), left).expect("the playbook asks for what can be");
+        system.made(flag, HOME);
         match change {
             FlagChange::ReadOld { accept_stale: true } => system.accepted = true,
             FlagChange::OldIsFresh => system.accepted = false,
@@ -61,6 +77,9 @@ impl Tool {
     }
 
     pub(super) fn step(&self, system: &mut System, goal: Goal) -> Option<()> {
+        if system.look(HOME) {
+            return Some(());
+        }
         match self.ask(system, goal)? {
             Step::Preflight => {
                 system.append(What::PreflightAccepted { kind: Kind::Flagged, accepted: Vec::new() });
@@ -78,7 +97,7 @@ impl Tool {
             Step::Renew(_) => panic!("it is there"),
             Step::Sweep(phase) => Tool::sweep(system, phase),
             Step::Confirm => panic!("it is confirmed"),
-            Step::WaitUntil(_) | Step::Done => return None,
+            Step::Wait(_) | Step::Done => return None,
         }
         Some(())
     }
@@ -178,13 +197,27 @@ impl Tool {
     /// `--back` of a process that has no state file.
     pub(super) fn back(&self, system: &mut System, to: BackTo) -> Option<()> {
         let stale = system.flag.old_stale;
-        let mut flag = self.flag(system);
+        let mut flag = system.flag.clone();
         if self.mistake == Some(Mistake::BackWhileStale) {
             flag.old_stale = false;
         }
-        let Ok(Step::Change(change)) = step_back(&flag, to, time(system.now)) else { return None };
-        let flag = flag.next(change, time(system.now)).unwrap();
-        system.flag = Flag { max_cache_seconds: 1, old_stale: stale, ..flag };
-        Some(())
+        let (now, left) = (self.clock(system, OTHER), self.left(system, OTHER));
+        match step_back(&flag, to, now, left) {
+            Ok(Step::Change(change)) => {
+                let flag = flag.next(change, now, left).unwrap();
+                system.made(Flag { old_stale: stale, ..flag }, OTHER);
+                Some(())
+            }
+            Ok(Step::Wait(left)) => {
+                self.is_bounded(left);
+                system.look(OTHER).then_some(())
+            }
+            _ => None,
+        }
+    }
+
+    /// No wait is longer than the cache, whatever the clocks say.
+    fn is_bounded(&self, left: Duration) {
+        assert!(left <= Duration::from_secs(1) || self.mistake.is_some(), "a wait of {left:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::clock;
-use backfill::cutover::{Flag, FlagChange, FlagMeta, FlagStore, TableStore, wait_until_settled};
+use backfill::cutover::{Flag, FlagChange, FlagMeta, FlagStore, TableStore};
 use backfill::item::{Item, ItemKey, Value};
 use backfill::plan::TableRef;
 use backfill::table::control::{ControlItem, ControlTable};
@@ -49,12 +49,12 @@ impl Hand<'_> {
         if self.waits {
             self.settles().await;
         }
-        let next = self.flag.next(change, self.flag.settled_at()).unwrap();
+        let next = self.flag.next(change, self.flag.settled_at(), Duration::ZERO).unwrap();
         self.flag = self.store.change(Some(&self.flag), &next, &meta()).await.unwrap();
     }
 
     async fn settles(&self) {
-        wait_until_settled(&self.flag, &clock::wall()).await;
+        tokio::time::sleep(Duration::from_secs(CACHE.into())).await;
     }
 
     /// Copies what is only at the old name, whatever it is by then.

@@ -9,6 +9,7 @@
 mod app;
 mod astray;
 mod by_hand;
+mod clocks;
 #[path = "../common/mod.rs"]
 mod common;
 mod ends;

@@ -15,7 +15,8 @@ fn at(second: i64) -> Timestamp {
 /// A flag after these changes, each made as soon as it may be.
 fn after(changes: &[FlagChange]) -> Flag {
     changes.iter().fold(Flag::first(CACHE, at(0)), |flag, change| {
-        flag.next(*change, flag.settled_at()).unwrap_or_else(|error| panic!("{change:?} at {flag}: {error}"))
+        flag.next(*change, flag.settled_at(), Duration::ZERO)
+            .unwrap_or_else(|error| panic!("{change:?} at {flag}: {error}"))
     })
 }
 
@@ -50,7 +51,7 @@ fn these_states_are_reached_and_no_others() {
     while let Some(flag) = open.pop() {
         assert_eq!(flag.impossible(), None, "{flag:?}");
         for change in changes() {
-            if let Ok(next) = flag.next(change, flag.settled_at())
+            if let Ok(next) = flag.next(change, flag.settled_at(), Duration::ZERO)
                 && found.insert(state(&next))
             {
                 open.push(next);
@@ -66,9 +67,9 @@ fn the_way_forward_and_the_times_it_leaves() {
     assert_eq!((both.version, both.dual_since, both.new_since), (2, Some(at(60)), None));
     let new = after(&FORWARD);
     assert_eq!((new.version, new.dual_since, new.new_since, new.old_stale), (4, Some(at(60)), Some(at(180)), true));
-    let contracting = new.next(FlagChange::Contract, at(240)).unwrap();
+    let contracting = new.next(FlagChange::Contract, at(240), Duration::ZERO).unwrap();
     for change in changes() {
-        let refused = contracting.next(change, at(100_000));
+        let refused = contracting.next(change, at(100_000), Duration::ZERO);
         assert!(
             matches!(&refused, Err(FlagError::OutOfOrder(why)) if why.contains("backfill contract")),
             "{refused:?}"
@@ -82,32 +83,45 @@ fn the_way_back_from_new_only_writes() {
     let both = after(&[&FORWARD[..], &[FlagChange::DualWriteAgain]].concat());
     assert_eq!((both.dual_since, both.new_since, both.read_percent), (Some(at(240)), None, 100));
     let later = both.settled_at();
-    let refused =
-        |flag: &Flag, change| flag.next(change, later + SignedDuration::from_hours(1)).unwrap_err().to_string();
+    let refused = |flag: &Flag, change| {
+        flag.next(change, later + SignedDuration::from_hours(1), Duration::ZERO).unwrap_err().to_string()
+    };
     assert!(refused(&both, FlagChange::ReadOld { accept_stale: false }).contains("--now"));
     assert!(refused(&both, FlagChange::ReadNew(99)).contains("backfill rollback"));
-    let accepted = both.next(FlagChange::ReadOld { accept_stale: true }, later).unwrap();
+    let accepted = both.next(FlagChange::ReadOld { accept_stale: true }, later, Duration::ZERO).unwrap();
     assert!(accepted.old_stale);
     assert!(refused(&accepted, FlagChange::WriteOld).contains("backfill rollback"));
     assert!(refused(&accepted, FlagChange::ReadNew(50)).contains("backfill rollback"));
 
-    let fresh = both.next(FlagChange::OldIsFresh, later).unwrap();
-    let read_old = fresh.next(FlagChange::ReadOld { accept_stale: false }, fresh.settled_at()).unwrap();
-    let old = read_old.next(FlagChange::WriteOld, read_old.settled_at()).unwrap();
+    let fresh = both.next(FlagChange::OldIsFresh, later, Duration::ZERO).unwrap();
+    let read_old = fresh.next(FlagChange::ReadOld { accept_stale: false }, fresh.settled_at(), Duration::ZERO).unwrap();
+    let old = read_old.next(FlagChange::WriteOld, read_old.settled_at(), Duration::ZERO).unwrap();
     assert_eq!((state(&old), old.dual_since), ((WriteTo::Old, ReadFrom::Old, 0, false, false), None));
-    assert_eq!(old.next(FlagChange::DualWrite, old.settled_at()).unwrap().dual_since, Some(old.settled_at()));
+    assert_eq!(
+        old.next(FlagChange::DualWrite, old.settled_at(), Duration::ZERO).unwrap().dual_since,
+        Some(old.settled_at())
+    );
 }
 
 #[test]
 fn each_change_waits_out_the_cache_of_the_one_before() {
     let flag = after(&FORWARD[..1]);
     assert_eq!(flag.settled_at(), at(120));
-    let early = flag.next(FlagChange::ReadNew(1), at(120) - SignedDuration::from_nanos(1));
-    assert_eq!(early, Err(FlagError::TooSoon { until: at(120) }));
-    assert!(flag.next(FlagChange::ReadNew(1), at(120)).is_ok());
+    let left = Duration::from_nanos(1);
+    // The time that is written down decides nothing.
+    for now in [at(0), at(100_000)] {
+        assert_eq!(flag.next(FlagChange::ReadNew(1), now, left), Err(FlagError::TooSoon { left }));
+        assert!(flag.next(FlagChange::ReadNew(1), now, Duration::ZERO).is_ok());
+    }
     // What waiting would not mend is not said to need waiting.
-    assert!(matches!(flag.next(FlagChange::WriteNew, at(0)), Err(FlagError::OutOfOrder(_))));
-    assert!(matches!(flag.next(FlagChange::DualWrite, at(0)), Err(FlagError::Already(_))));
+    assert!(matches!(flag.next(FlagChange::WriteNew, at(0), left), Err(FlagError::OutOfOrder(_))));
+    assert!(matches!(flag.next(FlagChange::DualWrite, at(0), left), Err(FlagError::Already(_))));
+    // Readers go back at once, while old values are fresh and all that anybody obeys writes both.
+    let back = FlagChange::ReadOld { accept_stale: false };
+    assert!(after(&FORWARD[..2]).next(back, at(0), left).is_ok());
+    let again = after(&[&FORWARD[..], &[FlagChange::DualWriteAgain]].concat());
+    let stale = again.next(FlagChange::ReadOld { accept_stale: true }, at(0), left);
+    assert_eq!(stale, Err(FlagError::TooSoon { left }), "some still write new values alone");
     let last = Flag { changed_at: Timestamp::MAX, ..flag };
     assert_eq!(last.settled_at(), Timestamp::MAX);
 }
@@ -125,7 +139,7 @@ fn refusals_say_what_to_do() {
     let mut refusals = 0;
     for flag in ways.map(after) {
         for change in changes() {
-            if let Err(error) = flag.next(change, flag.settled_at()) {
+            if let Err(error) = flag.next(change, flag.settled_at(), Duration::ZERO) {
                 assert!(
                     error.to_string().contains("`backfill ") && !error.to_string().contains("  "),
                     "{flag}: {error}"
@@ -141,9 +155,9 @@ fn refusals_say_what_to_do() {
 fn a_change_that_took_longer_carries_the_later_time() {
     let flag = after(&FORWARD[..1]).made_at(at(63));
     assert_eq!((flag.changed_at, flag.dual_since), (at(63), Some(at(63))));
-    let read = flag.next(FlagChange::ReadNew(100), at(200)).unwrap().made_at(at(205));
+    let read = flag.next(FlagChange::ReadNew(100), at(200), Duration::ZERO).unwrap().made_at(at(205));
     assert_eq!((read.changed_at, read.dual_since), (at(205), Some(at(63))), "another change's time stays");
-    let new = read.next(FlagChange::WriteNew, at(300)).unwrap().made_at(at(301));
+    let new = read.next(FlagChange::WriteNew, at(300), Duration::ZERO).unwrap().made_at(at(301));
     assert_eq!((new.new_since, new.dual_since), (Some(at(301)), Some(at(63))));
 }
 
@@ -178,14 +192,17 @@ proptest! {
         let mut now = 0;
         for (change, pause) in steps {
             now += pause;
-            let Ok(next) = flag.next(change, at(now)) else { continue };
+            let settled = flag.settled_at();
+            let left = Duration::try_from(settled.duration_since(at(now))).unwrap_or_default();
+            let Ok(next) = flag.next(change, at(now), left) else { continue };
             prop_assert_eq!(next.impossible(), None);
             prop_assert_eq!(next.read_percent == 0, next.read == ReadFrom::Old);
             prop_assert!(next.read == ReadFrom::Old || next.write != WriteTo::Old);
             prop_assert!(next.write != WriteTo::New || next.read_percent == 100);
             prop_assert_eq!(next.version, flag.version + 1);
             prop_assert_eq!(next.max_cache_seconds, flag.max_cache_seconds);
-            prop_assert!(at(now) >= flag.settled_at(), "the cache was waited out");
+            let back = change == FlagChange::ReadOld { accept_stale: false };
+            prop_assert!(at(now) >= settled || (back && flag.write == WriteTo::Both), "the cache was waited out");
             prop_assert_eq!(next.changed_at, at(now));
             // One step changes one thing: a stale reader is at most one step behind.
             let read = (flag.read, flag.read_percent) != (next.read, next.read_percent);

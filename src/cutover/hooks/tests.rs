@@ -37,7 +37,7 @@ fn first() -> Flag {
 }
 
 fn both(flag: &Flag) -> Flag {
-    flag.next(FlagChange::DualWrite, flag.settled_at()).unwrap()
+    flag.next(FlagChange::DualWrite, flag.settled_at(), Duration::ZERO).unwrap()
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What is published of the flag, and what is refused.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -18,7 +20,7 @@ fn meta() -> FlagMeta {
 /// A flag in which every attribute is present.
 fn whole_flag() -> Flag {
     let start: Timestamp = "2026-12-01T06:00:00.123456789Z".parse().unwrap();
-    let step = |flag: Flag, change| flag.next(change, flag.settled_at()).unwrap();
+    let step = |flag: Flag, change| flag.next(change, flag.settled_at(), Duration::ZERO).unwrap();
     [FlagChange::DualWrite, FlagChange::ReadNew(100), FlagChange::WriteNew, FlagChange::Contract]
         .into_iter()
         .fold(Flag::first(60, start), step)
@@ -100,7 +102,7 @@ proptest! {
                 FlagChange::DualWrite, FlagChange::ReadNew(percent), FlagChange::ReadNew(100), FlagChange::WriteNew,
                 FlagChange::DualWriteAgain, FlagChange::OldIsFresh, FlagChange::ReadOld { accept_stale: true }, FlagChange::WriteOld,
             ][change];
-            flag = flag.next(change, flag.settled_at()).unwrap_or(flag);
+            flag = flag.next(change, flag.settled_at(), Duration::ZERO).unwrap_or(flag);
         }
         prop_assert_eq!(from_item(&to_item(&flag, &meta())), Ok((flag.clone(), meta())));
         prop_assert_eq!(from_json(&to_json(&flag, &meta())), Ok((flag, meta())));

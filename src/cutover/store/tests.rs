@@ -28,7 +28,7 @@ fn store(table: &Arc<FakeTable>, clock: &Clock) -> TableStore {
 async fn both(store: &TableStore, clock: &Clock) -> Flag {
     let first = store.change(None, &Flag::first(60, clock()), &meta()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(61)).await;
-    let next = first.next(FlagChange::DualWrite, clock()).unwrap();
+    let next = first.next(FlagChange::DualWrite, clock(), Duration::ZERO).unwrap();
     store.change(Some(&first), &next, &meta()).await.unwrap()
 }
 
@@ -59,7 +59,7 @@ async fn the_times_of_a_change_are_never_too_early() {
         let flag = both(&store, &clock).await;
         tokio::time::sleep(second(100)).await;
         table.then(faults.clone());
-        let next = flag.next(FlagChange::ReadNew(5), clock()).unwrap();
+        let next = flag.next(FlagChange::ReadNew(5), clock(), Duration::ZERO).unwrap();
         let (meta, mut latest) = (meta(), clock());
         let mut change = store.change(Some(&flag), &next, &meta);
         // Whoever reads the flag at any moment, and finds the process dead, waits long enough.
@@ -86,7 +86,7 @@ async fn a_flag_that_somebody_else_changed_is_shown_beside_what_it_was() {
     let store = store(&table, &clock);
     let flag = both(&store, &clock).await;
     tokio::time::sleep(Duration::from_secs(100)).await;
-    let next = |change| flag.next(change, clock()).unwrap();
+    let next = |change| flag.next(change, clock(), Duration::ZERO).unwrap();
     let theirs = store.change(Some(&flag), &next(FlagChange::ReadNew(25)), &meta()).await.unwrap();
     let refused = store.change(Some(&flag), &next(FlagChange::WriteOld), &meta()).await.unwrap_err();
     let text = refused.to_string();
@@ -99,31 +99,6 @@ async fn a_flag_that_somebody_else_changed_is_shown_beside_what_it_was() {
     assert!(created.to_string().contains("it was not there, and now it is [version 3"), "{created}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_forward_shortens_no_wait() {
-    use std::sync::atomic::{AtomicI64, Ordering};
-    let (clock, jump, began) = (clock(), Arc::new(AtomicI64::new(0)), Instant::now());
-    let flag = Flag::first(60, clock());
-    let jumping: Clock = {
-        let (clock, jump) = (Arc::clone(&clock), Arc::clone(&jump));
-        Arc::new(move || clock() + SignedDuration::from_secs(jump.load(Ordering::Relaxed)))
-    };
-    let waiting = tokio::spawn({
-        let (flag, jumping) = (flag.clone(), Arc::clone(&jumping));
-        async move { wait_until_settled(&flag, &jumping).await }
-    });
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    jump.store(1000, Ordering::Relaxed);
-    waiting.await.unwrap();
-    assert_eq!(began.elapsed(), Duration::from_secs(60));
-    // One that is set back makes it longer, by as much.
-    jump.store(-1060, Ordering::Relaxed);
-    wait_until_settled(&flag, &jumping).await;
-    assert_eq!(began.elapsed(), Duration::from_secs(60 + 1060));
-    wait_until_settled(&flag, &jumping).await;
-    assert_eq!(began.elapsed(), Duration::from_secs(60 + 1060), "what is settled is not waited for");
-}
-
 /// The version alone is not enough: who edits the item by hand may leave it as it is.
 #[tokio::test(start_paused = true)]
 async fn a_state_that_was_edited_by_hand_is_noticed() {
@@ -131,7 +106,7 @@ async fn a_state_that_was_edited_by_hand_is_noticed() {
     let store = store(&table, &clock);
     let flag = both(&store, &clock).await;
     tokio::time::sleep(Duration::from_secs(100)).await;
-    let next = flag.next(FlagChange::ReadNew(25), clock()).unwrap();
+    let next = flag.next(FlagChange::ReadNew(25), clock(), Duration::ZERO).unwrap();
     table.edit("rename", |item| drop(item.insert("old_stale".into(), Value::Bool(true))));
     let refused = store.change(Some(&flag), &next, &meta()).await.unwrap_err();
     assert!(matches!(&refused, FlagStoreError::Changed { found: Some(found), .. } if found.old_stale), "{refused}");

@@ -37,7 +37,8 @@ fn a_flag_that_was_removed_comes_back() {
     desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
     desk.now += SOAK;
     desk.done(Goal::Contract);
-    (desk.state.contract, desk.state.open) = (Way::Begun, Some(Open { phase: Phase::Contract, began: time(desk.now) }));
+    (desk.state.contract, desk.state.open) =
+        (Way::Begun, Some(Open { phase: Phase::Contract, began: time(desk.now), under: None }));
     remove(&mut desk);
     assert_eq!(desk.says(Goal::Contract), "contract --force REASON");
     assert!(desk.give(BACK_NOW).is_err());
@@ -69,7 +70,8 @@ fn a_removed_flag_is_as_stale_as_what_was_intended_with_it() {
 fn a_contract_whose_state_file_is_lost_ends_with_another_one() {
     let mut desk = Desk::new(Kind::Flagged);
     desk.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
-    let contracting = desk.flag.as_ref().unwrap().next(FlagChange::Contract, time(desk.now + SOAK)).unwrap();
+    let contracting =
+        desk.flag.as_ref().unwrap().next(FlagChange::Contract, time(desk.now + SOAK), Duration::ZERO).unwrap();
     for goals in [&[][..], &[RUN], &[DUAL]] {
         let mut desk = Desk::new(Kind::Flagged);
         desk.all(goals);
@@ -127,6 +129,36 @@ fn a_clock_that_is_set_back_opens_no_gate() {
     }
 }
 
+/// The clock of the host that changes the flag is two days ahead of this one's, or behind it. Every wait is that of the cache,
+/// and nothing is begun anew again and again.
+#[test]
+fn clocks_of_two_hosts_are_not_compared() {
+    for skew in [-172_800, -90, 90, 172_800] {
+        let mut desk = Desk::new(Kind::Flagged);
+        desk.skew = skew;
+        for goal in [DUAL, RUN, VERIFY, READ, WRITE, BACK, VERIFY, READ, WRITE, Goal::Rollback] {
+            let began = desk.now;
+            let steps = desk.done(goal);
+            let changes = steps.iter().filter(|step| *step == "wait").count() as i64;
+            assert!(desk.now - began <= changes * i64::from(CACHE) + 60, "{skew}, {goal:?}: {steps:?}");
+            let begun = steps.iter().filter(|step| step.starts_with("begin")).count();
+            assert!(begun <= 3, "{skew}, {goal:?}: {steps:?}");
+        }
+        assert_eq!(desk.state.rollback, Way::Complete);
+    }
+}
+
+/// A soak lasts as long as the calendar says, and what is odd about the clocks is said.
+#[test]
+fn a_soak_that_began_in_the_future_is_said_to() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.all(&[DUAL, RUN, VERIFY, READ]);
+    desk.skew = 172_800;
+    desk.done(WRITE);
+    let refused = desk.ask(Goal::Contract, true).unwrap_err();
+    assert!(refused.why.contains("the clocks differ"), "{refused}");
+}
+
 /// Somebody's `--back` is not undone by a command that has not ended.
 #[test]
 fn a_flag_that_was_changed_meanwhile_is_left_alone() {
@@ -134,7 +166,12 @@ fn a_flag_that_was_changed_meanwhile_is_left_alone() {
     desk.all(&[DUAL, RUN, VERIFY]);
     desk.done(READ);
     desk.now += i64::from(CACHE);
-    let back = desk.flag.as_ref().unwrap().next(FlagChange::ReadOld { accept_stale: false }, time(desk.now)).unwrap();
+    let back = desk
+        .flag
+        .as_ref()
+        .unwrap()
+        .next(FlagChange::ReadOld { accept_stale: false }, time(desk.now), Duration::ZERO)
+        .unwrap();
     desk.flag = Some(back);
     desk.now += i64::from(CACHE);
     let refused = desk.ask(READ, true).unwrap_err();
@@ -144,11 +181,13 @@ fn a_flag_that_was_changed_meanwhile_is_left_alone() {
     let mut flag = desk.flag.clone().unwrap();
     desk.append(What::FlagIntended { change: FlagChange::ReadNew(100), version: flag.version, forced: None });
     (flag.version, flag.changed_at) = (flag.version + 2, time(desk.now));
-    desk.flag = Some(flag);
+    // Just now.
+    (desk.flag, desk.made) = (Some(flag), desk.ticks);
     let seen = desk.ask(READ, true).unwrap();
     let Step::Record(seen @ What::FlagSeen { ours: false, .. }) = seen else { panic!("{seen:?}") };
     desk.append(seen);
     desk.now += i64::from(CACHE);
+    desk.ticks += i64::from(CACHE);
     assert!(desk.ask(READ, true).is_err());
 }
 

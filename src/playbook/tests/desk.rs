@@ -16,6 +16,11 @@ pub(super) struct Desk {
     pub(super) flag: Option<Flag>,
     pub(super) events: Vec<Event>,
     pub(super) now: i64,
+    /// By how much changes of the flag are dated ahead of `now`: another host makes them.
+    pub(super) skew: i64,
+    /// Counts like a clock that nobody sets, and when by it the flag was changed last.
+    pub(super) ticks: i64,
+    pub(super) made: i64,
     /// What the command has swept, and the flag's version when it began.
     pub(super) swept: Vec<Phase>,
     pub(super) first: Option<u64>,
@@ -47,6 +52,9 @@ impl Desk {
             flag: (kind == Kind::Flagged).then(|| Flag::first(CACHE, time(0))),
             events: Vec::new(),
             now: 10_000,
+            skew: 0,
+            ticks: 0,
+            made: -i64::from(CACHE),
             swept: Vec::new(),
             first: None,
             gone: None,
@@ -89,6 +97,7 @@ impl Desk {
             kind: self.kind,
             plan: PLAN,
             flag: self.flag.as_ref(),
+            left: self.left(),
             failures: self.failures,
             diverged: self.diverged,
             limits: self.limits,
@@ -104,12 +113,19 @@ impl Desk {
         }
     }
 
+    /// What is left of the cache since the flag's last change.
+    pub(super) fn left(&self) -> Duration {
+        Duration::from_secs(u64::try_from(self.made + i64::from(CACHE) - self.ticks).unwrap_or(0))
+    }
+
     pub(super) fn append(&mut self, what: What) {
         let at = time(self.now).max(self.state.latest);
-        let event = Event { at, actor: "ops@host".to_owned(), what };
+        let flag = self.flag.as_ref().map(Mark::of);
+        let event = Event { at, actor: "ops@host".to_owned(), flag, what };
         self.state = self.state.next(&event).unwrap_or_else(|refused| panic!("{refused}: {event:?}"));
         self.events.push(event);
         self.now += 1;
+        self.ticks += 1;
     }
 
     /// One command, to its end; gives the steps that it took. Facts that it asks for are stated.
@@ -133,11 +149,17 @@ impl Desk {
                 }
                 Step::Confirm => confirmed = true,
                 Step::Record(what) => self.append(what),
-                Step::WaitUntil(until) => self.now = until.as_second(),
-                Step::Change(change) => {
-                    self.flag = Some(self.flag.as_ref().unwrap().next(change, time(self.now)).unwrap());
+                Step::Wait(left) => {
+                    self.now += left.as_secs().cast_signed();
+                    self.ticks += left.as_secs().cast_signed();
                 }
-                Step::Renew(flag) => self.flag = Some(*flag),
+                Step::Change(change) => {
+                    self.flag = Some(
+                        self.flag.as_ref().unwrap().next(change, time(self.now + self.skew), self.left()).unwrap(),
+                    );
+                    self.made = self.ticks;
+                }
+                Step::Renew(flag) => (self.flag, self.made) = (Some(*flag), self.ticks),
                 Step::Sweep(Phase::Verify { scope, repair }) => {
                     let (mismatches, plan) = (self.mismatches, PLAN.to_owned());
                     let (hash, compared) = ("hash".to_owned(), self.compares);
@@ -180,7 +202,7 @@ pub(super) fn name(step: &Step) -> String {
         Step::Record(What::FactStated { fact, .. }) => fact.option().to_owned(),
         Step::Record(what) => format!("{what:?}"),
         Step::Change(change) => format!("{change:?}"),
-        Step::WaitUntil(_) => "wait".to_owned(),
+        Step::Wait(_) => "wait".to_owned(),
         other => format!("{other:?}"),
     }
 }

@@ -144,7 +144,7 @@ impl Life {
         let command =
             ALL_FACTS.iter().fold(bare.to_owned(), |words, fact| words.replace(&format!(" {}", fact.option()), ""));
         let flag = if desk.kind == Kind::Flagged { desk.flag.as_ref() } else { desk.state.stated.as_ref() };
-        let to = flag.map_or(BackTo::OldWrites, |flag| BackTo::of(flag, time(desk.now)));
+        let to = flag.map_or(BackTo::OldWrites, |flag| BackTo::of(flag, time(desk.now), desk.left()));
         let backs = [false, true].map(|now| Goal::Back { to, now });
         let others = EVERY_GOAL.into_iter().filter(|goal| !matches!(goal, Goal::Back { .. }));
         let goal = others.chain(backs).find(|goal| Next::from(*goal).words() == command)?;

@@ -1,0 +1,43 @@
+//! `cutover --back` while both are written: it asks nobody.
+
+use std::path::Path;
+
+use super::conduct::actor;
+use super::output;
+use crate::checkpoint::store::StateFile;
+use crate::clock::wall;
+use crate::conduct::{ConductError, Seen, Wait};
+use crate::cutover::{Flag, FlagMeta, FlagStore};
+use crate::plan::Plan;
+use crate::playbook::{BackTo, Step, step_back};
+
+/// One step back: no gate, no lock, whatever else is under way. The state file only tells, where there is one, what has been
+/// waited for before.
+pub(super) async fn back(
+    flags: &dyn FlagStore,
+    plan: &Plan,
+    mut flag: Flag,
+    state: &Path,
+) -> Result<Flag, ConductError> {
+    let clock = wall();
+    let seen = StateFile::open(state).ok().as_ref().and_then(Seen::of);
+    let mut watched = seen.map(|seen| seen.watched(&flag)).unwrap_or_default();
+    let left = watched.look(&flag, flags.lead());
+    let to = BackTo::of(&flag, clock(), left);
+    let meta = FlagMeta { plan: plan.fingerprint().as_str().to_owned(), report: None, actor: actor(), reason: None };
+    loop {
+        match step_back(&flag, to, clock(), watched.left())? {
+            Step::Change(change) => {
+                let next = flag.next(change, clock(), watched.left())?;
+                flag = flags.change(Some(&flag), &next, &meta).await?;
+                watched.made(&flag);
+                output::stderr(&format!("flag     {flag}"));
+            }
+            Step::Wait(left) => {
+                output::waiting(&Wait::of(left, Some(&flag), clock()));
+                tokio::time::sleep(left).await;
+            }
+            _ => return Ok(flag),
+        }
+    }
+}

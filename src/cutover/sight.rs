@@ -1,0 +1,124 @@
+//! How long an earlier state of the flag may still be obeyed. Pure: the time is that of a clock that only goes forward.
+//!
+//! Clocks of hosts differ, so nothing here looks at the flag's own times. Whoever reads the flag strongly consistently
+//! knows that what it says is in effect by then: `max_cache_seconds` later, by his own clock, nobody obeys anything else.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Flag;
+
+/// By how much the times of a change lie ahead of its first request: longer than all that a control item does for one
+/// write (30 s, and two requests of 5 s), so that it is in effect by then, also where this process dies meanwhile.
+pub const AHEAD: Duration = Duration::from_secs(45);
+
+/// When this host first saw what the flag says, and how long that takes to be obeyed by all.
+#[derive(Debug, Clone, Default)]
+pub struct Sights {
+    known: Option<Known>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    flag: Flag,
+    since: Duration,
+    settles_after: Duration,
+}
+
+impl Sights {
+    /// The flag was read, and says this now. Gives for how long an earlier state may still be obeyed. `lead` is how long a
+    /// change may show before it is in effect everywhere.
+    pub fn look(&mut self, flag: &Flag, lead: Duration, now: Duration) -> Duration {
+        if self.known.as_ref().is_none_or(|known| !known.flag.says_the_same(flag)) {
+            self.begin(flag, lead + cache(flag), now);
+        }
+        self.left(now)
+    }
+
+    /// This process made the flag say this, and it is in effect.
+    pub fn made(&mut self, flag: &Flag, now: Duration) {
+        self.begin(flag, cache(flag), now);
+    }
+
+    /// An earlier process of this host saw the flag say this, and knew how long an earlier state may still be obeyed.
+    pub fn restore(&mut self, flag: &Flag, left: Duration, now: Duration) {
+        self.begin(flag, left, now);
+    }
+
+    /// There is no flag.
+    pub fn forget(&mut self) {
+        self.known = None;
+    }
+
+    /// For how long an earlier state may still be obeyed, by now.
+    pub fn left(&self, now: Duration) -> Duration {
+        let left = |known: &Known| known.settles_after.saturating_sub(now.saturating_sub(known.since));
+        self.known.as_ref().map_or(Duration::ZERO, left)
+    }
+
+    fn begin(&mut self, flag: &Flag, settles_after: Duration, now: Duration) {
+        self.known = Some(Known { flag: flag.clone(), since: now, settles_after });
+    }
+}
+
+/// By how much the flag's last change is dated ahead of this clock. Up to [`AHEAD`] a change that is being made is as well.
+pub fn dated_ahead(flag: &Flag, now: Timestamp) -> Option<Duration> {
+    Duration::try_from(flag.changed_at.duration_since(now)).ok().filter(|ahead| !ahead.is_zero())
+}
+
+fn cache(flag: &Flag) -> Duration {
+    Duration::from_secs(u64::from(flag.max_cache_seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cutover::FlagChange;
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    /// Whatever the clock of the host that made the change says, the wait is the cache of the flag.
+    #[test]
+    fn a_wait_is_the_cache_by_whatever_clock_the_change_is_dated() {
+        for skew in [-172_800, -90, 0, 44, 90, 172_800] {
+            let flag = Flag::first(2, at(skew));
+            let mut sights = Sights::default();
+            assert_eq!(sights.look(&flag, Duration::ZERO, seconds(7)), seconds(2));
+            assert_eq!(sights.look(&flag, Duration::ZERO, seconds(8)), seconds(1));
+            assert_eq!(sights.look(&flag, Duration::ZERO, seconds(9)), Duration::ZERO);
+            // It is given its final time: nothing that anybody obeys has changed.
+            assert_eq!(sights.look(&flag.clone().made_at(at(5)), Duration::ZERO, seconds(9)), Duration::ZERO);
+            let next = flag.next(FlagChange::DualWrite, at(skew), Duration::ZERO).unwrap();
+            assert_eq!(
+                sights.look(&next, Duration::ZERO, seconds(20)),
+                seconds(2),
+                "another change is waited for anew"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_waited_out_before_is_not_waited_for_again() {
+        let flag = Flag::first(60, at(0));
+        let mut sights = Sights::default();
+        sights.restore(&flag, seconds(10), seconds(100));
+        assert_eq!(sights.look(&flag, seconds(45), seconds(104)), seconds(6));
+        sights.forget();
+        assert_eq!(sights.look(&flag, seconds(45), seconds(104)), seconds(105), "it was removed, and is there again");
+        sights.made(&flag, seconds(110));
+        assert_eq!(sights.left(seconds(130)), seconds(40));
+    }
+
+    #[test]
+    fn a_change_of_the_future_is_noticed() {
+        assert_eq!(dated_ahead(&Flag::first(2, at(90)), at(0)), Some(seconds(90)));
+        assert_eq!(dated_ahead(&Flag::first(2, at(-90)), at(0)), None);
+    }
+}
