@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 /// Gives the time now. It is an argument, so that a test has its own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -14,6 +15,32 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// The machine's clock. It may jump, and it goes on while the machine sleeps.
 pub fn wall() -> Clock {
     Arc::new(Timestamp::now)
+}
+
+/// A moment, by both clocks of this process.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// By the monotonic clock: nobody sets it, and it may stand still while the machine sleeps.
+    pub monotonic: Instant,
+    /// By the wall clock: it goes on while the machine sleeps, and may be set.
+    pub wall: Timestamp,
+}
+
+/// Gives the moment now. It is an argument, so that a test has its own.
+pub type Moments = Arc<dyn Fn() -> Moment + Send + Sync>;
+
+/// The machine's own clocks.
+pub fn moments() -> Moments {
+    Arc::new(|| Moment { monotonic: Instant::now(), wall: Timestamp::now() })
+}
+
+impl Moment {
+    /// The time since an earlier moment, by the clock that shows more of it. So a sleep of the machine is never missed; a wall
+    /// clock that is set forward looks like one, which costs no more than to make sure again.
+    pub fn since(self, earlier: Moment) -> Duration {
+        let wall = Duration::try_from(self.wall.duration_since(earlier.wall)).unwrap_or_default();
+        self.monotonic.saturating_duration_since(earlier.monotonic).max(wall)
+    }
 }
 
 /// A moment of a machine's life, comparable across its processes.

@@ -192,8 +192,8 @@ fn a_state_says_all_that_matters() {
     let model = sound(0);
     let graph = Graph::of(&model);
     let mut compared = 0;
-    // Every third edge: all of them take half a minute, and say the same.
-    for (from, to, action) in graph.edges.iter().step_by(3) {
+    // Some of the edges: all of them take a minute, and say the same.
+    for (from, to, action) in graph.edges.iter().step_by(11) {
         let mut whole = model.after(&graph.states[*from], *action).unwrap();
         whole.instances.sort();
         let mut actions = Vec::new();

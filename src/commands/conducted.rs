@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::pursuit::Pursuit;
-use super::signals;
 use super::target::Target;
+use super::{output, signals};
 use crate::checkpoint::store::KeptFact;
 use crate::cli::{Decide, Global};
 use crate::clock::wall;
@@ -72,7 +72,8 @@ impl Conducted {
             let gone =
                 gone.filter(|owner| owner.starts_with(&format!("{} pid ", crate::host::name()))).map(str::to_owned);
             store.keep(KeptFact::LeaseOwner, format!("{owner}{with}")).await?;
-            lease = Some(Lease::acquire(item, &owner, gone.as_deref(), LEASE_DURATION).await?);
+            lease =
+                Some(Lease::acquire(item, &owner, gone.as_deref(), LEASE_DURATION, output::waiting_for_lease).await?);
         }
         let stage = Stage {
             plan: target.plan.clone(),
@@ -81,9 +82,10 @@ impl Conducted {
             budgets: target.resolved.budgets.clone(),
             described: target.described,
         };
-        let conductor = Conductor::open(stage, store, flag, wall(), said).await?;
+        let mut conductor = Conductor::open(stage, store, flag, wall(), said).await?;
         signals::listen(conductor.stop.clone())?;
         if let Some(lease) = &lease {
+            conductor.lease = Some(lease.validity());
             let (lost, stop) = (lease.lost(), conductor.stop.clone());
             tokio::spawn(async move { stop.stop(StopReason::LeaseLost(lost.await)) });
         }

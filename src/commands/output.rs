@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde_json::Value as Json;
@@ -56,6 +57,15 @@ pub(super) fn waiting(wait: &Wait) {
              This wait does not depend on them"
         ));
     }
+}
+
+/// Says that somebody else's lease is watched.
+pub(super) fn waiting_for_lease(owner: &str, within: Duration) {
+    stderr(&format!(
+        "waiting  {} holds the lease of this migration, or died with it: if it is not renewed within {} s, this process takes it",
+        owner.escape_debug(),
+        within.as_secs_f64().ceil()
+    ));
 }
 
 /// Says why a command stopped before its end, and gives its exit code.

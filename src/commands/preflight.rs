@@ -8,8 +8,8 @@ use crate::checkpoint::store::{RunRecord, StateFile};
 use crate::clock::wall;
 use crate::engine::{Job, Prediction};
 use crate::preflight::{
-    Accept, Estimate, Facts, Finding, Known, PATIENCE, Sampled, Severity, estimate_of_description, estimate_of_sample,
-    estimate_of_whole, findings, needed, refusal, write_finding,
+    Accept, Estimate, Facts, Finding, Known, PATIENCE, Sampled, Severity, ask_flag, estimate_of_description,
+    estimate_of_sample, estimate_of_whole, findings, flag_findings, needed, refusal, write_finding,
 };
 
 /// What the preflight came to.
@@ -30,7 +30,8 @@ pub(super) enum Read<'a> {
 /// Asks what is to be known of the table. Nothing is changed.
 pub(super) async fn preflight(target: &Target, job: &Job, read: Read<'_>, accepted: Vec<Accept>) -> Preflight {
     let (table, plan) = (target.table.as_ref(), &target.plan);
-    let facts = Facts::gather(table, target.on_loopback, &target.description, PATIENCE).await;
+    let facts = Facts::gather(table, target.on_loopback, &target.description, PATIENCE);
+    let (facts, flag) = tokio::join!(facts, Box::pin(ask_flag(plan, PATIENCE)));
     let none = Prediction::default();
     let (estimate, seen) = match read {
         Read::Nothing => (estimate_of_description(job), &none),
@@ -41,7 +42,9 @@ pub(super) async fn preflight(target: &Target, job: &Job, read: Read<'_>, accept
     };
     let (types, times, signed) = (&seen.types, &seen.times, (seen.scanned, seen.encrypted));
     let now = wall()().as_second() as f64;
-    let findings = findings(&Known { facts: &facts, plan, estimate: &estimate, types, times, signed, now });
+    let mut findings = findings(&Known { facts: &facts, plan, estimate: &estimate, types, times, signed, now });
+    findings.extend(flag_findings(plan, &flag));
+    findings.sort_by_key(|finding| finding.severity);
     Preflight { findings, estimate, accepted }
 }
 

@@ -26,7 +26,7 @@ use crate::checkpoint::phase::EXPAND;
 use crate::checkpoint::store::{EventRecord, KeptFact, OpenWork, Store};
 use crate::checkpoint::{RunId, StoreError};
 use crate::clock::Clock;
-use crate::cutover::{Flag, FlagError, FlagMeta, FlagStore, FlagStoreError, check_plan};
+use crate::cutover::{Flag, FlagError, FlagMeta, FlagStore, FlagStoreError, Validity, check_plan};
 use crate::engine::Stopper;
 use crate::plan::Plan;
 use crate::playbook::{Event, Fact, Goal, Kind, Limits, Mark, Phase, Refused, State, Step, What, World, one_way, step};
@@ -50,6 +50,8 @@ pub struct Conductor {
     pub store: Store,
     /// How everything is stopped.
     pub stop: Stopper,
+    /// That the lease is this process's; none where there is no lease.
+    pub lease: Option<Validity>,
     flags: Option<Arc<dyn FlagStore>>,
     clock: Clock,
     said: Said,
@@ -64,7 +66,7 @@ pub struct Conductor {
     /// What it does is part of the way back, which no limit holds up.
     goes_back: bool,
     /// The flag that is on record as the one seen last.
-    seen: Option<OnRecord>,
+    seen: Option<Box<OnRecord>>,
     /// How long an earlier state of it may still be obeyed.
     watched: Watched,
 }
@@ -180,6 +182,7 @@ impl Conductor {
             budgets,
             store,
             stop: Stopper::default(),
+            lease: None,
             flags,
             clock,
             said,

@@ -120,7 +120,7 @@ impl Conductor {
             && before.flag.says_the_same(&flag)
         {
             self.watched.restore(&flag, &before.settles);
-            self.seen = Some(OnRecord { at: before.at, flag: before.flag, settled: false });
+            self.seen = Some(Box::new(OnRecord { at: before.at, flag: before.flag, settled: false }));
         }
         self.watched.look(&flag, lead);
         Ok(Some((flag, meta)))
@@ -151,7 +151,7 @@ impl Conductor {
             let settles = self.watched.to_json();
             let seen = Seen { at, flag: flag.clone(), meta: meta.clone(), settles };
             self.store.keep(KeptFact::FlagSeen, seen.to_json().to_string()).await?;
-            self.seen = Some(OnRecord { at, flag: flag.clone(), settled });
+            self.seen = Some(Box::new(OnRecord { at, flag: flag.clone(), settled }));
         }
         Ok(())
     }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::watch::{moved, watch};
+use super::watch::{FlagWatch, gone, moved};
 use super::{ConductError, Conductor, kind};
 use crate::change::Changes;
 use crate::checkpoint::store::{Asked, Begin, NewRun, RunRecord, SegmentTotals};
 use crate::checkpoint::{Counts, RunId, RunStatus, StoreError, phase};
+use crate::clock::moments;
 use crate::cutover::{Flag, WriteTo};
 use crate::engine::{Ended, Job, LOOK_EVERY, StopReason};
 use crate::parity::{Stage, Truth, Truths, Verified, begin, verify};
@@ -75,6 +76,7 @@ impl Conductor {
         job.stop = self.stop.clone();
         // Between two phases of one process may lie a week: the first look is due by then.
         job.watch_table(self.described, LOOK_EVERY);
+        job.validities.extend(self.lease.clone());
         Ok(job)
     }
 
@@ -82,13 +84,13 @@ impl Conductor {
     /// a reason to stop. `restart` begins an expansion anew.
     pub async fn sweep(&mut self, phase: Phase, restart: bool) -> Result<Swept, ConductError> {
         let flag = self.flag().await?;
-        let _watch = match (&self.flags, &flag) {
-            (Some(flags), Some(flag)) => {
-                Some(watch(Arc::clone(flags), self.plan.clone(), phase, flag.clone(), self.stop.clone()))
-            }
-            _ => None,
-        };
         let mut job = self.job(phase)?;
+        let watched = self.flags.as_ref().zip(flag.as_ref()).map(|(flags, flag)| {
+            let (flags, plan, began, stop) = (Arc::clone(flags), self.plan.clone(), flag.clone(), self.stop.clone());
+            FlagWatch { flags, plan, phase, began, stop }.begin(moments())
+        });
+        let (validity, _watch) = watched.unzip();
+        job.validities.extend(validity);
         if self.edits_encrypted(phase).await? {
             job.edit_encrypted();
         }
@@ -134,7 +136,7 @@ impl Conductor {
         if let (Some(_), Some(began)) = (&self.flags, flag) {
             let why = match self.flag().await? {
                 Some(now) => moved(phase, &began, &now),
-                None => Some("it is gone".to_owned()),
+                None => Some(gone(&began)),
             };
             if let Some(why) = why {
                 return Ok(Some(StopReason::FlagMoved(why)));

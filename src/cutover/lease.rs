@@ -2,18 +2,23 @@
 //!
 //! No clock of one host is compared with another's. Who holds the lease counts up in it every third of its duration; who
 //! wants it watches that count, and takes the lease over when it has not moved for the whole duration by his own monotonic
-//! clock. The holder stops by himself when he could not renew for two thirds of it, which leaves a third to let requests in
-//! flight end. A process that is frozen for longer than all of that may still send what it was about to send: writes of
-//! items are guarded by their own conditions, and so are changes of the flag.
+//! clock. The holder sends nothing when he has not renewed for two thirds of it ([`Validity`]), by whichever of his clocks
+//! shows more time, which leaves a third to let requests in flight end; and he stops where he cannot.
+//!
+//! A machine that slept, or a process that was stopped, finds its lease out of date before it sends anything, and renews it
+//! under the condition that it is still as it was: if nobody has taken it, the work goes on. Only what was handed to the
+//! network before may still arrive: writes of items are guarded by their own conditions, and so are changes of the flag.
 
 use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::Validity;
+use crate::clock::{self, Moment, Moments};
 use crate::item::{Item, Num, Value};
 use crate::table::control::{ControlError, ControlItem};
 
@@ -142,6 +147,7 @@ impl LeaseWatch {
 #[derive(Debug)]
 pub struct Lease {
     fence: u64,
+    validity: Validity,
     lost: watch::Receiver<Option<LeaseLost>>,
     stop: CancellationToken,
     renewals: JoinHandle<()>,
@@ -156,12 +162,27 @@ impl Lease {
     /// Takes the lease, and renews it from then on. One that its holder renews is refused as soon as that is seen, after
     /// a third of its duration or so; one that is not renewed is taken over after the whole, and one of `gone`, an owner
     /// that is known to be dead, at once.
+    ///
+    /// `waits` is told once, if it has to be watched, who holds it and for how long that takes at most.
     pub async fn acquire(
         item: ControlItem,
         owner: &str,
         gone: Option<&str>,
         duration: Duration,
+        waits: impl Fn(&str, Duration) + Send,
     ) -> Result<Lease, LeaseError> {
+        Box::pin(Lease::acquire_by(clock::moments(), item, owner, gone, duration, waits)).await
+    }
+
+    async fn acquire_by(
+        moments: Moments,
+        item: ControlItem,
+        owner: &str,
+        gone: Option<&str>,
+        duration: Duration,
+        waits: impl Fn(&str, Duration) + Send,
+    ) -> Result<Lease, LeaseError> {
+        let mut told = false;
         let (mut watch, began, mut tries) = (LeaseWatch::default(), Instant::now(), 0);
         loop {
             let there = read(&item).await?;
@@ -170,14 +191,19 @@ impl Lease {
                 there => watch.look(there.as_ref(), began.elapsed()),
             };
             match standing {
-                Standing::Unknown { within } => sleep(within.min(look_again(there.as_ref()))).await,
+                Standing::Unknown { within } => {
+                    if let Some(record) = there.as_ref().filter(|_| !std::mem::replace(&mut told, true)) {
+                        waits(&record.owner, within);
+                    }
+                    sleep(within.min(look_again(there.as_ref()))).await;
+                }
                 Standing::Alive => return Err(held(&item, there)),
                 Standing::Free => {
                     let fence = there.as_ref().map_or(0, |record| record.fence).saturating_add(1);
                     let ours = LeaseRecord { owner: owner.to_owned(), fence, counter: 0, duration, released: false };
-                    let sent = Instant::now();
+                    let sent = moments();
                     match put(&item, &ours, there.as_ref()).await {
-                        Ok(()) => return Ok(Lease::keep(item, ours, sent)),
+                        Ok(()) => return Ok(Lease::keep(item, ours, sent, moments)),
                         Err(ControlError::Changed { .. }) if tries < TRIES => tries += 1,
                         Err(ControlError::Changed { .. }) => return Err(held(&item, read(&item).await?)),
                         Err(other) => return Err(other.into()),
@@ -215,11 +241,17 @@ impl Lease {
         let _ = (&mut self.renewals).await;
     }
 
-    fn keep(item: ControlItem, record: LeaseRecord, renewed: Instant) -> Lease {
+    /// Whether it is certain that nobody else has it: nothing is sent while it is not.
+    pub fn validity(&self) -> Validity {
+        self.validity.clone()
+    }
+
+    fn keep(item: ControlItem, record: LeaseRecord, renewed: Moment, moments: Moments) -> Lease {
         let (tell, lost) = watch::channel(None);
         let (fence, stop) = (record.fence, CancellationToken::new());
-        let renewals = tokio::spawn(renew_until(item, record, renewed, stop.clone(), tell));
-        Lease { fence, lost, stop, renewals }
+        let validity = Validity::new(2 * record.duration / 3, renewed, moments);
+        let renewals = tokio::spawn(renew_until(item, record, renewed, validity.clone(), stop.clone(), tell));
+        Lease { fence, validity, lost, stop, renewals }
     }
 }
 
@@ -233,25 +265,35 @@ impl Drop for Lease {
 async fn renew_until(
     item: ControlItem,
     mut record: LeaseRecord,
-    mut renewed: Instant,
+    mut renewed: Moment,
+    validity: Validity,
     stop: CancellationToken,
     tell: watch::Sender<Option<LeaseLost>>,
 ) {
     loop {
         let third = record.duration / 3;
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = sleep_until(renewed.monotonic + third) => {}
+            // Something waits to be sent: the machine slept, and its timers stood still.
+            () = validity.wanted() => {}
+        }
         let mut why = String::from("no reply");
-        let renewal = async {
-            sleep_until(renewed + third).await;
-            renew(&item, &mut record, &mut why).await
-        };
         let result = tokio::select! {
             () = stop.cancelled() => break,
-            result = timeout_at(renewed + 2 * third, renewal) => result,
+            // As long as this takes, also after a sleep; from two thirds of the duration on nothing is sent meanwhile.
+            result = timeout(third, renew(&item, &mut record, &validity, &mut why)) => result,
         };
         match result {
-            Ok(Ok(sent)) => renewed = sent,
+            Ok(Ok(sent)) => {
+                renewed = sent;
+                validity.confirm(sent);
+            }
             Ok(Err(lost)) => return drop(tell.send(Some(lost))),
-            Err(_) => return drop(tell.send(Some(LeaseLost::NotRenewed { after: 2 * third, why }))),
+            Err(_) => {
+                let after = validity.now().since(renewed);
+                return drop(tell.send(Some(LeaseLost::NotRenewed { after, why })));
+            }
         }
     }
     // What cannot be given back in time expires.
@@ -259,10 +301,15 @@ async fn renew_until(
 }
 
 /// Counts up, and says since when that is so at the latest: before the request was sent.
-async fn renew(item: &ControlItem, record: &mut LeaseRecord, why: &mut String) -> Result<Instant, LeaseLost> {
+async fn renew(
+    item: &ControlItem,
+    record: &mut LeaseRecord,
+    validity: &Validity,
+    why: &mut String,
+) -> Result<Moment, LeaseLost> {
     loop {
         let next = LeaseRecord { counter: record.counter.saturating_add(1), ..record.clone() };
-        let sent = Instant::now();
+        let sent = validity.now();
         match put(item, &next, Some(record)).await {
             Ok(()) => {
                 *record = next;

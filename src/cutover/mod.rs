@@ -10,6 +10,7 @@ mod percent;
 pub mod schema;
 mod sight;
 mod store;
+mod validity;
 
 pub use flag::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 pub use hooks::{HookError, HookStore};
@@ -18,3 +19,4 @@ pub use percent::bucket;
 pub use schema::{FlagMeta, SchemaError};
 pub use sight::{AHEAD, Sights, dated_ahead};
 pub use store::{FlagStore, FlagStoreError, Opened, TableStore, check_plan, items, open};
+pub use validity::Validity;

@@ -16,7 +16,7 @@ pub const AHEAD: Duration = Duration::from_secs(45);
 /// When this host first saw what the flag says, and how long that takes to be obeyed by all.
 #[derive(Debug, Clone, Default)]
 pub struct Sights {
-    known: Option<Known>,
+    known: Option<Box<Known>>,
 }
 
 #[derive(Debug, Clone)]
@@ -54,11 +54,11 @@ impl Sights {
     /// For how long an earlier state may still be obeyed, by now.
     pub fn left(&self, now: Duration) -> Duration {
         let left = |known: &Known| known.settles_after.saturating_sub(now.saturating_sub(known.since));
-        self.known.as_ref().map_or(Duration::ZERO, left)
+        self.known.as_deref().map_or(Duration::ZERO, left)
     }
 
     fn begin(&mut self, flag: &Flag, settles_after: Duration, now: Duration) {
-        self.known = Some(Known { flag: flag.clone(), since: now, settles_after });
+        self.known = Some(Box::new(Known { flag: flag.clone(), since: now, settles_after }));
     }
 }
 

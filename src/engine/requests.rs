@@ -17,6 +17,7 @@ use super::stop::{StopReason, Stopped, Stopper};
 use super::table_watch::TableWatch;
 use crate::change::{GuardedWrite, WriteCost};
 use crate::checkpoint::Spend;
+use crate::cutover::Validity;
 use crate::item::{Item, ItemKey, PartitionHash, Units, read_units};
 use crate::plan::{Access, Retry};
 use crate::table::patience::ask;
@@ -54,6 +55,8 @@ pub struct Requests {
     gate: Arc<Gate>,
     /// Follows the table, where the job does.
     table_watch: Option<Arc<TableWatch>>,
+    /// What must hold while anything is sent.
+    validities: Arc<[Validity]>,
     slots: Arc<Slots>,
     /// Of the shared lanes, who holds this waits for a slot and the table: one at a time, so that a large lane never stands
     /// in a queue of theirs. They get what the large lanes leave, and the run ends no later for it.
@@ -94,6 +97,13 @@ pub(super) struct Admission {
     pub(super) waited: Duration,
 }
 
+/// A time in which requests were let through without a break: permits are for the one in which they were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Passage {
+    opening: Opening,
+    holds: u64,
+}
+
 /// What a request consumed: what the server said, what is assumed where it said nothing, and what was estimated before.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Spent {
@@ -129,6 +139,7 @@ impl Requests {
             allowance,
             gate,
             table_watch: None,
+            validities: Arc::default(),
             slots,
             behind_large: Arc::default(),
             large: Arc::default(),
@@ -153,6 +164,11 @@ impl Requests {
             None => None,
         };
         [self.gate.watch(&self.stop), of_table]
+    }
+
+    /// The same, sent only while all of these hold.
+    pub fn while_valid(self, validities: &[Validity]) -> Requests {
+        Requests { validities: validities.into(), ..self }
     }
 
     /// The same, in a key range of their own.
@@ -373,9 +389,21 @@ impl Requests {
         WriteCost { table: consumed.table, indexes }
     }
 
-    /// Waits until the window is open.
-    async fn pass(&self) -> Result<Opening, Stopped> {
-        self.stop.unless_stopping(self.gate.pass()).await
+    /// Waits until the window is open, and all holds that must.
+    async fn pass(&self) -> Result<Passage, Stopped> {
+        let all = async {
+            let (mut opening, mut holds) = (self.gate.pass().await, 0);
+            for validity in self.validities.iter() {
+                if !validity.is_fresh() {
+                    let _waiting = self.progress.confirming();
+                    validity.fresh().await;
+                    opening = self.gate.pass().await;
+                }
+                holds += validity.holds();
+            }
+            Passage { opening, holds }
+        };
+        self.stop.unless_stopping(all).await
     }
 
     /// Notes what each failed request tells: a throttle slows a scope, a reply that cannot be used is counted.

@@ -23,6 +23,7 @@ use crate::change::Changes;
 use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals, Session, SpendRecord, Store};
 use crate::checkpoint::{Records, RunStatus, StoreError, phase};
 use crate::clock;
+use crate::cutover::Validity;
 use crate::host;
 use crate::plan::{Plan, ScanOptions};
 use crate::price::UnitPrices;
@@ -59,6 +60,8 @@ pub struct Job {
     /// may be theirs, and does not count as one that had the new one before the migration. Of a rollback: they did at any
     /// time.
     pub dual_writes: bool,
+    /// What must hold while it sends anything: the lease is ours, the flag says what it said.
+    pub validities: Vec<Validity>,
     /// What is on record of items, for a dry run of a phase that goes by it ([`Changes::recalls`]).
     pub records: Option<Arc<dyn Records>>,
 }
@@ -105,6 +108,7 @@ impl Job {
             stop: Stopper::default(),
             progress: Arc::new(Progress::default()),
             dual_writes: false,
+            validities: Vec::new(),
             records: None,
             table_watch: None,
         };
@@ -135,7 +139,7 @@ impl Job {
         };
         let (table, progress) = (Arc::clone(&self.table), Arc::clone(&self.progress));
         let requests = Requests::new(table, &self.description, bounds, self.stop.clone(), progress);
-        requests.following(self.table_watch.clone())
+        requests.following(self.table_watch.clone()).while_valid(&self.validities)
     }
 
     /// How a run of this job divides the table. A run that is resumed keeps its segments.

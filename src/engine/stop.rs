@@ -1,6 +1,7 @@
 //! How a run is asked to stop, and why it did.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -117,6 +118,18 @@ pub enum StopReason {
         "the flag was moved while it worked: {0}. What is under way was finished, and nothing more is read or written"
     )]
     FlagMoved(String),
+    /// The flag could not be read for so long.
+    #[error(
+        "the flag could not be read for {} s: {why}. What applications obey is not known, so nothing more is read or written. \
+         What was done is committed; run the same command again when the flag can be read",
+        .unread.as_secs()
+    )]
+    FlagUnread {
+        /// For how long.
+        unread: Duration,
+        /// The last error.
+        why: String,
+    },
     /// Another process may work on this migration now.
     #[error("{0}. Nothing more is read or written by this process")]
     LeaseLost(LeaseLost),

@@ -148,6 +148,9 @@ fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String 
     if let Some(waiting) = watched.gate.waiting() {
         return waiting;
     }
+    if now.confirming > 0 {
+        return "waiting until the lease and the flag are read again".into();
+    }
     let slowed: Vec<String> = scopes.iter().filter(|s| s.rate < s.budget).map(scope_rate).collect();
     let slowed = if slowed.is_empty() { String::new() } else { format!(", slowed: {}", slowed.join(", ")) };
     let waited_for = waited_for(watched, &scopes);

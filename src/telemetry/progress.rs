@@ -17,6 +17,7 @@ pub struct Progress {
     failed_requests: AtomicU64,
     backing_off: Arc<AtomicU64>,
     without_slot: Arc<AtomicU64>,
+    confirming: Arc<AtomicU64>,
     abandoned_pages: AtomicU64,
     last_error: Mutex<Option<String>>,
     unusable_replies: Mutex<BTreeMap<String, u64>>,
@@ -41,6 +42,8 @@ pub struct Snapshot {
     pub backing_off: u64,
     /// Requests that wait because as many as may be are in flight.
     pub without_slot: u64,
+    /// Requests that wait until the lease and the flag are confirmed.
+    pub confirming: u64,
     /// Pages given up with writes possibly sent.
     pub abandoned_pages: u64,
     /// The last failed request's error.
@@ -60,6 +63,7 @@ impl Progress {
             failed_requests: load(&self.failed_requests),
             backing_off: load(&self.backing_off),
             without_slot: load(&self.without_slot),
+            confirming: load(&self.confirming),
             abandoned_pages: load(&self.abandoned_pages),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
@@ -118,6 +122,11 @@ impl Progress {
     /// Counts a request that waits for others to be answered, for as long as the guard lives.
     pub(crate) fn without_slot(&self) -> impl Drop + use<> {
         Counted::new(&self.without_slot)
+    }
+
+    /// Counts a request that waits until the lease and the flag are confirmed, for as long as the guard lives.
+    pub(crate) fn confirming(&self) -> impl Drop + use<> {
+        Counted::new(&self.confirming)
     }
 }
 

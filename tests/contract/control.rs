@@ -128,13 +128,13 @@ async fn the_lease_of_a_plan_has_one_holder() {
     let cutover = format!("table = \"{}\"", bed.create_flag_table().await);
     let lease = opened(&bed, &cutover).await.lease.unwrap();
     let (long, short) = (Duration::from_secs(6), Duration::from_millis(500));
-    let first = Lease::acquire(lease.clone(), "a", None, long).await.unwrap();
-    let refused = Lease::acquire(lease.clone(), "b", None, short).await.unwrap_err();
+    let first = Lease::acquire(lease.clone(), "a", None, long, |_, _| ()).await.unwrap();
+    let refused = Lease::acquire(lease.clone(), "b", None, short, |_, _| ()).await.unwrap_err();
     assert!(matches!(&refused, LeaseError::Held { owner, .. } if owner == "a"), "{refused}");
     first.release().await;
-    let second = Lease::acquire(lease.clone(), "b", None, short).await.unwrap();
+    let second = Lease::acquire(lease.clone(), "b", None, short, |_, _| ()).await.unwrap();
     assert_eq!(second.fence(), 2);
     drop(second);
     // Nobody gives it back; it is had all the same.
-    assert_eq!(Lease::acquire(lease, "c", None, long).await.unwrap().fence(), 3);
+    assert_eq!(Lease::acquire(lease, "c", None, long, |_, _| ()).await.unwrap().fence(), 3);
 }

@@ -1,12 +1,19 @@
 //! Clocks that differ, jump, or stand still.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use backfill::item::Value;
+use aws_sdk_dynamodb::types::AttributeValue;
+use backfill::item::{Num, Value};
+use backfill::local::Fault;
+use backfill::local::front::FaultRule;
 use jiff::{SignedDuration, Timestamp};
+use nix::sys::signal::Signal;
 
 use crate::common::Bed;
-use crate::scene::{MOVE, QUICKLY, Scene, items};
+use crate::scene::{MOVE, NAME, QUICKLY, Scene, items};
+use crate::tool::{Ran, Running};
 
 /// The clock of the host that set the flag is two days ahead: nobody waits for two days.
 /// RUNBOOK: "where the clocks of two hosts differ, it is said, and no wait gets longer or shorter"
@@ -40,4 +47,132 @@ async fn no_wait_goes_by_another_hosts_clock() {
     assert!(forward.took < Duration::from_secs(20), "{:?}", forward.took);
     scene.done("verify --all").await;
     scene.done("cutover --to read-new --yes").await;
+}
+
+/// Slow enough to be met while it runs, and quick to stop.
+const SLOWLY: &str = "[scan]\nsegments = 4\npage_limit = 10\n[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n[capacity]\nwrite = 40\nread = 8000\n";
+
+/// Requests to the table that write.
+fn writes(scene: &Scene) -> u64 {
+    scene.bed.front().tally().operation("UpdateItem").requests
+}
+
+/// A scene with a run that has begun to write, in this environment.
+async fn running(environment: &[(&str, &str)]) -> (Scene, Running) {
+    let scene = Scene::flagged(Bed::start(), items(300), "", &format!("{MOVE}{SLOWLY}")).await;
+    scene.done("cutover --to dual-write --yes").await;
+    let mut command = scene.command("run --yes");
+    command.envs(environment.iter().copied());
+    let mut run = Running::start(command);
+    let before = writes(&scene);
+    while writes(&scene) < before + 20 {
+        assert!(!run.has_ended(), "it ended before it wrote");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    (scene, run)
+}
+
+async fn end(run: Running) -> Ran {
+    tokio::task::spawn_blocking(move || run.end()).await.unwrap()
+}
+
+/// All that it said.
+fn said(ran: &Ran) -> String {
+    format!("{}{}", ran.stdout, ran.said())
+}
+
+/// How many writes come from now on, once what is in flight has arrived.
+async fn writes_from_now_on(scene: &Scene) -> u64 {
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let before = writes(scene);
+    tokio::time::sleep(Duration::from_millis(2_000)).await;
+    writes(scene) - before
+}
+
+/// The process stands still for longer than applications may obey what it knows of the flag.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_was_stopped_reads_the_flag_before_it_sends_anything() {
+    let (scene, run) = running(&[]).await;
+    run.signal(Signal::SIGSTOP);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let version = scene.flag().await.version;
+    scene
+        .tamper(|item| {
+            item.insert("read".to_owned(), Value::S("new".to_owned()));
+            item.insert("read_percent".to_owned(), Value::N(Num::parse("100").unwrap()));
+            item.insert("version".to_owned(), Value::N(Num::parse(&(version + 1).to_string()).unwrap()));
+        })
+        .await;
+    let before = writes(&scene);
+    run.signal(Signal::SIGCONT);
+    let ran = end(run).await.exits(6);
+    // What was handed to the network before it stood still may arrive.
+    assert!(writes(&scene) <= before + 10, "{} writes under a flag that had moved", writes(&scene) - before);
+    let said = said(&ran);
+    assert!(said.contains("the flag was moved") && said.contains("at 100 %"), "{said}");
+}
+
+/// Where the tool to set a process's wall clock is: Debian's package `faketime`.
+fn faketime() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
+    let found = folders.map(|folder| folder.join("faketime/libfaketime.so.1")).find(|library| library.exists());
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "libfaketime is missing: apt-get install faketime");
+        println!("SKIPPED: libfaketime is missing (apt-get install faketime)");
+    }
+    found
+}
+
+/// The machine sleeps for an hour: the monotonic clock stands still meanwhile, and the wall clock goes on. The lease is
+/// renewed, and the run goes on; where another host took it, nothing is sent under it any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_slept_renews_its_lease_before_it_sends_anything() {
+    let Some(library) = faketime() else { return };
+    for taken in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = folder.path().join("clock");
+        std::fs::write(&clock, "+0").unwrap();
+        let environment = [
+            ("LD_PRELOAD", library.to_str().unwrap()),
+            ("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap()),
+            ("FAKETIME_NO_CACHE", "1"),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ];
+        let (scene, run) = running(&environment).await;
+        if taken {
+            let lease = AttributeValue::S(format!("{NAME}#lease"));
+            let update = scene.bed.client().update_item().table_name(&scene.flags).key("id", lease);
+            let update = update.update_expression("SET #owner = :other ADD fence :one");
+            let update = update.expression_attribute_names("#owner", "owner");
+            let update = update.expression_attribute_values(":other", AttributeValue::S("another host".into()));
+            update.expression_attribute_values(":one", AttributeValue::N("1".into())).send().await.unwrap();
+        }
+        std::fs::write(&clock, "+3600").unwrap();
+        let written = writes_from_now_on(&scene).await;
+        let ran = end(run).await;
+        if taken {
+            assert_eq!(written, 0, "writes under another host's lease");
+            assert_eq!(ran.code, 6, "{}", ran.said());
+            assert!(said(&ran).contains("taken over by another host"), "{}", said(&ran));
+        } else {
+            assert_eq!(ran.code, 0, "{}", ran.said());
+            assert!(written > 0, "it goes on at once");
+        }
+    }
+}
+
+/// A flag that is read too late for its cache, again and again: what was done stays, the load goes down, and the run ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flag_that_is_read_late_stops_nothing() {
+    let (scene, run) = running(&[]).await;
+    let late: FaultRule =
+        Arc::new(
+            |request| {
+                if request.operation == "GetItem" { Fault::Delay(Duration::from_millis(1_300)) } else { Fault::Pass }
+            },
+        );
+    scene.bed.front().set_faults(Some(late));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    scene.bed.front().set_faults(None);
+    end(run).await.exits(0);
 }

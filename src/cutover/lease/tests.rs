@@ -13,7 +13,7 @@ use crate::table::control::fake::{FakeTable, Fault};
 const DURATION: Duration = Duration::from_secs(60);
 
 async fn acquire(table: &Arc<FakeTable>, owner: &str) -> Result<Lease, LeaseError> {
-    Lease::acquire(table.item("lease"), owner, None, DURATION).await
+    Lease::acquire(table.item("lease"), owner, None, DURATION, |_, _| ()).await
 }
 
 fn is_lost(lease: &Lease) -> bool {
@@ -79,7 +79,7 @@ async fn who_cannot_renew_stops_before_others_may_begin() {
     sleep(DURATION / 2).await;
     let other = tokio::spawn({
         let table = Arc::clone(&table);
-        async move { Lease::acquire(table.item("lease"), "b", None, DURATION).await }
+        async move { Lease::acquire(table.item("lease"), "b", None, DURATION, |_, _| ()).await }
     });
     // Only the holder is cut off: what it sends is lost.
     table.then(std::iter::repeat_n(Fault::LoseRequest, 40));
@@ -162,4 +162,63 @@ proptest! {
         prop_assert_eq!(watch.look(None, Duration::from_secs(now)), Standing::Free);
         prop_assert_eq!(watch.look(Some(&record(0, 9, 9, true)), Duration::from_secs(now)), Standing::Free);
     }
+}
+
+/// A process that was stopped for long, or whose machine slept, takes its lease again where nobody else has it.
+#[tokio::test(start_paused = true)]
+async fn after_a_sleep_the_lease_is_renewed_if_nobody_took_it() {
+    let table = FakeTable::new();
+    let lease = acquire(&table, "a").await.unwrap();
+    let validity = lease.validity();
+    assert!(validity.is_fresh());
+    advance(20 * DURATION).await;
+    assert!(!validity.is_fresh(), "nothing is sent before it is renewed");
+    validity.fresh().await;
+    assert!(!is_lost(&lease) && validity.holds() > 0);
+    assert_eq!(lease.fence(), 1);
+    // And where somebody took it meanwhile, nothing is ever sent again.
+    table.edit("lease", |item| {
+        let taken = LeaseRecord { owner: "b".into(), fence: 2, counter: 0, duration: DURATION, released: false };
+        item.extend(to_item(&taken));
+    });
+    advance(20 * DURATION).await;
+    assert!(timeout(DURATION, validity.fresh()).await.is_err());
+    assert_eq!(lease.lost().await, LeaseLost::Taken { by: "b".into() });
+}
+
+/// The monotonic clock stands still while the machine sleeps, and every timer with it: the wall clock tells.
+#[tokio::test(start_paused = true)]
+async fn a_sleep_that_no_timer_notices_is_noticed_before_anything_is_sent() {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    let (table, slept) = (FakeTable::new(), Arc::new(AtomicI64::new(0)));
+    let moments: Moments = {
+        let slept = Arc::clone(&slept);
+        Arc::new(move || {
+            let wall = jiff::Timestamp::from_second(slept.load(Ordering::Relaxed)).unwrap();
+            Moment { monotonic: Instant::now(), wall }
+        })
+    };
+    let lease = Lease::acquire_by(moments, table.item("lease"), "a", None, DURATION, |_, _| ()).await.unwrap();
+    let (validity, puts) = (lease.validity(), table.puts());
+    slept.store(3_600, Ordering::Relaxed);
+    assert!(!validity.is_fresh());
+    let began = Instant::now();
+    validity.fresh().await;
+    assert!(began.elapsed() < Duration::from_secs(1), "it is renewed at once: {:?}", began.elapsed());
+    assert_eq!(table.puts(), puts + 1);
+    assert!(!is_lost(&lease));
+}
+
+/// Who has to watch somebody's lease says so, once.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_waited_for_is_announced() {
+    let table = FakeTable::new();
+    drop(acquire(&table, "a").await.unwrap());
+    let told = std::sync::Mutex::new(Vec::new());
+    let waits = |owner: &str, within: Duration| told.lock().unwrap().push((owner.to_owned(), within));
+    let lease = Lease::acquire(table.item("lease"), "b", None, DURATION, waits).await.unwrap();
+    assert_eq!(*told.lock().unwrap(), [("a".to_owned(), DURATION)]);
+    lease.release().await;
+    told.lock().unwrap().clear();
+    Lease::acquire(table.item("lease"), "c", None, DURATION, |_, _| panic!("it is free")).await.unwrap();
 }

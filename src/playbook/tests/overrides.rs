@@ -102,7 +102,9 @@ fn a_reworded_message_does_not_ask_for_a_reason_again() {
                 let mut other = Desk::new(Kind::Flagged);
                 other.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
                 (desk.now, desk.flag) = (other.now + 2 * SOAK, other.flag);
-                desk.flag = desk.flag.map(|flag| flag.next(FlagChange::Contract, time(other.now + SOAK)).unwrap());
+                desk.flag = desk
+                    .flag
+                    .map(|flag| flag.next(FlagChange::Contract, time(other.now + SOAK), Duration::ZERO).unwrap());
                 Goal::Contract
             }
             Obstacle::ItemsUnequal { .. }
