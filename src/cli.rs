@@ -93,7 +93,7 @@ pub enum Command {
     /// Undoes the migration, from wherever it is before contract
     Rollback(RollbackArgs),
     /// Tells where the migration stands and which command is next; works while one is on and after it died
-    Status(PlanArgs),
+    Status(StatusArgs),
     /// Items that could not be changed, and items found diverged
     Failures(FailuresArgs),
     /// Values that were overwritten or removed, and are kept in the state file
@@ -153,12 +153,15 @@ pub struct InitArgs {
     pub table: Option<String>,
 }
 
-/// Commands that take a plan.
+/// `status`
 #[derive(Debug, Args)]
-pub struct PlanArgs {
+pub struct StatusArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
+    /// Read the state file alone; else the flag is read as well, for 2 seconds at most
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// `check`

@@ -41,6 +41,14 @@ pub fn ignores_hangup() -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
+/// Whether a signal has stopped this process of this host, as Linux tells it; false where that is not known.
+pub fn is_stopped(pid: u32) -> bool {
+    // The name stands in parentheses, and may have any character in it; the state comes behind it.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    matches!(state, Some('T' | 't'))
+}
+
 /// As the kernel tells it, else the command `hostname`; `(unknown)` where neither does.
 pub fn name() -> String {
     let from_kernel = fs::read_to_string("/proc/sys/kernel/hostname").ok();

@@ -6,7 +6,7 @@ use super::conduct::actor;
 use super::output;
 use crate::checkpoint::store::StateFile;
 use crate::clock::wall;
-use crate::conduct::{ConductError, Seen, Wait};
+use crate::conduct::{ConductError, Seen, Wait, Watched, record_seen};
 use crate::cutover::{Flag, FlagMeta, FlagStore};
 use crate::plan::Plan;
 use crate::playbook::{BackTo, Step, step_back};
@@ -25,19 +25,34 @@ pub(super) async fn back(
     let left = watched.look(&flag, flags.lead());
     let to = BackTo::of(&flag, clock(), left);
     let meta = FlagMeta { plan: plan.fingerprint().as_str().to_owned(), report: None, actor: actor(), reason: None };
+    let mut changed = false;
     loop {
         match step_back(&flag, to, clock(), watched.left())? {
             Step::Change(change) => {
                 let next = flag.next(change, clock(), watched.left())?;
                 flag = flags.change(Some(&flag), &next, &meta).await?;
                 watched.made(&flag);
+                changed = true;
                 output::stderr(&format!("flag     {flag}"));
+                record(state, plan, (&flag, &meta), &watched).await;
             }
             Step::Wait(left) => {
                 output::waiting(&Wait::of(left, Some(&flag), clock()));
                 tokio::time::sleep(left).await;
             }
-            _ => return Ok(flag),
+            _ => {
+                if changed {
+                    record(state, plan, (&flag, &meta), &watched).await;
+                }
+                return Ok(flag);
+            }
         }
+    }
+}
+
+/// For `status`. The way back is open whatever became of that.
+async fn record(state: &Path, plan: &Plan, flag: (&Flag, &FlagMeta), watched: &Watched) {
+    if let Err(error) = record_seen(state, plan, flag, watched).await {
+        output::stderr(&format!("note     the state file does not know of it: {error}"));
     }
 }

@@ -33,6 +33,7 @@ mod run_report;
 mod signals;
 mod standing;
 mod status;
+mod status_text;
 mod target;
 mod verify;
 
@@ -60,7 +61,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Cutover(args) => Box::pin(cutover::cutover(&global, args)).await,
         Command::Contract(args) => Box::pin(contract::contract(&global, args)).await,
         Command::Rollback(args) => Box::pin(rollback::rollback(&global, args)).await,
-        Command::Status(args) => status::status(&global, args),
+        Command::Status(args) => Box::pin(status::status(&global, args)).await,
         Command::Failures(args) => failures::failures(&global, args).await,
         Command::Journal(args) => journal::journal(&global, args),
         #[cfg(feature = "local")]

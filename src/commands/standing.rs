@@ -10,11 +10,16 @@ use crate::playbook::{Override, Stage, Standing};
 
 /// For people. `options` is what the command line needs beside the plan.
 pub(super) fn write_standing(out: &mut Vec<u8>, known: &Known, plan: &str, options: &str) -> Result<()> {
-    let Known { state, seen, standing } = known;
+    let Known { state, seen, may_be_stale, standing } = known;
     writeln!(out, "phase: {}", standing.stage.name())?;
     if let Some(seen) = seen {
         let (at, who) = (to_text(seen.at), &seen.meta.actor);
-        writeln!(out, "flag, as last seen at {at}: {} (changed by {who})", seen.flag)?;
+        match may_be_stale {
+            None => writeln!(out, "flag: {} (changed by {who})", seen.flag)?,
+            Some(why) => {
+                writeln!(out, "flag, as last seen at {at}: {} (changed by {who}); may be stale: {why}", seen.flag)?
+            }
+        }
     } else if let Some(stated) = &state.stated {
         writeln!(out, "stated: write = {}, read = {}", stated.write.as_str(), stated.read.as_str())?;
     }
@@ -38,13 +43,14 @@ pub(super) fn write_standing(out: &mut Vec<u8>, known: &Known, plan: &str, optio
 
 /// For programs.
 pub(super) fn standing_json(known: &Known, plan: &str, options: &str) -> Json {
-    let Known { state, seen, standing } = known;
+    let Known { state, seen, may_be_stale, standing } = known;
     let report = state.full.as_ref().map(|report| {
         json!({ "began_at": report.span.began.to_string(), "ended_at": report.span.ended.to_string(),
                 "mismatches": report.mismatches, "hash": report.hash })
     });
     let stated = state.stated.as_ref().map(|flag| json!({ "write": flag.write.as_str(), "read": flag.read.as_str() }));
-    json!({ "phase": standing.stage.name(), "flag_seen": seen.as_ref().map(|seen| seen.to_json()), "stated": stated,
+    json!({ "phase": standing.stage.name(), "flag_seen": seen.as_ref().map(|seen| seen.to_json()),
+            "flag_may_be_stale": seen.as_ref().and(may_be_stale.as_ref()), "stated": stated,
             "full_verification": report, "forced_reads": state.forced_reads,
             "overrides": state.overrides, "next": next(standing, plan, options),
             "not_before": standing.not_before.map(|until| until.to_string()) })

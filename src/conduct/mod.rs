@@ -13,7 +13,7 @@ mod watched;
 
 pub use preview::{Preview, preview};
 use standing::OnRecord;
-pub use standing::{Known, Seen, known};
+pub use standing::{Known, Seen, known, read_now, record_seen};
 pub use sweeps::{Begins, Came, Swept, job_of};
 pub use watched::{Wait, Watched};
 

@@ -1,5 +1,7 @@
 //! What a state file alone knows of its migration, while a command is at work on it and after it died.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,9 +9,10 @@ use serde_json::{Value as Json, json};
 
 use super::{ConductError, Conductor, Watched, from_text, kind, limits, read};
 use crate::checkpoint::StoreError;
-use crate::checkpoint::store::{KeptFact, StateFile, StateSummary};
+use crate::checkpoint::store::{KeptFact, StateFile, StateSummary, Store};
+use crate::clock::{self, Clock};
 use crate::cutover::schema::{from_json, to_json};
-use crate::cutover::{Flag, FlagMeta};
+use crate::cutover::{Flag, FlagMeta, open};
 use crate::plan::Plan;
 use crate::playbook::{Standing, State, World, standing};
 
@@ -18,8 +21,10 @@ use crate::playbook::{Standing, State, World, standing};
 pub struct Known {
     /// Its history, folded.
     pub state: State,
-    /// The flag, when one of its commands read it last: a `--back` that went past the state file is not in it.
+    /// The flag: as it was read just now, or when a command read it last.
     pub seen: Option<Seen>,
+    /// Why it may say something else by now; none where it was read just now.
+    pub may_be_stale: Option<String>,
     /// Where it stands, by these.
     pub standing: Standing,
 }
@@ -38,12 +43,26 @@ pub struct Seen {
 }
 
 /// Reads what a state file knows of this plan's migration.
-pub fn known(file: &StateFile, summary: &StateSummary, plan: &Plan, now: Timestamp) -> Result<Known, ConductError> {
+///
+/// `read` is what came of reading the flag just now; none where that was not tried.
+pub fn known(
+    file: &StateFile,
+    summary: &StateSummary,
+    plan: &Plan,
+    now: Timestamp,
+    read: Option<Result<Option<Seen>, String>>,
+) -> Result<Known, ConductError> {
     let mut state = State::default();
     for record in file.events()? {
         state = state.next(&from_text(&record.event)?)?;
     }
-    let seen = file.kept(KeptFact::FlagSeen)?.map(|text| Seen::from_text(&text)).transpose()?;
+    let kept = file.kept(KeptFact::FlagSeen)?.map(|text| Seen::from_text(&text)).transpose()?;
+    let (seen, may_be_stale) = match read {
+        Some(Ok(Some(read))) => (Some(read), None),
+        Some(Ok(None)) => (kept, Some("there is no flag now".to_owned())),
+        Some(Err(why)) => (kept, Some(why)),
+        None => (kept, Some("it was not read (--offline)".to_owned())),
+    };
     let fingerprint = plan.fingerprint();
     let world = World {
         kind: state.kind().unwrap_or_else(|| kind(plan)),
@@ -64,7 +83,7 @@ pub fn known(file: &StateFile, summary: &StateSummary, plan: &Plan, now: Timesta
         gone: None,
     };
     let standing = standing(&state, &world, now);
-    Ok(Known { state, seen, standing })
+    Ok(Known { state, seen, may_be_stale, standing })
 }
 
 /// What of the flag this process has put on record, or found there.
@@ -73,6 +92,44 @@ pub(super) struct OnRecord {
     pub(super) flag: Flag,
     /// Nobody obeys an earlier state any more.
     settled: bool,
+}
+
+/// Reads a plan's flag for [`known`], for so long at most.
+pub async fn read_now(plan: &Plan, clock: Clock, limit: Duration) -> Result<Option<Seen>, String> {
+    let asked = async {
+        let opened = open(plan, Arc::clone(&clock)).await?;
+        let Some(opened) = opened else { return Ok(None) };
+        read(opened.flag.as_ref(), plan).await
+    };
+    match tokio::time::timeout(limit, asked).await {
+        Ok(Ok(found)) => Ok(found.map(|(flag, meta)| Seen { at: clock(), flag, meta, settles: Json::Null })),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("it could not be read within {} s", limit.as_secs())),
+    }
+}
+
+/// Puts on record what a command that asks for no lock has made of the flag, where nobody works on the state file now and
+/// it is this plan's. False where that could not be: then `status` reads the flag.
+pub async fn record_seen(
+    path: &Path,
+    plan: &Plan,
+    (flag, meta): (&Flag, &FlagMeta),
+    watched: &Watched,
+) -> Result<bool, StoreError> {
+    let Ok(file) = StateFile::open(path) else { return Ok(false) };
+    let identity = file.summary()?.identity;
+    if identity.fingerprint != plan.fingerprint().as_str() {
+        return Ok(false);
+    }
+    drop(file);
+    let store = match Store::open(path, &identity, clock::now) {
+        Err(StoreError::Locked(_)) => return Ok(false),
+        opened => opened?,
+    };
+    let seen = Seen { at: clock::wall()(), flag: flag.clone(), meta: meta.clone(), settles: watched.to_json() };
+    store.keep(KeptFact::FlagSeen, seen.to_json().to_string()).await?;
+    store.close().await?;
+    Ok(true)
 }
 
 impl Seen {

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
 use super::watch::{FlagWatch, gone, moved};
 use super::{ConductError, Conductor, kind};
 use crate::change::Changes;
-use crate::checkpoint::store::{Asked, Begin, NewRun, RunRecord, SegmentTotals};
+use crate::checkpoint::store::{Asked, Begin, KeptFact, NewRun, RunRecord, SegmentTotals, Store};
 use crate::checkpoint::{Counts, RunId, RunStatus, StoreError, phase};
-use crate::clock::moments;
+use crate::clock::{moments, wall};
 use crate::cutover::{Flag, WriteTo};
 use crate::engine::{Ended, Job, LOOK_EVERY, StopReason};
 use crate::parity::{Stage, Truth, Truths, Verified, begin, verify};
@@ -16,6 +19,7 @@ use crate::playbook::{Kind, Obstacle, Override, Phase, Scope, Way, What};
 use crate::preflight::{Accept, PreflightError, run_changes};
 use crate::table::{Table, TableDescription};
 use crate::telemetry::display::{Line, Watched};
+use crate::telemetry::{KEPT_EVERY, KeptPace, Pace};
 use crate::throttle::Budgets;
 
 /// How the run of a phase begins.
@@ -300,9 +304,38 @@ impl Conductor {
         Ok(Swept { phase, came: Some(Came::Verified(Box::new(verified))), stopped, unfinished: false })
     }
 
-    fn line(&self, job: &Job, total_segments: u32, before: Option<&SegmentTotals>) -> Line {
-        Line::show(job.watched(total_segments, before))
+    fn line(&self, job: &Job, total_segments: u32, before: Option<&SegmentTotals>) -> Shown {
+        let watched = || job.watched(total_segments, before);
+        Shown { _kept: keep_pace(self.store.clone(), watched()), line: Line::show(watched()) }
     }
+}
+
+/// A pass, as it is shown while it lasts: in a line, and in the state file.
+struct Shown {
+    line: Line,
+    _kept: AbortOnDropHandle<()>,
+}
+
+impl Shown {
+    async fn clear(self) {
+        self.line.clear().await;
+    }
+}
+
+/// Keeps the pace of a pass in the state file for `status`, until it is dropped.
+fn keep_pace(store: Store, watched: Watched) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let (start, mut tick) = (Instant::now(), tokio::time::interval(KEPT_EVERY));
+        let mut pace = Pace::new(watched.items_before, watched.item_estimate);
+        loop {
+            tick.tick().await;
+            let now = watched.progress.snapshot();
+            pace.note(start.elapsed(), now.counts.scanned, now.counts.spend().write);
+            let kept = KeptPace::of(&pace, wall()());
+            // A store that fails stops the pass by its commits; that `status` does not know the pace is no reason.
+            let _ = store.keep(KeptFact::Pace, kept.to_json().to_string()).await;
+        }
+    }))
 }
 
 /// The job of a phase on this table.

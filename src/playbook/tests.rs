@@ -145,7 +145,7 @@ fn a_way_back_that_does_not_verify_goes_no_further() {
     assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::Old);
 }
 
-/// RUNBOOK: "names the phase, the flag as it was last seen, and the command that is next"
+/// RUNBOOK: "names the phase, the flag, and the command that is next"
 #[test]
 fn where_a_migration_stands_at_every_step() {
     let stands = |desk: &Desk, stage, next: &str| {

@@ -3,6 +3,7 @@
 mod budgets;
 pub mod display;
 mod dry_run;
+mod kept_pace;
 mod pace;
 mod progress;
 mod report;
@@ -11,6 +12,7 @@ mod summary;
 
 pub use budgets::KeptBudgets;
 pub use dry_run::DryRunReport;
+pub use kept_pace::{KEPT_EVERY, KeptPace, Liveliness, Worker};
 pub use pace::Pace;
 pub use progress::{Progress, Snapshot};
 pub use report::{RunReport, Subject};

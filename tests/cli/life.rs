@@ -63,7 +63,7 @@ async fn a_whole_life_with_a_flag() {
     std::fs::write(&plan, said.replace("soak = \"0s\"", "soak = \"1h\"")).unwrap();
     due(&["contract", "--yes"], "it soaks until", "contract PLAN");
     let human = tool(&bed, &["status", &plan_text]).exits(0).stdout;
-    for part in ["phase: soak", "flag, as last seen at", "write = new, read = new at 100 %", "next, not before "] {
+    for part in ["phase: soak", "flag: version ", "write = new, read = new at 100 %", "next, not before "] {
         assert!(human.contains(part), "{part}: {human}");
     }
     std::fs::write(&plan, said).unwrap();

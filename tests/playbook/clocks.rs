@@ -58,7 +58,7 @@ fn writes(scene: &Scene) -> u64 {
 }
 
 /// A scene with a run that has begun to write, in this environment.
-async fn running(environment: &[(&str, &str)]) -> (Scene, Running) {
+pub(crate) async fn running(environment: &[(&str, &str)]) -> (Scene, Running) {
     let scene = Scene::flagged(Bed::start(), items(300), "", &format!("{MOVE}{SLOWLY}")).await;
     scene.done("cutover --to dual-write --yes").await;
     let mut command = scene.command("run --yes");
@@ -72,7 +72,7 @@ async fn running(environment: &[(&str, &str)]) -> (Scene, Running) {
     (scene, run)
 }
 
-async fn end(run: Running) -> Ran {
+pub(crate) async fn end(run: Running) -> Ran {
     tokio::task::spawn_blocking(move || run.end()).await.unwrap()
 }
 

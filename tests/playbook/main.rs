@@ -25,5 +25,6 @@ mod order;
 mod quiet;
 mod scene;
 mod skip;
+mod status;
 #[path = "../common/tool.rs"]
 mod tool;

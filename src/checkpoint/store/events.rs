@@ -28,6 +28,8 @@ pub enum KeptFact {
     FlagSeen,
     /// The budgets of the run that works now, or worked last.
     Budgets,
+    /// How fast the pass is that works now, or worked last.
+    Pace,
 }
 
 impl KeptFact {
@@ -37,6 +39,7 @@ impl KeptFact {
             KeptFact::LeaseOwner => "lease_owner",
             KeptFact::FlagSeen => "flag_seen",
             KeptFact::Budgets => "budgets",
+            KeptFact::Pace => "pace",
         }
     }
 }

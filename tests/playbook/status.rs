@@ -1,0 +1,69 @@
+//! What `status` tells of the flag and of a process, while other commands are on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backfill::local::Fault;
+use backfill::local::front::FaultRule;
+use nix::sys::signal::Signal;
+use serde_json::Value as Json;
+
+use crate::clocks::{end, running};
+use crate::scene::Scene;
+
+async fn json(scene: &Scene, words: &str) -> Json {
+    scene.done(&format!("{words} --output json")).await.json()
+}
+
+fn write_of(status: &Json) -> &str {
+    status["playbook"]["flag_seen"]["flag"]["write"].as_str().unwrap_or("none")
+}
+
+/// `--back` asks for no lock: `status` tells what it has made of the flag, all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_flag_is_shown_as_it_is() {
+    let (scene, run) = running(&[]).await;
+    // The run has the state file, so that it cannot be put on record.
+    scene.done("cutover --back").await;
+    let (now, offline) = (json(&scene, "status").await, json(&scene, "status --offline").await);
+    assert_eq!((write_of(&now), &now["playbook"]["flag_may_be_stale"]), ("old", &Json::Null), "{now:#}");
+    assert_eq!(write_of(&offline), "both", "{offline:#}");
+    assert!(offline["playbook"]["flag_may_be_stale"].as_str().unwrap().contains("--offline"));
+    run.signal(Signal::SIGTERM);
+    end(run).await;
+    // Nobody has the state file now: it is put on record.
+    scene.done("cutover --to dual-write --yes").await;
+    scene.done("cutover --back").await;
+    assert_eq!(write_of(&json(&scene, "status --offline").await), "old");
+
+    let hangs: FaultRule =
+        Arc::new(
+            |request| {
+                if request.operation == "GetItem" { Fault::Delay(Duration::from_secs(20)) } else { Fault::Pass }
+            },
+        );
+    scene.bed.front().set_faults(Some(hangs));
+    let began = Instant::now();
+    let status = scene.done("status").await;
+    scene.bed.front().set_faults(None);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(status.stdout.contains("may be stale: it could not be read within 2 s"), "{}", status.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_works_is_told_from_one_that_was_stopped() {
+    let (scene, run) = running(&[]).await;
+    let status = scene.done("status").await.stdout;
+    let pid = run.pid();
+    assert!(status.contains(&format!("running: process {pid} on host ")), "{status}");
+    assert!(status.contains(" s)") && status.contains("  rate "), "{status}");
+    run.signal(Signal::SIGSTOP);
+    let status = scene.done("status").await.stdout;
+    assert!(status.contains("stopped by a signal") && status.contains(&format!("kill -CONT {pid}")), "{status}");
+    let found = json(&scene, "status").await;
+    assert_eq!((&found["process"]["state"], &found["process"]["pid"]), (&"stopped".into(), &pid.into()), "{found:#}");
+    run.signal(Signal::SIGCONT);
+    run.signal(Signal::SIGTERM);
+    end(run).await;
+    assert_eq!(json(&scene, "status").await["process"], Json::Null);
+}
