@@ -129,5 +129,7 @@ pub mod clock;
 
 pub mod host;
 
+pub mod outside;
+
 #[cfg(feature = "local")]
 pub mod local;

@@ -38,6 +38,7 @@ enum At {
 const PURE: &[&str] = &[
     "plan",
     "item",
+    "outside",
     "change",
     "expr",
     "price",

@@ -24,7 +24,7 @@ pub(super) async fn back(
     let mut watched = seen.map(|seen| seen.watched(&flag)).unwrap_or_default();
     let left = watched.look(&flag, flags.lead());
     let to = BackTo::of(&flag, clock(), left);
-    let meta = FlagMeta { plan: plan.fingerprint().as_str().to_owned(), report: None, actor: actor(), reason: None };
+    let meta = FlagMeta { plan: plan.fingerprint().as_str().into(), report: None, actor: actor().into(), reason: None };
     let mut changed = false;
     loop {
         match step_back(&flag, to, clock(), watched.left())? {

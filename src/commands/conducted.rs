@@ -23,8 +23,7 @@ pub(super) struct Conducted {
 
 /// What a command says to the playbook.
 pub(super) fn said(decide: &Decide) -> Said {
-    let mut facts = Vec::new();
-    facts.extend(decide.dual.dual_writes_since.map(|since| Fact::DualWritesSince { since }));
+    let mut facts = Vec::from_iter(decide.dual.dual_writes_since.map(|since| Fact::DualWritesSince { since }));
     let stated = [
         (decide.forward.readers_moved, Fact::ReadersMoved),
         (decide.forward.old_writes_stopped, Fact::OldWritesStopped),
@@ -72,8 +71,7 @@ impl Conducted {
             let gone =
                 gone.filter(|owner| owner.starts_with(&format!("{} pid ", crate::host::name()))).map(str::to_owned);
             store.keep(KeptFact::LeaseOwner, format!("{owner}{with}")).await?;
-            lease =
-                Some(Lease::acquire(item, &owner, gone.as_deref(), LEASE_DURATION, output::waiting_for_lease).await?);
+            lease = Some(Lease::acquire(item, &owner, gone.as_deref(), LEASE_DURATION, output::lease_held).await?);
         }
         let stage = Stage {
             plan: target.plan.clone(),

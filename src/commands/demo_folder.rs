@@ -54,7 +54,7 @@ fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
     }
     let (file, ours) = (StateFile::open(&state)?, load("the demo's plan", plan)?.plan);
     let summary = file.summary()?;
-    match known(&file, &summary, &ours, wall()())?.state.contract {
+    match known(&file, &summary, &ours, wall()(), None)?.state.contract {
         _ if summary.identity.fingerprint != ours.fingerprint().as_str() => {
             refuse("has a state.db that is not the demo's")
         }

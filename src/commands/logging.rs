@@ -10,6 +10,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::{Global, LogFormat};
+use crate::outside::{escaped_json, escaped_styled};
 
 /// Starts logging as the options and `BACKFILL_LOG` say.
 pub(super) fn init(global: &Global) {
@@ -21,7 +22,13 @@ pub(super) fn init(global: &Global) {
         _ => "off,backfill=trace",
     };
     let filter = EnvFilter::try_from_env("BACKFILL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(BesideTheBar).with_target(false);
+    let escape: fn(&str) -> String = match global.log_format {
+        // Values of fields are escaped by then; colours are the line's own.
+        LogFormat::Text => escaped_styled,
+        LogFormat::Json => escaped_json,
+    };
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(BesideTheBar(escape)).with_target(false);
     // A second start, in tests, changes nothing.
     let _ = match global.log_format {
         LogFormat::Text => {
@@ -39,17 +46,17 @@ fn shows_no_values(of: &Metadata<'_>) -> bool {
 }
 
 /// Writes a log line without tearing the progress bar.
-struct BesideTheBar;
+struct BesideTheBar(fn(&str) -> String);
 
 impl<'a> MakeWriter<'a> for BesideTheBar {
     type Writer = Line;
 
     fn make_writer(&'a self) -> Line {
-        Line(Vec::new())
+        Line(Vec::new(), self.0)
     }
 }
 
-struct Line(Vec<u8>);
+struct Line(Vec<u8>, fn(&str) -> String);
 
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -65,7 +72,8 @@ impl Write for Line {
 impl Drop for Line {
     fn drop(&mut self) {
         crate::telemetry::display::suspend(|| {
-            let _ = std::io::stderr().write_all(&self.0);
+            let line = (self.1)(&String::from_utf8_lossy(&self.0));
+            let _ = std::io::stderr().write_all(line.as_bytes());
         });
     }
 }

@@ -13,6 +13,7 @@ use crate::clock::to_text;
 use crate::conduct::Wait;
 use crate::cutover::AHEAD;
 use crate::engine::StopReason;
+use crate::outside::{OutsideText, escaped_json, escaped_lines, escaped_styled};
 use crate::plan::PlanErrors;
 
 /// Writes the result: lines for people, or one JSON document.
@@ -24,13 +25,17 @@ pub(super) fn result(
     let mut bytes = Vec::new();
     match global.output {
         // Writing to memory does not fail.
-        Output::Human => human(&mut bytes).unwrap_or_default(),
+        Output::Human => {
+            human(&mut bytes).unwrap_or_default();
+            let text = escaped_lines(&String::from_utf8_lossy(&bytes)).to_string();
+            bytes = text.into_bytes();
+        }
         Output::Json => {
             let mut document = json();
             if let Some(map) = document.as_object_mut() {
                 map.insert("schema_version".into(), 1.into());
             }
-            bytes.extend(format!("{document:#}\n").into_bytes());
+            bytes.extend(escaped_json(&format!("{document:#}\n")).into_bytes());
         }
     }
     let mut stdout = std::io::stdout().lock();
@@ -39,6 +44,10 @@ pub(super) fn result(
 
 /// Writes a remark to stderr, past any progress bar.
 pub(super) fn stderr(text: &str) {
+    write_stderr(&escaped_lines(text).to_string());
+}
+
+fn write_stderr(text: &str) {
     crate::telemetry::display::suspend(|| {
         let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
     });
@@ -60,10 +69,10 @@ pub(super) fn waiting(wait: &Wait) {
 }
 
 /// Says that somebody else's lease is watched.
-pub(super) fn waiting_for_lease(owner: &str, within: Duration) {
+pub(super) fn lease_held(owner: &OutsideText, within: Duration) {
     stderr(&format!(
-        "waiting  {} holds the lease of this migration, or died with it: if it is not renewed within {} s, this process takes it",
-        owner.escape_debug(),
+        "waiting  {owner} holds the lease of this migration, or died with it: if it is not renewed within {} s, this process \
+         takes it",
         within.as_secs_f64().ceil()
     ));
 }
@@ -77,7 +86,11 @@ pub(super) fn stopped(reason: &StopReason) -> Exit {
 /// Prints an error on stderr, and gives its exit code.
 pub fn report_error(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref::<PlanErrors>() {
-        Some(plan) => stderr(&plan.render(std::io::IsTerminal::is_terminal(&std::io::stderr()))),
+        // It escapes what it quotes, and has colours of its own.
+        Some(plan) => {
+            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            write_stderr(&escaped_styled(&plan.render(colours)));
+        }
         None => stderr(&format!("error: {error:#}")),
     }
     Exit::of_error(error).into()

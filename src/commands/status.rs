@@ -33,7 +33,7 @@ pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
     };
     let known = known(&file, &summary, &loaded.plan, wall()(), read)?;
     let worker = summary.holder.as_ref().map(|holder| {
-        let stopped = holder.host == Some(host::name()) && holder.pid.is_some_and(host::is_stopped);
+        let stopped = holder.host == Some(host::name().into()) && holder.pid.is_some_and(host::is_stopped);
         Worker::new(holder, KeptPace::in_file(&file, Some(holder)), stopped, wall()())
     });
     let budgets = KeptBudgets::of(&file, summary.current.as_ref().map(|current| &current.run))?;

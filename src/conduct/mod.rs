@@ -327,10 +327,10 @@ impl Conductor {
         let report =
             [&self.state.full, &self.state.sampled].into_iter().flatten().max_by_key(|report| report.span.ended);
         FlagMeta {
-            plan: self.plan.fingerprint().as_str().to_owned(),
-            report: report.map(|report| report.hash.clone()),
-            actor: self.said.actor.clone(),
-            reason: self.said.force.clone().or_else(|| self.said.reason.clone()),
+            plan: self.plan.fingerprint().as_str().into(),
+            report: report.map(|report| report.hash.as_str().into()),
+            actor: self.said.actor.as_str().into(),
+            reason: self.said.force.as_ref().or(self.said.reason.as_ref()).map(|reason| reason.as_str().into()),
         }
     }
 }

@@ -87,11 +87,12 @@ impl Conductor {
     /// Goes over the table for this phase: a run that has begun is resumed. Its end is on record when this returns without
     /// a reason to stop. `restart` begins an expansion anew.
     pub async fn sweep(&mut self, phase: Phase, restart: bool) -> Result<Swept, ConductError> {
+        let asked = moments()();
         let flag = self.flag().await?;
         let mut job = self.job(phase)?;
         let watched = self.flags.as_ref().zip(flag.as_ref()).map(|(flags, flag)| {
             let (flags, plan, began, stop) = (Arc::clone(flags), self.plan.clone(), flag.clone(), self.stop.clone());
-            FlagWatch { flags, plan, phase, began, stop }.begin(moments())
+            FlagWatch { flags, plan, phase, began, stop }.begin(asked, moments())
         });
         let (validity, _watch) = watched.unzip();
         job.validities.extend(validity);

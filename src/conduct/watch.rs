@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::read;
-use crate::clock::Moments;
+use crate::clock::{Moment, Moments};
 use crate::cutover::{Flag, FlagStore, Validity};
 use crate::engine::{StopReason, Stopper};
 use crate::plan::Plan;
@@ -23,7 +23,7 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// Between two reads of which the first failed.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Watches the flag for a phase that begins under this one, which was read after this moment.
+/// Watches the flag for a phase that begins under this one.
 pub(super) struct FlagWatch {
     pub(super) flags: Arc<dyn FlagStore>,
     pub(super) plan: Plan,
@@ -34,9 +34,10 @@ pub(super) struct FlagWatch {
 
 impl FlagWatch {
     /// Stops the phase when the flag no longer says what it began under, or cannot be read for long. Requests are to be sent
-    /// only while what was read is not older than applications may obey it. Ends when it is dropped.
-    pub(super) fn begin(self, moments: Moments) -> (Validity, AbortOnDropHandle<()>) {
-        let validity = Validity::new(self.cache(), moments(), moments);
+    /// only while what was read is not older than applications may obey it. `asked` is the moment before the phase's flag was
+    /// read. Ends when it is dropped.
+    pub(super) fn begin(self, asked: Moment, moments: Moments) -> (Validity, AbortOnDropHandle<()>) {
+        let validity = Validity::new(self.cache(), asked, moments);
         (validity.clone(), AbortOnDropHandle::new(tokio::spawn(async move { self.watch(&validity).await })))
     }
 
@@ -98,7 +99,6 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::clock::Moment;
     use crate::cutover::{FlagMeta, FlagStoreError};
     use crate::plan::load;
 
@@ -140,13 +140,14 @@ mod tests {
 
     fn watch(reads: Vec<(u64, Option<Flag>)>) -> (Stopper, Validity, AbortOnDropHandle<()>) {
         let plan = load("p", PLAN).unwrap().plan;
-        let plan_of = plan.fingerprint().to_string();
+        let plan_of = plan.fingerprint().as_str().into();
         let meta = FlagMeta { plan: plan_of, report: None, actor: "jo@laptop".into(), reason: None };
         let flags = Arc::new(Script { reads: Mutex::new(reads), meta });
         let stop = Stopper::default();
         let watch = FlagWatch { flags, plan, phase: Phase::Contract, began: flag(7), stop: stop.clone() };
         let wall = jiff::Timestamp::UNIX_EPOCH;
-        let (validity, handle) = watch.begin(Arc::new(move || Moment { monotonic: Instant::now(), wall }));
+        let moments: Moments = Arc::new(move || Moment { monotonic: Instant::now(), wall });
+        let (validity, handle) = watch.begin(moments(), moments);
         (stop, validity, handle)
     }
 

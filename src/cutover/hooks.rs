@@ -22,6 +22,7 @@ use super::schema::{from_json, to_json};
 use super::store::{FlagStore, FlagStoreError, by_then};
 use super::{Flag, FlagMeta};
 use crate::clock::Clock;
+use crate::outside::escaped;
 use crate::plan::FlagHooks;
 
 /// Why a hook did not do what it is for.
@@ -191,9 +192,9 @@ async fn run(argv: &[String], input: Option<String>, expected: u64, limit: Durat
     }
     let status = status.map_err(|error| format!("could not be waited for ({error})"))?;
     if !status.success() {
-        let said: String =
-            String::from_utf8_lossy(&errors).trim().chars().take(400).flat_map(char::escape_debug).collect();
-        return Err(format!("failed ({status}){}{said}", if said.is_empty() { "" } else { ", saying: " }));
+        let said: String = String::from_utf8_lossy(&errors).trim().chars().take(400).collect();
+        let saying = if said.is_empty() { "" } else { ", saying: " };
+        return Err(format!("failed ({status}){saying}{}", escaped(&said)));
     }
     String::from_utf8(output).map_err(|_| "printed something that is not UTF-8 text".to_owned())
 }

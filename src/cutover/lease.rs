@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::Validity;
 use crate::clock::{self, Moment, Moments};
 use crate::item::{Item, Num, Value};
+use crate::outside::OutsideText;
 use crate::table::control::{ControlError, ControlItem};
 
 /// How long a lease outlives its last renewal: long enough for a table that throttles or fails over, short enough to wait
@@ -49,7 +50,7 @@ pub enum LeaseError {
     )]
     Held {
         /// Who: host, pid, and a number that is drawn for each process.
-        owner: String,
+        owner: OutsideText,
         /// The lease's item.
         item: String,
         /// How long it outlives a renewal.
@@ -75,7 +76,7 @@ pub enum LeaseLost {
     #[error("the lease was taken over by {by}: this process did not renew it in time. Wait for that one, then resume")]
     Taken {
         /// Who has it.
-        by: String,
+        by: OutsideText,
     },
     /// It could not be renewed for so long that somebody else may take it soon.
     #[error("the lease could not be renewed for {} s ({why}), and others may take it. Resume when the table answers", .after.as_secs())]
@@ -91,7 +92,7 @@ pub enum LeaseLost {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseRecord {
     /// Who has it, or had it last.
-    pub owner: String,
+    pub owner: OutsideText,
     /// Counts its holders.
     pub fence: u64,
     /// Counts the renewals of this holder.
@@ -169,7 +170,7 @@ impl Lease {
         owner: &str,
         gone: Option<&str>,
         duration: Duration,
-        waits: impl Fn(&str, Duration) + Send,
+        waits: impl Fn(&OutsideText, Duration) + Send,
     ) -> Result<Lease, LeaseError> {
         Box::pin(Lease::acquire_by(clock::moments(), item, owner, gone, duration, waits)).await
     }
@@ -180,14 +181,14 @@ impl Lease {
         owner: &str,
         gone: Option<&str>,
         duration: Duration,
-        waits: impl Fn(&str, Duration) + Send,
+        waits: impl Fn(&OutsideText, Duration) + Send,
     ) -> Result<Lease, LeaseError> {
         let mut told = false;
         let (mut watch, began, mut tries) = (LeaseWatch::default(), Instant::now(), 0);
         loop {
             let there = read(&item).await?;
             let standing = match &there {
-                Some(record) if gone == Some(record.owner.as_str()) => Standing::Free,
+                Some(record) if gone == Some(record.owner.as_it_is()) => Standing::Free,
                 there => watch.look(there.as_ref(), began.elapsed()),
             };
             match standing {
@@ -200,7 +201,7 @@ impl Lease {
                 Standing::Alive => return Err(held(&item, there)),
                 Standing::Free => {
                     let fence = there.as_ref().map_or(0, |record| record.fence).saturating_add(1);
-                    let ours = LeaseRecord { owner: owner.to_owned(), fence, counter: 0, duration, released: false };
+                    let ours = LeaseRecord { owner: owner.into(), fence, counter: 0, duration, released: false };
                     let sent = moments();
                     match put(&item, &ours, there.as_ref()).await {
                         Ok(()) => return Ok(Lease::keep(item, ours, sent, moments)),
@@ -319,8 +320,8 @@ async fn renew(
                 // A renewal of ours that was given up arrived after all: count on from there.
                 Some(found) if same_holder(&found, record) && !found.released => record.counter = found.counter,
                 found => {
-                    let by = found.map_or_else(|| "somebody who removed it".to_owned(), |found| found.owner);
-                    return Err(LeaseLost::Taken { by: by.escape_debug().to_string() });
+                    let by = found.map_or_else(|| "somebody who removed it".into(), |found| found.owner);
+                    return Err(LeaseLost::Taken { by });
                 }
             },
             Err(other) => {
@@ -353,7 +354,7 @@ fn look_again(record: Option<&LeaseRecord>) -> Duration {
 
 fn held(item: &ControlItem, record: Option<LeaseRecord>) -> LeaseError {
     let expires = record.as_ref().map_or(LEASE_DURATION, |record| record.duration.min(LONGEST));
-    let owner = record.map_or_else(|| "somebody".to_owned(), |record| record.owner.escape_debug().to_string());
+    let owner = record.map_or_else(|| "somebody".into(), |record| record.owner);
     LeaseError::Held { owner, item: item.name().to_owned(), expires }
 }
 
@@ -373,7 +374,7 @@ fn to_item(record: &LeaseRecord) -> Item {
     let duration = u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX);
     [
         ("lease_version", number(1)),
-        ("owner", Value::S(record.owner.clone())),
+        ("owner", Value::S(record.owner.as_it_is().to_owned())),
         ("fence", number(record.fence)),
         ("counter", number(record.counter)),
         ("duration_ms", number(duration)),
@@ -395,7 +396,7 @@ fn from_item(item: &Item) -> Option<LeaseRecord> {
         return None;
     };
     Some(LeaseRecord {
-        owner: owner.clone(),
+        owner: owner.as_str().into(),
         fence: number("fence")?,
         counter: number("counter")?,
         duration: Duration::from_millis(number("duration_ms")?),

@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{Flag, ReadFrom, WriteTo};
 use crate::item::{Item, Num, Value};
+use crate::outside::OutsideText;
 
 /// The version of everything below. Whoever meets another one does not know what it means, and obeys nothing.
 pub const SCHEMA_VERSION: u64 = 1;
@@ -20,13 +21,13 @@ const MAX_CACHE_SECONDS: u64 = 86_400;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagMeta {
     /// Fingerprint of the plan that it belongs to.
-    pub plan: String,
+    pub plan: OutsideText,
     /// SHA-256 of the verify report that opened the gate of the last change, where one did.
-    pub report: Option<String>,
+    pub report: Option<OutsideText>,
     /// Who made the last change: user and host.
-    pub actor: String,
+    pub actor: OutsideText,
     /// What the operator said, where a change was forced or stale reads were accepted.
-    pub reason: Option<String>,
+    pub reason: Option<OutsideText>,
 }
 
 /// Why what was read is not a flag that this version knows.
@@ -275,7 +276,7 @@ fn flag(all: &Map<String, Json>) -> Flag {
 }
 
 fn meta(all: &Map<String, Json>) -> FlagMeta {
-    let text = |name: &str| all.get(name).and_then(Json::as_str).map(str::to_owned);
+    let text = |name: &str| all.get(name).and_then(Json::as_str).map(OutsideText::from);
     FlagMeta {
         plan: text("plan").unwrap_or_default(),
         report: text("report"),

@@ -12,6 +12,7 @@ use super::sight::AHEAD;
 use super::{Flag, FlagMeta, SchemaError};
 use crate::clock::Clock;
 use crate::item::{Item, ItemKey, KeySchema, Value};
+use crate::outside::OutsideText;
 use crate::plan::{Fingerprint, FlagKey, FlagPlace, LEASE_SUFFIX, Plan};
 use crate::table::TableError;
 use crate::table::control::{ControlError, ControlItem, ControlTable, WRITER};
@@ -52,7 +53,7 @@ pub enum FlagStoreError {
         /// What there is.
         found: Option<Box<Flag>>,
         /// Who made the last change, as far as it says so.
-        by: Option<String>,
+        by: Option<OutsideText>,
     },
     /// It belongs to another plan.
     #[error(
@@ -63,7 +64,7 @@ pub enum FlagStoreError {
         /// Where it is.
         place: String,
         /// Its plan's fingerprint.
-        found: String,
+        found: OutsideText,
         /// This plan's.
         expected: String,
     },
@@ -212,13 +213,12 @@ pub(super) fn by_then(clock: &Clock, ahead: Duration) -> jiff::Timestamp {
 
 /// Whether the flag belongs to this plan.
 pub fn check_plan(place: &str, meta: &FlagMeta, plan: &Fingerprint) -> Result<(), FlagStoreError> {
-    if meta.plan == plan.as_str() {
+    if meta.plan.as_it_is() == plan.as_str() {
         return Ok(());
     }
-    let short = |text: &str| text.chars().filter(|c| !c.is_control()).take(12).collect();
     Err(FlagStoreError::Foreign {
         place: place.to_owned(),
-        found: short(&meta.plan),
+        found: meta.plan.as_it_is().chars().take(12).collect::<String>().into(),
         expected: plan.short().to_owned(),
     })
 }
@@ -240,8 +240,8 @@ fn changed(expected: Option<&Flag>, found: Option<Item>) -> FlagStoreError {
     }
 }
 
-fn by_whom(actor: &Option<String>) -> String {
-    actor.as_ref().map(|actor| format!(" ({})", actor.escape_debug())).unwrap_or_default()
+fn by_whom(actor: &Option<OutsideText>) -> String {
+    actor.as_ref().map(|actor| format!(" ({actor})")).unwrap_or_default()
 }
 
 fn shown(flag: &Option<Box<Flag>>) -> String {

@@ -8,8 +8,7 @@ use super::facts::Fact;
 use super::finding::Finding;
 use super::finding::Severity::{Note, Refuses, Warning};
 use crate::clock::wall;
-use crate::conduct::{kind, read};
-use crate::cutover::open;
+use crate::cutover::{check_plan, open};
 use crate::plan::Plan;
 use crate::playbook::Kind;
 
@@ -22,8 +21,9 @@ pub async fn ask_flag(plan: &Plan, patience: Duration) -> Fact<Option<u32>> {
     let asked = async {
         let opened = open(plan, wall()).await.map_err(|error| error.to_string())?;
         let Some(opened) = opened else { return Ok(None) };
-        let found = read(opened.flag.as_ref(), plan).await.map_err(|error| error.to_string())?;
-        Ok::<_, String>(found.map(|(flag, _)| flag.max_cache_seconds))
+        let Some((flag, meta)) = opened.flag.read().await.map_err(|error| error.to_string())? else { return Ok(None) };
+        check_plan(&opened.flag.place(), &meta, &plan.fingerprint()).map_err(|error| error.to_string())?;
+        Ok::<_, String>(Some(flag.max_cache_seconds))
     };
     match timeout(patience, asked).await {
         Ok(Ok(found)) => Fact::Known(found),
@@ -34,7 +34,7 @@ pub async fn ask_flag(plan: &Plan, patience: Duration) -> Fact<Option<u32>> {
 
 /// What is to be known of the plan's flag; nothing where it goes by none.
 pub fn flag_findings(plan: &Plan, flag: &Fact<Option<u32>>) -> Vec<Finding> {
-    if kind(plan) != Kind::Flagged {
+    if Kind::of(plan.strategy, &plan.changes, plan.cutover.flag.is_some()) != Kind::Flagged {
         return Vec::new();
     }
     let stated = plan.cutover.max_cache_seconds;

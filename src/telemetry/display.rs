@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::{Pace, Progress, Snapshot, number};
 use crate::engine::{Allowance, Gate};
+use crate::outside::escaped;
 use crate::plan::Access;
 use crate::throttle::{NarrowStatus, ScopeStatus, Scopes};
 
@@ -86,8 +87,8 @@ async fn show(watched: Watched) {
         match &bar {
             Some(bar) => {
                 bar.set_position(pace.done());
-                bar.set_prefix(standing);
-                bar.set_message(figures);
+                bar.set_prefix(escaped(&standing).to_string());
+                bar.set_message(escaped(&figures).to_string());
             }
             None => tracing::info!("{figures} · {standing}"),
         }

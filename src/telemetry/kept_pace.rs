@@ -36,7 +36,7 @@ impl KeptPace {
     /// As the process kept it that works on this file now; none where it has not, or where nobody works.
     pub fn in_file(file: &StateFile, holder: Option<&Holder>) -> Option<KeptPace> {
         let kept = KeptPace::from_text(&file.kept(KeptFact::Pace).ok()??)?;
-        let since = holder?.since.as_deref()?.parse::<Timestamp>().ok()?;
+        let since = holder?.since.as_ref()?.as_it_is().parse::<Timestamp>().ok()?;
         // What another process of the same number kept is of before this one began; times are kept to the second.
         (holder?.pid == Some(kept.pid) && kept.at.as_second() >= since.as_second()).then_some(kept)
     }
@@ -96,7 +96,7 @@ impl<'a> Worker<'a> {
 
     /// How long it has had the file, if it says so.
     fn age(&self) -> Option<Duration> {
-        Some(since(self.holder.since.as_deref()?.parse().ok()?, self.now))
+        Some(since(self.holder.since.as_ref()?.as_it_is().parse().ok()?, self.now))
     }
 
     /// In a few words.
@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn holder() -> Holder {
-        Holder { pid: Some(7), host: Some("h".into()), since: Some(to_text(at(40))) }
+        Holder { pid: Some(7), host: Some("h".into()), since: Some(to_text(at(40)).into()) }
     }
 
     #[test]

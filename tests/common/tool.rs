@@ -136,7 +136,11 @@ impl Ran {
                     panic!("it printed {never}: {:.2000}", &text[line..]);
                 }
             }
-            assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "control characters: {text:?}");
+            let hostile = |c: char| {
+                (c.is_control() && c != '\n')
+                    || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+            };
+            assert!(!text.chars().any(hostile), "control characters: {text:?}");
         }
     }
 

@@ -109,7 +109,8 @@ async fn the_flag_of_a_plan() {
     let cutover = format!("table = \"{}\"\nmax_cache_seconds = 1", bed.create_flag_table().await);
     let (ours, theirs) = (opened(&bed, &cutover).await.flag, opened(&bed, &cutover).await.flag);
     assert!(ours.read().await.unwrap().is_none());
-    let meta = FlagMeta { plan: "f".repeat(64), report: Some("r".into()), actor: "jo@laptop".into(), reason: None };
+    let meta =
+        FlagMeta { plan: "f".repeat(64).into(), report: Some("r".into()), actor: "jo@laptop".into(), reason: None };
     let now = jiff::Timestamp::now();
     let first = ours.change(None, &Flag::first(1, now), &meta).await.unwrap();
     assert!(first.changed_at > now);
@@ -130,7 +131,7 @@ async fn the_lease_of_a_plan_has_one_holder() {
     let (long, short) = (Duration::from_secs(6), Duration::from_millis(500));
     let first = Lease::acquire(lease.clone(), "a", None, long, |_, _| ()).await.unwrap();
     let refused = Lease::acquire(lease.clone(), "b", None, short, |_, _| ()).await.unwrap_err();
-    assert!(matches!(&refused, LeaseError::Held { owner, .. } if owner == "a"), "{refused}");
+    assert!(matches!(&refused, LeaseError::Held { owner, .. } if owner.as_it_is() == "a"), "{refused}");
     first.release().await;
     let second = Lease::acquire(lease.clone(), "b", None, short, |_, _| ()).await.unwrap();
     assert_eq!(second.fence(), 2);

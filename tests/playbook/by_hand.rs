@@ -105,7 +105,7 @@ impl Hand<'_> {
 }
 
 fn meta() -> FlagMeta {
-    FlagMeta { plan: "f".repeat(64), report: None, actor: "the test".into(), reason: None }
+    FlagMeta { plan: "f".repeat(64).into(), report: None, actor: "the test".into(), reason: None }
 }
 
 async fn scene(count: u64) -> Scene {

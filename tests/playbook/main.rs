@@ -17,6 +17,7 @@ mod ends;
 #[expect(dead_code, unreachable_pub, reason = "an example is a file of an application, where it is a module like this")]
 mod example;
 mod history;
+mod hostile;
 mod kills;
 mod life;
 mod mended;

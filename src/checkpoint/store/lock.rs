@@ -14,6 +14,7 @@ use super::super::StoreError;
 use super::error::io_error;
 use super::siblings::{neighbour, open_regular, sibling};
 use crate::host;
+use crate::outside::OutsideText;
 
 /// The process that owns a state file, as its lock file tells. A field is missing where that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -21,9 +22,9 @@ pub struct Holder {
     /// Process id.
     pub pid: Option<u32>,
     /// Host name.
-    pub host: Option<String>,
+    pub host: Option<OutsideText>,
     /// When it took the lock.
-    pub since: Option<String>,
+    pub since: Option<OutsideText>,
 }
 
 impl fmt::Display for Holder {
@@ -32,8 +33,8 @@ impl fmt::Display for Holder {
             Some(pid) => write!(f, "process {pid}")?,
             None => f.write_str("an unnamed process")?,
         }
-        write!(f, " on host {}", self.host.as_deref().unwrap_or("(unknown)"))?;
-        write!(f, ", since {}", self.since.as_deref().unwrap_or("(unknown)"))
+        let known = |text: &Option<OutsideText>| text.clone().unwrap_or_else(|| "(unknown)".into());
+        write!(f, " on host {}, since {}", known(&self.host), known(&self.since))
     }
 }
 
@@ -212,6 +213,7 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 fn read_holder(file: &mut File) -> Holder {
     let text = read_text(file);
-    let field = |name: &str| Some(field(&text, name)?.escape_debug().to_string());
-    Holder { pid: field("pid").and_then(|p| p.parse().ok()), host: field("host"), since: field("since") }
+    let outside = |name: &str| field(&text, name).map(OutsideText::from);
+    let pid = field(&text, "pid").and_then(|pid| pid.parse().ok());
+    Holder { pid, host: outside("host"), since: outside("since") }
 }

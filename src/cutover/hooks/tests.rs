@@ -29,7 +29,7 @@ const SET: &str = "cat >new && mv new flag && echo $BACKFILL_EXPECTED_VERSION \"
 const LONG: Duration = Duration::from_secs(20);
 
 fn meta() -> FlagMeta {
-    FlagMeta { plan: "f".repeat(64), report: None, actor: "jo@laptop".into(), reason: None }
+    FlagMeta { plan: "f".repeat(64).into(), report: None, actor: "jo@laptop".into(), reason: None }
 }
 
 fn first() -> Flag {

@@ -30,7 +30,7 @@ async fn a_lease_that_is_renewed_is_refused_and_one_that_was_given_back_is_not()
     let first = acquire(&table, "a").await.unwrap();
     let began = Instant::now();
     let refused = acquire(&table, "b").await.unwrap_err();
-    assert!(matches!(&refused, LeaseError::Held { owner, .. } if owner == "a"), "{refused}");
+    assert!(matches!(&refused, LeaseError::Held { owner, .. } if owner.as_it_is() == "a"), "{refused}");
     assert!(began.elapsed() <= DURATION / 2, "it need not be watched to its end: {:?}", began.elapsed());
     sleep(20 * DURATION).await;
     assert!(!is_lost(&first));
@@ -123,7 +123,8 @@ async fn who_was_taken_over_is_told_by_whom() {
         let taken = LeaseRecord { owner: "b\u{1b}".into(), fence: 2, counter: 0, duration: DURATION, released: false };
         item.extend(to_item(&taken));
     });
-    assert_eq!(lease.lost().await, LeaseLost::Taken { by: "b\\u{1b}".into() });
+    assert_eq!(lease.lost().await, LeaseLost::Taken { by: "b\u{1b}".into() });
+    assert!(lease.lost().await.to_string().contains("taken over by b\\u{1b}:"));
     lease.release().await;
     assert_eq!(from_item(&table.item("lease").get().await.unwrap().unwrap()).unwrap().fence, 2, "not given back");
 }
@@ -139,7 +140,7 @@ async fn what_is_no_lease_is_left_alone() {
 }
 
 fn record(owner: u8, fence: u64, counter: u64, released: bool) -> LeaseRecord {
-    LeaseRecord { owner: format!("o{owner}"), fence, counter, duration: DURATION, released }
+    LeaseRecord { owner: format!("o{owner}").into(), fence, counter, duration: DURATION, released }
 }
 
 proptest! {
@@ -215,7 +216,7 @@ async fn a_lease_that_is_waited_for_is_announced() {
     let table = FakeTable::new();
     drop(acquire(&table, "a").await.unwrap());
     let told = std::sync::Mutex::new(Vec::new());
-    let waits = |owner: &str, within: Duration| told.lock().unwrap().push((owner.to_owned(), within));
+    let waits = |owner: &OutsideText, within: Duration| told.lock().unwrap().push((owner.to_string(), within));
     let lease = Lease::acquire(table.item("lease"), "b", None, DURATION, waits).await.unwrap();
     assert_eq!(*told.lock().unwrap(), [("a".to_owned(), DURATION)]);
     lease.release().await;

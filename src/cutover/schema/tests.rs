@@ -10,8 +10,8 @@ use crate::item::item_from_json;
 
 fn meta() -> FlagMeta {
     FlagMeta {
-        plan: "f".repeat(64),
-        report: Some("0".repeat(64)),
+        plan: "f".repeat(64).into(),
+        report: Some("0".repeat(64).into()),
         actor: "ops@host".into(),
         reason: Some("a drill".into()),
     }

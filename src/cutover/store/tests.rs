@@ -17,7 +17,7 @@ fn clock() -> Clock {
 }
 
 fn meta() -> FlagMeta {
-    FlagMeta { plan: "f".repeat(64), report: None, actor: "jo@laptop".into(), reason: None }
+    FlagMeta { plan: "f".repeat(64).into(), report: None, actor: "jo@laptop".into(), reason: None }
 }
 
 fn store(table: &Arc<FakeTable>, clock: &Clock) -> TableStore {
@@ -145,7 +145,7 @@ fn a_flag_of_another_plan_is_foreign() {
         crate::plan::load("p", "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nremove = \"a\"\n")
             .unwrap()
             .plan;
-    let own = FlagMeta { plan: plan.fingerprint().to_string(), ..meta() };
+    let own = FlagMeta { plan: plan.fingerprint().to_string().into(), ..meta() };
     assert!(check_plan("the flag", &own, &plan.fingerprint()).is_ok());
     let foreign = check_plan("the flag", &meta(), &plan.fingerprint()).unwrap_err().to_string();
     assert!(foreign.contains("ffffffffffff;") && foreign.contains("`key`"), "{foreign}");

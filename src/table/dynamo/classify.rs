@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use super::reply::Flaw;
 use super::sent::never_left;
 use super::skew::{Skew, skew};
+use crate::outside;
 use crate::table::{FatalKind, TableError, ThrottlingReason};
 
 /// Which call failed.
@@ -206,31 +207,32 @@ fn clean(message: &str) -> String {
             }
             quoted = !quoted;
         } else if !quoted {
-            out.extend(c.escape_debug());
+            out.push(c);
         }
     }
     // What follows is a sentence of ours.
-    out.trim_end_matches('.').to_owned()
+    outside::escaped(out.trim_end_matches('.')).to_string()
 }
 
 /// What may go to a terminal: no control characters, no novel.
 fn escaped(message: &str) -> String {
-    let mut out = String::new();
-    for c in message.chars().take(600) {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out.trim_end_matches(['.', ' ']).to_owned()
+    let short: String = message.chars().take(600).collect();
+    outside::escaped(short.trim_end_matches(['.', ' '])).to_string()
 }
 
 fn transient(message: &str, ambiguous: bool) -> TableError {
-    TableError::Transient { message: message.to_owned(), ambiguous }
+    TableError::Transient { message: outside::escaped(message).to_string(), ambiguous }
 }
 
 fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
     // A signature error of some services goes on with the request that was signed.
     let message = message.split("The Canonical String").next().unwrap_or_default();
     let message = if kind == FatalKind::Request { clean(message) } else { escaped(message) };
-    TableError::Fatal { kind, message: if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") } }
+    let code = outside::escaped(code);
+    TableError::Fatal {
+        kind,
+        message: if message.is_empty() { code.to_string() } else { format!("{code}: {message}") },
+    }
 }
 
 /// An error's causes, on one line, each said once; the outer ones say no more than "dispatch failure" and "other".

@@ -1,0 +1,134 @@
+//! Text from outside: of the flag's item, of a lease, of a table's description, of a server's errors, of a lock file, of a
+//! state file. Whoever wrote it may want to be something else on a terminal: it can only be printed escaped.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Text that somebody else wrote. It is kept, compared and stored as it is, and printed escaped.
+#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OutsideText(String);
+
+impl OutsideText {
+    /// The text as it is: to be compared, or to be stored. Never to be printed.
+    pub fn as_it_is(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: Into<String>> From<T> for OutsideText {
+    fn from(text: T) -> OutsideText {
+        OutsideText(text.into())
+    }
+}
+
+impl fmt::Display for OutsideText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        escaped(&self.0).fmt(f)
+    }
+}
+
+impl fmt::Debug for OutsideText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// Text as it may be printed within a line.
+pub fn escaped(text: &str) -> impl fmt::Display + '_ {
+    Escaped { text, but: "" }
+}
+
+/// Several lines as they may be printed: line feeds stay.
+pub fn escaped_lines(text: &str) -> impl fmt::Display + '_ {
+    Escaped { text, but: "\n" }
+}
+
+/// The same of text that has colours of our own, and has no escape sequence of anybody else's.
+pub fn escaped_styled(text: &str) -> String {
+    Escaped { text, but: "\n\u{1b}" }.to_string()
+}
+
+/// A JSON document as it may be printed: what would be something else on a terminal can only stand in its strings, where it
+/// is spelt as JSON allows. Programs read the same.
+pub fn escaped_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\n' && is_hostile(c) {
+            let mut units = [0; 2];
+            out.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+struct Escaped<'a> {
+    text: &'a str,
+    /// What stays.
+    but: &'static str,
+}
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        for c in self.text.chars() {
+            if is_hostile(c) && !self.but.contains(c) {
+                write!(f, "{}", c.escape_unicode())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a character does something else to a terminal, or to a reader, than to stand there: controls (with all escape
+/// sequences), line separators, what reverses or hides text, and tags.
+fn is_hostile(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a hostile item may have in it: a cursor movement, an OSC 8 link, C1 controls, bidi overrides, zero widths, tags.
+    const HOSTILE: &str =
+        "a\u{1b}[2J\u{1b}]8;;http://x\u{7}b\u{9b}31m\r\nc\u{202e}d\u{2066}e\u{200b}f\u{feff}g\u{e0041}h\u{2028}i\u{7f}";
+
+    #[test]
+    fn nothing_of_it_reaches_a_terminal() {
+        let text = OutsideText::from(HOSTILE);
+        for printed in [text.to_string(), format!("{text:?}"), format!("{text:>60}"), format!("{:?}", Some(&text))] {
+            assert!(!printed.chars().any(is_hostile), "{printed:?}");
+        }
+        assert_eq!(escaped("x\u{1b}y").to_string(), "x\\u{1b}y");
+        assert_eq!(escaped_lines("x\ny\u{202e}").to_string(), "x\ny\\u{202e}");
+        assert_eq!(escaped("Grüße, 日本語 \u{1f600} \\n").to_string(), "Grüße, 日本語 \u{1f600} \\n");
+        assert_eq!(text.as_it_is(), HOSTILE);
+    }
+
+    #[test]
+    fn json_reads_the_same() {
+        let document = serde_json::json!({ "x": HOSTILE, "y\u{202e}": ["\u{e0041}"] });
+        let printed = escaped_json(&format!("{document:#}"));
+        assert!(!printed.chars().any(|c| c != '\n' && is_hostile(c)), "{printed:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), document);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_it_is(text in "\\PC*|[\\x00-\\x{2100}]*") {
+            prop_assert!(!OutsideText::from(text.as_str()).to_string().chars().any(is_hostile));
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Text from outside that would be something else on a terminal: of the flag, of a lease, of a lock file, of a server.
+//!
+//! That nothing of it is printed raw holds for whatever the tool prints in these tests ([`Ran`](crate::tool::Ran)); here it is
+//! planted, and must be printed escaped.
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use backfill::item::Value;
+use backfill::local::Fault;
+use backfill::local::front::FaultRule;
+use serde_json::Map;
+
+use crate::common::Bed;
+use crate::scene::{MOVE, NAME, QUICKLY, Scene, items};
+
+/// Clears the screen, names a window, hides and reverses text.
+const HOSTILE: &str = "mallory\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\r\u{202e}\u{200b}\u{2066}";
+
+/// How it is printed.
+const ESCAPED: &str = "mallory\\u{1b}[2J\\u{1b}]0;x\\u{7}\\u{9b}31m\\u{d}\\u{202e}\\u{200b}\\u{2066}";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_from_outside_reaches_the_terminal_raw() {
+    let scene = Scene::flagged(Bed::start(), items(10), "", &format!("{MOVE}{QUICKLY}")).await;
+    scene.done("cutover --to dual-write --yes").await;
+
+    // The flag's item.
+    scene
+        .tamper(|item| {
+            for name in ["actor", "reason", "plan_note", "report"] {
+                item.insert(name.to_owned(), Value::S(HOSTILE.to_owned()));
+            }
+        })
+        .await;
+    scene.done("run --yes").await;
+    for words in ["status", "status --offline", "status --output json"] {
+        let status = scene.done(words).await;
+        assert!(status.stdout.contains("mallory"), "{words}: {}", status.stdout);
+        if words == "status" {
+            assert!(status.stdout.contains(ESCAPED), "{}", status.stdout);
+        } else if words.ends_with("json") {
+            let json = status.json();
+            assert_eq!(json["playbook"]["flag_seen"]["flag"]["actor"], HOSTILE, "programs read it as it is");
+        }
+    }
+
+    // Its plan.
+    let item = scene.raw_flag().await.unwrap();
+    scene.tamper(|item| drop(item.insert("plan".to_owned(), Value::S(HOSTILE.to_owned())))).await;
+    let foreign = scene.give("verify --all").await;
+    assert!(foreign.code == 3 && foreign.said().contains("mallory\\u{1b}"), "{}", foreign.said());
+    scene.tamper(|now| *now = item).await;
+
+    // A lease that nobody renews.
+    let key = ("id", AttributeValue::S(format!("{NAME}#lease")));
+    let update = scene.bed.client().update_item().table_name(&scene.flags).key(key.0, key.1);
+    let update = update.update_expression("SET #o = :o, released = :no, duration_ms = :ms");
+    let update = update.expression_attribute_names("#o", "owner");
+    let update = update.expression_attribute_values(":o", AttributeValue::S(HOSTILE.to_owned()));
+    let update = update.expression_attribute_values(":no", AttributeValue::Bool(false));
+    update.expression_attribute_values(":ms", AttributeValue::N("500".to_owned())).send().await.unwrap();
+    let waited = scene.done("verify --all").await;
+    assert!(waited.said().contains(&format!("waiting  {ESCAPED} holds the lease")), "{}", waited.said());
+
+    // The lock file of somebody who works on the state file.
+    let lock = std::fs::OpenOptions::new().read(true).write(true).open(scene.state_path().with_extension("db.lock"));
+    let mut lock = lock.unwrap();
+    lock.lock().unwrap();
+    std::io::Write::write_all(&mut lock, format!("pid=7\nhost={HOSTILE}\nsince={HOSTILE}\n").as_bytes()).unwrap();
+    let locked = scene.give("verify --all").await;
+    assert!(locked.code == 7 && locked.said().contains("process 7 on host mallory\\u{1b}"), "{}", locked.said());
+    let status = scene.done("status").await;
+    assert!(!status.stdout.is_empty());
+    drop(lock);
+
+    // A server's error.
+    let answers: FaultRule = Arc::new(|request| {
+        if request.operation != "DescribeTable" {
+            return Fault::Pass;
+        }
+        Fault::Reply { status: 400, error: "com.x#Odd\u{202e}".into(), message: HOSTILE.into(), extra: Map::new() }
+    });
+    scene.bed.front().set_faults(Some(answers));
+    let refused = scene.give("verify --all").await;
+    scene.bed.front().set_faults(None);
+    assert!(refused.code == 3 && refused.said().contains("mallory\\u{1b}[2J"), "{} {}", refused.code, refused.said());
+}
