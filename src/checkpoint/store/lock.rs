@@ -114,7 +114,11 @@ impl Lock {
     /// Notes what is committed. Failing to say so makes no commit undone: then an older number stands there.
     pub(super) fn note(&mut self, Committed { mark, commits }: Committed) {
         let line = format!("commits={mark}/{commits:020}\n");
-        let _ = self.file.seek(SeekFrom::Start(self.commits_at)).and_then(|_| self.file.write_all(line.as_bytes()));
+        // Another file's mark may have been longer.
+        let end = self.commits_at + line.len() as u64;
+        let written =
+            self.file.seek(SeekFrom::Start(self.commits_at)).and_then(|_| self.file.write_all(line.as_bytes()));
+        let _ = written.and_then(|()| self.file.set_len(end));
     }
 
     /// The state file was closed in good order: what the lock file says is of no use from here on.
