@@ -128,12 +128,13 @@ impl StateFile {
         self.read(|connection| read::segments_after(connection, run, after, limit))
     }
 
-    /// Reads in one transaction, so that what is told fits together.
+    /// Reads in one transaction, so that what is told fits together. It is committed: what [`journal::recall`] keeps for later
+    /// in a temporary table would go with a rollback.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Failed>) -> Result<T, StoreError> {
         let read = || {
             let transaction = self.connection.unchecked_transaction()?;
             let value = work(&transaction)?;
-            transaction.finish()?;
+            transaction.commit()?;
             Ok(value)
         };
         read().map_err(|failed: Failed| failed.explain(&self.path, "reading it"))
@@ -194,6 +195,19 @@ fn immutable_uri(path: &Path) -> String {
 mod tests {
     use super::*;
     use crate::checkpoint::store::tests::{identity, scratch};
+
+    /// A dry run of a rollback asks for every page: comparing the whole file each time would grow with its square.
+    #[test]
+    fn the_file_is_compared_with_its_checksums_once() {
+        let dir = scratch();
+        let path = dir.path().join("s.db");
+        open::open_owned(&path, &identity(), open::NOW).unwrap().close();
+        let file = StateFile::open(&path).unwrap();
+        assert!(file.read(|connection| journal::recall(connection, &[])).unwrap().is_empty());
+        let found = "SELECT EXISTS (SELECT 1 FROM sqlite_temp_schema WHERE name = 'doubtful')";
+        let kept = file.read(|connection| Ok(connection.query_row(found, [], |row| row.get::<_, bool>(0))?));
+        assert!(kept.unwrap(), "what the comparison found is kept for the next page");
+    }
 
     /// What stands in for a directory without the right to write: SQLite is told that nothing beside the file can
     /// change. (A test that runs as root has every right.)
