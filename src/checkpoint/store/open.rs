@@ -37,7 +37,7 @@ pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<
         refuse_log_without_file(&path)?;
     }
     refuse_neighbours(&path)?;
-    let lock = Lock::take(&path, now)?;
+    let mut lock = Lock::take(&path, now)?;
     if !path.exists() {
         create(&path, identity, now)?;
     }
@@ -49,6 +49,8 @@ pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<
     refuse_damaged(&connection, &path, version, small, || lock.left()).map_err(opening)?;
     become_ours(&mut connection, &path, identity, now)?;
     prepare(&mut connection, &path).map_err(opening)?;
+    // Hours may pass before the first commit, as at a question, and the process may die there.
+    lock.note(committed(&connection).map_err(opening)?);
     Ok(Owned { connection, lock, path })
 }
 
@@ -104,8 +106,15 @@ fn lost_commits(connection: &Connection, path: &Path, left: impl Fn() -> Option<
 /// What is committed by now; to be called in the transaction that adds to it.
 pub(super) fn count_commit(connection: &Connection) -> Result<Committed, Failed> {
     let sql = "UPDATE file SET commits = commits + 1 RETURNING mark, commits";
-    let committed = |row: &rusqlite::Row<'_>| Ok(Committed { mark: row.get(0)?, commits: row.get(1)? });
-    Ok(connection.prepare_cached(sql)?.query_row([], committed)?)
+    Ok(connection.prepare_cached(sql)?.query_row([], committed_from)?)
+}
+
+fn committed(connection: &Connection) -> Result<Committed, Failed> {
+    Ok(connection.query_row("SELECT mark, commits FROM file", [], committed_from)?)
+}
+
+fn committed_from(row: &rusqlite::Row<'_>) -> rusqlite::Result<Committed> {
+    Ok(Committed { mark: row.get(0)?, commits: row.get(1)? })
 }
 
 /// Brings the file to the newest layout and checks whose it is, in one transaction: where it is refused, or the process
@@ -346,6 +355,20 @@ mod tests {
         let error = open_owned(&path, &identity(), NOW).err().unwrap();
         assert!(matches!(&error, StoreError::Foreign(text) if text.contains("another program")), "{error}");
         assert_eq!(fs::read(&path).unwrap(), before);
+    }
+
+    /// As while it waits for a confirmation.
+    #[test]
+    fn a_process_that_dies_before_its_first_commit_leaves_a_file_that_opens() {
+        let dir = scratch();
+        let path = dir.path().join("s.db");
+        open_owned(&path, &identity(), NOW).unwrap().close();
+        drop(open_owned(&path, &identity(), NOW).unwrap());
+        assert!(has_log(&path));
+        // A database browser moves the log into the file.
+        Connection::open(&path).unwrap().execute_batch("SELECT count(*) FROM runs").unwrap();
+        assert!(!has_log(&path));
+        open_owned(&path, &identity(), NOW).unwrap().close();
     }
 
     #[test]
