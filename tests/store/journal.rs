@@ -35,7 +35,7 @@ fn digests(names: &[&str]) -> HashSet<Digest> {
 async fn were_there(store: &Store, names: &[&str]) -> Vec<bool> {
     let keys = names.iter().map(|name| key_named(name)).collect();
     let found = store.there_before(keys).await.unwrap();
-    found.iter().map(|targets| targets.iter().map(|(path, _)| path).eq([&attribute("new")])).collect()
+    found.iter().map(|record| record.was_there_before(&attribute("new"))).collect()
 }
 
 /// A page's items stay on record until the page is committed; those of a session that died, until their segment ends.

@@ -131,11 +131,7 @@ fn recall_item(connection: &Connection, key: &ItemKey, since: i64) -> Result<OnR
     if checksum::is_doubtful(connection, &key)? {
         return Err(damaged_row());
     }
-    let targets = format!("SELECT path, value, sum IS {THERE_BEFORE} FROM there_before WHERE key = ?1 AND run > ?2");
-    let before = collect(connection, &targets, params![key, since], |row| {
-        holds(row, 2)?;
-        Ok((parse_path(&row.get::<_, String>(0)?)?, Digest(row.get(1)?)))
-    })?;
+    let before = targets_before(connection, &key, since)?;
     let rows = format!(
         "SELECT id, path, kind, value, wrote, (SELECT phase FROM runs WHERE runs.id = run) AS phase, sum IS {PRE_IMAGE} \
          FROM pre_images WHERE key = ?1 AND refused = 0 AND phase IN (?2, ?3) AND run > ?4 ORDER BY id DESC"
@@ -188,15 +184,21 @@ pub(super) fn no_way_back(connection: &Connection) -> Result<Option<u64>, Failed
     Ok((unsure > 0).then_some(unsure))
 }
 
-/// Which targets of these items were there before the migration, with digests of their values, in the order of the items.
-pub(super) fn there_before(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<Vec<(Path, Digest)>>, Failed> {
+/// Which targets of these items were there before the migration, in the order of the items. A record that cannot be read is
+/// one of its item alone.
+pub(super) fn there_before(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<OnRecord>, Failed> {
     let since = last_rollback(connection)?;
-    keys.iter().map(|key| targets_before(connection, key, since)).collect()
+    let of = |key: &ItemKey| match targets_before(connection, &key.to_text(), since) {
+        Ok(targets) => Ok(OnRecord::new(targets, [])),
+        Err(failed) => failed.of_a_row().map(OnRecord::unreadable),
+    };
+    keys.iter().map(of).collect()
 }
 
-fn targets_before(connection: &Connection, key: &ItemKey, since: i64) -> Result<Vec<(Path, Digest)>, Failed> {
-    let sql = "SELECT path, value FROM there_before WHERE key = ?1 AND run > ?2";
-    collect(connection, sql, params![key.to_text(), since], |row| {
+fn targets_before(connection: &Connection, key: &str, since: i64) -> Result<Vec<(Path, Digest)>, Failed> {
+    let sql = format!("SELECT path, value, sum IS {THERE_BEFORE} FROM there_before WHERE key = ?1 AND run > ?2");
+    collect(connection, &sql, params![key, since], |row| {
+        holds(row, 2)?;
         Ok((parse_path(&row.get::<_, String>(0)?)?, Digest(row.get(1)?)))
     })
 }

@@ -234,8 +234,9 @@ impl Store {
         self.thread.run(move |c| journal::is_first_pass(c, run)).await
     }
 
-    /// Which targets of these items were there before the migration, with digests of their values, in the order of the items.
-    pub async fn there_before(&self, keys: Vec<ItemKey>) -> Result<Vec<Vec<(Path, Digest)>>, StoreError> {
+    /// Which targets of these items were there before the migration, in the order of the items. A record that cannot be read is
+    /// one of its item alone ([`OnRecord::unreadable`]).
+    pub async fn there_before(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
         self.thread.run(move |c| journal::there_before(c, &keys)).await
     }
 

@@ -230,3 +230,26 @@ async fn counts_stand_in_the_columns_of_their_outcomes() {
     assert_eq!(store.totals(run).await.unwrap().counts, expected);
     assert_eq!(store.segments_after(run, None, u32::MAX).await.unwrap()[0].1.counts, expected);
 }
+
+/// A record that cannot be read is one of its item: a verification of the others goes on.
+#[tokio::test]
+async fn a_damaged_record_of_what_was_there_before_is_one_of_its_item() {
+    let key = |name: &str| ItemKey::new([("pk".to_owned(), Value::S(name.to_owned()))].into());
+    let (target, value) = (Path::attribute("new"), Digest::of(&Value::S("x".to_owned())));
+    for tamper in ["path = 'a[x'", "path = 'other'", "value = x'0000000000000000'"] {
+        let dir = scratch();
+        let store = open(&dir.path().join("s.db"));
+        let run = begin(&store).await;
+        let there_before =
+            ["damaged", "fine"].map(|name| (key(name), vec![(target.clone(), value)])).into_iter().collect();
+        store.append_page(MetPage { run, segment: 0, number: 1, there_before, may_write: Vec::new() }).await.unwrap();
+        let sql = format!(
+            "DROP TRIGGER there_before_changed; UPDATE there_before SET {tamper} WHERE key = '{}'",
+            key("damaged").to_text()
+        );
+        store.thread.run(move |c| Ok(c.execute_batch(&sql)?)).await.unwrap();
+        let records = store.there_before(vec![key("damaged"), key("fine")]).await.unwrap();
+        assert!(records[0].why_unreadable().is_some(), "{tamper}");
+        assert!(records[1].is_existing(&target, &Value::S("x".to_owned())), "{tamper}");
+    }
+}

@@ -49,8 +49,7 @@ impl Before for Store {
         if writes {
             return self.recall(keys.to_vec()).await;
         }
-        let known = self.there_before(keys.to_vec()).await?;
-        Ok(known.into_iter().map(|targets| OnRecord::new(targets, [])).collect())
+        self.there_before(keys.to_vec()).await
     }
 }
 
