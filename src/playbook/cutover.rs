@@ -121,7 +121,7 @@ impl Asked<'_> {
         }
         self.expanded().map_err(|refused| self.whatever_the_reason(refused))?;
         let gate = self.gate(flag);
-        if gate.is_ok() && self.rests_on_an_empty_table() && !self.state.is_overridden(Obstacle::EmptyTable) {
+        if gate.is_ok() && self.rests_on_an_empty_table(flag) && !self.state.is_overridden(Obstacle::EmptyTable) {
             let (obstacle, reason) = (Obstacle::EmptyTable, "--accept empty-table".to_owned());
             let accepted = Step::Record(What::Overridden(Override { obstacle, reason }));
             return Ok(if self.world.confirmed { accepted } else { Step::Confirm });
@@ -129,10 +129,17 @@ impl Asked<'_> {
         self.past(change, gate)
     }
 
-    /// Whether a verification that would count for the gate has compared nothing.
-    fn rests_on_an_empty_table(&self) -> bool {
-        let reports = [self.state.full.as_ref(), self.state.sampled.as_ref()];
-        reports.into_iter().flatten().any(|report| report.compared == Some(0))
+    /// Whether the verification that counts for the gate has compared nothing.
+    fn rests_on_an_empty_table(&self, flag: &Flag) -> bool {
+        let counts = self.for_the_gate().find(|(_, report)| self.counts(report, flag).is_ok());
+        counts.is_some_and(|(_, report)| report.compared == Some(0))
+    }
+
+    /// The verifications that the gate looks at, in this order.
+    fn for_the_gate(&self) -> impl Iterator<Item = (Scope, &Report)> {
+        let sampled = self.state.sampled.as_ref().filter(|_| self.world.limits.accept_sample);
+        let good = [(Scope::Full, self.state.full.as_ref()), (Scope::Sampled, sampled)];
+        good.into_iter().filter_map(|(scope, report)| Some((scope, report?)))
     }
 
     fn write_new(&self, flag: &Flag) -> Result<Step, Refused> {
@@ -261,16 +268,14 @@ impl Asked<'_> {
 
     /// Whether a verification that found no more than it may counts for the gate.
     fn is_verified(&self, flag: &Flag) -> Result<(), Refused> {
-        let sampled = self.state.sampled.as_ref();
-        let good = [self.state.full.as_ref(), sampled.filter(|_| self.world.limits.accept_sample)];
         let mut closed = None;
-        for report in good.into_iter().flatten() {
+        for (scope, report) in self.for_the_gate() {
             match self.counts(report, flag) {
-                Ok(()) => return self.read_something(report).and_then(|()| self.clock_goes_forward()),
+                Ok(()) => return self.read_something(scope, report).and_then(|()| self.clock_goes_forward()),
                 Err(why) => closed = Some(why),
             }
         }
-        let why = match (closed, sampled) {
+        let why = match (closed, &self.state.sampled) {
             (Some(why), _) => why,
             (None, Some(_)) => "there is no full verification, and the plan does not say `accept_sample = true`",
             (None, None) => "nothing has been verified",
@@ -279,7 +284,7 @@ impl Asked<'_> {
     }
 
     /// That nothing was compared proves nothing, unless a pass that was read otherwise has found the table empty too.
-    fn read_something(&self, report: &Report) -> Result<(), Refused> {
+    fn read_something(&self, scope: Scope, report: &Report) -> Result<(), Refused> {
         let nothing = Obstacle::EmptyTable;
         match (report.compared, self.state.expanded_items) {
             (Some(0), Some(0)) if self.world.accept_empty || self.state.is_overridden(nothing) => Ok(()),
@@ -287,6 +292,11 @@ impl Asked<'_> {
                 let next = Next::from(Goal::CutoverTo(Target::ReadNew(100))).with("--accept empty-table");
                 Err(Refused::new(format!("{nothing}. If that is right, say so by `--accept empty-table`"), next))
             }
+            // It may have drawn no item of a table that has some.
+            (Some(0), _) if scope == Scope::Sampled => Err(Refused::new(
+                "the last sampled verification compared no item",
+                Goal::Verify { scope: Scope::Full, repair: false },
+            )),
             (Some(0), read) => {
                 let read = match read {
                     Some(items) => format!("the run read {items} items"),

@@ -306,3 +306,23 @@ fn what_compared_nothing_sends_no_reader_back() {
     desk.done(BACK);
     assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::Old);
 }
+
+/// A sample may meet no item of a table that has some. All items are compared then; another pass would show nothing new.
+#[test]
+fn an_empty_sample_of_a_table_with_items_leads_to_a_full_verification() {
+    let mut desk = Desk::new(Kind::Flagged);
+    desk.limits.accept_sample = true;
+    for reads in [Some(5), None] {
+        desk.reads = reads;
+        desk.all(&[DUAL, Goal::Run { again: true }]);
+        desk.compares = Some(0);
+        desk.done(SAMPLE);
+        assert_eq!(desk.says(READ), "verify --all", "{reads:?}");
+    }
+    desk.compares = Some(5);
+    desk.done(VERIFY);
+    assert_eq!(desk.says(READ), "allowed");
+    let steps = desk.done(READ);
+    assert!(!steps.iter().any(|step| step.starts_with("Overridden")), "nobody has accepted an empty table: {steps:?}");
+    assert!(!desk.state.is_overridden(Obstacle::EmptyTable));
+}
