@@ -110,6 +110,36 @@ async fn renewed_credentials_are_taken_in_the_middle_of_a_run() {
     }
 }
 
+/// Whoever renewed them chose another account, where a table of the same name is another table: nothing is written to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn renewed_credentials_of_another_account_are_not_used() {
+    let (scene, issuer) = signed(Source::File, "").await;
+    tool(&scene.bed, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
+    let (renewed, writes, strayed) = (Arc::clone(&issuer), AtomicU64::new(0), Arc::new(AtomicU64::new(0)));
+    let seen = Arc::clone(&strayed);
+    scene.fault(move |request| {
+        if request.operation == "UpdateItem" && writes.fetch_add(1, Ordering::SeqCst) == 60 {
+            renewed.issue("OTHER");
+        }
+        match (request.operation.as_str(), request.session_token()) {
+            (_, token) if !renewed.is_valid(token) => expired(),
+            ("DescribeTable", "OTHER") => {
+                let arn = json!("arn:aws:dynamodb:us-east-1:999999999999:table/faults");
+                Fault::Spoil(backfill::local::front::Spoil::With("/Table/TableArn", arn))
+            }
+            ("UpdateItem", "OTHER") => {
+                seen.fetch_add(1, Ordering::SeqCst);
+                Fault::Pass
+            }
+            _ => Fault::Pass,
+        }
+    });
+    let ran = scene.run().exits(6);
+    assert_eq!(strayed.load(Ordering::SeqCst), 0, "writes went to a table of another account");
+    assert!(ran.stderr.contains("999999999999"), "{}", ran.stderr);
+    scene.resumes_to_the_right_end().await;
+}
+
 /// Without new ones the run stops, after one attempt to renew them, and says what to do.
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_nobody_renewed_stop_the_run() {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_config::meta::credentials::CredentialsProviderChain;
@@ -15,11 +15,13 @@ use aws_sdk_dynamodb::config::{Credentials, Region, SharedCredentialsProvider, S
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_types::service_config::ServiceConfigKey;
 
-use super::classify::asks_for_other_credentials;
+use super::classify::{Call, asks_for_other_credentials, classify};
+use super::describe::describe;
 use super::reply::ReplyCheck;
 use super::sent::SentCheck;
 use crate::plan::{TableRef, is_loopback};
-use crate::table::TableError;
+use crate::table::patience::ask;
+use crate::table::{TableDescription, TableError};
 
 /// A way to DynamoDB: one pool of connections, shared by everything that a process does.
 #[derive(Debug, Clone)]
@@ -35,6 +37,8 @@ struct Inner {
     renewal: tokio::sync::Mutex<()>,
     /// DynamoDB has answered: the credentials were good once.
     was_answered: AtomicBool,
+    /// The ARN and the id of the table of `table`, as it was first described.
+    described: OnceLock<(String, Option<String>)>,
 }
 
 /// A client, and how many came before it.
@@ -87,12 +91,56 @@ impl Connection {
         }
         let built = Box::pin(build(&self.0.table, self.0.replies.clone())).await;
         let Ok((client, _)) = built else { return false };
+        if !Box::pin(self.reaches_the_same_table(&client)).await {
+            return false;
+        }
         tracing::info!("the credentials were refused: they were loaded anew, and the request is sent once more");
         let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
         *current = Generation { number: current.number + 1, client };
         true
     }
+
+    /// Notes what a table of this name was described as: the first time, if it is the plan's.
+    pub(super) fn was_described(&self, name: &str, table: &TableDescription) {
+        if name == self.0.table.name {
+            self.0.described.get_or_init(|| (table.arn.clone(), table.id.clone()));
+        }
+    }
+
+    /// Whether this client reaches the table that was described. Other credentials may be of another account, or lead to
+    /// another region, where a table of the same name is another table. A connection that has described none (it is one to
+    /// the flag alone) takes what it gets.
+    async fn reaches_the_same_table(&self, client: &Client) -> bool {
+        let Some((arn, id)) = self.0.described.get() else { return true };
+        let described = ask(RENEWAL_PATIENCE, || async {
+            let reply = client.describe_table().table_name(&self.0.table.name).send().await;
+            reply.map_err(|error| classify(&error, Call::DescribeTable))
+        });
+        match described.await.map(|reply| reply.table.as_ref().and_then(describe)) {
+            Ok(Some(now)) if now.arn == *arn && (id.is_none() || now.id.is_none() || now.id == *id) => true,
+            Ok(Some(now)) if now.arn == *arn => {
+                tracing::error!(
+                    "the renewed credentials are not used: table {arn} was replaced by another of the same name"
+                );
+                false
+            }
+            Ok(Some(now)) => {
+                tracing::error!("the renewed credentials are not used: they lead to table {}, not to {arn}", now.arn);
+                false
+            }
+            Ok(None) => false,
+            Err(error) => {
+                tracing::error!(
+                    "the renewed credentials are not used: the table could not be described with them: {error}"
+                );
+                false
+            }
+        }
+    }
 }
+
+/// With renewed credentials the table is described for this long before they count as refused too.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One attempt of a request may take this long. A write that takes longer is ambiguous; its condition makes sending it
 /// again safe.
@@ -116,6 +164,7 @@ pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
         current: RwLock::new(Generation { number: 0, client }),
         renewal: tokio::sync::Mutex::default(),
         was_answered: AtomicBool::default(),
+        described: OnceLock::new(),
     })))
 }
 

@@ -99,6 +99,7 @@ impl Table for DynamoTable {
         // The reply has been checked: see `reply`.
         let table = table.ok_or_else(|| unusable_reply("DescribeTable described no table with a key"))?;
         self.key.get_or_init(|| table.key.clone());
+        self.connection.was_described(&self.name, &table);
         Ok(table)
     }
 
