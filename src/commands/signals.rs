@@ -1,5 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first drains, the second stops at once. A terminal that goes away is a SIGHUP; where
-//! somebody has the process ignore that (`nohup`), it goes on ignoring it.
+//! Ctrl-C, SIGTERM and SIGHUP: the first drains, a second Ctrl-C or SIGTERM stops at once. A terminal that goes away is a
+//! SIGHUP; where somebody has the process ignore that (`nohup`), it goes on ignoring it.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -13,13 +13,21 @@ pub(super) fn listen(stop: Stopper) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
     tokio::spawn(async move {
-        for times in 0.. {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                () = received(hangup.as_mut()) => {}
-            }
-            if times > 0 {
+        let mut is_stopping = false;
+        loop {
+            let insists = tokio::select! {
+                _ = interrupt.recv() => is_stopping,
+                _ = terminate.recv() => is_stopping,
+                // Of a terminal that closes, the shell and the kernel may each send one: nobody insists.
+                () = received(hangup.as_mut()) => {
+                    if is_stopping {
+                        continue;
+                    }
+                    false
+                }
+            };
+            is_stopping = true;
+            if insists {
                 super::output::stderr(
                     "stopped at once. Nothing is lost: what is not committed is done again on resume",
                 );

@@ -129,6 +129,23 @@ async fn a_hangup_drains_unless_it_is_ignored() {
     }
 }
 
+/// When a terminal closes, its shell and the kernel may each send a SIGHUP. The second one is nobody who insists.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_hangup_cuts_no_drain_short() {
+    let scene = Scene::of(items(60), "", &format!("{MOVE}{SMALL_PAGES}[capacity]\nwrite = 20\n")).await;
+    let running = scene.start();
+    scene.until_written(8).await;
+    scene.fault(|request| match request.operation.as_str() {
+        "UpdateItem" => Fault::Delay(Duration::from_secs(1)),
+        _ => Fault::Pass,
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    running.signal(Signal::SIGHUP);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    scene.drains(running, Signal::SIGHUP).await;
+    scene.resumes_to_the_right_end().await;
+}
+
 /// Writes that hang: each attempt ends after five seconds, and is not made again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_writes_hang_ends_on_ctrl_c() {
