@@ -6,7 +6,7 @@ use super::target::{Target, read_plan};
 use super::{output, signals};
 use crate::cli::{CheckArgs, Global};
 use crate::engine::auto_segments;
-use crate::preflight::{CheckReport, Finish, Sampled, sample};
+use crate::preflight::{CheckReport, Finish, Sampled, check_plan, sample};
 use crate::telemetry::display;
 use crate::throttle::Budgets;
 
@@ -15,7 +15,7 @@ pub(super) async fn check(global: &Global, args: CheckArgs) -> anyhow::Result<Ex
     let loaded = read_plan(global, &args.plan)?;
     let fingerprint = loaded.plan.fingerprint();
     output::stderr(&format!("plan {} is valid (fingerprint {})", args.plan.display(), fingerprint.short()));
-    let target = Target::open(global, &args.plan).await?;
+    let target = Target::open(global, &args.plan, check_plan).await?;
     // A plan of which `run` would do nothing is refused here too.
     let job = target.job_accepting(&args.accept)?;
     let sampled: Option<Sampled> = match args.sample {

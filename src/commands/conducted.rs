@@ -12,7 +12,7 @@ use crate::conduct::{ConductError, Conductor, Said, Stage};
 use crate::cutover::{LEASE_DURATION, Lease, Opened, lease_owner};
 use crate::engine::StopReason;
 use crate::playbook::Fact;
-use crate::preflight::Accept;
+use crate::preflight::{Accept, check_plan};
 
 /// A migration that this process has to itself.
 pub(super) struct Conducted {
@@ -44,7 +44,7 @@ pub(super) fn actor() -> String {
 impl Conducted {
     /// Takes the state file, and the lease beside the flag, where there is one. Signals stop it from here on.
     pub(super) async fn open(global: &Global, plan: &Path, said: Said) -> anyhow::Result<Conducted> {
-        let target = Box::pin(Target::open(global, plan)).await?;
+        let target = Box::pin(Target::open(global, plan, check_plan)).await?;
         let opened = crate::cutover::open(&target.plan, wall()).await.map_err(ConductError::from)?;
         Box::pin(Conducted::of(target, said, opened)).await
     }

@@ -7,6 +7,7 @@ use super::rollback::report;
 use super::target::Target;
 use crate::cli::{ContractArgs, Global};
 use crate::playbook::{Goal, Phase};
+use crate::preflight::check_begun_plan;
 
 /// Removes the old attribute, or goes on with it.
 pub(super) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Result<Exit> {
@@ -14,7 +15,7 @@ pub(super) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Res
         return dry_run_of(global, &args.on.plan, Phase::Contract, &args.go.accept).await;
     }
     let decide = args.decide();
-    let target = Box::pin(Target::open(global, &args.on.plan)).await?;
+    let target = Box::pin(Target::open(global, &args.on.plan, check_begun_plan)).await?;
     let question = format!("Remove the old attribute from {} now? There is no way back.", target.description.arn);
     let mut pursuit = Pursuit::of(Goal::Contract, &decide, question);
     let mut conducted = Box::pin(Conducted::prepared(target, said(&decide), &mut pursuit)).await?;

@@ -12,6 +12,7 @@ use crate::clock::wall;
 use crate::conduct::{ConductError, Said, kind, read};
 use crate::cutover::Flag;
 use crate::playbook::{BackTo, Goal, Kind, Target, back_needs_state};
+use crate::preflight::{Fits, check_begun_plan, check_plan};
 
 /// Moves the flag.
 pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Result<Exit> {
@@ -39,7 +40,9 @@ pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
         None => Goal::Back { to: BackTo::OldReads, now: args.now },
     };
     let mut pursuit = Pursuit::of(goal, &decide, format!("Change the cutover flag of {} now?", plan.name));
-    let (target, said) = (Box::pin(OnTable::open(global, &args.plan)).await?, Said { reason, ..said(&decide) });
+    let (fits, said): (Fits, _) =
+        (if args.back { check_begun_plan } else { check_plan }, Said { reason, ..said(&decide) });
+    let target = Box::pin(OnTable::open(global, &args.plan, fits)).await?;
     let mut conducted = Box::pin(Conducted::prepared(target, said, &mut pursuit)).await?;
     let (_, stopped) = Box::pin(conducted.pursue(pursuit)).await?;
     report(global, conducted.conductor.flag().await?.as_ref());

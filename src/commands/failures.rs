@@ -12,6 +12,7 @@ use crate::checkpoint::store::{DivergedRecord, FailureRecord, ListQuery, StateFi
 use crate::cli::{Decide, FailuresAction, FailuresArgs, Global};
 use crate::conduct::Came;
 use crate::playbook::Goal;
+use crate::preflight::check_begun_plan;
 use crate::telemetry::{counts_json, number, write_counts};
 
 /// Lists or retries failures.
@@ -55,7 +56,7 @@ fn write_lists(out: &mut Vec<u8>, failures: &[FailureRecord], diverged: &[Diverg
 }
 
 async fn retry(global: &Global, args: &FailuresArgs) -> anyhow::Result<Exit> {
-    let (target, decide) = (Box::pin(Target::open(global, &args.plan)).await?, Decide::default());
+    let (target, decide) = (Box::pin(Target::open(global, &args.plan, check_begun_plan)).await?, Decide::default());
     let mut pursuit = Pursuit::of(Goal::FailuresRetry, &decide, "");
     let mut conducted = Box::pin(Conducted::prepared(target, said(&decide), &mut pursuit)).await?;
     let (swept, stopped) = Box::pin(conducted.pursue(pursuit)).await?;

@@ -21,7 +21,8 @@ pub(super) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Res
     if args.on.dry_run {
         return dry_run_of(global, &args.on.plan, Phase::Undo, &args.go.accept).await;
     }
-    let (target, decide) = (Box::pin(Target::open(global, &args.on.plan)).await?, args.decide());
+    let (target, decide) =
+        (Box::pin(Target::open(global, &args.on.plan, crate::preflight::check_begun_plan)).await?, args.decide());
     let question = format!("Undo the migration on {} now?", target.description.arn);
     let mut pursuit = Pursuit::of(Goal::Rollback, &decide, question);
     let mut conducted = Box::pin(Conducted::prepared(target, said(&decide), &mut pursuit)).await?;
@@ -45,8 +46,7 @@ pub(super) async fn report(
     }
     let of_last = || worked.last().map_or(Exit::Done, |(ended, _)| Exit::of_run(ended.open, None));
     let exit = stopped.map_or_else(of_last, Exit::of_stop);
-    let subject = Subject { advice: false, ..subject(&conducted.target) };
-    let plan = conducted.target.path.display();
+    let (subject, plan) = (Subject { advice: false, ..subject(&conducted.target) }, conducted.target.path.display());
     let or_leave = if command == "contract" { "" } else { " (or leave them, with --force REASON)" };
     output::result(
         global,

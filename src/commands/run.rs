@@ -10,13 +10,14 @@ use crate::checkpoint::phase::EXPAND;
 use crate::cli::{Decide, Global, RunArgs};
 use crate::conduct::{Came, Said};
 use crate::playbook::Goal;
+use crate::preflight::check_plan;
 
 const NOT_YET_AGAIN: &str = "another pass can be made only after a complete one. Nothing was written. Start it without \
                              --again, to begin or to resume";
 
 /// Runs a plan.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
-    let target = Box::pin(Target::open(global, &args.plan)).await?;
+    let target = Box::pin(Target::open(global, &args.plan, check_plan)).await?;
     if args.dry_run {
         dry_run::dry_run(global, &args, &target).await
     } else {

@@ -10,7 +10,7 @@ use crate::checkpoint::store::{Identity, Store};
 use crate::cli::Global;
 use crate::engine::Job;
 use crate::plan::{Loaded, Plan, TableRef, load_bytes};
-use crate::preflight::{Accept, Reached, check_plan, check_table, reach, run_changes};
+use crate::preflight::{Accept, Fits, Reached, check_table, reach, run_changes};
 use crate::table::{Table, TableDescription};
 use crate::throttle::Resolved;
 
@@ -64,12 +64,12 @@ pub(super) fn state_path(global: &Global, plan: &Plan) -> PathBuf {
 
 impl Target {
     /// Reads the plan, reaches the table, and holds one against the other. Nothing is changed.
-    pub(super) async fn open(global: &Global, path: &Path) -> anyhow::Result<Target> {
+    pub(super) async fn open(global: &Global, path: &Path, fits: Fits) -> anyhow::Result<Target> {
         let loaded = read_plan(global, path)?;
         let described = Instant::now();
         let Reached { table, description, on_loopback } = reach(&loaded.plan.table).await?;
         check_table(&loaded.plan.table, &description)?;
-        let resolved = check_plan(&loaded, &description)?;
+        let resolved = fits(&loaded, &description)?;
         let plan = loaded.plan;
         let state = state_path(global, &plan);
         let path = path.to_owned();

@@ -12,11 +12,12 @@ use crate::conduct::{Came, Said, Swept};
 use crate::engine::StopReason;
 use crate::parity::Verified;
 use crate::playbook::{Goal, Scope};
+use crate::preflight::check_begun_plan;
 
 /// Verifies, or goes on with the same verification that was stopped.
 pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<Exit> {
     let scope = if args.all { Scope::Full } else { Scope::Sampled };
-    let (target, decide) = (Box::pin(Target::open(global, &args.plan)).await?, Decide::default());
+    let (target, decide) = (Box::pin(Target::open(global, &args.plan, check_begun_plan)).await?, Decide::default());
     let said = Said { sample: args.sample, ..super::conduct::said(&decide) };
     let mut pursuit = Pursuit::of(Goal::Verify { scope, repair: args.repair }, &decide, "");
     let mut conducted = Box::pin(Conducted::prepared(target, said, &mut pursuit)).await?;

@@ -125,19 +125,28 @@ pub fn check_table(table: &TableRef, description: &TableDescription) -> Result<(
     Ok(())
 }
 
+/// How a command holds its plan against the table: [`check_plan`] or [`check_begun_plan`].
+pub type Fits = fn(&Loaded, &TableDescription) -> Result<Resolved, PlanErrors>;
+
 /// Holds a plan against the table that was found: its key, the keys of its indexes, and what it can give. All that does not fit is reported at once.
 pub fn check_plan(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
-    let key = loaded.check_key_schema(&description.key);
     let schemas: Vec<_> = description.indexes.iter().map(|index| index.schema.clone()).collect();
-    let key = match (key, loaded.check_index_keys(&description.key, &schemas)) {
-        (Err(key), Err(indexes)) => Err(key.and(indexes)),
-        (key, indexes) => key.and(indexes),
-    };
+    both(check_begun_plan(loaded, description), loaded.check_index_keys(&description.key, &schemas))
+}
+
+/// The same for a command that makes none of the plan's changes anew, above all for the way back: an index that was added
+/// since the migration began must not hold it up. What the key of an index forbids is found item by item.
+pub fn check_begun_plan(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
     let budgets = resolve(&loaded.plan.capacity, description).map_err(|errors| loaded.refuse(errors));
-    match (key, budgets) {
-        (Ok(()), budgets) => budgets,
-        (Err(key), Ok(_)) => Err(key),
-        (Err(key), Err(budgets)) => Err(key.and(budgets)),
+    both(budgets, loaded.check_key_schema(&description.key))
+}
+
+/// The first result; all errors at once, if there are any.
+fn both<T>(checked: Result<T, PlanErrors>, too: Result<(), PlanErrors>) -> Result<T, PlanErrors> {
+    match (checked, too) {
+        (checked, Ok(())) => checked,
+        (Ok(_), Err(errors)) => Err(errors),
+        (Err(more), Err(errors)) => Err(errors.and(more)),
     }
 }
 

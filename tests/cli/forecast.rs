@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_dynamodb::types::{CreateGlobalSecondaryIndexAction, GlobalSecondaryIndexUpdate};
 use backfill::item::{Num, Projection, Value};
 
-use super::common::index;
+use super::common::{definition, index, key_elements, projection};
 use super::preflight::{findings, say};
 use super::*;
 
@@ -198,4 +199,31 @@ async fn items_that_are_signed_on_the_client_are_edited_only_when_that_is_accept
     // The way back asks nothing.
     tool(&bed, &["rollback", plan, "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
     assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("new")));
+}
+
+/// An index that is added when the migration has run, and whose key cannot have the plan's constant. A run is refused; the way
+/// back is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_came_later_does_not_block_the_way_back() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    bed.load(&table, items(5)).await;
+    let before = bed.dump(&table).await;
+    let plan = bed.plan("later", &table, "", "[[change]]\nset = \"marker\"\nvalue = \"v1\"\n");
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+
+    let by_marker = index("by-marker", &[("marker", "N")], Projection::KeysOnly, false);
+    let create = CreateGlobalSecondaryIndexAction::builder()
+        .index_name("by-marker")
+        .set_key_schema(Some(key_elements(&by_marker.key)))
+        .projection(projection(&by_marker));
+    let update = GlobalSecondaryIndexUpdate::builder().create(create.build().unwrap()).build();
+    let request = bed.client().update_table().table_name(&table).attribute_definitions(definition(&by_marker.key[0]));
+    request.global_secondary_index_updates(update).send().await.unwrap();
+
+    let again = tool(&bed, &["run", text(&plan), "--again", "--yes"]).exits(2);
+    assert!(again.said().contains("DynamoDB would reject this change for every item"), "{}", again.said());
+    tool(&bed, &["rollback", text(&plan), "--dry-run"]).exits(0);
+    tool(&bed, &["rollback", text(&plan), "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
+    assert_eq!(bed.dump(&table).await, before);
 }
