@@ -56,7 +56,8 @@ impl Probation {
     pub(super) fn submit(&self, pages: Pages, accepted: bool) -> Ruling {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.refused += pages.settled.rejected_writes;
-        state.already += pages.settled.counts.of(Outcome::AlreadyApplied);
+        let done = [Outcome::AlreadyApplied, Outcome::Skipped].map(|outcome| pages.settled.counts.of(outcome));
+        state.already += done.iter().sum::<u64>();
         // A table that is done but for items that cannot be changed has no write to be accepted, and is no sign either.
         let mostly_done = state.refused >= ALL_FAILING && state.already >= state.refused;
         // The run stops for such items in any case, and with them among its failures.
@@ -191,6 +192,17 @@ mod tests {
         (0..150).for_each(|_| done.settled.counts.count(Outcome::AlreadyApplied));
         assert!(matches!(probation.submit(done, false), Ruling::Commit(_)));
         assert!(matches!(probation.submit(pages(0, 2, 120), false), Ruling::Commit(_)));
+    }
+
+    /// With `on_existing = "skip"` an item that has another value is as done as one that has the plan's.
+    #[test]
+    fn a_table_that_is_mostly_skipped_proves_the_plan() {
+        let probation = Probation::new(false);
+        let mut skipped = pages(0, 1, 0);
+        (0..ALL_FAILING).for_each(|_| skipped.settled.counts.count(Outcome::Skipped));
+        assert!(matches!(probation.submit(skipped, false), Ruling::Commit(_)));
+        let all = usize::try_from(ALL_FAILING).unwrap();
+        assert!(matches!(probation.submit(pages(0, 2, all), false), Ruling::Commit(_)));
     }
 
     #[test]
