@@ -159,7 +159,7 @@ async fn a_look_at_the_rest_keeps_to_its_limit_over_all_sessions() {
     assert!(all <= 31.0, "the limit is 30 read units; the look has taken {all}: {spent:?}");
 }
 
-/// RUNBOOK: "It does not hold on the way back, so that a trial on a few items can be undone".
+/// RUNBOOK: "The way back (`rollback`, and `cutover --back` behind new-only writes) is exempt from all of them".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trial_on_a_few_items_can_be_rolled_back() {
     let limits = "[scan]\nsegments = 1\npage_limit = 5\n[limits]\nmax_items = 10\n";
