@@ -67,6 +67,13 @@ impl SegmentChoice {
     pub fn lanes(&self) -> u32 {
         self.active.saturating_add(self.large).min(self.segments)
     }
+
+    /// The same with no more lanes than this process may have connections for: a segment reads its next page while it looks
+    /// at single items of this one, and there are two kinds of lanes.
+    pub(super) fn within(self, connections: usize) -> SegmentChoice {
+        let most = u32::try_from(connections / 8).unwrap_or(u32::MAX).max(1);
+        SegmentChoice { active: self.active.min(most), large: self.large.min(most), ..self }
+    }
 }
 
 /// A number, and what asks for it.
@@ -180,6 +187,19 @@ mod tests {
 
     fn choose(items: u64, bytes: u64, write: f64) -> SegmentChoice {
         auto_segments(&OPEN, &table(items, bytes), &budgets(write))
+    }
+
+    #[test]
+    fn there_are_no_more_lanes_than_connections_allow() {
+        let choice = SegmentChoice { segments: 512, active: 64, large: 8, because: String::new() };
+        let lanes = |connections| {
+            let within = choice.clone().within(connections);
+            (within.segments, within.active, within.large)
+        };
+        assert_eq!(lanes(usize::MAX), (512, 64, 8));
+        assert_eq!(lanes(192), (512, 24, 8));
+        assert_eq!(lanes(40), (512, 5, 5));
+        assert_eq!(lanes(0), (512, 1, 1));
     }
 
     #[test]

@@ -165,16 +165,14 @@ impl Job {
     }
 
     fn read_as(&self, total_segments: u32, consistent: bool) -> Reading {
-        let (table, choice) = (&self.description, self.segments());
+        let (table, choice) = (&self.description, self.segments().within(host::connections()));
         let scan = &ScanOptions { consistent, ..self.plan.scan.clone() };
-        // A segment reads its next page while it looks at single items of this one; there are two kinds of lanes.
-        let lanes = u32::try_from(host::connections() / 8).unwrap_or(u32::MAX).max(1);
         Reading {
-            active: choice.active.min(lanes),
+            active: choice.active,
             page_limit: scan.page_limit,
             consistent: scan.consistent,
             mean_item_bytes: table.size_bytes.checked_div(table.item_count),
-            large: choice.large.min(lanes),
+            large: choice.large,
             // A run of a part of the table is not made shorter by knowing the whole.
             survey: match self.plan.limits.max_items {
                 Some(_) => None,

@@ -21,6 +21,7 @@ use crate::change::Indexes;
 use crate::checkpoint::store::{KeptFact, Store};
 use crate::checkpoint::{RunId, StoreError};
 use crate::clock;
+use crate::host;
 use crate::item::Units;
 use crate::plan::{Access, ScanOptions};
 use crate::table::{Directive, FatalKind, Table, TableDescription, TableError};
@@ -126,7 +127,7 @@ impl TableWatch {
     /// How a run of this table, as it is now, would be divided: more lanes may be worth it than when it began.
     pub(super) fn lanes(&self) -> SegmentChoice {
         let state = self.state();
-        auto_segments(&self.scan, &state.description, &budgets(&state.following))
+        auto_segments(&self.scan, &state.description, &budgets(&state.following)).within(host::connections())
     }
 
     /// Looks at once if a look is due, as it is in a process that has waited long before this pass; and then for as long as
