@@ -4,6 +4,7 @@ mod bad_files;
 mod damage;
 mod durable;
 mod journal;
+mod kills;
 mod layouts;
 mod neighbours;
 mod owners;

@@ -58,6 +58,13 @@ pub(super) struct Committed {
     pub(super) commits: i64,
 }
 
+impl Committed {
+    /// Always of one length: a line is written over another one, and nothing of that is left.
+    fn line(self) -> String {
+        format!("commits={:020}/{:020}\n", self.mark, self.commits)
+    }
+}
+
 /// How often, and how far apart, a lock is tried before it counts as held: a reader that asks who holds it takes it for
 /// an instant.
 const TRIES: u32 = 10;
@@ -85,12 +92,12 @@ impl Lock {
                         return Err(neighbour(state, &path));
                     }
                     let left = read_committed(&mut file);
-                    let text = format!("pid={}\nhost={}\nsince={now}\n", process::id(), host::name());
-                    rewrite(&mut file, &text).map_err(|e| io_error(&path, "write the lock file", &e))?;
-                    let mut lock = Lock { file, commits_at: text.len() as u64, left, closed: false };
+                    let mut text = format!("pid={}\nhost={}\nsince={now}\n", process::id(), host::name());
+                    let commits_at = text.len() as u64;
                     // Should the state file be refused, the next process is told the same.
-                    left.into_iter().for_each(|left| lock.note(left));
-                    return Ok(lock);
+                    text.extend(left.map(Committed::line));
+                    rewrite(&mut file, text).map_err(|e| io_error(&path, "write the lock file", &e))?;
+                    return Ok(Lock { file, commits_at, left, closed: false });
                 }
                 Err(TryLockError::WouldBlock) if tried < TRIES => thread::sleep(BETWEEN_TRIES),
                 Err(TryLockError::WouldBlock) => break,
@@ -112,13 +119,15 @@ impl Lock {
     }
 
     /// Notes what is committed. Failing to say so makes no commit undone: then an older number stands there.
-    pub(super) fn note(&mut self, Committed { mark, commits }: Committed) {
-        let line = format!("commits={mark}/{commits:020}\n");
-        // Another file's mark may have been longer.
-        let end = self.commits_at + line.len() as u64;
-        let written =
-            self.file.seek(SeekFrom::Start(self.commits_at)).and_then(|_| self.file.write_all(line.as_bytes()));
-        let _ = written.and_then(|()| self.file.set_len(end));
+    pub(super) fn note(&mut self, committed: Committed) {
+        let line = committed.line();
+        let _ = self.file.seek(SeekFrom::Start(self.commits_at)).and_then(|_| self.file.write_all(line.as_bytes()));
+    }
+
+    /// Notes what is committed before a session begins, so that a power cut leaves it too. Later notes are made in its place.
+    pub(super) fn note_durably(&mut self, committed: Committed) {
+        self.note(committed);
+        let _ = self.file.sync_all();
     }
 
     /// The state file was closed in good order: what the lock file says is of no use from here on.
@@ -136,8 +145,11 @@ impl Lock {
         let mut file = open_regular(&lock_path(state), false).ok()?;
         match file.try_lock_shared() {
             Err(TryLockError::WouldBlock) => Some(read_holder(&mut file)),
-            // Freed again when `file` goes out of scope, which is now.
-            Ok(()) | Err(TryLockError::Error(_)) => None,
+            Ok(()) => {
+                let _ = file.unlock();
+                None
+            }
+            Err(TryLockError::Error(_)) => None,
         }
     }
 }
@@ -149,6 +161,8 @@ impl Drop for Lock {
         if self.closed {
             let _ = self.file.set_len(0);
         }
+        // Closing it is not enough: a child process that is being started has it open for an instant more.
+        let _ = self.file.unlock();
     }
 }
 
@@ -191,11 +205,15 @@ fn is_ours(file: &mut File) -> io::Result<bool> {
     Ok(fields && lines.next().is_none() && (bytes.len() as u64) < MOST_BYTES)
 }
 
-fn rewrite(file: &mut File, text: &str) -> io::Result<()> {
-    file.set_len(0)?;
+/// In one write, over everything that was there: a process that is killed leaves the old text or the new one.
+fn rewrite(file: &mut File, text: String) -> io::Result<()> {
+    let length = text.len();
+    let mut bytes = text.into_bytes();
+    let old = usize::try_from(file.metadata()?.len()).unwrap_or_default();
+    bytes.resize(length.max(old), 0);
     file.rewind()?;
-    file.write_all(text.as_bytes())?;
-    file.flush()
+    file.write_all(&bytes)?;
+    file.set_len(length as u64)
 }
 
 fn read_committed(file: &mut File) -> Option<Committed> {

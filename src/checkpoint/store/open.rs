@@ -7,7 +7,7 @@ use std::process;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior, params};
 
 use super::super::StoreError;
 use super::error::{Failed, io_error};
@@ -48,9 +48,7 @@ pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<
     let small = fs::metadata(&path).is_ok_and(|meta| meta.len() <= CHECKED_BYTES);
     refuse_damaged(&connection, &path, version, small, || lock.left()).map_err(opening)?;
     become_ours(&mut connection, &path, identity, now)?;
-    prepare(&mut connection, &path).map_err(opening)?;
-    // Hours may pass before the first commit, as at a question, and the process may die there.
-    lock.note(committed(&connection).map_err(opening)?);
+    prepare(&mut connection, &mut lock, &path).map_err(opening)?;
     Ok(Owned { connection, lock, path })
 }
 
@@ -113,7 +111,7 @@ fn committed(connection: &Connection) -> Result<Committed, Failed> {
     Ok(connection.query_row("SELECT mark, commits FROM file", [], committed_from)?)
 }
 
-fn committed_from(row: &rusqlite::Row<'_>) -> rusqlite::Result<Committed> {
+fn committed_from(row: &Row<'_>) -> rusqlite::Result<Committed> {
     Ok(Committed { mark: row.get(0)?, commits: row.get(1)? })
 }
 
@@ -277,6 +275,9 @@ fn fill(new: &Path, identity: &Identity, now: &str) -> Result<(), Failed> {
     migrate(&transaction, MIGRATIONS)?;
     write_identity(&transaction, identity, now)?;
     transaction.commit()?;
+    // Under its own name it never has a journal, which one who only reads could not roll back. Whether the file system can
+    // do it is asked again when it is opened.
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     connection.close().map_err(|(_, e)| e.into())
 }
 
@@ -298,7 +299,7 @@ fn write_identity(connection: &Connection, identity: &Identity, now: &str) -> Re
 }
 
 /// Sets the connection up for writing, notes that a session is open and notes sessions that were killed.
-fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Failed> {
+fn prepare(connection: &mut Connection, lock: &mut Lock, path: &Path) -> Result<(), Failed> {
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(Failed::Store(StoreError::Io(format!(
@@ -314,7 +315,10 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Failed> {
          PRAGMA cache_size = -512;",
     )?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.execute("UPDATE file SET in_use = 1", [])?;
+    // Noted first: killed from here on, a file whose log another program has moved into it is known to be whole.
+    lock.note_durably(committed(connection)?);
+    // It counts, so that the session has a log even where the one before it was killed: the same row is not written twice.
+    connection.execute("UPDATE file SET in_use = 1, commits = commits + 1", [])?;
     // Into the file itself. What stays in the log when a reader is in the way is lost with it, and so is the mark.
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
     write::note_killed_sessions(connection)?;

@@ -17,7 +17,7 @@ const DATABASE: &[u8] = b"SQLite format 3\0";
 const LOGS: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
 const JOURNAL: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
-/// The version of the index of a log, in the byte order of the machine; 0 while it is made.
+/// The version of the index of a log, in the byte order of the machine.
 const LOG_INDEX: u32 = 3_007_000;
 
 /// Bytes of a database's header, and where the two numbers stand in it that are ours.
@@ -92,7 +92,12 @@ pub(super) fn refuse_neighbours(state: &Path) -> Result<(), StoreError> {
             Err(e) => return Err(io_error(&path, "look at", &e)),
         };
         let ours = meta.is_file()
-            && (meta.len() == 0 || is_ours(&beginning(&path, 8).map_err(|e| io_error(&path, "read", &e))?));
+            && match beginning(&path, 8) {
+                Ok(begins) => is_ours(&begins),
+                // Whoever had it has removed it meanwhile.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => true,
+                Err(e) => return Err(io_error(&path, "read", &e)),
+            };
         if !ours {
             return Err(neighbour(state, &path));
         }
@@ -139,15 +144,23 @@ fn beginning(path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
     Ok(read)
 }
 
-fn is_log(begins: &[u8]) -> bool {
-    LOGS.iter().any(|magic| begins.starts_with(magic))
+/// Nothing, or zeros: what a power cut leaves of a file that was not synced.
+fn is_blank(begins: &[u8]) -> bool {
+    begins.iter().all(|byte| *byte == 0)
 }
 
+fn is_log(begins: &[u8]) -> bool {
+    is_blank(begins) || LOGS.iter().any(|magic| begins.starts_with(magic))
+}
+
+/// Whoever opens a state file first cuts the index to three bytes, and then makes it anew. A kill in between leaves those.
 fn is_log_index(begins: &[u8]) -> bool {
-    begins.first_chunk().is_some_and(|bytes| matches!(u32::from_ne_bytes(*bytes), 0 | LOG_INDEX))
+    let version = LOG_INDEX.to_ne_bytes();
+    let begins = begins.get(..version.len()).unwrap_or(begins);
+    is_blank(begins) || begins == version || begins == &version[..3]
 }
 
 /// SQLite writes zeros first, and its mark when the rest of the journal is synced.
 fn is_journal(begins: &[u8]) -> bool {
-    begins.starts_with(&JOURNAL) || begins.iter().all(|byte| *byte == 0)
+    is_blank(begins) || begins.starts_with(&JOURNAL)
 }

@@ -180,6 +180,7 @@ impl Writer {
         let Owned { connection, lock, path } = &mut self.owned;
         let mut fates = Vec::with_capacity(group.len());
         connection.execute_batch("BEGIN IMMEDIATE")?;
+        let changes = connection.total_changes();
         for job in group {
             connection.execute_batch("SAVEPOINT request")?;
             match job.apply(connection) {
@@ -192,9 +193,11 @@ impl Writer {
             }
             connection.execute_batch("RELEASE request")?;
         }
-        let committed = count_commit(connection)?;
+        // Where nothing has changed, there is nothing to sync.
+        let changed = connection.total_changes() != changes;
+        let committed = if changed { Some(count_commit(connection)?) } else { None };
         connection.execute_batch("COMMIT")?;
-        lock.note(committed);
+        committed.into_iter().for_each(|committed| lock.note(committed));
         Ok(fates)
     }
 

@@ -1,0 +1,124 @@
+//! What a kill or a power cut leaves, at each point where it can fall: a file that opens again.
+
+use super::*;
+
+const FILES: [&str; 4] = ["", ".lock", "-wal", "-shm"];
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}{suffix}", path.display()))
+}
+
+/// The state file and those beside it, as they are now: what a process that is killed now leaves.
+fn killed_now(path: &Path, to: &Path) {
+    for suffix in FILES {
+        let _ = fs::remove_file(beside(to, suffix));
+        if let Ok(bytes) = fs::read(beside(path, suffix)) {
+            fs::write(beside(to, suffix), bytes).unwrap();
+        }
+    }
+}
+
+/// Another program opens the file and closes it, which moves the log into it.
+fn another_program(path: &Path) {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection.query_row("SELECT count(*) FROM runs", [], |_| Ok(())).unwrap();
+    drop(connection);
+    assert!(!beside(path, "-wal").exists());
+}
+
+/// What may happen to the files that a kill has left.
+pub(super) const TOUCHES: [fn(&Path); 3] = [|_| {}, another_program, power_cut];
+
+fn opens_whatever_touches_it(path: &Path) {
+    TOUCHES.into_iter().for_each(|touch| opens_after(path, touch));
+}
+
+/// Opens a copy of what a kill has left.
+pub(super) fn opens_after(path: &Path, touch: fn(&Path)) {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("s.db");
+    killed_now(path, &copy);
+    touch(&copy);
+    summary(&copy);
+    drop(open(&copy));
+    summary(&copy);
+}
+
+/// The power may take what was not synced: the index, and what the lock file says.
+fn power_cut(path: &Path) {
+    for suffix in [".lock", "-shm"] {
+        if let Ok(meta) = fs::metadata(beside(path, suffix)) {
+            fs::write(beside(path, suffix), vec![0; usize::try_from(meta.len()).unwrap()]).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_killed_opens_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let store = open(&path);
+    opens_whatever_touches_it(&path);
+    let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
+    opens_whatever_touches_it(&path);
+    store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
+    opens_whatever_touches_it(&path);
+    let killed = dir.path().join("killed.db");
+    killed_now(&path, &killed);
+    // Killed again as soon as it is open, and a third time after another program had it.
+    let again = open(&killed);
+    opens_whatever_touches_it(&killed);
+    let twice = dir.path().join("twice.db");
+    killed_now(&killed, &twice);
+    another_program(&twice);
+    let third = open(&twice);
+    opens_whatever_touches_it(&twice);
+    for store in [third, again, store] {
+        store.close().await.unwrap();
+    }
+    for path in [&path, &killed, &twice] {
+        opens_whatever_touches_it(path);
+        assert_eq!(summary(path).current.unwrap().totals.done, 1);
+    }
+}
+
+/// Half-written files, each by the point where the kill or the power cut falls.
+#[tokio::test]
+async fn half_written_files_are_taken_for_what_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let store = open(&path);
+    let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
+    store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
+    let lock = fs::read(beside(&path, ".lock")).unwrap();
+    let index = fs::read(beside(&path, "-shm")).unwrap();
+    let mut points: Vec<(&str, &str, Vec<u8>)> = vec![
+        ("the index is cut before it is made anew", "-shm", index[..3].to_vec()),
+        ("the index is new and cut", "-shm", vec![0; 3]),
+        ("the index is empty", "-shm", vec![]),
+        ("the index was not synced", "-shm", vec![0; index.len()]),
+        ("the journal was not synced", "-journal", vec![0; 512]),
+        ("the journal is empty", "-journal", vec![]),
+        ("the lock file was not synced", ".lock", vec![0; lock.len()]),
+        ("the lock file is written over a longer one", ".lock", [&lock[..], &[0; 9]].concat()),
+        ("a new file is not named yet", ".new-1-00000001", b"SQLite format 3\0".to_vec()),
+        ("a new file has its journal", ".new-1-00000001-journal", vec![0; 512]),
+    ];
+    points.extend((0..=lock.len()).step_by(9).map(|n| ("the lock file is cut", ".lock", lock[..n].to_vec())));
+    let copy = dir.path().join("copy.db");
+    for (point, suffix, bytes) in points {
+        killed_now(&path, &copy);
+        fs::write(beside(&copy, suffix), &bytes).unwrap();
+        let read = StateFile::open(&copy).and_then(|file| file.summary());
+        assert_eq!(read.unwrap_or_else(|e| panic!("{point}: {e}")).current.unwrap().totals.done, 1, "{point}");
+        drop(Store::open(&copy, &identity(), clock).unwrap_or_else(|e| panic!("{point}: {e}")));
+        assert_eq!(summary(&copy).current.unwrap().totals.done, 1, "{point}");
+        let _ = fs::remove_file(beside(&copy, suffix));
+    }
+    drop(store);
+    assert_eq!(fs::read(beside(&path, ".lock")).unwrap(), b"");
+    // A log that was made and not synced holds nothing that was answered.
+    fs::write(beside(&path, "-wal"), [0; 4096]).unwrap();
+    assert_eq!(summary(&path).current.unwrap().totals.done, 1);
+    drop(open(&path));
+}
