@@ -261,6 +261,9 @@ pub struct CutoverArgs {
     /// With --to read-new: for so many percent of the keys
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "back")]
     pub percent: u8,
+    /// Change nothing; say whether the step would be taken, and what readers would see that they never saw
+    #[arg(long, conflicts_with_all = ["yes", "back"])]
+    pub dry_run: bool,
     /// With --back: at once, although readers may then read old values that are stale
     #[arg(long, requires = "back")]
     pub now: bool,

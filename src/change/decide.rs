@@ -232,7 +232,7 @@ impl Changes {
         let Some(key) = self.key.key_of(item) else {
             return Decision::Rejected("the item came without its key attributes".into());
         };
-        if let Some(why) = record.why_unreadable() {
+        if let Some(why) = record.why_unreadable().filter(|_| self.recalls()) {
             return Decision::Rejected(format!(
                 "its record in the state file cannot be read: {why}; it was not written"
             ));

@@ -1,5 +1,6 @@
 //! A guarded write: one conditional update of one item, still independent of how it is sent.
 
+use super::leftover::Leftover;
 use super::record::Digest;
 use crate::item::{ItemKey, Path, Units, Value};
 
@@ -37,7 +38,7 @@ impl GuardedWrite {
         let row = |pre: &PreImage| {
             let value = match &pre.was {
                 Was::Value(value) => 1 + value.to_json().to_string().len(),
-                Was::Nothing | Was::Same => 0,
+                Was::Nothing | Was::Same | Was::Left(_) => 0,
             };
             JOURNAL_ROW + 2 * key + pre.path.to_string().len() + value
         };
@@ -124,6 +125,9 @@ pub enum Was {
     Nothing,
     /// The value that the source had: a move in place found both equal, and only removes the source.
     Same,
+    /// A note, for reports alone: this write of the way back may leave the path otherwise than it was before the migration.
+    /// The other attribute of the pair has the value that is removed or made, so that nothing is lost by it.
+    Left(Leftover),
 }
 
 impl PreImage {
@@ -140,6 +144,11 @@ impl PreImage {
     /// A path that has what the source of a move in place has.
     pub fn same(path: &Path) -> PreImage {
         PreImage { path: path.clone(), was: Was::Same, wrote: None }
+    }
+
+    /// A path that this write of the way back may leave otherwise than it was before the migration.
+    pub fn left(path: &Path, leftover: Leftover) -> PreImage {
+        PreImage { path: path.clone(), was: Was::Left(leftover), wrote: None }
     }
 
     /// The same, of a write that puts this value there.

@@ -1,7 +1,7 @@
 //! An item as the first pass meets it, before anything is written.
 
 use super::decide::{Changes, Wanted};
-use super::{Digest, OnExisting};
+use super::{Digest, MetPair, OnExisting};
 use crate::item::{Item, Path};
 
 /// What the first look at an item tells for the way back.
@@ -9,6 +9,8 @@ use crate::item::{Item, Path};
 pub struct Met {
     /// Targets of moves and copies that are there already, with digests of their values.
     pub there_before: Vec<(Path, Digest)>,
+    /// Targets that are there, with or without their source, and of which a rollback or readers make something else.
+    pub pairs: Vec<(Path, MetPair)>,
     /// The phase may write a target of this item, which then looks as if it had been there before.
     pub may_write: bool,
 }
@@ -27,8 +29,9 @@ impl Changes {
             match (from.get(item), to.get(item)) {
                 (None, None) => {}
                 (Some(_), None) => met.may_write = true,
-                (Some(old), Some(new)) if old == new && dual_writes => {}
+                (Some(old), Some(new)) if old == new && dual_writes => met.pairs.push((to.clone(), MetPair::Equal)),
                 (old, Some(new)) => {
+                    met.pairs.extend(old.is_none().then(|| (to.clone(), MetPair::NewAlone)));
                     // One that is overwritten is in the journal too, which goes first; but the write may never be made.
                     met.may_write |= old.is_some_and(|old| old != new) && *on_existing == OnExisting::Overwrite;
                     met.there_before.push((to.clone(), Digest::of(new)));
@@ -49,6 +52,11 @@ impl Changes {
             _ => None,
         });
         skipped.collect()
+    }
+
+    /// Whether this phase looks up what is on record of an item: to decide by it, or to tell what it leaves otherwise than it was.
+    pub fn looks_up(&self) -> bool {
+        self.recalls() || self.steps.iter().any(|wanted| matches!(wanted, Wanted::Refresh { .. }))
     }
 
     /// Whether decisions of this phase go by what is on record of an item.

@@ -14,6 +14,7 @@ mod expression;
 mod forward;
 mod guarded;
 mod indexes;
+mod leftover;
 mod meet;
 mod record;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use decide::{Changes, Decides, Decision};
 pub use expression::{Expression, render};
 pub use guarded::{Action, Condition, GuardedWrite, PreImage, Was, WriteCost};
 pub use indexes::Indexes;
+pub use leftover::{Leftover, MetPair};
 pub use meet::Met;
 pub use record::{By, Digest, OnRecord};
 pub use rule::{IndexKeyFault, KeyFault, KeyType, Rule, index_key_fault};

@@ -44,7 +44,7 @@
 //! a move in place it is that of the value which was read: where the value changed between read and write, and the path is
 //! overwritten in a later pass, a rollback leaves that value at the new path. Nothing is lost by it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
@@ -88,11 +88,18 @@ pub struct OnRecord {
     unmet: bool,
     /// Why the record cannot be read.
     unreadable: Option<String>,
+    /// Targets that were equal to their source when the first pass met them behind dual writes.
+    equal: BTreeSet<Path>,
 }
 
 impl OnRecord {
-    pub(super) const NOTHING: OnRecord =
-        OnRecord { there_before: BTreeMap::new(), journal: BTreeMap::new(), unmet: false, unreadable: None };
+    pub(super) const NOTHING: OnRecord = OnRecord {
+        there_before: BTreeMap::new(),
+        journal: BTreeMap::new(),
+        unmet: false,
+        unreadable: None,
+        equal: BTreeSet::new(),
+    };
 
     /// Targets that were there before the migration, with digests of their values, and the pre-images whose write was not
     /// refused, newest first.
@@ -104,7 +111,8 @@ impl OnRecord {
         for (by, pre) in newest_first {
             journal.entry(pre.path.clone()).or_default().push((by, pre));
         }
-        OnRecord { there_before: there_before.into_iter().collect(), journal, unmet: false, unreadable: None }
+        let there_before = there_before.into_iter().collect();
+        OnRecord { there_before, journal, ..OnRecord::NOTHING }
     }
 
     /// The record of an item that cannot be read, for this reason: nothing is decided by it, and the item stays as it is.
@@ -115,6 +123,17 @@ impl OnRecord {
     /// Why the record cannot be read, if it cannot.
     pub fn why_unreadable(&self) -> Option<&str> {
         self.unreadable.as_deref()
+    }
+
+    /// The same, with targets that were equal to their source when they were met behind dual writes.
+    #[must_use]
+    pub fn with_equal(self, equal: impl IntoIterator<Item = Path>) -> OnRecord {
+        OnRecord { equal: equal.into_iter().collect(), ..self }
+    }
+
+    /// Whether nobody can tell a target that is equal to its source from one that was there before dual writes.
+    pub(super) fn may_be_older(&self, target: &Path) -> bool {
+        self.unmet || self.equal.contains(target)
     }
 
     /// The same, of a table whose items were not all met by the first pass: what is not on record as there before may have
@@ -197,7 +216,7 @@ impl PreImage {
         match &self.was {
             Was::Value(value) => Some(Digest::of(value)),
             Was::Same => self.wrote,
-            Was::Nothing => None,
+            Was::Nothing | Was::Left(_) => None,
         }
     }
 }

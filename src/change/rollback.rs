@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::decide::{Target, Wanted};
 use super::draft::{Draft, Place};
-use super::{Action, Condition, PreImage, Was};
+use super::{Action, Condition, Leftover, PreImage, Was};
 use crate::item::{Item, Path, Value};
 
 impl<'a> Draft<'a> {
@@ -61,7 +61,12 @@ impl<'a> Draft<'a> {
             (None, None) => self.require(Condition::Missing(from.clone())),
             (Some(old), Some(new)) if old == new => self.already = true,
             (Some(old), _) => self.keep_pre_image(PreImage::of(from, old)),
-            (None, Some(_)) => self.require(Condition::Missing(from.clone())),
+            (None, Some(_)) => {
+                self.require(Condition::Missing(from.clone()));
+                if values.iter().any(|(to, _)| self.record.was_there_before(to)) {
+                    self.pre_images.push(PreImage::left(from, Leftover::OldMade));
+                }
+            }
         }
         for (to, value) in &values {
             self.require(match value {
@@ -106,6 +111,9 @@ impl<'a> Draft<'a> {
         let Some(new) = new else { return self.require(Condition::Missing(to.clone())) };
         if Some(new) == old {
             self.hold_equal(from, to, new, restored);
+            if record.may_be_older(to) {
+                self.pre_images.push(PreImage::left(to, Leftover::NewRemoved));
+            }
         } else if !record.is_met() {
             // Nobody knows whether it was there before. Without an old value it is none that a run has made.
             self.diverged.extend(old.map(|_| to.clone()));
@@ -154,7 +162,7 @@ impl<'a> Draft<'a> {
     fn clear_moved(&mut self, to: &Path, new: &Value, was: &Was) {
         match was {
             Was::Nothing => self.remove(to, new),
-            Was::Same => self.already = true,
+            Was::Same | Was::Left(_) => self.already = true,
             Was::Value(before) => self.overwrite(to, new, before),
         }
     }
@@ -162,7 +170,7 @@ impl<'a> Draft<'a> {
     /// Takes a constant back, where it still stands.
     fn unset(&mut self, to: &Path, value: &Value) {
         match (to.get(self.item), self.record.was(to)) {
-            (_, None | Some(Was::Same)) => {}
+            (_, None | Some(Was::Same | Was::Left(_))) => {}
             (None, Some(Was::Nothing)) => {
                 self.already = true;
                 self.require(Condition::Missing(to.clone()));

@@ -116,6 +116,19 @@ fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
             assert!(missing(&pre.path) || pre.path.ancestors().any(|map| missing(&map)));
         }
         Was::Same => assert!(write.conditions.iter().any(|c| matches!(c, Condition::Same(_, to) if *to == pre.path))),
+        Was::Left(Leftover::OldMade) => {
+            assert_eq!(pre.path.get(image), None);
+            assert!(missing(&pre.path));
+        }
+        // Held to the old value: the one that is there, or the one that the same write brings back.
+        Was::Left(Leftover::NewRemoved) => {
+            let now = pre.path.get(image).expect("what is removed exists");
+            assert!(write.conditions.iter().any(|c| match c {
+                Condition::Same(_, to) => *to == pre.path,
+                Condition::Equals(to, value) => *to == pre.path && value == now,
+                _ => false,
+            }));
+        }
     }
 }
 

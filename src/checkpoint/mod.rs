@@ -16,7 +16,7 @@ pub use packed::only_if_kept;
 pub use spend::{Reservation, Spend, SpendState};
 pub use state::{Counts, RunStatus, SegmentEvent, SegmentState, SegmentStatus, TransitionError};
 
-use crate::change::{Digest, OnRecord, Outcome, PreImage};
+use crate::change::{Digest, MetPair, OnRecord, Outcome, PreImage};
 use crate::item::{ItemKey, Path};
 
 /// Names one run in a state file.
@@ -92,6 +92,8 @@ pub struct MetPage {
     pub number: u64,
     /// Items with targets that were there before the migration, which, and digests of their values.
     pub there_before: Vec<(ItemKey, Vec<(Path, Digest)>)>,
+    /// Items with pairs of which a rollback, or readers, make something else than they were.
+    pub pairs: Vec<(ItemKey, Vec<(Path, MetPair)>)>,
     /// Digests of the keys of items that may be written.
     pub may_write: Vec<Digest>,
 }

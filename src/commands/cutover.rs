@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::back::back;
 use super::conduct::{Conducted, Pursuit, refusal, said};
+use super::cutover_dry_run::dry_run;
 use super::exit::Exit;
 use super::output;
 use super::target::{Target as OnTable, read_plan, state_path};
@@ -30,15 +31,12 @@ pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
         report(global, Some(&moved));
         return Ok(Exit::Done);
     }
+    if args.dry_run {
+        return dry_run(global, &args, goal_of(&args)).await;
+    }
     let decide = args.decide();
     let reason = args.now.then(|| "stale reads were accepted by --now".to_owned());
-    let goal = match args.to {
-        Some(CutoverStep::DualWrite) => Goal::CutoverTo(Target::DualWrite),
-        Some(CutoverStep::ReadNew) => Goal::CutoverTo(Target::ReadNew(args.percent)),
-        Some(CutoverStep::WriteNew) => Goal::CutoverTo(Target::WriteNew),
-        // How far is told by the flag, when everything is checked.
-        None => Goal::Back { to: BackTo::OldReads, now: args.now },
-    };
+    let goal = goal_of(&args);
     let mut pursuit = Pursuit::of(goal, &decide, format!("Change the cutover flag of {} now?", plan.name));
     let (fits, said): (Fits, _) =
         (if args.back { check_begun_plan } else { check_plan }, Said { reason, ..said(&decide) });
@@ -48,6 +46,16 @@ pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     report(global, conducted.conductor.flag().await?.as_ref());
     conducted.close().await?;
     Ok(stopped.as_ref().map_or(Exit::Done, output::stopped))
+}
+
+fn goal_of(args: &CutoverArgs) -> Goal {
+    match args.to {
+        Some(CutoverStep::DualWrite) => Goal::CutoverTo(Target::DualWrite),
+        Some(CutoverStep::ReadNew) => Goal::CutoverTo(Target::ReadNew(args.percent)),
+        Some(CutoverStep::WriteNew) => Goal::CutoverTo(Target::WriteNew),
+        // How far is told by the flag, when everything is checked.
+        None => Goal::Back { to: BackTo::OldReads, now: args.now },
+    }
 }
 
 fn report(global: &Global, flag: Option<&Flag>) {

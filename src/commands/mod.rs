@@ -7,6 +7,7 @@ mod conducted;
 mod confirm;
 mod contract;
 mod cutover;
+mod cutover_dry_run;
 #[cfg(feature = "local")]
 mod demo;
 #[cfg(feature = "local")]
@@ -23,6 +24,7 @@ mod journal;
 #[cfg(feature = "local")]
 mod local;
 mod logging;
+mod not_as_before;
 mod output;
 mod preflight;
 mod prepare;

@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 use super::conduct::{Conducted, Pursuit, said};
 use super::dry_run::dry_run_of;
 use super::exit::Exit;
+use super::not_as_before::{self, Worked, run_json, run_report};
 use super::output;
 use super::run_report::subject;
 use super::target::Target;
@@ -14,7 +15,7 @@ use crate::cli::{Global, RollbackArgs};
 use crate::conduct::{Came, Swept};
 use crate::engine::{Ended, StopReason};
 use crate::playbook::{Goal, Phase};
-use crate::telemetry::{RunReport, Subject, number};
+use crate::telemetry::{Subject, number};
 
 /// Undoes the migration, or goes on with it.
 pub(super) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Result<Exit> {
@@ -23,6 +24,7 @@ pub(super) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Res
     }
     let (target, decide) =
         (Box::pin(Target::open(global, &args.on.plan, crate::preflight::check_begun_plan)).await?, args.decide());
+    not_as_before::tell(&target);
     let question = format!("Undo the migration on {} now?", target.description.arn);
     let mut pursuit = Pursuit::of(Goal::Rollback, &decide, question);
     let mut conducted = Box::pin(Conducted::prepared(target, said(&decide), &mut pursuit)).await?;
@@ -40,23 +42,27 @@ pub(super) async fn report(
     swept: &[Swept],
     stopped: Option<&StopReason>,
 ) -> anyhow::Result<Exit> {
-    let mut worked: Vec<(&Ended, u64)> = Vec::new();
+    let mut worked: Vec<Worked<'_>> = Vec::new();
     for ended in swept.iter().filter_map(ended) {
-        worked.push((ended, conducted.conductor.store.journaled(ended.run.id).await?));
+        let left = not_as_before::left_by(conducted, &ended.run).await?;
+        worked.push((ended, conducted.conductor.store.journaled(ended.run.id).await?, left));
     }
-    let of_last = || worked.last().map_or(Exit::Done, |(ended, _)| Exit::of_run(ended.open, None));
+    let of_last = || worked.last().map_or(Exit::Done, |(ended, ..)| Exit::of_run(ended.open, None));
     let exit = stopped.map_or_else(of_last, Exit::of_stop);
     let (subject, plan) = (Subject { advice: false, ..subject(&conducted.target) }, conducted.target.path.display());
     let or_leave = if command == "contract" { "" } else { " (or leave them, with --force REASON)" };
     output::result(
         global,
         || {
-            let runs: Vec<Json> = worked.iter().map(|worked| run_json(subject, *worked, exit)).collect();
+            let runs: Vec<Json> = worked.iter().map(|worked| run_json(subject, worked, exit)).collect();
             json!({ "type": command, "runs": runs, "stopped": stopped.map(ToString::to_string), "exit_code": exit as u8 })
         },
         |out| {
-            for (ended, journaled) in &worked {
+            for (ended, journaled, left) in &worked {
                 run_report(subject, ended).write(out)?;
+                if let Some(left) = left {
+                    not_as_before::write(out, left)?;
+                }
                 if *journaled > 0 {
                     writeln!(
                         out,
@@ -82,19 +88,6 @@ pub(super) async fn report(
     Ok(exit)
 }
 
-fn run_json(subject: Subject<'_>, (ended, journaled): (&Ended, u64), exit: Exit) -> Json {
-    let mut json = run_report(subject, ended).to_json(exit as u8);
-    if let Some(map) = json.as_object_mut() {
-        map.insert("journaled".into(), journaled.into());
-    }
-    json
-}
-
 fn ended(swept: &Swept) -> Option<&Ended> {
     if let Some(Came::Worked(ended)) = &swept.came { Some(ended) } else { None }
-}
-
-fn run_report<'a>(subject: Subject<'a>, ended: &'a Ended) -> RunReport<'a> {
-    let Ended { run, totals, spend, throttles, unusable_replies, open, stopped } = ended;
-    RunReport { subject, run, totals, spend, throttles, unusable_replies, open: *open, stopped: stopped.as_ref() }
 }

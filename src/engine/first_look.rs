@@ -37,10 +37,10 @@ impl FirstLook {
     /// Looks at the items of a page. When it returns, what it found is durable: only then may one of them be written.
     pub(super) async fn meet(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), StoreError> {
         let written = self.written_before(segment).await?;
-        let (mut there_before, mut may_write) = (Vec::new(), Vec::new());
+        let (mut there_before, mut pairs, mut may_write) = (Vec::new(), Vec::new(), Vec::new());
         for item in items {
             let met = self.changes.meet(item, self.dual_writes);
-            if met.there_before.is_empty() && !met.may_write {
+            if met.there_before.is_empty() && met.pairs.is_empty() && !met.may_write {
                 continue;
             }
             // Without its key an item is rejected.
@@ -50,14 +50,17 @@ impl FirstLook {
                 continue;
             }
             may_write.extend(met.may_write.then_some(digest));
+            if !met.pairs.is_empty() {
+                pairs.push((key.clone(), met.pairs));
+            }
             if !met.there_before.is_empty() {
                 there_before.push((key, met.there_before));
             }
         }
-        if there_before.is_empty() && may_write.is_empty() {
+        if there_before.is_empty() && pairs.is_empty() && may_write.is_empty() {
             return Ok(());
         }
-        self.store.append_page(MetPage { run: self.run, segment, number, there_before, may_write }).await
+        self.store.append_page(MetPage { run: self.run, segment, number, there_before, pairs, may_write }).await
     }
 
     /// A segment's last page is committed.

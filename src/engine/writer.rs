@@ -202,7 +202,7 @@ impl Writer {
 
     /// What is on record of these items, in their order: a page at a time, before anything is decided.
     async fn recall(&self, items: &[Item], requests: &Requests) -> Result<Vec<Arc<OnRecord>>, Stopped> {
-        if !self.changes.recalls() {
+        if !self.changes.looks_up() {
             return Ok(vec![Arc::default(); items.len()]);
         }
         let keys: Vec<ItemKey> = items.iter().map(|item| self.key_of(item)).collect();
@@ -378,7 +378,8 @@ impl Writer {
         }
         // It is of no page: what is there before is known by item.
         let there_before = vec![(key.clone(), targets)];
-        let met = MetPage { run: self.run, segment: 0, number: 0, there_before, may_write: Vec::new() };
+        let (pairs, may_write) = Default::default();
+        let met = MetPage { run: self.run, segment: 0, number: 0, there_before, pairs, may_write };
         self.store.append_page(met).await.map_err(|e| give_up(requests, e.to_string()))
     }
 

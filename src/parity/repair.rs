@@ -294,7 +294,7 @@ mod tests {
     fn value_of(pre: &PreImage) -> Option<&Value> {
         match &pre.was {
             Was::Value(value) => Some(value),
-            Was::Nothing | Was::Same => None,
+            Was::Nothing | Was::Same | Was::Left(_) => None,
         }
     }
 

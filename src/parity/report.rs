@@ -62,6 +62,9 @@ pub struct VerifyReport {
     pub stale: u64,
     /// With a value that it does not imply.
     pub unexpected: u64,
+    /// Of the matching ones: items that had the new attribute alone before the migration.
+    #[serde(default)]
+    pub new_alone: u64,
     /// Met between two states of a live writer: they matched, or were gone, when they were read again.
     pub raced: u64,
     /// Of missing, stale and unexpected, those that a repair brought to equality.
@@ -201,6 +204,14 @@ impl VerifyReport {
             ("raced", self.raced, "  a live writer was in between; no mismatch"),
         ] {
             writeln!(out, "    {label:<16} {:>12}{}", number(items), if items > 0 { note } else { "" })?;
+        }
+        if self.new_alone > 0 {
+            writeln!(
+                out,
+                "  {} of the matching items had the new attribute alone before the migration: readers of the new one will see \
+                 values that they never saw",
+                number(self.new_alone)
+            )?;
         }
         if self.repair {
             let (found, repaired, left) = (number(self.found()), number(self.repaired), number(self.mismatches));
@@ -368,6 +379,7 @@ mod tests {
             missing: 1,
             stale: 1,
             unexpected: 0,
+            new_alone: 0,
             raced: 0,
             repaired: 1,
             mismatches: 1,

@@ -60,6 +60,10 @@ impl DryRunReport<'_> {
         }
         self.write_classes(out)?;
         write_shapes(out, found)?;
+        for (leftover, group) in &found.leftovers {
+            writeln!(out, "  not as before: {} items: {leftover}", number(group.items))?;
+            write_keys(out, &group.examples)?;
+        }
         writeln!(out, "  this dry run consumed {} RCU", units(found.read_units))?;
         if stopped.is_none() {
             writeln!(out, "  a run would take, {}:", self.estimate.basis_text())?;
@@ -112,13 +116,17 @@ impl DryRunReport<'_> {
         let reasons = found.reasons.iter();
         let reasons = reasons
             .map(|(why, group)| json!({ "reason": why, "items": group.items, "examples": keys_json(&group.examples) }));
+        let leftovers = found.leftovers.iter().map(|(leftover, group)| {
+            json!({ "reason": leftover.id(), "items": group.items, "examples": keys_json(&group.examples) })
+        });
         let mut report = json!({
             "type": "dry_run", "table_arn": subject.table.arn, "fingerprint": subject.plan.fingerprint().as_str(),
             "complete": stopped.is_none(), "stopped": stopped.map(ToString::to_string), "scanned": found.scanned,
             "scanned_bytes": found.bytes, "pages": found.pages, "estimated_write_units": found.write_units,
             "estimated_index_write_units": found.index_write_units, "read_units": found.read_units,
             "shapes": found.shapes.iter().map(shape).collect::<Vec<_>>(), "examples": examples,
-            "rejected_because": reasons.collect::<Vec<_>>(), "sample": sampled.map(|sampled| self.sample_json(sampled)),
+            "rejected_because": reasons.collect::<Vec<_>>(), "not_as_before": leftovers.collect::<Vec<_>>(),
+            "sample": sampled.map(|sampled| self.sample_json(sampled)),
             "estimate": stopped.is_none().then(|| estimate.to_json()),
             "findings": self.findings.iter().map(|finding| finding.to_json(accepted)).collect::<Vec<_>>(),
         });

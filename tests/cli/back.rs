@@ -155,3 +155,37 @@ async fn no_limit_holds_up_a_back_behind_new_only_writes() {
     let after = bed.dump(&table).await;
     assert!(after.values().all(|found| found["old"] == found["new"]), "{after:?}");
 }
+
+/// RUNBOOK: "in its dry run, when it asks, and in its report"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_names_what_is_not_as_before() {
+    let bed = Bed::embedded();
+    let (table, flags) = (bed.create_table().await, bed.create_table().await);
+    let of = |n: usize| match n {
+        0..3 => item(&format!("P#{n}"), "x", [("old", s("v")), ("new", s("v"))]),
+        3..5 => item(&format!("P#{n}"), "x", [("new", s("v"))]),
+        _ => item(&format!("P#{n}"), "x", [("old", s("v"))]),
+    };
+    bed.load(&table, (0..10).map(of)).await;
+    let flag = format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"named\" }}\n{CUTOVER}");
+    let plan = bed.plan("named", &table, "", &format!("{MOVE}{flag}"));
+    let give = |words: &[&str]| tool(&bed, &[&[words[0], text(&plan)], &words[1..], &["--output", "json"]].concat());
+    give(&["cutover", "--to", "dual-write", "--yes"]).exits(0);
+    give(&["run", "--yes"]).exits(0);
+    // Readers of the new attribute see two values that they never saw.
+    assert_eq!(give(&["verify", "--all"]).exits(0).json()["new_alone"], 2);
+    let step = give(&["cutover", "--to", "read-new", "--dry-run"]).exits(0).json();
+    assert_eq!(step["new_alone"]["count"], 2, "{step:#}");
+    assert_eq!(step["new_alone"]["items"][0]["key"]["pk"]["S"], "P#3", "{step:#}");
+    give(&["cutover", "--to", "write-new", "--dry-run"]).exits(3);
+
+    let foreseen = give(&["rollback", "--dry-run"]).exits(0).json();
+    let group = &foreseen["not_as_before"][0];
+    assert_eq!((&group["reason"], &group["items"]), (&"new_removed".into(), &3.into()), "{foreseen:#}");
+    let ran = give(&["rollback", "--yes"]).exits(0);
+    assert!(ran.stderr.contains("not as before: 3 items") && ran.stderr.contains("P#0"), "{}", ran.stderr);
+    let left = &ran.json()["runs"][0]["not_as_before"];
+    assert_eq!((&left["reason"], &left["count"]), (&"new_removed".into(), &3.into()), "{left:#}");
+    let keys: Vec<&str> = (0..3).map(|n| left["items"][n]["key"]["pk"]["S"].as_str().unwrap()).collect();
+    assert_eq!(std::collections::BTreeSet::from_iter(keys), std::collections::BTreeSet::from(["P#0", "P#1", "P#2"]));
+}

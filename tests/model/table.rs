@@ -239,7 +239,7 @@ fn abstracted(image: &item::Item) -> Item {
 fn journaled(write: &GuardedWrite) -> u8 {
     let value_of = |pre: &PreImage| match &pre.was {
         Was::Value(value) => abstracted(&[(pre.path.root().to_owned(), value.clone())].into()),
-        Was::Nothing | Was::Same => Item { old: None, new: None },
+        Was::Nothing | Was::Same | Was::Left(_) => Item { old: None, new: None },
     };
     write.pre_images.iter().fold(0, |set, pre| set | values(value_of(pre)))
 }

@@ -16,6 +16,7 @@ fn met(run: RunId, number: u64, items: &[(&str, bool)]) -> MetPage {
         segment: 0,
         number,
         there_before: there.map(|(name, _)| (key_named(name), vec![(attribute("new"), digest("its value"))])).collect(),
+        pairs: Vec::new(),
         may_write: items.iter().filter(|(_, there)| !there).map(|(name, _)| digest(name)).collect(),
     }
 }

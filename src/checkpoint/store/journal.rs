@@ -66,7 +66,8 @@ pub(super) fn append_pre_images(
             let (kind, value) = match &pre.was {
                 Was::Value(value) => ("value", Some(pack(value))),
                 Was::Nothing => ("nothing", None),
-                Was::Same => ("same", None),
+                // Of a run of the way back, whose rows are only counted: its phase tells which note it is.
+                Was::Same | Was::Left(_) => ("same", None),
             };
             let wrote = pre.wrote.map(|digest| digest.0);
             let id = statement.insert(params![run.0, key.to_text(), pre.path.to_string(), kind, value, wrote, now])?;
@@ -141,7 +142,10 @@ fn recall_item(connection: &Connection, key: &ItemKey, since: i64) -> Result<OnR
         let by = if row.get::<_, String>(5)? == REPAIRS { By::Repair } else { By::Run };
         Ok((by, pre_image_from(row)?))
     })?;
-    Ok(OnRecord::new(before, journal))
+    let sql = "SELECT path FROM met_pairs WHERE key = ?1 AND run > ?2 AND kind = 'equal'";
+    let equal: Vec<String> = collect(connection, sql, params![key, since], |row| Ok(row.get(0)?))?;
+    // They are only for reports: a damaged one holds nothing up.
+    Ok(OnRecord::new(before, journal).with_equal(equal.iter().filter_map(|path| parse_path(path).ok())))
 }
 
 /// Whether a row has its checksum, by this column.
@@ -229,6 +233,15 @@ pub(super) fn append_page(connection: &Connection, page: &MetPage) -> Result<(),
             statement.execute(params![key.to_text(), path.to_string(), page.run.0, value.0, since])?;
         }
     }
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO met_pairs (key, path, run, kind) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (key, path) DO UPDATE SET run = excluded.run, kind = excluded.kind WHERE run <= ?5",
+    )?;
+    for (key, pairs) in &page.pairs {
+        for (path, kind) in pairs {
+            statement.execute(params![key.to_text(), path.to_string(), page.run.0, kind.name(), since])?;
+        }
+    }
     if !page.may_write.is_empty() {
         let items = page.may_write.iter().flat_map(|digest| digest.0).collect::<Vec<u8>>();
         connection
@@ -265,7 +278,7 @@ pub(super) fn forget_pages(
 
 /// The last run that undid an expansion before the present one, or 0: what is on record up to it counts no more. Another
 /// pass of a rollback still goes by what the first went by.
-fn last_rollback(connection: &Connection) -> Result<i64, Failed> {
+pub(super) fn last_rollback(connection: &Connection) -> Result<i64, Failed> {
     let sql = "SELECT coalesce(max(id), 0) FROM runs WHERE phase = ?1 AND status = 'complete' \
          AND id < (SELECT max(id) FROM runs WHERE phase = ?2)";
     Ok(connection.prepare_cached(sql)?.query_row([phase::ROLLBACK, phase::EXPAND], |row| row.get(0))?)

@@ -9,6 +9,7 @@ mod error;
 mod events;
 mod journal;
 mod layout;
+mod leftovers;
 mod lock;
 mod open;
 mod read;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use events::{EventRecord, KeptFact};
+pub use leftovers::Listed;
 pub use lock::Holder;
 pub use records::{
     Begin, DivergedRecord, FailureRecord, Identity, ListQuery, NewRun, OpenWork, PreImageRecord, RowStatus,

@@ -20,3 +20,4 @@ CREATE TEMP VIEW tallies AS SELECT run, what, n, (run * 8 + what) * 4294967296 +
     UNION ALL SELECT run, 3, count(*) FROM main.failures WHERE status = 'open' GROUP BY run
     UNION ALL SELECT run, 4, count(*) FROM main.diverged WHERE status = 'open' GROUP BY run);
 CREATE TEMP VIEW file AS SELECT 1 AS id, 0 AS in_use, 0 AS mark, 0 AS commits;
+CREATE TEMP VIEW met_pairs AS SELECT '' AS key, '' AS path, 0 AS run, '' AS kind WHERE 0;

@@ -53,7 +53,7 @@ async fn recall(
     items: &[Item],
     requests: &Requests,
 ) -> Result<Vec<OnRecord>, Stopped> {
-    let Some(records) = records.filter(|_| changes.recalls()) else {
+    let Some(records) = records.filter(|_| changes.looks_up()) else {
         return Ok(vec![OnRecord::default(); items.len()]);
     };
     // Without its key an item is rejected, whatever is on record.

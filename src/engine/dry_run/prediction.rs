@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::heaviest::{Heaviest, Load};
-use crate::change::{Action, Changes, Decision, GuardedWrite, OnRecord, Outcome};
+use crate::change::{Action, Changes, Decision, GuardedWrite, Leftover, OnRecord, Outcome, PreImage};
 use crate::checkpoint::only_if_kept;
 use crate::item::{Item, ItemKey, PartitionHash, Path, Times, Units, Value, client_encryption, item_bytes};
 
@@ -54,6 +54,8 @@ pub struct Prediction {
     pub shapes: Vec<Shape>,
     /// Why items are rejected, without values; at most twenty-one.
     pub reasons: BTreeMap<String, Group>,
+    /// Items that would not be as they were before the migration, by reason.
+    pub leftovers: BTreeMap<Leftover, Group>,
     /// Keys of some items of each class; at most five.
     pub examples: BTreeMap<Class, Vec<ItemKey>>,
     /// The types that the written paths would have.
@@ -186,6 +188,9 @@ impl Prediction {
                 for (place, units) in &write.cost.indexes {
                     self.add_to_index(&changes.indexes().schemas()[*place].name, *units);
                 }
+                for leftover in write.pre_images.iter().filter_map(PreImage::leaves).collect::<BTreeSet<_>>() {
+                    self.keep_leftover(leftover, Group { items: 1, examples: vec![write.key.clone()] });
+                }
                 self.keep_types(item, &write);
                 self.keep_shape(shape(item, &write));
                 Class::WouldChange
@@ -218,6 +223,7 @@ impl Prediction {
         other.index_write_units.iter().for_each(|(name, units)| self.add_to_index(name, *units));
         other.shapes.into_iter().for_each(|shape| self.keep_shape(shape));
         other.reasons.into_iter().for_each(|(why, group)| self.keep_reason(why, group));
+        other.leftovers.into_iter().for_each(|(leftover, group)| self.keep_leftover(leftover, group));
         for (class, keys) in other.examples {
             keep(self.examples.entry(class).or_default(), keys);
         }
@@ -255,6 +261,12 @@ impl Prediction {
     fn keep_reason(&mut self, why: String, group: Group) {
         let full = self.reasons.len() >= MAX_REASONS && !self.reasons.contains_key(&why);
         let kept = self.reasons.entry(if full { OTHER.to_owned() } else { why }).or_default();
+        kept.items += group.items;
+        keep(&mut kept.examples, group.examples);
+    }
+
+    fn keep_leftover(&mut self, leftover: Leftover, group: Group) {
+        let kept = self.leftovers.entry(leftover).or_default();
         kept.items += group.items;
         keep(&mut kept.examples, group.examples);
     }

@@ -20,7 +20,7 @@ use super::compare::Stage;
 use super::report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};
 use super::sample::{Sample, large_segments, split};
 use super::verdict::{Verdict, VerdictCounts};
-use crate::change::OnRecord;
+use crate::change::{OnRecord, Outcome};
 use crate::checkpoint::store::{
     Asked, Drawn, NewRun, NewVerification, RunRecord, SpendRecord, Store, VERIFY_PHASE, VerificationRecord,
 };
@@ -192,6 +192,7 @@ async fn end(
         return Ok(Verified { run, counts, report: None, spend, throttles, stopped: Some(reason) });
     };
     let mut report = report_of(job, record, &segments, &counts);
+    report.new_alone = store.totals(id).await?.counts.of(Outcome::NothingToDo);
     report.ended_at = store.now();
     report.diverged_closed = closed;
     (report.read_units, report.write_units) = (spend.state.spent.read, spend.state.spent.write);
@@ -240,6 +241,7 @@ fn report_of(
         missing: counts.missing,
         stale: counts.stale,
         unexpected: counts.unexpected,
+        new_alone: 0,
         raced: counts.raced,
         repaired: counts.repaired,
         mismatches: counts.left(),

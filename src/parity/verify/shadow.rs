@@ -10,7 +10,7 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 
 use super::super::compare::{Comparison, Parity};
 use super::super::repair::{PageRepair, Repair};
-use super::super::verdict::VerdictCounts;
+use super::super::verdict::{Verdict, VerdictCounts};
 use super::Before;
 use crate::change::{Change, Changes, OnRecord, Outcome};
 use crate::checkpoint::store::{ListQuery, Mismatch, Store, VerificationRecord, VerifiedPages};
@@ -84,9 +84,10 @@ impl Verifier {
         }
     }
 
-    /// The items of a page that do not match, with what is on record of each; the others are counted.
-    async fn suspects(&self, items: Vec<Item>) -> Result<(Vec<Suspect>, VerdictCounts), Stopped> {
-        let (mut suspects, mut fine) = (Vec::new(), VerdictCounts::default());
+    /// The items of a page that do not match, with what is on record of each; the others are counted. Of those, the items that
+    /// had the new attribute alone before the migration.
+    async fn suspects(&self, items: Vec<Item>) -> Result<(Vec<Suspect>, VerdictCounts, u64), Stopped> {
+        let (mut suspects, mut fine, mut new_alone) = (Vec::new(), VerdictCounts::default(), 0);
         for item in items {
             let found = self.parity.compare(&item, &OnRecord::default());
             if found.verdict.is_mismatch() {
@@ -98,7 +99,7 @@ impl Verifier {
             }
         }
         if suspects.is_empty() {
-            return Ok((suspects, fine));
+            return Ok((suspects, fine, 0));
         }
         let keys: Vec<ItemKey> = suspects.iter().map(|suspect| suspect.key.clone()).collect();
         let known = self.records(&keys).await?;
@@ -110,10 +111,12 @@ impl Verifier {
             let stays = suspect.found.verdict.is_mismatch();
             if !stays {
                 fine.count(suspect.found.verdict);
+                // Without the record of it, it was a value that nothing implies.
+                new_alone += u64::from(suspect.found.verdict == Verdict::Matching);
             }
             stays
         });
-        Ok((suspects, fine))
+        Ok((suspects, fine, new_alone))
     }
 
     async fn records(&self, keys: &[ItemKey]) -> Result<Vec<OnRecord>, Stopped> {
@@ -201,7 +204,7 @@ impl Verifier {
 #[async_trait]
 impl Handler for Verifier {
     async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped> {
-        let (mut suspects, fine) = self.suspects(items).await?;
+        let (mut suspects, fine, new_alone) = self.suspects(items).await?;
         let mut settled = Settled { verdicts: fine, ..Settled::default() };
         let mut confirmed = Vec::new();
         while !suspects.is_empty() {
@@ -233,7 +236,9 @@ impl Handler for Verifier {
         }
         // The outcomes that progress is told in.
         let fine = settled.verdicts.matching + settled.verdicts.raced;
-        (0..fine).for_each(|_| settled.counts.count(Outcome::AlreadyApplied));
+        // The plan asks nothing of an item that had the new attribute alone.
+        (0..new_alone).for_each(|_| settled.counts.count(Outcome::NothingToDo));
+        (new_alone..fine).for_each(|_| settled.counts.count(Outcome::AlreadyApplied));
         (0..settled.verdicts.skipped).for_each(|_| settled.counts.count(Outcome::Skipped));
         for mismatch in &settled.mismatches {
             settled.counts.count(if mismatch.repaired { Outcome::Applied } else { Outcome::Diverged });

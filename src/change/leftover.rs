@@ -1,0 +1,84 @@
+//! What a rollback cannot tell apart, and leaves otherwise than it was before the migration, on a table that nobody writes to.
+
+use std::fmt;
+
+use super::{PreImage, Was};
+
+/// Why an item is not as it was once it is rolled back, although nobody has written it since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Leftover {
+    /// Its new attribute went: it was equal to the old one when nobody could tell any more who had put it there.
+    NewRemoved,
+    /// Its old attribute was made behind new-only writes: before the migration it had the new one alone.
+    OldMade,
+}
+
+/// A pair of attributes as the first pass met it, of which a rollback, or readers, may make something else than it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MetPair {
+    /// Both, and equal, while applications wrote both.
+    Equal,
+    /// The new one alone.
+    NewAlone,
+}
+
+impl Leftover {
+    /// Its id in JSON.
+    pub fn id(self) -> &'static str {
+        match self {
+            Leftover::NewRemoved => "new_removed",
+            Leftover::OldMade => "old_made",
+        }
+    }
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Leftover::NewRemoved => {
+                "the new attribute was removed: it was there, and equal to the old one, when the run first read the item behind \
+                 dual writes, or no run has read it. Applications wrote it, or it was there before them"
+            }
+            Leftover::OldMade => {
+                "the old attribute was made behind new-only writes: before the migration the item had the new one alone"
+            }
+        })
+    }
+}
+
+impl MetPair {
+    /// Both.
+    pub const ALL: [MetPair; 2] = [MetPair::Equal, MetPair::NewAlone];
+
+    /// Its name in state files.
+    pub fn name(self) -> &'static str {
+        match self {
+            MetPair::Equal => "equal",
+            MetPair::NewAlone => "new_alone",
+        }
+    }
+}
+
+impl fmt::Display for MetPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MetPair::Equal => {
+                "had equal values at both attributes when the run first read them, behind dual writes. A rollback removes their \
+                 new attribute, although it may have been there before"
+            }
+            MetPair::NewAlone => {
+                "had the new attribute alone before the migration. Behind new-only writes, a rollback leaves them an old one"
+            }
+        })
+    }
+}
+
+impl PreImage {
+    /// What the write may leave otherwise than it was, if this says so.
+    pub fn leaves(&self) -> Option<Leftover> {
+        match self.was {
+            Was::Left(leftover) => Some(leftover),
+            Was::Value(_) | Was::Nothing | Was::Same => None,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What a rollback leaves otherwise than it was, and what it may: rows of the journal that say so, and pairs as the first pass
+//! met them.
+
+use rusqlite::{Connection, params};
+
+use super::super::{RunId, StoreError};
+use super::Store;
+use super::error::Failed;
+use super::read::{collect, key_from, parse_path};
+use super::state_file::StateFile;
+use crate::change::MetPair;
+use crate::item::{ItemKey, Path};
+
+/// Items of one kind: how many there are, and the first of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// How many.
+    pub count: u64,
+    /// The first of them, each with the path that it is about: an item with two such paths is there twice.
+    pub first: Vec<(ItemKey, Path)>,
+}
+
+impl Store {
+    /// What a run of the way back has left otherwise than it was, up to this number of paths by name. It reads the journal.
+    pub async fn leftovers(&self, run: RunId, limit: u32) -> Result<Listed, StoreError> {
+        self.thread.run(move |c| leftovers(c, run, limit)).await
+    }
+}
+
+impl StateFile {
+    /// Pairs as the first pass met them, up to this number of paths by name. It counts them. None where an earlier version of
+    /// this program made that pass: it has not recorded them.
+    pub fn met_pairs(&self, kind: MetPair, limit: u32) -> Result<Option<Listed>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM kept WHERE name = 'pairs_unknown') \
+                       OR (SELECT user_version < 2 FROM pragma_user_version)";
+            let unknown: bool = connection.query_row(sql, [], |row| row.get(0))?;
+            if unknown { Ok(None) } else { met_pairs(connection, kind, limit).map(Some) }
+        })
+    }
+}
+
+fn leftovers(connection: &Connection, run: RunId, limit: u32) -> Result<Listed, Failed> {
+    // In such a run, 'same' is a note of what it left: it makes no other rows of this kind (`change/rollback.rs`).
+    // A write that was planned anew, or sent again after a kill, has a row for each time.
+    let rows = "FROM (SELECT key, path, min(id) AS id FROM pre_images WHERE run = ?1 AND refused = 0 AND kind = 'same' \
+                GROUP BY key, path)";
+    let count = connection.query_row(&format!("SELECT count(DISTINCT key) {rows}"), [run.0], |row| row.get(0))?;
+    let sql = format!("SELECT key, path {rows} ORDER BY id LIMIT ?2");
+    let first = collect(connection, &sql, params![run.0, limit], |row| {
+        Ok((key_from(row, 0)?, parse_path(&row.get::<_, String>(1)?)?))
+    })?;
+    Ok(Listed { count, first })
+}
+
+fn met_pairs(connection: &Connection, kind: MetPair, limit: u32) -> Result<Listed, Failed> {
+    let since = super::journal::last_rollback(connection)?;
+    let rows = "FROM met_pairs WHERE kind = ?1 AND run > ?2";
+    let sql = format!("SELECT count(DISTINCT key) {rows}");
+    let count = connection.query_row(&sql, params![kind.name(), since], |row| row.get(0))?;
+    let sql = format!("SELECT key, path {rows} ORDER BY key, path LIMIT ?3");
+    let first = collect(connection, &sql, params![kind.name(), since, limit], |row| {
+        Ok((key_from(row, 0)?, parse_path(&row.get::<_, String>(1)?)?))
+    })?;
+    Ok(Listed { count, first })
+}

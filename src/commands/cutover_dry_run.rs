@@ -1,0 +1,70 @@
+//! `cutover --dry-run`: whether the step would be taken, and what readers would see by it that they never saw.
+
+use std::io::Write as _;
+
+use serde_json::json;
+
+use super::conduct::{refusal, said};
+use super::exit::Exit;
+use super::output;
+use super::target::Target;
+use crate::change::MetPair;
+use crate::checkpoint::store::StateFile;
+use crate::cli::{CutoverArgs, Global};
+use crate::clock::wall;
+use crate::conduct::{ConductError, preview};
+use crate::item::item_to_json;
+use crate::playbook::{Goal, Next};
+use crate::preflight::check_plan;
+use crate::telemetry::number;
+
+/// Items that are named; all are counted.
+const NAMED: u32 = 1_000;
+
+/// Items that are shown to people.
+const SHOWN: usize = 5;
+
+/// Checks every precondition of a step forward, and counts the items that had the new attribute alone. Nothing is changed.
+pub(super) async fn dry_run(global: &Global, args: &CutoverArgs, goal: Goal) -> anyhow::Result<Exit> {
+    let target = Box::pin(Target::open(global, &args.plan, check_plan)).await?;
+    let Target { plan, description, state, .. } = &target;
+    let opened = crate::cutover::open(plan, wall()).await.map_err(ConductError::from)?;
+    let flags = opened.as_ref().map(|opened| opened.flag.as_ref());
+    let said = said(&args.decide());
+    let previewed = Box::pin(preview(state, plan, description, flags, &said, goal, wall()())).await;
+    previewed.map_err(|error| refusal(error, &args.plan))?;
+    let listed = if state.exists() { StateFile::open(state)?.met_pairs(MetPair::NewAlone, NAMED)? } else { None };
+    let next = Next::from(goal).for_plan(&args.plan.display().to_string());
+    output::result(
+        global,
+        || {
+            let new_alone = listed.as_ref().map(|listed| {
+                let key = |(key, path): &(crate::item::ItemKey, crate::item::Path)| {
+                    json!({ "key": item_to_json(key.attributes()), "path": path.to_string() })
+                };
+                json!({ "count": listed.count, "items": listed.first.iter().map(key).collect::<Vec<_>>() })
+            });
+            json!({ "type": "cutover_dry_run", "new_alone": new_alone, "next": next })
+        },
+        |out| {
+            writeln!(out, "Dry run: nothing stands in the way of this step, and nothing was changed.")?;
+            match &listed {
+                Some(listed) => {
+                    writeln!(
+                        out,
+                        "{} items had the new attribute alone before the migration: readers will see values that they never saw",
+                        number(listed.count)
+                    )?;
+                    let mut shown = listed.first.iter().take(SHOWN);
+                    shown.try_for_each(|(key, path)| writeln!(out, "  such as {key}: {path}"))?;
+                }
+                None => writeln!(
+                    out,
+                    "Nobody has recorded which items had the new attribute alone before the migration; `verify --all` counts them"
+                )?,
+            }
+            writeln!(out, "Next: {next}")
+        },
+    );
+    Ok(Exit::Done)
+}

@@ -1,0 +1,132 @@
+//! What a rollback leaves otherwise than it was before the migration is counted, item by item.
+
+use std::sync::Arc;
+
+use backfill::change::{Leftover, MetPair, Outcome};
+use backfill::checkpoint::phase;
+use backfill::checkpoint::store::Begin;
+use backfill::engine::{DryRun, LocalScheduler, sweep};
+use backfill::item::Item;
+use backfill::local::Fault;
+
+use super::scene::{Cut, MOVE, Scene, item, new_run, s};
+
+/// A tenth each with an equal pair, an unequal one, and the new attribute alone.
+fn mixed() -> Vec<Item> {
+    let of = |n: usize| match n % 10 {
+        0 => item(n, &[("old", s("x")), ("new", s("x"))]),
+        1 => item(n, &[("old", s("x")), ("new", s("theirs"))]),
+        2 => item(n, &[("new", s("alone"))]),
+        _ => item(n, &[("old", s("x"))]),
+    };
+    (0..100).map(of).collect()
+}
+
+/// A pass to its end, with or without applications that write both; gives its run.
+async fn pass(scene: &Scene, phase: &str, how: Begin, dual_writes: bool) -> backfill::engine::Ended {
+    let mut job = scene.job(phase, None).await;
+    job.dual_writes = dual_writes;
+    let store = scene.store_of(&job).await;
+    let session = store.begin(how, new_run(phase)).await.unwrap();
+    let ended = job.work(&store, &session).await.unwrap();
+    assert_eq!(ended.stopped, None);
+    store.close().await.unwrap();
+    ended
+}
+
+/// What a dry run of a phase counts, by reason.
+async fn foreseen(scene: &Scene, phase: &str) -> Vec<(Leftover, u64)> {
+    let mut job = scene.job(phase, None).await;
+    job.records = Some(scene.state().into_records());
+    let handler = Arc::new(DryRun::new(&job));
+    sweep(job.reading_only(4), &LocalScheduler::new(4), &job.requests(), handler.clone()).await;
+    let leftovers = handler.prediction().leftovers;
+    leftovers.into_iter().map(|(leftover, group)| (leftover, group.items)).collect()
+}
+
+/// How many items a run has left otherwise, and their keys.
+async fn left(scene: &Scene, ended: &backfill::engine::Ended) -> (u64, Vec<String>) {
+    let store = scene.store().await;
+    let listed = store.leftovers(ended.run.id, 1_000).await.unwrap();
+    store.close().await.unwrap();
+    assert_eq!(listed.count, listed.first.len() as u64);
+    (listed.count, listed.first.into_iter().map(|(key, _)| key.to_text()).collect())
+}
+
+/// RUNBOOK: "byte for byte, but for those that it counts as *not as before*"
+#[tokio::test(flavor = "multi_thread")]
+async fn pairs_that_were_equal_behind_dual_writes_are_counted() {
+    for dual_writes in [false, true] {
+        let scene = Scene::of(mixed(), "", MOVE).await;
+        let before = scene.bytes().await;
+        pass(&scene, phase::EXPAND, Begin::ResumeOrNew, dual_writes).await;
+        let met = |kind| scene.state().met_pairs(kind, 1_000).unwrap().unwrap().count;
+        let equal = u64::from(dual_writes) * 10;
+        assert_eq!((met(MetPair::Equal), met(MetPair::NewAlone)), (equal, 10));
+        let expected = if dual_writes { vec![(Leftover::NewRemoved, 10)] } else { Vec::new() };
+        assert_eq!(foreseen(&scene, phase::ROLLBACK).await, expected);
+        let ended = pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew, dual_writes).await;
+        assert_eq!(ended.totals.counts.of(Outcome::Diverged), 0);
+        let (count, keys) = left(&scene, &ended).await;
+        // Exactly those that are not as they were.
+        let after = scene.bytes().await;
+        let changed: Vec<&String> = before.keys().filter(|key| after.get(*key) != before.get(*key)).collect();
+        assert_eq!(
+            (count, keys.iter().collect::<std::collections::BTreeSet<_>>()),
+            (equal, changed.into_iter().collect())
+        );
+    }
+}
+
+/// An item with two such pairs is one item.
+#[tokio::test(flavor = "multi_thread")]
+async fn items_are_counted_and_not_their_pairs() {
+    let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n");
+    let both = ["old", "new", "kept", "copied"].map(|name| (name, s("x")));
+    let scene = Scene::of((0..7).map(|n| item(n, &both)).collect(), "", &plan).await;
+    pass(&scene, phase::EXPAND, Begin::ResumeOrNew, true).await;
+    let met = scene.state().met_pairs(MetPair::Equal, 1_000).unwrap().unwrap();
+    assert_eq!((met.count, met.first.len()), (7, 14));
+    assert_eq!(foreseen(&scene, phase::ROLLBACK).await, [(Leftover::NewRemoved, 7)]);
+    let ended = pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew, true).await;
+    let store = scene.store().await;
+    let left = store.leftovers(ended.run.id, 1_000).await.unwrap();
+    store.close().await.unwrap();
+    assert_eq!((left.count, left.first.len()), (7, 14));
+}
+
+/// Where no run has begun, nobody has looked: each pair that a rollback ends may be older than the dual writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn pairs_that_no_run_has_read_are_counted() {
+    let scene = Scene::of(mixed(), "", MOVE).await;
+    let ended = pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew, true).await;
+    assert_eq!(left(&scene, &ended).await.0, 10);
+}
+
+/// A rollback that is killed again and again counts each item once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_rollback_counts_each_item_once() {
+    let scene = Scene::of(mixed(), "", MOVE).await;
+    pass(&scene, phase::EXPAND, Begin::ResumeOrNew, true).await;
+    for fault in [Fault::DropReply, Fault::Reset, Fault::DropReply] {
+        let cut = Some(Cut { at: 15, fault });
+        assert!(scene.session(phase::ROLLBACK, Begin::ResumeOrNew, Some(5), cut).await.is_none());
+        scene.bed.front().set_faults(None);
+        scene.quiet().await;
+    }
+    let ended = pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew, true).await;
+    assert_eq!(left(&scene, &ended).await.0, 10);
+}
+
+/// Of items that had the new attribute alone, and only of those that were there before the migration.
+#[tokio::test(flavor = "multi_thread")]
+async fn old_attributes_that_are_made_behind_new_only_writes_are_counted() {
+    let scene = Scene::of(mixed(), "", MOVE).await;
+    pass(&scene, phase::EXPAND, Begin::ResumeOrNew, false).await;
+    scene.bed.load(&scene.table, (100..107).map(|n| item(n, &[("new", s("inserted"))]))).await;
+    assert_eq!(foreseen(&scene, phase::OLD_EQUAL_NEW).await, [(Leftover::OldMade, 10)]);
+    let ended = pass(&scene, phase::OLD_EQUAL_NEW, Begin::ResumeOrNew, false).await;
+    let (count, keys) = left(&scene, &ended).await;
+    assert_eq!((count, keys.len()), (10, 10));
+    assert_eq!(ended.totals.counts.of(Outcome::Applied), 10 + 10 + 7);
+}
