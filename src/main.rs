@@ -6,7 +6,10 @@ use backfill::commands;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let cli = backfill::cli::Cli::parse();
+    let cli = match backfill::cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return commands::report_usage(&usage),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return commands::report_error(&error.into()),

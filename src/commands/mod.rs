@@ -37,10 +37,12 @@ mod standing;
 mod status;
 mod status_text;
 mod target;
+mod usage;
 mod verify;
 
 pub use exit::Exit;
 pub use output::report_error;
+pub use usage::report_usage;
 
 use crate::cli::{Cli, Command};
 

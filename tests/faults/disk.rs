@@ -4,6 +4,10 @@
 
 use super::*;
 
+/// Half a megabyte: a new state file takes a fifth of it, some pages fit into the log, and all of them need several times as
+/// much.
+const BLOCKS: u32 = 1000;
+
 /// Starts the run where no file may grow beyond so many blocks of 512 bytes.
 fn limited(scene: &Scene, before: &str, blocks: u32) -> Ran {
     let binary = scene.bed.command().get_program().to_owned();
@@ -25,7 +29,7 @@ async fn a_commit_that_fails_stops_the_run() {
     let more = "[scan]\nsegments = 4\npage_limit = 5\n";
     let scene = Scene::moving_over(400, more).await;
     // Ignored, the signal that comes with the limit becomes an error like that of a full disk.
-    let ran = limited(&scene, "trap '' XFSZ;", 400).exits(6);
+    let ran = limited(&scene, "trap '' XFSZ;", BLOCKS).exits(6);
     let said = ran.said();
     assert!(said.contains("could not be used: while storing progress"), "{said}");
     assert!(said.contains("resumes from the last checkpoint"), "{said}");
@@ -36,7 +40,7 @@ async fn a_commit_that_fails_stops_the_run() {
     assert!(written < 400, "it went on writing");
 
     // By default the limit's signal ends the process, as a kill would.
-    let killed = limited(&scene, "", 400);
+    let killed = limited(&scene, "", BLOCKS);
     assert_ne!(killed.code, 0, "{killed:?}");
     scene.committed_is_true().await;
     scene.resumes_to_the_right_end().await;

@@ -160,17 +160,20 @@ async fn a_plan_that_only_removes_goes_to_contract() {
     all_refused(&scene, "only removes", &[(DUAL_WRITE, next), ("verify --all", next)]).await;
     let run = scene.give("run --yes").await.exits(3);
     assert!(run.said().contains("backfill contract"), "{}", run.said());
-    all_refused(&scene, "nothing stated", &[("contract --yes", "contract --readers-moved")]).await;
+    // A refused command keeps nothing: what is stated alone is asked for again.
     all_refused(
         &scene,
-        "readers moved",
+        "nothing stated",
         &[
+            ("contract --yes", next),
             ("contract --yes --readers-moved", "contract --old-writes-stopped"),
-            ("contract --yes", "contract --old-writes-stopped"),
+            ("contract --yes", next),
         ],
     )
     .await;
-    all_refused(&scene, "not soaked", &[("contract --yes --old-writes-stopped", "contract")]).await;
+    // But for the soak, which begins with what is stated.
+    let stated = "contract --yes --readers-moved --old-writes-stopped";
+    all_refused(&scene, "not soaked", &[(stated, "contract"), ("contract --yes", "contract")]).await;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     scene.done("contract --yes").await;
     assert!(scene.dump().await.values().all(|item| !item.contains_key("old") && item.contains_key("kept")));
