@@ -75,18 +75,21 @@ pub fn rehearse(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) ->
     }
     // In the order in which they come true.
     missing.sort_by_key(|fact: &Fact| fact.place());
-    if missing.is_empty() { Ok(rehearsal) } else { Err(Refused::unstated(goal, missing)) }
+    if missing.is_empty() { Ok(rehearsal) } else { Err(Refused::unstated(goal, world.facts, missing)) }
 }
 
 impl Refused {
-    /// Refuses for facts that only the operator can state.
-    pub(super) fn unstated(goal: Goal, missing: Vec<Fact>) -> Refused {
+    /// Refuses for facts that only the operator can state. A refused command records nothing, so the next one states the
+    /// facts that were given again.
+    pub(super) fn unstated(goal: Goal, given: &[Fact], missing: Vec<Fact>) -> Refused {
         let each: Vec<String> = missing.iter().map(|fact| format!("`{}` ({})", fact.option(), fact.claim())).collect();
         let why = format!(
             "no flag is configured, so that you state what it would prove: {}. See to it, then state it",
             each.join(", ")
         );
-        let next = missing.iter().fold(goal.into(), |next: super::Next, fact| next.with(fact.option()));
+        let mut facts: Vec<&Fact> = given.iter().chain(&missing).collect();
+        facts.sort_by_key(|fact| fact.place());
+        let next = facts.into_iter().fold(goal.into(), |next: super::Next, fact| next.with(fact.option()));
         Refused { missing, ..Refused::new(why, next) }
     }
 }

@@ -289,7 +289,7 @@ impl Asked<'_> {
         let same = |stated: &&Fact| std::mem::discriminant(*stated) == std::mem::discriminant(&fact);
         match self.world.facts.iter().find(same) {
             Some(fact) => Ok(Step::Record(What::FactStated { fact: *fact, forced })),
-            None => Err(Refused::unstated(self.goal, vec![fact])),
+            None => Err(Refused::unstated(self.goal, &[], vec![fact])),
         }
     }
 

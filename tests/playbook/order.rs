@@ -164,11 +164,7 @@ async fn a_plan_that_only_removes_goes_to_contract() {
     all_refused(
         &scene,
         "nothing stated",
-        &[
-            ("contract --yes", next),
-            ("contract --yes --readers-moved", "contract --old-writes-stopped"),
-            ("contract --yes", next),
-        ],
+        &[("contract --yes", next), ("contract --yes --readers-moved", next), ("contract --yes", next)],
     )
     .await;
     // But for the soak, which begins with what is stated.
