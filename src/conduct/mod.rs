@@ -167,13 +167,13 @@ impl Conductor {
         let Stage { plan, table, description, described, budgets } = stage;
         let (mut state, mut begun) = replay(&store).await?;
         let other = other_flag(store.kept(KeptFact::FlagPlace).await?, &plan);
-        let another_way = state.kind().is_some_and(|before| before != kind(&plan));
+        let another_way = state.kind().is_some_and(|before| before != kind_of(&plan, &state));
         if (other.is_some() || another_way) && store.forget_unbegun().await? {
             (state, begun) = (State::default(), Vec::new());
         } else if let Some(other) = other {
             return Err(other);
         }
-        let flags = flags.filter(|_| kind(&plan) == Kind::Flagged);
+        let flags = flags.filter(|_| kind_of(&plan, &state) == Kind::Flagged);
         Ok(Conductor {
             plan,
             table,
@@ -202,6 +202,10 @@ impl Conductor {
         &self.state
     }
 
+    pub(super) fn kind(&self) -> Kind {
+        kind_of(&self.plan, &self.state)
+    }
+
     /// The flag as it is now: the one that applications read, or what was stated in its place.
     pub async fn flag(&self) -> Result<Option<Flag>, ConductError> {
         match &self.flags {
@@ -221,11 +225,12 @@ impl Conductor {
         let one_way = one_way(&self.plan.changes, &self.description.key);
         let fingerprint = self.plan.fingerprint();
         let world = World {
-            kind: kind(&self.plan),
+            kind: self.kind(),
             plan: fingerprint.as_str(),
             flag: flag.as_ref(),
             left: self.watched.left(),
             failures,
+            unfinished: 0,
             diverged,
             limits: limits(&self.plan),
             no_way_back,
@@ -287,7 +292,7 @@ impl Conductor {
                 self.made(&kept, &meta).await?;
             }
         }
-        self.record(What::PreflightAccepted { kind: kind(&self.plan), accepted }).await
+        self.record(What::PreflightAccepted { kind: self.kind(), accepted }).await
     }
 
     /// What was asked is confirmed, for this command.
@@ -339,6 +344,11 @@ impl Conductor {
 fn other_flag(begun: Option<String>, plan: &Plan) -> Option<ConductError> {
     let (begun, named) = (begun?, plan.cutover.flag.as_ref()?.to_string());
     (begun != named).then_some(ConductError::OtherFlag { begun, named })
+}
+
+/// The kind of a plan in a migration that has come to this state.
+pub(super) fn kind_of(plan: &Plan, state: &State) -> Kind {
+    kind(plan).begun_as(state.kind(), plan.cutover.flag.is_some())
 }
 
 /// The kind of a plan.

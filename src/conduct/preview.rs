@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::standing::Seen;
-use super::{ConductError, Said, from_text, kind, limits, other_flag, read};
+use super::{ConductError, Said, from_text, kind_of, limits, other_flag, read};
 use crate::checkpoint::phase::EXPAND;
 use crate::checkpoint::store::{Identity, KeptFact, OpenWork, StateFile};
 use crate::cutover::{Flag, FlagStore};
@@ -44,7 +44,7 @@ pub async fn preview(
     now: Timestamp,
 ) -> Result<Option<Preview>, ConductError> {
     let Some(known) = Known::of(path, plan, table)? else { return Ok(None) };
-    let kind = kind(plan);
+    let kind = kind_of(plan, &known.state);
     let flag = match flags.filter(|_| kind == Kind::Flagged) {
         Some(flags) => read(flags, plan).await?.map(|(flag, _)| flag),
         None => None,
@@ -71,6 +71,7 @@ pub async fn preview(
         flag: flag.as_ref(),
         left,
         failures: known.open.failures,
+        unfinished: 0,
         diverged: known.open.diverged,
         limits: limits(plan),
         no_way_back: known.no_way_back,
@@ -102,7 +103,7 @@ impl Known {
             state = state.next(&from_text(&record.event)?)?;
         }
         let other = other_flag(file.kept(KeptFact::FlagPlace)?, plan);
-        let another_way = state.kind().is_some_and(|before| before != kind(plan));
+        let another_way = state.kind().is_some_and(|before| before != kind_of(plan, &state));
         if !begun && (other.is_some() || another_way) {
             return Ok(Some(Known::default()));
         }

@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use super::{ConductError, Conductor, Watched, from_text, kind, limits, read};
-use crate::checkpoint::StoreError;
 use crate::checkpoint::store::{KeptFact, StateFile, StateSummary, Store};
+use crate::checkpoint::{RunStatus, StoreError, phase};
 use crate::clock::{self, Clock};
 use crate::cutover::schema::{from_json, to_json};
 use crate::cutover::{Flag, FlagMeta, open};
 use crate::plan::Plan;
-use crate::playbook::{Standing, State, World, standing};
+use crate::playbook::{Phase, Standing, State, World, standing};
 
 /// What is known of a migration without asking anybody.
 #[derive(Debug, Clone)]
@@ -70,6 +70,7 @@ pub fn known(
         flag: seen.as_ref().map(|seen| &seen.flag),
         left: Duration::ZERO,
         failures: summary.open_failures,
+        unfinished: unfinished(file, &state)?,
         diverged: summary.open_diverged,
         limits: limits(plan),
         no_way_back: None,
@@ -130,6 +131,18 @@ pub async fn record_seen(
     store.keep(KeptFact::FlagSeen, seen.to_json().to_string()).await?;
     store.close().await?;
     Ok(true)
+}
+
+/// Open failures of the pass that a contract, a rollback or a way back has open, if it has been over the whole table.
+fn unfinished(file: &StateFile, state: &State) -> Result<u64, StoreError> {
+    let name = match state.open.map(|open| open.phase) {
+        Some(Phase::Contract) => phase::CONTRACT,
+        Some(Phase::OldFromNew) => phase::OLD_EQUAL_NEW,
+        Some(Phase::Undo) => phase::ROLLBACK,
+        Some(Phase::Expand | Phase::Retry | Phase::Verify { .. }) | None => return Ok(0),
+    };
+    let ended = file.current_run(name)?.is_some_and(|(run, _)| run.status == RunStatus::Complete);
+    Ok(if ended { file.open_work_of(name)?.failures } else { 0 })
 }
 
 impl Seen {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::watch::{FlagWatch, gone, moved};
-use super::{ConductError, Conductor, kind};
+use super::{ConductError, Conductor};
 use crate::change::Changes;
 use crate::checkpoint::store::{Asked, Begin, KeptFact, NewRun, RunRecord, SegmentTotals, Store};
 use crate::checkpoint::{Counts, RunId, RunStatus, StoreError, phase};
@@ -278,7 +278,7 @@ impl Conductor {
             stage: if self.state.contract == Way::Ahead { Stage::Expanded } else { Stage::Contracted },
             truths: flag.as_ref().map_or(Truths::All(Truth::Old), Truths::of),
             repair,
-            flag_version: flag.as_ref().filter(|_| kind(&self.plan) == Kind::Flagged).map(|flag| flag.version),
+            flag_version: flag.as_ref().filter(|_| self.kind() == Kind::Flagged).map(|flag| flag.version),
             wanted: match scope {
                 Scope::Full => None,
                 Scope::Sampled => Some(self.said.sample.unwrap_or(DEFAULT_SAMPLE)),

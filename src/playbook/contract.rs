@@ -11,7 +11,7 @@ use crate::cutover::{FlagChange, WriteTo};
 impl Asked<'_> {
     pub(super) fn contract(&self) -> Result<Step, Refused> {
         match self.world.kind {
-            Kind::InPlace => Err(self.in_place()),
+            Kind::InPlace | Kind::SetOnly => Err(self.no_cutover()),
             Kind::RemoveOnly => self.contract_only_removing(),
             Kind::Flagged | Kind::Stated => self.contract_moved(),
         }

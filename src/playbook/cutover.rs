@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::step::{Asked, began_in_dual_writes, later};
+use super::step::{Asked, REPAIR, began_in_dual_writes, later};
 use super::{BackTo, Goal, Kind, Next, Obstacle, Override, Refused, Report, Scope, Step, Target, What};
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
@@ -227,22 +227,25 @@ impl Asked<'_> {
         match self.state.forced_reads {
             // What readers did not see while they fell back may show.
             Some(_) => self.gate(flag),
-            None => self.nothing_is_known_to_differ(),
+            None => self.nothing_is_known_to_differ(flag),
         }
     }
 
     /// What a verification has found is there until a later one of all items finds it no more: a sample may have missed it.
-    fn nothing_is_known_to_differ(&self) -> Result<(), Refused> {
+    fn nothing_is_known_to_differ(&self, flag: &Flag) -> Result<(), Refused> {
         let full = self.state.full.as_ref();
         let behind = |report: &&Report| full.is_none_or(|full| report.span.began >= full.span.began);
         let sampled = self.state.sampled.as_ref().filter(behind);
         let found = [full.zip(Some("verification of all items")), sampled.zip(Some("sampled verification"))];
         match found.into_iter().flatten().find(|(report, _)| report.mismatches > self.world.limits.max_mismatch) {
             None => Ok(()),
-            Some((report, which)) => Err(Refused::new(
-                format!("the last {which} found {} mismatches", report.mismatches),
-                Goal::Verify { scope: Scope::Full, repair: true },
+            Some((report, _)) if full == Some(report) && report.repair => Err(Refused::new(
+                format!("the last repair left {} mismatches, and its report says why", report.mismatches),
+                self.forced_forward(flag),
             )),
+            Some((report, which)) => {
+                Err(Refused::new(format!("the last {which} found {} mismatches", report.mismatches), REPAIR))
+            }
         }
     }
 
@@ -253,17 +256,29 @@ impl Asked<'_> {
         if self.world.failures > 0 {
             // Nothing is copied behind readers of the new attribute.
             let next = match flag.read {
-                ReadFrom::Old => Goal::FailuresRetry,
-                ReadFrom::New => Goal::Back { to: BackTo::OldReads, now: false },
+                ReadFrom::Old => self.failed(),
+                ReadFrom::New => Goal::Back { to: BackTo::OldReads, now: false }.into(),
             };
             closed.push(Refused::new(format!("{} items have failed", self.world.failures), next));
         }
         if self.world.diverged > 0 {
-            let repair = Goal::Verify { scope: Scope::Full, repair: true };
-            closed.push(Refused::new(format!("{} items have diverged", self.world.diverged), repair));
+            // Another repair would leave what the last one has left.
+            let repaired = self.state.full.as_ref().is_some_and(|report| report.repair);
+            let next = if repaired { self.forced_forward(flag) } else { REPAIR.into() };
+            closed.push(Refused::new(format!("{} items have diverged", self.world.diverged), next));
         }
-        closed.extend(self.nothing_is_known_to_differ().and_then(|()| self.is_verified(flag)).err());
+        closed.extend(self.nothing_is_known_to_differ(flag).and_then(|()| self.is_verified(flag)).err());
         together(closed)
+    }
+
+    /// The step forward for a reason, which goes past what a repair has left.
+    fn forced_forward(&self, flag: &Flag) -> Next {
+        let goal = match self.goal {
+            Goal::CutoverTo(Target::ReadNew(_)) if flag.read_percent < 100 => self.goal,
+            _ if flag.read_percent < 100 => Goal::CutoverTo(Target::ReadNew(100)),
+            _ => Goal::CutoverTo(Target::WriteNew),
+        };
+        Next::from(goal).with("--force REASON")
     }
 
     /// Whether a verification that found no more than it may counts for the gate.

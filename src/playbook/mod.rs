@@ -116,19 +116,34 @@ pub enum Kind {
     Stated,
     /// Everything in one write: it ends at verify, and rollback stays open.
     InPlace,
+    /// Constants alone: there is no old attribute to move readers and writers from, so that it ends at verify, too.
+    SetOnly,
     /// Nothing is added, and contract removes: there is nothing to expand, verify or read from.
     RemoveOnly,
 }
 
 impl Kind {
-    /// Of a plan; `flag` is whether it names one. Plans in place and plans that only remove have no use for it.
+    /// Of a plan; `flag` is whether it names one. Plans in place, and plans that only set or only remove, have no use for it.
     pub fn of(strategy: Strategy, changes: &[Change], flag: bool) -> Kind {
         match strategy {
             Strategy::InPlace => Kind::InPlace,
             Strategy::ExpandContract if changes.iter().all(|c| matches!(c, Change::Remove { .. })) => Kind::RemoveOnly,
-            Strategy::ExpandContract if flag => Kind::Flagged,
-            Strategy::ExpandContract => Kind::Stated,
+            Strategy::ExpandContract if changes.iter().all(|c| matches!(c, Change::Set { .. })) => Kind::SetOnly,
+            Strategy::ExpandContract => Kind::of_a_cutover(flag),
         }
+    }
+
+    /// Of the same plan in a migration that began as this kind. Versions before led plans of constants alone through a
+    /// cutover, and a migration keeps the way that it has begun.
+    pub fn begun_as(self, begun: Option<Kind>, flag: bool) -> Kind {
+        match (self, begun) {
+            (Kind::SetOnly, Some(Kind::Flagged | Kind::Stated)) => Kind::of_a_cutover(flag),
+            _ => self,
+        }
+    }
+
+    fn of_a_cutover(flag: bool) -> Kind {
+        if flag { Kind::Flagged } else { Kind::Stated }
     }
 }
 
@@ -264,6 +279,9 @@ pub struct World<'a> {
     pub left: Duration,
     /// Open failures.
     pub failures: u64,
+    /// Open failures of the pass of a contract or a way back that is open and has been over the whole table: it waits for
+    /// somebody.
+    pub unfinished: u64,
     /// Open diverged items.
     pub diverged: u64,
     /// The plan's `[cutover]`.

@@ -168,6 +168,16 @@ impl Asked<'_> {
         let way_out = "Mend them by hand, and give the same command again; or leave them as they are, by `--force REASON`: \
                        whoever reads the old attribute then finds what stands there";
         let obstacle = Obstacle::ItemsUnequal { items };
-        Err(Refused::new(format!("{obstacle} (they are named above){only}. {way_out}"), self.goal))
+        let next = Next::from(self.goal).with("--force REASON");
+        Err(Refused::new(format!("{obstacle} (they are named above){only}. {way_out}"), next))
+    }
+
+    /// The command of a way back. If its last pass has left items unequal, it would leave them again without a reason.
+    pub(super) fn back_by(&self, goal: Goal) -> Next {
+        let behind = |report: &&Report| self.state.restored.is_some_and(|pass| report.span.began >= pass.ended);
+        match self.state.full.as_ref().filter(behind) {
+            Some(report) if report.mismatches > self.state.left => Next::from(goal).with("--force REASON"),
+            _ => goal.into(),
+        }
     }
 }

@@ -76,12 +76,15 @@ impl Asked<'_> {
         match (self.state.contract, self.state.rollback) {
             (Way::Complete, _) => (Stage::Contracted, None),
             (_, Way::Complete) => (Stage::RolledBack, None),
+            // It has been over the table, and some items are left: their reasons say what to mend.
+            (Way::Begun, _) if self.world.unfinished > 0 => (Stage::Contract, Some("failures list".into())),
+            (_, Way::Begun) if self.world.unfinished > 0 => (Stage::Rollback, Some("failures list".into())),
             (Way::Begun, _) => (Stage::Contract, Some(Goal::Contract.into())),
-            (_, Way::Begun) => (Stage::Rollback, Some(Goal::Rollback.into())),
+            (_, Way::Begun) => (Stage::Rollback, Some(self.back_by(Goal::Rollback))),
             _ if contracting => (Stage::Contract, Some(Goal::Contract.into())),
             _ => match self.world.kind {
                 Kind::RemoveOnly => self.before_removing(),
-                Kind::InPlace => self.in_place_standing(),
+                Kind::InPlace | Kind::SetOnly => self.standing_without_cutover(),
                 Kind::Flagged | Kind::Stated => self.moving(),
             },
         }
@@ -107,7 +110,7 @@ impl Asked<'_> {
         (stage, Some(missing.into_iter().fold(Goal::Contract.into(), Next::with)))
     }
 
-    fn in_place_standing(&self) -> (Stage, Option<Next>) {
+    fn standing_without_cutover(&self) -> (Stage, Option<Next>) {
         match (&self.state.preflight, self.state.expand) {
             (None, _) => (Stage::Preflight, Some(self.goal.into())),
             (_, Expand::Complete { .. }) => {
@@ -133,10 +136,13 @@ impl Asked<'_> {
     }
 
     fn moving_under(&self, flag: &Flag) -> (Stage, Option<Next>) {
-        let back = || Some(Goal::Back { to: BackTo::OldReads, now: false }.into());
+        let back = || Some(self.back_by(Goal::Back { to: BackTo::OldReads, now: false }));
         match (flag.write, flag.read) {
             (WriteTo::New, _) => (Stage::Soak, Some(Goal::Contract.into())),
             // On the way back from new-only writes.
+            (WriteTo::Both, _) if flag.old_stale && self.world.unfinished > 0 => {
+                (Stage::Cutover, Some("failures list".into()))
+            }
             (WriteTo::Both, _) if flag.old_stale => (Stage::Cutover, back()),
             (WriteTo::Both, ReadFrom::New) if flag.read_percent == 100 => match self.last_gate(flag) {
                 Ok(()) => (Stage::Cutover, Some(self.stating(Goal::CutoverTo(Target::WriteNew)))),

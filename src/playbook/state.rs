@@ -22,6 +22,8 @@ pub struct State {
     pub sampled: Option<Report>,
     /// Items that the last complete pass of expand read, if it read strongly consistently.
     pub expanded_items: Option<u64>,
+    /// The open failures were tried once more since the last pass of expand began.
+    pub retried: bool,
     /// When old was last made equal new.
     pub restored: Option<Span>,
     /// Items that this pass read.
@@ -116,6 +118,8 @@ pub struct Report {
     pub mismatches: u64,
     /// Items that were compared, where that is known.
     pub compared: Option<u64>,
+    /// Whether it repaired what it could: then those are what it left.
+    pub repair: bool,
     /// Fingerprint of the plan.
     pub plan: String,
     /// Hash of the report.
@@ -172,8 +176,8 @@ impl State {
                     // Whoever is told of fewer leaves no more than those.
                     next.left = self.left.min(*mismatches);
                 }
-                let (mismatches, compared) = (*mismatches, *compared);
-                let report = Report { span, mismatches, compared, plan: plan.clone(), hash: hash.clone() };
+                let (mismatches, compared, repair) = (*mismatches, *compared, *repair);
+                let report = Report { span, mismatches, compared, repair, plan: plan.clone(), hash: hash.clone() };
                 *(if *scope == Scope::Full { &mut next.full } else { &mut next.sampled }) = Some(report);
             }
             What::FlagIntended { change, version, forced } => {
@@ -241,7 +245,7 @@ impl State {
             self.restored = None;
         }
         match phase {
-            Phase::Expand => (self.expand, self.open) = (Expand::Open { began: at }, None),
+            Phase::Expand => (self.expand, self.open, self.retried) = (Expand::Open { began: at }, None, false),
             Phase::Undo if self.rollback == Way::Ahead => {
                 return Err(Refused::new("the rollback has not begun", Goal::Rollback));
             }
@@ -266,7 +270,7 @@ impl State {
         }
         let span = self.close(phase, at)?;
         match phase {
-            Phase::Retry => {}
+            Phase::Retry => self.retried = true,
             Phase::OldFromNew => (self.restored, self.restored_items) = (Some(span), scanned),
             Phase::Undo => self.rollback = Way::Complete,
             Phase::Contract => self.contract = Way::Complete,

@@ -68,7 +68,7 @@ impl Asked<'_> {
             ));
         }
         match (kind, self.world.facts.first()) {
-            (Kind::Flagged | Kind::InPlace, Some(fact)) => Err(Refused::new(
+            (Kind::Flagged | Kind::InPlace | Kind::SetOnly, Some(fact)) => Err(Refused::new(
                 format!("`{}` is for plans without a flag; here it is not the operator's to state", fact.option()),
                 self.goal,
             )),
@@ -221,7 +221,7 @@ impl Asked<'_> {
             Kind::Stated => self.state.stated.as_ref().ok_or_else(|| {
                 Refused::new("the migration has not begun: nothing was stated", Goal::Run { again: false })
             })?,
-            Kind::InPlace => return Err(self.in_place()),
+            Kind::InPlace | Kind::SetOnly => return Err(self.no_cutover()),
             Kind::RemoveOnly => {
                 return Err(self.only_removes("readers and writers leave the old attribute by themselves"));
             }
@@ -235,7 +235,7 @@ impl Asked<'_> {
     fn flag_if_any(&self) -> Result<Option<&Flag>, Refused> {
         match self.world.kind {
             Kind::Flagged | Kind::Stated => self.flag().map(Some),
-            Kind::InPlace | Kind::RemoveOnly => Ok(None),
+            Kind::InPlace | Kind::SetOnly | Kind::RemoveOnly => Ok(None),
         }
     }
 
@@ -301,10 +301,7 @@ impl Asked<'_> {
         if let Err(refused) = self.expanded() {
             return refused.next;
         }
-        let Some(flag) = flag else {
-            let verified = self.state.full.as_ref().is_some_and(|report| report.mismatches == 0);
-            return if verified { "status".into() } else { "verify --all".into() };
-        };
+        let Some(flag) = flag else { return self.ahead_without_cutover() };
         match (flag.write, flag.read) {
             (WriteTo::New, _) => Goal::Contract.into(),
             (WriteTo::Old, _) => Goal::CutoverTo(Target::DualWrite).into(),
@@ -318,12 +315,32 @@ impl Asked<'_> {
         }
     }
 
-    pub(super) fn in_place(&self) -> Refused {
-        Refused::new(
-            "the plan works in place: old attributes went with the same write, so that it ends at verify, and rollback \
-             stays open",
-            self.ahead(None),
-        )
+    /// What is next where verification is the end: what can be done is named once. Where it has left something, somebody
+    /// has to look.
+    fn ahead_without_cutover(&self) -> Next {
+        if self.world.failures > 0 {
+            return self.failed();
+        }
+        match &self.state.full {
+            None => "verify --all".into(),
+            Some(report) if report.mismatches > 0 && !report.repair => REPAIR.into(),
+            Some(report) if report.mismatches > 0 && self.world.diverged > 0 => "failures list".into(),
+            Some(_) => "status".into(),
+        }
+    }
+
+    /// What to do about failures: try them once more; if that was done, their reasons say what to mend.
+    pub(super) fn failed(&self) -> Next {
+        if self.state.retried { "failures list".into() } else { Goal::FailuresRetry.into() }
+    }
+
+    pub(super) fn no_cutover(&self) -> Refused {
+        let why = if self.world.kind == Kind::SetOnly {
+            "the plan only sets constants: no reader and no writer has to move"
+        } else {
+            "the plan works in place: old attributes went with the same write"
+        };
+        Refused::new(format!("{why}, so that it ends at verify, and rollback stays open"), self.ahead(None))
     }
 
     pub(super) fn only_removes(&self, why: &str) -> Refused {
@@ -335,6 +352,9 @@ impl Asked<'_> {
         Refused::new(format!("the flag was changed by somebody else: {what}"), "status")
     }
 }
+
+/// What makes items equal that differ.
+pub(super) const REPAIR: Goal = Goal::Verify { scope: Scope::Full, repair: true };
 
 /// Whether the flag says what this change would have made it say.
 fn shows(flag: &Flag, change: FlagChange) -> bool {

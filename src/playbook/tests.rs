@@ -5,6 +5,7 @@ mod gate;
 mod lives;
 mod overrides;
 mod refusals;
+mod walks;
 
 use super::*;
 use desk::*;
@@ -50,6 +51,11 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
         (Kind::InPlace, &[RUN],                         ["=", "=", "=", "verify --all", "verify --all", "verify --all", "verify --all", "verify --all", "="]),
         (Kind::InPlace, &[RUN, VERIFY],                 ["=", "=", "=", "status", "status", "status", "status", "status", "="]),
         (Kind::InPlace, &[RUN, VERIFY, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, new_file, new_file, "="]),
+
+        (Kind::SetOnly, &[],                            ["=", "run", "run", "run", "run", "run", "run", "run", "="]),
+        (Kind::SetOnly, &[RUN],                         ["=", "=", "=", "verify --all", "verify --all", "verify --all", "verify --all", "verify --all", "="]),
+        (Kind::SetOnly, &[RUN, VERIFY],                 ["=", "=", "=", "status", "status", "status", "status", "status", "="]),
+        (Kind::SetOnly, &[RUN, VERIFY, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, new_file, new_file, "="]),
 
         (Kind::RemoveOnly, &[],                         [contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, "="]),
         (Kind::RemoveOnly, &[Goal::Contract],           ["status", "status", "=", "status", "status", "status", "status", "=", "status"]),
@@ -136,7 +142,10 @@ fn a_way_back_that_does_not_verify_goes_no_further() {
     desk.mismatches = 3;
     for _ in 0..2 {
         let refused = desk.give(BACK).unwrap_err();
-        assert!(refused.why.contains("3 items differ") && refused.next.words() == "cutover --back", "{refused}");
+        assert!(
+            refused.why.contains("3 items differ") && refused.next.words() == "cutover --back --force REASON",
+            "{refused}"
+        );
         assert_eq!(desk.flag.as_ref().unwrap().read, ReadFrom::New);
     }
     desk.mismatches = 0;

@@ -35,6 +35,7 @@ impl Tool {
             flag: Some(flag),
             left: self.left(system, HOME),
             failures: u64::from(system.failed),
+            unfinished: 0,
             diverged: u64::from(system.diverged),
             limits: Limits {
                 max_age: Duration::MAX,

@@ -27,6 +27,7 @@ pub(super) struct Desk {
     /// The flag, after it was removed.
     pub(super) gone: Option<Flag>,
     pub(super) failures: u64,
+    pub(super) unfinished: u64,
     pub(super) diverged: u64,
     pub(super) mismatches: u64,
     /// Items that a pass reads, and that a verification compares.
@@ -59,6 +60,7 @@ impl Desk {
             first: None,
             gone: None,
             failures: 0,
+            unfinished: 0,
             diverged: 0,
             mismatches: 0,
             reads: Some(5),
@@ -99,6 +101,7 @@ impl Desk {
             flag: self.flag.as_ref(),
             left: self.left(),
             failures: self.failures,
+            unfinished: self.unfinished,
             diverged: self.diverged,
             limits: self.limits,
             no_way_back: self.no_way_back,

@@ -6,7 +6,7 @@ use super::*;
 fn states(kind: Kind) -> Vec<Vec<Goal>> {
     let life: &[Goal] = match kind {
         Kind::Flagged | Kind::Stated => &[DUAL, RUN, VERIFY, READ, WRITE, BACK, Goal::Rollback],
-        Kind::InPlace => &[RUN, VERIFY, Goal::Rollback],
+        Kind::InPlace | Kind::SetOnly => &[RUN, VERIFY, Goal::Rollback],
         Kind::RemoveOnly => &[Goal::Contract],
     };
     let mut states: Vec<Vec<Goal>> = (0..=life.len()).map(|count| life[..count].to_vec()).collect();
@@ -49,7 +49,7 @@ fn a_refused_command_records_nothing_whatever_is_missing() {
     let goals = COMMANDS.into_iter().chain([AGAIN, SAMPLE, REPAIR, SOME, BACK_NOW, STOP_DUAL]);
     let goals: Vec<Goal> = goals.collect();
     let (mut refusals, mut unstated) = (0, 0);
-    for kind in [Kind::Flagged, Kind::Stated, Kind::InPlace, Kind::RemoveOnly] {
+    for kind in [Kind::Flagged, Kind::Stated, Kind::InPlace, Kind::SetOnly, Kind::RemoveOnly] {
         for state in states(kind) {
             let reached = after(kind, &state);
             for goal in &goals {
