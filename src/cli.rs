@@ -84,7 +84,7 @@ pub enum Command {
     Check(CheckArgs),
     /// Runs the plan over the table, or resumes where it was
     Run(RunArgs),
-    /// Holds the table against the plan by shadow reads; with --repair, mends what differs
+    /// Compare the table with the plan using shadow reads; --repair fixes mismatches
     Verify(VerifyArgs),
     /// Moves readers and writers to the new attribute, step by step, and back
     Cutover(CutoverArgs),
@@ -229,9 +229,17 @@ pub struct VerifyArgs {
     /// Compare so many randomly chosen clusters, and say what that proves
     #[arg(long, group = "scope", value_name = "CLUSTERS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub sample: Option<u32>,
-    /// Mend what differs, from the side that is the truth; what is overwritten is kept in the journal
+    /// Fix mismatches: fill and overwrite the side that is not the truth. It shows counts and asks first; what it overwrites
+    /// is kept in the journal
     #[arg(long)]
     pub repair: bool,
+    /// With --repair: also remove values that nothing implies, such as a new value without an old one; they are kept in the
+    /// journal. Without it they stay, and are reported
+    #[arg(long, requires = "repair")]
+    pub repair_remove: bool,
+    /// With --repair: do not ask
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 /// Where `cutover --to` goes.

@@ -137,7 +137,7 @@ impl Scene {
         let changes = run_changes(&plan, &description).unwrap();
         let all = Budget { write: 20_000.0, read: 80_000.0 };
         let budgets = Budgets { table: all, per_key_range: all, per_partition_key: all, indexes: Vec::new() };
-        Job::new(plan, changes, table, description, &budgets)
+        Job { repair_remove: true, ..Job::new(plan, changes, table, description, &budgets) }
     }
 
     fn store(&self, job: &Job) -> Store {

@@ -87,6 +87,14 @@ impl Change {
         }
     }
 
+    /// The path that it writes.
+    pub fn target(&self) -> Option<&Path> {
+        match self {
+            Change::Move { to, .. } | Change::Copy { to, .. } | Change::Set { to, .. } => Some(to),
+            Change::Remove { .. } => None,
+        }
+    }
+
     /// The same change with another answer to that.
     #[must_use]
     pub fn with_existing(mut self, answer: OnExisting) -> Change {

@@ -61,7 +61,7 @@ impl Story {
     }
 
     fn repair_under(&mut self, truth: Truth) -> Decision {
-        let repair = Repair::new(&self.plan, self.strategy, truth, key(), Vec::new());
+        let repair = Repair::new(&self.plan, self.strategy, truth, key(), Vec::new()).removing();
         let decided = repair.decide(&self.image, &self.record());
         if let Decision::Write(write) = &decided {
             self.journal.extend(write.pre_images.iter().map(|pre| (By::Repair, pre.clone())));

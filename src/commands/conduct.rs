@@ -29,6 +29,11 @@ impl Conducted {
                 Advance::Done => return Ok((swept, None)),
                 Advance::Recorded => {}
                 Advance::Confirm => {
+                    if let Goal::Verify { scope, repair: true } = pursuit.goal
+                        && let Some(stopped) = self.preview_repair(scope).await?
+                    {
+                        return Ok((swept, Some(stopped)));
+                    }
                     pursuit.ask(&self.target)?;
                     self.conductor.confirm();
                     asked = true;

@@ -12,10 +12,10 @@ pub(super) fn confirm(yes: bool, question: &str) -> anyhow::Result<()> {
     }
     if !std::io::stdin().is_terminal() {
         return Err(Refusal::error(
-            Exit::Usage,
+            Exit::Refused,
             "this writes to the table or changes its cutover flag, and nobody is here to confirm it. The table was not \
              written, and the flag not moved. Give it again with --yes; with --dry-run, `run`, `contract` and `rollback` look \
-             first, and write nothing",
+             first, and write nothing, and so does `verify` without --repair",
         ));
     }
     output::stderr(&format!("{question} Type yes:"));

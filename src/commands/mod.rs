@@ -29,6 +29,7 @@ mod output;
 mod preflight;
 mod prepare;
 mod pursuit;
+mod repair;
 mod rollback;
 mod run;
 mod run_report;

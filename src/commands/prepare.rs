@@ -28,7 +28,9 @@ impl Pursuit<'_> {
         if rehearsal.preflight && self.held.is_none() {
             self.held = Some(self.preflight(target).await?);
         }
-        if rehearsal.confirm {
+        // What a repair would do is known once the state file is open: it is shown before it is asked for.
+        let asks_later = matches!(self.goal, Goal::Verify { repair: true, .. });
+        if rehearsal.confirm && !asks_later {
             self.ask(target)?;
             self.confirmed = true;
         }

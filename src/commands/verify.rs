@@ -17,9 +17,12 @@ use crate::preflight::check_begun_plan;
 /// Verifies, or goes on with the same verification that was stopped.
 pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<Exit> {
     let scope = if args.all { Scope::Full } else { Scope::Sampled };
-    let (target, decide) = (Box::pin(Target::open(global, &args.plan, check_begun_plan)).await?, Decide::default());
-    let said = Said { sample: args.sample, ..super::conduct::said(&decide) };
-    let mut pursuit = Pursuit::of(Goal::Verify { scope, repair: args.repair }, &decide, "");
+    let target = Box::pin(Target::open(global, &args.plan, check_begun_plan)).await?;
+    let decide = Decide { yes: args.yes, ..Decide::default() };
+    let repair_remove = args.repair_remove;
+    let said = Said { sample: args.sample, repair_remove, ..super::conduct::said(&decide) };
+    let question = format!("Repair items of {} now?", target.description.arn);
+    let mut pursuit = Pursuit::of(Goal::Verify { scope, repair: args.repair }, &decide, question);
     let mut conducted = Box::pin(Conducted::prepared(target, said, &mut pursuit)).await?;
     let (swept, stopped) = Box::pin(conducted.pursue(pursuit)).await?;
     conducted.close().await?;

@@ -88,6 +88,8 @@ pub struct Said {
     pub accept_empty: bool,
     /// Clusters that a sampled verification draws.
     pub sample: Option<u32>,
+    /// `--repair-remove`: a repair removes values that nothing implies.
+    pub repair_remove: bool,
 }
 
 /// What came of one step.
@@ -200,6 +202,11 @@ impl Conductor {
     /// What is known of the migration.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Whether a repair removes values that nothing implies.
+    pub fn repairs_by_removing(&self) -> bool {
+        self.said.repair_remove
     }
 
     pub(super) fn kind(&self) -> Kind {

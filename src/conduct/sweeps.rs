@@ -100,6 +100,7 @@ impl Conductor {
             job.edit_encrypted();
         }
         let dual = flag.as_ref().is_some_and(|flag| flag.write == WriteTo::Both);
+        job.repair_remove = self.said.repair_remove;
         job.dual_writes = dual || (phase == Phase::Undo && self.state.dual_written);
         match phase {
             Phase::Verify { scope, repair } => Box::pin(self.verify(&job, scope, repair, flag)).await,

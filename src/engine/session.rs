@@ -62,6 +62,8 @@ pub struct Job {
     pub dual_writes: bool,
     /// What must hold while it sends anything: the lease is ours, the flag says what it said.
     pub validities: Vec<Validity>,
+    /// A repair also removes values that nothing implies.
+    pub repair_remove: bool,
     /// What is on record of items, for a dry run of a phase that goes by it ([`Changes::recalls`]).
     pub records: Option<Arc<dyn Records>>,
 }
@@ -109,6 +111,7 @@ impl Job {
             progress: Arc::new(Progress::default()),
             dual_writes: false,
             validities: Vec::new(),
+            repair_remove: false,
             records: None,
             table_watch: None,
         };

@@ -19,6 +19,7 @@ pub struct Repair {
     changes: Vec<Change>,
     strategy: Strategy,
     truths: Truths,
+    removes: bool,
     key: KeySchema,
     indexes: Indexes,
 }
@@ -56,7 +57,20 @@ impl Repair {
         key: KeySchema,
         indexes: impl Into<Indexes>,
     ) -> Repair {
-        Repair { changes: changes.to_vec(), strategy, truths: truths.into(), key, indexes: indexes.into() }
+        Repair {
+            changes: changes.to_vec(),
+            strategy,
+            truths: truths.into(),
+            removes: false,
+            key,
+            indexes: indexes.into(),
+        }
+    }
+
+    /// The same, which also removes values that nothing implies. They may be live: that has to be asked for by name.
+    #[must_use]
+    pub fn removing(self) -> Repair {
+        Repair { removes: true, ..self }
     }
 
     /// The table's key.
@@ -75,7 +89,8 @@ impl Repair {
     ///
     /// `Diverged` names what the item is left alone for: an old value that is alone where only new ones are written, because
     /// it may be the only one that the item has; a constant that another value has taken while readers read them; a
-    /// source whose targets disagree, or that is an element of a list; with `skip`, a new value that is neither the one of
+    /// source whose targets disagree, or that is an element of a list; a value that nothing implies, unless the repair
+    /// [removes](Repair::removing) those; with `skip`, a new value that is neither the one of
     /// before nor what the migration wrote.
     pub fn decide(&self, item: &Item, record: &OnRecord) -> Decision {
         if let Some(why) = record.why_unreadable() {
@@ -89,6 +104,10 @@ impl Repair {
             match change {
                 Change::Move { from, .. } | Change::Copy { from, .. } if self.leaves_in_place(change) => {
                     needs.hold(from, item);
+                    // Both are there, and equal: all that is left is to remove the source.
+                    let only_removes =
+                        from.get(item).is_some() && from.get(item) == change.target().and_then(|to| to.get(item));
+                    needs.keep(from, only_removes && !self.removes);
                     needs.changes.push(overwriting(change));
                 }
                 Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
@@ -104,6 +123,7 @@ impl Repair {
                 }
                 Change::Remove { path } if self.strategy == Strategy::InPlace => {
                     if !self.is_left_of_a_skip(item, record, path) {
+                        needs.keep(path, self.only_removed(item, path) && !self.removes);
                         needs.changes.push(change.clone());
                     }
                 }
@@ -152,6 +172,7 @@ impl Repair {
             }
             (Some(_), None, _) | (Some(_), Some(_), Truth::Old) => needs.changes.push(derive(old, new)),
             (None, Some(_), _) if existing == Existing::Done => {}
+            (None, Some(_), Truth::Old) if !self.removes => needs.keep(new, true),
             (None, Some(_), Truth::Old) => needs.changes.push(Change::Remove { path: new.clone() }),
             (_, Some(_), _) => self.derive_old(needs, item, record, pair),
         }
@@ -188,6 +209,15 @@ impl Repair {
                 Change::Copy { from, .. } => self.changes.iter().any(|other| other.removes(from)),
                 Change::Set { .. } | Change::Remove { .. } => false,
             }
+    }
+
+    /// Whether removing this path would only take a value away: none of its copies is still to be made from it.
+    fn only_removed(&self, item: &Item, path: &Path) -> bool {
+        let Some(old) = path.get(item) else { return false };
+        !self.changes.iter().any(|change| match change {
+            Change::Copy { from, to, .. } => from == path && to.get(item) != Some(old),
+            Change::Move { .. } | Change::Set { .. } | Change::Remove { .. } => false,
+        })
     }
 
     /// Whether a path that the plan removes stays: one of its copies was skipped.
@@ -276,7 +306,7 @@ mod tests {
 
     fn repair(changes: &[Change], strategy: Strategy, truth: Truth) -> Repair {
         let key = KeySchema { partition: KeyAttribute { name: "pk".into(), kind: "S".into() }, sort: None };
-        Repair::new(changes, strategy, truth, key, Vec::new())
+        Repair::new(changes, strategy, truth, key, Vec::new()).removing()
     }
 
     fn mv() -> Change {
@@ -373,6 +403,32 @@ mod tests {
         let element = [Change::Move { from: path("l[0]"), to: path("b"), on_existing: Keep }];
         let item = json!({"pk": {"S": "1"}, "l": {"L": [{"S": "x"}]}, "b": {"S": "y"}});
         assert_eq!(left(&repair(&element, way, Truth::New), item), ["l[0]"]);
+    }
+
+    /// What nothing implies may be live: it goes only where that was asked for.
+    #[test]
+    fn nothing_is_removed_without_being_asked_for() {
+        let new_alone = json!({"pk": {"S": "1"}, "d": {"M": {"b": {"S": "y"}}}});
+        let equal = json!({"pk": {"S": "1"}, "a": {"S": "y"}, "d": {"M": {"b": {"S": "y"}}}});
+        let junk = json!({"pk": {"S": "1"}, "junk": {"S": "y"}});
+        let remove = Change::Remove { path: path("junk") };
+        for (change, strategy, item, left) in [
+            (mv(), Strategy::ExpandContract, &new_alone, "d.b"),
+            (copy(), Strategy::ExpandContract, &new_alone, "d.b"),
+            (mv(), Strategy::InPlace, &equal, "a"),
+            (remove, Strategy::InPlace, &junk, "junk"),
+        ] {
+            let asked = repair(&[change], strategy, Truth::Old);
+            let not_asked = Repair { removes: false, ..asked.clone() };
+            let item = image(item.clone());
+            let decide = |repair: &Repair| repair.decide(&item, &OnRecord::default());
+            assert_eq!(decide(&not_asked), Decision::Diverged(vec![path(left)]));
+            assert!(matches!(decide(&asked), Decision::Write(_)), "{left}");
+        }
+        // What moves is not lost.
+        let moved = Repair { removes: false, ..repair(&[mv()], Strategy::InPlace, Truth::Old) };
+        let old = image(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
+        assert!(matches!(moved.decide(&old, &OnRecord::default()), Decision::Write(_)));
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub struct VerifyReport {
     pub flag_version: Option<u64>,
     /// Whether mismatching items were repaired.
     pub repair: bool,
+    /// Whether values that nothing implies were removed, too.
+    #[serde(default)]
+    pub repair_remove: bool,
     /// When it was begun: nothing was read before.
     pub began_at: String,
     /// When it was complete.
@@ -216,6 +219,12 @@ impl VerifyReport {
         if self.repair {
             let (found, repaired, left) = (number(self.found()), number(self.repaired), number(self.mismatches));
             writeln!(out, "  found {found}, repaired {repaired}, left {left}")?;
+            if self.unexpected > 0 && !self.repair_remove {
+                writeln!(
+                    out,
+                    "  values that nothing implies stay; --repair-remove removes them, and keeps them in the journal"
+                )?;
+            }
         }
         if self.diverged_closed > 0 {
             let closed = number(self.diverged_closed);
@@ -235,6 +244,29 @@ impl VerifyReport {
             ),
             0 => writeln!(out, "No mismatch is in the sample."),
             left => writeln!(out, "Parity does not hold: {} mismatching items.", number(left)),
+        }
+    }
+
+    /// What a repair would do about these items, by kind: shown before it is asked for. With `removes`, it removes what
+    /// nothing implies.
+    pub fn write_repair_preview(&self, out: &mut impl Write, removes: bool) -> Result<()> {
+        let of = if self.is_full() { "every item" } else { "a sample" };
+        writeln!(out, "By the verification of {of} that ended {}, this repair:", self.ended_at)?;
+        let unexpected = if removes {
+            "removes values that nothing implies; the journal keeps them"
+        } else {
+            "leaves values that nothing implies (--repair-remove removes them)"
+        };
+        for (label, items, what) in [
+            ("missing", self.missing, "fills values that the truth implies"),
+            ("stale", self.stale, "overwrites values that differ from the truth; the journal keeps them"),
+            ("unexpected", self.unexpected, unexpected),
+        ] {
+            writeln!(out, "    {label:<16} {:>12}  {what}", number(items))?;
+        }
+        match self.repaired {
+            0 => writeln!(out, "  Other items may differ by now: each is read again before it is changed."),
+            repaired => writeln!(out, "  {} of these were repaired since. Each item is read again.", number(repaired)),
         }
     }
 
@@ -371,6 +403,7 @@ mod tests {
             truth: "old".into(),
             flag_version: Some(4),
             repair: true,
+            repair_remove: false,
             began_at: "2026-01-01T00:00:00Z".into(),
             ended_at: "2026-01-01T01:00:00Z".into(),
             compared: 12_000,

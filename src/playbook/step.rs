@@ -167,6 +167,9 @@ impl Asked<'_> {
             return Ok(wait);
         }
         let phase = Phase::Verify { scope, repair };
+        if repair && !self.world.confirmed && !self.swept(phase) {
+            return Ok(Step::Confirm);
+        }
         // What began while some writers may not have written both can open no gate: it is begun anew.
         let counts = |open: &Open| {
             flag.is_none_or(|flag| {

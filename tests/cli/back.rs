@@ -27,7 +27,8 @@ async fn a_repair_below_100_percent_changes_nothing_of_what_readers_read() {
     tool(&bed, &["run", text(&plan), "--yes"]).exits(5);
     let part = ["cutover", text(&plan), "--to", "read-new", "--percent", "50", "--yes", "--force", "a canary"];
     tool(&bed, &part).exits(0);
-    let verified = tool(&bed, &["verify", text(&plan), "--all", "--repair", "--output", "json"]).exits(0).json();
+    let verified =
+        tool(&bed, &["verify", text(&plan), "--all", "--repair", "--yes", "--output", "json"]).exits(0).json();
     assert_eq!((&verified["truth"], &verified["repaired"]), (&"percent_50".into(), &40.into()), "{verified:#}");
     let mut moved = 0;
     for found in bed.dump(&table).await.values() {

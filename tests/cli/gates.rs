@@ -33,14 +33,14 @@ async fn a_repaired_sample_opens_no_gate() {
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
     overwrite(&bed, &table).await;
 
-    let sample = ["verify", text(&plan), "--sample", "100", "--repair", "--output", "json"];
+    let sample = ["verify", text(&plan), "--sample", "100", "--repair", "--yes", "--output", "json"];
     let report = tool(&bed, &sample).exits(0).json();
     assert!(report["repaired"].as_u64().unwrap() > 0 && report["mismatches"] == 0, "{report}");
     let differing = bed.dump(&table).await.values().filter(|item| item["old"] != item["new"]).count();
     assert!((1..400).contains(&differing), "{differing}");
     let read_new = to(&plan, &["read-new", "--readers-moved"]);
     refused(&bed, 3, &read_new).says(&[&format!("found {} mismatches", report["stale"]), "--all --repair"]);
-    tool(&bed, &["verify", text(&plan), "--all", "--repair"]).exits(0);
+    tool(&bed, &["verify", text(&plan), "--all", "--repair", "--yes"]).exits(0);
     tool(&bed, &read_new).exits(0);
 }
 

@@ -108,7 +108,7 @@ async fn a_flag_that_is_not_there_and_facts_beside_one() {
         .says(&["`--readers-moved` is for plans without a flag"]);
     assert_eq!(bed.front().tally().operation("UpdateItem").requests, 0);
     // Nobody is here to confirm.
-    refused(&bed, 2, &["cutover", text(&plan), "--to", "dual-write"]).in_one_paragraph().says(&["--yes"]);
+    refused(&bed, 3, &["cutover", text(&plan), "--to", "dual-write"]).in_one_paragraph().says(&["--yes"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,10 +170,10 @@ async fn a_flag_may_be_named_moved_and_left_out_before_anything_was_done() {
     for key in ["mispelt", "late"] {
         name(&at(key));
         // Nobody is here to confirm.
-        refused(&bed, 2, &dual_write);
+        refused(&bed, 3, &dual_write);
     }
     name(&without);
-    refused(&bed, 2, &["run", text(&plan)]);
+    refused(&bed, 3, &["run", text(&plan)]);
     name(&at("late"));
     tool(&bed, &[&dual_write[..], &["--yes"]].concat()).exits(0);
     // From here on applications obey it.

@@ -19,6 +19,7 @@ mod plans;
 mod preflight;
 mod reach;
 mod refusals;
+mod repairs;
 mod runs;
 mod states;
 

@@ -70,11 +70,11 @@ async fn a_refused_command_of_a_plan_without_a_flag_changes_nothing() {
         &plan,
         &[
             (3, "cutover PLAN --to dual-write --yes"),
-            (2, &dual),
-            (2, &far),
+            (3, &dual),
+            (3, &far),
             (3, again),
-            (2, "run PLAN"),
-            (2, "run PLAN --restart"),
+            (3, "run PLAN"),
+            (3, "run PLAN --restart"),
             (3, "verify PLAN --all"),
             (3, "failures PLAN retry"),
             (3, "contract PLAN --yes"),
@@ -91,13 +91,13 @@ async fn a_refused_command_of_a_plan_without_a_flag_changes_nothing() {
         &plan,
         &[
             (3, "cutover PLAN --to dual-write --yes"),
-            (2, &dual),
+            (3, &dual),
             (3, "rollback PLAN --yes"),
             (3, "rollback PLAN --yes --readers-back"),
             (3, &since),
-            (2, "rollback PLAN --readers-back --new-writes-stopped"),
-            (2, "run PLAN --again"),
-            (2, "run PLAN --restart"),
+            (3, "rollback PLAN --readers-back --new-writes-stopped"),
+            (3, "run PLAN --again"),
+            (3, "run PLAN --restart"),
             (3, "cutover PLAN --to read-new --readers-moved --yes"),
             (3, "contract PLAN --yes"),
         ],
@@ -113,7 +113,7 @@ async fn a_refused_command_of_a_plan_without_a_flag_changes_nothing() {
         &[
             (3, "cutover PLAN --back"),
             (3, "cutover PLAN --to write-new --yes"),
-            (2, "cutover PLAN --to write-new --old-writes-stopped"),
+            (3, "cutover PLAN --to write-new --old-writes-stopped"),
             (3, "rollback PLAN --yes --new-writes-stopped"),
             (3, "run PLAN --again --yes"),
         ],
@@ -125,7 +125,7 @@ async fn a_refused_command_of_a_plan_without_a_flag_changes_nothing() {
         &bed,
         &[&table],
         &plan,
-        &[(3, "rollback PLAN --yes"), (2, "contract PLAN"), (3, "cutover PLAN --back")],
+        &[(3, "rollback PLAN --yes"), (3, "contract PLAN"), (3, "cutover PLAN --back")],
     )
     .await;
 }
@@ -143,14 +143,14 @@ async fn a_refused_command_of_a_plan_with_a_flag_changes_nothing() {
         &tables,
         &plan,
         &[
-            (2, "cutover PLAN --to dual-write"),
-            (2, "cutover PLAN --to dual-write --state not/yet/there.db"),
+            (3, "cutover PLAN --to dual-write"),
+            (3, "cutover PLAN --to dual-write --state not/yet/there.db"),
             (3, "cutover PLAN --to dual-write --yes --readers-moved"),
             (3, "cutover PLAN --to read-new --yes"),
             (3, "cutover PLAN --back"),
             (3, "verify PLAN --all"),
             (3, "contract PLAN --yes"),
-            (2, "run PLAN"),
+            (3, "run PLAN"),
         ],
     )
     .await;
@@ -163,9 +163,9 @@ async fn a_refused_command_of_a_plan_with_a_flag_changes_nothing() {
             (3, "cutover PLAN --to read-new --yes"),
             (3, "cutover PLAN --to write-new --yes"),
             (3, "verify PLAN --all"),
-            (2, "rollback PLAN"),
+            (3, "rollback PLAN"),
             (3, "contract PLAN --yes"),
-            (2, "run PLAN"),
+            (3, "run PLAN"),
         ],
     )
     .await;

@@ -6,7 +6,7 @@ use super::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_run_that_nobody_confirms() {
     let (bed, table, plan) = scene(5, "").await;
-    let refusal = refused(&bed, 2, &["run", text(&plan)]);
+    let refusal = refused(&bed, 3, &["run", text(&plan)]);
     refusal.in_one_paragraph().says(&["nobody is here to confirm", "not written", "--yes", "--dry-run"]);
     nothing_was_written(&bed);
     // No run has begun, so the plan may still change.
@@ -41,7 +41,7 @@ async fn a_complete_run_another_pass_and_a_restart() {
 
     // Items that an old writer inserted behind the first pass.
     bed.load(&table, (0..3).map(|n| item("late", &n.to_string(), [("old", secret(n))]))).await;
-    refused(&bed, 2, &["run", plan, "--again"]).in_one_paragraph().says(&["--yes"]);
+    refused(&bed, 3, &["run", plan, "--again"]).in_one_paragraph().says(&["--yes"]);
     let second = tool(&bed, &["run", plan, "--again", "--yes", "--output", "json"]).exits(0).json();
     assert_eq!((&second["run"]["id"], &second["run"]["pass"]), (&json!(2), &json!(2)));
     let counts = &second["totals"]["counts"];
@@ -188,6 +188,26 @@ async fn a_plan_that_only_removes() {
     let plan = bed.plan("remove", &table, "strategy = \"in-place\"", remove);
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
     assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("old")));
+}
+
+/// One item in a hundred has the attribute: the others cost no write.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_items_with_the_attribute_are_written() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    let one = |n: usize| {
+        let mut one = item(&format!("P#{n:04}"), "x", []);
+        if n.is_multiple_of(100) {
+            one.insert("old".to_owned(), secret(n));
+        }
+        one
+    };
+    bed.load(&table, (0..1_000).map(one)).await;
+    let plan = bed.plan("sparse", &table, "", MOVE);
+    let ran = tool(&bed, &["run", text(&plan), "--yes", "--output", "json"]).exits(0).json();
+    let counts = &ran["totals"]["counts"];
+    assert_eq!((&counts["applied"], &counts["nothing_to_do"]), (&json!(10), &json!(990)), "{counts}");
+    assert_eq!(bed.front().tally().operation("UpdateItem").requests, 10);
 }
 
 /// What a dry run predicts is what the run then does, and it sends no write.

@@ -88,7 +88,7 @@ impl Case {
                     false => Decided::AlreadyApplied,
                 }
             }
-            At::Repair => Repair::new(&plan, way, truths, key(), Vec::new()).decide(&image, &self.record),
+            At::Repair => Repair::new(&plan, way, truths, key(), Vec::new()).removing().decide(&image, &self.record),
             At::OldFromNew => {
                 Changes::for_old_equal_new(&plan, way, key(), Vec::new()).decide_with(&image, &self.record)
             }

@@ -229,7 +229,7 @@ async fn where_nobody_can_answer_yes_is_asked_for_by_name() {
     let scene = scene(30).await;
     let asked = async |words: &str| {
         let (flag, table) = (scene.raw_flag().await, scene.dump().await);
-        let ran = scene.give(words).await.exits(2);
+        let ran = scene.give(words).await.exits(3);
         assert!(ran.said().contains("--yes") && ran.said().contains("nobody is here"), "{words}: {}", ran.said());
         if flag.is_some() {
             assert_eq!(scene.raw_flag().await, flag, "{words}");

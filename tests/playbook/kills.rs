@@ -69,7 +69,7 @@ async fn back_under_kills() {
     println!("  {flag}");
     if flag.write == WriteTo::Old {
         scene.done("cutover --to dual-write --yes").await;
-        assert!([0, 5].contains(&scene.give("verify --all --repair").await.code));
+        assert!([0, 5].contains(&scene.give("verify --all --repair --yes").await.code));
     }
     for words in ["verify --all", "cutover --to read-new --yes", "cutover --to write-new --yes"] {
         scene.done(words).await;
@@ -197,7 +197,7 @@ async fn write_some_new(scene: &Scene, items: &mut BTreeMap<String, Item>) {
 const WRITE_NEW: [&str; 7] = [
     "cutover --to dual-write --yes",
     "run --yes",
-    "verify --all --repair",
+    "verify --all --repair --yes",
     "verify --all",
     "cutover --to read-new --yes",
     "cutover --to write-new --yes",
@@ -217,7 +217,7 @@ async fn rollback_from_new_only_writes_under_kills_ends_as_without() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn repair_and_rollback_under_kills_end_as_without() {
-    Box::pin(same_end("", &[], &["run --yes", "verify --all --repair", "rollback --yes"])).await;
+    Box::pin(same_end("", &[], &["run --yes", "verify --all --repair --yes", "rollback --yes"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -232,7 +232,7 @@ async fn what_is_stated_under_kills_ends_as_without() {
     let then = [
         "cutover --to dual-write --yes --dual-writes-since 2026-01-01T00:00:00Z",
         "run --yes",
-        "verify --all --repair",
+        "verify --all --repair --yes",
         "verify --all",
         "cutover --to read-new --yes --readers-moved",
         "cutover --to write-new --yes --old-writes-stopped",
@@ -252,7 +252,7 @@ async fn what_is_stated_on_the_way_back_under_kills_ends_as_without() {
     let first = [
         "cutover --to dual-write --yes --dual-writes-since 2026-01-01T00:00:00Z",
         "run --yes",
-        "verify --all --repair",
+        "verify --all --repair --yes",
         "verify --all",
     ];
     Box::pin(same_end("", &first, &then)).await;

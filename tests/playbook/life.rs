@@ -100,7 +100,7 @@ async fn back_during_dual_writes_and_during_a_run() {
     assert_eq!(scene.give("run --again --yes").await.code, 5, "values that were written at the old name alone differ");
     assert_eq!(scene.give("verify --all").await.code, 5);
     scene.refused("cutover --to read-new --yes", "verify --all --repair").await;
-    all(&scene, &app, &["verify --all --repair", "verify --all", "cutover --to read-new --yes"]).await;
+    all(&scene, &app, &["verify --all --repair --yes", "verify --all", "cutover --to read-new --yes"]).await;
     all(&scene, &app, &TO_THE_END).await;
     ends_at(&scene, app, NEW).await;
 }
@@ -155,7 +155,7 @@ async fn dual_writes_after_the_run_are_repaired_beside_the_application() {
     all(&scene, &app, &["cutover --to dual-write --yes"]).await;
     assert_eq!(scene.give("verify --all").await.code, 5);
     scene.refused("cutover --to read-new --yes", "verify --all --repair").await;
-    all(&scene, &app, &["verify --all --repair", "verify --all", "cutover --to read-new --yes"]).await;
+    all(&scene, &app, &["verify --all --repair --yes", "verify --all", "cutover --to read-new --yes"]).await;
     all(&scene, &app, &TO_THE_END).await;
     ends_at(&scene, app, NEW).await;
 }

@@ -73,7 +73,8 @@ impl World {
         while let Some(next) = self.status().await["next"].as_str().map(str::to_owned) {
             assert!(followed.len() < STEPS, "no end after {followed:#?}");
             let words = next.strip_prefix("backfill ").unwrap().split_whitespace().map(str::to_owned);
-            let yes = ["run", "cutover", "contract"].iter().any(|asks| next.starts_with(&format!("backfill {asks}")));
+            let yes = ["run", "cutover", "contract"].iter().any(|asks| next.starts_with(&format!("backfill {asks}")))
+                || next.contains(" --repair");
             let words: Vec<String> = words.chain(yes.then(|| "--yes".to_owned())).collect();
             let ran = self.command(&words).await;
             assert!([0, 5].contains(&ran.code), "{next} after {followed:#?}: {ran:?}");

@@ -84,7 +84,7 @@ async fn a_value_that_is_there_counts_as_done_all_the_way() {
         for words in steps {
             scene.done(words).await;
         }
-        for words in ["verify --all --output json", "verify --all --repair --output json"] {
+        for words in ["verify --all --output json", "verify --all --repair --yes --output json"] {
             let report = scene.done(words).await.json();
             let found = ["missing", "stale", "unexpected", "repaired", "mismatches"].map(|name| &report[name]);
             assert_eq!(found, [0; 5].map(Json::from).each_ref(), "{words}: {report:#}");
@@ -174,7 +174,7 @@ async fn a_value_that_appears_in_between_is_skipped() {
     assert!(met_too.load(Ordering::SeqCst));
     assert_eq!(counts(&ran.json())["skipped"], 1, "{}", ran.stdout);
     scene.done("cutover --to dual-write --yes").await;
-    let report = scene.done("verify --all --repair --output json").await.json();
+    let report = scene.done("verify --all --repair --yes --output json").await.json();
     assert_eq!((&report["skipped"], &report["repaired"]), (&1.into(), &0.into()), "{report:#}");
     scene.done("rollback --yes").await;
     assert_eq!(bytes_of(&scene.dump().await[&key_of(&one).to_text()]), bytes_of(&theirs));
@@ -193,7 +193,7 @@ async fn a_stale_copy_is_not_skipped() {
     scene.done("cutover --to dual-write --yes").await;
     let report = scene.give("verify --all --output json").await.exits(5).json();
     assert_eq!((&report["stale"], &report["skipped"]), (&2.into(), &0.into()), "{report:#}");
-    let report = scene.give("verify --all --repair --output json").await.exits(5).json();
+    let report = scene.give("verify --all --repair --yes --output json").await.exits(5).json();
     assert_eq!((&report["repaired"], &report["mismatches"]), (&1.into(), &1.into()), "{report:#}");
     let left = report["examples"].as_array().unwrap().iter().find(|example| example["repaired"] == false).unwrap();
     assert_eq!(left["key"]["pk"]["S"], "P#2", "{report:#}");

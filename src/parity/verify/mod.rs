@@ -233,6 +233,7 @@ fn report_of(
         truth: asked.truths.name(),
         flag_version: asked.flag_version,
         repair: asked.repair,
+        repair_remove: asked.repair && job.repair_remove,
         began_at: run.started_at.clone(),
         ended_at: String::new(),
         compared: counts.compared(),

@@ -34,10 +34,14 @@ const LOOKED_AT_ONCE: usize = 64;
 /// Why an item stays as it is.
 const LEFT_ALONE: &str = "left alone: what it should be cannot be told";
 
+/// The same of one that has a value which nothing implies.
+const NOT_REMOVED: &str = "left alone: nothing implies this value, and --repair-remove was not given";
+
 /// Holds pages against the plan, and repairs what does not match where that was asked.
 pub(super) struct Verifier {
     parity: Parity,
     repair: Option<Repair>,
+    removes: bool,
     before: Arc<dyn Before>,
     /// What the migration wrote is looked up, too: a plan that skips tells its own copies from other values.
     skips: bool,
@@ -69,10 +73,14 @@ impl Verifier {
     ) -> Verifier {
         let (plan, asked, key) = (&job.plan, &record.asked, &job.description.key);
         let indexes = || job.changes.indexes().clone();
-        let repair = || Repair::new(&plan.changes, plan.strategy, asked.truths, key.clone(), indexes());
+        let repair = || {
+            let repair = Repair::new(&plan.changes, plan.strategy, asked.truths, key.clone(), indexes());
+            if job.repair_remove { repair.removing() } else { repair }
+        };
         Verifier {
             parity: Parity::by_key(&plan.changes, plan.strategy, asked.stage, asked.truths, &key.partition.name),
             repair: asked.repair.then(repair),
+            removes: job.repair_remove,
             before,
             skips: plan.changes.iter().any(Change::skips),
             store: store.clone(),
@@ -153,7 +161,13 @@ impl Verifier {
         let writer = Writer::new(Arc::new(changes), Arc::new(self.store.clone()), self.run);
         let items = suspects.iter().map(|suspect| suspect.item.clone()).collect();
         let settled = writer.settle_all(items, requests).await?;
-        let left = settled.diverged.iter().map(|item| (item.key.to_text(), LEFT_ALONE.to_owned()));
+        let unexpected = |key: &ItemKey| {
+            let suspect = suspects.iter().find(|suspect| suspect.key == *key);
+            suspect
+                .is_some_and(|suspect| suspect.found.paths.iter().any(|(_, verdict)| *verdict == Verdict::Unexpected))
+        };
+        let why = |key: &ItemKey| if unexpected(key) && !self.removes { NOT_REMOVED } else { LEFT_ALONE };
+        let left = settled.diverged.iter().map(|item| (item.key.to_text(), why(&item.key).to_owned()));
         let failed = settled.failures.iter().map(|failure| (failure.key.to_text(), failure.reason.clone()));
         Ok((left.chain(failed).collect(), settled))
     }

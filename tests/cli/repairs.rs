@@ -1,0 +1,120 @@
+//! Defaults where they are missing, and repairs that are asked for by name.
+
+use super::*;
+use backfill::item::Value;
+
+const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
+
+const SET: &str = "[[change]]\nset = \"expires\"\nvalue = \"never\"\n";
+
+/// A table of 80 items of which every fourth has a value of its own.
+async fn sessions() -> (Bed, String) {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    let one = |n: usize| {
+        let mut one = item(&format!("S#{n:03}"), "x", [("kept", secret(n))]);
+        if n.is_multiple_of(4) {
+            one.insert("expires".to_owned(), secret(format!("own {n}")));
+        }
+        one
+    };
+    bed.load(&table, (0..80).map(one)).await;
+    (bed, table)
+}
+
+/// The command that `status` names; none if there is nothing left to do.
+fn next(bed: &Bed, plan: &std::path::Path) -> Option<String> {
+    let status = tool(bed, &["status", text(plan), "--output", "json"]).exits(0).json();
+    Some(status["playbook"]["next"].as_str()?.replace(&format!(" {}", text(plan)), ""))
+}
+
+/// RUNBOOK: "no reader and no writer has to move"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_goes_only_where_it_is_missing() {
+    for strategy in ["expand-contract", "in-place"] {
+        let (bed, table) = sessions().await;
+        let before = bed.dump(&table).await;
+        let settings = format!("strategy = \"{strategy}\"\non_existing = \"skip\"");
+        let plan = bed.plan("defaults", &table, &settings, SET);
+        let dry = tool(&bed, &["run", text(&plan), "--dry-run", "--output", "json"]).exits(0).json();
+        assert_eq!(
+            (&dry["would_change"], &dry["skipped"], &dry["diverged"]),
+            (&json!(60), &json!(20), &json!(0)),
+            "{dry}"
+        );
+        tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+        let of = |before: &Item| {
+            let mut after = before.clone();
+            after.entry("expires".to_owned()).or_insert_with(|| Value::S("never".into()));
+            after
+        };
+        let after = before.iter().map(|(key, one)| (key.clone(), of(one))).collect();
+        assert_eq!(bed.dump(&table).await, after, "{strategy}");
+        // Another pass, verification and repair find nothing to do.
+        let writes = bed.front().tally().operation("UpdateItem").requests;
+        assert_eq!((writes, next(&bed, &plan).as_deref()), (60, Some("backfill verify --all")), "{strategy}");
+        let report = tool(&bed, &["verify", text(&plan), "--all", "--output", "json"]).exits(0).json();
+        assert_eq!(
+            (&report["matching"], &report["skipped"], &report["mismatches"]),
+            (&json!(60), &json!(20), &json!(0))
+        );
+        assert_eq!(next(&bed, &plan), None, "{strategy}: it is done");
+        tool(&bed, &["run", text(&plan), "--again", "--yes"]).exits(0);
+        tool(&bed, &["verify", text(&plan), "--all", "--repair", "--yes"]).exits(0);
+        assert_eq!(bed.front().tally().operation("UpdateItem").requests, writes, "{strategy}");
+        let why = if strategy == "in-place" { "works in place" } else { "only sets constants" };
+        refused(&bed, 3, &["cutover", text(&plan), "--to", "dual-write", "--yes"]).says(&[why, "ends at verify"]);
+        tool(&bed, &["rollback", text(&plan), "--yes"]).exits(0);
+        assert_eq!(bed.dump(&table).await, before, "{strategy}");
+    }
+}
+
+/// Under `keep` the same values are diverged: a repair says what it would overwrite, and asks.
+/// RUNBOOK: "Then it asks (`--yes` without a terminal)."
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_says_what_it_overwrites_and_asks() {
+    let (bed, table) = sessions().await;
+    let plan = bed.plan("kept", &table, "", SET);
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(5);
+    let before = bed.dump(&table).await;
+    // Nothing was verified: the table is looked at first.
+    let repair = ["verify", text(&plan), "--all", "--repair"];
+    refused(&bed, 3, &repair).says(&["--yes"]);
+    let said = tool(&bed, &repair).exits(3).said();
+    for part in ["stale", "20  overwrites values that differ", "nobody is here to confirm"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(bed.dump(&table).await, before, "nothing was confirmed");
+    assert_eq!(next(&bed, &plan).as_deref(), Some("backfill verify --all --repair"));
+    let report = tool(&bed, &[&repair[..], &["--yes", "--output", "json"]].concat()).exits(0).json();
+    assert_eq!((&report["repaired"], &report["mismatches"]), (&json!(20), &json!(0)), "{report}");
+    assert_eq!(next(&bed, &plan), None);
+}
+
+/// A new value without an old one may be an application's own.
+/// RUNBOOK: "`--repair-remove` removes those values, too; they may be an application's own."
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_removes_nothing_that_it_was_not_asked_to() {
+    let (bed, table, plan) = scene(10, CUTOVER).await;
+    let since = ["--dual-writes-since", "2026-01-01T00:00:00Z"];
+    tool(&bed, &[&["cutover", text(&plan), "--yes", "--to", "dual-write"], &since[..]].concat()).exits(0);
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    let alone = item("alone", "x", [("new", secret("alone"))]);
+    bed.load(&table, [alone.clone()].into_iter()).await;
+    let before = bed.dump(&table).await;
+    tool(&bed, &["verify", text(&plan), "--all"]).exits(5);
+    let repair = ["verify", text(&plan), "--all", "--repair", "--yes"];
+    let ran = tool(&bed, &repair).exits(5);
+    assert!(ran.said().contains("1  leaves values that nothing implies"), "{}", ran.said());
+    for part in ["found 1, repaired 0, left 1", "--repair-remove removes them", "--repair-remove was not given"] {
+        assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
+    }
+    assert_eq!(bed.dump(&table).await, before);
+    // The same repair would leave it again.
+    assert_eq!(next(&bed, &plan).as_deref(), Some("backfill cutover --to read-new --force REASON"));
+    tool(&bed, &[&repair[..], &["--repair-remove"]].concat()).exits(0);
+    let key = common::key_of(&alone).to_text();
+    assert!(!bed.dump(&table).await[&key].contains_key("new"));
+    let journal = tool(&bed, &["journal", text(&plan), "--output", "json"]).exits(0).json();
+    assert!(journal.to_string().contains("alone"), "{journal}");
+}
