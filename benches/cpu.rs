@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs a plan over a table of so many items, and prints what each part took; milliseconds a write.
+/// Runs a plan over a table of this number of items, and prints what each part took, in milliseconds a write.
 fn measure(items: u64, front: bool) -> f64 {
     let dir = tempfile::tempdir().unwrap();
     let db = Some(dir.path().join("table.db"));

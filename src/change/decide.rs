@@ -284,7 +284,7 @@ impl Wanted {
     pub(super) fn recalls(&self) -> bool {
         match self {
             Wanted::Uncopy { .. } | Wanted::Unmove { .. } | Wanted::Unset { .. } | Wanted::Unremove { .. } => true,
-            // What was skipped is the value that is on record.
+            // What was skipped is the recorded value.
             Wanted::DropMoved { skips, .. } => *skips,
             Wanted::DropRemoved { copies: targets, .. } | Wanted::Refresh { targets, .. } => {
                 targets.iter().any(|target| target.skips)

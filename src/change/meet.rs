@@ -54,7 +54,7 @@ impl Changes {
         skipped.collect()
     }
 
-    /// Whether this phase looks up what is on record of an item: to decide by it, or to tell what it leaves otherwise than it was.
+    /// Whether this phase looks up the recorded history of an item: to decide by it, or to tell what it leaves otherwise than it was.
     pub fn looks_up(&self) -> bool {
         self.recalls() || self.steps.iter().any(|wanted| matches!(wanted, Wanted::Refresh { .. }))
     }

@@ -19,7 +19,7 @@ fn decide(changes: &[Change], strategy: Strategy, image: &Item, indexes: Vec<Ind
     Changes::for_run(&answering(changes, Overwrite), strategy, key(), indexes).decide(image)
 }
 
-/// The text of the rule that forbids the write; none where it is sent.
+/// The text of the rule that forbids the write; none if it is sent.
 fn refused(changes: &[Change], image: &Item, indexes: &[IndexSchema]) -> Option<String> {
     match decide(changes, ExpandContract, image, indexes.to_vec()) {
         Decision::Refused(write, rule) => {

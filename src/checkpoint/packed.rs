@@ -75,7 +75,7 @@ pub(super) fn pack(value: &Value) -> Vec<u8> {
     [&[PLAIN][..], text.as_bytes()].concat()
 }
 
-/// Reads [`pack`] back; none where that is not what it made.
+/// Reads [`pack`] back; none if the bytes are not what it made.
 pub(super) fn unpack(stored: &[u8]) -> Option<Value> {
     let (how, rest) = stored.split_first()?;
     let text = match *how {

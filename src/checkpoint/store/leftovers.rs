@@ -28,7 +28,7 @@ impl Store {
 }
 
 impl StateFile {
-    /// Pairs as the first pass met them, up to this number of paths by name. It counts them. None where an earlier version of
+    /// Pairs as the first pass met them, up to this number of paths by name. It counts them. None if an earlier version of
     /// this program made that pass: it has not recorded them.
     pub fn met_pairs(&self, kind: MetPair, limit: u32) -> Result<Option<Listed>, StoreError> {
         self.read(|connection| {

@@ -113,7 +113,7 @@ impl Lock {
         )))
     }
 
-    /// What the process that held it before has committed; none where it closed the file in good order.
+    /// What the process that held it before has committed; none if it closed the file in good order.
     pub(super) fn left(&self) -> Option<Committed> {
         self.left
     }

@@ -247,7 +247,7 @@ impl Store {
         self.thread.run(journal::all_met).await
     }
 
-    /// Targets of which a rollback cannot know whether they were there before; none where it knows of every target.
+    /// Targets of which a rollback cannot know whether they were there before; none if it knows of every target.
     pub async fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
         self.thread.run(journal::no_way_back).await
     }
