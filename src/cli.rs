@@ -237,6 +237,10 @@ pub struct VerifyArgs {
     /// journal. Without it they stay, and are reported
     #[arg(long, requires = "repair")]
     pub repair_remove: bool,
+    /// With --repair: accept what an item is not changed for: client-encryption. Is recorded with the run, and holds for what
+    /// follows it
+    #[arg(long, value_name = "FINDING", requires = "repair")]
+    pub accept: Vec<Accept>,
     /// With --repair: do not ask
     #[arg(short, long)]
     pub yes: bool,
@@ -384,7 +388,11 @@ pub enum FailuresAction {
         limit: u32,
     },
     /// Tries the open failures once more
-    Retry,
+    Retry {
+        /// Accept what an item is not changed for: client-encryption. Is recorded with the run, and holds for what follows it
+        #[arg(long, value_name = "FINDING")]
+        accept: Vec<Accept>,
+    },
 }
 
 impl ValueEnum for Accept {

@@ -238,7 +238,11 @@ impl fmt::Display for Rule {
             }
             Rule::IndexKey(fault) => fault.fmt(f),
             Rule::ClientEncryption { mark } => {
-                write!(f, "the item is signed or encrypted on the client (it has `{mark}`), so a change would break it")
+                write!(
+                    f,
+                    "the item is signed or encrypted on the client (it has `{mark}`), so a change would break it; --accept \
+                     client-encryption changes it all the same"
+                )
             }
         }
     }

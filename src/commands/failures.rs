@@ -1,6 +1,7 @@
 //! `failures list|retry`: the dead letters.
 
 use std::io::{Result as IoResult, Write as _};
+use std::path::Path;
 
 use serde_json::json;
 
@@ -11,20 +12,21 @@ use super::target::{Target, read_plan, state_path};
 use crate::checkpoint::store::{DivergedRecord, FailureRecord, ListQuery, StateFile};
 use crate::cli::{Decide, FailuresAction, FailuresArgs, Global};
 use crate::conduct::Came;
+use crate::engine::Retried;
 use crate::playbook::Goal;
-use crate::preflight::check_begun_plan;
+use crate::preflight::{Accept, check_begun_plan};
 use crate::telemetry::{counts_json, number, write_counts};
 
 /// Lists or retries failures.
 pub(super) async fn failures(global: &Global, args: FailuresArgs) -> anyhow::Result<Exit> {
     match args.action {
-        FailuresAction::List { limit } => list(global, &args, limit),
-        FailuresAction::Retry => retry(global, &args).await,
+        FailuresAction::List { limit } => list(global, &args.plan, limit),
+        FailuresAction::Retry { accept } => retry(global, &args.plan, accept).await,
     }
 }
 
-fn list(global: &Global, args: &FailuresArgs, limit: u32) -> anyhow::Result<Exit> {
-    let loaded = read_plan(global, &args.plan)?;
+fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Result<Exit> {
+    let loaded = read_plan(global, plan)?;
     let state = StateFile::open(&state_path(global, &loaded.plan))?;
     let query = ListQuery { run: None, open_only: true, after: 0, limit };
     let (failures, diverged) = (state.failures(query)?, state.diverged(query)?);
@@ -55,28 +57,44 @@ fn write_lists(out: &mut Vec<u8>, failures: &[FailureRecord], diverged: &[Diverg
     Ok(())
 }
 
-async fn retry(global: &Global, args: &FailuresArgs) -> anyhow::Result<Exit> {
-    let (target, decide) = (Box::pin(Target::open(global, &args.plan, check_begun_plan)).await?, Decide::default());
+async fn retry(global: &Global, plan: &Path, accept: Vec<Accept>) -> anyhow::Result<Exit> {
+    let target = Box::pin(Target::open(global, plan, check_begun_plan)).await?;
+    let decide = Decide { accept, ..Decide::default() };
     let mut pursuit = Pursuit::of(Goal::FailuresRetry, &decide, "");
     let mut conducted = Box::pin(Conducted::prepared(target, said(&decide), &mut pursuit)).await?;
     let (swept, stopped) = Box::pin(conducted.pursue(pursuit)).await?;
-    let counts = swept.into_iter().find_map(|swept| match swept.came {
-        Some(Came::Retried(counts)) => Some(counts),
+    let retried = swept.into_iter().find_map(|swept| match swept.came {
+        Some(Came::Retried(retried)) => Some(retried),
         _ => None,
     });
-    let (counts, stopped) = (counts.unwrap_or_default(), stopped.as_ref());
+    let (Retried { counts, encrypted }, stopped) = (retried.unwrap_or_default(), stopped.as_ref());
     let open = conducted.conductor.store.open_work(None).await?;
     conducted.close().await?;
     output::result(
         global,
-        || json!({ "type": "failures_retry", "counts": counts_json(&counts), "stopped": stopped.map(ToString::to_string) }),
+        || {
+            json!({ "type": "failures_retry", "counts": counts_json(&counts), "signed_or_encrypted": encrypted,
+                    "stopped": stopped.map(ToString::to_string) })
+        },
         |out| {
             if let Some(reason) = stopped {
                 writeln!(out, "Stopped: {reason}. What is not counted here was not tried.")?;
             }
             writeln!(out, "{} failures were tried again.", number(counts.scanned))?;
-            write_counts(out, &counts, counts.unclear > 0)
+            write_counts(out, &counts, counts.unclear > 0)?;
+            if encrypted > 0 { write_encrypted(out, encrypted, plan) } else { Ok(()) }
         },
     );
     Ok(Exit::of_run(open, stopped))
+}
+
+fn write_encrypted(out: &mut Vec<u8>, items: u64, plan: &Path) -> IoResult<()> {
+    writeln!(
+        out,
+        "{} items are signed or encrypted on the client, and were not changed. Let an application that has the keys change \
+         them. Where the signature covers nothing that the plan changes:\n\
+         Next: backfill failures {} retry --accept client-encryption",
+        number(items),
+        plan.display()
+    )
 }

@@ -41,7 +41,7 @@ pub(super) fn write_status(
         writeln!(out, "  stopped because {reason}")?;
     }
     if !current.accepted.is_empty() {
-        writeln!(out, "  accepted when it was started: {}", current.accepted.join(", "))?;
+        writeln!(out, "  accepted: {}", current.accepted.join(", "))?;
     }
     let totals = &current.totals;
     writeln!(

@@ -18,7 +18,7 @@ use crate::preflight::check_begun_plan;
 pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<Exit> {
     let scope = if args.all { Scope::Full } else { Scope::Sampled };
     let target = Box::pin(Target::open(global, &args.plan, check_begun_plan)).await?;
-    let decide = Decide { yes: args.yes, ..Decide::default() };
+    let decide = Decide { yes: args.yes, accept: args.accept, ..Decide::default() };
     let repair_remove = args.repair_remove;
     let said = Said { sample: args.sample, repair_remove, ..super::conduct::said(&decide) };
     let question = format!("Repair items of {} now?", target.description.arn);

@@ -9,10 +9,10 @@ use super::watch::{FlagWatch, gone, moved};
 use super::{ConductError, Conductor};
 use crate::change::Changes;
 use crate::checkpoint::store::{Asked, Begin, KeptFact, NewRun, RunRecord, SegmentTotals, Store};
-use crate::checkpoint::{Counts, RunId, RunStatus, StoreError, phase};
+use crate::checkpoint::{RunId, RunStatus, StoreError, phase};
 use crate::clock::{moments, wall};
 use crate::cutover::{Flag, WriteTo};
-use crate::engine::{Ended, Job, LOOK_EVERY, StopReason};
+use crate::engine::{Ended, Job, LOOK_EVERY, Retried, StopReason};
 use crate::parity::{Stage, Truth, Truths, Verified, begin, verify};
 use crate::plan::{Limits, Plan};
 use crate::playbook::{Kind, Obstacle, Override, Phase, Scope, Way, What};
@@ -54,7 +54,7 @@ pub enum Came {
     /// Of a verification.
     Verified(Box<Verified>),
     /// Of the failures that were tried again.
-    Retried(Counts),
+    Retried(Retried),
 }
 
 impl Conductor {
@@ -112,7 +112,7 @@ impl Conductor {
     }
 
     /// Whether somebody has accepted by name that items which are signed on the client are changed: with this command, or
-    /// with the newest run. A run that is complete has used that up: another pass is accepted anew.
+    /// with the newest run, for which a retry or a repair records it as well. Another pass of `run` is accepted anew.
     async fn edits_encrypted(&self, phase: Phase) -> Result<bool, ConductError> {
         let run = self.store.current_run(phase::EXPAND).await?;
         let of_run = match run.filter(|run| phase != Phase::Expand || run.is_unfinished()) {
@@ -255,16 +255,17 @@ impl Conductor {
                 StoreError::Refused("there is no run yet, so there are no failures. Nothing was done".into()).into()
             );
         };
+        self.store.accept(run.id, self.said.accepted.clone()).await?;
         let due = self.store.open_work_of(&run.phase).await?.failures;
         let line = Line::show(Watched { item_estimate: due, ..job.watched(0, None) });
-        let counts = job.retry_failures(&self.store, &run).await;
+        let retried = job.retry_failures(&self.store, &run).await;
         line.clear().await;
-        let counts = counts?;
+        let retried = retried?;
         let mut stopped = self.stop.reason().cloned();
         if stopped.is_none() {
             stopped = self.end(phase, flag, What::PhaseComplete { phase, scanned: None }).await?;
         }
-        Ok(Swept { phase, came: Some(Came::Retried(counts)), stopped, unfinished: false })
+        Ok(Swept { phase, came: Some(Came::Retried(retried)), stopped, unfinished: false })
     }
 
     async fn verify(
@@ -285,6 +286,9 @@ impl Conductor {
                 Scope::Sampled => Some(self.said.sample.unwrap_or(DEFAULT_SAMPLE)),
             },
         };
+        if repair && let Some(run) = self.store.current_run(phase::EXPAND).await? {
+            self.store.accept(run.id, self.said.accepted.clone()).await?;
+        }
         let anew = !matches!(self.begins(phase).await?, Begins::Resumes(_));
         let record = begin(job, &self.store, asked, anew, fastrand::u64(..)).await?;
         let line = self.line(job, record.run.total_segments, None);

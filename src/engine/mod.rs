@@ -32,6 +32,7 @@ pub use first_look::FirstLook;
 pub use gate::Gate;
 pub use lanes::Lane;
 pub use requests::{Bounds, Requests, describe};
+pub use retry::Retried;
 pub use schedule::{LocalScheduler, Scheduler};
 pub use segments::{SegmentChoice, auto_segments};
 pub(crate) use session::schedule;

@@ -17,35 +17,47 @@ const BATCH: u32 = 1_000;
 /// for every request.
 const AT_ONCE: usize = 64;
 
+/// What a retry came to.
+#[derive(Debug, Clone, Default)]
+pub struct Retried {
+    /// Failures that were tried, by their outcome.
+    pub counts: Counts,
+    /// Items that failed again because they are signed or encrypted on the client, and nobody has accepted that they are
+    /// changed.
+    pub encrypted: u64,
+}
+
 impl Job {
     /// Tries every open failure of the run's phase once more, whichever of its runs left it: the item is read as it is
     /// now, strongly consistently, and settled like a scanned one, by the job's changes: those of that phase. Several are
     /// tried at once; what each came to is durable before it counts. Counts those tried; it may end early, for the reason in
     /// the job's stopper, when what is in flight was answered and stored.
     /// What it spends is spent of the run's limits.
-    pub async fn retry_failures(&self, store: &Store, run: &RunRecord) -> Result<Counts, StoreError> {
+    pub async fn retry_failures(&self, store: &Store, run: &RunRecord) -> Result<Retried, StoreError> {
         self.begin_spend(store, run).await?;
         let watch = self.requests().watch().await;
-        let counts = self.retry_all(store, run).await?;
+        let retried = self.retry_all(store, run).await?;
         drop(watch);
         self.end_spend(store, run).await?;
-        Ok(counts)
+        Ok(retried)
     }
 
-    async fn retry_all(&self, store: &Store, run: &RunRecord) -> Result<Counts, StoreError> {
+    async fn retry_all(&self, store: &Store, run: &RunRecord) -> Result<Retried, StoreError> {
         let (writer, requests) = (self.writer(store, run), self.requests());
-        let (mut counts, mut after) = (Counts::default(), 0);
+        let (mut all, mut after) = (Retried::default(), 0);
         loop {
             let batch = store.failures_of(&run.phase, after, BATCH).await?;
-            let Some(last) = batch.last() else { return Ok(counts) };
+            let Some(last) = batch.last() else { return Ok(all) };
             after = last.id;
             let tries = batch.iter().map(|failure| try_again(store, &writer, &requests, failure).boxed());
             let tried: Vec<_> = stream::iter(tries).buffer_unordered(AT_ONCE).collect().await;
             for tried in tried {
-                counts.add(&tried?.unwrap_or_default());
+                let Retried { counts, encrypted } = tried?.unwrap_or_default();
+                all.counts.add(&counts);
+                all.encrypted += encrypted;
             }
             if self.stop.is_stopping() {
-                return Ok(counts);
+                return Ok(all);
             }
         }
     }
@@ -57,16 +69,16 @@ async fn try_again(
     writer: &Writer,
     requests: &Requests,
     failure: &FailureRecord,
-) -> Result<Option<Counts>, StoreError> {
+) -> Result<Option<Retried>, StoreError> {
     let Ok(settled) = retry(writer, requests, failure).await else { return Ok(None) };
-    let counts = settled.counts.clone();
+    let retried = Retried { counts: settled.counts.clone(), encrypted: settled.encrypted };
     let stored = record(store, failure, settled).await;
     if let Err(error) = &stored {
         requests.stop().stop(StopReason::Store(error.to_string()));
     }
     stored?;
-    requests.progress().committed(&counts, 0, false);
-    Ok(Some(counts))
+    requests.progress().committed(&retried.counts, 0, false);
+    Ok(Some(retried))
 }
 
 async fn retry(writer: &Writer, requests: &Requests, failure: &FailureRecord) -> Result<Settled, Stopped> {
@@ -188,7 +200,7 @@ mod tests {
     async fn failures_are_tried_at_the_same_time_within_a_bound() {
         let dir = tempfile::tempdir().unwrap();
         let (table, store, run, job) = failed(dir.path(), 300).await;
-        let counts = job.retry_failures(&store, &run).await.unwrap();
+        let counts = job.retry_failures(&store, &run).await.unwrap().counts;
         assert_eq!((counts.scanned, counts.of(Outcome::Applied)), (300, 300));
         assert_eq!(store.open_work(None).await.unwrap().failures, 0);
         let most = table.most.load(Ordering::SeqCst);
@@ -208,7 +220,7 @@ mod tests {
             job.stop.stop(StopReason::Interrupted);
         };
         let (counts, ()) = tokio::join!(job.retry_failures(&store, &run), stop);
-        let counts = counts.unwrap();
+        let counts = counts.unwrap().counts;
         let left = store.open_work(None).await.unwrap().failures;
         assert!(left > 0 && counts.scanned > 0, "{left} left of 300");
         assert_eq!(counts.scanned + left, 300);

@@ -95,8 +95,9 @@ pub enum StopReason {
     #[error(
         "it found items that are signed or encrypted on the client, and changing them would break their signature. They are \
          among the failures, unchanged. Let an application that has the keys make this change, or leave those items out; \
-         where the signature covers nothing that the plan changes, go on with --accept client-encryption, and then \
-         `backfill failures retry`"
+         where the signature covers nothing that the plan changes, run the same command again with --accept \
+         client-encryption; items that `run` left among the failures are changed by `backfill failures PLAN retry --accept \
+         client-encryption`"
     )]
     ClientEncryption,
     /// One request kept failing for longer than `[retry] give_up_after`.

@@ -201,6 +201,51 @@ async fn items_that_are_signed_on_the_client_are_edited_only_when_that_is_accept
     assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("new")));
 }
 
+/// On the last page of a run such an item is a failure, and the run is complete: `run` does nothing more. What tries the item
+/// again says how it is accepted, and takes that.
+///
+/// RUNBOOK: "`failures retry` and `verify --repair` take `--accept client-encryption` too"
+#[tokio::test(flavor = "multi_thread")]
+async fn items_that_are_signed_on_the_client_lead_on_from_the_last_page() {
+    let bed = Bed::embedded();
+    for repairs in [false, true] {
+        let table = bed.create_table().await;
+        bed.load(&table, signed(5)).await;
+        let plan = bed.plan(&format!("last-{repairs}"), &table, "", MOVE);
+        let plan = text(&plan);
+        tool(&bed, &["run", plan, "--yes"]).exits(6);
+        tool(&bed, &["run", plan, "--yes", "--accept", "client-encryption"]).exits(4);
+        let accepting = if repairs {
+            tool(&bed, &["verify", plan, "--all", "--repair", "--yes"]).exits(5);
+            vec!["verify", plan, "--all", "--repair", "--yes", "--accept", "client-encryption"]
+        } else {
+            let retried = tool(&bed, &["failures", plan, "retry"]).exits(4).stdout;
+            let next = format!("Next: backfill failures {plan} retry --accept client-encryption");
+            assert!(retried.contains("4 items are signed or encrypted") && retried.contains(&next), "{retried}");
+            let json = tool(&bed, &["failures", plan, "retry", "--output", "json"]).exits(4).json();
+            assert_eq!(json["signed_or_encrypted"], 4, "{json:#}");
+            vec!["failures", plan, "retry", "--accept", "client-encryption"]
+        };
+        let listed = tool(&bed, &["failures", plan, "list"]).exits(0).stdout;
+        assert_eq!(listed.matches("--accept client-encryption").count(), 4, "{listed}");
+        assert!(bed.dump(&table).await.values().all(|item| !is_signed(item) || !item.contains_key("new")));
+
+        tool(&bed, &accepting).exits(0);
+        assert!(bed.dump(&table).await.values().all(|item| item.contains_key("new")));
+        // It is on record, and holds for what follows.
+        let status = tool(&bed, &["status", plan]).exits(0).stdout;
+        assert!(repairs || status.contains("accepted: client-encryption"), "{status}");
+        tool(&bed, &["failures", plan, "retry"]).exits(0);
+        tool(&bed, &["verify", plan, "--all"]).exits(0);
+        bed.load(
+            &table,
+            std::iter::once(item("P#LATE", "x", [("old", secret(1)), ("aws_dbe_head", Value::B(vec![1]))])),
+        )
+        .await;
+        tool(&bed, &["verify", plan, "--all", "--repair", "--yes"]).exits(0);
+    }
+}
+
 /// An index that is added when the migration has run, and whose key cannot have the plan's constant. A run is refused; the way
 /// back is not.
 #[tokio::test(flavor = "multi_thread")]

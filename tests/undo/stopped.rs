@@ -125,7 +125,7 @@ async fn failures_are_retried_by_phase() {
     let job = scene.job(phase::ROLLBACK, None).await;
     let store = scene.store_of(&job).await;
     let run = store.current_run(phase::ROLLBACK).await.unwrap().unwrap();
-    let counts = job.retry_failures(&store, &run).await.unwrap();
+    let counts = job.retry_failures(&store, &run).await.unwrap().counts;
     assert_eq!((counts.scanned, counts.of(Outcome::Applied)), (1, 1));
     // Each phase has its own proof that it is not wrong for every item.
     let proven = async |phase| store.is_proven(phase).await.unwrap();
