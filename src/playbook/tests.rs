@@ -225,7 +225,7 @@ fn facts_are_for_plans_without_a_flag_and_are_asked_for_by_name() {
         "cutover --to read-new --readers-moved",
         "cutover --to write-new --old-writes-stopped",
         "rollback --dual-writes-since TIME",
-        "rollback --readers-back --new-writes-stopped",
+        "rollback --dual-writes-since TIME --readers-back --new-writes-stopped",
     ]);
 }
 
