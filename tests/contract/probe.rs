@@ -17,7 +17,7 @@ use crate::item;
 const WRITERS: usize = 12;
 
 /// Moments. A server that checks and writes in two steps fails in one of the first few.
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 40;
 
 /// In each round every writer sends an update that is conditional on the number which only one of them can find; then
 /// every writer puts an item on condition that there is none. Exactly one of each may be accepted.

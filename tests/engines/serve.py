@@ -78,6 +78,8 @@ def moto(port_file):
         def log_request(self, *_):
             pass
 
+    # Its threads take turns often, so that a write in two steps shows itself on every machine, not only on a fast one.
+    sys.setswitchinterval(1e-5)
     application = DomainDispatcherApplication(create_backend_app)
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     say_port(port_file, server.port)
