@@ -4,10 +4,14 @@
 //! Where the kills fall is drawn from a seed that is printed; `BACKFILL_TEST_SEED` sets it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use backfill::cutover::{ReadFrom, WriteTo};
 use backfill::item::{Item, Value, item_to_json};
+use backfill::local::Fault;
 use fastrand::Rng;
 
 use crate::app::{Habit, NEW, OLD, pk};
@@ -277,14 +281,27 @@ async fn a_retry_under_kills_settles_every_failure() {
     }
     let before = scene.dump().await;
     // Each of the forty takes two requests, one after the other.
-    scene.bed.front().set_faults(Some(std::sync::Arc::new(|request| match request.operation.as_str() {
-        "UpdateItem" => backfill::local::Fault::Delay(Duration::from_millis(50)),
-        _ => backfill::local::Fault::Pass,
+    let updates = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&updates);
+    scene.bed.front().set_faults(Some(Arc::new(move |request| match request.operation.as_str() {
+        "UpdateItem" => {
+            seen.fetch_add(1, Relaxed);
+            Fault::Delay(Duration::from_millis(50))
+        }
+        _ => Fault::Pass,
     })));
     let mut killed = 0;
     let mut settled = BTreeSet::new();
     while killed < KILLS {
-        if let Some(ended) = scene.kill_once("failures retry", &mut rng).await {
+        let until = updates.load(Relaxed) + rng.u64(1..40);
+        let due = async {
+            let began = Instant::now();
+            // One that has little left to do ends before.
+            while updates.load(Relaxed) < until && began.elapsed() < Duration::from_secs(3) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        if let Some(ended) = scene.kill_when("failures retry", due).await {
             assert_eq!(ended.code, 0, "{}", ended.said());
             break;
         }

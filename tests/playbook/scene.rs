@@ -194,19 +194,25 @@ impl Scene {
 
     /// Gives a command and kills it at a random moment; what it came to, if it ended before.
     pub(crate) async fn kill_once(&self, words: &str, rng: &mut Rng) -> Option<Ran> {
-        let running = Running::start(self.command(words));
         // So long they take at least, more or less: the more kills fall before the end.
         let length = if words.starts_with("rollback") || words.starts_with("contract") { 3_000 } else { 2_000 };
         // Rather early than late: commands that are resumed are shorter.
         let wait = Duration::from_millis((length as f64 * rng.f64().powi(2)) as u64);
-        tokio::time::sleep(wait).await;
+        self.kill_when(words, tokio::time::sleep(wait)).await
+    }
+
+    /// Gives a command and kills it when `due` is; what it came to, if it ended before.
+    pub(crate) async fn kill_when(&self, words: &str, due: impl Future<Output = ()>) -> Option<Ran> {
+        let running = Running::start(self.command(words));
+        let began = Instant::now();
+        due.await;
         running.signal(Signal::SIGKILL);
         let ran = tokio::task::spawn_blocking(move || running.end()).await.unwrap();
         if ran.code >= 0 {
             println!("  {words}: {} before the kill", ran.code);
             return Some(ran);
         }
-        println!("  {words}: killed after {} ms", wait.as_millis());
+        println!("  {words}: killed after {} ms", began.elapsed().as_millis());
         None
     }
 
