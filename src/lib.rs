@@ -129,6 +129,8 @@ pub mod clock;
 
 pub mod host;
 
+pub mod locked;
+
 pub mod outside;
 
 #[cfg(feature = "local")]

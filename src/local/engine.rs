@@ -18,6 +18,7 @@ use super::LocalError;
 use super::beneath::{Store, refuse_foreign, unusable};
 use super::server::{Port, Server};
 use crate::item::{Item, Num, Value};
+use crate::locked::LockedFile;
 
 /// Workers of the engine's runtime. Its handlers block their worker for the length of an SQLite statement, and one lock
 /// serialises them; the second reads requests and writes replies meanwhile.
@@ -47,7 +48,7 @@ pub struct Engine {
     address: SocketAddr,
     database: Database,
     store: Store,
-    _lock: Option<File>,
+    _lock: Option<LockedFile>,
 }
 
 impl Engine {
@@ -166,7 +167,7 @@ impl Engine {
 }
 
 /// Makes sure of the file: ours or absent, created for the owner only, and locked against a second process.
-fn claim(path: &Path) -> Result<File, LocalError> {
+fn claim(path: &Path) -> Result<LockedFile, LocalError> {
     if path.exists() {
         // Before a lock file is left beside it.
         refuse_foreign(path)?;
@@ -175,11 +176,10 @@ fn claim(path: &Path) -> Result<File, LocalError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
     let lock = private(Path::new(&beside)).map_err(|why| unusable(path, why))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(LocalError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(why)) => return Err(unusable(path, why)),
-    }
+    let lock = LockedFile::take(lock).map_err(|(why, _)| match why {
+        TryLockError::WouldBlock => LocalError::InUse { path: path.to_owned() },
+        TryLockError::Error(why) => unusable(path, why),
+    })?;
     private(path).map_err(|why| unusable(path, why))?;
     refuse_foreign(path)?;
     Ok(lock)
@@ -217,5 +217,23 @@ fn to_engine(value: Value) -> AttributeValue {
         Value::Bs(set) => AttributeValue::BS(set),
         Value::L(list) => AttributeValue::L(list.into_iter().map(to_engine).collect()),
         Value::M(map) => AttributeValue::M(to_engine_item(map)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::locked::tests::while_processes_start;
+
+    /// A process that is being started has every open file of this one for an instant.
+    #[test]
+    fn a_database_that_is_let_go_can_be_served_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("table.db");
+        while_processes_start(|| {
+            let claimed = claim(&path).unwrap();
+            assert!(matches!(claim(&path), Err(LocalError::InUse { .. })));
+            drop(claimed);
+        });
     }
 }

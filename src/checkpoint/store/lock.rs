@@ -14,6 +14,7 @@ use super::super::StoreError;
 use super::error::io_error;
 use super::siblings::{neighbour, open_regular, sibling};
 use crate::host;
+use crate::locked::LockedFile;
 use crate::outside::OutsideText;
 
 /// The process that owns a state file, as its lock file tells. A field is missing where that cannot be read.
@@ -41,7 +42,7 @@ impl fmt::Display for Holder {
 /// The lock, held while this lives. The OS frees it when the process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct Lock {
-    file: File,
+    file: LockedFile,
     /// Where its last line begins.
     commits_at: u64,
     /// What the process before it left there.
@@ -81,36 +82,21 @@ impl Lock {
     /// Takes the lock of a state file, or names its holder.
     pub(super) fn take(state: &Path, now: &str) -> Result<Lock, StoreError> {
         let path = lock_path(state);
-        let mut file = open_or_create(&path).map_err(|e| match e.kind() {
+        let file = open_or_create(&path).map_err(|e| match e.kind() {
             io::ErrorKind::InvalidInput => neighbour(state, &path),
             _ => io_error(&path, "create the lock file", &e),
         })?;
-        for tried in 1..=TRIES {
-            match file.try_lock() {
-                Ok(()) => {
-                    if !is_ours(&mut file).map_err(|e| io_error(&path, "read the lock file", &e))? {
-                        return Err(neighbour(state, &path));
-                    }
-                    let left = read_committed(&mut file);
-                    let mut text = format!("pid={}\nhost={}\nsince={now}\n", process::id(), host::name());
-                    let commits_at = text.len() as u64;
-                    // Should the state file be refused, the next process is told the same.
-                    text.extend(left.map(Committed::line));
-                    rewrite(&mut file, text).map_err(|e| io_error(&path, "write the lock file", &e))?;
-                    return Ok(Lock { file, commits_at, left, closed: false });
-                }
-                Err(TryLockError::WouldBlock) if tried < TRIES => thread::sleep(BETWEEN_TRIES),
-                Err(TryLockError::WouldBlock) => break,
-                Err(TryLockError::Error(e)) => return Err(io_error(&path, "lock", &e)),
-            }
+        let mut file = lock(file, state, &path)?;
+        if !is_ours(&mut file).map_err(|e| io_error(&path, "read the lock file", &e))? {
+            return Err(neighbour(state, &path));
         }
-        Err(StoreError::Locked(format!(
-            "the state file {} is in use by {}. Nothing was read from or written to the table. Wait for that process, or \
-             stop it (it stops in good order on SIGTERM); `backfill status` works meanwhile. If that host is another one, \
-             the file is on a shared disk: run from one host only.",
-            state.display(),
-            read_holder(&mut file)
-        )))
+        let left = read_committed(&mut file);
+        let mut text = format!("pid={}\nhost={}\nsince={now}\n", process::id(), host::name());
+        let commits_at = text.len() as u64;
+        // Should the state file be refused, the next process is told the same.
+        text.extend(left.map(Committed::line));
+        rewrite(&mut file, text).map_err(|e| io_error(&path, "write the lock file", &e))?;
+        Ok(Lock { file, commits_at, left, closed: false })
     }
 
     /// What the process that held it before has committed; none if it closed the file in good order.
@@ -161,9 +147,31 @@ impl Drop for Lock {
         if self.closed {
             let _ = self.file.set_len(0);
         }
-        // Closing it is not enough: a child process that is being started has it open for an instant more.
-        let _ = self.file.unlock();
     }
+}
+
+/// Locks the open lock file, or names its holder.
+fn lock(mut file: File, state: &Path, path: &Path) -> Result<LockedFile, StoreError> {
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        file = match LockedFile::take(file) {
+            Ok(locked) => return Ok(locked),
+            Err((TryLockError::WouldBlock, file)) if tried < TRIES => file,
+            Err((TryLockError::WouldBlock, mut file)) => return Err(in_use(state, &read_holder(&mut file))),
+            Err((TryLockError::Error(e), _)) => return Err(io_error(path, "lock", &e)),
+        };
+        thread::sleep(BETWEEN_TRIES);
+    }
+}
+
+fn in_use(state: &Path, holder: &Holder) -> StoreError {
+    StoreError::Locked(format!(
+        "the state file {} is in use by {holder}. Nothing was read from or written to the table. Wait for that process, or \
+         stop it (it stops in good order on SIGTERM); `backfill status` works meanwhile. If that host is another one, \
+         the file is on a shared disk: run from one host only.",
+        state.display()
+    ))
 }
 
 /// Opens with permissions for this user only, where the file is created.
@@ -238,4 +246,29 @@ fn read_holder(file: &mut File) -> Holder {
     let outside = |name: &str| field(&text, name).map(OutsideText::from);
     let pid = field(&text, "pid").and_then(|pid| pid.parse().ok());
     Holder { pid, host: outside("host"), since: outside("since") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::scratch;
+    use super::*;
+    use crate::locked::tests::while_processes_start;
+
+    const NOW: &str = "2026-01-01T00:00:00Z";
+
+    /// A process that is being started has every open file of this one for an instant.
+    #[test]
+    fn a_lock_has_no_holder_once_it_is_given_back_or_refused() {
+        let dir = scratch();
+        let (ours, theirs) = (dir.path().join("s.db"), dir.path().join("Gemfile"));
+        std::fs::write(dir.path().join("Gemfile.lock"), "GEM\n  specs:\n").unwrap();
+        while_processes_start(|| {
+            let lock = Lock::take(&ours, NOW).unwrap();
+            assert_eq!(Lock::holder(&ours).unwrap().pid, Some(process::id()));
+            drop(lock);
+            assert_eq!(Lock::holder(&ours), None, "after it was given back");
+            assert!(matches!(Lock::take(&theirs, NOW), Err(StoreError::Foreign(_))));
+            assert_eq!(Lock::holder(&theirs), None, "after it was refused");
+        });
+    }
 }

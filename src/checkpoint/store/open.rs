@@ -332,13 +332,16 @@ impl Owned {
         let marked = connection.execute("UPDATE file SET in_use = 0", []);
         // Everything is durable in the log already: when a reader is in the way, or the disk is full, the log simply stays.
         let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        if marked.is_err() || moved.is_err() {
-            return;
+        let closed = marked.is_ok() && moved.is_ok();
+        if closed {
+            // Then SQLite removes the empty log.
+            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
         }
-        // Then SQLite removes the empty log.
-        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+        // Before the lock, whatever happened.
         drop(connection);
-        lock.closed();
+        if closed {
+            lock.closed();
+        }
     }
 }
 
