@@ -79,16 +79,7 @@ async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error
         let row = |n| PreImageRow { key: key(n), pre: PreImage::of(&value, &Value::S(format!("value of item {n}"))) };
         store.append_pre_images(run, batch.map(row).collect()).await?;
         let there_before = vec![(key(first), vec![(value.clone(), Digest([0; 8]))])];
-        store
-            .append_page(MetPage {
-                run,
-                segment: 0,
-                number: page,
-                there_before,
-                pairs: Vec::new(),
-                may_write: Vec::new(),
-            })
-            .await?;
+        store.append_page(MetPage { there_before, ..MetPage::empty(run, 0, page) }).await?;
     }
     store.end_session(run, RunStatus::Stopped, None, 0).await?;
     store.close().await?;

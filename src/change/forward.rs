@@ -35,7 +35,7 @@ impl Draft<'_> {
     }
 
     /// A move or a copy of this value; a move in place removes its source, and is on record at its target. So is every one
-    /// that skips: what it wrote is then told from what was there.
+    /// that skips: what it wrote is then told from what was there, and its condition holds the source to that.
     fn bring(&mut self, (from, to): (&Path, &Path), value: &Value, in_place: bool, on_existing: OnExisting) {
         let recorded = in_place || on_existing == OnExisting::Skip;
         match to.get(self.item) {
@@ -63,7 +63,10 @@ impl Draft<'_> {
                 Place::Ready => {
                     self.require(Condition::Missing(to.clone()));
                     self.require_parent(to);
-                    self.require(Condition::Exists(from.clone()));
+                    self.require(match on_existing {
+                        OnExisting::Skip => Condition::Equals(from.clone(), value.clone()),
+                        OnExisting::Keep | OnExisting::Overwrite => Condition::Exists(from.clone()),
+                    });
                     self.copy(from, to, value);
                     self.pre_images.extend(recorded.then(|| PreImage::nothing(to).wrote(value)));
                 }

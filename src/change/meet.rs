@@ -1,7 +1,7 @@
 //! An item as the first pass meets it, before anything is written.
 
 use super::decide::{Changes, Wanted};
-use super::{Digest, MetPair, OnExisting};
+use super::{Decision, Digest, MetPair, OnExisting};
 use crate::item::{Item, Path};
 
 /// What the first look at an item tells for the way back.
@@ -11,7 +11,8 @@ pub struct Met {
     pub there_before: Vec<(Path, Digest)>,
     /// Targets that are there, with or without their source, and of which a rollback or readers make something else.
     pub pairs: Vec<(Path, MetPair)>,
-    /// The phase may write a target of this item, which then looks as if it had been there before.
+    /// The phase may write a target of this item, which then looks as if it had been there before: also if it only writes
+    /// another change, and a live writer gives the target a source meanwhile.
     pub may_write: bool,
 }
 
@@ -38,6 +39,8 @@ impl Changes {
                 }
             }
         }
+        // Where there are no other changes, what was met says all.
+        met.may_write |= self.steps.len() > 1 && matches!(self.decide(item), Decision::Write(_));
         met
     }
 

@@ -229,6 +229,20 @@ fn a_value_that_appears_in_between_counts_as_done() {
     }
 }
 
+/// What a change that skips may have put at a target is told by the digest on record: it never puts anything else there.
+#[test]
+fn a_change_that_skips_writes_the_value_that_is_on_record() {
+    let image = item(json!({"pk": {"S": "1"}, "a": {"S": "1"}}));
+    for (change, strategy) in [(mv("a", "b"), ExpandContract), (copy("a", "b"), InPlace), (mv("a", "b"), InPlace)] {
+        let Decision::Write(write) = decide(&[change], strategy, Skip, &image) else { panic!() };
+        let wrote = write.pre_images.iter().find(|pre| pre.path == path("b")).and_then(|pre| pre.wrote);
+        assert_eq!(wrote, Some(Digest::of(&Value::S("1".into()))));
+        let mut changed = image.clone();
+        changed.insert("a".into(), Value::S("2".into()));
+        assert_eq!(update(&write, Some(&changed)), None);
+    }
+}
+
 #[test]
 fn a_missing_parent_is_made_once_and_holds_the_source_by_condition() {
     let image = json!({"pk": {"S": "1"}, "zip": {"S": "8000"}, "city": {"S": "Zürich"}});

@@ -96,6 +96,29 @@ pub struct MetPage {
     pub pairs: Vec<(ItemKey, Vec<(Path, MetPair)>)>,
     /// Digests of the keys of items that may be written.
     pub may_write: Vec<Digest>,
+    /// Items with targets that were filled behind the look at them.
+    pub filled: Vec<Filled>,
+}
+
+/// Targets that hold another value than their source, in an item of which writes may have been applied without an answer: by
+/// a process that was killed, or by this one. Those that no such write has filled are a live writer's, and count as there
+/// before the migration. Only a change that skips asks for this: of each of its writes the digest of the value is recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filled {
+    /// The item.
+    pub key: ItemKey,
+    /// The targets, with digests of their values.
+    pub targets: Vec<(Path, Digest)>,
+    /// Pre-images of writes that were certainly refused, whether or not that is recorded yet.
+    pub refused: Vec<PreImageId>,
+}
+
+impl MetPage {
+    /// Of a run, with nothing in it.
+    pub fn empty(run: RunId, segment: u32, number: u64) -> MetPage {
+        let (there_before, pairs) = (Vec::new(), Vec::new());
+        MetPage { run, segment, number, there_before, pairs, may_write: Vec::new(), filled: Vec::new() }
+    }
 }
 
 /// Progress of one segment by one or more whole pages.

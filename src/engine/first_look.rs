@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::change::{Changes, Digest};
-use crate::checkpoint::{CheckpointStore, MetPage, RunId, StoreError};
+use crate::checkpoint::{CheckpointStore, Filled, MetPage, RunId, StoreError};
 use crate::item::Item;
 
 /// Records, page by page, what was there before a run's first write of it.
@@ -37,7 +37,8 @@ impl FirstLook {
     /// Looks at the items of a page. When it returns, what it found is durable: only then may one of them be written.
     pub(super) async fn meet(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), StoreError> {
         let written = self.written_before(segment).await?;
-        let (mut there_before, mut pairs, mut may_write) = (Vec::new(), Vec::new(), Vec::new());
+        let nothing = MetPage::empty(self.run, segment, number);
+        let mut page = nothing.clone();
         for item in items {
             let met = self.changes.meet(item, self.dual_writes);
             if met.there_before.is_empty() && met.pairs.is_empty() && !met.may_write {
@@ -47,20 +48,23 @@ impl FirstLook {
             let Some(key) = self.changes.key().key_of(item) else { continue };
             let digest = Digest::of_text(&key.to_text());
             if written.contains(&digest) {
+                // A write of the killed session may have filled them, or a live writer behind it.
+                let targets = self.changes.skipped_targets(item);
+                page.filled.extend((!targets.is_empty()).then(|| Filled { key, targets, refused: Vec::new() }));
                 continue;
             }
-            may_write.extend(met.may_write.then_some(digest));
+            page.may_write.extend(met.may_write.then_some(digest));
             if !met.pairs.is_empty() {
-                pairs.push((key.clone(), met.pairs));
+                page.pairs.push((key.clone(), met.pairs));
             }
             if !met.there_before.is_empty() {
-                there_before.push((key, met.there_before));
+                page.there_before.push((key, met.there_before));
             }
         }
-        if there_before.is_empty() && pairs.is_empty() && may_write.is_empty() {
+        if page == nothing {
             return Ok(());
         }
-        self.store.append_page(MetPage { run: self.run, segment, number, there_before, pairs, may_write }).await
+        self.store.append_page(page).await
     }
 
     /// A segment's last page is committed.

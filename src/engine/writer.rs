@@ -13,7 +13,7 @@ use super::stop::{StopReason, Stopped};
 use crate::change::{Changes, Decision, GuardedWrite, OnRecord, Outcome, PreImage};
 use crate::checkpoint::store::Mismatch;
 use crate::checkpoint::{
-    CheckpointStore, Counts, DivergedItem, Failure, MetPage, PreImageId, PreImageRow, RunId, only_if_kept,
+    CheckpointStore, Counts, DivergedItem, Failure, Filled, MetPage, PreImageId, PreImageRow, RunId, only_if_kept,
 };
 use crate::item::{Item, ItemKey, Path};
 use crate::parity::VerdictCounts;
@@ -344,9 +344,7 @@ impl Writer {
             settled.end(key, End::Outcome(Outcome::Gone));
             return Ok(None);
         };
-        if !member.unclear {
-            self.note_skipped(requests, &key, &image).await?;
-        }
+        self.note_skipped(requests, &key, &image, &settled.refused).await?;
         match only_if_kept(self.changes.decide_with(&image, &member.record)) {
             Decision::Write(_) if member.replans >= MAX_REPLANS => {
                 let why = format!("the item changed under each of {MAX_REPLANS} attempts");
@@ -366,9 +364,15 @@ impl Writer {
         }
     }
 
-    /// Records targets that a live writer has filled since the first look. None of this run's writes of the item was applied,
-    /// so that the value is not its own.
-    async fn note_skipped(&self, requests: &Requests, key: &ItemKey, image: &Item) -> Result<(), Stopped> {
+    /// Records targets that a live writer has filled since the first look, unless a write of this run may have: of a process
+    /// that was killed, or one without an answer.
+    async fn note_skipped(
+        &self,
+        requests: &Requests,
+        key: &ItemKey,
+        image: &Item,
+        refused: &[PreImageId],
+    ) -> Result<(), Stopped> {
         if !self.is_first_pass {
             return Ok(());
         }
@@ -377,9 +381,8 @@ impl Writer {
             return Ok(());
         }
         // It is of no page: what is there before is known by item.
-        let there_before = vec![(key.clone(), targets)];
-        let (pairs, may_write) = Default::default();
-        let met = MetPage { run: self.run, segment: 0, number: 0, there_before, pairs, may_write };
+        let filled = vec![Filled { key: key.clone(), targets, refused: refused.to_vec() }];
+        let met = MetPage { filled, ..MetPage::empty(self.run, 0, 0) };
         self.store.append_page(met).await.map_err(|e| give_up(requests, e.to_string()))
     }
 

@@ -48,14 +48,8 @@ async fn expanded(path: &Path) {
         store.mark_refused(ids[..usize::from(n % 2 == 0)].to_vec()).await.unwrap();
         let there = (n % 3 == 0).then(|| (key(n), vec![(attribute("new"), Digest::of(&Value::Null))]));
         let may_write = vec![Digest::of_text(&key(n).to_text())];
-        let page = MetPage {
-            run,
-            segment: 7,
-            number: u64::from(n),
-            there_before: Vec::from_iter(there),
-            pairs: Vec::new(),
-            may_write,
-        };
+        let there_before = Vec::from_iter(there);
+        let page = MetPage { there_before, may_write, ..MetPage::empty(run, 7, u64::from(n)) };
         store.append_page(page).await.unwrap();
     }
     for segment in 0..7 {

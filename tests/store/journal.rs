@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use backfill::change::{By, Changes, Decision, Digest, GuardedWrite, OnRecord, PreImage, Strategy, Was};
 use backfill::checkpoint::store::VERIFY_PHASE;
-use backfill::checkpoint::{MetPage, phase};
+use backfill::checkpoint::{Filled, MetPage, phase};
 use backfill::item::{Item, KeyAttribute, KeySchema};
 
 use super::*;
@@ -18,6 +18,7 @@ fn met(run: RunId, number: u64, items: &[(&str, bool)]) -> MetPage {
         there_before: there.map(|(name, _)| (key_named(name), vec![(attribute("new"), digest("its value"))])).collect(),
         pairs: Vec::new(),
         may_write: items.iter().filter(|(_, there)| !there).map(|(name, _)| digest(name)).collect(),
+        filled: Vec::new(),
     }
 }
 
@@ -37,6 +38,33 @@ async fn were_there(store: &Store, names: &[&str]) -> Vec<bool> {
     let keys = names.iter().map(|name| key_named(name)).collect();
     let found = store.there_before(keys).await.unwrap();
     found.iter().map(|record| record.was_there_before(&attribute("new"))).collect()
+}
+
+/// A live writer's value at a target counts as there before, and the one that a write of this expansion may have put there
+/// does not.
+#[tokio::test]
+async fn a_filled_target_was_there_before_unless_a_write_may_have_filled_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("s.db"));
+    let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+    let value = |text: &str| Value::S(text.to_owned());
+    let row = |name: &str| PreImageRow {
+        key: key_named(name),
+        pre: PreImage::nothing(&attribute("new")).wrote(&value("ours")),
+    };
+    let names = ["ours", "theirs", "refused", "being refused", "never written", "of another path"];
+    let ids = store.append_pre_images(run, names[..4].iter().map(|name| row(name)).collect()).await.unwrap();
+    let elsewhere =
+        PreImageRow { pre: PreImage::nothing(&attribute("other")).wrote(&value("ours")), ..row("of another path") };
+    store.append_pre_images(run, vec![elsewhere]).await.unwrap();
+    store.mark_refused(vec![ids[2]]).await.unwrap();
+    let filled = names.map(|name| Filled {
+        key: key_named(name),
+        targets: vec![(attribute("new"), Digest::of(&value(if name == "theirs" { "theirs" } else { "ours" })))],
+        refused: vec![ids[3]],
+    });
+    store.append_page(MetPage { filled: filled.into(), ..MetPage::empty(run, 0, 0) }).await.unwrap();
+    assert_eq!(were_there(&store, &names).await, [false, true, true, true, true, true]);
 }
 
 /// A page's items stay on record until the page is committed; those of a session that died, until their segment ends.

@@ -7,6 +7,7 @@ mod common;
 
 mod alone;
 mod contract;
+mod late;
 mod leftovers;
 mod live;
 mod look;

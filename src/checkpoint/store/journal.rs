@@ -33,6 +33,11 @@
 //!
 //! An item that lost its new attribute between the first look and its write, and got it by the migration, counts as there
 //! before. One that got it from a live writer in between does not: its removal asks that old equals new, or records it.
+//!
+//! With `on_existing = "skip"` it does, because what a live writer puts at a target counts as done ([`Filled`](super::super::Filled)). But a write
+//! of the migration's own may have filled the target: one of a process that was killed, which the server applied after
+//! the next process read the item, or one whose reply was lost. Of each such write a pre-image tells what it writes, since
+//! before it was sent. A value with the digest of one that is not known to be refused is the migration's.
 
 use std::collections::HashSet;
 
@@ -233,6 +238,14 @@ pub(super) fn append_page(connection: &Connection, page: &MetPage) -> Result<(),
             statement.execute(params![key.to_text(), path.to_string(), page.run.0, value.0, since])?;
         }
     }
+    for filled in &page.filled {
+        let key = filled.key.to_text();
+        for (path, value) in &filled.targets {
+            if !may_have_written(connection, &key, (path, *value), &filled.refused, since)? {
+                statement.execute(params![key, path.to_string(), page.run.0, value.0, since])?;
+            }
+        }
+    }
     let mut statement = connection.prepare_cached(
         "INSERT INTO met_pairs (key, path, run, kind) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT (key, path) DO UPDATE SET run = excluded.run, kind = excluded.kind WHERE run <= ?5",
@@ -251,6 +264,24 @@ pub(super) fn append_page(connection: &Connection, page: &MetPage) -> Result<(),
             .execute(params![page.run.0, page.segment, run.sessions, page.number, items])?;
     }
     Ok(())
+}
+
+/// Whether a write of this expansion may have put a value of this digest at a path. A row without its checksum may be of any.
+fn may_have_written(
+    connection: &Connection,
+    key: &str,
+    (path, value): (&Path, Digest),
+    refused: &[PreImageId],
+    since: i64,
+) -> Result<bool, Failed> {
+    let sql = format!(
+        "SELECT id, wrote, sum IS {PRE_IMAGE} FROM pre_images WHERE key = ?1 AND path = ?2 AND refused = 0 AND run > ?3"
+    );
+    let rows = collect(connection, &sql, params![key, path.to_string(), since], |row| {
+        let (id, wrote) = (PreImageId(row.get(0)?), row.get::<_, Option<[u8; 8]>>(1)?);
+        Ok(!refused.contains(&id) && (wrote == Some(value.0) || !row.get::<_, bool>(2)?))
+    })?;
+    Ok(rows.contains(&true))
 }
 
 /// Items of a segment that the run may have written in pages which were not committed.

@@ -242,10 +242,7 @@ async fn a_damaged_record_of_what_was_there_before_is_one_of_its_item() {
         let run = begin(&store).await;
         let there_before =
             ["damaged", "fine"].map(|name| (key(name), vec![(target.clone(), value)])).into_iter().collect();
-        store
-            .append_page(MetPage { run, segment: 0, number: 1, there_before, pairs: Vec::new(), may_write: Vec::new() })
-            .await
-            .unwrap();
+        store.append_page(MetPage { there_before, ..MetPage::empty(run, 0, 1) }).await.unwrap();
         let sql = format!(
             "DROP TRIGGER there_before_changed; UPDATE there_before SET {tamper} WHERE key = '{}'",
             key("damaged").to_text()
