@@ -13,12 +13,13 @@ use backfill::cutover::{ReadFrom, WriteTo};
 use backfill::item::{Item, Value, item_to_json};
 use backfill::local::Fault;
 use fastrand::Rng;
+use nix::sys::signal::Signal;
 
-use crate::app::{Habit, NEW, OLD, pk};
+use crate::app::{Habit, Kind, NEW, OLD, pk};
 use crate::common::{Bed, bytes_of, key_of, to_sdk, value_to_sdk};
 use crate::quiet::{EVERY_KIND, every_shape};
 use crate::scene::{MOVE, QUICKLY, Scene, items, seeded};
-use crate::tool::secret;
+use crate::tool::{Running, secret};
 
 /// Of each command.
 const KILLS: u32 = 4;
@@ -52,6 +53,51 @@ async fn forward_under_kills() {
     assert!(killed >= 10, "only {killed} kills");
     app.is_content("in the end");
     app.left(&scene.dump().await, NEW);
+}
+
+/// A run that is killed again and again beside live writers of both attributes. Writes of its dead processes still arrive,
+/// and live writers write, create or delete the very items that it is about to write. In the end every item has the
+/// application's last value at both names, and those that it deleted are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_under_kills_loses_no_live_write() {
+    let mut rng = seeded();
+    let scene = Scene::flagged(Bed::start(), items(700), "", &format!("{MOVE}{QUICKLY}")).await;
+    let mut app = scene.application(Habit::Obedient).await;
+    scene.done("cutover --to dual-write --yes").await;
+    scene.bed.front().reset_tally();
+    // The application goes past this layer.
+    let hints = app.hints();
+    scene.bed.front().set_faults(Some(Arc::new(move |request| {
+        if request.operation != "UpdateItem" || request.operation_sequence.is_multiple_of(3) {
+            return Fault::Pass;
+        }
+        let pk = request.body()["Key"]["pk"]["S"].as_str();
+        hints.lock().unwrap().extend(pk.map(str::to_owned));
+        Fault::Delay(Duration::from_millis(request.operation_sequence % 100))
+    })));
+    let updates = || scene.bed.front().tally().operation("UpdateItem");
+    let enough = scene.bed.sized(6, 2);
+    for _ in 0..enough {
+        let (mut running, goal) = (Running::start(scene.command("run --yes")), updates().requests + rng.u64(1..60));
+        while updates().requests < goal && !running.has_ended() {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        running.signal(Signal::SIGKILL);
+        let ran = tokio::task::spawn_blocking(move || running.end()).await.unwrap();
+        assert_eq!(ran.code, -1, "it ended before it was killed: {}", ran.said());
+        scene.nothing_is_lost(&app).await;
+        app.is_content("behind a kill");
+    }
+    scene.done("run --yes").await;
+    let (figures, updates) = (app.stop().await, updates());
+    let raced = updates.errors.get(&(400, "ConditionalCheckFailedException".to_owned())).copied().unwrap_or(0);
+    println!("  {enough} kills; {} writes of the tool, {raced} met a changed item; {figures:?}", updates.requests);
+    assert!(raced >= scene.bed.sized(10, 1), "too few races: {raced}");
+    for kind in [Kind::Write, Kind::Remove, Kind::Insert, Kind::Delete] {
+        assert!(figures.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
+    }
+    app.is_content("in the end");
+    app.left_both(&scene.dump().await);
 }
 
 /// Readers back during dual writes; and from new-only writes the whole way back, with the application at work.

@@ -52,8 +52,11 @@ impl Instance {
         while !self.shared.stop.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(self.rng.u64(0..10))).await;
             let quiet = self.rng.usize(0..self.shared.keys.len());
-            let key = self.shared.keys[if self.rng.u8(0..3) == 0 { quiet % HOT } else { quiet }].clone();
-            let kind = match self.rng.u8(0..100) {
+            let hinted = self.shared.hints.lock().unwrap().pop();
+            let n = if hinted.is_some() { self.rng.u8(50..100) } else { self.rng.u8(0..100) };
+            let any = || self.shared.keys[if self.rng.u8(0..3) == 0 { quiet % HOT } else { quiet }].clone();
+            let key = hinted.unwrap_or_else(any);
+            let kind = match n {
                 0..=49 => Kind::Read,
                 // Somebody has to come upon old values that nobody touched.
                 _ if quiet.is_multiple_of(5) && key == self.shared.keys[quiet] => Kind::Read,

@@ -82,8 +82,13 @@ struct Shared {
     histories: Mutex<BTreeMap<String, History>>,
     wrong: Mutex<Vec<String>>,
     figures: Mutex<BTreeMap<Kind, u64>>,
+    /// Keys that are written next.
+    hints: Hints,
     stop: AtomicBool,
 }
+
+/// Keys that somebody wants written soon: the newest comes first.
+pub(crate) type Hints = Arc<Mutex<Vec<String>>>;
 
 /// The text of a value.
 pub(crate) fn value(n: u64) -> Value {
@@ -123,6 +128,7 @@ impl Application {
             histories: Mutex::new(histories),
             wrong: Mutex::default(),
             figures: Mutex::default(),
+            hints: Arc::default(),
             stop: AtomicBool::new(false),
         });
         let mut tasks = JoinSet::new();
@@ -156,6 +162,11 @@ impl Application {
         *hand.write().await = order;
     }
 
+    /// Where to say which items it should write at once.
+    pub(crate) fn hints(&self) -> Hints {
+        Arc::clone(&self.shared.hints)
+    }
+
     /// What it has found wrong so far.
     pub(crate) fn wrong(&self) -> Vec<String> {
         self.shared.wrong.lock().unwrap().clone()
@@ -187,6 +198,15 @@ impl Application {
     /// other one; what else an item has is as it was.
     pub(crate) fn left(&self, items: &BTreeMap<String, Item>, at: &str) {
         let other = if at == OLD { NEW } else { OLD };
+        self.left_items(items, at, |key, item| assert!(!item.contains_key(other), "{key} still has `{other}`"));
+    }
+
+    /// The same where every item has its value at both names.
+    pub(crate) fn left_both(&self, items: &BTreeMap<String, Item>) {
+        self.left_items(items, OLD, |key, item| assert_eq!(item.get(OLD), item.get(NEW), "{key}"));
+    }
+
+    fn left_items(&self, items: &BTreeMap<String, Item>, at: &str, check: impl Fn(&str, &Item)) {
         let now = Instant::now();
         let by_pk: BTreeMap<&str, &Item> = items.values().map(|item| (pk(item), item)).collect();
         let mut histories = self.shared.histories.lock().unwrap();
@@ -195,7 +215,7 @@ impl Application {
             let content = item.map_or(Content::Gone, |item| content_of(item.get(at)));
             history.read(content, now, Instant::now()).unwrap_or_else(|wrong| panic!("{key}: {wrong}"));
             if let Some(item) = item {
-                assert!(!item.contains_key(other), "{key} still has `{other}`");
+                check(key, item);
                 assert_eq!(item.get("kept"), Some(&Value::S(format!("{SECRET} of {key}"))), "{key}");
             }
         }
