@@ -12,6 +12,7 @@ mod by_hand;
 mod clocks;
 #[path = "../common/mod.rs"]
 mod common;
+mod documents;
 mod ends;
 #[path = "../../docs/examples/flag/rust/flag.rs"]
 #[expect(dead_code, unreachable_pub, reason = "an example is a file of an application, where it is a module like this")]

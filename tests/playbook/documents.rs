@@ -1,0 +1,168 @@
+//! Attributes of documents, and attributes whose names an expression cannot spell: moved by the real binary and back again,
+//! byte for byte.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::types::{AttributeValue, BillingMode};
+use backfill::item::{Item, KeyAttribute, Value};
+
+use crate::common::{Bed, bytes_of, definition, from_sdk, key_elements};
+use crate::scene::{NAME, QUICKLY, Scene};
+use crate::tool::secret;
+
+/// The table's key.
+const KEY: [&str; 2] = ["p k", "s#k"];
+
+/// Moves: the document around both names, the old name, the new one.
+const MOVES: [(&[&str], &str, &str); 14] = [
+    (&["payload", "location"], "namespace", "bucket"),
+    (&["payload", "location"], "path", "key"),
+    (&[], "status#createdAt", "status#updatedAt"),
+    (&[], "__typename", "type"),
+    (&[], "name", "value"),
+    (&["a.b"], "c.d", "x.y"),
+    (&[], "😀", "😃"),
+    (&[], "quote\"s", "double\"q"),
+    (&[], "it's", "its"),
+    (&[], ":v", ":w"),
+    (&[], "[0]", "[1]"),
+    (&[], " lead", "lead"),
+    (&[], "0num", "1num"),
+    (&[], "back\\slash", "for/ward"),
+];
+
+/// A path in a plan: each name in quotes.
+fn spelt(document: &[&str], name: &str) -> String {
+    let quoted = |name: &&str| format!("\"{}\"", name.replace('"', "\"\""));
+    let path: Vec<String> = document.iter().chain([&name]).map(quoted).collect();
+    format!("'''{}'''", path.join("."))
+}
+
+fn plan() -> String {
+    let change = |(document, old, new): &(&[&str], &str, &str)| {
+        format!("[[change]]\nmove = {}\nto = {}\n", spelt(document, old), spelt(document, new))
+    };
+    MOVES.iter().map(change).collect()
+}
+
+fn map<const N: usize>(members: [(&str, Value); N]) -> Value {
+    Value::M(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// Where an object is kept, by the old names.
+fn location(n: usize) -> Value {
+    map([("namespace", secret("a")), ("path", secret(n)), ("type", secret("ObjectLocation"))])
+}
+
+/// An item with neighbours of everything that moves, and with this payload.
+fn one(pk: &str, payload: Option<Value>) -> Item {
+    let mut one: Item = MOVES
+        .iter()
+        .filter(|(document, ..)| document.is_empty())
+        .map(|(_, old, _)| ((*old).to_owned(), secret(old)))
+        .collect();
+    one.extend(KEY.map(|name| (name.to_owned(), Value::S(pk.to_owned()))));
+    let neighbours = [("tab\t", secret("tab")), ("aws:rep:updateregion", secret("us-east-1"))];
+    one.extend(neighbours.map(|(name, value)| (name.to_owned(), value)));
+    one.insert("L".repeat(255), secret("long"));
+    one.insert("a.b".to_owned(), map([("c.d", secret("q")), ("e\u{301}", secret("u")), ("c", map([]))]));
+    // What a path with dots would be if they were not in quotes.
+    one.insert("a".to_owned(), map([("b", map([("c", map([("d", secret("elsewhere"))]))]))]));
+    one.extend(payload.map(|payload| ("payload".to_owned(), payload)));
+    one
+}
+
+/// Every shape of the document: with the old names, with the new ones, without any, without a place for them.
+fn items() -> Vec<Item> {
+    let old = |n: usize| map([("location", location(n)), ("replicas", Value::L(vec![location(n), location(n + 1)]))]);
+    let mut items: Vec<Item> = (0..24).map(|n| one(&format!("{n:03}"), Some(old(n)))).collect();
+    let new = map([("location", map([("bucket", secret("b")), ("key", secret("k"))])), ("replicas", Value::L(vec![]))]);
+    items.extend((0..6).map(|n| one(&format!("new {n}"), Some(new.clone()))));
+    items.extend([("empty", Some(map([]))), ("none", None), ("text", Some(secret("raw")))].map(|(pk, p)| one(pk, p)));
+    items
+}
+
+/// An item as the plan implies it, written here from the plan's meaning.
+fn moved(mut item: Item, removes_old: bool) -> Item {
+    for (document, old, new) in MOVES {
+        let inside = document.iter().try_fold(&mut item, |inside, name| match inside.get_mut(*name) {
+            Some(Value::M(members)) => Some(members),
+            _ => None,
+        });
+        let Some(inside) = inside else { continue };
+        let value = if removes_old { inside.remove(old) } else { inside.get(old).cloned() };
+        inside.extend(value.map(|value| (new.to_owned(), value)));
+    }
+    item
+}
+
+/// The scene, and the table as text that shows every byte.
+async fn scene(strategy: &str) -> (Scene, BTreeMap<String, Item>) {
+    let bed = Bed::start();
+    let table = format!("documents_{}", fastrand::u32(..));
+    let key = KEY.map(|name| KeyAttribute { name: name.into(), kind: "S".into() });
+    let create = bed.client().create_table().table_name(&table).billing_mode(BillingMode::PayPerRequest);
+    let create = create.set_key_schema(Some(key_elements(&key)));
+    create.set_attribute_definitions(Some(key.iter().map(definition).collect())).send().await.unwrap();
+    bed.active(&table).await;
+    bed.load(&table, items().into_iter()).await;
+    let rest = format!("{}{QUICKLY}[cutover]\nsoak = \"0s\"\n", plan());
+    let path = bed.plan(NAME, &table, strategy, &rest);
+    let scene = Scene { bed, table, flags: String::new(), plan: path };
+    let before = items_of(&scene).await;
+    assert_eq!(before.len(), 33);
+    (scene, before)
+}
+
+async fn items_of(scene: &Scene) -> BTreeMap<String, Item> {
+    let page = scene.bed.client().scan().table_name(&scene.table).consistent_read(true).send().await.unwrap();
+    let pk = |item: &HashMap<String, AttributeValue>| item[KEY[0]].as_s().unwrap().clone();
+    page.items.unwrap().into_iter().map(|item| (pk(&item), from_sdk(item))).collect()
+}
+
+async fn assert_are(scene: &Scene, expected: BTreeMap<String, Item>, when: &str) {
+    let bytes = |items: BTreeMap<String, Item>| -> BTreeMap<String, String> {
+        items.into_iter().map(|(pk, item)| (pk, bytes_of(&item))).collect()
+    };
+    assert_eq!(bytes(items_of(scene).await), bytes(expected), "{when}");
+}
+
+fn all_moved(before: &BTreeMap<String, Item>, removes_old: bool) -> BTreeMap<String, Item> {
+    before.iter().map(|(pk, item)| (pk.clone(), moved(item.clone(), removes_old))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_it_is_called_it_moves_in_place_and_back() {
+    let (scene, before) = scene("strategy = \"in-place\"").await;
+    let dry = scene.done("run --dry-run --output json").await.json();
+    assert_eq!(dry["would_change"], 33, "{dry:#}");
+    let ran = scene.done("run --yes --output json").await.json();
+    assert_eq!(ran["totals"]["counts"]["applied"], 33, "{ran:#}");
+    assert_are(&scene, all_moved(&before, true), "run").await;
+    scene.done("verify --all").await;
+    scene.done("rollback --yes").await;
+    assert_are(&scene, before, "rollback").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_it_is_called_it_moves_back_and_to_the_end() {
+    let (scene, before) = scene("").await;
+    for words in ["run --yes", "verify --all"] {
+        scene.done(words).await;
+        assert_are(&scene, all_moved(&before, false), words).await;
+    }
+    scene.done("rollback --yes --readers-back --new-writes-stopped").await;
+    assert_are(&scene, before.clone(), "rollback").await;
+    for words in [
+        "cutover --to dual-write --yes --dual-writes-since 2026-01-01T00:00:00Z",
+        "run --yes",
+        "verify --all",
+        "cutover --to read-new --yes --readers-moved",
+        "cutover --to write-new --yes --old-writes-stopped",
+        "contract --yes",
+    ] {
+        // The first state file is the record of what was rolled back.
+        scene.done(&format!("{words} --state again.db")).await;
+    }
+    assert_are(&scene, all_moved(&before, true), "contract").await;
+}
