@@ -10,9 +10,10 @@ use serde_json::{Value as Json, json};
 use super::aws::Commands;
 use super::estimate::{Basis, Estimate};
 use super::pace::{Need, PARTITION};
-use crate::figure::{duration, number, units};
+use crate::checkpoint::Spend;
+use crate::figure::{dollars, duration, number, units};
 use crate::item::Units;
-use crate::plan::{Access, Plan, parse_duration};
+use crate::plan::{Access, Limits, Plan, parse_duration};
 use crate::table::TableDescription;
 use crate::throttle::{Budgets, Scope};
 
@@ -95,19 +96,7 @@ impl Finish {
         let mut obstacles = Vec::new();
         needs.iter().for_each(|needed| obstacles.extend(needed.by_partition()));
         needs.iter().for_each(|needed| obstacles.extend(needed.by_table(table)));
-        if let Some(limit) = plan.limits.max_wcu
-            && estimate.write_units.low > limit
-        {
-            obstacles.push(Obstacle {
-                id: "max_wcu",
-                text: format!(
-                    "[limits] max_wcu = {} stops the run before it ends: it needs at least {} WCU",
-                    units(limit),
-                    units(estimate.write_units.low)
-                ),
-                is_final: false,
-            });
-        }
+        obstacles.extend(by_limits(estimate, &plan.limits));
         let wanted = |access| {
             let of_table = needs.iter().find(|n| n.need.scope == Scope::Table && n.need.access == access);
             of_table.map_or(0.0, |needed| needed.rate)
@@ -225,6 +214,30 @@ fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> V
         }
     }
     all
+}
+
+/// Limits of the plan that end a run before it is through, at the least that it needs.
+fn by_limits(estimate: &Estimate, limits: &Limits) -> Vec<Obstacle> {
+    let (write, read, items) = (estimate.write_units.low, estimate.read_units.low, estimate.items.low);
+    // As the limit counts: of this region, without streams and replicas.
+    let cost = estimate.prices.dollars(Spend { write, read });
+    let max_wcu = limits.max_wcu.filter(|limit| write > *limit).map(|limit| {
+        let needs = format!("it needs at least {} WCU", units(write));
+        ("max_wcu", units(limit), needs)
+    });
+    let max_cost = limits.max_cost_usd.filter(|limit| cost > *limit).map(|limit| {
+        let needs = format!("it costs at least {}, {}", dollars(cost), estimate.prices.basis.text());
+        ("max_cost_usd", limit.to_string(), needs)
+    });
+    let max_items = limits.max_items.filter(|limit| items > *limit as f64).map(|limit| {
+        let needs = format!("the table has at least {} items", number(items as u64));
+        ("max_items", number(limit), needs)
+    });
+    let stops = |(id, limit, needs)| {
+        let text = format!("[limits] {id} = {limit} stops the run before it ends: {needs}");
+        Obstacle { id, text, is_final: false }
+    };
+    [max_wcu, max_cost, max_items].into_iter().flatten().map(stops).collect()
 }
 
 /// The budgets with what is needed of the whole table: a larger one is used by more segments at a time.

@@ -162,6 +162,27 @@ fn the_plans_own_limits_stand_against_it_too() {
     assert!(text(&found).contains("only while the [limits] window is open"), "{}", text(&found));
 }
 
+/// Each limit of the plan that ends a run stands against the goal if the run needs more, and only then.
+#[test]
+fn every_limit_that_ends_a_run_is_named() {
+    // A million items of 1 KB and a million WCU: 0.625 dollars for the writes, and about 0.016 for the reads.
+    let of = |limits: &str| {
+        let found = finish("10h", &plan(&format!("[limits]\n{limits}\n")), &table(None), [1e6, 0.0, 0.0]);
+        assert!(found.is_possible(), "a limit can be raised");
+        found
+    };
+    let found = of("max_wcu = 1000\nmax_cost_usd = 0.63\nmax_items = 999999");
+    assert_eq!(ids(&found), ["max_wcu", "max_cost_usd", "max_items"]);
+    let said = text(&found);
+    for part in [
+        "prevented    [limits] max_cost_usd = 0.63 stops the run before it ends: it costs at least $0.64, by the on-demand list price",
+        "prevented    [limits] max_items = 999,999 stops the run before it ends: the table has at least 1,000,000 items",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    assert_eq!(ids(&of("max_wcu = 1000000\nmax_cost_usd = 0.7\nmax_items = 1000000")), Vec::<&str>::new());
+}
+
 proptest! {
     /// A plan with the budgets that are printed, on a table that is raised as the commands say, ends in time by the same
     /// estimate; and the budgets fit the table.
