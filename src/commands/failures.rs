@@ -1,4 +1,4 @@
-//! `failures list|retry`: the dead letters.
+//! `failures list|retry`: the dead letters. The list is in `failures_list.rs`.
 
 use std::io::{Result as IoResult, Write as _};
 use std::path::Path;
@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::conduct::{Conducted, Pursuit, said};
 use super::exit::Exit;
+use super::failures_list::list;
 use super::output;
-use super::target::{Target, read_plan, state_path};
-use crate::checkpoint::store::{DivergedRecord, FailureRecord, ListQuery, StateFile};
+use super::target::Target;
 use crate::cli::{Decide, FailuresAction, FailuresArgs, Global};
 use crate::conduct::Came;
 use crate::engine::Retried;
@@ -23,38 +23,6 @@ pub(super) async fn failures(global: &Global, args: FailuresArgs) -> anyhow::Res
         FailuresAction::List { limit } => list(global, &args.plan, limit),
         FailuresAction::Retry { accept } => retry(global, &args.plan, accept).await,
     }
-}
-
-fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Result<Exit> {
-    let loaded = read_plan(global, plan)?;
-    let state = StateFile::open(&state_path(global, &loaded.plan))?;
-    let query = ListQuery { run: None, open_only: true, after: 0, limit };
-    let (failures, diverged) = (state.failures(query)?, state.diverged(query)?);
-    let summary = state.summary()?;
-    let (failed, unequal) = (summary.open_failures, summary.open_diverged);
-    output::result(
-        global,
-        || {
-            json!({ "type": "failures", "open_failures": failed, "open_diverged": unequal,
-                    "failures": failures, "diverged": diverged })
-        },
-        |out| {
-            write_lists(out, &failures, &diverged)?;
-            writeln!(out, "{} open failures, {} diverged items", number(failed), number(unequal))
-        },
-    );
-    Ok(Exit::Done)
-}
-
-fn write_lists(out: &mut Vec<u8>, failures: &[FailureRecord], diverged: &[DivergedRecord]) -> IoResult<()> {
-    for f in failures {
-        writeln!(out, "{:<9} {}  {} ({} attempts)", f.outcome.name(), f.key, f.reason, f.attempts)?;
-    }
-    for d in diverged {
-        let paths = d.paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        writeln!(out, "diverged  {}  {paths} holds something else than the plan implies", d.key)?;
-    }
-    Ok(())
 }
 
 async fn retry(global: &Global, plan: &Path, accept: Vec<Accept>) -> anyhow::Result<Exit> {

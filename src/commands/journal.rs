@@ -8,7 +8,7 @@ use super::exit::Exit;
 use super::output;
 use super::target::{read_plan, state_path};
 use crate::checkpoint::RunId;
-use crate::checkpoint::store::{ListQuery, PreImageRecord, StateFile};
+use crate::checkpoint::store::{ListQuery, PreImageRecord, StateFile, Unreadable};
 use crate::cli::{Global, JournalArgs};
 use crate::item::{Value, item_to_json};
 
@@ -23,19 +23,26 @@ pub(super) fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit
     let more = found.len() > args.limit as usize;
     found.truncate(args.limit as usize);
     let phase = |row: &PreImageRecord| runs.iter().find(|run| run.id == row.run).map_or("?", |run| run.phase.as_str());
-    let values: Vec<(&PreImageRecord, &str)> = found.iter().map(|row| (row, phase(row))).collect();
+    let last = found.last().map(|row| row.as_ref().map_or_else(|unreadable| unreadable.id, |row| row.id.0));
+    let values: Vec<_> = found.iter().map(|row| row.as_ref().map(|row| (row, phase(row)))).collect();
     output::result(
         global,
         || {
-            let rows: Vec<Json> = values.iter().map(|(row, phase)| to_json(row, phase, args.show_values)).collect();
-            json!({ "type": "journal", "values": rows, "more": more })
+            let row = |row: &Result<(&PreImageRecord, &str), &Unreadable>| match row {
+                Ok((row, phase)) => to_json(row, phase, args.show_values),
+                Err(row) => json!({ "id": row.id, "readable": false, "why": row.why }),
+            };
+            json!({ "type": "journal", "values": values.iter().map(row).collect::<Vec<_>>(), "more": more })
         },
         |out| {
-            for (row, phase) in &values {
-                write_row(out, row, phase, args.show_values)?;
+            for row in &values {
+                match row {
+                    Ok((row, phase)) => write_row(out, row, phase, args.show_values)?,
+                    Err(row) => writeln!(out, "{}  (unreadable: {})", row.id, row.why)?,
+                }
             }
-            match values.last().filter(|_| more) {
-                Some((last, _)) => writeln!(out, "There are more: --after {}", last.id.0),
+            match last.filter(|_| more) {
+                Some(last) => writeln!(out, "There are more: --after {last}"),
                 None => Ok(()),
             }
         },

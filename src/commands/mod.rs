@@ -19,6 +19,7 @@ mod demo_words;
 mod dry_run;
 mod exit;
 mod failures;
+mod failures_list;
 mod init;
 mod journal;
 #[cfg(feature = "local")]

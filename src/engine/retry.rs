@@ -48,8 +48,11 @@ impl Job {
         loop {
             let batch = store.failures_of(&run.phase, after, BATCH).await?;
             let Some(last) = batch.last() else { return Ok(all) };
-            after = last.id;
-            let tries = batch.iter().map(|failure| try_again(store, &writer, &requests, failure).boxed());
+            after = last.as_ref().map_or_else(|unreadable| unreadable.id, |failure| failure.id);
+            batch.iter().flat_map(|row| row.as_ref().err()).for_each(|row| {
+                tracing::warn!("failure {} stays as it is: {}", row.id, row.why);
+            });
+            let tries = batch.iter().flatten().map(|failure| try_again(store, &writer, &requests, failure).boxed());
             let tried: Vec<_> = stream::iter(tries).buffer_unordered(AT_ONCE).collect().await;
             for tried in tried {
                 let Retried { counts, encrypted } = tried?.unwrap_or_default();

@@ -190,3 +190,54 @@ async fn no_state_file_yet() {
     refused(&bed, 3, &["failures", text(&plan), "retry"]).says(&["nothing has failed", "Next: backfill run "]);
     nothing_was_written(&bed);
 }
+
+/// Makes the first row of a table of the state file one that cannot be read.
+fn damage(bed: &Bed, migration: &str, table: &str, column: &str) {
+    let state = bed.dir().join(format!(".backfill/{migration}.db"));
+    let connection = rusqlite::Connection::open(state).unwrap();
+    let sql = format!("UPDATE {table} SET {column} = '[' WHERE id = (SELECT min(id) FROM {table})");
+    assert_eq!(connection.execute(&sql, []).unwrap(), 1);
+}
+
+/// RUNBOOK: "A row that cannot be read is listed as such, and hides no other"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_read_hides_no_other() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    let value = |text: &str| backfill::item::Value::S(text.into());
+    let of = |n: usize| match n {
+        0..3 => item(&format!("P#{n}"), "x", [("old", value("a")), ("new", value("b"))]),
+        3..6 => item(&format!("P#{n}"), "x", [("old", value(&"x".repeat(250_000)))]),
+        _ => item(&format!("P#{n}"), "x", [("old", value("a")), ("legacy", value("c"))]),
+    };
+    bed.load(&table, (0..9).map(of)).await;
+    let plan = bed.plan("lists", &table, "", MOVE);
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(4);
+    let removes = bed.plan("removes", &table, "strategy = \"in-place\"", "[[change]]\nremove = \"legacy\"\n");
+    tool(&bed, &["run", text(&removes), "--yes"]).exits(0);
+
+    damage(&bed, "lists", "failures", "key");
+    damage(&bed, "lists", "diverged", "paths");
+    damage(&bed, "removes", "pre_images", "path");
+    let listed = tool(&bed, &["failures", text(&plan), "list"]).exits(0).stdout;
+    let lines = |of: &str| listed.lines().filter(|line| line.starts_with(of)).count();
+    assert_eq!((lines("rejected"), lines("diverged "), lines("unreadable")), (2, 2, 2), "{listed}");
+    assert!(listed.contains("3 open failures, 3 diverged items"), "{listed}");
+    let json = tool(&bed, &["failures", text(&plan), "list", "--output", "json"]).exits(0).json();
+    for (list, member) in [("failures", "reason"), ("diverged", "paths")] {
+        let rows = json[list].as_array().unwrap();
+        let unreadable = rows.iter().filter(|row| row["readable"] == false && row["why"].is_string()).count();
+        let others = rows.iter().filter(|row| row["key"].is_object() && !row[member].is_null()).count();
+        assert_eq!((rows.len(), unreadable, others), (3, 1, 2), "{json:#}");
+    }
+    let journal = tool(&bed, &["journal", text(&removes)]).exits(0).stdout;
+    let readable = journal.lines().filter(|line| line.contains("legacy")).count();
+    assert_eq!((journal.lines().count(), readable, journal.matches("(unreadable: ").count()), (3, 2, 1), "{journal}");
+    let page = tool(&bed, &["journal", text(&removes), "--limit", "1"]).exits(0).stdout;
+    assert!(page.contains("cannot be read") && page.contains("There are more: --after 1"), "{page}");
+
+    // What works on those lists works on the others.
+    let retried = tool(&bed, &["failures", text(&plan), "retry", "--output", "json"]).exits(4).json();
+    assert_eq!(retried["counts"]["scanned"], 2, "{retried:#}");
+    tool(&bed, &["verify", text(&plan), "--all"]).exits(5);
+}

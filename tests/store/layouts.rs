@@ -26,7 +26,7 @@ fn copy(from: &Path, to: &Path) -> PathBuf {
 async fn told(path: &Path) -> (StateSummary, Vec<ItemKey>, Vec<OnRecord>, String) {
     let file = StateFile::open(path).unwrap();
     let summary = file.summary().unwrap();
-    let keys: Vec<ItemKey> = file.journal(ALL).unwrap().into_iter().map(|row| row.key).collect();
+    let keys: Vec<ItemKey> = file.journal(ALL).unwrap().into_iter().map(|row| row.unwrap().key).collect();
     let lists = format!("{:?} {:?} {:?}", file.failures(ALL), file.diverged(ALL), file.no_way_back());
     let events =
         format!("{:?} {:?} {:?}", file.events(), file.reports(9).map(|r| r.len()), file.open_work_of("expand"));

@@ -47,8 +47,8 @@ use super::super::packed::{pack, unpack};
 use super::super::{MetPage, PreImageId, PreImageRow, RunId, phase};
 use super::checksum::{self, PRE_IMAGE, THERE_BEFORE};
 use super::error::Failed;
-use super::read::{collect, key_from, parse_path};
-use super::records::{ListQuery, PreImageRecord, RunRecord};
+use super::read::{collect, collect_listed, key_from, parse_path};
+use super::records::{ListQuery, PreImageRecord, RunRecord, Unreadable};
 use crate::change::{By, Digest, OnRecord, PreImage, Was};
 use crate::item::{ItemKey, Path, Value};
 
@@ -106,10 +106,13 @@ pub(super) fn pre_images(
 }
 
 /// Values on record whose write was not refused, oldest first.
-pub(super) fn list(connection: &Connection, query: ListQuery) -> Result<Vec<PreImageRecord>, Failed> {
+pub(super) fn list(
+    connection: &Connection,
+    query: ListQuery,
+) -> Result<Vec<Result<PreImageRecord, Unreadable>>, Failed> {
     let sql = "SELECT id, run, key, path, value, at FROM pre_images \
          WHERE id > ?1 AND refused = 0 AND kind = 'value' AND (?2 IS NULL OR run = ?2) ORDER BY id LIMIT ?3";
-    collect(connection, sql, params![query.after, query.run.map(|run| run.0), query.limit], record_from)
+    collect_listed(connection, sql, params![query.after, query.run.map(|run| run.0), query.limit], record_from)
 }
 
 /// How many values are on record whose write was not refused: of a run, or of all.

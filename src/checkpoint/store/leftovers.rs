@@ -1,7 +1,7 @@
 //! What a rollback leaves otherwise than it was, and what it may: rows of the journal that say so, and pairs as the first pass
 //! met them.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Params, Row, params};
 
 use super::super::{RunId, StoreError};
 use super::Store;
@@ -47,9 +47,7 @@ fn leftovers(connection: &Connection, run: RunId, limit: u32) -> Result<Listed, 
                 GROUP BY key, path)";
     let count = connection.query_row(&format!("SELECT count(DISTINCT key) {rows}"), [run.0], |row| row.get(0))?;
     let sql = format!("SELECT key, path {rows} ORDER BY id LIMIT ?2");
-    let first = collect(connection, &sql, params![run.0, limit], |row| {
-        Ok((key_from(row, 0)?, parse_path(&row.get::<_, String>(1)?)?))
-    })?;
+    let first = named(connection, &sql, params![run.0, limit])?;
     Ok(Listed { count, first })
 }
 
@@ -59,8 +57,16 @@ fn met_pairs(connection: &Connection, kind: MetPair, limit: u32) -> Result<Liste
     let sql = format!("SELECT count(DISTINCT key) {rows}");
     let count = connection.query_row(&sql, params![kind.name(), since], |row| row.get(0))?;
     let sql = format!("SELECT key, path {rows} ORDER BY key, path LIMIT ?3");
-    let first = collect(connection, &sql, params![kind.name(), since, limit], |row| {
-        Ok((key_from(row, 0)?, parse_path(&row.get::<_, String>(1)?)?))
-    })?;
+    let first = named(connection, &sql, params![kind.name(), since, limit])?;
     Ok(Listed { count, first })
+}
+
+/// Keys and paths. One that cannot be read is counted, but not named: it hides no other.
+fn named(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<(ItemKey, Path)>, Failed> {
+    let read = |row: &Row<'_>| Ok((key_from(row, 0)?, parse_path(&row.get::<_, String>(1)?)?));
+    let rows = collect(connection, sql, params, |row| match read(row) {
+        Ok(found) => Ok(Some(found)),
+        Err(failed) => Failed::of_a_row(failed).map(|_| None),
+    })?;
+    Ok(rows.into_iter().flatten().collect())
 }

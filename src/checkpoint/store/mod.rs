@@ -35,7 +35,7 @@ pub use leftovers::Listed;
 pub use lock::Holder;
 pub use records::{
     Begin, DivergedRecord, FailureRecord, Identity, ListQuery, NewRun, OpenWork, PreImageRecord, RowStatus,
-    RunProgress, RunRecord, SegmentTotals, Session, SpendRecord, StateSummary,
+    RunProgress, RunRecord, SegmentTotals, Session, SpendRecord, StateSummary, Unreadable,
 };
 pub use state_file::StateFile;
 pub use verify::PHASE as VERIFY_PHASE;
@@ -185,19 +185,33 @@ impl Store {
         self.thread.run(move |c| read::is_proven(c, &phase)).await
     }
 
-    /// Failures, oldest first.
+    /// Failures, oldest first; an error if one cannot be read.
     pub async fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
-        self.thread.run(move |c| read::failures(c, query)).await
+        self.thread.run(move |c| read::all(read::failures(c, query)?)).await
     }
 
-    /// Up to `limit` open failures of the runs of a phase, oldest first, behind this place in the list.
-    pub async fn failures_of(&self, phase: &str, after: i64, limit: u32) -> Result<Vec<FailureRecord>, StoreError> {
+    /// Up to `limit` open failures of the runs of a phase, oldest first, behind this place in the list. One that cannot be
+    /// read hides no other.
+    pub async fn failures_of(
+        &self,
+        phase: &str,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError> {
         let phase = phase.to_owned();
         self.thread.run(move |c| read::failures_of(c, &phase, after, limit)).await
     }
 
-    /// Diverged items, oldest first.
+    /// Diverged items, oldest first; an error if one cannot be read.
     pub async fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError> {
+        self.thread.run(move |c| read::all(read::diverged(c, query)?)).await
+    }
+
+    /// Diverged items, oldest first. One that cannot be read hides no other.
+    pub async fn listed_diverged(
+        &self,
+        query: ListQuery,
+    ) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError> {
         self.thread.run(move |c| read::diverged(c, query)).await
     }
 

@@ -7,7 +7,7 @@ use super::super::{Counts, RunId, RunStatus, SegmentEvent, SegmentState, Spend};
 use super::checksum::SEGMENT as SEGMENT_SUM;
 use super::error::Failed;
 use super::records::{
-    DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, RowStatus, RunRecord, SegmentTotals,
+    DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, RowStatus, RunRecord, SegmentTotals, Unreadable,
 };
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
@@ -102,7 +102,10 @@ const FAILURE: &str =
     "SELECT id, run, key, segment, status, resolved_as, first_at, last_at, outcome, reason, attempts FROM failures";
 
 /// Failures, oldest first.
-pub(super) fn failures(connection: &Connection, query: ListQuery) -> Result<Vec<FailureRecord>, Failed> {
+pub(super) fn failures(
+    connection: &Connection,
+    query: ListQuery,
+) -> Result<Vec<Result<FailureRecord, Unreadable>>, Failed> {
     list(connection, query, FAILURE, failure_from)
 }
 
@@ -112,11 +115,11 @@ pub(super) fn failures_of(
     phase: &str,
     after: i64,
     limit: u32,
-) -> Result<Vec<FailureRecord>, Failed> {
+) -> Result<Vec<Result<FailureRecord, Unreadable>>, Failed> {
     let sql = format!(
         "{FAILURE} WHERE id > ?1 AND run IN (SELECT id FROM runs WHERE phase = ?2) AND status = 'open' ORDER BY id LIMIT ?3"
     );
-    collect(connection, &sql, params![after, phase, limit], failure_from)
+    collect_listed(connection, &sql, params![after, phase, limit], failure_from)
 }
 
 fn failure_from(row: &Row<'_>) -> Result<FailureRecord, Failed> {
@@ -136,7 +139,10 @@ fn failure_from(row: &Row<'_>) -> Result<FailureRecord, Failed> {
 }
 
 /// Diverged items, oldest first.
-pub(super) fn diverged(connection: &Connection, query: ListQuery) -> Result<Vec<DivergedRecord>, Failed> {
+pub(super) fn diverged(
+    connection: &Connection,
+    query: ListQuery,
+) -> Result<Vec<Result<DivergedRecord, Unreadable>>, Failed> {
     list(
         connection,
         query,
@@ -254,11 +260,29 @@ fn list<T>(
     query: ListQuery,
     select: &str,
     from: impl FnMut(&Row<'_>) -> Result<T, Failed>,
-) -> Result<Vec<T>, Failed> {
+) -> Result<Vec<Result<T, Unreadable>>, Failed> {
     let sql = format!(
         "{select} WHERE id > ?1 AND (?2 IS NULL OR run = ?2) AND (NOT ?3 OR status = 'open') ORDER BY id LIMIT ?4"
     );
-    collect(connection, &sql, params![query.after, query.run.map(|r| r.0), query.open_only, query.limit], from)
+    collect_listed(connection, &sql, params![query.after, query.run.map(|r| r.0), query.open_only, query.limit], from)
+}
+
+/// The rows of a list; an error if one cannot be read.
+pub(super) fn all<T>(rows: Vec<Result<T, Unreadable>>) -> Result<Vec<T>, Failed> {
+    rows.into_iter().collect::<Result<_, _>>().map_err(|unreadable| Failed::Row(unreadable.why))
+}
+
+/// Rows of a list, whose first column is their place in it: one that cannot be read hides no other.
+pub(super) fn collect_listed<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    mut from: impl FnMut(&Row<'_>) -> Result<T, Failed>,
+) -> Result<Vec<Result<T, Unreadable>>, Failed> {
+    collect(connection, sql, params, |row| match from(row) {
+        Ok(found) => Ok(Ok(found)),
+        Err(failed) => Ok(Err(Unreadable { id: row.get(0)?, why: failed.of_a_row()? })),
+    })
 }
 
 pub(super) fn collect<T>(

@@ -194,6 +194,15 @@ pub enum RowStatus {
     Resolved,
 }
 
+/// A row of a list that cannot be read. It hides no other row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its place in the list, for [`ListQuery::after`].
+    pub id: i64,
+    /// Why, without what is stored.
+    pub why: String,
+}
+
 /// A failure as stored.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FailureRecord {

@@ -11,6 +11,7 @@ use super::error::{Failed, io_error};
 use super::lock::Lock;
 use super::records::{
     DivergedRecord, FailureRecord, ListQuery, OpenWork, PreImageRecord, RunProgress, RunRecord, StateSummary,
+    Unreadable,
 };
 use super::{accepted, journal, layout, open, read, siblings, spend};
 use crate::change::OnRecord;
@@ -88,13 +89,18 @@ impl StateFile {
         })
     }
 
-    /// Failures, oldest first.
+    /// Failures, oldest first; an error if one cannot be read.
     pub fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
+        self.read(|connection| read::all(read::failures(connection, query)?))
+    }
+
+    /// Failures, oldest first. One that cannot be read hides no other.
+    pub fn listed_failures(&self, query: ListQuery) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError> {
         self.read(|connection| read::failures(connection, query))
     }
 
-    /// Values that writes destroyed and that were not refused, oldest first.
-    pub fn journal(&self, query: ListQuery) -> Result<Vec<PreImageRecord>, StoreError> {
+    /// Values that writes destroyed and that were not refused, oldest first. One that cannot be read hides no other.
+    pub fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, Unreadable>>, StoreError> {
         self.read(|connection| journal::list(connection, query))
     }
 
@@ -113,8 +119,13 @@ impl StateFile {
         Arc::new(ReadRecords(Arc::new(Mutex::new(self))))
     }
 
-    /// Diverged items, oldest first.
+    /// Diverged items, oldest first; an error if one cannot be read.
     pub fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError> {
+        self.read(|connection| read::all(read::diverged(connection, query)?))
+    }
+
+    /// Diverged items, oldest first. One that cannot be read hides no other.
+    pub fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError> {
         self.read(|connection| read::diverged(connection, query))
     }
 

@@ -178,11 +178,12 @@ impl Verifier {
         let (mut closed, mut looked_at, mut after) = (0, 0, 0);
         loop {
             let query = ListQuery { run: None, open_only: true, after, limit: DIVERGED_AT_ONCE };
-            let open = self.store.diverged(query).await.map_err(|error| self.give_up(&error))?;
+            let open = self.store.listed_diverged(query).await.map_err(|error| self.give_up(&error))?;
             let Some(last) = open.last() else { return Ok(closed) };
-            after = last.id;
+            after = last.as_ref().map_or_else(|unreadable| unreadable.id, |record| record.id);
             looked_at += open.len() as u64;
-            let keys: Vec<ItemKey> = open.into_iter().map(|record| record.key).collect();
+            // One that cannot be read stays open.
+            let keys: Vec<ItemKey> = open.into_iter().flatten().map(|record| record.key).collect();
             let records = self.records(&keys).await?;
             let looks = keys.into_iter().zip(records).map(|(key, record)| self.look_at_diverged(key, record).boxed());
             // All of them are waited for, also where one is given up because the job stops.
