@@ -8,7 +8,7 @@ use super::{output, signals};
 use crate::checkpoint::store::KeptFact;
 use crate::cli::{Decide, Global};
 use crate::clock::wall;
-use crate::conduct::{ConductError, Conductor, Said, Stage};
+use crate::conduct::{Conductor, Said, Stage};
 use crate::cutover::{LEASE_DURATION, Lease, Opened, lease_owner};
 use crate::engine::StopReason;
 use crate::playbook::Fact;
@@ -45,13 +45,13 @@ impl Conducted {
     /// Takes the state file, and the lease beside the flag, where there is one. Signals stop it from here on.
     pub(super) async fn open(global: &Global, plan: &Path, said: Said) -> anyhow::Result<Conducted> {
         let target = Box::pin(Target::open(global, plan, check_plan)).await?;
-        let opened = crate::cutover::open(&target.plan, wall()).await.map_err(ConductError::from)?;
+        let opened = target.open_flag().await?;
         Box::pin(Conducted::of(target, said, opened)).await
     }
 
     /// The same for a command that is refused, or that nobody confirms, before anything is made or changed.
     pub(super) async fn prepared(target: Target, said: Said, pursuit: &mut Pursuit<'_>) -> anyhow::Result<Conducted> {
-        let opened = crate::cutover::open(&target.plan, wall()).await.map_err(ConductError::from)?;
+        let opened = target.open_flag().await?;
         Box::pin(pursuit.prepare(&target, opened.as_ref().map(|opened| opened.flag.as_ref()), &said)).await?;
         Box::pin(Conducted::of(target, said, opened)).await
     }

@@ -21,7 +21,7 @@ pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     if args.back
         && !args.now
         && kind(&plan) == Kind::Flagged
-        && let Some(opened) = crate::cutover::open(&plan, wall()).await.map_err(ConductError::from)?
+        && let Some(opened) = crate::cutover::open(&plan, wall(), None).await.map_err(ConductError::from)?
         && let Some((flag, _)) = read(opened.flag.as_ref(), &plan).await.map_err(ConductError::from)?
         && !back_needs_state(&flag)
     {

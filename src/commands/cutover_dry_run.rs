@@ -12,7 +12,7 @@ use crate::change::MetPair;
 use crate::checkpoint::store::StateFile;
 use crate::cli::{CutoverArgs, Global};
 use crate::clock::wall;
-use crate::conduct::{ConductError, preview};
+use crate::conduct::preview;
 use crate::item::item_to_json;
 use crate::playbook::{Goal, Next};
 use crate::preflight::check_plan;
@@ -28,7 +28,7 @@ const SHOWN: usize = 5;
 pub(super) async fn dry_run(global: &Global, args: &CutoverArgs, goal: Goal) -> anyhow::Result<Exit> {
     let target = Box::pin(Target::open(global, &args.plan, check_plan)).await?;
     let Target { plan, description, state, .. } = &target;
-    let opened = crate::cutover::open(plan, wall()).await.map_err(ConductError::from)?;
+    let opened = target.open_flag().await?;
     let flags = opened.as_ref().map(|opened| opened.flag.as_ref());
     let said = said(&args.decide());
     let previewed = Box::pin(preview(state, plan, description, flags, &said, goal, wall()())).await;

@@ -31,7 +31,7 @@ pub(super) enum Read<'a> {
 pub(super) async fn preflight(target: &Target, job: &Job, read: Read<'_>, accepted: Vec<Accept>) -> Preflight {
     let (table, plan) = (target.table.as_ref(), &target.plan);
     let facts = Facts::gather(table, target.on_loopback, &target.description, PATIENCE);
-    let (facts, flag) = tokio::join!(facts, Box::pin(ask_flag(plan, PATIENCE)));
+    let (facts, flag) = tokio::join!(facts, Box::pin(ask_flag(plan, &target.description, PATIENCE)));
     let none = Prediction::default();
     let (estimate, seen) = match read {
         Read::Nothing => (estimate_of_description(job), &none),
@@ -46,6 +46,17 @@ pub(super) async fn preflight(target: &Target, job: &Job, read: Read<'_>, accept
     findings.extend(flag_findings(plan, &flag));
     findings.sort_by_key(|finding| finding.severity);
     Preflight { findings, estimate, accepted }
+}
+
+impl Target {
+    /// The work that `run` does on this table, where this is accepted.
+    pub(super) fn job_accepting(&self, accepted: &[Accept]) -> anyhow::Result<Job> {
+        let mut job = self.job()?;
+        if accepted.contains(&Accept::ClientEncryption) {
+            job.edit_encrypted();
+        }
+        Ok(job)
+    }
 }
 
 impl Preflight {

@@ -7,8 +7,8 @@ use super::pursuit::Pursuit;
 use super::run_report::header;
 use super::target::Target;
 use crate::clock::wall;
-use crate::conduct::{Preview, Said, job_of, preview};
-use crate::cutover::FlagStore;
+use crate::conduct::{ConductError, Preview, Said, job_of, preview};
+use crate::cutover::{FlagStore, Opened};
 use crate::playbook::{Goal, Phase};
 
 impl Pursuit<'_> {
@@ -54,5 +54,12 @@ impl Pursuit<'_> {
         found.hold()?;
         found.tell();
         Ok(found.to_record())
+    }
+}
+
+impl Target {
+    /// What the plan names in `[cutover]`, by a connection that keeps to the account of this table.
+    pub(super) async fn open_flag(&self) -> Result<Option<Opened>, ConductError> {
+        Ok(crate::cutover::open(&self.plan, wall(), Some(&self.description)).await?)
     }
 }

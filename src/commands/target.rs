@@ -10,7 +10,7 @@ use crate::checkpoint::store::{Identity, Store};
 use crate::cli::Global;
 use crate::engine::Job;
 use crate::plan::{Loaded, Plan, TableRef, load_bytes};
-use crate::preflight::{Accept, Fits, Reached, check_table, reach, run_changes};
+use crate::preflight::{Fits, Reached, check_table, reach, run_changes};
 use crate::table::{Table, TableDescription};
 use crate::throttle::Resolved;
 
@@ -74,15 +74,6 @@ impl Target {
         let state = state_path(global, &plan);
         let path = path.to_owned();
         Ok(Target { path, state, plan, table, description, described, on_loopback, resolved, advice: true })
-    }
-
-    /// The work that `run` does on this table, where this is accepted.
-    pub(super) fn job_accepting(&self, accepted: &[Accept]) -> anyhow::Result<Job> {
-        let mut job = self.job()?;
-        if accepted.contains(&Accept::ClientEncryption) {
-            job.edit_encrypted();
-        }
-        Ok(job)
     }
 
     /// The work that `run` does on this table.

@@ -98,7 +98,7 @@ pub(super) struct OnRecord {
 /// Reads a plan's flag for [`known`], for so long at most.
 pub async fn read_now(plan: &Plan, clock: Clock, limit: Duration) -> Result<Option<Seen>, String> {
     let asked = async {
-        let opened = open(plan, Arc::clone(&clock)).await?;
+        let opened = open(plan, Arc::clone(&clock), None).await?;
         let Some(opened) = opened else { return Ok(None) };
         read(opened.flag.as_ref(), plan).await
     };

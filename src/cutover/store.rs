@@ -14,9 +14,9 @@ use crate::clock::Clock;
 use crate::item::{Item, ItemKey, KeySchema, Value};
 use crate::outside::OutsideText;
 use crate::plan::{Fingerprint, FlagKey, FlagPlace, LEASE_SUFFIX, Plan};
-use crate::table::TableError;
 use crate::table::control::{ControlError, ControlItem, ControlTable, WRITER};
 use crate::table::dynamo::{DynamoTable, connect};
+use crate::table::{TableDescription, TableError};
 
 /// The flag, wherever it is kept.
 #[async_trait]
@@ -94,8 +94,13 @@ pub struct Opened {
 }
 
 /// Opens what the plan names; none where it names no flag. A table is only asked for its key, and only where the plan does
-/// not say all of it; nothing is changed.
-pub async fn open(plan: &Plan, clock: Clock) -> Result<Option<Opened>, FlagStoreError> {
+/// not say all of it; nothing is changed. `described` is the plan's table, if it was described: credentials that are renewed later
+/// have to reach it.
+pub async fn open(
+    plan: &Plan,
+    clock: Clock,
+    described: Option<&TableDescription>,
+) -> Result<Option<Opened>, FlagStoreError> {
     match &plan.cutover.flag {
         None => Ok(None),
         Some(FlagPlace::Exec(hooks)) => {
@@ -103,6 +108,9 @@ pub async fn open(plan: &Plan, clock: Clock) -> Result<Option<Opened>, FlagStore
         }
         Some(FlagPlace::Table { name, key }) => {
             let connection = connect(&plan.table).await.map_err(|error| FlagStoreError::Unreachable { error })?;
+            if let Some(described) = described {
+                connection.was_described(&plan.table.name, described);
+            }
             let table: Arc<dyn ControlTable> = Arc::new(DynamoTable::new(&connection, name));
             let (item, lease) = items(table, name, key).await?;
             Ok(Some(Opened { flag: Arc::new(TableStore::new(item, clock)), lease: Some(lease) }))

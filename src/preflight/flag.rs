@@ -11,15 +11,16 @@ use crate::clock::wall;
 use crate::cutover::{check_plan, open};
 use crate::plan::Plan;
 use crate::playbook::Kind;
+use crate::table::TableDescription;
 
 /// Below this an application has less than about three seconds for each request: one slow read of the flag stops it.
 const SMALL_CACHE: u32 = 10;
 
 /// How long what is read of the flag may be obeyed, as the flag says; none where there is no flag yet. Asked for
 /// `patience` at most.
-pub async fn ask_flag(plan: &Plan, patience: Duration) -> Fact<Option<u32>> {
+pub async fn ask_flag(plan: &Plan, table: &TableDescription, patience: Duration) -> Fact<Option<u32>> {
     let asked = async {
-        let opened = open(plan, wall()).await.map_err(|error| error.to_string())?;
+        let opened = open(plan, wall(), Some(table)).await.map_err(|error| error.to_string())?;
         let Some(opened) = opened else { return Ok(None) };
         let Some((flag, meta)) = opened.flag.read().await.map_err(|error| error.to_string())? else { return Ok(None) };
         check_plan(&opened.flag.place(), &meta, &plan.fingerprint()).map_err(|error| error.to_string())?;

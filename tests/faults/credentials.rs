@@ -127,7 +127,8 @@ async fn renewed_credentials_of_another_account_are_not_used() {
                 let arn = json!("arn:aws:dynamodb:us-east-1:999999999999:table/faults");
                 Fault::Spoil(backfill::local::front::Spoil::With("/Table/TableArn", arn))
             }
-            ("UpdateItem", "OTHER") => {
+            // To the table, to the flag or to the lease.
+            (_, "OTHER") => {
                 seen.fetch_add(1, Ordering::SeqCst);
                 Fault::Pass
             }
@@ -135,9 +136,44 @@ async fn renewed_credentials_of_another_account_are_not_used() {
         }
     });
     let ran = scene.run().exits(6);
-    assert_eq!(strayed.load(Ordering::SeqCst), 0, "writes went to a table of another account");
+    assert_eq!(strayed.load(Ordering::SeqCst), 0, "requests went to another account");
     assert!(ran.stderr.contains("999999999999"), "{}", ran.stderr);
     scene.resumes_to_the_right_end().await;
+}
+
+/// A `--back` speaks to the flag alone. It moves no flag of another account; and where it cannot tell which account it was,
+/// because the plan names the whole key and the flag's table was never described, it takes no other credentials.
+#[tokio::test(flavor = "multi_thread")]
+async fn renewed_credentials_of_another_account_move_no_flag() {
+    for (key, says) in [("", "999999999999"), ("key = { id = \"FLAG\" }\n", "nothing tells")] {
+        let (scene, issuer) = signed(Source::File, key).await;
+        tool(&scene.bed, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
+        let (renewed, strayed) = (Arc::clone(&issuer), Arc::new(AtomicU64::new(0)));
+        let seen = Arc::clone(&strayed);
+        scene.fault(move |request| {
+            if request.operation == "PutItem" && renewed.is_valid("T0") {
+                renewed.issue("OTHER");
+            }
+            match (request.operation.as_str(), request.session_token()) {
+                (_, token) if !renewed.is_valid(token) => expired(),
+                ("DescribeTable", "OTHER") => {
+                    let arn = json!("arn:aws:dynamodb:us-east-1:999999999999:table/flags");
+                    Fault::Spoil(backfill::local::front::Spoil::With("/Table/TableArn", arn))
+                }
+                (_, "OTHER") => {
+                    seen.fetch_add(1, Ordering::SeqCst);
+                    Fault::Pass
+                }
+                _ => Fault::Pass,
+            }
+        });
+        let ran = tool(&scene.bed, &["cutover", scene.plan(), "--back"]);
+        assert_eq!(strayed.load(Ordering::SeqCst), 0, "requests went to another account");
+        assert!(ran.code != 0 && ran.stderr.contains(says), "{key:?}: {}: {}", ran.code, ran.stderr);
+        issuer.issue("T1");
+        scene.mend();
+        tool(&scene.bed, &["cutover", scene.plan(), "--back"]).exits(0);
+    }
 }
 
 /// Without new ones the run stops, after one attempt to renew them, and says what to do.

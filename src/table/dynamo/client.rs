@@ -37,8 +37,16 @@ struct Inner {
     renewal: tokio::sync::Mutex<()>,
     /// DynamoDB has answered: the credentials were good once.
     was_answered: AtomicBool,
-    /// The ARN and the id of the table of `table`, as it was first described.
-    described: OnceLock<(String, Option<String>)>,
+    /// A table that these requests reach: the first that was described.
+    described: OnceLock<Described>,
+}
+
+/// A table as it was described.
+#[derive(Debug)]
+struct Described {
+    name: String,
+    arn: String,
+    id: Option<String>,
 }
 
 /// A client, and how many came before it.
@@ -100,20 +108,22 @@ impl Connection {
         true
     }
 
-    /// Notes what a table of this name was described as: the first time, if it is the plan's.
-    pub(super) fn was_described(&self, name: &str, table: &TableDescription) {
-        if name == self.0.table.name {
-            self.0.described.get_or_init(|| (table.arn.clone(), table.id.clone()));
-        }
+    /// Notes what a table of this name is described as, for [`Connection::send`]: renewed credentials have to reach the same
+    /// one. The first counts; another connection of the same `[table]` may have described it.
+    pub fn was_described(&self, name: &str, table: &TableDescription) {
+        let described = || Described { name: name.to_owned(), arn: table.arn.clone(), id: table.id.clone() };
+        self.0.described.get_or_init(described);
     }
 
     /// Whether this client reaches the table that was described. Other credentials may be of another account, or lead to
-    /// another region, where a table of the same name is another table. A connection that has described none (it is one to
-    /// the flag alone) takes what it gets.
+    /// another region, where a table of the same name is another table. A connection that knows of none takes no others.
     async fn reaches_the_same_table(&self, client: &Client) -> bool {
-        let Some((arn, id)) = self.0.described.get() else { return true };
+        let Some(Described { name, arn, id }) = self.0.described.get() else {
+            tracing::error!("the renewed credentials are not used: nothing tells whether they are of the same account");
+            return false;
+        };
         let described = ask(RENEWAL_PATIENCE, || async {
-            let reply = client.describe_table().table_name(&self.0.table.name).send().await;
+            let reply = client.describe_table().table_name(name).send().await;
             reply.map_err(|error| classify(&error, Call::DescribeTable))
         });
         match described.await.map(|reply| reply.table.as_ref().and_then(describe)) {
