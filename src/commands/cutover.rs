@@ -13,7 +13,7 @@ use crate::clock::wall;
 use crate::conduct::{ConductError, Said, kind, read};
 use crate::cutover::Flag;
 use crate::playbook::{BackTo, Goal, Kind, Target, back_needs_state};
-use crate::preflight::{Fits, check_begun_plan, check_plan};
+use crate::preflight::{Fits, check_plan, check_way_back};
 
 /// Moves the flag.
 pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Result<Exit> {
@@ -39,7 +39,7 @@ pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     let goal = goal_of(&args);
     let mut pursuit = Pursuit::of(goal, &decide, format!("Change the cutover flag of {} now?", plan.name));
     let (fits, said): (Fits, _) =
-        (if args.back { check_begun_plan } else { check_plan }, Said { reason, ..said(&decide) });
+        (if args.back { check_way_back } else { check_plan }, Said { reason, ..said(&decide) });
     let target = Box::pin(OnTable::open(global, &args.plan, fits)).await?;
     let mut conducted = Box::pin(Conducted::prepared(target, said, &mut pursuit)).await?;
     let (_, stopped) = Box::pin(conducted.pursue(pursuit)).await?;

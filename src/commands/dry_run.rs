@@ -14,7 +14,7 @@ use crate::cli::{Global, RunArgs};
 use crate::conduct::{job_of, kind};
 use crate::engine::{DryRun, Job, LocalScheduler, Prediction, Reading, sweep};
 use crate::playbook::{Goal, Kind, Next, Phase, Target as Step};
-use crate::preflight::{Accept, SampleSize, check_begun_plan, sample};
+use crate::preflight::{Accept, Fits, SampleSize, check_begun_plan, check_way_back, sample};
 use crate::telemetry::{DryRunReport, display};
 
 /// Counts what a run would do, and says what the preflight found; refuses nothing.
@@ -30,7 +30,8 @@ pub(super) async fn dry_run(global: &Global, args: &RunArgs, target: &Target) ->
 
 /// The same of a later phase, by what the state file has on record.
 pub(super) async fn dry_run_of(global: &Global, plan: &Path, phase: Phase, accept: &[Accept]) -> anyhow::Result<Exit> {
-    let target = Target::open(global, plan, check_begun_plan).await?;
+    let fits: Fits = if phase == Phase::Contract { check_begun_plan } else { check_way_back };
+    let target = Target::open(global, plan, fits).await?;
     let Target { plan, table, description, resolved, .. } = &target;
     let mut job = job_of(phase, plan, table, description, &resolved.budgets)?;
     let recorded = recorded(&target, EXPAND).into_iter().flat_map(|(_, accepted)| accepted);

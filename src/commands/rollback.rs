@@ -15,6 +15,7 @@ use crate::cli::{Global, RollbackArgs};
 use crate::conduct::{Came, Swept};
 use crate::engine::{Ended, StopReason};
 use crate::playbook::{Goal, Phase};
+use crate::preflight::check_way_back;
 use crate::telemetry::{Subject, number};
 
 /// Undoes the migration, or goes on with it.
@@ -22,8 +23,7 @@ pub(super) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Res
     if args.on.dry_run {
         return dry_run_of(global, &args.on.plan, Phase::Undo, &args.go.accept).await;
     }
-    let (target, decide) =
-        (Box::pin(Target::open(global, &args.on.plan, crate::preflight::check_begun_plan)).await?, args.decide());
+    let (target, decide) = (Box::pin(Target::open(global, &args.on.plan, check_way_back)).await?, args.decide());
     not_as_before::tell(&target);
     let question = format!("Undo the migration on {} now?", target.description.arn);
     let mut pursuit = Pursuit::of(Goal::Rollback, &decide, question);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::exit::{Exit, Refusal};
+use super::output;
 use crate::checkpoint::store::{Identity, Store};
 use crate::cli::Global;
 use crate::engine::Job;
@@ -70,6 +71,7 @@ impl Target {
         let Reached { table, description, on_loopback } = reach(&loaded.plan.table).await?;
         check_table(&loaded.plan.table, &description)?;
         let resolved = fits(&loaded, &description)?;
+        resolved.cut.iter().for_each(|line| output::stderr(line));
         let plan = loaded.plan;
         let state = state_path(global, &plan);
         let path = path.to_owned();

@@ -30,7 +30,7 @@ use crate::price::UnitPrices;
 use crate::table::{Table, TableDescription};
 use crate::telemetry::Progress;
 use crate::telemetry::display::Watched;
-use crate::throttle::{Budgets, Feedback, Scopes, resolve};
+use crate::throttle::{Budgets, Feedback, Scopes, resolve_within};
 
 /// What a run works with: the table and what it is allowed.
 pub struct Job {
@@ -121,8 +121,8 @@ impl Job {
 
     /// Follows the table, described at that moment, by looking at it this often.
     pub fn watch_table(&mut self, described: Instant, every: Duration) {
-        let resolved = resolve(&self.plan.capacity, &self.description).ok();
-        let of_plan = resolved.filter(|resolved| resolved.budgets == self.budgets);
+        let of_plan = Some(resolve_within(&self.plan.capacity, &self.description));
+        let of_plan = of_plan.filter(|resolved| resolved.budgets == self.budgets);
         self.table_watch = of_plan.map(|resolved| TableWatch::new(self, &resolved, described, every));
     }
 

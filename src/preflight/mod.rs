@@ -43,7 +43,7 @@ use crate::engine::describe;
 use crate::plan::{Loaded, Plan, PlanErrors, TableRef};
 use crate::table::dynamo::{DynamoTable, connect};
 use crate::table::{Directive, Table, TableDescription, TableError};
-use crate::throttle::{Resolved, resolve};
+use crate::throttle::{Resolved, resolve, resolve_within};
 
 /// How long a table that does not answer is asked again before a command gives up; [`ask`](crate::table::patience::ask) asks
 /// three times at least.
@@ -125,7 +125,7 @@ pub fn check_table(table: &TableRef, description: &TableDescription) -> Result<(
     Ok(())
 }
 
-/// How a command holds its plan against the table: [`check_plan`] or [`check_begun_plan`].
+/// How a command holds its plan against the table: [`check_plan`], [`check_begun_plan`] or [`check_way_back`].
 pub type Fits = fn(&Loaded, &TableDescription) -> Result<Resolved, PlanErrors>;
 
 /// Holds a plan against the table that was found: its key, the keys of its indexes, and what it can give. All that does not fit is reported at once.
@@ -134,11 +134,17 @@ pub fn check_plan(loaded: &Loaded, description: &TableDescription) -> Result<Res
     both(check_begun_plan(loaded, description), loaded.check_index_keys(&description.key, &schemas))
 }
 
-/// The same for a command that makes none of the plan's changes anew, above all for the way back: an index that was added
-/// since the migration began must not hold it up. What the key of an index forbids is found item by item.
+/// The same for a command that makes none of the plan's changes anew: an index that was added since the migration began must
+/// not hold it up. What the key of an index forbids is found item by item.
 pub fn check_begun_plan(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
     let budgets = resolve(&loaded.plan.capacity, description).map_err(|errors| loaded.refuse(errors));
     both(budgets, loaded.check_key_schema(&description.key))
+}
+
+/// The same for the way back, which is not refused for a budget either: one that the table cannot have any more is cut to what
+/// there is.
+pub fn check_way_back(loaded: &Loaded, description: &TableDescription) -> Result<Resolved, PlanErrors> {
+    both(Ok(resolve_within(&loaded.plan.capacity, description)), loaded.check_key_schema(&description.key))
 }
 
 /// The first result; all errors at once, if there are any.

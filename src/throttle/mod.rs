@@ -13,7 +13,7 @@ mod waiters;
 mod window;
 
 pub use bucket::Bucket;
-pub use budget::{Following, RAISE_STEPS, Resolved, Scope, ScopeBudget, lines, resolve};
+pub use budget::{Following, RAISE_STEPS, Resolved, Scope, ScopeBudget, lines, resolve, resolve_within};
 pub use feedback::Feedback;
 pub use key_range::KeyRange;
 pub use scopes::{NarrowStatus, ScopeStatus, Scopes};

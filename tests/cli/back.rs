@@ -157,6 +157,49 @@ async fn no_limit_holds_up_a_back_behind_new_only_writes() {
     assert!(after.values().all(|found| found["old"] == found["new"]), "{after:?}");
 }
 
+/// The table has less by now than `[capacity]` states, and an index is gone: another command is refused for that.
+///
+/// RUNBOOK: "On the way back it is cut to that instead"
+#[tokio::test(flavor = "multi_thread")]
+async fn no_budget_refuses_the_way_back() {
+    let bed = Bed::embedded();
+    let table = super::plans::provisioned_table(&bed).await;
+    bed.load(&table, (0..5).map(|n| item(&format!("P#{n}"), "x", [("old", s(&format!("v{n}")))]))).await;
+    let before = bed.dump(&table).await;
+    let plan = bed.plan("cut", &table, "", MOVE);
+    let since = jiff::Timestamp::now().to_string();
+    let give = |words: &[&str]| tool(&bed, &[&[words[0], text(&plan)], &words[1..]].concat());
+    give(&["cutover", "--to", "dual-write", "--dual-writes-since", &since, "--yes"]).exits(0);
+    give(&["run", "--yes"]).exits(0);
+    give(&["verify", "--all"]).exits(0);
+    give(&["cutover", "--to", "read-new", "--readers-moved", "--yes"]).exits(0);
+    give(&["cutover", "--to", "write-new", "--old-writes-stopped", "--yes"]).exits(0);
+
+    let capacity = "[capacity]\nwrite = 21\nread = 500\nper_key_range = { write = 500 }\n\
+                    [capacity.index]\nby-old = 9\nby-gone = 1\n";
+    bed.plan("cut", &table, "", &format!("{MOVE}{capacity}"));
+    give(&["verify", "--all"]).exits(2);
+    let since = jiff::Timestamp::now().to_string();
+    let facts = ["--dual-writes-since", &since, "--readers-back", "--new-writes-stopped", "--yes"];
+    for words in [
+        vec!["rollback", "--dry-run"],
+        [&["cutover", "--back"], &facts[..]].concat(),
+        [&["rollback"], &facts[..]].concat(),
+    ] {
+        let said = give(&words).exits(0).said();
+        for part in [
+            "table: 20 WCU/s (from the plan: 21, but no more than the 20 WCU/s that the table is provisioned with)",
+            "table: 40 RCU/s (from the plan: 500, but no more than",
+            "key range: 20 WCU/s (from the plan: 500, but no more than",
+            "index by-old: 8 WCU/s (from the plan: 9, but no more than",
+            "table `provisioned` has no index `by-gone`",
+        ] {
+            assert!(said.contains(part), "{words:?}: {part}: {said}");
+        }
+    }
+    assert_eq!(bed.dump(&table).await, before);
+}
+
 /// RUNBOOK: "in its dry run, when it asks, and in its report"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_names_what_is_not_as_before() {

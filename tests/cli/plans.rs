@@ -75,7 +75,7 @@ async fn a_plan_that_does_not_fit_the_tables_key() {
 }
 
 /// A provisioned table (40 RCU/s, 20 WCU/s) with the global index `by-old` (8 WCU/s) and the local one `by-new`.
-async fn provisioned_table(bed: &Bed) -> String {
+pub(super) async fn provisioned_table(bed: &Bed) -> String {
     let name = "provisioned".to_owned();
     let throughput = |read: i64, write: i64| {
         ProvisionedThroughput::builder().read_capacity_units(read).write_capacity_units(write).build().unwrap()

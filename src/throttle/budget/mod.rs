@@ -33,6 +33,8 @@ pub struct Resolved {
     pub budgets: Budgets,
     /// For people: every budget there is, widest scope first, writes before reads.
     pub scopes: Vec<ScopeBudget>,
+    /// What is not as the plan states it, in a line each ([`resolve_within`]).
+    pub cut: Vec<String>,
 }
 
 /// One budget of one scope.
@@ -131,7 +133,16 @@ pub fn resolve(capacity: &Capacity, table: &TableDescription) -> Result<Resolved
     let mut sheet = Sheet::default();
     let budgets = sheet.fill(capacity, table);
     sheet.unknown_indexes(capacity, table);
-    if sheet.errors.is_empty() { Ok(Resolved { budgets, scopes: sheet.scopes }) } else { Err(sheet.errors) }
+    if sheet.errors.is_empty() { Ok(sheet.resolved(budgets)) } else { Err(sheet.errors) }
+}
+
+/// The same for what must not be refused, above all the way back: a stated budget that the table cannot have is cut to what
+/// there is, and one for an index that is not there is left out.
+pub fn resolve_within(capacity: &Capacity, table: &TableDescription) -> Resolved {
+    let mut sheet = Sheet { before: Some(&[]), ..Sheet::default() };
+    let budgets = sheet.fill(capacity, table);
+    sheet.unknown_indexes(capacity, table);
+    sheet.resolved(budgets)
 }
 
 /// The budgets of a running job on its table as it is now. What does not fit any more is cut to what there is, never
@@ -147,11 +158,21 @@ fn resolve_running(capacity: &Capacity, table: &TableDescription, before: &[Scop
 struct Sheet<'a> {
     scopes: Vec<ScopeBudget>,
     errors: Vec<BudgetError>,
-    /// Of a running job: what it may take so far.
+    /// Of a job that is not refused any more: what it may take so far.
     before: Option<&'a [ScopeBudget]>,
+    /// Budgets that would be refused.
+    cut: Vec<(Scope, Access)>,
 }
 
 impl Sheet<'_> {
+    fn resolved(self, budgets: Budgets) -> Resolved {
+        let is_cut = |budget: &&ScopeBudget| self.cut.contains(&(budget.scope.clone(), budget.access));
+        let cut = self.scopes.iter().filter(is_cut);
+        let cut = cut.map(|budget| format!("budget   cut to what the table has: {}: {budget}", budget.scope));
+        let left_out = self.errors.iter().map(|error| format!("budget   left out: {}", error.title));
+        Resolved { budgets, cut: cut.chain(left_out).collect(), scopes: self.scopes }
+    }
+
     /// Enters every budget, widest scope first.
     fn fill(&mut self, capacity: &Capacity, table: &TableDescription) -> Budgets {
         let mut whole = |access, stated: Option<Rate>, on_demand| {
@@ -172,16 +193,20 @@ impl Sheet<'_> {
         Budgets { table: table_budget, per_key_range, per_partition_key, indexes }
     }
 
-    /// A stated budget: refused before a job if there is less, cut to what there is while it runs.
+    /// A stated budget: refused before a job if there is less, else cut to what there is.
     fn stated(
-        &self,
+        &mut self,
         has: &Throughput,
         rate: Rate,
         field: CapacityField,
         (scope, access): (&Scope, Access),
         on_demand: Units,
     ) -> Found {
-        let Some(before) = self.before else { return has.stated(rate, field) };
+        let stated = has.stated(rate, field);
+        let Some(before) = self.before else { return stated };
+        if stated.is_err() {
+            self.cut.push((scope.clone(), access));
+        }
         let before = before.iter().find(|budget| budget.scope == *scope && budget.access == access);
         Ok(has.running(rate, before.map_or(Units::INFINITY, |budget| budget.units), on_demand))
     }

@@ -76,6 +76,45 @@ fn the_default_is_harmless_whatever_is_short() {
     }
 }
 
+/// Where nothing may be refused, each budget that would be is cut, and named; all others stay as they are.
+#[test]
+fn what_must_not_be_refused_is_cut_to_what_there_is() {
+    let mut small = TableDescription { provisioned: Some((40.0, 20.0)), ..table() };
+    small.indexes = vec![IndexDescription { provisioned: Some((40.0, 8.0)), ..index("by-a") }, index("local")];
+    let units = |units| Some(Rate::Units(units));
+    let capacity = Capacity {
+        write: units(21.0),
+        read: units(7.0),
+        per_key_range: ScopeCapacity { write: Some(500.0), read: None },
+        per_partition_key: ScopeCapacity { write: Some(3.0), read: None },
+        indexes: [("by-a", 9.0), ("local", 1.0), ("by-gone", 1.0)]
+            .map(|(name, rate)| (name.to_owned(), Rate::Units(rate)))
+            .into(),
+    };
+    assert_eq!(fields(&capacity, &small).len(), 5);
+    let within = resolve_within(&capacity, &small);
+    assert_eq!(within.budgets.table, Budget { write: 20.0, read: 7.0 });
+    assert_eq!((within.budgets.per_key_range.write, within.budgets.per_partition_key.write), (20.0, 3.0));
+    assert_eq!(within.budgets.indexes, [Some(8.0), None]);
+    let cut: Vec<&str> = within.cut.iter().map(|line| line.split(" (").next().unwrap()).collect();
+    let expected = [
+        "budget   cut to what the table has: table: 20 WCU/s",
+        "budget   cut to what the table has: key range: 20 WCU/s",
+        "budget   cut to what the table has: index by-a: 8 WCU/s",
+        "budget   left out: the local index `local` has no capacity of its own",
+        "budget   left out: table `t` has no index `by-gone`",
+    ];
+    assert_eq!(cut, expected);
+    // A share of nothing is the default.
+    let share = resolve_within(&percent(40.0), &table());
+    assert_eq!(share.budgets.table, ON_DEMAND);
+    assert_eq!(share.cut.len(), 2, "{:?}", share.cut);
+    // What would not be refused is the same.
+    for capacity in [Capacity::default(), Capacity { write: units(20.0), ..percent(40.0) }] {
+        assert_eq!(resolve_within(&capacity, &small), resolved(&capacity, &small));
+    }
+}
+
 #[test]
 fn a_stated_budget_stands_up_to_what_the_table_has() {
     let stated = |write, read| Capacity {
