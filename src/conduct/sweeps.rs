@@ -78,6 +78,7 @@ impl Conductor {
         let plan = lifted.as_ref().unwrap_or(&self.plan);
         let mut job = job_of(phase, plan, &self.table, &self.description, &self.budgets)?;
         job.stop = self.stop.clone();
+        job.goes_back = self.goes_back;
         // Between two phases of one process may lie a week: the first look is due by then.
         job.watch_table(self.described, LOOK_EVERY);
         job.validities.extend(self.lease.clone());

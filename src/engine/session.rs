@@ -64,6 +64,8 @@ pub struct Job {
     pub validities: Vec<Validity>,
     /// A repair also removes values that nothing implies.
     pub repair_remove: bool,
+    /// It is part of the way back: a look at the table that is due does not hold up its first request.
+    pub goes_back: bool,
     /// What is on record of items, for a dry run of a phase that goes by it ([`Changes::recalls`]).
     pub records: Option<Arc<dyn Records>>,
 }
@@ -112,6 +114,7 @@ impl Job {
             dual_writes: false,
             validities: Vec::new(),
             repair_remove: false,
+            goes_back: false,
             records: None,
             table_watch: None,
         };

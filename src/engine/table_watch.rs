@@ -41,7 +41,7 @@ const TICKS: u32 = 2 * RAISE_STEPS;
 /// in which auto scaling may have taken away what it had added.
 const FAILED_LOOKS: u32 = 3;
 
-/// A look is tried for at most this part of its interval before it counts as failed.
+/// A look is tried for at most this part of its interval, retries included, before it counts as failed.
 const PATIENCE: u32 = 4;
 
 /// Follows the table of one job.
@@ -51,6 +51,8 @@ pub struct TableWatch {
     scopes: Arc<Scopes>,
     indexes: Indexes,
     every: Duration,
+    /// A look that is due comes before the first request; not on the way back, which nothing holds up that it can do without.
+    looks_first: bool,
     state: Mutex<State>,
     told: watch::Sender<Followed>,
     /// Keeps the budgets in the state file.
@@ -89,6 +91,7 @@ impl TableWatch {
             scopes: Arc::clone(&job.scopes),
             indexes: job.changes.indexes().clone(),
             every,
+            looks_first: !job.goes_back,
             state: Mutex::new(State { description, following, due, failed: 0 }),
             told: watch::Sender::new(Followed { scopes: resolved.scopes.clone(), ..Followed::default() }),
             keeper: Mutex::default(),
@@ -131,11 +134,14 @@ impl TableWatch {
     }
 
     /// Looks at once if a look is due, as it is in a process that has waited long before this pass; and then for as long as
-    /// the handle lives.
+    /// the handle lives. On the way back it looks beside the first requests.
     pub(super) async fn watch(self: &Arc<Self>, stop: &Stopper) -> AbortOnDropHandle<()> {
-        self.look_if_due(stop).await;
+        if self.looks_first {
+            self.look_if_due(stop).await;
+        }
         let (me, stop) = (Arc::clone(self), stop.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {
+            me.look_if_due(&stop).await;
             while !stop.is_stopping() {
                 tokio::time::sleep(me.every / TICKS).await;
                 if me.state().following.raise() {
@@ -169,18 +175,19 @@ impl TableWatch {
 
     /// One look; what is retried is tried again for a part of the interval.
     async fn describe(&self) -> Result<TableDescription, TableError> {
-        let (began, patience) = (Instant::now(), self.every / PATIENCE);
+        let ends = Instant::now() + self.every / PATIENCE;
         let backoff = Backoff { base: self.every / 100, cap: self.every / 10 };
         let mut failed = 0;
         loop {
-            let attempt = tokio::time::timeout(patience, self.table.describe()).await;
+            let attempt = tokio::time::timeout_at(ends, self.table.describe()).await;
             let message = || "DescribeTable was not answered in time".to_owned();
             let described =
                 attempt.unwrap_or_else(|_| Err(TableError::Transient { message: message(), ambiguous: false }));
+            failed += 1;
+            let again = Instant::now() + backoff.wait(failed, fastrand::f64());
             match described {
-                Err(error) if error.directive() == Directive::Retry && began.elapsed() < patience => {
-                    failed += 1;
-                    tokio::time::sleep(backoff.wait(failed, fastrand::f64())).await;
+                Err(error) if error.directive() == Directive::Retry && again < ends => {
+                    tokio::time::sleep_until(again).await;
                 }
                 answer => return answer,
             }
