@@ -1,0 +1,38 @@
+//! What a plan in place leaves nothing to derive from: sources that go with the same write.
+
+use super::super::compare::{Existing, was_skipped};
+use super::Repair;
+use crate::change::{Change, OnRecord, Strategy};
+use crate::item::{Item, Path};
+
+impl Repair {
+    /// Whether the source goes with the same write, so that nothing is left to derive the target from.
+    pub(super) fn leaves_in_place(&self, change: &Change) -> bool {
+        self.strategy == Strategy::InPlace
+            && match change {
+                Change::Move { .. } => true,
+                Change::Copy { from, .. } => self.changes.iter().any(|other| other.removes(from)),
+                Change::Set { .. } | Change::Remove { .. } => false,
+            }
+    }
+
+    /// Whether removing this path would only take a value away: none of its copies is still to be made from it.
+    pub(super) fn only_removed(&self, item: &Item, path: &Path) -> bool {
+        let Some(old) = path.get(item) else { return false };
+        !self.changes.iter().any(|change| match change {
+            Change::Copy { from, to, .. } => from == path && to.get(item) != Some(old),
+            Change::Move { .. } | Change::Set { .. } | Change::Remove { .. } => false,
+        })
+    }
+
+    /// Whether a path that the plan removes stays: one of its copies was skipped.
+    pub(super) fn is_left_of_a_skip(&self, item: &Item, record: &OnRecord, path: &Path) -> bool {
+        let Some(old) = path.get(item) else { return false };
+        self.changes.iter().any(|change| match change {
+            Change::Copy { from, to, .. } if from == path => {
+                was_skipped(item, record, old, &(to.clone(), Existing::of(change, self.strategy)))
+            }
+            _ => false,
+        })
+    }
+}

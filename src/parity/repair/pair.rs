@@ -1,0 +1,67 @@
+//! One pair: which of its sides is derived from the other, and when neither is.
+
+use super::super::compare::Existing;
+use super::super::truth::Truth;
+use super::{Needs, Repair};
+use crate::change::{Change, OnExisting, OnRecord};
+use crate::item::{Item, Path, Value};
+
+/// A move or a copy.
+pub(super) struct Pair<'a> {
+    pub(super) old: &'a Path,
+    pub(super) new: &'a Path,
+    pub(super) existing: Existing,
+}
+
+impl Repair {
+    /// What this pair of an item needs.
+    pub(super) fn pair(&self, needs: &mut Needs, item: &Item, record: &OnRecord, pair: &Pair<'_>, truth: Truth) {
+        let Pair { old, new, existing } = *pair;
+        needs.hold(old, item);
+        needs.hold(new, item);
+        match (old.get(item), new.get(item), truth) {
+            (None, None, _) | (Some(_), None, Truth::NewOnTheWayBack) => {}
+            (None, Some(_), Truth::Old | Truth::NewThenOld) if record.was_there_before(new) => {}
+            (Some(a), Some(b), _) if a == b || existing.counts(record, new, b) => {}
+            (Some(_), None, Truth::New) => needs.keep(new, true),
+            // Nothing but a copy of the migration's own is overwritten, or removed.
+            (_, Some(b), Truth::Old) if existing == Existing::Recorded && !record.is_ours(new, b) => {
+                needs.keep(new, true);
+            }
+            // It goes on record as the migration's own.
+            (Some(_), None, _) if existing != Existing::Held => {
+                needs.changes.push(derive(old, new).with_existing(OnExisting::Skip));
+            }
+            (Some(_), None, _) | (Some(_), Some(_), Truth::Old) => needs.changes.push(derive(old, new)),
+            (None, Some(_), _) if existing == Existing::Done => {}
+            (None, Some(_), Truth::Old) if !self.removes => needs.keep(new, true),
+            (None, Some(_), Truth::Old) => needs.changes.push(Change::Remove { path: new.clone() }),
+            (_, Some(_), _) => self.derive_old(needs, item, record, pair),
+        }
+    }
+
+    /// The old value is derived from the new one: once, however many targets it has, and only where they all agree.
+    fn derive_old(&self, needs: &mut Needs, item: &Item, record: &OnRecord, &Pair { old, new, .. }: &Pair<'_>) {
+        let targets = self.changes.iter().filter_map(|change| match change {
+            Change::Move { from, to, .. } | Change::Copy { from, to, .. } if from == old => {
+                let there = to.get(item);
+                let done = |there: &Value| Existing::of(change, self.strategy).counts(record, to, there);
+                // One that is done says nothing of the old value.
+                (!there.is_some_and(|there| old.get(item).is_some() && done(there))).then_some(there)
+            }
+            _ => None,
+        });
+        let values: Vec<Option<&Value>> = targets.collect();
+        // Of a list, elements are never written: another one may be there by then.
+        if values.windows(2).any(|two| two[0] != two[1]) || old.ends_in_index() {
+            return needs.keep(old, true);
+        }
+        if !needs.changes.iter().any(|change| matches!(change, Change::Copy { to, .. } if to == old)) {
+            needs.changes.push(derive(new, old));
+        }
+    }
+}
+
+fn derive(from: &Path, to: &Path) -> Change {
+    Change::Copy { from: from.clone(), to: to.clone(), on_existing: OnExisting::Overwrite }
+}

@@ -1,0 +1,247 @@
+use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
+use proptest::strategy::Strategy as Generator;
+use serde_json::{Value as Json, json};
+
+use super::super::compare::{Parity, Stage};
+use super::*;
+use crate::change::OnExisting::{Keep, Skip};
+use crate::change::{Action, Digest, GuardedWrite, PreImage, Was};
+use crate::item::{KeyAttribute, Value, item_from_json, item_to_json};
+
+/// What DynamoDB does with a guarded write.
+fn update(write: &GuardedWrite, image: &Item) -> Option<Item> {
+    let holds = write.conditions.iter().all(|condition| match condition {
+        Condition::ItemExists(name) => image.contains_key(name),
+        Condition::Exists(path) => path.get(image).is_some(),
+        Condition::Missing(path) => path.get(image).is_none(),
+        Condition::IsMap(path) => matches!(path.get(image), Some(Value::M(_))),
+        Condition::Equals(path, value) => path.get(image) == Some(value),
+        Condition::Same(a, b) => a.get(image).is_some() && a.get(image) == b.get(image),
+    });
+    let mut after = image.clone();
+    for action in write.actions.iter().take_while(|_| holds) {
+        match action {
+            Action::SetFrom { to, from } => assert!(to.set(&mut after, from.get(image).unwrap().clone())),
+            Action::SetValue { to, value } => assert!(to.set(&mut after, value.clone())),
+            Action::Remove { path } => assert!(path.remove(&mut after).is_some()),
+        }
+    }
+    holds.then_some(after)
+}
+
+fn path(text: &str) -> Path {
+    text.parse().unwrap()
+}
+
+fn repair(changes: &[Change], strategy: Strategy, truth: Truth) -> Repair {
+    let key = KeySchema { partition: KeyAttribute { name: "pk".into(), kind: "S".into() }, sort: None };
+    Repair::new(changes, strategy, truth, key, Vec::new()).removing()
+}
+
+fn mv() -> Change {
+    Change::Move { from: path("a"), to: path("d.b"), on_existing: Keep }
+}
+
+fn copy() -> Change {
+    Change::Copy { from: path("a"), to: path("d.b"), on_existing: Keep }
+}
+
+fn image(json: Json) -> Item {
+    item_from_json(&json).unwrap()
+}
+
+fn value_of(pre: &PreImage) -> Option<&Value> {
+    match &pre.was {
+        Was::Value(value) => Some(value),
+        Was::Nothing | Was::Same | Was::Left(_) => None,
+    }
+}
+
+/// This target had this value before the migration.
+fn there_before(target: &str, value: &str) -> OnRecord {
+    OnRecord::new([(path(target), Digest::of(&Value::S(value.to_owned())))], [])
+}
+
+/// What the item is after its repair, and what it overwrote, in DynamoDB JSON.
+fn repaired(repair: &Repair, json: &Json) -> (Json, Vec<Json>) {
+    let before = image(json.clone());
+    let Decision::Write(write) = repair.decide(&before, &OnRecord::default()) else {
+        panic!("{:?}", repair.decide(&before, &OnRecord::default()))
+    };
+    let after = update(&write, &before).expect("its conditions hold on its own image");
+    (item_to_json(&after), write.pre_images.iter().filter_map(value_of).map(Value::to_json).collect())
+}
+
+#[test]
+fn the_derived_side_becomes_what_the_truth_implies() {
+    let item = |old: Option<&str>, new: Option<&str>| {
+        let mut item = json!({"pk": {"S": "1"}});
+        if let Some(old) = old {
+            item["a"] = json!({"S": old});
+        }
+        if let Some(new) = new {
+            item["d"] = json!({"M": {"b": {"S": new}}});
+        }
+        item
+    };
+    let text = |text: &str| json!({"S": text});
+    let way = Strategy::ExpandContract;
+    let emptied = json!({"pk": {"S": "1"}, "d": {"M": {}}});
+    let old = repair(&[mv()], way, Truth::Old);
+    assert_eq!(repaired(&old, &item(Some("x"), None)), (item(Some("x"), Some("x")), vec![]));
+    assert_eq!(repaired(&old, &item(Some("x"), Some("y"))), (item(Some("x"), Some("x")), vec![text("y")]));
+    assert_eq!(repaired(&old, &item(None, Some("y"))), (emptied, vec![text("y")]));
+    let new = repair(&[mv()], way, Truth::New);
+    assert_eq!(repaired(&new, &item(Some("x"), Some("y"))), (item(Some("y"), Some("y")), vec![text("x")]));
+    assert_eq!(repaired(&new, &item(None, Some("y"))), (item(Some("y"), Some("y")), vec![]));
+    let both = repair(&[mv()], way, Truth::NewThenOld);
+    assert_eq!(repaired(&both, &item(Some("x"), None)), (item(Some("x"), Some("x")), vec![]));
+    assert_eq!(repaired(&both, &item(Some("x"), Some("y"))), (item(Some("y"), Some("y")), vec![text("x")]));
+    let in_place = repair(&[mv()], Strategy::InPlace, Truth::Old);
+    assert_eq!(repaired(&in_place, &item(Some("x"), None)), (item(None, Some("x")), vec![]));
+    assert_eq!(repaired(&in_place, &item(Some("x"), Some("x"))).0, item(None, Some("x")));
+    assert_eq!(repaired(&in_place, &item(Some("x"), Some("y"))), (item(None, Some("x")), vec![text("y")]));
+}
+
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let way = Strategy::ExpandContract;
+    let left = |repair: &Repair, json: Json| match repair.decide(&image(json.clone()), &OnRecord::default()) {
+        Decision::Diverged(paths) => paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        other => panic!("{json}: {other:?}"),
+    };
+    // An old value that is alone may be the only one; on the way back it stands.
+    let only_old = json!({"pk": {"S": "1"}, "a": {"S": "x"}});
+    for change in [mv(), copy()] {
+        assert_eq!(left(&repair(std::slice::from_ref(&change), way, Truth::New), only_old.clone()), ["d.b"]);
+        let back = repair(&[change], way, Truth::NewOnTheWayBack);
+        assert_eq!(back.decide(&image(only_old.clone()), &OnRecord::default()), Decision::NothingToDo);
+    }
+    // Two targets that disagree say nothing of their source.
+    let two = [mv(), Change::Copy { from: path("a"), to: path("c"), on_existing: Keep }];
+    let item = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "c": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}});
+    assert_eq!(left(&repair(&two, way, Truth::New), item), ["a"]);
+    // Where applications write the new side, a constant may be theirs.
+    let set = [Change::Set { to: path("v"), value: Value::S("1".into()), on_existing: Keep }];
+    let item = json!({"pk": {"S": "1"}, "v": {"S": "2"}});
+    assert_eq!(left(&repair(&set, way, Truth::NewThenOld), item.clone()), ["v"]);
+    let alone = repair(&set, way, Truth::New).decide(&image(item.clone()), &OnRecord::default());
+    assert_eq!(alone, Decision::NothingToDo, "they are not even held");
+    assert_eq!(repaired(&repair(&set, way, Truth::Old), &item).0, json!({"pk": {"S": "1"}, "v": {"S": "1"}}));
+    // Of a list, no element is written.
+    let element = [Change::Move { from: path("l[0]"), to: path("b"), on_existing: Keep }];
+    let item = json!({"pk": {"S": "1"}, "l": {"L": [{"S": "x"}]}, "b": {"S": "y"}});
+    assert_eq!(left(&repair(&element, way, Truth::New), item), ["l[0]"]);
+}
+
+/// What nothing implies may be live: it goes only where that was asked for.
+#[test]
+fn nothing_is_removed_without_being_asked_for() {
+    let new_alone = json!({"pk": {"S": "1"}, "d": {"M": {"b": {"S": "y"}}}});
+    let equal = json!({"pk": {"S": "1"}, "a": {"S": "y"}, "d": {"M": {"b": {"S": "y"}}}});
+    let junk = json!({"pk": {"S": "1"}, "junk": {"S": "y"}});
+    let remove = Change::Remove { path: path("junk") };
+    for (change, strategy, item, left) in [
+        (mv(), Strategy::ExpandContract, &new_alone, "d.b"),
+        (copy(), Strategy::ExpandContract, &new_alone, "d.b"),
+        (mv(), Strategy::InPlace, &equal, "a"),
+        (remove, Strategy::InPlace, &junk, "junk"),
+    ] {
+        let asked = repair(&[change], strategy, Truth::Old);
+        let not_asked = Repair { removes: false, ..asked.clone() };
+        let item = image(item.clone());
+        let decide = |repair: &Repair| repair.decide(&item, &OnRecord::default());
+        assert_eq!(decide(&not_asked), Decision::Diverged(vec![path(left)]));
+        assert!(matches!(decide(&asked), Decision::Write(_)), "{left}");
+    }
+    // What moves is not lost.
+    let moved = Repair { removes: false, ..repair(&[mv()], Strategy::InPlace, Truth::Old) };
+    let old = image(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
+    assert!(matches!(moved.decide(&old, &OnRecord::default()), Decision::Write(_)));
+}
+
+#[test]
+fn what_was_there_before_is_left_alone_until_old_values_are_stale() {
+    let before = there_before("d.b", "y");
+    let there = image(json!({"pk": {"S": "1"}, "d": {"M": {"b": {"S": "y"}}}}));
+    let unequal = image(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}}));
+    for truth in [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack] {
+        let repair = repair(&[mv()], Strategy::ExpandContract, truth);
+        match repair.decide(&there, &before) {
+            Decision::Write(write) if truth.is_new_alone() => {
+                assert_eq!(update(&write, &there).unwrap()["a"], Value::S("y".into()));
+            }
+            decided => assert_eq!((decided, truth.is_new_alone()), (Decision::NothingToDo, false)),
+        }
+        // Beside an old value it is one that a pass has kept as diverged: a repair ends that.
+        let Decision::Write(write) = repair.decide(&unequal, &before) else { panic!("{truth:?}") };
+        let after = update(&write, &unequal).unwrap();
+        assert_eq!(after.get("a"), path("d.b").get(&after), "{truth:?}");
+        assert!(write.pre_images[0].wrote.is_some(), "a rollback knows what the tool wrote");
+    }
+}
+
+fn any_value() -> impl Generator<Value = Option<Value>> {
+    proptest::option::of((0_u8..3).prop_map(|n| Value::S(n.to_string())))
+}
+
+/// Values at `a`, `b`, `c`, `v` and `junk`.
+fn any_image() -> impl Generator<Value = Item> {
+    proptest::collection::vec(any_value(), 5).prop_map(|values| {
+        let names = ["a", "b", "c", "v", "junk"];
+        let there = names.iter().zip(values).filter_map(|(name, value)| Some(((*name).to_owned(), value?)));
+        there.chain([("pk".to_owned(), Value::S("1".into()))]).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// A repaired item matches; one that is left alone did not; whatever a writer changed of the pairs in between, the
+    /// write fails; and no value goes that is neither in the item nor a pre-image.
+    #[test]
+    fn a_repair_ends_in_parity_and_loses_nothing(
+        before in any_image(), meanwhile in any_image(), in_place in any::<bool>(), truth in 0_usize..4, second in any::<bool>(),
+        there in proptest::sample::subsequence(vec!["b", "c"], 0..=2), skip in any::<bool>(),
+    ) {
+        let digest = |path: &Path| path.get(&before).map_or(Digest([0; 8]), Digest::of);
+        let there = OnRecord::new(there.into_iter().map(path).map(|path| (path.clone(), digest(&path))), []);
+        let strategy = if in_place { Strategy::InPlace } else { Strategy::ExpandContract };
+        let truth = if in_place { Truth::Old } else { [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack][truth] };
+        let from = if second && !in_place { path("a") } else { path("junk2") };
+        let on_existing = if skip { Skip } else { Keep };
+        let changes = [
+            Change::Move { from: path("a"), to: path("b"), on_existing },
+            Change::Copy { from, to: path("c"), on_existing },
+            Change::Set { to: path("v"), value: Value::S("1".into()), on_existing },
+            Change::Remove { path: path("junk") },
+        ];
+        let parity = Parity::new(&changes, strategy, Stage::Expanded, truth);
+        let matches = |item: &Item| !parity.compare(item, &there).verdict.is_mismatch();
+        match repair(&changes, strategy, truth).decide(&before, &there) {
+            Decision::Write(write) => {
+                let after = update(&write, &before).unwrap();
+                prop_assert!(matches(&after), "{after:?}");
+                prop_assert_eq!(write.bytes_after, crate::item::item_bytes(&after));
+                for (name, value) in &before {
+                    let kept = after.get(name) == Some(value)
+                        || write.pre_images.iter().any(|pre| pre.path.root() == name && value_of(pre) == Some(value))
+                        || after.values().any(|other| other == value);
+                    prop_assert!(kept, "{name} is lost");
+                }
+                for (name, value) in before.iter().filter(|(name, _)| skip && ["b", "c", "v"].contains(&name.as_str())) {
+                    prop_assert_eq!(after.get(name), Some(value), "{} is not left", name);
+                }
+                let untouched = |name: &str| before.get(name) == meanwhile.get(name);
+                let pairs = ["a", "b"].into_iter().chain(second.then_some("c"));
+                let raced = pairs.into_iter().any(|name| !in_place && !untouched(name));
+                prop_assert!(!raced || update(&write, &meanwhile).is_none());
+                prop_assert!(!matches(&before));
+            }
+            Decision::Diverged(paths) => prop_assert!(!matches(&before), "{paths:?}"),
+            Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_) => prop_assert!(matches(&before)),
+            Decision::Rejected(why) => prop_assert!(false, "{why}"),
+            Decision::Refused(_, rule) => prop_assert!(false, "{rule}"),
+        }
+    }
+}
