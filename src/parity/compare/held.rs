@@ -1,0 +1,153 @@
+//! One change of the plan, as it is held against an image.
+
+use super::super::truth::Truth;
+use super::super::verdict::Verdict;
+use super::Stage;
+use crate::change::{Change, OnRecord, Strategy};
+use crate::item::{Item, Path, Value};
+
+/// One change as it is held against an image.
+#[derive(Debug, Clone)]
+pub(super) enum Held {
+    Pair {
+        old: Path,
+        new: Path,
+        truth: Truth,
+        existing: Existing,
+    },
+    InPlace {
+        from: Path,
+        to: Path,
+        existing: Existing,
+    },
+    Constant {
+        to: Path,
+        value: Value,
+        existing: Existing,
+    },
+    /// It goes, unless one of these copies of it was skipped.
+    Gone {
+        path: Path,
+        copies: Vec<(Path, Existing)>,
+    },
+}
+
+/// Which other values at a target count as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Existing {
+    /// None.
+    Held,
+    /// The one that was there before the migration.
+    Recorded,
+    /// Any.
+    Done,
+}
+
+impl Existing {
+    pub(in super::super) fn of(change: &Change, strategy: Strategy) -> Existing {
+        match (change.skips(), change, strategy) {
+            (false, ..) => Existing::Held,
+            (true, Change::Move { .. } | Change::Copy { .. }, Strategy::ExpandContract) => Existing::Recorded,
+            (true, ..) => Existing::Done,
+        }
+    }
+
+    /// Whether this value, which is not the one implied, counts as done at the target.
+    pub(in super::super) fn counts(self, record: &OnRecord, to: &Path, there: &Value) -> bool {
+        match self {
+            Existing::Held => false,
+            Existing::Recorded => record.is_existing(to, there),
+            Existing::Done => true,
+        }
+    }
+}
+
+impl Held {
+    /// The changes that imply anything at a stage.
+    pub(super) fn all(changes: &[Change], strategy: Strategy, stage: Stage, truth: Truth) -> Vec<Held> {
+        changes.iter().filter_map(|change| Held::of(change, strategy, stage, truth, changes)).collect()
+    }
+
+    fn of(change: &Change, strategy: Strategy, stage: Stage, truth: Truth, all: &[Change]) -> Option<Held> {
+        let in_place = strategy == Strategy::InPlace;
+        let goes = |path: &Path| all.iter().any(|other| other.removes(path));
+        let contracted = stage == Stage::Contracted && !in_place;
+        let existing = Existing::of(change, strategy);
+        Some(match change.clone() {
+            Change::Move { from, to, .. } if contracted => Held::Gone { path: from, copies: vec![(to, existing)] },
+            Change::Move { from, to, .. } if in_place => Held::InPlace { from, to, existing },
+            Change::Copy { from, to, .. } if in_place && goes(&from) => Held::InPlace { from, to, existing },
+            Change::Copy { .. } if contracted => return None,
+            Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
+                Held::Pair { old: from, new: to, truth, existing }
+            }
+            Change::Set { .. } if truth.is_new_alone() && stage == Stage::Expanded => return None,
+            Change::Set { to, value, .. } => Held::Constant { to, value, existing },
+            Change::Remove { path } if in_place || contracted => {
+                Held::Gone { copies: skipping_copies(all, &path, strategy), path }
+            }
+            Change::Remove { .. } => return None,
+        })
+    }
+
+    /// Holds an item against it: where, and how it is.
+    pub(super) fn compare(&self, item: &Item, record: &OnRecord) -> (&Path, Verdict) {
+        match self {
+            Held::Pair { old, new, truth, existing } => {
+                let was_there = record.was_there_before(new);
+                match (old.get(item), new.get(item)) {
+                    (Some(a), Some(b)) if a == b => (new, Verdict::Matching),
+                    (Some(_), Some(b)) if existing.counts(record, new, b) => (new, Verdict::Skipped),
+                    (Some(_), Some(_)) if *truth == Truth::Old => (new, Verdict::Stale),
+                    (Some(_), Some(_)) => (old, Verdict::Stale),
+                    (Some(_), None) if *truth == Truth::NewOnTheWayBack => (new, Verdict::Matching),
+                    (Some(_), None) => (new, Verdict::Missing),
+                    (None, Some(_)) if was_there && !truth.is_new_alone() => (new, Verdict::Matching),
+                    (None, Some(_)) if *existing == Existing::Done => (new, Verdict::Matching),
+                    (None, Some(_)) if *truth == Truth::Old => (new, Verdict::Unexpected),
+                    (None, Some(_)) => (old, Verdict::Missing),
+                    (None, None) => (new, Verdict::Matching),
+                }
+            }
+            Held::InPlace { from, to, existing } => match (from.get(item), to.get(item)) {
+                (Some(a), Some(b)) if a == b => (from, Verdict::Unexpected),
+                (Some(_), Some(b)) if existing.counts(record, to, b) => (to, Verdict::Skipped),
+                (Some(_), Some(_)) => (to, Verdict::Stale),
+                (Some(_), None) => (to, Verdict::Missing),
+                (None, _) => (to, Verdict::Matching),
+            },
+            Held::Constant { to, value, existing } => match to.get(item) {
+                Some(there) if there == value => (to, Verdict::Matching),
+                Some(there) if existing.counts(record, to, there) => (to, Verdict::Skipped),
+                Some(_) => (to, Verdict::Stale),
+                None => (to, Verdict::Missing),
+            },
+            Held::Gone { path, copies } => match path.get(item) {
+                Some(old) if copies.iter().any(|copy| was_skipped(item, record, old, copy)) => (path, Verdict::Skipped),
+                Some(_) => (path, Verdict::Unexpected),
+                None => (path, Verdict::Matching),
+            },
+        }
+    }
+}
+
+/// The copies of a path that the plan may skip.
+fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<(Path, Existing)> {
+    let skipping = changes.iter().filter_map(|change| match change {
+        Change::Copy { from, to, .. } if from == path && change.skips() => {
+            Some((to.clone(), Existing::of(change, strategy)))
+        }
+        _ => None,
+    });
+    skipping.collect()
+}
+
+/// Whether what is at this copy of an old value counts as done, so that the old value is nowhere else.
+pub(in super::super) fn was_skipped(
+    item: &Item,
+    record: &OnRecord,
+    old: &Value,
+    (to, existing): &(Path, Existing),
+) -> bool {
+    to.get(item).is_some_and(|there| there != old && existing.counts(record, to, there))
+}

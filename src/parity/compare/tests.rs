@@ -1,0 +1,169 @@
+use serde_json::{Value as Json, json};
+
+use super::Strategy::{ExpandContract, InPlace};
+use super::Verdict::{Matching, Missing, Skipped, Stale, Unexpected};
+use super::*;
+use crate::change::Digest;
+use crate::change::OnExisting::{Keep, Skip};
+use crate::item::{Value, item_from_json};
+
+fn path(text: &str) -> Path {
+    text.parse().unwrap()
+}
+
+fn mv() -> Change {
+    Change::Move { from: path("a"), to: path("d.b"), on_existing: Keep }
+}
+
+fn copy() -> Change {
+    Change::Copy { from: path("a"), to: path("d.b"), on_existing: Keep }
+}
+
+fn set() -> Change {
+    Change::Set { to: path("schema"), value: Value::from_json(&json!({"N": "2"})).unwrap(), on_existing: Keep }
+}
+
+fn remove() -> Change {
+    Change::Remove { path: path("junk") }
+}
+
+/// An image with these values at `a` and `d.b`.
+fn pair(old: Option<&str>, new: Option<&str>) -> Item {
+    let mut item = json!({"pk": {"S": "1"}, "d": {"M": {}}});
+    if let Some(old) = old {
+        item["a"] = json!({"S": old});
+    }
+    if let Some(new) = new {
+        item["d"]["M"]["b"] = json!({"S": new});
+    }
+    item_from_json(&item).unwrap()
+}
+
+/// The target had this value before the migration.
+fn there_before(value: &str) -> OnRecord {
+    OnRecord::new([(path("d.b"), Digest::of(&Value::S(value.to_owned())))], [])
+}
+
+const PAIRS: [(Option<&str>, Option<&str>); 5] =
+    [(None, None), (Some("1"), Some("1")), (Some("1"), Some("2")), (Some("1"), None), (None, Some("2"))];
+
+fn verdicts(change: Change, strategy: Strategy, stage: Stage, truth: Truth, before: bool) -> [Verdict; 5] {
+    let parity = Parity::new(&[change], strategy, stage, truth);
+    let record = if before { there_before("2") } else { OnRecord::default() };
+    PAIRS.map(|(old, new)| parity.compare(&pair(old, new), &record).verdict)
+}
+
+#[test]
+fn the_table_of_pairs() {
+    use Stage::{Contracted, Expanded};
+    for (truth, expected) in [
+        (Truth::Old, [Matching, Matching, Stale, Missing, Unexpected]),
+        (Truth::NewThenOld, [Matching, Matching, Stale, Missing, Missing]),
+        (Truth::New, [Matching, Matching, Stale, Missing, Missing]),
+        (Truth::NewOnTheWayBack, [Matching, Matching, Stale, Matching, Missing]),
+    ] {
+        for change in [mv(), copy()] {
+            assert_eq!(verdicts(change.clone(), ExpandContract, Expanded, truth, false), expected, "{truth:?}");
+            // What was there before the migration matches without an old value, as long as that is not stale, and is
+            // held against one as any other.
+            let mut there_before = expected;
+            there_before[4] = if truth.is_new_alone() { Missing } else { Matching };
+            assert_eq!(verdicts(change, ExpandContract, Expanded, truth, true), there_before, "{truth:?}");
+        }
+    }
+    let in_place = [Matching, Unexpected, Stale, Missing, Matching];
+    assert_eq!(verdicts(mv(), InPlace, Expanded, Truth::Old, false), in_place);
+    let in_place = [Matching, Matching, Stale, Missing, Unexpected];
+    assert_eq!(verdicts(copy(), InPlace, Expanded, Truth::Old, false), in_place);
+    let contracted = [Matching, Unexpected, Unexpected, Unexpected, Matching];
+    assert_eq!(verdicts(mv(), ExpandContract, Contracted, Truth::New, false), contracted);
+    assert_eq!(verdicts(copy(), ExpandContract, Contracted, Truth::New, false), [Matching; 5]);
+}
+
+/// Another value that counts as done, at every stage and on each side.
+#[test]
+fn what_skip_counts_as_done() {
+    use Stage::{Contracted, Expanded};
+    let skipping = |change: Change| change.with_existing(Skip);
+    for truth in [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack] {
+        for change in [mv(), copy()].map(skipping) {
+            let at = |before| verdicts(change.clone(), ExpandContract, Expanded, truth, before)[2];
+            assert_eq!((at(true), at(false)), (Skipped, Stale), "{truth:?}: only the one of before");
+            // It is another one by now: a copy that became stale, or a write of an application.
+            let parity = Parity::new(&[change], ExpandContract, Expanded, truth);
+            assert_eq!(parity.compare(&pair(Some("1"), Some("3")), &there_before("2")).verdict, Stale);
+        }
+    }
+    // In place nothing tells a copy from another value, and no reader moves.
+    let in_place = [Matching, Unexpected, Skipped, Missing, Matching];
+    assert_eq!(verdicts(skipping(mv()), InPlace, Expanded, Truth::Old, false), in_place);
+    assert_eq!(verdicts(skipping(copy()), InPlace, Expanded, Truth::Old, false)[2], Skipped);
+    // What contract leaves.
+    let contracted = [Matching, Unexpected, Skipped, Unexpected, Matching];
+    assert_eq!(verdicts(skipping(mv()), ExpandContract, Contracted, Truth::New, true), contracted);
+    let item = |n: &str| item_from_json(&json!({"schema": {"N": n}})).unwrap();
+    let constant = Parity::new(&[skipping(set())], ExpandContract, Expanded, Truth::Old);
+    let verdict = |item: &Item| constant.compare(item, &OnRecord::default()).verdict;
+    assert_eq!([verdict(&item("2")), verdict(&item("3")), verdict(&Item::new())], [Matching, Skipped, Missing]);
+}
+
+/// A copy whose source is removed with it is there alone afterwards, as after a move.
+#[test]
+fn a_copy_and_a_removal_in_place_are_a_move() {
+    let [moved, copied] = [vec![mv()], vec![copy(), Change::Remove { path: path("a") }]].map(|changes| {
+        let parity = Parity::new(&changes, InPlace, Stage::Expanded, Truth::Old);
+        PAIRS.map(|(old, new)| parity.compare(&pair(old, new), &OnRecord::default()).verdict.is_mismatch())
+    });
+    assert_eq!(moved, copied);
+    assert!(!copied[4], "the new value is there, and the old one is gone");
+}
+
+#[test]
+fn constants_and_removals() {
+    let verdict = |change: Change, strategy, stage, image: Json| {
+        let item = item_from_json(&image).unwrap();
+        Parity::new(&[change], strategy, stage, Truth::Old).compare(&item, &OnRecord::default()).verdict
+    };
+    let expanded = |change, image| verdict(change, ExpandContract, Stage::Expanded, image);
+    assert_eq!(expanded(set(), json!({"schema": {"N": "2.0"}})), Matching, "numbers are compared as numbers");
+    assert_eq!(expanded(set(), json!({"schema": {"S": "2"}})), Stale);
+    assert_eq!(expanded(set(), json!({})), Missing);
+    assert_eq!(expanded(remove(), json!({"junk": {"S": "x"}})), Matching, "it waits for contract");
+    assert_eq!(verdict(remove(), ExpandContract, Stage::Contracted, json!({"junk": {"S": "x"}})), Unexpected);
+    assert_eq!(verdict(remove(), InPlace, Stage::Expanded, json!({"junk": {"S": "x"}})), Unexpected);
+    assert_eq!(verdict(remove(), InPlace, Stage::Expanded, json!({})), Matching);
+    assert!(Parity::new(&[remove()], ExpandContract, Stage::Expanded, Truth::Old).is_empty());
+    assert!(Parity::new(&[set()], ExpandContract, Stage::Expanded, Truth::New).is_empty(), "it is the applications'");
+    assert!(!Parity::new(&[set()], ExpandContract, Stage::Expanded, Truth::NewThenOld).is_empty());
+}
+
+#[test]
+fn the_worst_change_counts_and_each_path_is_named() {
+    let parity = Parity::new(&[mv(), set()], ExpandContract, Stage::Expanded, Truth::Old);
+    let found = parity.compare(&pair(Some("1"), Some("2")), &OnRecord::default());
+    assert_eq!(found.verdict, Stale);
+    assert_eq!(found.paths, [(path("d.b"), Stale), (path("schema"), Missing)]);
+    // The path is that of the side which is derived.
+    let parity = Parity::new(&[mv()], ExpandContract, Stage::Expanded, Truth::New);
+    assert_eq!(parity.compare(&pair(Some("1"), Some("2")), &OnRecord::default()).paths, [(path("a"), Stale)]);
+    assert_eq!(parity.compare(&pair(None, Some("2")), &OnRecord::default()).paths, [(path("a"), Missing)]);
+    // A parent of another type holds no value.
+    let text = item_from_json(&json!({"a": {"S": "1"}, "d": {"S": "text"}})).unwrap();
+    let parity = Parity::new(&[mv()], ExpandContract, Stage::Expanded, Truth::Old);
+    assert_eq!(parity.compare(&text, &OnRecord::default()).verdict, Missing);
+}
+
+/// Each key is held against what its readers read: of one image, the missing value is on the other side.
+#[test]
+fn below_100_percent_keys_are_held_each_by_its_own_truth() {
+    let parity = Parity::by_key(&[mv()], ExpandContract, Stage::Expanded, Truths::Percent(50), "pk");
+    let (mut moved, mut others) = (0, 0);
+    for n in 0..40 {
+        let mut unequal = pair(Some("1"), Some("2"));
+        unequal.insert("pk".into(), Value::S(n.to_string()));
+        let derived = if Truths::Percent(50).at(unequal.get("pk")) == Truth::Old { "d.b" } else { "a" };
+        assert_eq!(parity.compare(&unequal, &OnRecord::default()).paths, [(path(derived), Stale)]);
+        *(if derived == "a" { &mut moved } else { &mut others }) += 1;
+    }
+    assert!(moved > 5 && others > 5, "{moved} and {others}");
+}
