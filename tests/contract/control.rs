@@ -37,7 +37,7 @@ fn plan(bed: &Bed, cutover: &str) -> Plan {
 }
 
 async fn opened(bed: &Bed, cutover: &str) -> Opened {
-    open(&plan(bed, cutover), clock::wall()).await.unwrap().unwrap()
+    open(&plan(bed, cutover), clock::wall(), None).await.unwrap().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,7 +98,7 @@ async fn what_is_wrong_with_the_table_is_said_with_the_way_out() {
         let (kind, text) = kind_of(error);
         assert!(kind == FatalKind::Request && text.contains("[cutover]"), "{text}");
     }
-    let refused = open(&plan(&bed, "table = \"no-such-table\""), clock::wall()).await.err().unwrap();
+    let refused = open(&plan(&bed, "table = \"no-such-table\""), clock::wall(), None).await.err().unwrap();
     assert!(matches!(refused, FlagStoreError::Control(ControlError::Unusable { kind: FatalKind::TableMissing, .. })));
 }
 
