@@ -16,8 +16,8 @@
 //! | segment | [`engine::Scheduler`], [`engine::sweep`], by what the survey finds | `engine/mod.rs`, `engine/schedule.rs`, `engine/survey.rs` |
 //! | page → items | [`table::Table::scan`], by the segment worker | `engine/worker.rs` |
 //! | item → decision → guarded write | [`change::Changes::decide_with`] | `change/decide.rs` |
-//! | permits | [`throttle::Scopes`], from narrow to wide | `engine/requests.rs` |
-//! | outcome | [`table::Table::write`], by the writer | `engine/writer.rs` |
+//! | permits | [`throttle::Scopes`], from narrow to wide | `engine/requests/` |
+//! | outcome | [`table::Table::write`], by the writer | `engine/writer/` |
 //! | checkpoint | [`checkpoint::CheckpointStore::commit`] | `engine/write_pages.rs` |
 //! | verdict | [`parity::Parity::compare`], by a verification's shadow reads | `parity/verify/` |
 //! | events → state → next step | [`playbook::State::next`], [`playbook::step`]: every command is a loop over it | `playbook/` |

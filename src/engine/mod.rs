@@ -1,7 +1,7 @@
 //! The engine: reads the table segment by segment, page by page, and settles every item.
 //!
-//! Read [`worker`](self) from top to bottom to follow one item: a page is fetched (`requests.rs`), its items are decided
-//! on and written (`writer.rs`), and the page is committed with everything it rests on (`write_pages.rs`).
+//! Read [`worker`](self) from top to bottom to follow one item: a page is fetched (`requests/`), its items are decided
+//! on and written (`writer/`), and the page is committed with everything it rests on (`write_pages.rs`).
 
 mod allowance;
 mod aside;

@@ -1,28 +1,25 @@
 //! From the items of a page to their outcomes: change, guarded write, permit, outcome.
 
+mod replan;
+mod settled;
+
 use std::sync::Arc;
 
 use futures::future::join;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 
+pub use settled::{Settled, Settling};
+
 use super::aside::{Rest, SetAside};
 use super::lanes::Lane;
-use super::requests::{Attempts, Requests, Spent, stop_reason};
+use super::requests::{Attempts, Requests, stop_reason};
 use super::stop::{StopReason, Stopped};
 use crate::change::{Changes, Decision, GuardedWrite, OnRecord, Outcome, PreImage};
-use crate::checkpoint::store::Mismatch;
-use crate::checkpoint::{
-    CheckpointStore, Counts, DivergedItem, Failure, Filled, MetPage, PreImageId, PreImageRow, RunId, only_if_kept,
-};
-use crate::item::{Item, ItemKey, Path};
-use crate::parity::VerdictCounts;
+use crate::checkpoint::{CheckpointStore, PreImageId, PreImageRow, RunId, only_if_kept};
+use crate::item::{Item, ItemKey};
 use crate::table::{Directive, FatalKind, TableError, WriteReply};
-
-/// How often a write is planned anew from the image that its failed condition brought, before the item is a `Conflict`. Each
-/// time it waits for its permits, and an item that is written again and again changes meanwhile: of an item that changes
-/// in every other wait, one in 65,000 ends so.
-const MAX_REPLANS: u32 = 16;
+use settled::End;
 
 /// Turns items into outcomes, with the guards that design points 1–9 ask for.
 #[derive(Clone)]
@@ -32,44 +29,6 @@ pub struct Writer {
     run: RunId,
     /// No pass before this one has met the items.
     is_first_pass: bool,
-}
-
-/// What became of some items, complete enough to be committed.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Settled {
-    /// Items by outcome, and what they consumed.
-    pub counts: Counts,
-    /// Items that failed.
-    pub failures: Vec<Failure>,
-    /// Items found diverged.
-    pub diverged: Vec<DivergedItem>,
-    /// Pre-images whose write was certainly refused.
-    pub refused: Vec<PreImageId>,
-    /// Writes that DynamoDB rejected, or that were not sent because one of its rules forbids them: among the failures, those
-    /// that may be the plan's fault.
-    pub rejected_writes: u64,
-    /// Items that were not written because they are signed or encrypted on the client.
-    pub encrypted: u64,
-    /// Where items are verified: what they came to.
-    pub verdicts: VerdictCounts,
-    /// And those that did not match.
-    pub mismatches: Vec<Mismatch>,
-}
-
-/// A page's items, settled as far as nothing of them was set aside.
-#[derive(Default)]
-pub struct Settling {
-    /// What became of those that were not.
-    pub settled: Settled,
-    /// The others, if there are any.
-    pub rest: Option<Rest>,
-}
-
-/// The end of one item's way.
-enum End {
-    Outcome(Outcome),
-    Diverged(Vec<Path>),
-    Failed(Outcome, String),
 }
 
 /// A write on its way.
@@ -319,73 +278,6 @@ impl Writer {
         Err(Stopped)
     }
 
-    /// After a failed condition: the item as it is now decides. Returns the write to send next, if there is one.
-    async fn replan(
-        &self,
-        requests: &Requests,
-        mut member: Pending,
-        image: Option<Item>,
-        settled: &mut Settled,
-    ) -> Result<Option<Pending>, Stopped> {
-        let key = member.write.key.clone();
-        settled.refuse(&mut member);
-        let image = match image {
-            Some(image) => Some(image),
-            // No image is not yet proof that the item is gone: some engines return none.
-            None => {
-                let got = requests.get(&key).await?;
-                settled.spend(Spent { read: got.units.unwrap_or(0.0), ..Spent::default() });
-                got.item
-            }
-        };
-        let unclear = u64::from(member.unclear);
-        let Some(image) = image else {
-            settled.counts.unclear += unclear;
-            settled.end(key, End::Outcome(Outcome::Gone));
-            return Ok(None);
-        };
-        self.note_skipped(requests, &key, &image, &settled.refused).await?;
-        match only_if_kept(self.changes.decide_with(&image, &member.record)) {
-            Decision::Write(_) if member.replans >= MAX_REPLANS => {
-                let why = format!("the item changed under each of {MAX_REPLANS} attempts");
-                settled.counts.unclear += unclear;
-                settled.end(key, End::Failed(Outcome::Conflict, why));
-                Ok(None)
-            }
-            Decision::Write(write) => {
-                let (replans, unclear) = (member.replans + 1, member.unclear);
-                Ok(Some(Pending { replans, unclear, ..Pending::new(write, member.record) }))
-            }
-            decided => {
-                settled.counts.unclear += unclear;
-                settled.decided(key, decided, true);
-                Ok(None)
-            }
-        }
-    }
-
-    /// Records targets that a live writer has filled since the first look, unless a write of this run may have: of a process
-    /// that was killed, or one without an answer.
-    async fn note_skipped(
-        &self,
-        requests: &Requests,
-        key: &ItemKey,
-        image: &Item,
-        refused: &[PreImageId],
-    ) -> Result<(), Stopped> {
-        if !self.is_first_pass {
-            return Ok(());
-        }
-        let targets = self.changes.skipped_targets(image);
-        if targets.is_empty() {
-            return Ok(());
-        }
-        // It is of no page: what is there before is known by item.
-        let filled = vec![Filled { key: key.clone(), targets, refused: refused.to_vec() }];
-        let met = MetPage { filled, ..MetPage::empty(self.run, 0, 0) };
-        self.store.append_page(met).await.map_err(|e| give_up(requests, e.to_string()))
-    }
-
     fn key_of(&self, item: &Item) -> ItemKey {
         // A stored item always has its key; without one `decide` rejects it, and it is listed under what there is.
         self.changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()))
@@ -407,20 +299,6 @@ pub(super) fn writes_of(chunk: &[Pending]) -> Vec<&GuardedWrite> {
     chunk.iter().map(|member| &member.write).collect()
 }
 
-/// The end of an item that needs no write. After a failed condition "nothing left to change" means that somebody, perhaps
-/// this run in an attempt whose reply was lost, has made the change.
-fn end_of(decision: Decision, after_condition: bool) -> End {
-    match decision {
-        Decision::NothingToDo if !after_condition => End::Outcome(Outcome::NothingToDo),
-        Decision::NothingToDo | Decision::AlreadyApplied => End::Outcome(Outcome::AlreadyApplied),
-        Decision::Skipped(_) => End::Outcome(Outcome::Skipped),
-        Decision::Diverged(paths) => End::Diverged(paths),
-        Decision::Rejected(why) => End::Failed(Outcome::Rejected, why),
-        Decision::Refused(_, rule) => End::Failed(Outcome::Rejected, rule.to_string()),
-        Decision::Write(_) => End::Failed(Outcome::Conflict, "it still needs a write".into()),
-    }
-}
-
 /// Cuts into chunks, each in a vector of its own size: cut off from one long vector, every chunk would keep the capacity
 /// of all that follow it, which is quadratic in a page's items.
 fn cut<T>(mut members: impl Iterator<Item = T>, at_most: usize) -> Vec<Vec<T>> {
@@ -431,57 +309,6 @@ fn cut<T>(mut members: impl Iterator<Item = T>, at_most: usize) -> Vec<Vec<T>> {
             return chunks;
         }
         chunks.push(chunk);
-    }
-}
-
-impl Settled {
-    /// An item that gets no write, by this decision.
-    fn decided(&mut self, key: ItemKey, decision: Decision, after_condition: bool) {
-        if let Decision::Refused(_, rule) = &decision {
-            *(if rule.is_client_encryption() { &mut self.encrypted } else { &mut self.rejected_writes }) += 1;
-        }
-        self.end(key, end_of(decision, after_condition));
-    }
-
-    fn end(&mut self, key: ItemKey, end: End) {
-        match end {
-            End::Outcome(outcome) => self.counts.count(outcome),
-            End::Diverged(paths) => {
-                self.counts.count(Outcome::Diverged);
-                self.diverged.push(DivergedItem { key, paths });
-            }
-            End::Failed(outcome, reason) => {
-                self.counts.count(outcome);
-                self.failures.push(Failure { key, outcome, reason });
-            }
-        }
-    }
-
-    fn spend(&mut self, spent: Spent) {
-        self.counts.read_units += spent.read;
-        self.counts.write_units += spent.write;
-        self.counts.assumed_write_units += spent.assumed_write;
-        self.counts.estimated_write_units += spent.estimated_write;
-    }
-
-    /// Marks the pre-images of a write that was refused. Where an attempt may have been applied, they stay valid.
-    fn refuse(&mut self, member: &mut Pending) {
-        let journaled = std::mem::take(&mut member.journaled);
-        if !member.ambiguous {
-            self.refused.extend(journaled);
-        }
-    }
-
-    /// Adds what became of other items.
-    pub fn merge(&mut self, other: Settled) {
-        self.counts.add(&other.counts);
-        self.failures.extend(other.failures);
-        self.diverged.extend(other.diverged);
-        self.refused.extend(other.refused);
-        self.rejected_writes += other.rejected_writes;
-        self.encrypted += other.encrypted;
-        self.verdicts.add(&other.verdicts);
-        self.mismatches.extend(other.mismatches);
     }
 }
 

@@ -1,19 +1,25 @@
 //! One request until it is answered: permits before, retry with backoff behind, and the decision when to give up.
 
+mod admission;
+mod failure;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::allowance::{Allowance, Grant};
-use super::gate::{Gate, Opening};
+pub(super) use admission::Admission;
+pub(super) use failure::{Attempts, stop_reason};
+
+use super::allowance::Allowance;
+use super::gate::Gate;
 use super::lanes::Lane;
 use super::slots::Slots;
-use super::stop::{StopReason, Stopped, Stopper};
+use super::stop::{Stopped, Stopper};
 use super::table_watch::TableWatch;
 use crate::change::{GuardedWrite, WriteCost};
 use crate::checkpoint::Spend;
@@ -21,10 +27,10 @@ use crate::cutover::Validity;
 use crate::item::{Item, ItemKey, PartitionHash, Units, read_units};
 use crate::plan::{Access, Retry};
 use crate::table::patience::ask;
-use crate::table::{Consumed, Directive, Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
+use crate::table::{Consumed, Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
 use crate::telemetry::Progress;
-use crate::throttle::backoff::Backoff;
 use crate::throttle::{KeyRange, Scopes};
+use failure::cost_of_failure;
 
 /// What bounds the requests of a job.
 pub struct Bounds {
@@ -65,43 +71,6 @@ pub struct Requests {
     large: Arc<AtomicBool>,
     /// Whether DynamoDB has accepted a write: it was applied, or its condition was evaluated.
     accepted: Arc<AtomicBool>,
-}
-
-/// How often a request was tried in vain, since when, and how much of that time we made it wait ourselves.
-#[derive(Debug, Default)]
-pub(super) struct Attempts {
-    pub(super) failed: u32,
-    since: Option<Instant>,
-    waited: Duration,
-}
-
-impl Attempts {
-    /// Notes time that the request spent waiting for our own permits: no sign that it cannot succeed.
-    pub(super) fn waited(&mut self, time: Duration) {
-        if self.since.is_some() {
-            self.waited += time;
-        }
-    }
-
-    /// For how long the request has been failing.
-    fn failing(&self) -> Duration {
-        self.since.map_or(Duration::ZERO, |since| since.elapsed().saturating_sub(self.waited))
-    }
-}
-
-/// Leave to send a chunk of writes: permits of every scope that they touch, and a slot.
-pub(super) struct Admission {
-    grant: Grant,
-    _slot: OwnedSemaphorePermit,
-    /// How long it was waited for.
-    pub(super) waited: Duration,
-}
-
-/// A time in which requests were let through without a break: permits are for the one in which they were taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Passage {
-    opening: Opening,
-    holds: u64,
 }
 
 /// What a request consumed: what the server said, what is assumed where it said nothing, and what was estimated before.
@@ -280,64 +249,6 @@ impl Requests {
         write.key.partition_hash(&self.partition_key)
     }
 
-    /// Takes the partition key's units of a write if they are there now; false, and nothing is taken, where they would have
-    /// to be waited for, or where items of the key are waiting already.
-    pub(super) fn try_key(&self, write: &GuardedWrite) -> bool {
-        let key = self.hash_of(write);
-        !self.range.is_set_aside(key) && self.scopes.try_key(Access::Write, key, write.cost.table)
-    }
-
-    /// The turn of a partition key whose items are set aside.
-    pub(super) fn turn(&self, key: PartitionHash) -> Arc<Mutex<()>> {
-        self.range.turn(key)
-    }
-
-    /// Waits for the partition keys' units of these writes. Given up when the run stops: nothing has been sent then. Safe
-    /// to drop at any point: then nothing is taken.
-    pub(super) async fn admit_keys(&self, chunk: &[&GuardedWrite]) -> Result<(), Stopped> {
-        let wanted: Vec<_> = chunk.iter().map(|write| (self.hash_of(write), write.cost.table)).collect();
-        self.stop.unless_stopping(self.scopes.keys(Access::Write, &wanted)).await
-    }
-
-    /// Waits until these writes may be sent: partition key, unless its units are `held` already, key range, indexes, a slot,
-    /// and last the table. Given up when the run stops: nothing has been sent then.
-    ///
-    /// Permits are for the opening of the window in which they were taken: whoever the gate keeps takes them anew, else all
-    /// that had waited would go at once when it opens. The old ones are not given back: meanwhile the buckets have filled by
-    /// themselves, and each unit given back to a full one lets another request go at once.
-    pub(super) async fn admit(&self, chunk: &[&GuardedWrite], held: bool) -> Result<Admission, Stopped> {
-        let since = Instant::now();
-        let mut held = held && !self.gate.is_closed();
-        loop {
-            let opening = self.pass().await?;
-            if !std::mem::take(&mut held) {
-                self.admit_keys(chunk).await?;
-            }
-            for write in chunk {
-                self.stop.unless_stopping(self.scopes.narrow_write(&self.range, &write.cost)).await?;
-            }
-            let _turn = match self.lane() {
-                Lane::Shared => Some(self.stop.unless_stopping(self.behind_large.lock()).await?),
-                Lane::Large => None,
-            };
-            let budget = self.scopes.table(Access::Write).budget();
-            let without_slot = self.progress.without_slot();
-            let slot = self.stop.unless_stopping(self.slots.take(budget)).await?.ok_or(Stopped)?;
-            drop(without_slot);
-            // Looked at before the table's units are taken, so that none of them are wasted on a chunk that starts again.
-            if self.pass().await? != opening {
-                continue;
-            }
-            // A slice may have to be reserved first: nothing of the table is held meanwhile.
-            let grant = self.allowance.write(chunk.iter().map(|write| write.cost.total()).sum(), &self.stop).await?;
-            let units = chunk.iter().map(|write| write.cost.table).sum();
-            self.stop.unless_stopping(self.scopes.table(Access::Write).acquire(units)).await?;
-            if self.pass().await? == opening {
-                return Ok(Admission { grant, _slot: slot, waited: since.elapsed() });
-            }
-        }
-    }
-
     /// Sends an admitted chunk once. In flight, its replies are waited for whatever happens.
     pub(super) async fn write(
         &self,
@@ -388,69 +299,6 @@ impl Requests {
         let indexes = consumed.indexes.iter().filter_map(|(name, units)| Some((place(name)?, *units))).collect();
         WriteCost { table: consumed.table, indexes }
     }
-
-    /// Waits until the window is open, and all holds that must.
-    async fn pass(&self) -> Result<Passage, Stopped> {
-        let all = async {
-            let (mut opening, mut holds) = (self.gate.pass().await, 0);
-            for validity in self.validities.iter() {
-                if !validity.is_fresh() {
-                    let _waiting = self.progress.confirming();
-                    validity.fresh().await;
-                    opening = self.gate.pass().await;
-                }
-                holds += validity.holds();
-            }
-            Passage { opening, holds }
-        };
-        self.stop.unless_stopping(all).await
-    }
-
-    /// Notes what each failed request tells: a throttle slows a scope, a reply that cannot be used is counted.
-    fn note(&self, access: Access, key: Option<PartitionHash>, error: &TableError) {
-        match error {
-            TableError::Throttled { reasons, .. } => self.scopes.throttled(access, &self.range, key, reasons),
-            TableError::UnusableReply { operation, flaw } => self.progress.reply_unusable(operation, flaw),
-            TableError::Transient { .. } | TableError::Rejected { .. } | TableError::Fatal { .. } => {}
-        }
-    }
-
-    /// What follows from a failed request: returns when it should be sent again, or gives up the run.
-    pub(super) async fn after_failure(&self, error: &TableError, attempts: &mut Attempts) -> Result<(), Stopped> {
-        match error {
-            TableError::Throttled { .. } => self.progress.throttled(),
-            other => self.progress.request_failed(&other.to_string()),
-        }
-        if error.directive() != Directive::Retry {
-            self.stop.stop(stop_reason(error));
-            return Err(Stopped);
-        }
-        attempts.since.get_or_insert_with(Instant::now);
-        attempts.failed += 1;
-        if attempts.failing() >= self.retry.give_up_after {
-            let after = format!("{} s", attempts.failing().as_secs());
-            self.stop.stop(StopReason::GaveUp { after, message: error.to_string() });
-            return Err(Stopped);
-        }
-        let backoff = Backoff { base: self.retry.base, cap: self.retry.cap };
-        let _backing_off = self.progress.backing_off();
-        self.stop.unless_stopping(tokio::time::sleep(backoff.wait(attempts.failed, fastrand::f64()))).await
-    }
-}
-
-/// The reason for which an error that is not retried stops a run.
-pub(super) fn stop_reason(error: &TableError) -> StopReason {
-    let kind = match error {
-        TableError::Fatal { kind, .. } => *kind,
-        _ => crate::table::FatalKind::Request,
-    };
-    StopReason::Fatal { kind, message: error.to_string() }
-}
-
-/// Capacity that a failed request is taken to have consumed: one that was throttled, refused or never sent nothing, one
-/// without a reply all.
-fn cost_of_failure(error: &TableError, estimate: Units) -> Units {
-    if error.is_ambiguous() { estimate } else { 0.0 }
 }
 
 /// Describes the table before anything runs, retrying for a short while.
