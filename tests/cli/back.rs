@@ -233,3 +233,43 @@ async fn a_rollback_names_what_is_not_as_before() {
     let keys: Vec<&str> = (0..3).map(|n| left["items"][n]["key"]["pk"]["S"].as_str().unwrap()).collect();
     assert_eq!(std::collections::BTreeSet::from_iter(keys), std::collections::BTreeSet::from(["P#0", "P#1", "P#2"]));
 }
+
+/// A flag over constants, as earlier versions led to: applications obey it, whatever way such a plan goes today.
+/// RUNBOOK: "It asks nobody: no gate, no lock, whatever is running"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_over_constants_goes_back_without_the_state_file() {
+    use backfill::checkpoint::store::{Identity, Store};
+    use backfill::cutover::{Flag, FlagMeta, ReadFrom, WriteTo, schema};
+    let bed = Bed::embedded();
+    let (table, flags) = (bed.create_table().await, bed.create_table().await);
+    let changes = "[[change]]\nset = \"marker\"\nvalue = \"v1\"\n";
+    for (strategy, options) in [("expand-contract", &[][..]), ("in-place", &["--now"])] {
+        let place =
+            format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"{strategy}\" }}\n{CUTOVER}");
+        let path = bed.plan(strategy, &table, &format!("strategy = \"{strategy}\""), &format!("{changes}{place}"));
+        let plan = backfill::plan::load_bytes(text(&path), &std::fs::read(&path).unwrap()).unwrap().plan;
+        let fingerprint = plan.fingerprint().to_string();
+        let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
+        let (write, read) = (WriteTo::Both, ReadFrom::New);
+        let flag = Flag { version: 3, write, read, read_percent: 100, ..Flag::first(1, then) };
+        let dual_since = Some(then - jiff::SignedDuration::from_hours(1));
+        let meta =
+            FlagMeta { plan: fingerprint.as_str().into(), report: None, actor: "ops@elsewhere".into(), reason: None };
+        let mut flag_item = schema::to_item(&Flag { dual_since, ..flag }, &meta);
+        flag_item.extend([("pk".to_owned(), s("FLAG")), ("sk".to_owned(), s(strategy))]);
+        bed.load(&flags, std::iter::once(flag_item)).await;
+        let back = [&["cutover", text(&path), "--back", "--output", "json"], options].concat();
+        // On a host that has no state file of it.
+        let moved = tool(&bed, &back).exits(0).json();
+        assert_eq!((&moved["flag"]["read"], &moved["flag"]["write"]), (&"old".into(), &"both".into()), "{moved}");
+        // While another process has it.
+        let (migration, table_arn) = (strategy.to_owned(), "arn:of:another:table".to_owned());
+        let identity = Identity { migration, fingerprint, table_arn, table_id: None, meaning: plan.meaning() };
+        let state = bed.dir().join(format!("{strategy}.db"));
+        let store = Store::open(&state, &identity, || "2026-01-01T00:00:00Z".into()).unwrap();
+        let locked = [&back[..], &["--state", text(&state)]].concat();
+        let moved = tool(&bed, &locked).exits(0).json();
+        assert_eq!((&moved["flag"]["read"], &moved["flag"]["write"]), (&"old".into(), &"old".into()), "{moved}");
+        store.close().await.unwrap();
+    }
+}
