@@ -19,7 +19,7 @@ use crate::telemetry::{DryRunReport, display};
 
 /// Counts what a run would do, and says what the preflight found; refuses nothing.
 pub(super) async fn dry_run(global: &Global, args: &RunArgs, target: &Target) -> anyhow::Result<Exit> {
-    let recorded = recorded(target, EXPAND).filter(|(run, _)| run.is_unfinished());
+    let recorded = recorded(target, EXPAND).filter(|(run, _)| run.can_be_resumed());
     let accepted: Vec<Accept> = args.accept.iter().copied().chain(recorded.into_iter().flat_map(|r| r.1)).collect();
     let job = target.job_accepting(&accepted)?;
     // With a flag, both are written first: what is inserted behind the scan has both, then.

@@ -55,7 +55,7 @@ async fn hold(args: &RunArgs, target: &Target) -> anyhow::Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let mut accepted = args.accept.clone();
-    accepted.extend(recorded.filter(|(run, _)| run.is_unfinished()).into_iter().flat_map(|(_, accepted)| accepted));
+    accepted.extend(recorded.filter(|(run, _)| run.can_be_resumed()).into_iter().flat_map(|(_, accepted)| accepted));
     let found = preflight(target, &job, Read::Nothing, accepted).await;
     found.hold()?;
     found.tell();

@@ -97,7 +97,7 @@ impl Conductor {
         });
         let (validity, _watch) = watched.unzip();
         job.validities.extend(validity);
-        if self.edits_encrypted(phase).await? {
+        if self.edits_encrypted(phase, restart).await? {
             job.edit_encrypted();
         }
         let dual = flag.as_ref().is_some_and(|flag| flag.write == WriteTo::Both);
@@ -113,10 +113,12 @@ impl Conductor {
     }
 
     /// Whether somebody has accepted by name that items which are signed on the client are changed: with this command, or
-    /// with the newest run, for which a retry or a repair records it as well. Another pass of `run` is accepted anew.
-    async fn edits_encrypted(&self, phase: Phase) -> Result<bool, ConductError> {
+    /// with the newest run, for which a retry or a repair records it as well. A `run` that does not resume that run is
+    /// accepted anew.
+    async fn edits_encrypted(&self, phase: Phase, restart: bool) -> Result<bool, ConductError> {
         let run = self.store.current_run(phase::EXPAND).await?;
-        let of_run = match run.filter(|run| phase != Phase::Expand || run.is_unfinished()) {
+        let of_before = phase != Phase::Expand || (!restart && matches!(self.begins(phase).await?, Begins::Resumes(_)));
+        let of_run = match run.filter(|_| of_before) {
             Some(run) => self.store.accepted(run.id).await?,
             None => Vec::new(),
         };

@@ -247,6 +247,42 @@ async fn items_that_are_signed_on_the_client_lead_on_from_the_last_page() {
     }
 }
 
+/// What was accepted for the run before is not accepted for one that begins anew.
+/// RUNBOOK: "a run that begins anew (`--again`, `--restart`) is accepted anew"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_begins_anew_edits_no_signed_items_by_the_word_of_before() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    bed.load(&table, signed(50)).await;
+    let plan =
+        |limits: &str| bed.plan("anew", &table, "", &format!("{MOVE}[scan]\nsegments = 1\npage_limit = 10\n{limits}"));
+    let edited = async || bed.dump(&table).await.values().filter(|i| is_signed(i) && i.contains_key("new")).count();
+    let limited = plan("[limits]\nmax_items = 10\n");
+    let accepting = ["run", text(&limited), "--yes", "--accept", "client-encryption"];
+    tool(&bed, &accepting).exits(6);
+    let before = edited().await;
+    assert!((1..40).contains(&before), "{before} of 40");
+    let plan = plan("");
+    // The first look at what that run has not read is stopped; after that no run resumes it.
+    fault(&bed, |request| {
+        let pages = request.operation == "Scan";
+        if pages { Fault::Delay(Duration::from_millis(400)) } else { Fault::Pass }
+    });
+    let mut command = bed.command();
+    command.args(["run", text(&plan), "--restart", "--yes"]);
+    let looking = Running::start(command);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    looking.signal(Signal::SIGTERM);
+    tokio::task::block_in_place(|| looking.end()).exits(130);
+    bed.front().set_faults(None);
+    for begins in [&[][..], &["--restart"]] {
+        tool(&bed, &[&["run", text(&plan), "--yes"], begins].concat()).exits(6);
+        assert_eq!(edited().await, before, "{begins:?}");
+    }
+    tool(&bed, &["run", text(&plan), "--restart", "--yes", "--accept", "client-encryption"]).exits(0);
+    assert_eq!(edited().await, 40);
+}
+
 /// An index that is added when the migration has run, and whose key cannot have the plan's constant. A run is refused; the way
 /// back is not.
 #[tokio::test(flavor = "multi_thread")]
