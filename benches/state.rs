@@ -1,5 +1,6 @@
 //! What a command pays for the size of the journal: `status`, opening the state file, and the figures that every step
-//! asks for, beside a journal of many rows.
+//! asks for, beside a journal of many rows; what a rollback pays before its first item, and what the first command pays that
+//! takes a file of layout 1.
 //!
 //! `cargo bench --bench state [-- ROWS]`: 1,500,000 rows unless another number is given. It needs no table.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
@@ -60,6 +61,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let began = Instant::now();
     store.recall(vec![key(0)]).await?;
     tell("first item of a rollback", vec![began.elapsed()]);
+
+    let path = directory.path().join("older.db");
+    fill_older(&path, rows)?;
+    let began = Instant::now();
+    let store = Store::open(&path, &identity(), clock)?;
+    tell("migrating layout 1", vec![began.elapsed()]);
+    store.close().await?;
     Ok(())
 }
 
@@ -84,6 +92,32 @@ async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error
     store.end_session(run, RunStatus::Stopped, None, 0).await?;
     store.close().await?;
     Ok(run)
+}
+
+/// The same as an earlier version left it.
+fn fill_older(path: &Path, rows: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let mut file = rusqlite::Connection::open(path)?;
+    file.execute_batch(include_str!("../src/checkpoint/store/schema.sql"))?;
+    file.execute_batch("PRAGMA journal_mode = WAL; PRAGMA application_id = 0x42464C31; PRAGMA user_version = 1")?;
+    let filling = file.transaction()?;
+    let Identity { migration, fingerprint, table_arn, meaning, .. } = identity();
+    filling.execute(
+        "INSERT INTO identity VALUES (1, ?1, ?2, ?3, ?4, NULL, ?5)",
+        [migration, fingerprint, meaning, table_arn, clock()],
+    )?;
+    filling.execute(
+        "INSERT INTO runs (phase, pass, total_segments, status, started_at, sessions, open_session, tool_version) \
+         VALUES ('expand', 1, 1, 'stopped', ?1, 1, 0, 'bench')",
+        [clock()],
+    )?;
+    let sql = "INSERT INTO pre_images (run, key, path, kind, value, at) VALUES (1, ?1, 'value', 'value', ?2, ?3)";
+    for n in 0..rows {
+        // A byte 0 says that it is not compressed.
+        let value = [b"\0", Value::S(format!("value of item {n}")).to_json().to_string().as_bytes()].concat();
+        filling.prepare_cached(sql)?.execute((key(n).to_text(), value, clock()))?;
+    }
+    filling.commit()?;
+    Ok(())
 }
 
 fn key(n: u64) -> ItemKey {

@@ -53,14 +53,14 @@ pub(crate) mod tests {
     pub(crate) fn while_processes_start(mut then: impl FnMut()) {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
-            for _ in 0..4 {
+            for _ in 0..3 {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
                         Command::new("true").status().unwrap();
                     }
                 });
             }
-            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (0..300).for_each(|_| then())));
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (0..100).for_each(|_| then())));
             stop.store(true, Ordering::Relaxed);
             done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         });

@@ -10,6 +10,8 @@
 //! Small tables are compared whenever a file is opened, the others when a file is small, and all of them before the first
 //! item of a rollback ([`audit`]), together with SQLite's full check: of a damaged index a row would simply not be found.
 
+use std::sync::atomic::Ordering;
+
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension};
@@ -17,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::StoreError;
 use super::error::{Failed, WAY_OUT};
+use super::progress::{Progress, Rows};
 
 /// Tables that concern the whole file, and the checksum of their rows: of a few rows each.
 const SMALL: [(&str, &str); 4] = [
@@ -49,12 +52,15 @@ pub(super) const THERE_BEFORE: &str = "item_checksum(key, path, run, value)";
 /// Damaged rows of one table that concern their items alone: of more, the file itself is damaged.
 const MOST_DAMAGED: usize = 1_000;
 
-/// Makes the functions known that the layout's triggers, and the queries here, call.
-pub(super) fn register(connection: &Connection) -> rusqlite::Result<()> {
+/// Makes the functions known that the layout's triggers, and the queries here, call. From then on the rows of items that they
+/// are called for are counted in `rows`.
+pub(super) fn register(connection: &Connection, rows: &Rows) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
     connection
         .create_scalar_function("checksum", -1, flags, |row| Ok(i64::from_be_bytes(digest(row, 0..row.len()))))?;
-    connection.create_scalar_function("item_checksum", -1, flags, |row| {
+    let rows = Rows::clone(rows);
+    connection.create_scalar_function("item_checksum", -1, flags, move |row| {
+        rows.fetch_add(1, Ordering::Relaxed);
         let ([a, b, c, d, ..], [e, f, g, h, ..]) = (digest(row, 0..1), digest(row, 0..row.len()));
         Ok(i64::from_be_bytes([a, b, c, d, e, f, g, h]))
     })
@@ -103,12 +109,26 @@ pub(super) fn audit(connection: &Connection) -> Result<(), Failed> {
     if connection.query_row(done, [], |_| Ok(())).optional()?.is_some() {
         return Ok(());
     }
-    tracing::info!("comparing the state file with its checksums");
-    let found: String = connection.query_row("PRAGMA main.integrity_check(1)", [], |row| row.get(0))?;
-    if found != "ok" {
-        return Err(damaged(&format!("SQLite's check says \"{}\"", found.escape_debug())));
-    }
+    let rows = Rows::default();
+    refuse_broken(connection, &rows)?;
+    register(connection, &rows)?;
+    let _tells = Progress::tell("comparing the state file with its checksums", &rows, Some(item_rows(connection)?));
     refuse_damaged(connection, true)?;
+    note_doubtful(connection)
+}
+
+/// Refuses a file whose structure is damaged, by SQLite's full check.
+fn refuse_broken(connection: &Connection, rows: &Rows) -> Result<(), Failed> {
+    let _tells = Progress::tell("looking for damage in the structure of the state file", rows, None);
+    let found: String = connection.query_row("PRAGMA main.integrity_check(1)", [], |row| row.get(0))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    Err(damaged(&format!("SQLite's check says \"{}\"", found.escape_debug())))
+}
+
+/// Compares the rows of items, and keeps which items cannot be trusted.
+fn note_doubtful(connection: &Connection) -> Result<(), Failed> {
     connection
         .execute_batch("CREATE TEMP TABLE damaged (key, sum); CREATE TEMP TABLE doubtful (half INTEGER PRIMARY KEY)")?;
     for (table, sum) in [("pre_images", PRE_IMAGE), ("there_before", THERE_BEFORE)] {
@@ -122,6 +142,20 @@ pub(super) fn audit(connection: &Connection) -> Result<(), Failed> {
         "INSERT OR IGNORE INTO doubtful SELECT sum >> 32 FROM damaged UNION SELECT item_checksum(key) >> 32 FROM damaged",
     )?;
     Ok(())
+}
+
+/// How many rows concern one item each: of layout 2 without reading them.
+fn item_rows(connection: &Connection) -> Result<u64, Failed> {
+    // Rows of the journal are never removed.
+    let sql = "SELECT (SELECT coalesce(max(id), 0) FROM pre_images) + \
+               (SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2)";
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
+}
+
+/// How many rows of layout 1 get a checksum that is counted.
+pub(super) fn rows_to_migrate(connection: &Connection) -> Result<u64, Failed> {
+    let sql = "SELECT (SELECT coalesce(max(id), 0) FROM pre_images) + (SELECT count(*) FROM there_before)";
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
 /// Whether the record of this item is damaged. To be asked after [`audit`].
@@ -138,4 +172,33 @@ fn damaged(what: &str) -> Failed {
 /// The error of a damaged file.
 pub(super) fn damaged_file(path: &std::path::Path, what: &str) -> StoreError {
     StoreError::Corrupt(format!("the state file {} is damaged: {what}. {WAY_OUT}.", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::layout::{MIGRATIONS, migrate};
+    use super::super::open::connect;
+    use super::super::tests::scratch;
+    use super::*;
+
+    /// Else the progress of a migration or of a comparison would stop short of its end.
+    #[test]
+    fn each_row_that_is_announced_is_counted() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layout-1/in-place/state.db");
+        let dir = scratch();
+        let path = dir.path().join("s.db");
+        std::fs::copy(fixture, &path).unwrap();
+        let connection = connect(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+        let counted = |of: u64, work: &dyn Fn(&Connection)| {
+            let rows = Rows::default();
+            register(&connection, &rows).unwrap();
+            work(&connection);
+            assert!(of > 0);
+            assert_eq!(rows.load(Ordering::Relaxed), of);
+        };
+        counted(rows_to_migrate(&connection).unwrap(), &|connection| migrate(connection, MIGRATIONS).unwrap());
+        counted(item_rows(&connection).unwrap(), &|connection| note_doubtful(connection).unwrap());
+    }
 }

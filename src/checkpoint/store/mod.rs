@@ -12,6 +12,7 @@ mod layout;
 mod leftovers;
 mod lock;
 mod open;
+mod progress;
 mod read;
 mod records;
 mod siblings;

@@ -13,6 +13,7 @@ use super::super::StoreError;
 use super::error::{Failed, io_error};
 use super::layout::{APPLICATION_ID, LAYOUT_VERSION, MIGRATIONS, check_version, migrate};
 use super::lock::{Committed, Lock, open_private};
+use super::progress::{Progress, Rows};
 use super::records::Identity;
 use super::siblings::{has_log, refuse_neighbours, refuse_what_is_not_ours, sibling};
 use super::thread::Owned;
@@ -47,6 +48,7 @@ pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<
     let opening = |failed: Failed| failed.explain(&path, "opening it");
     let small = fs::metadata(&path).is_ok_and(|meta| meta.len() <= CHECKED_BYTES);
     refuse_damaged(&connection, &path, version, small, || lock.left()).map_err(opening)?;
+    let _tells = tell_of_migration(&connection, version).map_err(opening)?;
     become_ours(&mut connection, &path, identity, now)?;
     prepare(&mut connection, &mut lock, &path).map_err(opening)?;
     Ok(Owned { connection, lock, path })
@@ -115,6 +117,16 @@ fn committed_from(row: &Row<'_>) -> rusqlite::Result<Committed> {
     Ok(Committed { mark: row.get(0)?, commits: row.get(1)? })
 }
 
+/// Where the file has an older layout, tells how many of its rows have got their checksum, until it is dropped.
+fn tell_of_migration(connection: &Connection, version: usize) -> Result<Option<Progress>, Failed> {
+    if version == LAYOUT_VERSION {
+        return Ok(None);
+    }
+    let (rows, of) = (Rows::default(), checksum::rows_to_migrate(connection)?);
+    checksum::register(connection, &rows)?;
+    Ok(Some(Progress::tell("bringing the state file to the layout of this version", &rows, Some(of))))
+}
+
 /// Brings the file to the newest layout and checks whose it is, in one transaction: where it is refused, or the process
 /// dies, nothing has changed.
 fn become_ours(connection: &mut Connection, path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
@@ -144,7 +156,7 @@ pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Faile
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, had_log)?;
     connection.pragma_update(None, "temp_store", "memory")?;
-    checksum::register(&connection)?;
+    checksum::register(&connection, &Rows::default())?;
     Ok(connection)
 }
 

@@ -1,0 +1,109 @@
+//! Long work on a whole state file says how far it is: on a large file a command would stand still without a word.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::figure::number;
+
+/// Work that takes less says nothing.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// The time between two lines.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Rows that are done: counted by the work, read by [`Progress`].
+pub(super) type Rows = Arc<AtomicU64>;
+
+/// Logs how far one piece of work is, until this is dropped. A thread of its own does it: one statement of SQLite may take
+/// most of the time.
+pub(super) struct Progress {
+    ends: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Begins to tell of work on so many rows; without their number it tells the time.
+    pub(super) fn tell(what: &'static str, rows: &Rows, of: Option<u64>) -> Progress {
+        Progress::tell_to(what, rows, of, (QUIET, EVERY), |line| tracing::info!("{line}"))
+    }
+
+    fn tell_to(
+        what: &'static str,
+        rows: &Rows,
+        of: Option<u64>,
+        (quiet, every): (Duration, Duration),
+        say: impl Fn(String) + Send + 'static,
+    ) -> Progress {
+        let (ends, ended) = mpsc::channel();
+        let rows = Arc::clone(rows);
+        let began = Instant::now();
+        let tell = move || {
+            let mut wait = quiet;
+            while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                wait = every;
+                say(match of {
+                    // Rows are counted beforehand, and a row may be looked at twice.
+                    Some(of) => {
+                        format!("{what}: {} of {} rows", number(rows.load(Ordering::Relaxed).min(of)), number(of))
+                    }
+                    None => format!("{what}: {} s so far", began.elapsed().as_secs()),
+                });
+            }
+        };
+        // Without a thread the work is done all the same.
+        let thread = thread::Builder::new().name("state-progress".to_owned()).spawn(tell).ok();
+        Progress { ends: Some(ends), thread }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.ends = None;
+        // No line comes behind the end of the work.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(1);
+    const NEVER: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn long_work_says_how_many_rows_are_done() {
+        let rows = Rows::default();
+        rows.store(1_200, Ordering::Relaxed);
+        let (lines, said) = mpsc::channel();
+        let progress =
+            Progress::tell_to("counting", &rows, Some(3_000), (SOON, SOON), move |line| drop(lines.send(line)));
+        assert_eq!(said.recv().unwrap(), "counting: 1,200 of 3,000 rows");
+        rows.store(3_001, Ordering::Relaxed);
+        assert!(said.iter().any(|line| line == "counting: 3,000 of 3,000 rows"), "never more than there are");
+        drop(progress);
+        // The thread has gone, and its end of the channel with it.
+        assert!(said.iter().all(|line| line == "counting: 3,000 of 3,000 rows"));
+    }
+
+    #[test]
+    fn it_is_announced_once_and_then_at_intervals() {
+        let (lines, said) = mpsc::channel();
+        let progress =
+            Progress::tell_to("looking", &Rows::default(), None, (SOON, NEVER), move |line| drop(lines.send(line)));
+        assert_eq!(said.recv().unwrap(), "looking: 0 s so far");
+        assert!(said.recv_timeout(Duration::from_millis(50)).is_err());
+        drop(progress);
+        assert!(said.recv().is_err(), "nothing is said behind its end");
+    }
+
+    #[test]
+    fn short_work_says_nothing() {
+        let (lines, said) = mpsc::channel();
+        drop(Progress::tell_to("looking", &Rows::default(), None, (NEVER, SOON), move |line| drop(lines.send(line))));
+        assert!(said.recv().is_err());
+    }
+}
