@@ -166,3 +166,29 @@ fn a_file_that_was_not_closed_and_lost_its_log_is_refused() {
         drop(open(&path));
     }
 }
+
+/// RUNBOOK: "with it the copy opens, without it the copy is refused"
+#[tokio::test]
+async fn a_copy_of_a_file_in_use_opens_beside_its_lock_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, copy) = (dir.path().join("s.db"), dir.path().join("copy.db"));
+    let lock = |path: &Path| format!("{}.lock", path.display());
+    let store = open(&path);
+    let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
+    store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
+    fs::copy(lock(&path), lock(&copy)).unwrap();
+    // Between the two copies the process goes on.
+    store.commit(commit(run, 1, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
+    let reader = rusqlite::Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    reader.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    store.commit(commit(run, 2, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
+
+    let alone = dir.path().join("alone.db");
+    fs::copy(&copy, &alone).unwrap();
+    assert!(matches!(refusal(&alone, &identity()), StoreError::Corrupt(text) if text.contains("was not closed")));
+
+    assert_eq!(summary(&copy).current.unwrap().totals.done, 2);
+    let copied = open(&copy);
+    assert_eq!(copied.totals(run).await.unwrap().done, 2, "what was stored when it was copied");
+    assert_eq!(store.totals(run).await.unwrap().done, 3);
+}
