@@ -13,7 +13,7 @@ use crate::engine::{StopReason, Stopper};
 use crate::plan::Plan;
 use crate::playbook::{Phase, may_expand};
 
-/// For so long beyond its cache the flag may be unreadable before the phase stops: as long as every other use of the flag
+/// For so long beyond its cache the flag may be unreadable, or read too late, before the phase stops: as long as every other use of the flag
 /// tries. Nothing is sent meanwhile, which is also what a server that is too busy needs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -33,7 +33,7 @@ pub(super) struct FlagWatch {
 }
 
 impl FlagWatch {
-    /// Stops the phase when the flag no longer says what it began under, or cannot be read for long. Requests are to be sent
+    /// Stops the phase when the flag no longer says what it began under, or cannot be read in time for long. Requests are to be sent
     /// only while what was read is not older than applications may obey it. `asked` is the moment before the phase's flag was
     /// read. Ends when it is dropped.
     pub(super) fn begin(self, asked: Moment, moments: Moments) -> (Validity, AbortOnDropHandle<()>) {
@@ -42,28 +42,40 @@ impl FlagWatch {
     }
 
     async fn watch(self, validity: &Validity) {
-        let mut pause = self.cache() / 3;
+        let limit = ATTEMPT.max(self.cache());
+        let (mut pause, mut unread) = (self.cache() / 3, Duration::ZERO);
         loop {
+            let round = validity.now().monotonic;
             tokio::select! {
                 () = sleep(pause) => {}
                 // Something waits to be sent: the last read is too old, after a sleep of the machine for instance.
                 () = validity.wanted() => {}
             }
             let asked = validity.now();
-            let why = match timeout(ATTEMPT.max(self.cache()), read(self.flags.as_ref(), &self.plan)).await {
+            let why = match timeout(limit, read(self.flags.as_ref(), &self.plan)).await {
                 Ok(Ok(Some((flag, _)))) => {
                     if let Some(why) = moved(self.phase, &self.began, &flag) {
                         return self.stop.stop(StopReason::FlagMoved(why));
                     }
                     validity.confirm(asked);
-                    pause = self.cache() / 3;
-                    continue;
+                    if validity.is_fresh() {
+                        (pause, unread) = (self.cache() / 3, Duration::ZERO);
+                        continue;
+                    }
+                    // What it said is no longer good for anything: an answer that is always late is like none.
+                    let took = validity.now().monotonic - asked.monotonic;
+                    format!(
+                        "an answer took {:.1} s, and applications obey it for {} s",
+                        took.as_secs_f64(),
+                        self.cache().as_secs()
+                    )
                 }
                 Ok(Ok(None)) => return self.stop.stop(StopReason::FlagMoved(gone(&self.began))),
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer".to_owned(),
             };
-            let unread = validity.age();
+            // The age of the last good read would not do: of a sleep, or a jump of the wall clock, only what was tried counts.
+            unread += (validity.now().monotonic - round).min(pause + limit);
             if unread > self.cache() + PATIENCE {
                 return self.stop.stop(StopReason::FlagUnread { unread, why });
             }
@@ -94,8 +106,10 @@ pub(super) fn moved(phase: Phase, began: &Flag, now: &Flag) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicI64, Ordering};
 
     use async_trait::async_trait;
+    use jiff::SignedDuration;
     use tokio::time::Instant;
 
     use super::*;
@@ -134,21 +148,94 @@ mod tests {
         }
     }
 
+    /// That of [`flag`].
+    const CACHE: Duration = Duration::from_secs(2);
+
     fn flag(version: u64) -> Flag {
         Flag { version, ..Flag::first(2, jiff::Timestamp::UNIX_EPOCH) }
     }
 
-    fn watch(reads: Vec<(u64, Option<Flag>)>) -> (Stopper, Validity, AbortOnDropHandle<()>) {
+    /// By clocks of which the wall clock jumps by so many seconds.
+    fn watch_by(jump: Arc<AtomicI64>, reads: Vec<(u64, Option<Flag>)>) -> (Stopper, Validity, AbortOnDropHandle<()>) {
         let plan = load("p", PLAN).unwrap().plan;
         let plan_of = plan.fingerprint().as_str().into();
         let meta = FlagMeta { plan: plan_of, report: None, actor: "jo@laptop".into(), reason: None };
         let flags = Arc::new(Script { reads: Mutex::new(reads), meta });
         let stop = Stopper::default();
         let watch = FlagWatch { flags, plan, phase: Phase::Contract, began: flag(7), stop: stop.clone() };
-        let wall = jiff::Timestamp::UNIX_EPOCH;
-        let moments: Moments = Arc::new(move || Moment { monotonic: Instant::now(), wall });
+        let wall = move || jiff::Timestamp::UNIX_EPOCH + SignedDuration::from_secs(jump.load(Ordering::Relaxed));
+        let moments: Moments = Arc::new(move || Moment { monotonic: Instant::now(), wall: wall() });
         let (validity, handle) = watch.begin(moments(), moments);
         (stop, validity, handle)
+    }
+
+    fn watch(reads: Vec<(u64, Option<Flag>)>) -> (Stopper, Validity, AbortOnDropHandle<()>) {
+        watch_by(Arc::default(), reads)
+    }
+
+    /// One that waits to send something, as a worker does.
+    fn waiter(validity: &Validity) -> AbortOnDropHandle<()> {
+        let validity = validity.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move { validity.fresh().await }))
+    }
+
+    /// RUNBOOK: *the flag could not be read in time for …*: the flag's table does not answer, or always too late, for 30 s
+    /// longer than `max_cache_seconds`.
+    #[tokio::test(start_paused = true)]
+    async fn a_flag_that_always_answers_too_late_stops_the_phase() {
+        let began = Instant::now();
+        let (stop, validity, _watch) = watch(vec![(3, Some(flag(7)))]);
+        sleep(CACHE).await;
+        let waiting = waiter(&validity);
+        timeout(Duration::from_secs(600), stop.stopping()).await.expect("it stops");
+        let took = began.elapsed();
+        assert!(took > CACHE + PATIENCE && took < CACHE + PATIENCE + 2 * ATTEMPT, "{took:?}");
+        assert!(!waiting.is_finished());
+        let said = stop.reason().unwrap().to_string();
+        let expected =
+            "the flag could not be read in time for 33 s: an answer took 3.0 s, and applications obey it for 2 s";
+        assert!(said.starts_with(expected), "{said}");
+    }
+
+    /// Answers that come in time now and then are enough, and so are some that are late among errors.
+    #[tokio::test(start_paused = true)]
+    async fn the_time_counts_from_when_the_flag_was_last_read_in_time() {
+        let late = || vec![(3, Some(flag(7))); 9];
+        let in_time = || vec![(1, Some(flag(7)))];
+        let (stop, _, _watch) = watch([late(), in_time(), late(), in_time(), late(), in_time()].concat());
+        sleep(Duration::from_secs(600)).await;
+        assert!(!stop.is_stopping(), "{:?}", stop.reason());
+        // Late answers and none at all count together.
+        let mixed =
+            [vec![(3, Some(flag(7))); 5], vec![(100, None); 2], vec![(3, Some(flag(7))); 5], in_time()].concat();
+        let (stop, _, _watch) = watch(mixed);
+        sleep(Duration::from_secs(600)).await;
+        assert!(matches!(stop.reason(), Some(StopReason::FlagUnread { .. })), "{:?}", stop.reason());
+    }
+
+    /// A machine that slept, or whose wall clock was set forward, tried nothing meanwhile: the flag gets as long as ever, and
+    /// the message tells for how long it was tried.
+    #[tokio::test(start_paused = true)]
+    async fn a_sleep_of_the_machine_is_no_time_in_which_the_flag_was_unreadable() {
+        let hung = |n| vec![(100, Some(flag(7))); n];
+        let well = || vec![(0, Some(flag(7))); 2];
+        // Before an attempt that fails, and in the midst of one.
+        for slept_at in [1.9, 4.0] {
+            let jump = Arc::new(AtomicI64::new(0));
+            let (stop, validity, _watch) = watch_by(Arc::clone(&jump), [well(), hung(1), well()].concat());
+            sleep(Duration::from_secs_f64(slept_at)).await;
+            jump.store(3_600, Ordering::Relaxed);
+            let _waiting = waiter(&validity);
+            sleep(Duration::from_secs(60)).await;
+            assert!(!stop.is_stopping() && validity.is_fresh(), "{slept_at}: {:?}", stop.reason());
+        }
+        let jump = Arc::new(AtomicI64::new(0));
+        let (stop, _, _watch) = watch_by(Arc::clone(&jump), [well(), hung(9)].concat());
+        sleep(Duration::from_secs(10)).await;
+        jump.store(3_600, Ordering::Relaxed);
+        stop.stopping().await;
+        let Some(StopReason::FlagUnread { unread, .. }) = stop.reason() else { panic!("{:?}", stop.reason()) };
+        assert!(*unread > CACHE + PATIENCE && *unread < CACHE + PATIENCE + 2 * ATTEMPT, "{unread:?}");
     }
 
     /// A flag that is only read too late stops nothing: what is sent waits for it.
@@ -164,7 +251,7 @@ mod tests {
         assert!(validity.is_fresh() && !stop.is_stopping(), "{:?}", stop.reason());
     }
 
-    /// What happened is said: it moved from here to there, or it could not be read for so long.
+    /// What happened is said: it moved from here to there, or it could not be read in time for so long.
     #[tokio::test(start_paused = true)]
     async fn a_flag_that_moved_and_one_that_cannot_be_read_are_told_apart() {
         let (stop, _, _watch) = watch(vec![(0, Some(flag(7))), (0, Some(flag(8)))]);
@@ -180,7 +267,7 @@ mod tests {
         let (stop, _, _watch) = watch(vec![(100_000, None)]);
         stop.stopping().await;
         let said = stop.reason().unwrap().to_string();
-        assert!(said.contains("could not be read for") && !said.contains("moved"), "{said}");
+        assert!(said.contains("could not be read in time for") && !said.contains("moved"), "{said}");
         assert!(began.elapsed() > PATIENCE && began.elapsed() < PATIENCE + 3 * ATTEMPT, "{:?}", began.elapsed());
     }
 }

@@ -79,9 +79,13 @@ pub enum LeaseLost {
         by: OutsideText,
     },
     /// It could not be renewed for so long that somebody else may take it soon.
-    #[error("the lease could not be renewed for {} s ({why}), and others may take it. Resume when the table answers", .after.as_secs())]
+    #[error(
+        "the lease could not be renewed ({why}): the last time was {} s ago, and others may take it. Resume when the table \
+         answers",
+        .after.as_secs()
+    )]
     NotRenewed {
-        /// How long.
+        /// Since it was renewed last; also the time that a machine slept.
         after: Duration,
         /// The last error.
         why: String,

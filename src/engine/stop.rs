@@ -119,14 +119,14 @@ pub enum StopReason {
         "the flag was moved while it worked: {0}. What is under way was finished, and nothing more is read or written"
     )]
     FlagMoved(String),
-    /// The flag could not be read for so long.
+    /// The flag could not be read for so long, or only later than applications may obey what it said.
     #[error(
-        "the flag could not be read for {} s: {why}. What applications obey is not known, so nothing more is read or written. \
-         What was done is committed; run the same command again when the flag can be read",
+        "the flag could not be read in time for {} s: {why}. What applications obey is not known, so nothing more is read or \
+         written. What was done is committed; run the same command again when the flag can be read in time",
         .unread.as_secs()
     )]
     FlagUnread {
-        /// For how long.
+        /// For how long; a sleep of the machine counts as none of it.
         unread: Duration,
         /// The last error.
         why: String,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::facts::Fact;
 use super::finding::Finding;
@@ -16,15 +16,26 @@ use crate::table::TableDescription;
 /// Below this an application has less than about three seconds for each request: one slow read of the flag stops it.
 const SMALL_CACHE: u32 = 10;
 
-/// How long what is read of the flag may be obeyed, as the flag says; none where there is no flag yet. Asked for
-/// `patience` at most.
-pub async fn ask_flag(plan: &Plan, table: &TableDescription, patience: Duration) -> Fact<Option<u32>> {
+/// What a read of the flag has told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FlagAsked {
+    /// How long it may be obeyed, in seconds, as it says; none where there is no flag yet.
+    pub max_cache_seconds: Option<u32>,
+    /// How long the read took.
+    pub took: Duration,
+}
+
+/// How long what is read of the flag may be obeyed, and how long a read takes. Asked for `patience` at most.
+pub async fn ask_flag(plan: &Plan, table: &TableDescription, patience: Duration) -> Fact<FlagAsked> {
     let asked = async {
         let opened = open(plan, wall(), Some(table)).await.map_err(|error| error.to_string())?;
-        let Some(opened) = opened else { return Ok(None) };
-        let Some((flag, meta)) = opened.flag.read().await.map_err(|error| error.to_string())? else { return Ok(None) };
+        let Some(opened) = opened else { return Ok(FlagAsked::default()) };
+        let began = Instant::now();
+        let read = opened.flag.read().await.map_err(|error| error.to_string())?;
+        let took = began.elapsed();
+        let Some((flag, meta)) = read else { return Ok(FlagAsked { max_cache_seconds: None, took }) };
         check_plan(&opened.flag.place(), &meta, &plan.fingerprint()).map_err(|error| error.to_string())?;
-        Ok::<_, String>(Some(flag.max_cache_seconds))
+        Ok::<_, String>(FlagAsked { max_cache_seconds: Some(flag.max_cache_seconds), took })
     };
     match timeout(patience, asked).await {
         Ok(Ok(found)) => Fact::Known(found),
@@ -34,14 +45,14 @@ pub async fn ask_flag(plan: &Plan, table: &TableDescription, patience: Duration)
 }
 
 /// What is to be known of the plan's flag; nothing where it goes by none.
-pub fn flag_findings(plan: &Plan, flag: &Fact<Option<u32>>) -> Vec<Finding> {
+pub fn flag_findings(plan: &Plan, flag: &Fact<FlagAsked>) -> Vec<Finding> {
     if Kind::of(plan.strategy, &plan.changes, plan.cutover.flag.is_some()) != Kind::Flagged {
         return Vec::new();
     }
     let stated = plan.cutover.max_cache_seconds;
     let mut found = Vec::new();
     match flag {
-        Fact::Known(Some(made)) if *made != stated => found.push(
+        Fact::Known(FlagAsked { max_cache_seconds: Some(made), .. }) if *made != stated => found.push(
             Finding::new(
                 Refuses,
                 "other-cache",
@@ -57,7 +68,20 @@ pub fn flag_findings(plan: &Plan, flag: &Fact<Option<u32>>) -> Vec<Finding> {
                 .so("Make the flag's table readable, and check again")
         })),
     }
-    let cache = if let Fact::Known(Some(made)) = flag { *made } else { stated };
+    let asked = if let Fact::Known(asked) = flag { *asked } else { FlagAsked::default() };
+    let cache = asked.max_cache_seconds.unwrap_or(stated);
+    if asked.took >= Duration::from_secs(u64::from(cache)) {
+        let took = asked.took.as_secs_f64();
+        found.push(
+            Finding::new(
+                Warning,
+                "slow-flag",
+                format!("A read of the flag took {took:.1} s, and applications obey what they read of it for {cache} s"),
+            )
+            .because("A phase sends nothing while it has read the flag too late, and stops where no read comes in time")
+            .so("Make the flag's table, or its `get`, answer faster; or choose a larger max_cache_seconds before the flag is made"),
+        );
+    }
     if cache < SMALL_CACHE {
         found.push(
             Finding::new(Warning, "small-cache", format!("Applications obey what they read of the flag for {cache} s only"))
@@ -84,7 +108,7 @@ mod tests {
     use super::*;
     use crate::plan::load;
 
-    fn ids(cache: u32, flag: &Fact<Option<u32>>) -> Vec<&'static str> {
+    fn ids(cache: u32, flag: &Fact<FlagAsked>) -> Vec<&'static str> {
         let text = format!(
             "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n[cutover]\ntable = \"flags\"\n\
              max_cache_seconds = {cache}\n"
@@ -92,15 +116,23 @@ mod tests {
         flag_findings(&load("p", &text).unwrap().plan, flag).iter().map(|finding| finding.id).collect()
     }
 
+    fn asked(max_cache_seconds: Option<u32>, took: u64) -> Fact<FlagAsked> {
+        Fact::Known(FlagAsked { max_cache_seconds, took: Duration::from_millis(took) })
+    }
+
     #[test]
     fn a_cache_that_is_small_or_another_one_than_the_flags_is_said() {
-        assert_eq!(ids(60, &Fact::Known(None)), ["dax"]);
-        assert_eq!(ids(60, &Fact::Known(Some(60))), ["dax"]);
-        assert_eq!(ids(9, &Fact::Known(None)), ["small-cache", "dax"]);
-        assert_eq!(ids(60, &Fact::Known(Some(2))), ["other-cache", "small-cache", "dax"]);
-        assert_eq!(ids(2, &Fact::Known(Some(60))), ["other-cache", "dax"]);
+        assert_eq!(ids(60, &asked(None, 0)), ["dax"]);
+        assert_eq!(ids(60, &asked(Some(60), 0)), ["dax"]);
+        assert_eq!(ids(9, &asked(None, 0)), ["small-cache", "dax"]);
+        assert_eq!(ids(60, &asked(Some(2), 0)), ["other-cache", "small-cache", "dax"]);
+        assert_eq!(ids(2, &asked(Some(60), 0)), ["other-cache", "dax"]);
         assert_eq!(ids(60, &Fact::Failed("no route".into())), ["flag-unread", "dax"]);
+        assert_eq!(ids(20, &asked(Some(20), 19_999)), ["dax"]);
+        assert_eq!(ids(20, &asked(Some(20), 20_000)), ["slow-flag", "dax"]);
+        assert_eq!(ids(2, &asked(None, 2_500)), ["slow-flag", "small-cache", "dax"]);
+        assert_eq!(ids(60, &asked(Some(2), 2_500)), ["other-cache", "slow-flag", "small-cache", "dax"]);
         let none = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n";
-        assert!(flag_findings(&load("p", none).unwrap().plan, &Fact::Known(None)).is_empty());
+        assert!(flag_findings(&load("p", none).unwrap().plan, &asked(None, 0)).is_empty());
     }
 }

@@ -25,7 +25,7 @@ pub use facts::{Fact, Facts};
 pub use finding::{Accept, Finding, Severity, needed, refusal};
 pub use findings::{Known, findings};
 pub use finish::{Finish, FinishIn, FinishInError};
-pub use flag::{ask_flag, flag_findings};
+pub use flag::{FlagAsked, ask_flag, flag_findings};
 pub use measure::{Sampled, estimate_of_description, estimate_of_sample, estimate_of_whole, sample};
 pub use pace::{KeyLoad, Need, Pace};
 pub use range::Range;
