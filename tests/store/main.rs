@@ -1,6 +1,7 @@
 //! The state file from outside: what is durable when, who may use it, and what bad files get.
 
 mod bad_files;
+mod counters;
 mod damage;
 mod durable;
 mod journal;
