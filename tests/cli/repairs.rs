@@ -1,5 +1,8 @@
 //! Defaults where they are missing, and repairs that are asked for by name.
 
+use std::sync::Mutex;
+use std::time::Instant;
+
 use super::*;
 use backfill::item::Value;
 
@@ -117,4 +120,35 @@ async fn a_repair_removes_nothing_that_it_was_not_asked_to() {
     assert!(!bed.dump(&table).await[&key].contains_key("new"));
     let journal = tool(&bed, &["journal", text(&plan), "--output", "json"]).exits(0).json();
     assert!(journal.to_string().contains("alone"), "{journal}");
+}
+
+/// `verify --all` reads the open diverged items again, many at a time: a serial loop sends no second read before the first
+/// answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn diverged_items_are_looked_at_again_at_the_same_time() {
+    const HELD: Duration = Duration::from_millis(500);
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    let items = |new: fn(usize) -> Value| {
+        (0..64).map(move |n| item(&format!("P#{n}"), "x", [("old", secret(n)), ("new", new(n))]))
+    };
+    bed.load(&table, items(|n| secret(format!("own {n}")))).await;
+    let plan = bed.plan("diverged", &table, "", MOVE);
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(5);
+    bed.load(&table, items(|n| secret(n))).await;
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    let asked = Arc::clone(&begun);
+    fault(&bed, move |request| {
+        if request.operation != "GetItem" {
+            return Fault::Pass;
+        }
+        asked.lock().unwrap().push(Instant::now());
+        Fault::Delay(HELD)
+    });
+    let report = tool(&bed, &["verify", text(&plan), "--all", "--output", "json"]).exits(0).json();
+    assert_eq!((&report["diverged_closed"], &report["mismatches"]), (&json!(64), &json!(0)), "{report}");
+    let begun = begun.lock().unwrap();
+    let before_an_answer = begun.iter().filter(|at| at.duration_since(begun[0]) < HELD).count();
+    assert_eq!(begun.len(), 64);
+    assert!(before_an_answer >= 16, "{before_an_answer} of 64 were asked for before the first answer");
 }
