@@ -1,7 +1,8 @@
 //! Verifications: begun, resumed, superseded and finished, with counts that add up.
 
-use backfill::checkpoint::phase;
+use backfill::change::{MetPair, Was};
 use backfill::checkpoint::store::{Asked, Drawn, Mismatch, NewVerification, VerifiedPages};
+use backfill::checkpoint::{MetPage, phase};
 use backfill::parity::{Stage, Truth, Truths, Verdict, VerdictCounts};
 
 use super::*;
@@ -136,4 +137,38 @@ async fn the_list_of_mismatches_has_a_bound_and_the_counts_have_none() {
     }
     assert_eq!(store.mismatches(run, Verdict::Stale, u32::MAX).await.unwrap().len(), 10_000);
     assert_eq!(store.segment_verdicts(run).await.unwrap()[0].1.stale, 12_000);
+}
+
+/// Names in reports: one that cannot be read hides no other, and is counted.
+#[tokio::test]
+async fn a_name_that_cannot_be_read_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let store = open(&path);
+    let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+    let items = || (0..3).map(key);
+    let pairs = items().map(|key| (key, vec![(attribute("new"), MetPair::Equal)])).collect();
+    let (there_before, may_write, filled) = Default::default();
+    store.append_page(MetPage { run, segment: 0, number: 0, there_before, pairs, may_write, filled }).await.unwrap();
+    let left = |key| PreImageRow { key, pre: PreImage { path: attribute("new"), was: Was::Same, wrote: None } };
+    store.append_pre_images(run, items().map(left).collect()).await.unwrap();
+    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    let verification = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
+    store.commit_verified(verified(verification, 0, 1, true, &[Verdict::Missing; 3])).await.unwrap();
+    store.close().await.unwrap();
+
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    for (table, column, first) in
+        [("met_pairs", "path", "key"), ("pre_images", "key", "id"), ("mismatches", "paths", "n")]
+    {
+        let sql = format!("UPDATE {table} SET {column} = '[' WHERE {first} = (SELECT min({first}) FROM {table})");
+        assert_eq!(connection.execute(&sql, []).unwrap(), 1, "{table}");
+    }
+    drop(connection);
+    let met = StateFile::open(&path).unwrap().met_pairs(MetPair::Equal, 9).unwrap().unwrap();
+    assert_eq!((met.count, met.first.len()), (3, 2));
+    let store = open(&path);
+    let left = store.leftovers(run, 9).await.unwrap();
+    assert_eq!((left.count, left.first.len()), (3, 2));
+    assert_eq!(store.mismatches(verification, Verdict::Missing, 9).await.unwrap().len(), 2);
 }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Params, Row, params};
 use super::super::{RunId, StoreError};
 use super::Store;
 use super::error::Failed;
-use super::read::{collect, key_from, parse_path};
+use super::read::{collect_readable, key_from, parse_path};
 use super::state_file::StateFile;
 use crate::change::MetPair;
 use crate::item::{ItemKey, Path};
@@ -64,9 +64,5 @@ fn met_pairs(connection: &Connection, kind: MetPair, limit: u32) -> Result<Liste
 /// Keys and paths. One that cannot be read is counted, but not named: it hides no other.
 fn named(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<(ItemKey, Path)>, Failed> {
     let read = |row: &Row<'_>| Ok((key_from(row, 0)?, parse_path(&row.get::<_, String>(1)?)?));
-    let rows = collect(connection, sql, params, |row| match read(row) {
-        Ok(found) => Ok(Some(found)),
-        Err(failed) => Failed::of_a_row(failed).map(|_| None),
-    })?;
-    Ok(rows.into_iter().flatten().collect())
+    collect_readable(connection, sql, params, read)
 }

@@ -300,6 +300,20 @@ pub(super) fn collect<T>(
     Ok(found)
 }
 
+/// Rows that are named in a report, as far as they can be read: one that cannot hides no other.
+pub(super) fn collect_readable<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    mut from: impl FnMut(&Row<'_>) -> Result<T, Failed>,
+) -> Result<Vec<T>, Failed> {
+    let rows = collect(connection, sql, params, |row| match from(row) {
+        Ok(found) => Ok(Some(found)),
+        Err(failed) => failed.of_a_row().map(|_| None),
+    })?;
+    Ok(rows.into_iter().flatten().collect())
+}
+
 // The texts below never quote what could not be read: it can be people's data.
 
 pub(super) fn key_from(row: &Row<'_>, at: usize) -> Result<ItemKey, Failed> {

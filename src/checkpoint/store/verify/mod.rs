@@ -295,7 +295,7 @@ fn segment_verdicts(connection: &Connection, run: RunId) -> Result<Vec<(u32, Ver
 
 fn mismatches(connection: &Connection, run: RunId, verdict: Verdict, limit: u32) -> Result<Vec<Mismatch>, Failed> {
     let sql = "SELECT key, paths, repaired, why FROM mismatches WHERE run = ?1 AND verdict = ?2 ORDER BY n LIMIT ?3";
-    read::collect(connection, sql, params![run.0, verdict.name(), limit], |row| {
+    read::collect_readable(connection, sql, params![run.0, verdict.name(), limit], |row| {
         Ok(Mismatch {
             key: read::key_from(row, 0)?,
             verdict,
