@@ -135,7 +135,7 @@ async fn diverged_items_are_looked_at_again_at_the_same_time() {
     bed.load(&table, items(|n| secret(format!("own {n}")))).await;
     let plan = bed.plan("diverged", &table, "", MOVE);
     tool(&bed, &["run", text(&plan), "--yes"]).exits(5);
-    bed.load(&table, items(|n| secret(n))).await;
+    bed.load(&table, items(secret)).await;
     let begun = Arc::new(Mutex::new(Vec::new()));
     let asked = Arc::clone(&begun);
     fault(&bed, move |request| {
