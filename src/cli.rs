@@ -122,7 +122,7 @@ pub struct DemoArgs {
 #[cfg(feature = "local")]
 #[derive(Debug, Args)]
 pub struct LocalArgs {
-    /// Address to listen on. Anything but loopback serves whoever reaches it, without credentials: for containers
+    /// Address to listen on. Any address but loopback serves everyone who can reach it, without credentials; for containers
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: std::net::IpAddr,
     /// Port on that address; 0 takes any free one
@@ -159,7 +159,7 @@ pub struct StatusArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
-    /// Read the state file alone; else the flag is read as well, for 2 seconds at most
+    /// Read only the state file. By default the flag is read too, for at most 2 seconds
     #[arg(long)]
     pub offline: bool,
 }
@@ -173,8 +173,8 @@ pub struct CheckArgs {
     /// Estimate from a sample of the table, read now: a percentage or a number of items
     #[arg(long, value_name = "5%|ITEMS", num_args = 0..=1, default_missing_value = "1%")]
     pub sample: Option<SampleSize>,
-    /// Print the budgets with which a run ends within this time, what prevents them, and the commands that raise and lower
-    /// the table's capacity
+    /// Print the budgets that let a run end within this time, what prevents it, and the commands that raise and lower the
+    /// table's capacity
     #[arg(long, value_name = "TIME")]
     pub finish_in: Option<FinishIn>,
     /// Accept what a run would be refused for; may be repeated
@@ -229,16 +229,16 @@ pub struct VerifyArgs {
     /// Compare so many randomly chosen clusters, and say what that proves
     #[arg(long, group = "scope", value_name = "CLUSTERS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub sample: Option<u32>,
-    /// Fix mismatches: fill and overwrite the side that is not the truth. It shows counts and asks first; what it overwrites
-    /// is kept in the journal
+    /// Fix mismatches: fill or overwrite the side that is not the truth. Shows counts and asks first; the journal keeps the
+    /// overwritten values
     #[arg(long)]
     pub repair: bool,
-    /// With --repair: also remove values that nothing implies, such as a new value without an old one; they are kept in the
-    /// journal. Without it they stay, and are reported
+    /// With --repair: also remove values that nothing implies, such as a new value without an old one; the journal keeps
+    /// them. By default they are left and reported
     #[arg(long, requires = "repair")]
     pub repair_remove: bool,
-    /// With --repair: accept what an item is not changed for: client-encryption. Is recorded with the run, and holds for what
-    /// follows it
+    /// With --repair: accept a finding that keeps items from being changed: client-encryption. It is recorded with the run
+    /// and applies to later commands too
     #[arg(long, value_name = "FINDING", requires = "repair")]
     pub accept: Vec<Accept>,
     /// With --repair: do not ask
@@ -273,7 +273,7 @@ pub struct CutoverArgs {
     /// With --to read-new: for so many percent of the keys
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "back")]
     pub percent: u8,
-    /// Change nothing; say whether the step would be taken, and what readers would see that they never saw
+    /// Change nothing; say whether the step would be taken, and which values readers would see for the first time
     #[arg(long, conflicts_with_all = ["yes", "back"])]
     pub dry_run: bool,
     /// With --back: at once, although readers may then read old values that are stale
@@ -389,7 +389,8 @@ pub enum FailuresAction {
     },
     /// Tries the open failures once more
     Retry {
-        /// Accept what an item is not changed for: client-encryption. Is recorded with the run, and holds for what follows it
+        /// Accept a finding that keeps items from being changed: client-encryption. It is recorded with the run and applies
+        /// to later commands too
         #[arg(long, value_name = "FINDING")]
         accept: Vec<Accept>,
     },
@@ -404,9 +405,7 @@ impl ValueEnum for Accept {
         let help = match self {
             Accept::NoPitr => "there is no point-in-time recovery, or nobody knows: there is another way back",
             Accept::MultiRegion => "the table is replicated: no other region writes while the run goes on",
-            Accept::EmptyTable => {
-                "the table is empty: a verification that compared no item opens the gate of the cutover"
-            }
+            Accept::EmptyTable => "the table is empty: let a verification that compared no item open the cutover gate",
             Accept::ClientEncryption => {
                 "items are signed or encrypted on the client: their signature covers no changed attribute"
             }

@@ -36,11 +36,13 @@ impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Leftover::NewRemoved => {
-                "the new attribute was removed: it was there, and equal to the old one, when the run first read the item behind \
-                 dual writes, or no run has read it. Applications wrote it, or it was there before them"
+                "the new attribute was removed. Either both attributes were equal when the run first read the item, \
+                 after dual writes began, or no run read it. Applications may have written the new attribute, or it \
+                 may have existed before"
             }
             Leftover::OldMade => {
-                "the old attribute was made behind new-only writes: before the migration the item had the new one alone"
+                "the rollback created the old attribute, because applications had stopped writing it. Before the \
+                 migration the item had only the new one"
             }
         })
     }
@@ -63,11 +65,12 @@ impl fmt::Display for MetPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             MetPair::Equal => {
-                "had equal values at both attributes when the run first read them, behind dual writes. A rollback removes their \
-                 new attribute, although it may have been there before"
+                "had equal values at both attributes when the run first read them, after dual writes began. A rollback \
+                 removes their new attribute, although it may have existed before"
             }
             MetPair::NewAlone => {
-                "had the new attribute alone before the migration. Behind new-only writes, a rollback leaves them an old one"
+                "had only the new attribute before the migration. After new-only writes, a rollback leaves them with \
+                 an old one too"
             }
         })
     }

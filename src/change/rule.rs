@@ -240,8 +240,8 @@ impl fmt::Display for Rule {
             Rule::ClientEncryption { mark } => {
                 write!(
                     f,
-                    "the item is signed or encrypted on the client (it has `{mark}`), so a change would break it; --accept \
-                     client-encryption changes it all the same"
+                    "the item is signed or encrypted on the client (it has `{mark}`), so a change would break its \
+                     signature; --accept client-encryption changes it anyway"
                 )
             }
         }
@@ -261,7 +261,7 @@ impl fmt::Display for IndexKeyFault {
             }
             KeyFault::Empty => {
                 is_in(f, "key")?;
-                write!(f, "empty: a key value has at least one byte")
+                write!(f, "empty: a key value needs at least one byte")
             }
             KeyFault::PartitionTooLong => {
                 is_in(f, "partition key")?;

@@ -31,8 +31,8 @@ pub fn only_if_kept(decision: Decision) -> Decision {
     match decision {
         Decision::Write(write) => match lost(&write) {
             Some(path) => Decision::Rejected(format!(
-                "the value of {path} would be destroyed, and what the state file would keep of it does not read back \
-                 as it is; the item was not written"
+                "this write destroys the value of {path}, and the copy for the state file does not read back as the \
+                 same value; the item was not written"
             )),
             None => Decision::Write(write),
         },

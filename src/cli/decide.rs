@@ -72,7 +72,7 @@ pub(super) fn reason(text: &str) -> Result<String, String> {
     if text.chars().any(shown) {
         Ok(text.trim().to_owned())
     } else {
-        Err("the reason is blank: say why, for whoever reads the record later".to_owned())
+        Err("the reason is blank: say why, for those who read the record later".to_owned())
     }
 }
 

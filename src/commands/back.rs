@@ -53,6 +53,6 @@ pub(super) async fn back(
 /// For `status`. The way back is open whatever became of that.
 async fn record(state: &Path, plan: &Plan, flag: (&Flag, &FlagMeta), watched: &Watched) {
     if let Err(error) = record_seen(state, plan, flag, watched).await {
-        output::stderr(&format!("note     the state file does not know of it: {error}"));
+        output::stderr(&format!("note     this change of the flag could not be recorded in the state file: {error}"));
     }
 }

@@ -47,12 +47,13 @@ pub(super) async fn dry_run(global: &Global, args: &CutoverArgs, goal: Goal) -> 
             json!({ "type": "cutover_dry_run", "new_alone": new_alone, "next": next })
         },
         |out| {
-            writeln!(out, "Dry run: nothing stands in the way of this step, and nothing was changed.")?;
+            writeln!(out, "Dry run: this step would be taken. Nothing was changed.")?;
             match &listed {
                 Some(listed) => {
                     writeln!(
                         out,
-                        "{} items had the new attribute alone before the migration: readers will see values that they never saw",
+                        "{} items had only the new attribute before the migration: readers will see those values for \
+                         the first time",
                         number(listed.count)
                     )?;
                     let mut shown = listed.first.iter().take(SHOWN);
@@ -60,7 +61,8 @@ pub(super) async fn dry_run(global: &Global, args: &CutoverArgs, goal: Goal) -> 
                 }
                 None => writeln!(
                     out,
-                    "Nobody has recorded which items had the new attribute alone before the migration; `verify --all` counts them"
+                    "It is not recorded which items had only the new attribute before the migration; `verify --all` \
+                     counts them"
                 )?,
             }
             writeln!(out, "Next: {next}")

@@ -66,7 +66,7 @@ fn write_row(out: &mut Vec<u8>, row: &PreImageRecord, phase: &str, show_values: 
     let PreImageRecord { id, run, key, path, value, at } = row;
     write!(out, "{}  {at}  run {} ({phase})  {key}  {path}", id.0, run.0)?;
     if show_values {
-        let text = value.as_ref().map_or_else(|| "(it cannot be read)".to_owned(), |value| value.to_json().to_string());
+        let text = value.as_ref().map_or_else(|| "(unreadable)".to_owned(), |value| value.to_json().to_string());
         let escaped = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
         write!(out, "  {}", text.chars().map(escaped).collect::<String>())?;
     }

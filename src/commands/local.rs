@@ -26,7 +26,7 @@ pub(super) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Ex
         global,
         || json!({ "type": "local", "endpoint": endpoint, "table": served.table().map(|t| json!({ "name": t.table, "items": t.items })) }),
         |out| {
-            let whom = if listen.is_loopback() { "loopback only" } else { "whoever reaches this address" };
+            let whom = if listen.is_loopback() { "loopback only" } else { "everyone who can reach this address" };
             writeln!(out, "serving DynamoDB's API on {endpoint} ({whom}, no credentials needed)")?;
             if let Some(table) = served.table() {
                 writeln!(out, "table `{}`: {} items ({table})", table.table, number(table.items))?;

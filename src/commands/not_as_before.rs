@@ -22,8 +22,8 @@ const NAMED: u32 = 1_000;
 const SHOWN: usize = 5;
 
 /// What is said of a first pass that has not recorded its pairs.
-const UNKNOWN: &str = "not as before: unknown. An earlier version of backfill began this migration, and did not record which \
-                       items had equal values, or the new attribute alone";
+const UNKNOWN: &str = "not as before: unknown. An earlier version of backfill began this migration and did not record \
+                       which items had equal values or only the new attribute";
 
 /// A session, the values that its run has in the journal, and what it left otherwise than it was.
 pub(super) type Worked<'a> = (&'a Ended, u64, Option<(Leftover, Listed)>);

@@ -14,7 +14,7 @@ impl Conducted {
     pub(super) async fn preview_repair(&mut self, scope: Scope) -> anyhow::Result<Option<StopReason>> {
         let mut found = self.last_full_report().await?;
         if found.is_none() {
-            output::stderr("nothing is known of all items since the table was last changed: it is looked at first");
+            output::stderr("no verification of all items since the table was last changed: comparing the table first");
             let look = Goal::Verify { scope, repair: false };
             let decide = Decide::default();
             let (swept, stopped) = Box::pin(self.pursue(Pursuit::of(look, &decide, ""))).await?;

@@ -7,7 +7,7 @@ use crate::checkpoint::store::StateSummary;
 use crate::plan::Limits;
 use crate::telemetry::{Worker, number, write_counts, write_spend};
 
-const LOOKED_THROUGH: &str = "ended; pages that it had not read are only looked at since, and counted, but not written";
+const LOOKED_THROUGH: &str = "ended; the pages that it did not read are only read and counted now, not written";
 
 /// For people.
 pub(super) fn write_status(
@@ -61,7 +61,7 @@ pub(super) fn write_status(
     write_spend(out, &current.spend, limits)?;
     writeln!(
         out,
-        "open: {} failures, {} diverged items; {} pre-images on record",
+        "open: {} failures, {} diverged items; {} pre-images recorded",
         number(state.open_failures),
         number(state.open_diverged),
         number(state.pre_images)

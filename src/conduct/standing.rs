@@ -59,7 +59,7 @@ pub fn known(
     let kept = file.kept(KeptFact::FlagSeen)?.map(|text| Seen::from_text(&text)).transpose()?;
     let (seen, may_be_stale) = match read {
         Some(Ok(Some(read))) => (Some(read), None),
-        Some(Ok(None)) => (kept, Some("there is no flag now".to_owned())),
+        Some(Ok(None)) => (kept, Some("the flag is missing now".to_owned())),
         Some(Err(why)) => (kept, Some(why)),
         None => (kept, Some("it was not read (--offline)".to_owned())),
     };

@@ -87,7 +87,7 @@ pub enum FlagError {
     Already(String),
     /// Applications may still obey what the flag said before its last change.
     #[error(
-        "applications may still obey what the flag said before its last change: wait {} s, and run the same command again",
+        "applications may still obey the previous version of the flag: wait {} s, and run the same command again",
         .left.as_secs_f64().ceil()
     )]
     TooSoon {

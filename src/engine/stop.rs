@@ -82,8 +82,8 @@ pub enum StopReason {
     Deadline(String),
     /// Not one write was accepted so far, and many were not.
     #[error(
-        "each of the first {refused} writes was rejected, by DynamoDB or by one of its rules before it was sent, so the plan \
-         itself is probably wrong. A corrected plan starts under another [migration] name. The first reason: {reason}"
+        "all of the first {refused} writes were rejected, by DynamoDB or, unsent, by a check of its rules. The plan is \
+         probably wrong: correct it, and give it another [migration] name. The first reason: {reason}"
     )]
     AllFailing {
         /// Writes that were refused.
@@ -93,10 +93,10 @@ pub enum StopReason {
     },
     /// An item is signed or encrypted on the client, and nobody has accepted that it is changed.
     #[error(
-        "it found items that are signed or encrypted on the client, and changing them would break their signature. They are \
-         among the failures, unchanged. Let an application that has the keys make this change, or leave those items out; \
-         where the signature covers nothing that the plan changes, run the same command again with --accept \
-         client-encryption; items that `run` left among the failures are changed by `backfill failures PLAN retry --accept \
+        "it found items that are signed or encrypted on the client, and a change would break their signature. They are \
+         listed as failures, unchanged. Let an application that has the keys make this change, or leave those items \
+         out. If the signature covers nothing that the plan changes, run the same command again with --accept \
+         client-encryption; to change items that `run` listed as failures, use `backfill failures PLAN retry --accept \
          client-encryption`"
     )]
     ClientEncryption,
@@ -110,19 +110,19 @@ pub enum StopReason {
     },
     /// The table is not the one that the run began on, or cannot be worked on as it is.
     #[error(
-        "{0}. What is under way was finished, and nothing more is read or written. Start it again when the table is ACTIVE; \
-         on a replaced table it is refused: a new migration needs another [migration] name"
+        "{0}. Requests in flight were finished; nothing more is read or written. Run it again when the table is \
+         ACTIVE. A replaced table needs a new migration under another [migration] name"
     )]
     TableChanged(String),
     /// The flag was moved to where this phase must not go on.
     #[error(
-        "the flag was moved while it worked: {0}. What is under way was finished, and nothing more is read or written"
+        "the flag was moved while it worked: {0}. Requests in flight were finished; nothing more is read or written"
     )]
     FlagMoved(String),
     /// The flag could not be read for so long, or only later than applications may obey what it said.
     #[error(
-        "the flag could not be read in time for {} s: {why}. What applications obey is not known, so nothing more is read or \
-         written. What was done is committed; run the same command again when the flag can be read in time",
+        "the flag could not be read in time for {} s: {why}. It is unknown what applications obey, so nothing more is read \
+         or written. Everything done so far is committed. Run the same command again when the flag can be read in time",
         .unread.as_secs()
     )]
     FlagUnread {

@@ -197,7 +197,7 @@ impl TableWatch {
     fn follow(&self, now: TableDescription) {
         let mut state = self.state();
         if state.failed > 0 {
-            tracing::info!("the table was described again after {} failed looks", state.failed);
+            tracing::info!("the table was described again after {} failed attempts", state.failed);
         }
         state.failed = 0;
         for budget in state.following.follow(&now) {
@@ -211,9 +211,9 @@ impl TableWatch {
         self.apply();
         let (new, gone) = self.indexes.follow(&schemas);
         new.iter().for_each(|name| {
-            tracing::info!("index {name} is new or has changed: writes are priced for it from now on")
+            tracing::info!("index {name} is new or has changed: the cost of writes includes it from now on")
         });
-        gone.iter().for_each(|name| tracing::info!("index {name} is gone: writes are not priced for it any more"));
+        gone.iter().for_each(|name| tracing::info!("index {name} is gone: the cost of writes no longer includes it"));
     }
 
     fn go_without(&self, error: &TableError) {
@@ -225,7 +225,7 @@ impl TableWatch {
         );
         if state.failed == FAILED_LOOKS {
             state.following.slow_down();
-            tracing::warn!("budgets that follow the table go at half until it can be described again");
+            tracing::warn!("budgets that follow the table are halved until it can be described again");
         } else {
             state.following.hold();
         }
@@ -271,9 +271,9 @@ fn replaced(before: &TableDescription, now: &TableDescription) -> Option<String>
     if let (Some(old), Some(new)) = (&before.id, &now.id)
         && old != new
     {
-        return Some(format!("table {arn} was replaced by another of the same name (TableId {old} is now {new})"));
+        return Some(format!("table {arn} was replaced by a table of the same name (TableId {old} is now {new})"));
     }
-    (before.key != now.key).then(|| format!("table {arn} was replaced by another of the same name with another key"))
+    (before.key != now.key).then(|| format!("table {arn} was replaced by a table of the same name with another key"))
 }
 
 /// What the run was started for did not include them.

@@ -211,8 +211,8 @@ impl VerifyReport {
         if self.new_alone > 0 {
             writeln!(
                 out,
-                "  {} of the matching items had the new attribute alone before the migration: readers of the new one will see \
-                 values that they never saw",
+                "  {} of the matching items had only the new attribute before the migration: readers of the new one \
+                 will see those values for the first time",
                 number(self.new_alone)
             )?;
         }
@@ -222,7 +222,7 @@ impl VerifyReport {
             if self.unexpected > 0 && !self.repair_remove {
                 writeln!(
                     out,
-                    "  values that nothing implies stay; --repair-remove removes them, and keeps them in the journal"
+                    "  values that nothing implies are left; --repair-remove removes them and keeps them in the journal"
                 )?;
             }
         }
@@ -251,7 +251,7 @@ impl VerifyReport {
     /// nothing implies.
     pub fn write_repair_preview(&self, out: &mut impl Write, removes: bool) -> Result<()> {
         let of = if self.is_full() { "every item" } else { "a sample" };
-        writeln!(out, "By the verification of {of} that ended {}, this repair:", self.ended_at)?;
+        writeln!(out, "Based on the verification of {of} that ended {}, this repair:", self.ended_at)?;
         let unexpected = if removes {
             "removes values that nothing implies; the journal keeps them"
         } else {
@@ -265,8 +265,12 @@ impl VerifyReport {
             writeln!(out, "    {label:<16} {:>12}  {what}", number(items))?;
         }
         match self.repaired {
-            0 => writeln!(out, "  Other items may differ by now: each is read again before it is changed."),
-            repaired => writeln!(out, "  {} of these were repaired since. Each item is read again.", number(repaired)),
+            0 => writeln!(out, "  Other items may differ by now. Each item is read again before it is changed."),
+            repaired => writeln!(
+                out,
+                "  {} of these were repaired since. Each item is read again before it is changed.",
+                number(repaired)
+            ),
         }
     }
 

@@ -112,7 +112,7 @@ fn own_answer(fields: &Fields<'_, '_>, kind: &str, key: &Span, problems: &mut Pr
         problems.add(
             Diagnostic::new("`remove` takes no `on_existing`", at, "only with `move`, `copy` or `set`")
                 .also(key.clone(), "this change is a `remove`")
-                .help("leave it out: a `remove` writes no value, so that none can be in its way"),
+                .help("leave it out: a `remove` writes no value, so an existing one does not matter"),
         );
         return None;
     }

@@ -149,7 +149,7 @@ const TAIL: &str = r#"
 segments = "auto"                   # parts that the table is read in, fixed when a run is created
 # active = 32                       # parts worked on at the same time; `check` says what is chosen without it
 page_limit = "auto"                 # items per page at most
-consistent = false                  # true also for passes that may read eventually consistently, at half the price
+consistent = false                  # true: read strongly, at twice the price, also where it is not required
 
 [capacity]                          # capacity units per second; what is left out takes a careful default
 # write = 500                       # or a share of what the table is provisioned with, limited to, or warm for:

@@ -54,8 +54,8 @@ impl Asked<'_> {
         if self.expanded().is_err() {
             let obstacle = Obstacle::ForeignContract;
             let why = format!(
-                "{obstacle}: give the one that has, by `--state`, on its host. Where that is lost, `--force REASON` ends the \
-                 contract with this one, and what the lost one had on record of removed values is given up"
+                "{obstacle}. Use the state file that did, with `--state`, on its host. If it is lost, `--force REASON` \
+                 ends the contract with this one, without the removed values that only the lost file has recorded"
             );
             match self.go_past(obstacle, why)? {
                 Some(Step::Record(_)) if self.state.preflight.is_none() => return Ok(Step::Preflight),
@@ -106,7 +106,7 @@ impl Asked<'_> {
         let shown = later(until, Duration::from_nanos(999_999_999)).strftime("%Y-%m-%dT%H:%M:%SZ");
         Err(Refused::new(
             format!(
-                "it soaks until {shown}: so long, a way back costs no more than making old equal new{}",
+                "it soaks until {shown}; until then, the way back only has to make old equal new{}",
                 self.ahead_of_clock(since)
             ),
             Goal::Contract,

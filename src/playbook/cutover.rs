@@ -178,10 +178,10 @@ impl Asked<'_> {
     /// Whatever stands in the way of this change, and has not been gone past, is named at once: a reason is given for all
     /// that was said, and for nothing else. With one, what is given up for it is put on record first.
     fn give_up(&self, change: FlagChange, closed: Option<Refused>) -> Result<Option<Step>, Refused> {
-        const FORWARD: &str = "`--force REASON` goes forward, and gives that up";
+        const FORWARD: &str = "`--force REASON` goes forward anyway";
         let no_way_back = self.world.no_way_back.map(|items| {
             let obstacle = Obstacle::UnsureTargets { items };
-            (obstacle, format!("{obstacle}. So nothing goes forward. {FORWARD}"))
+            (obstacle, format!("{obstacle}. So a step forward is refused. {FORWARD}"))
         });
         let one_way = self.world.one_way.filter(|_| change == FlagChange::WriteNew);
         let one_way = one_way.map(|why| (Obstacle::OneWay, format!("{}: {why}. {FORWARD}", Obstacle::OneWay)));
@@ -305,7 +305,7 @@ impl Asked<'_> {
             (Some(0), Some(0)) if self.world.accept_empty || self.state.is_overridden(nothing) => Ok(()),
             (Some(0), Some(0)) => {
                 let next = Next::from(Goal::CutoverTo(Target::ReadNew(100))).with("--accept empty-table");
-                Err(Refused::new(format!("{nothing}. If that is right, say so by `--accept empty-table`"), next))
+                Err(Refused::new(format!("{nothing}. If that is right, confirm it with `--accept empty-table`"), next))
             }
             // It may have drawn no item of a table that has some.
             (Some(0), _) if scope == Scope::Sampled => Err(Refused::new(
@@ -315,10 +315,10 @@ impl Asked<'_> {
             (Some(0), read) => {
                 let read = match read {
                     Some(items) => format!("the run read {items} items"),
-                    None => "nobody has recorded how many items the run read strongly consistently".to_owned(),
+                    None => "it is not recorded how many items the run read strongly consistently".to_owned(),
                 };
                 Err(Refused::new(
-                    format!("the last verification compared no item, and {read}: another pass shows what is there"),
+                    format!("the last verification compared no item, and {read}: run another pass to find out"),
                     Goal::Run { again: true },
                 ))
             }

@@ -118,9 +118,10 @@ impl fmt::Display for Obstacle {
             ),
             Obstacle::UnsureTargets { items } => write!(
                 f,
-                "a rollback could not put everything back: a run that had written was begun anew with --restart before it \
-                 had met every item. The new attribute of {items} items, which the next run found there, may be its work or \
-                 may have been there before the migration: a rollback leaves all of them as they are"
+                "a rollback could not put everything back: a run that had written was begun anew with --restart before \
+                 it had read every item. {items} items already had the new attribute when the next run read them. \
+                 Either the first run wrote it or it existed before the migration, so a rollback leaves those items as \
+                 they are"
             ),
             Obstacle::OneWay => f.write_str("once new values alone are written, a rollback may not succeed"),
             Obstacle::ItemsUnequal { items } => write!(f, "{items} items differ although old was made equal new"),

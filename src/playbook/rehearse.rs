@@ -84,7 +84,8 @@ impl Refused {
     pub(super) fn unstated(goal: Goal, given: &[Fact], missing: Vec<Fact>) -> Refused {
         let each: Vec<String> = missing.iter().map(|fact| format!("`{}` ({})", fact.option(), fact.claim())).collect();
         let why = format!(
-            "no flag is configured, so that you state what it would prove: {}. See to it, then state it",
+            "no flag is configured, so you must confirm what it would prove: {}. Make sure of each, then give its \
+             option",
             each.join(", ")
         );
         let mut facts: Vec<&Fact> = given.iter().chain(&missing).collect();

@@ -127,8 +127,8 @@ impl Asked<'_> {
                 self.make(FlagChange::OldIsFresh, None).map(Some)
             }
             Some(report) if report.mismatches == 0 && self.swept(verify) => Err(Refused::new(
-                "the verification compared no item, although the pass before it read some. Give the same command again: it reads \
-                 every item anew",
+                "the verification compared no item, although the pass before it read some. Run the same command again: \
+                 it reads every item anew",
                 self.goal,
             )),
             Some(report) if report.mismatches == 0 => {

@@ -409,7 +409,10 @@ fn moved(flag: &Flag, change: FlagChange, at: Timestamp) -> Result<Flag, Refused
     // What is stated is in effect when it is said to be: there is no cache to wait for.
     let before = flag.settled_at();
     if at < before {
-        return Err(Refused::new(format!("what was stated before is of {before}, and this lies before it"), "status"));
+        return Err(Refused::new(
+            format!("the fact confirmed before is dated {before}, and this one is earlier"),
+            "status",
+        ));
     }
     Ok(next)
 }

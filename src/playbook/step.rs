@@ -343,7 +343,7 @@ impl Asked<'_> {
         } else {
             "the plan works in place: old attributes went with the same write"
         };
-        Refused::new(format!("{why}, so that it ends at verify, and rollback stays open"), self.ahead(None))
+        Refused::new(format!("{why}, so it ends at verify, and a rollback remains possible"), self.ahead(None))
     }
 
     pub(super) fn only_removes(&self, why: &str) -> Refused {

@@ -78,12 +78,13 @@ impl Commands {
         }
         self.raise.push(aws.wait());
         self.notes.push(format!(
-            "if auto scaling manages the table, it takes raised capacity back: raise its minimum for the time of the run \
-             instead. It is told by: {}",
+            "if auto scaling manages the table, it lowers raised capacity again: raise its minimum during the run \
+             instead. To see whether it does: {}",
             aws.scalable_targets()
         ));
         self.notes.push(
-            "DynamoDB lowers the capacity of a table at most four times a day, and once more in each hour without a decrease"
+            "DynamoDB lowers the capacity of a table at most four times a day, and once more in each hour that had no \
+             decrease"
                 .to_owned(),
         );
     }
@@ -131,8 +132,8 @@ impl Commands {
             let options = format!(" --warm-throughput ReadUnitsPerSecond={read},WriteUnitsPerSecond={write}");
             self.raise.push(aws.update_table(&options));
             self.notes.push(
-                "warm throughput costs once, and cannot be lowered again; without it an on-demand table grows by itself while it \
-                 is throttled, to twice its last peak in half an hour"
+                "warm throughput is charged once and cannot be lowered. Without it, an on-demand table that is \
+                 throttled grows by itself, to twice its last peak in half an hour"
                     .to_owned(),
             );
         }

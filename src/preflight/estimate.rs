@@ -222,8 +222,8 @@ impl Estimate {
         let why = if short.scope == long.scope && short.access == long.access {
             format!("decided by {}; the whole budget used, or half of it", short.text(|range| range.low))
         } else if unknown_keys {
-            "at best with all of the table's budget used; at worst with half of it, and every item under one partition key: \
-             nothing is known of single keys, --sample 5% reads a part of the table"
+            "at best with all of the table's budget used; at worst with half of it, and every item under one partition \
+             key. Sizes of single keys are unknown; --sample 5% reads a part of the table"
                 .to_owned()
         } else {
             let (best, worst) = (short.text(|range| range.low), long.text(|range| range.high));

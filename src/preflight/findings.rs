@@ -142,10 +142,10 @@ fn client_encryption(known: &Known<'_>) -> Option<Finding> {
         number(signed),
         number(read)
     );
-    let why = "The signature covers other attributes of the item too: an item that was changed without the keys no longer \
-               matches it, and its readers fail. A run changes no such item: it stops at the first one";
-    let act = "Let an application that has the keys make this change, or leave those items out. Where the signature covers \
-               nothing that the plan changes, say --accept client-encryption";
+    let why = "The signature covers other attributes of the item too: an item that is changed without the keys no \
+               longer matches it, and readers fail. A run changes no such item: it stops at the first one";
+    let act = "Let an application that has the keys make this change, or leave those items out. If the signature \
+               covers nothing that the plan changes, give --accept client-encryption";
     let finding = Finding::new(Refuses, "client-encryption", what).because(why).so(act);
     Some(Finding { accept: Some(Accept::ClientEncryption), ..finding })
 }
@@ -192,7 +192,7 @@ fn item_size(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
     let moves = known.plan.changes.iter().any(|change| matches!(change, Change::Move { .. }));
     let act = if moves && known.plan.strategy == Strategy::ExpandContract {
         "Make those items smaller, or expect them among the failures; a dry run names them. With `strategy = \
-         \"in-place\"` a moved value is there once, so that its item hardly grows"
+         \"in-place\"` an item holds a moved value only once, so it hardly grows"
     } else {
         "Make those items smaller, or expect them among the failures; a dry run names them"
     };

@@ -259,13 +259,13 @@ fn notes(estimate: &Estimate, plan: &Plan) -> Vec<String> {
     let mut notes = Vec::new();
     match estimate.basis {
         Basis::Description => notes.push(
-            "nothing is known of single partition keys: one with much of the table decides. `check --sample 5%` reads a \
+            "sizes of single partition keys are unknown, and a large one would decide. `check --sample 5%` reads a \
              part of the table, `run --dry-run` all of it"
                 .to_owned(),
         ),
         Basis::Sample(..) if estimate.unaccounted > 0.0 => notes.push(format!(
-            "about {} items are in collections that the sample did not draw: if they are under one partition key, it \
-             decides. `run --dry-run` reads all",
+            "about {} items are in collections that the sample did not read: if they are under one partition key, that \
+             key decides. `run --dry-run` reads all",
             number(estimate.unaccounted as u64)
         )),
         Basis::Sample(..) | Basis::Whole => {}
@@ -316,17 +316,17 @@ impl Needed {
             Scope::PartitionKey => Some(Obstacle {
                 id: "partition_key",
                 text: format!(
-                    "one partition key needs {total} {unit}, and DynamoDB serves {} {unit}/s of one: it takes {least} at least",
+                    "one partition key needs {total} {unit}, and DynamoDB serves at most {} {unit}/s for one: that \
+                     takes at least {least}",
                     units(most)
                 ),
                 is_final: true,
             }),
             Scope::KeyRange if self.without_key > most => Some(Obstacle {
                 id: "segments",
-                text:
-                    "one segment would need more than a partition serves: more segments have to be worked on at a time \
-                       ([scan] active)"
-                        .to_owned(),
+                text: "one segment would need more than a partition serves: work on more segments at a time ([scan] \
+                     active)"
+                    .to_owned(),
                 is_final: false,
             }),
             Scope::KeyRange | Scope::Table | Scope::Index(_) => None,

@@ -58,13 +58,19 @@ pub fn flag_findings(plan: &Plan, flag: &Fact<FlagAsked>) -> Vec<Finding> {
                 "other-cache",
                 format!("The flag was made with max_cache_seconds = {made}, and the plan says {stated}"),
             )
-            .because("It is fixed when the flag is made: applications that go by another one obey what nobody waits for")
+            .because(
+                "It is fixed when the flag is made. If applications use another value, this tool waits for the \
+                      wrong time",
+            )
             .so(format!("Write `max_cache_seconds = {made}` into [cutover]")),
         ),
         Fact::Known(_) => {}
         unknown => found.extend(unknown.unknown().map(|why| {
             Finding::new(Warning, "flag-unread", format!("The flag could not be read: {why}"))
-                .because("Whether it has the plan's max_cache_seconds is not known, and no step of a cutover works without it")
+                .because(
+                    "It is unknown whether its max_cache_seconds is the plan's, and every step of a cutover needs \
+                          the flag",
+                )
                 .so("Make the flag's table readable, and check again")
         })),
     }
@@ -84,21 +90,25 @@ pub fn flag_findings(plan: &Plan, flag: &Fact<FlagAsked>) -> Vec<Finding> {
     }
     if cache < SMALL_CACHE {
         found.push(
-            Finding::new(Warning, "small-cache", format!("Applications obey what they read of the flag for {cache} s only"))
+            Finding::new(Warning, "small-cache", format!("Applications obey one reading of the flag for only {cache} s"))
                 .because(
-                    "Each of their requests to the table has a third of that to end in; where the flag cannot be read for so \
-                     long they fail reads and writes of the attribute, and a phase sends nothing",
+                    "Each of their requests to the table must end within a third of that. If the flag cannot be read \
+                     for that time, their reads and writes of the attribute fail, and this tool sends nothing",
                 )
                 .so("Choose 30 or more before the flag is made: it is fixed then. Each step of a cutover takes that much longer"),
         );
     }
     found.push(
-        Finding::new(Note, "dax", "Readers of the attribute that moves must not be served from a cache of items, such as DAX")
-            .because(
-                "What backfill writes goes past it, so that it serves items as they were until its time to live ends: readers \
-                 would miss values after the flag has moved",
-            )
-            .so("Let them read past it, or add its time to live to max_cache_seconds before the flag is made"),
+        Finding::new(
+            Note,
+            "dax",
+            "Readers of the attribute that moves must not be served from a cache of items, such as DAX",
+        )
+        .because(
+            "backfill writes to the table directly, so the cache serves old items until its time to live ends: \
+                 after the flag has moved, readers would miss values",
+        )
+        .so("Let them bypass it, or add its time to live to max_cache_seconds before the flag is made"),
     );
     found
 }

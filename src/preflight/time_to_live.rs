@@ -19,9 +19,9 @@ pub(super) fn time_to_live(known: &Known<'_>, touched: &Touched) -> Option<Findi
             let why = unknown.unknown().unwrap_or_default();
             let severity = if known.facts.loopback { Note } else { Warning };
             return Some(
-                Finding::new(severity, "ttl", format!("By which attribute items expire is unknown: {why}"))
-                    .because("Where a plan writes or removes that attribute, items vanish, or never expire")
-                    .so("Look at the table's time to live, and hold it against the plan"),
+                Finding::new(severity, "ttl", format!("The attribute by which items expire is unknown: {why}"))
+                    .because("If the plan writes or removes that attribute, items vanish or never expire")
+                    .so("Look up the table's time to live, and compare it with the plan"),
             );
         }
     };
@@ -38,7 +38,7 @@ pub(super) fn time_to_live(known: &Known<'_>, touched: &Touched) -> Option<Findi
             "DynamoDB deletes items whose value is a time (in seconds) that has passed, up to five years back"
         }
         (_, true, _) => "An item without it never expires",
-        (.., true) => "Once the migration contracts, items have it no more, and never expire",
+        (.., true) => "After `contract`, items no longer have it and never expire",
         _ => "Its value is copied, and items expire by the attribute that it is copied from",
     };
     let why = [why.to_owned()].into_iter().chain(constant(known, attribute)).chain(units(known, attribute, &copied));
@@ -49,8 +49,8 @@ pub(super) fn time_to_live(known: &Known<'_>, touched: &Touched) -> Option<Findi
         targets => {
             let names = targets.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ");
             format!(
-                "Its value goes to {names}. If items are to expire by that, move the table's time to live there, when every \
-                 item has it and before the old attribute goes; DynamoDB needs up to an hour for such a change"
+                "Its value goes to {names}. If items should expire by that, move the table's time to live there when \
+                 every item has it, before the old attribute is removed. DynamoDB needs up to an hour for such a change"
             )
         }
     };
@@ -107,13 +107,13 @@ fn units(known: &Known<'_>, attribute: &str, copied: &[&Path]) -> Option<String>
     let of = |count: u64| format!("{} of {}", number(count), number(times.values));
     Some(match times {
         Times { values: 0, .. } => {
-            format!("In which unit the values are is unknown (`check --sample` looks): {SECONDS}")
+            format!("The unit of the values is unknown (`check --sample` reads some): {SECONDS}")
         }
         Times { milliseconds: 0, not_numbers: 0, .. } => {
             format!("All of the {} values that were read are times in seconds, by their size", number(times.values))
         }
         Times { milliseconds, not_numbers, .. } => format!(
-            "{} values that were read look like milliseconds, and {} are no numbers: {SECONDS}",
+            "{} values that were read look like milliseconds, and {} are not numbers: {SECONDS}",
             of(milliseconds),
             of(not_numbers)
         ),

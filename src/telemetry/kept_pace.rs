@@ -110,7 +110,7 @@ impl<'a> Worker<'a> {
                 format!("stopped by a signal: {who}; `kill -CONT {pid}` lets it go on")
             }
             Liveliness::Silent(silent) => {
-                format!("silent for {}, its machine sleeps or it hangs: {who}", duration(silent))
+                format!("silent for {} (its machine sleeps, or it hangs): {who}", duration(silent))
             }
         }
     }

@@ -116,7 +116,7 @@ impl RunReport<'_> {
         if !unusable_replies.is_empty() {
             let each = unusable_replies.iter().map(|(what, times)| format!("{} × {what}", number(*times)));
             let each = each.collect::<Vec<_>>().join("; ");
-            writeln!(out, "  replies in this session that could not be used; each request was sent again: {each}")?;
+            writeln!(out, "  unusable replies in this session; each request was sent again: {each}")?;
         }
         if open.failures + open.diverged > 0 {
             writeln!(out, "Open: {} failures, {} diverged items.", number(open.failures), number(open.diverged))?;

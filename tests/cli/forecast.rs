@@ -76,7 +76,7 @@ async fn the_time_to_live_attribute_is_named_and_wrong_units_are_noticed() {
             "3 of 20 values",
             "milliseconds",
             "5 of 20",
-            "no numbers",
+            "not numbers",
         ],
     );
     said(&ttl(&move_it, &[]), &["--sample", "milliseconds"]);

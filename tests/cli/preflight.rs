@@ -299,7 +299,7 @@ async fn a_run_that_is_to_end_in_time() {
         "lower again",
         &format!("aws dynamodb update-table --table-name {table}"),
         "ReadCapacityUnits=4000,WriteCapacityUnits=500",
-        "nothing is known of single partition keys",
+        "sizes of single partition keys are unknown",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }

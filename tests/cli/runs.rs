@@ -106,7 +106,7 @@ async fn a_look_at_the_rest_that_was_cut_short_leaves_no_item_unwritten() {
         assert_eq!(bed.front().tally().operation("UpdateItem").requests, 0, "it looks, and does not write");
         bed.front().set_faults(None);
         let status = tool(&bed, &["status", text(&plan)]).exits(0).stdout;
-        assert!(status.contains("only looked at since, and counted, but not written"), "{status}");
+        assert!(status.contains("only read and counted now, not written"), "{status}");
         let ran = tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
         let without = bed.dump(&table).await.values().filter(|item| !item.contains_key("new")).count();
         assert_eq!(without, 0, "of 60 items were not written, and it said: {}", ran.stdout);

@@ -106,7 +106,7 @@ async fn an_expression_that_is_rejected_stops_the_run_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_items_that_all_fail_stop_the_run() {
     let fault = reply(400, "ValidationException", "Something new that nobody knows: 'S3CRET-7'.");
-    table_wide(&["UpdateItem"], fault, &["each of the first 1", "Something new that nobody knows"]).await;
+    table_wide(&["UpdateItem"], fault, &["all of the first 1", "Something new that nobody knows"]).await;
 }
 
 /// What is given up with a wrong plan has destroyed nothing: a rollback must find no pre-image of it.

@@ -92,13 +92,13 @@ pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(),
     for (table, sum) in SMALL.iter().chain(LARGE.iter().filter(|_| small)) {
         let sql = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE sum IS NOT {sum})");
         if connection.query_row(&sql, [], |row| row.get(0))? {
-            return Err(damaged(&format!("a row of its table `{table}` does not have its checksum")));
+            return Err(damaged(&format!("a row of its table `{table}` has a wrong checksum")));
         }
     }
     // A tally holds its own row again.
     let sql = "SELECT EXISTS (SELECT 1 FROM tallies WHERE proof IS NOT (run * 8 + what) * 4294967296 + n)";
     if connection.query_row(sql, [], |row| row.get(0))? {
-        return Err(damaged("a row of its table `tallies` does not have its checksum"));
+        return Err(damaged("a row of its table `tallies` has a wrong checksum"));
     }
     Ok(())
 }
@@ -112,7 +112,7 @@ pub(super) fn audit(connection: &Connection) -> Result<(), Failed> {
     let rows = Rows::default();
     refuse_broken(connection, &rows)?;
     register(connection, &rows)?;
-    let _tells = Progress::tell("comparing the state file with its checksums", &rows, Some(item_rows(connection)?));
+    let _tells = Progress::tell("verifying the checksums of the state file", &rows, Some(item_rows(connection)?));
     refuse_damaged(connection, true)?;
     note_doubtful(connection)
 }
@@ -134,7 +134,7 @@ fn note_doubtful(connection: &Connection) -> Result<(), Failed> {
     for (table, sum) in [("pre_images", PRE_IMAGE), ("there_before", THERE_BEFORE)] {
         let sql = format!("INSERT INTO damaged SELECT key, sum FROM {table} WHERE sum IS NOT {sum} LIMIT ?1");
         if connection.execute(&sql, [MOST_DAMAGED + 1])? > MOST_DAMAGED {
-            return Err(damaged(&format!("more than {MOST_DAMAGED} records of items do not have their checksums")));
+            return Err(damaged(&format!("more than {MOST_DAMAGED} item records have wrong checksums")));
         }
     }
     // The item that a row names, and the one that its checksum does: either may be the flipped one.

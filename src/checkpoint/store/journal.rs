@@ -162,7 +162,7 @@ fn holds(row: &Row<'_>, at: usize) -> Result<(), Failed> {
 }
 
 fn damaged_row() -> Failed {
-    Failed::Row("a row of it does not have its checksum".to_owned())
+    Failed::Row("one of its rows has a wrong checksum".to_owned())
 }
 
 /// Whether a pass has met every item of the table, so that what was there before is on record.

@@ -76,8 +76,8 @@ pub(super) fn refuse_damaged(
     checksum::refuse_damaged(connection, small)?;
     if lost_commits(connection, path, left)? {
         return Err(Failed::Damaged(format!(
-            "it was not closed in good order, and its log {} is missing, empty or cut short, which has what was stored \
-             last. Put the log back beside it",
+            "it was not closed properly, and its log {}, which holds the latest changes, is missing, empty or \
+             truncated. Put the log back beside it",
             sibling(path, "-wal").display()
         )));
     }
@@ -142,7 +142,7 @@ fn become_ours(connection: &mut Connection, path: &Path, identity: &Identity, no
     };
     if !begun {
         // Somebody declined, or a process ended, before anything was done.
-        begin_anew(&transaction, identity, now, of_another).map_err(explain("writing whose it is"))?;
+        begin_anew(&transaction, identity, now, of_another).map_err(explain("writing its identity"))?;
     }
     transaction.commit().map_err(|error| failed(error.into()))
 }

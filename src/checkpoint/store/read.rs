@@ -204,7 +204,7 @@ const SEGMENT: &str = "SELECT segment, status, start_key, pages, scanned, applie
 fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), Failed> {
     let segment: u32 = row.get(0)?;
     if !row.get::<_, bool>(17)? {
-        return Err(Failed::Damaged(format!("the row of segment {segment} does not have its checksum")));
+        return Err(Failed::Damaged(format!("the row of segment {segment} has a wrong checksum")));
     }
     let status: String = row.get(1)?;
     let start_key = row.get::<_, Option<String>>(2)?;

@@ -62,13 +62,13 @@ pub(super) fn refuse_what_is_not_ours(path: &Path) -> Result<(), StoreError> {
     }
     if meta.len() == 0 {
         return Err(StoreError::Corrupt(format!(
-            "the state file {file} is empty: it was cut short, or something else made it. {WAY_OUT}."
+            "the state file {file} is empty: it was truncated, or another program made it. {WAY_OUT}."
         )));
     }
     let header = beginning(path, HEADER).map_err(|e| io_error(path, "read the state file", &e))?;
     if !header.starts_with(DATABASE) || header.len() < HEADER {
         return Err(StoreError::Corrupt(format!(
-            "{file} is not a state file: it is no SQLite database, or was cut short. {WAY_OUT}."
+            "{file} is not a state file: it is not a SQLite database, or was truncated. {WAY_OUT}."
         )));
     }
     let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);

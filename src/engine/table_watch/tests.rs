@@ -133,9 +133,9 @@ async fn a_table_that_is_not_the_same_or_cannot_be_worked_on_stops_the_run() {
         ),
         (
             with(|now| now.id = Some("second".into())),
-            "was replaced by another of the same name (TableId first is now second)",
+            "was replaced by a table of the same name (TableId first is now second)",
         ),
-        (with(|now| now.key.sort = None), "was replaced by another of the same name with another key"),
+        (with(|now| now.key.sort = None), "was replaced by a table of the same name with another key"),
         (Answer::Fails(gone), "Requested resource not found"),
     ] {
         let job = job("write = \"80%\"", [answer]);

@@ -191,7 +191,7 @@ impl Verifier {
             let found = found.into_iter().collect::<Result<Vec<_>, Stopped>>()?;
             let settled: Vec<_> = found.into_iter().flatten().collect();
             closed += self.store.close_diverged(settled).await.map_err(|error| self.give_up(&error))?;
-            tracing::info!("looked again at {looked_at} of {due} diverged items; {closed} are settled");
+            tracing::info!("read {looked_at} of {due} diverged items again; {closed} are resolved");
         }
     }
 

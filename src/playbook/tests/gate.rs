@@ -107,7 +107,7 @@ fn where_old_values_could_not_come_back_new_ones_are_not_written_alone() {
     desk.one_way = Some("`a` and `b` may differ by then");
     desk.all(&[DUAL, RUN, VERIFY, READ]);
     let refused = desk.ask(WRITE, true).unwrap_err();
-    assert!(refused.why.contains("`a` and `b` may differ") && refused.why.contains("gives that up"), "{refused}");
+    assert!(refused.why.contains("`a` and `b` may differ") && refused.why.contains("goes forward anyway"), "{refused}");
     assert_eq!(refused.next.words(), "cutover --to write-new --force REASON");
     desk.force = Some("it has soaked for a month");
     assert_eq!(desk.ask(WRITE, false), Ok(Step::Confirm));
@@ -224,7 +224,7 @@ fn nothing_goes_forward_where_nothing_could_go_back() {
     desk.no_way_back = Some(7);
     let stays = |desk: &mut Desk, goal: Goal| {
         let refused = desk.give(goal).unwrap_err();
-        assert!(refused.why.contains("of 7 items") && refused.why.contains("gives that up"), "{refused}");
+        assert!(refused.why.contains("7 items already") && refused.why.contains("goes forward anyway"), "{refused}");
         assert_eq!(refused.next, Next::from(goal).with("--force REASON"));
     };
     stays(&mut desk, DUAL);

@@ -51,7 +51,7 @@ fn a_description_bounds_what_every_write_would_take() {
     // Every item may be under one partition key, which goes at its own pace, and with half of its budget.
     assert_eq!(high, Duration::from_secs_f64(2.0 * found.write_units.high / 250.0));
     let text = found.lines().into_iter().find(|(label, _)| *label == "duration").unwrap().1;
-    assert!(text.contains("nothing is known of single keys, --sample 5% reads a part"), "{text}");
+    assert!(text.contains("Sizes of single keys are unknown; --sample 5% reads a part"), "{text}");
     let mut without_sort_key = table.clone();
     without_sort_key.key.sort = None;
     let each = Estimate::of_description(&copies(), &setting(&without_sort_key, &budgets)).pace.duration.unwrap().1;

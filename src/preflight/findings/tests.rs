@@ -146,7 +146,7 @@ fn time_to_live_matters_where_the_plan_touches_it() {
     for (attribute, plan, severity, says) in [
         ("expires", rename(), Note, "does not touch"),
         ("new", rename(), Warning, "a time (in seconds) that has passed"),
-        ("old", rename(), Warning, "Once the migration contracts"),
+        ("old", rename(), Warning, "After `contract`"),
         ("old", in_place, Warning, "never expires"),
     ] {
         let finding = one(&made(&with(attribute), &plan), "ttl");
@@ -209,11 +209,11 @@ fn the_unit_of_a_time_to_live_is_noticed() {
         ("[[change]]\ncopy = \"ttl\"\nto = \"meta.expires\"\n", "meta.expires"),
         ("[[change]]\nmove = \"expires\"\nto = \"ttl\"\n", "ttl"),
     ] {
-        assert!(text(changes, &none).contains("`check --sample` looks"), "{changes}");
+        assert!(text(changes, &none).contains("`check --sample` reads some"), "{changes}");
         assert!(text(changes, &read(at, 0, 0)).contains("All of the 9 values"), "{changes}");
         let text = text(changes, &read(at, 2, 3));
         assert!(
-            text.contains("2 of 9 values that were read look like milliseconds, and 3 of 9 are no numbers"),
+            text.contains("2 of 9 values that were read look like milliseconds, and 3 of 9 are not numbers"),
             "{text}"
         );
     }

@@ -122,8 +122,8 @@ fn one_partition_key_has_an_end_that_no_capacity_moves() {
     let found = finish("1h", &plan(""), &table(None), [1e7, 7.2e6, 0.0]);
     assert!(!found.is_possible());
     let said = text(&found);
-    let least =
-        "one partition key needs 7,200,000 WCU, and DynamoDB serves 1,000 WCU/s of one: it takes 2 h 0 min at least";
+    let least = "one partition key needs 7,200,000 WCU, and DynamoDB serves at most 1,000 WCU/s for one: that takes at least 2 \
+         h 0 min";
     assert!(said.contains(&format!("impossible   {least} (partition_key)")), "{said}");
     assert!(!said.contains("aws ") && !said.contains("[capacity]"), "what does not help is not advised: {said}");
     // With time enough, its own budget and that of its segment have to be larger than by default.
@@ -146,7 +146,7 @@ fn on_demand_has_maxima_and_what_it_is_warm_for() {
         "--on-demand-throughput MaxWriteRequestUnits=10422\n",
         "--on-demand-throughput MaxWriteRequestUnits=2000\n",
         "--warm-throughput ReadUnitsPerSecond=20000,WriteUnitsPerSecond=13422",
-        "cannot be lowered again",
+        "cannot be lowered. ",
     ] {
         assert!(said.contains(part), "{part}\n{said}");
     }

@@ -74,7 +74,7 @@ where
         SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => {
             let text = causes(error);
             if text.to_ascii_lowercase().contains("credential") {
-                fatal(FatalKind::Credentials, "no credentials could be had", &without_chain(&text))
+                fatal(FatalKind::Credentials, "no credentials could be obtained", &without_chain(&text))
             } else {
                 fatal(FatalKind::Endpoint, "the request could not be sent", &text)
             }
@@ -256,9 +256,9 @@ fn without_chain(text: &str) -> String {
         let profile = attempts.split_once("profile `").and_then(|(_, rest)| rest.split_once("` was not defined"));
         return match profile {
             Some((name, _)) if name != "default" => {
-                format!("there is no profile `{name}`, and none are in the environment")
+                format!("there is no profile `{name}`, and the environment has no credentials")
             }
-            _ => "none are in the environment, in the profile, or those of a container or an instance".to_owned(),
+            _ => "none in the environment or the profile, and none from a container or an instance".to_owned(),
         };
     }
     let mut text = text.to_owned();

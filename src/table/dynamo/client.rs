@@ -130,7 +130,7 @@ impl Connection {
             Ok(Some(now)) if now.arn == *arn && (id.is_none() || now.id.is_none() || now.id == *id) => true,
             Ok(Some(now)) if now.arn == *arn => {
                 tracing::error!(
-                    "the renewed credentials are not used: table {arn} was replaced by another of the same name"
+                    "the renewed credentials are not used: table {arn} was replaced by a table of the same name"
                 );
                 false
             }

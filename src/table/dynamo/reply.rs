@@ -95,7 +95,7 @@ impl ReplyCheck {
             let status = described.time_to_live_description().and_then(|described| described.time_to_live_status());
             status.map(drop).ok_or(Flaw("it has no TimeToLiveStatus"))
         } else {
-            Err(Flaw("nothing is known of what must be in it; this is a fault of backfill"))
+            Err(Flaw("backfill does not know what it must contain; this is a bug in backfill"))
         }
     }
 
@@ -152,7 +152,7 @@ fn checksum(stated: Option<&str>, body: &[u8]) -> Result<(), Flaw> {
     match stated.map(str::parse::<u32>) {
         None => Ok(()),
         Some(Ok(stated)) if stated == crc32fast::hash(body) => Ok(()),
-        Some(_) => Err(Flaw("its checksum (x-amz-crc32) is that of another body")),
+        Some(_) => Err(Flaw("its checksum (x-amz-crc32) does not match its body")),
     }
 }
 

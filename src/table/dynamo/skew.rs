@@ -26,7 +26,7 @@ pub(super) fn skew(code: &str, message: &str, date: Option<&str>, now: SystemTim
     }
     let there = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
     let Some(there) = there else {
-        return Some(Skew::Differs("the clock of this host differs from DynamoDB's, by its own word".to_owned()));
+        return Some(Skew::Differs("DynamoDB says that the clock of this host differs from its own".to_owned()));
     };
     let here = DateTime::from(now);
     let ahead = here.secs() - there.secs();
@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(expired(AGREE_SECS - 1), Some(Skew::Late));
         assert_eq!(expired(1 - AGREE_SECS), Some(Skew::Late));
         let undated = skew("RequestTimeTooSkewed", "", None, at(0));
-        assert!(matches!(undated, Some(Skew::Differs(text)) if text.contains("by its own word")));
+        assert!(matches!(undated, Some(Skew::Differs(text)) if text.contains("differs from its own")));
         assert_eq!(skew("InvalidSignatureException", "The signature does not match", Some(DATE), at(900)), None);
         assert_eq!(skew("ExpiredTokenException", "The security token is expired", Some(DATE), at(900)), None);
     }

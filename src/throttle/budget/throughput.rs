@@ -72,7 +72,7 @@ impl Throughput {
                 (has * percent / 100.0, format!("from the plan: {percent}% of {what}"))
             }
             (Rate::Percent(percent), _, None) => {
-                let kept = "there is no figure any more to take a share of, so it does not rise";
+                let kept = "the table no longer has a capacity to take a share of, so it does not rise";
                 (before.min(on_demand), format!("from the plan: {percent}%; {kept}"))
             }
         }
