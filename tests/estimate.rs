@@ -161,7 +161,7 @@ fn of_every_kind() -> impl Iterator<Item = Item> {
     })
 }
 
-/// RUNBOOK: "what it predicts is what a run does, item for item, where nobody writes meanwhile"
+/// RUNBOOK: "What the dry run predicts is what a run does, item for item, if nobody writes meanwhile"
 #[tokio::test(flavor = "multi_thread")]
 async fn every_count_of_a_dry_run_is_the_runs() {
     let bed = Bed::embedded();

@@ -248,7 +248,7 @@ async fn items_that_are_signed_on_the_client_lead_on_from_the_last_page() {
 }
 
 /// What was accepted for the run before is not accepted for one that begins anew.
-/// RUNBOOK: "a run that begins anew (`--again`, `--restart`) is accepted anew"
+/// RUNBOOK: "a run that begins anew (`--again`, `--restart`) needs it again"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_begins_anew_edits_no_signed_items_by_the_word_of_before() {
     let bed = Bed::embedded();

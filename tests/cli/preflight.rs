@@ -94,8 +94,7 @@ async fn no_point_in_time_recovery() {
     assert_eq!(status["state"]["current"]["accepted"], json!([]));
 }
 
-/// RUNBOOK: "a local engine on loopback that has none, or does not know the call, gets a warning; anywhere else what is not
-/// known counts as off"
+/// RUNBOOK: "A local engine on loopback that has none, or does not know the call, gets a warning; anywhere else, unknown counts as off."
 #[tokio::test(flavor = "multi_thread")]
 async fn recovery_that_nobody_knows_of() {
     let (bed, table, plan) = scene(10, "").await;
@@ -277,8 +276,7 @@ async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
     assert!(!bed.dir().join(".backfill").exists());
 }
 
-/// RUNBOOK: "`check plan.toml --finish-in 2h` prints the budgets that a run needs to end in that time, what prevents it, and
-/// the commands that raise and lower the table's capacity."
+/// RUNBOOK: "`check plan.toml --finish-in 2h` prints the budgets that a run needs to end in that time, what prevents it, and the commands that raise and lower the table's capacity."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_to_end_in_time() {
     let (bed, table, plan) = scene(20, "[scan]\nsegments = 4\n").await;

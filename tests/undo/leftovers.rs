@@ -53,7 +53,7 @@ async fn left(scene: &Scene, ended: &backfill::engine::Ended) -> (u64, Vec<Strin
     (listed.count, listed.first.into_iter().map(|(key, _)| key.to_text()).collect())
 }
 
-/// RUNBOOK: "byte for byte, but for those that it counts as *not as before*"
+/// RUNBOOK: "byte for byte, except those that it counts as *not as before*"
 #[tokio::test(flavor = "multi_thread")]
 async fn pairs_that_were_equal_behind_dual_writes_are_counted() {
     for dual_writes in [false, true] {
