@@ -13,9 +13,10 @@ pub(super) fn confirm(yes: bool, question: &str) -> anyhow::Result<()> {
     if !std::io::stdin().is_terminal() {
         return Err(Refusal::error(
             Exit::Refused,
-            "this writes to the table or changes its cutover flag, and nobody is here to confirm it. The table was not \
-             written, and the flag not moved. Give it again with --yes; with --dry-run, `run`, `contract` and `rollback` look \
-             first, and write nothing, and so does `verify` without --repair",
+            "this command writes to the table or changes its cutover flag, and nobody is here to confirm it. The table \
+             was not written, and the flag was not moved. Run it again with --yes. To look first without writing: \
+             `run`, `contract`, `rollback` and `cutover --to` take --dry-run, and `verify` without --repair only \
+             compares",
         ));
     }
     output::stderr(&format!("{question} Type yes:"));

@@ -60,7 +60,7 @@ fn write_encrypted(out: &mut Vec<u8>, items: u64, plan: &Path) -> IoResult<()> {
     writeln!(
         out,
         "{} items are signed or encrypted on the client, and were not changed. Let an application that has the keys change \
-         them. Where the signature covers nothing that the plan changes:\n\
+         them. If the signature covers nothing that the plan changes:\n\
          Next: backfill failures {} retry --accept client-encryption",
         number(items),
         plan.display()

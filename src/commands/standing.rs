@@ -27,7 +27,7 @@ pub(super) fn write_standing(out: &mut Vec<u8>, known: &Known, plan: &str, optio
         writeln!(out, "the gate of read-new was passed by force: {reason}")?;
     }
     for Override { obstacle, reason } in &state.overrides {
-        writeln!(out, "overridden: {obstacle}. The reason: {reason}")?;
+        writeln!(out, "overridden: {obstacle}; reason: {reason}")?;
     }
     if let Some(report) = &state.full {
         let (ended, mismatches) = (to_text(report.span.ended), report.mismatches);

@@ -114,7 +114,7 @@ impl TableWatch {
                 let now = text(&followed.borrow_and_update());
                 if let Err(error) = store.keep(KeptFact::Budgets, now).await {
                     // The next commit fails too, and stops the run.
-                    tracing::warn!("the budgets could not be kept for `status`: {error}");
+                    tracing::warn!("the budgets could not be stored for `status`: {error}");
                 }
             }
         });
@@ -281,7 +281,8 @@ fn warn_of_replicas(before: &TableDescription, now: &TableDescription) {
     let new = now.features.replicas.iter().filter(|replica| !before.features.replicas.contains(replica));
     new.for_each(|replica| {
         tracing::warn!(
-            "the table has a new replica in {replica}: writes there win over writes here, and each costs twice"
+            "the table has a new replica in {replica}: between regions the last writer wins, and each write is charged \
+             in both"
         );
     });
 }

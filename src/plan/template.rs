@@ -112,7 +112,7 @@ name = "my-migration"               # names the state file: letters, digits, - a
 strategy = "expand-contract"
 # What happens where a target already holds something else than the plan implies:
 # "keep" leaves it and reports the item as diverged; "overwrite" records it and replaces it;
-# "skip" leaves it and counts it as done. A change can say it for itself, too.
+# "skip" leaves it and counts it as done. A change can have its own `on_existing`.
 on_existing = "keep"
 "#;
 

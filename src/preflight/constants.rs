@@ -19,7 +19,7 @@ fn finding(to: &Path, text: &str, looks: &str) -> Finding {
     let what = format!("The constant of `{to}` looks like {looks}: {}", shown(&Value::S(text.to_owned())));
     Finding::new(Warning, "constant-template", what)
         .because("A constant is not evaluated: every item gets this text as it stands")
-        .so("Nothing, if that is what you want. A value of another attribute comes by `copy` or `move`")
+        .so("Nothing, if that is what you want. To take the value of another attribute, use `copy` or `move`")
 }
 
 /// The first text in a constant that looks like a template, and what it looks like.

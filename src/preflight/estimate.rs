@@ -220,14 +220,14 @@ impl Estimate {
         let (Some(short), Some(long)) = self.pace.decides() else { return duration(high) };
         let unknown_keys = self.basis == Basis::Description && long.scope == Scope::PartitionKey;
         let why = if short.scope == long.scope && short.access == long.access {
-            format!("decided by {}; the whole budget used, or half of it", short.text(|range| range.low))
+            format!("decided by {}; with the whole budget used, or half of it", short.text(|range| range.low))
         } else if unknown_keys {
             "at best with all of the table's budget used; at worst with half of it, and every item under one partition \
              key. Sizes of single keys are unknown; --sample 5% reads a part of the table"
                 .to_owned()
         } else {
             let (best, worst) = (short.text(|range| range.low), long.text(|range| range.high));
-            format!("at best, with the whole budget used, by {best}; at worst, with half of it, by {worst}")
+            format!("at best, with the whole budget used, decided by {best}; at worst, with half of it, by {worst}")
         };
         format!("{} to {} ({why})", duration(low), duration(high))
     }

@@ -274,7 +274,7 @@ fn notes(estimate: &Estimate, plan: &Plan) -> Vec<String> {
         notes.push("the time counts only while the [limits] window is open".to_owned());
     }
     if plan.limits.deadline.is_some() {
-        notes.push("[limits] deadline stops the run, whatever its budget is".to_owned());
+        notes.push("[limits] deadline stops the run at any budget".to_owned());
     }
     notes
 }

@@ -39,7 +39,7 @@ pub(super) fn time_to_live(known: &Known<'_>, touched: &Touched) -> Option<Findi
         }
         (_, true, _) => "An item without it never expires",
         (.., true) => "After `contract`, items no longer have it and never expire",
-        _ => "Its value is copied, and items expire by the attribute that it is copied from",
+        _ => "Its value is copied, and items still expire by the attribute that it is copied from",
     };
     let why = [why.to_owned()].into_iter().chain(constant(known, attribute)).chain(units(known, attribute, &copied));
     let act = match copied.as_slice() {

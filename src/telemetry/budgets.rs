@@ -51,7 +51,7 @@ impl KeptBudgets {
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let Followed { scopes, changes, failed_looks } = &self.followed;
         let changed = match changes {
-            0 => "as the run began".to_owned(),
+            0 => "unchanged since the run began".to_owned(),
             1 => "changed once with the table".to_owned(),
             n => format!("changed {n} times with the table"),
         };

@@ -163,7 +163,7 @@ fn label(class: Class) -> &'static str {
 
 fn note(class: Class) -> &'static str {
     match class {
-        Class::Skipped => "  a target holds something else; it stays, and counts as done",
+        Class::Skipped => "  a target holds something else; it would be kept and counts as done",
         Class::Diverged => "  the target holds something else; it would be kept",
         Class::WouldExceed => "  400 KB, by estimate; DynamoDB would reject the write",
         Class::Rejected => "  because:",

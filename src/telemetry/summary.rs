@@ -16,10 +16,11 @@ pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) ->
         let label = outcome.name().replace('_', " ");
         let note = match outcome {
             Outcome::Applied if lower_bound => {
-                "  at least: a write whose reply was lost, or just before an interruption, counts as already applied"
+                "  at least: a write whose reply was lost, or that was sent just before an interruption, counts as \
+                 already applied"
             }
             Outcome::Skipped if counts.of(outcome) > 0 => {
-                "  a target holds something else; it stays, and counts as done"
+                "  a target holds something else; it is kept and counts as done"
             }
             Outcome::Diverged if counts.of(outcome) > 0 => "  the target holds something else; kept as it is",
             Outcome::Conflict | Outcome::Rejected if counts.of(outcome) > 0 => "  failures",

@@ -167,9 +167,9 @@ fn lock(mut file: File, state: &Path, path: &Path) -> Result<LockedFile, StoreEr
 
 fn in_use(state: &Path, holder: &Holder) -> StoreError {
     StoreError::Locked(format!(
-        "the state file {} is in use by {holder}. Nothing was read from or written to the table. Wait for that process, or \
-         stop it (it stops in good order on SIGTERM); `backfill status` works meanwhile. If that host is another one, \
-         the file is on a shared disk: run from one host only.",
+        "the state file {} is in use by {holder}. Nothing was read from or written to the table. Wait for that \
+         process, or stop it (SIGTERM stops it in good order); `backfill status` works meanwhile. If that host is \
+         another one, the file is on a shared disk: run from one host only.",
         state.display()
     ))
 }

@@ -140,7 +140,10 @@ fn one_partition_key_may_decide_how_long_it_takes() {
         let estimate = took(key, range, load);
         let text = estimate.lines().into_iter().find(|(label, _)| *label == "duration").unwrap().1;
         assert_eq!(estimate.pace.duration.unwrap().0.as_secs(), seconds, "{text}");
-        assert!(text.contains(&format!("decided by {what}; the whole budget used, or half of it")), "{what}: {text}");
+        assert!(
+            text.contains(&format!("decided by {what}; with the whole budget used, or half of it")),
+            "{what}: {text}"
+        );
         assert!(estimate.to_json()["decided_by"]["shortest"].as_str().is_some_and(|told| what.starts_with(told)));
     }
 }
