@@ -199,7 +199,7 @@ fn damage(bed: &Bed, migration: &str, table: &str, column: &str) {
     assert_eq!(connection.execute(&sql, []).unwrap(), 1);
 }
 
-/// RUNBOOK: "A row that cannot be read is listed as such, and hides no other"
+/// RUNBOOK: "A row that cannot be read is listed as unreadable and does not hide other rows"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_cannot_be_read_hides_no_other() {
     let bed = Bed::embedded();
