@@ -157,6 +157,9 @@ async fn a_machine_that_slept_renews_its_lease_before_it_sends_anything() {
         } else {
             assert_eq!(ran.code, 0, "{}", ran.said());
             assert!(written > 0, "it goes on at once");
+            let items = scene.bed.dump(&scene.table).await;
+            let wrong = items.values().filter(|item| item.get("new") != item.get("old")).count();
+            assert_eq!((items.len(), wrong), (300, 0), "no item is missing, and none is wrong");
         }
     }
 }
