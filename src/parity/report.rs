@@ -1,15 +1,19 @@
 //! What a complete verification found: the document that is stored, hashed and shown.
 
+mod sample;
+#[cfg(test)]
+mod tests;
+
 use std::io::{Result, Write};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::bound::{CONFIDENCE, Clusters, percent_text};
 use super::verdict::{Verdict, VerdictCounts};
 use crate::item::{ItemKey, item_from_json};
 use crate::telemetry::number;
+pub use sample::SampleReport;
 
 /// Keys of each verdict that a report names.
 pub const MAX_EXAMPLES: u32 = 10;
@@ -109,35 +113,6 @@ pub struct SegmentReport {
     pub raced: u64,
     /// See [`VerifyReport::repaired`].
     pub repaired: u64,
-}
-
-/// What a sample means: a statement on clusters, as they were found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SampleReport {
-    /// From which the clusters were drawn.
-    pub seed: u64,
-    /// Clusters of the table.
-    pub clusters: u32,
-    /// Clusters drawn at random, from all but `large`.
-    pub drawn: u32,
-    /// Of those, clusters with a mismatch.
-    pub differing: u32,
-    /// Of those, clusters without an item.
-    pub empty: u32,
-    /// Clusters of the stratum that was read in full: where large item collections are.
-    pub large: u32,
-    /// Of those, clusters with a mismatch.
-    pub large_differing: u32,
-    /// At most so many clusters differ, of all.
-    pub at_most_clusters: u32,
-    /// The same in percent of all clusters, rounded up.
-    pub at_most_percent: f64,
-    /// In percent of the clusters that hold items, where many do not.
-    pub at_most_percent_of_filled: Option<f64>,
-    /// How sure that is.
-    pub confidence: f64,
-    /// The same in words.
-    pub statement: String,
 }
 
 /// A mismatching item.
@@ -300,54 +275,6 @@ impl SegmentReport {
     }
 }
 
-impl SampleReport {
-    /// What these clusters, drawn from this seed, mean.
-    pub fn new(seed: u64, clusters: &Clusters) -> SampleReport {
-        SampleReport {
-            seed,
-            clusters: clusters.all,
-            drawn: clusters.drawn,
-            differing: clusters.differing,
-            empty: clusters.empty,
-            large: clusters.large,
-            large_differing: clusters.large_differing,
-            at_most_clusters: clusters.at_most(),
-            at_most_percent: clusters.at_most_percent(),
-            at_most_percent_of_filled: clusters.at_most_percent_of_filled(),
-            confidence: CONFIDENCE,
-            statement: statement(clusters),
-        }
-    }
-}
-
-/// What a sample means, in words. Each figure is of clusters: of items nothing is claimed.
-fn statement(clusters: &Clusters) -> String {
-    let Clusters { all, drawn, differing, empty, large, large_differing } = *clusters;
-    let [all_text, drawn_text, differing_text, empty, large_text, large_differing] =
-        [all, drawn, differing, empty, large, large_differing].map(|n| number(n.into()));
-    let beside = match large {
-        0 => String::new(),
-        _ => format!(
-            " All {large_text} clusters around large item collections were read besides: {large_differing} differ."
-        ),
-    };
-    if drawn + large >= all {
-        return format!("{differing_text} of {drawn_text} clusters differ: all were read.{beside}");
-    }
-    let percent = percent_text(clusters.at_most_percent());
-    let filled = clusters.at_most_percent_of_filled().map_or(String::new(), |percent| {
-        let percent = percent_text(percent);
-        let but = if large > 0 { ", without those around large item collections," } else { "" };
-        format!(
-            " {empty} of the sampled clusters hold no item: of those that hold any{but} at most {percent} % differ."
-        )
-    });
-    format!(
-        "{differing_text} of {drawn_text} sampled clusters differ: at most {percent} % of clusters, with 95 % confidence. \
-         A cluster is one of {all_text} segments of the table.{filled}{beside}"
-    )
-}
-
 impl Example {
     /// An item that is on record as a mismatch.
     pub fn new(
@@ -363,106 +290,6 @@ impl Example {
             paths: paths.iter().map(ToString::to_string).collect(),
             repaired,
             why,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sample_is_put_as_it_is() {
-        let none = Clusters { all: 1_000_000, drawn: 4_000, ..Clusters::default() };
-        assert_eq!(
-            statement(&none),
-            "0 of 4,000 sampled clusters differ: at most 0.075 % of clusters, with 95 % confidence. A cluster is one of \
-             1,000,000 segments of the table."
-        );
-        let empty = Clusters { empty: 3_000, large: 512, large_differing: 2, ..none };
-        let text = statement(&empty);
-        assert!(
-            text.contains("3,000 of the sampled clusters hold no item: of those that hold any, without those around large item collections, at most 0.3 % differ."),
-            "{text}"
-        );
-        assert!(
-            text.ends_with("All 512 clusters around large item collections were read besides: 2 differ."),
-            "{text}"
-        );
-        let all = Clusters { all: 64, drawn: 64, differing: 1, ..Clusters::default() };
-        assert_eq!(statement(&all), "1 of 64 clusters differ: all were read.");
-    }
-
-    pub(crate) fn report() -> VerifyReport {
-        VerifyReport {
-            schema_version: 1,
-            kind: "verify".into(),
-            tool_version: "0.1.0".into(),
-            fingerprint: "f".into(),
-            table_arn: "arn".into(),
-            table_id: None,
-            run: 3,
-            scope: "all".into(),
-            stage: "expanded".into(),
-            truth: "old".into(),
-            flag_version: Some(4),
-            repair: true,
-            repair_remove: false,
-            began_at: "2026-01-01T00:00:00Z".into(),
-            ended_at: "2026-01-01T01:00:00Z".into(),
-            compared: 12_000,
-            matching: 11_998,
-            skipped: 0,
-            missing: 1,
-            stale: 1,
-            unexpected: 0,
-            new_alone: 0,
-            raced: 0,
-            repaired: 1,
-            mismatches: 1,
-            diverged_closed: 0,
-            read_units: 10.5,
-            write_units: 1.0,
-            segments_read: 4,
-            segments_differing: 1,
-            segments: vec![SegmentReport::new(2, &VerdictCounts { stale: 1, ..VerdictCounts::default() })],
-            sample: None,
-            examples: vec![Example {
-                verdict: "stale".into(),
-                key: serde_json::json!({"pk": {"S": "A\u{1b}#1"}}),
-                paths: vec!["new".into()],
-                repaired: false,
-                why: Some("its new attribute was there before the migration".into()),
-            }],
-        }
-    }
-
-    #[test]
-    fn one_report_has_one_text_and_one_hash() {
-        let report = report();
-        let text = report.canonical().unwrap();
-        assert_eq!(VerifyReport::from_canonical(&text).unwrap(), report);
-        assert!(text.starts_with("{\"began_at\":") && text.contains("\"type\":\"verify\""), "{text}");
-        assert_eq!(VerifyReport::hash_of(&text).len(), 64);
-        let other = VerifyReport { stale: 2, ..report }.canonical().unwrap();
-        assert_ne!(VerifyReport::hash_of(&text), VerifyReport::hash_of(&other));
-    }
-
-    #[test]
-    fn people_read_every_figure_and_no_control_characters() {
-        let mut out = Vec::new();
-        report().write(&mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        for part in [
-            "every item",
-            "the old values are the truth (version 4 of the flag)",
-            "12,000",
-            "found 2, repaired 1, left 1",
-            "segments: 4 read, 1 differ",
-            "pk=A\\u{1b}#1: new (its new attribute was there before the migration)",
-            "Parity does not hold: 1 mismatching items.",
-        ] {
-            assert!(text.contains(part), "{part}: {text}");
         }
     }
 }

@@ -1,0 +1,110 @@
+//! What a sample means, in figures and in words.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::bound::{CONFIDENCE, Clusters, percent_text};
+use crate::telemetry::number;
+
+/// What a sample means: a statement on clusters, as they were found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SampleReport {
+    /// From which the clusters were drawn.
+    pub seed: u64,
+    /// Clusters of the table.
+    pub clusters: u32,
+    /// Clusters drawn at random, from all but `large`.
+    pub drawn: u32,
+    /// Of those, clusters with a mismatch.
+    pub differing: u32,
+    /// Of those, clusters without an item.
+    pub empty: u32,
+    /// Clusters of the stratum that was read in full: where large item collections are.
+    pub large: u32,
+    /// Of those, clusters with a mismatch.
+    pub large_differing: u32,
+    /// At most so many clusters differ, of all.
+    pub at_most_clusters: u32,
+    /// The same in percent of all clusters, rounded up.
+    pub at_most_percent: f64,
+    /// In percent of the clusters that hold items, where many do not.
+    pub at_most_percent_of_filled: Option<f64>,
+    /// How sure that is.
+    pub confidence: f64,
+    /// The same in words.
+    pub statement: String,
+}
+
+impl SampleReport {
+    /// What these clusters, drawn from this seed, mean.
+    pub fn new(seed: u64, clusters: &Clusters) -> SampleReport {
+        SampleReport {
+            seed,
+            clusters: clusters.all,
+            drawn: clusters.drawn,
+            differing: clusters.differing,
+            empty: clusters.empty,
+            large: clusters.large,
+            large_differing: clusters.large_differing,
+            at_most_clusters: clusters.at_most(),
+            at_most_percent: clusters.at_most_percent(),
+            at_most_percent_of_filled: clusters.at_most_percent_of_filled(),
+            confidence: CONFIDENCE,
+            statement: statement(clusters),
+        }
+    }
+}
+
+/// What a sample means, in words. Each figure is of clusters: of items nothing is claimed.
+fn statement(clusters: &Clusters) -> String {
+    let Clusters { all, drawn, differing, empty, large, large_differing } = *clusters;
+    let [all_text, drawn_text, differing_text, empty, large_text, large_differing] =
+        [all, drawn, differing, empty, large, large_differing].map(|n| number(n.into()));
+    let beside = match large {
+        0 => String::new(),
+        _ => format!(
+            " All {large_text} clusters around large item collections were read besides: {large_differing} differ."
+        ),
+    };
+    if drawn + large >= all {
+        return format!("{differing_text} of {drawn_text} clusters differ: all were read.{beside}");
+    }
+    let percent = percent_text(clusters.at_most_percent());
+    let filled = clusters.at_most_percent_of_filled().map_or(String::new(), |percent| {
+        let percent = percent_text(percent);
+        let but = if large > 0 { ", without those around large item collections," } else { "" };
+        format!(
+            " {empty} of the sampled clusters hold no item: of those that hold any{but} at most {percent} % differ."
+        )
+    });
+    format!(
+        "{differing_text} of {drawn_text} sampled clusters differ: at most {percent} % of clusters, with 95 % confidence. \
+         A cluster is one of {all_text} segments of the table.{filled}{beside}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_put_as_it_is() {
+        let none = Clusters { all: 1_000_000, drawn: 4_000, ..Clusters::default() };
+        assert_eq!(
+            statement(&none),
+            "0 of 4,000 sampled clusters differ: at most 0.075 % of clusters, with 95 % confidence. A cluster is one of \
+             1,000,000 segments of the table."
+        );
+        let empty = Clusters { empty: 3_000, large: 512, large_differing: 2, ..none };
+        let text = statement(&empty);
+        assert!(
+            text.contains("3,000 of the sampled clusters hold no item: of those that hold any, without those around large item collections, at most 0.3 % differ."),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("All 512 clusters around large item collections were read besides: 2 differ."),
+            "{text}"
+        );
+        let all = Clusters { all: 64, drawn: 64, differing: 1, ..Clusters::default() };
+        assert_eq!(statement(&all), "1 of 64 clusters differ: all were read.");
+    }
+}
