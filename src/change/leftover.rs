@@ -41,7 +41,7 @@ impl fmt::Display for Leftover {
                  may have existed before"
             }
             Leftover::OldMade => {
-                "the rollback created the old attribute, because applications had stopped writing it. Before the \
+                "the way back created the old attribute, because applications had stopped writing it. Before the \
                  migration the item had only the new one"
             }
         })
