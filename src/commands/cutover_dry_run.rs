@@ -1,11 +1,12 @@
 //! `cutover --dry-run`: whether the step would be taken, and what readers would see by it that they never saw.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use serde_json::json;
 
 use super::conduct::{refusal, said};
-use super::exit::Exit;
+use super::exit::{Exit, Refusal};
 use super::output;
 use super::target::Target;
 use crate::change::MetPair;
@@ -32,7 +33,9 @@ pub(super) async fn dry_run(global: &Global, args: &CutoverArgs, goal: Goal) -> 
     let flags = opened.as_ref().map(|opened| opened.flag.as_ref());
     let said = said(&args.decide());
     let previewed = Box::pin(preview(state, plan, description, flags, &said, goal, wall()())).await;
-    previewed.map_err(|error| refusal(error, &args.plan))?;
+    if previewed.map_err(|error| refusal(error, &args.plan))?.is_none() {
+        return Err(unreadable(state));
+    }
     let listed = if state.exists() { StateFile::open(state)?.met_pairs(MetPair::NewAlone, NAMED)? } else { None };
     let next = Next::from(goal).for_plan(&args.plan.display().to_string());
     output::result(
@@ -69,4 +72,18 @@ pub(super) async fn dry_run(global: &Global, args: &CutoverArgs, goal: Goal) -> 
         },
     );
     Ok(Exit::Done)
+}
+
+/// Why the state file could not be read.
+fn unreadable(state: &Path) -> anyhow::Error {
+    match StateFile::open(state) {
+        Err(error) => error.into(),
+        Ok(_) => Refusal::error(
+            Exit::State,
+            format!(
+                "the state file {} was changed while it was read. Nothing was done; run the same command again",
+                state.display()
+            ),
+        ),
+    }
 }

@@ -9,7 +9,7 @@ use super::run_report::subject;
 use super::target::Target;
 use super::{output, signals};
 use crate::checkpoint::phase::EXPAND;
-use crate::checkpoint::store::StateFile;
+use crate::checkpoint::store::{Identity, StateFile};
 use crate::cli::{Global, RunArgs};
 use crate::conduct::{job_of, kind};
 use crate::engine::{DryRun, Job, LocalScheduler, Prediction, Reading, sweep};
@@ -39,7 +39,9 @@ pub(super) async fn dry_run_of(global: &Global, plan: &Path, phase: Phase, accep
     if accepted.contains(&Accept::ClientEncryption) {
         job.edit_encrypted();
     }
-    job.records = Some(StateFile::open(&target.state)?.into_records());
+    let file = StateFile::open(&target.state)?;
+    file.check_is_of(&Identity::of(plan, description))?;
+    job.records = Some(file.into_records());
     let goal = if phase == Phase::Contract { Goal::Contract } else { Goal::Rollback };
     count(global, &target, &job, goal, None, &accepted).await
 }

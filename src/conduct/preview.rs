@@ -32,8 +32,8 @@ struct Known {
     no_way_back: Option<u64>,
 }
 
-/// Plays a command through to its first lasting work. None where the state file cannot be read, or is of something else: what
-/// opens it says why.
+/// Plays a command through to its first lasting work. None if the state file cannot be read: what opens it says why. One of
+/// another plan or table is refused, as when it is opened.
 pub async fn preview(
     path: &Path,
     plan: &Plan,
@@ -94,9 +94,11 @@ impl Known {
         }
         let Ok(file) = StateFile::open(path) else { return Ok(None) };
         let begun = file.has_begun()?;
-        if !file.identity()?.is_of(&Identity::of(plan, table)) {
-            // Where nothing has begun it becomes this plan's.
-            return Ok((!begun).then(Known::default));
+        let ours = Identity::of(plan, table);
+        file.check_is_of(&ours)?;
+        if !file.identity()?.is_of(&ours) {
+            // Nothing has begun in it: it becomes this plan's.
+            return Ok(Some(Known::default()));
         }
         let mut state = State::default();
         for record in file.events()? {

@@ -12,6 +12,20 @@ async fn a_state_file_of_another_plan() {
         vec!["run", text(&changed), "--yes"],
         vec!["run", text(&changed), "--restart", "--yes"],
         vec!["failures", text(&changed), "retry"],
+        vec!["verify", text(&changed), "--all"],
+        // A dry run says what the command itself would.
+        vec![
+            "cutover",
+            text(&changed),
+            "--to",
+            "dual-write",
+            "--dry-run",
+            "--dual-writes-since",
+            "2026-01-01T00:00:00Z",
+        ],
+        vec!["cutover", text(&changed), "--to", "read-new", "--dry-run"],
+        vec!["contract", text(&changed), "--dry-run"],
+        vec!["rollback", text(&changed), "--dry-run"],
     ] {
         let refused = refused(&bed, 7, &args).in_one_paragraph();
         refused.says(&["belongs to another plan", "move old to new", "move old to newer", "--state"]);
@@ -86,6 +100,7 @@ async fn a_table_that_was_recreated_or_is_another_one() {
         "id-of-the-second",
         "--state",
     ]);
+    refused(&bed, 7, &["cutover", text(&plan), "--to", "read-new", "--dry-run"]).says(&["deleted and created anew"]);
     described(&bed, description(&table, "arn:aws:dynamodb:us-east-1:111122223333:table/t", "ACTIVE"));
     refused(&bed, 7, &args).in_one_paragraph().says(&["another table", arn, "us-east-1", "region"]);
     nothing_was_written(&bed);
@@ -177,6 +192,12 @@ async fn places_where_no_state_file_can_be() {
     ] {
         let args = ["run", text(&plan), "--yes", "--state", state];
         refused(&bed, 3, &args).in_one_paragraph().says(&[says, "--state"]);
+    }
+    // A dry run makes no file, but one that it cannot read is no file that says nothing.
+    let since = ["--dual-writes-since", "2026-01-01T00:00:00Z"];
+    for state in ["file/state.db", "folder", "link.db"] {
+        let dry = ["cutover", text(&plan), "--to", "dual-write", "--dry-run", "--state", state];
+        refused(&bed, 3, &[&dry[..], &since].concat()).says(&[state]);
     }
     nothing_was_written(&bed);
 }

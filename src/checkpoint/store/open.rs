@@ -160,7 +160,7 @@ pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Faile
     Ok(connection)
 }
 
-fn check_identity(connection: &Connection, path: &Path, ours: &Identity) -> Result<(), StoreError> {
+pub(super) fn check_identity(connection: &Connection, path: &Path, ours: &Identity) -> Result<(), StoreError> {
     let (theirs, _) = read::read_identity(connection).map_err(|f| f.explain(path, "reading whose it is"))?;
     let file = path.display();
     if theirs.fingerprint != ours.fingerprint {

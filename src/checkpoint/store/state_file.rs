@@ -13,7 +13,7 @@ use super::records::{
     DivergedRecord, FailureRecord, ListQuery, OpenWork, PreImageRecord, RunProgress, RunRecord, StateSummary,
     Unreadable,
 };
-use super::{accepted, journal, layout, open, read, siblings, spend};
+use super::{Identity, accepted, journal, layout, open, read, siblings, spend};
 use crate::change::OnRecord;
 use crate::item::ItemKey;
 
@@ -42,6 +42,12 @@ impl StateFile {
         open::refuse_damaged(&connection, path, version, false, || Lock::last_committed(path)).map_err(opening)?;
         let version = u32::try_from(version).unwrap_or(u32::MAX);
         Ok(StateFile { connection, path: path.to_owned(), version })
+    }
+
+    /// Refuses a file of another plan or table, as opening it to work on it does, unless nothing has begun in it: such a file
+    /// becomes the opener's.
+    pub fn check_is_of(&self, ours: &Identity) -> Result<(), StoreError> {
+        if self.has_begun()? { open::check_identity(&self.connection, &self.path, ours) } else { Ok(()) }
     }
 
     /// Everything that `status` tells, as of one moment.
