@@ -151,10 +151,11 @@ impl Seen {
         Seen::from_text(&file.kept(KeptFact::FlagSeen).ok()??).ok()
     }
 
-    /// How long an earlier state of this flag may still be obeyed, as far as the command that saw it knew.
+    /// How long an earlier state of this flag may still be obeyed, as far as the command that saw it knew. It knew that of
+    /// the very change that it saw: another one may say the same, and has a wait of its own.
     pub fn watched(&self, flag: &Flag) -> Watched {
         let mut watched = Watched::default();
-        if self.flag.says_the_same(flag) {
+        if self.flag == *flag {
             watched.restore(flag, &self.settles);
         }
         watched
@@ -187,7 +188,7 @@ impl Conductor {
         self.first = self.first.or(Some(flag.version));
         if self.seen.is_none()
             && let Some(before) = self.seen_before().await?
-            && before.flag.says_the_same(&flag)
+            && before.flag == flag
         {
             self.watched.restore(&flag, &before.settles);
             self.seen = Some(Box::new(OnRecord { at: before.at, flag: before.flag, settled: false }));

@@ -96,6 +96,26 @@ async fn back_goes_past_whatever_is_on() {
     due.says(&["new values are not written yet", "--to dual-write"]);
 }
 
+/// RUNBOOK: "If the flag was changed since, it waits the whole time."
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_is_over_is_that_of_one_change() {
+    let (bed, table, plan) = flagged(3, "").await;
+    let dual = ["cutover", text(&plan), "--to", "dual-write", "--yes"];
+    let waits = || tool(&bed, &dual).exits(0).said().contains("waiting  ");
+    assert!(waits() && !waits(), "it is waited for once");
+    // The item was removed, and made anew by another host: the version and all that applications obey are the same, and
+    // it is another change.
+    let said = std::fs::read_to_string(&plan).unwrap();
+    let flags = said.lines().find_map(|line| line.strip_prefix("table = ")).unwrap().trim_matches('"').to_owned();
+    assert_ne!(flags, table);
+    let (mut flag, now) = (bed.dump(&flags).await.into_values().next().unwrap(), jiff::Timestamp::now().to_string());
+    for name in ["changed_at", "dual_since"] {
+        assert!(flag.insert(name.to_owned(), backfill::item::Value::S(now.clone())).is_some());
+    }
+    bed.load(&flags, std::iter::once(flag)).await;
+    assert!(waits() && !waits(), "so is the other one");
+}
+
 /// RUNBOOK: "the flag's table is missing or denied"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flag_that_is_not_there_and_facts_beside_one() {
