@@ -1,7 +1,7 @@
 //! What is checked, shown and asked before a command takes the state file: a refused command makes and changes nothing.
 
 use super::conduct::refusal;
-use super::confirm::confirm;
+use super::confirm::{can_be_asked, confirm};
 use super::preflight::{Read, preflight};
 use super::pursuit::Pursuit;
 use super::run_report::header;
@@ -30,9 +30,13 @@ impl Pursuit<'_> {
         }
         // What a repair would do is known once the state file is open: it is shown before it is asked for.
         let asks_later = matches!(self.goal, Goal::Verify { repair: true, .. });
-        if rehearsal.confirm && !asks_later {
-            self.ask(target)?;
-            self.confirmed = true;
+        match (rehearsal.confirm, asks_later) {
+            (true, true) => can_be_asked(self.yes)?,
+            (true, false) => {
+                self.ask(target)?;
+                self.confirmed = true;
+            }
+            (false, _) => {}
         }
         Ok(())
     }

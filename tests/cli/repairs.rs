@@ -73,23 +73,25 @@ async fn a_default_goes_only_where_it_is_missing() {
 }
 
 /// Under `keep` the same values are diverged: a repair says what it would overwrite, and asks.
-/// RUNBOOK: "Then it asks (`--yes` without a terminal)."
+/// RUNBOOK: "Without a terminal give `--yes`; otherwise it is refused before it reads the table."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_says_what_it_overwrites_and_asks() {
     let (bed, table) = sessions().await;
     let plan = bed.plan("kept", &table, "", SET);
     tool(&bed, &["run", text(&plan), "--yes"]).exits(5);
     let before = bed.dump(&table).await;
-    // Nothing was verified: the table is looked at first.
-    let repair = ["verify", text(&plan), "--all", "--repair"];
-    refused(&bed, 3, &repair).says(&["--yes"]);
-    let said = tool(&bed, &repair).exits(3).said();
-    for part in ["stale", "20  overwrites values that differ", "nobody is here to confirm"] {
-        assert!(said.contains(part), "{part}: {said}");
+    let (due, scans) = (next(&bed, &plan), bed.front().tally().operation("Scan").requests);
+    // Nothing was verified, so that the table would be looked at first: not for somebody who cannot confirm it.
+    for scope in ["--all", "--sample=4"] {
+        refused(&bed, 3, &["verify", text(&plan), scope, "--repair"]).says(&["--yes", "nobody is here to confirm"]);
+        assert_eq!(bed.front().tally().operation("Scan").requests, scans, "{scope}: nothing was read");
     }
-    assert_eq!(bed.dump(&table).await, before, "nothing was confirmed");
-    assert_eq!(next(&bed, &plan).as_deref(), Some("backfill verify --all --repair"));
-    let report = tool(&bed, &[&repair[..], &["--yes", "--output", "json"]].concat()).exits(0).json();
+    assert_eq!((bed.dump(&table).await, next(&bed, &plan)), (before, due), "nothing was confirmed");
+    let ran = tool(&bed, &["verify", text(&plan), "--all", "--repair", "--yes", "--output", "json"]).exits(0);
+    for part in ["comparing the table first", "stale", "20  overwrites values that differ"] {
+        assert!(ran.said().contains(part), "{part}: {}", ran.said());
+    }
+    let report = ran.json();
     assert_eq!((&report["repaired"], &report["mismatches"]), (&json!(20), &json!(0)), "{report}");
     assert_eq!(next(&bed, &plan), None);
 }
