@@ -29,12 +29,13 @@ impl Conducted {
                 Advance::Done => return Ok((swept, None)),
                 Advance::Recorded => {}
                 Advance::Confirm => {
-                    if let Goal::Verify { scope, repair: true } = pursuit.goal
-                        && let Some(stopped) = self.preview_repair(scope).await?
-                    {
-                        return Ok((swept, Some(stopped)));
+                    if let Goal::Verify { scope, repair: true } = pursuit.goal {
+                        if let Some(stopped) = self.ask_for_repair(scope, &pursuit).await? {
+                            return Ok((swept, Some(stopped)));
+                        }
+                    } else {
+                        pursuit.ask(&self.target)?;
                     }
-                    pursuit.ask(&self.target)?;
                     self.conductor.confirm();
                     asked = true;
                 }

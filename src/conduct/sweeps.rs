@@ -279,9 +279,10 @@ impl Conductor {
         flag: Option<Flag>,
     ) -> Result<Swept, ConductError> {
         let phase = Phase::Verify { scope, repair };
+        let (stage, truths) = self.held_against(flag.as_ref());
         let asked = Asked {
-            stage: if self.state.contract == Way::Ahead { Stage::Expanded } else { Stage::Contracted },
-            truths: flag.as_ref().map_or(Truths::All(Truth::Old), Truths::of),
+            stage,
+            truths,
             repair,
             flag_version: flag.as_ref().filter(|_| self.kind() == Kind::Flagged).map(|flag| flag.version),
             wanted: match scope {
@@ -311,6 +312,16 @@ impl Conductor {
             stopped = self.end(phase, flag, what).await?;
         }
         Ok(Swept { phase, came: Some(Came::Verified(Box::new(verified))), stopped, unfinished: false })
+    }
+
+    /// What a verification that begins now holds items against.
+    pub async fn verifies_by(&self) -> Result<(Stage, Truths), ConductError> {
+        Ok(self.held_against(self.flag().await?.as_ref()))
+    }
+
+    fn held_against(&self, flag: Option<&Flag>) -> (Stage, Truths) {
+        let stage = if self.state.contract == Way::Ahead { Stage::Expanded } else { Stage::Contracted };
+        (stage, flag.map_or(Truths::All(Truth::Old), Truths::of))
     }
 
     fn line(&self, job: &Job, total_segments: u32, before: Option<&SegmentTotals>) -> Shown {

@@ -7,6 +7,7 @@
 mod bound;
 mod compare;
 mod repair;
+mod repair_preview;
 mod report;
 mod sample;
 mod truth;
@@ -16,6 +17,7 @@ mod verify;
 pub use bound::{CONFIDENCE, Clusters, percent_text, upper_bound};
 pub use compare::{Comparison, Parity, Stage};
 pub use repair::Repair;
+pub use repair_preview::RepairPreview;
 pub use report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};
 pub use sample::{Sample, large_segments, split};
 pub use truth::{Truth, Truths};

@@ -2,7 +2,7 @@
 
 mod sample;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::io::{Result, Write};
 
@@ -219,33 +219,6 @@ impl VerifyReport {
             ),
             0 => writeln!(out, "No mismatch is in the sample."),
             left => writeln!(out, "Parity does not hold: {} mismatching items.", number(left)),
-        }
-    }
-
-    /// What a repair would do about these items, by kind: shown before it is asked for. With `removes`, it removes what
-    /// nothing implies.
-    pub fn write_repair_preview(&self, out: &mut impl Write, removes: bool) -> Result<()> {
-        let of = if self.is_full() { "every item" } else { "a sample" };
-        writeln!(out, "Based on the verification of {of} that ended {}, this repair:", self.ended_at)?;
-        let unexpected = if removes {
-            "removes values that nothing implies; the journal keeps them"
-        } else {
-            "leaves values that nothing implies (--repair-remove removes them)"
-        };
-        for (label, items, what) in [
-            ("missing", self.missing, "fills values that the truth implies"),
-            ("stale", self.stale, "overwrites values that differ from the truth; the journal keeps them"),
-            ("unexpected", self.unexpected, unexpected),
-        ] {
-            writeln!(out, "    {label:<16} {:>12}  {what}", number(items))?;
-        }
-        match self.repaired {
-            0 => writeln!(out, "  Other items may differ by now. Each item is read again before it is changed."),
-            repaired => writeln!(
-                out,
-                "  {} of these were repaired since. Each item is read again before it is changed.",
-                number(repaired)
-            ),
         }
     }
 

@@ -88,12 +88,36 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     }
     assert_eq!((bed.dump(&table).await, next(&bed, &plan)), (before, due), "nothing was confirmed");
     let ran = tool(&bed, &["verify", text(&plan), "--all", "--repair", "--yes", "--output", "json"]).exits(0);
-    for part in ["comparing the table first", "stale", "20  overwrites values that differ"] {
+    for part in ["comparing the table first", "stale", "20  overwrites values that differ in the new attribute"] {
         assert!(ran.said().contains(part), "{part}: {}", ran.said());
     }
     let report = ran.json();
     assert_eq!((&report["repaired"], &report["mismatches"]), (&json!(20), &json!(0)), "{report}");
     assert_eq!(next(&bed, &plan), None);
+}
+
+/// What was found while old values were the truth says nothing of a repair that derives old values from new ones.
+/// RUNBOOK: "that was made while the same side was the truth"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_is_not_shown_by_what_was_found_for_the_other_side() {
+    let (bed, table, plan) = scene(10, CUTOVER).await;
+    let to = ["cutover", text(&plan), "--yes", "--to"];
+    let since = ["dual-write", "--dual-writes-since", "2026-01-01T00:00:00Z"];
+    tool(&bed, &[&to[..], &since].concat()).exits(0);
+    tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
+    let alone = |n: usize| item(&format!("alone-{n}"), "x", [("new", secret(n))]);
+    bed.load(&table, (0..3).map(alone)).await;
+    tool(&bed, &["verify", text(&plan), "--all"]).exits(5);
+    tool(&bed, &[&to[..], &["read-new", "--readers-moved", "--force", "the new ones are right"]].concat()).exits(0);
+    let ran = tool(&bed, &["verify", text(&plan), "--all", "--repair", "--yes"]).exits(0);
+    let said = ran.said();
+    for part in
+        ["comparing the table first", "3  fills values that are missing in either attribute, from the other one"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("3  leaves"), "{said}");
+    assert!(bed.dump(&table).await.values().all(|one| one.get("old") == one.get("new")));
 }
 
 /// A new value without an old one may be an application's own.
@@ -110,7 +134,7 @@ async fn a_repair_removes_nothing_that_it_was_not_asked_to() {
     tool(&bed, &["verify", text(&plan), "--all"]).exits(5);
     let repair = ["verify", text(&plan), "--all", "--repair", "--yes"];
     let ran = tool(&bed, &repair).exits(5);
-    assert!(ran.said().contains("1  leaves values that nothing implies"), "{}", ran.said());
+    assert!(ran.said().contains("1  leaves values that nothing implies in the new attribute"), "{}", ran.said());
     for part in ["found 1, repaired 0, left 1", "--repair-remove removes them", "--repair-remove was not given"] {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }

@@ -1,6 +1,6 @@
 use super::*;
 
-fn report() -> VerifyReport {
+pub(in crate::parity) fn report() -> VerifyReport {
     VerifyReport {
         schema_version: 1,
         kind: "verify".into(),
