@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The long form of the proofs that `cargo test` holds in short: more seeds, more kills, more damage.
+#
+#     tests/long.sh [PART...]
+#
+# PART is damage, durable, tables, kills or playbook; by default all of them, for about 25 minutes on two cores. Figures go
+# into tests/RELIABILITY.md with the commit that they were measured at.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+part() {
+    local name=$1 began=$SECONDS
+    echo "== $name"
+    case $name in
+    # One bit of a state file each: noticed, or without effect on what a rollback decides by.
+    damage) BACKFILL_TEST_BIT_FLIPS=4000 cargo test --test store damage:: -- --nocapture ;;
+    # SIGKILL while four segments commit at once.
+    durable) BACKFILL_TEST_KILLS=400 cargo test --test store durable:: -- --nocapture ;;
+    # Random tables with indexes under random plans: the dry run is the run.
+    tables) BACKFILL_TEST_TABLES=40 cargo test --test estimate random_tables -- --nocapture ;;
+    # The real binary over a table, killed until it is done, from new seeds.
+    kills) for _ in {1..10}; do cargo test --test kills -- --nocapture; done ;;
+    # Every command of the playbook under kills, from new seeds.
+    playbook) for _ in {1..5}; do cargo test --test playbook kills:: -- --nocapture; done ;;
+    *)
+        echo "usage: $0 [damage|durable|tables|kills|playbook]..." >&2
+        exit 2
+        ;;
+    esac
+    echo "== $name: ok after $((SECONDS - began)) s"
+}
+
+if [ $# -eq 0 ]; then set -- damage durable tables kills playbook; fi
+for name; do part "$name"; done
