@@ -212,7 +212,7 @@ async fn a_sample_is_read_and_nothing_is_written() {
     assert!(described["estimate"]["basis_text"].as_str().unwrap().contains("up to six hours old"), "{described:#}");
     assert_eq!(bed.front().tally().operation("Scan").requests, 0);
 
-    let sampled = tool(&bed, &["check", plan, "--sample", "50%", "--output", "json"]).exits(0).json();
+    let sampled = tool(&bed, &["check", plan, "--sample", "20%", "--output", "json"]).exits(0).json();
     let estimate = &sampled["estimate"];
     assert_eq!(estimate["basis"], "sample");
     assert_eq!(estimate["items"]["likely"], 2000.0);
@@ -224,7 +224,7 @@ async fn a_sample_is_read_and_nothing_is_written() {
     for part in ["drawn at random", "95 % confidence", "duration", "WCU"] {
         assert!(human.contains(part), "{part}: {human}");
     }
-    assert!((40..=400).contains(&read), "{read} requests");
+    assert!((20..=400).contains(&read), "{read} requests");
     nothing_was_written(&bed);
     // A number of items is no share of a table whose items nobody has counted.
     let empty = bed.create_table().await;
