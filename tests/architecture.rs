@@ -65,6 +65,7 @@ const PURE: &[&str] = &[
     "cutover/schema",
     "cutover/sight",
     "playbook",
+    "table/memory/rules",
     "throttle/backoff",
     "throttle/budget",
     "throttle/window",

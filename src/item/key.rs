@@ -88,6 +88,11 @@ impl PartitionHash {
         PartitionHash(hasher.finish())
     }
 
+    /// The hash as a number, even over all of them.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
     /// Which of so many parts it falls into.
     pub(crate) fn shard(self, parts: usize) -> usize {
         // The upper half: maps take the lower bits of the same hash.

@@ -3,6 +3,7 @@
 
 pub mod control;
 mod error;
+pub mod memory;
 pub mod patience;
 mod surroundings;
 

@@ -2,9 +2,10 @@
 
 use backfill::change::OnExisting::Keep;
 use backfill::change::Strategy::{ExpandContract, InPlace};
-use backfill::change::{Action, Condition, Decision, GuardedWrite};
-use backfill::item::{Item, Value};
+use backfill::change::{Decision, GuardedWrite};
+use backfill::item::{Item, KeyAttribute, KeySchema};
 use backfill::table::dynamo::DynamoTable;
+use backfill::table::memory::rules::{Effect, effect};
 use backfill::table::{Table, TableError, WriteReply};
 use futures::StreamExt as _;
 use serde_json::{Value as Json, json};
@@ -16,27 +17,16 @@ use crate::{item, table};
 /// Requests that one test has under way.
 const CONCURRENCY: usize = 16;
 
-/// What DynamoDB must do with a guarded write: the image after it, or none where a condition does not hold.
+/// What DynamoDB must do with a guarded write: the image after it, or none where a condition does not hold. So every engine
+/// holds the rules of the table in memory as well.
 fn model(write: &GuardedWrite, image: &Item) -> Option<Item> {
-    let holds = write.conditions.iter().all(|condition| match condition {
-        Condition::ItemExists(name) => image.contains_key(name),
-        Condition::Exists(path) => path.get(image).is_some(),
-        Condition::Missing(path) => path.get(image).is_none(),
-        Condition::IsMap(path) => matches!(path.get(image), Some(Value::M(_))),
-        Condition::Equals(path, value) => path.get(image) == Some(value),
-        Condition::Same(a, b) => a.get(image).is_some() && a.get(image) == b.get(image),
-    });
-    holds.then(|| {
-        let mut after = image.clone();
-        for action in &write.actions {
-            match action {
-                Action::SetFrom { to, from } => assert!(to.set(&mut after, from.get(image).unwrap().clone())),
-                Action::SetValue { to, value } => assert!(to.set(&mut after, value.clone())),
-                Action::Remove { path } => assert!(path.remove(&mut after).is_some()),
-            }
-        }
-        after
-    })
+    let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
+    let key = KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) };
+    match effect(write, Some(image), &key, &[]) {
+        Effect::Applied(after) => Some(after),
+        Effect::ConditionFailed => None,
+        Effect::Rejected(why) => panic!("{why}: {write:?}"),
+    }
 }
 
 /// A table of the server, with its own client beside the tool's.

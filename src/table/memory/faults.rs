@@ -1,0 +1,127 @@
+//! What goes wrong between the tool and the table in memory, drawn from a seed, and how often each kind did.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fault {
+    /// DynamoDB throttles the request.
+    Throttle,
+    /// A 5xx before anything was done.
+    ServerError,
+    /// The request is lost on its way; nobody knows.
+    LostRequest,
+    /// The request is carried out, and the reply is lost.
+    LostReply,
+    /// The client gives up waiting, and the request is carried out only after that.
+    LateRequest,
+    /// The request is carried out, and the reply cannot be used.
+    UnusableReply,
+    /// A failed condition comes without the item's image.
+    NoImage,
+    /// An eventually consistent read returns what was there a while ago.
+    StaleRead,
+    /// A page ends early.
+    ShortPage,
+    /// A page is empty, and there is more to come.
+    EmptyPage,
+    /// The reply takes long.
+    Slow,
+}
+
+/// What kind of request it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Request {
+    /// An eventually consistent page.
+    Scan,
+    /// A strongly consistent page.
+    StrongScan,
+    /// A strongly consistent read of one item.
+    Get,
+    /// A guarded write.
+    Write,
+}
+
+impl Fault {
+    /// Every kind.
+    pub const ALL: [Fault; 11] = [
+        Fault::Throttle,
+        Fault::ServerError,
+        Fault::LostRequest,
+        Fault::LostReply,
+        Fault::LateRequest,
+        Fault::UnusableReply,
+        Fault::NoImage,
+        Fault::StaleRead,
+        Fault::ShortPage,
+        Fault::EmptyPage,
+        Fault::Slow,
+    ];
+
+    /// Whether it can happen to such a request.
+    fn happens_to(self, request: Request) -> bool {
+        match self {
+            Fault::Throttle | Fault::ServerError | Fault::LostRequest | Fault::LostReply | Fault::UnusableReply => true,
+            Fault::Slow => true,
+            Fault::LateRequest | Fault::NoImage => request == Request::Write,
+            Fault::StaleRead => request == Request::Scan,
+            Fault::ShortPage | Fault::EmptyPage => matches!(request, Request::Scan | Request::StrongScan),
+        }
+    }
+}
+
+/// How often something goes wrong, and how bad it gets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FaultPlan {
+    /// Share of the requests that something happens to, from 0 to 1.
+    pub share: f64,
+    /// A late request arrives within this time after the client gave up.
+    pub late: Duration,
+    /// A stale read is this old at most.
+    pub stale: Duration,
+}
+
+impl FaultPlan {
+    /// Nothing goes wrong.
+    pub const NONE: FaultPlan = FaultPlan { share: 0.0, late: Duration::ZERO, stale: Duration::ZERO };
+}
+
+/// Draws faults, and counts those that took effect.
+#[derive(Debug)]
+pub(super) struct Faults {
+    pub(super) plan: FaultPlan,
+    pub(super) rng: Rng,
+    fired: BTreeMap<Fault, u64>,
+}
+
+impl Faults {
+    pub(super) fn new(plan: FaultPlan, seed: u64) -> Faults {
+        Faults { plan, rng: Rng::with_seed(seed), fired: BTreeMap::new() }
+    }
+
+    /// What happens to the next request.
+    pub(super) fn draw(&mut self, request: Request) -> Option<Fault> {
+        if self.rng.f64() >= self.plan.share {
+            return None;
+        }
+        let possible: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| fault.happens_to(request)).collect();
+        self.rng.choice(possible)
+    }
+
+    /// Up to this long.
+    pub(super) fn within(&mut self, most: Duration) -> Duration {
+        most.mul_f64(self.rng.f64())
+    }
+
+    /// A fault counts when it made a difference.
+    pub(super) fn fired(&mut self, fault: Fault) {
+        *self.fired.entry(fault).or_default() += 1;
+    }
+
+    pub(super) fn counts(&self) -> BTreeMap<Fault, u64> {
+        self.fired.clone()
+    }
+}

@@ -1,0 +1,112 @@
+//! Everything that ever happened to the items of the table in memory: who changed which item, when, from what to what.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::item::{Item, ItemKey};
+
+/// Who made a version of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Author {
+    /// What was there at the beginning.
+    Seed,
+    /// The application.
+    Application,
+    /// The tool; the number tells its processes apart.
+    Tool(u32),
+}
+
+/// One state of an item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Version {
+    /// When it began, since the table did.
+    pub at: Duration,
+    /// Which change of the table it was, from 0.
+    pub number: u64,
+    /// Who made it.
+    pub author: Author,
+    /// The item; none if this version deleted it.
+    pub item: Option<Item>,
+}
+
+/// Where an item is: by the hash of its partition key, then by that key, then by its sort key. A scan returns items in this
+/// order, and a segment is a range of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) hash: u64,
+    key: String,
+}
+
+impl Place {
+    pub(super) fn of(key: &ItemKey, partition: &str) -> Place {
+        Place { hash: key.partition_hash(partition).number(), key: key.to_text() }
+    }
+
+    /// The segment of so many that it is in.
+    pub(super) fn segment(&self, total: u32) -> u32 {
+        ((u128::from(self.hash) * u128::from(total)) >> 64) as u32
+    }
+}
+
+/// All versions of all items.
+#[derive(Debug, Default)]
+pub struct History {
+    items: BTreeMap<Place, (ItemKey, Vec<Version>)>,
+    changes: u64,
+}
+
+impl History {
+    /// The item as it is.
+    pub(super) fn now(&self, place: &Place) -> Option<&Item> {
+        self.items.get(place)?.1.last()?.item.as_ref()
+    }
+
+    /// The item as it was then.
+    fn then(versions: &[Version], at: Duration) -> Option<&Item> {
+        versions.iter().rev().find(|version| version.at <= at)?.item.as_ref()
+    }
+
+    pub(super) fn put(&mut self, place: Place, key: &ItemKey, at: Duration, author: Author, item: Option<Item>) {
+        let version = Version { at, number: self.changes, author, item };
+        self.changes += 1;
+        self.items.entry(place).or_insert_with(|| (key.clone(), Vec::new())).1.push(version);
+    }
+
+    /// Items of a segment behind this place as they were then, in their order.
+    pub(super) fn segment(
+        &self,
+        segment: u32,
+        total: u32,
+        after: Option<&Place>,
+        at: Duration,
+    ) -> impl Iterator<Item = (&ItemKey, &Item)> {
+        let behind = move |place: &Place| after.is_none_or(|after| place > after);
+        self.items
+            .iter()
+            .filter(move |(place, _)| place.segment(total) == segment && behind(place))
+            .filter_map(move |(_, (key, versions))| Some((key, History::then(versions, at)?)))
+    }
+
+    /// Whether something in this segment has changed since then.
+    pub(super) fn has_changed(&self, segment: u32, total: u32, since: Duration) -> bool {
+        let newest = |versions: &[Version]| versions.last().map(|version| version.at);
+        self.items
+            .iter()
+            .any(|(place, (_, versions))| place.segment(total) == segment && newest(versions) > Some(since))
+    }
+
+    /// Each key that ever had an item, with its versions, oldest first.
+    pub fn all(&self) -> impl Iterator<Item = (&ItemKey, &[Version])> {
+        self.items.values().map(|(key, versions)| (key, versions.as_slice()))
+    }
+
+    /// The items as they are.
+    pub fn items(&self) -> impl Iterator<Item = (&ItemKey, &Item)> {
+        self.all().filter_map(|(key, versions)| Some((key, versions.last()?.item.as_ref()?)))
+    }
+
+    /// Changes so far.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+}

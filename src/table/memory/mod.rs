@@ -1,0 +1,321 @@
+//! A table in memory that follows the documented rules of DynamoDB ([`rules`]), for tests in virtual time: it keeps the
+//! history of every item, and what goes wrong is drawn from a seed.
+//!
+//! A request travels to the table and back, which takes time. What happens at the table happens in a task of its own, so a
+//! process that is killed (its future is dropped) leaves its requests under way, as a real one does.
+
+mod faults;
+mod history;
+pub mod rules;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+pub use faults::{Fault, FaultPlan};
+pub use history::{Author, History, Version};
+
+use super::{Got, Page, ScanRequest, Table, TableDescription, TableError, ThrottlingReason, WriteReply};
+use crate::change::GuardedWrite;
+use crate::item::{IndexSchema, Item, ItemKey, item_bytes, read_units};
+use faults::{Faults, Request};
+use history::Place;
+use rules::Effect;
+
+/// A page of a scan ends when it has read this much (API reference, "Scan").
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// A slow reply takes this long: longer than any request's own limit.
+const SLOW: Duration = Duration::from_secs(60);
+
+/// The table, shared by all that use it: each process of the tool has a [`Connection`], the application changes items by
+/// [`MemoryTable::change`].
+#[derive(Debug, Clone)]
+pub struct MemoryTable {
+    inner: Arc<Mutex<Inner>>,
+    description: Arc<TableDescription>,
+    indexes: Arc<[IndexSchema]>,
+    began: Instant,
+    /// A request takes this long, from the least to the most.
+    latency: (Duration, Duration),
+}
+
+#[derive(Debug)]
+struct Inner {
+    history: History,
+    faults: Faults,
+}
+
+impl MemoryTable {
+    /// An empty table of this description. Its time begins now.
+    pub fn new(
+        description: TableDescription,
+        latency: (Duration, Duration),
+        plan: FaultPlan,
+        seed: u64,
+    ) -> MemoryTable {
+        let inner = Inner { history: History::default(), faults: Faults::new(plan, seed) };
+        MemoryTable {
+            inner: Arc::new(Mutex::new(inner)),
+            indexes: description.indexes.iter().map(|index| index.schema.clone()).collect(),
+            description: Arc::new(description),
+            began: Instant::now(),
+            latency,
+        }
+    }
+
+    /// The table for one process of the tool.
+    pub fn connect(&self, process: u32) -> Connection {
+        Connection { table: self.clone(), author: Author::Tool(process) }
+    }
+
+    /// Changes an item at this instant, from what it is to what `change` makes of it; none is no item. Returns what it was.
+    pub fn change(
+        &self,
+        key: &ItemKey,
+        author: Author,
+        change: impl FnOnce(Option<&Item>) -> Option<Item>,
+    ) -> Option<Item> {
+        let place = self.place(key);
+        let mut inner = self.inner();
+        let before = inner.history.now(&place).cloned();
+        let after = change(before.as_ref());
+        if after != before {
+            inner.history.put(place, key, self.began.elapsed(), author, after);
+        }
+        before
+    }
+
+    /// Looks at everything that happened so far.
+    pub fn history<T>(&self, look: impl FnOnce(&History) -> T) -> T {
+        look(&self.inner().history)
+    }
+
+    /// How often each kind of fault made a difference.
+    pub fn fired(&self) -> BTreeMap<Fault, u64> {
+        self.inner().faults.counts()
+    }
+
+    /// What goes wrong from now on.
+    pub fn set_faults(&self, plan: FaultPlan) {
+        self.inner().faults.plan = plan;
+    }
+
+    fn place(&self, key: &ItemKey) -> Place {
+        Place::of(key, &self.description.key.partition.name)
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Half of a request's time: before it arrives, and before its answer does.
+    async fn travel(&self) {
+        let (least, most) = self.latency;
+        let more = self.inner().faults.within(most - least);
+        sleep((least + more) / 2).await;
+    }
+
+    /// Sends a request that the table carries out by `at_table`, whatever becomes of who asked.
+    async fn send<T: Send + 'static>(
+        &self,
+        request: Request,
+        operation: &'static str,
+        at_table: impl FnOnce(&MemoryTable, Option<Fault>) -> Result<T, TableError> + Send + 'static,
+    ) -> Result<T, TableError> {
+        let fault = self.inner().faults.draw(request);
+        let (reply, answer) = oneshot::channel();
+        let table = self.clone();
+        tokio::spawn(async move {
+            table.travel().await;
+            if let Some(fault) = fault
+                && let Some(error) = table.refused(fault)
+            {
+                table.travel().await;
+                return drop(reply.send(Err(error)));
+            }
+            if fault == Some(Fault::LateRequest) {
+                let late = {
+                    let mut inner = table.inner();
+                    let most = inner.faults.plan.late;
+                    inner.faults.within(most)
+                };
+                drop(reply.send(Err(timed_out())));
+                sleep(late).await;
+                table.inner().faults.fired(Fault::LateRequest);
+                return drop(at_table(&table, fault));
+            }
+            let result = at_table(&table, fault);
+            table.travel().await;
+            let result = match fault {
+                Some(Fault::LostReply) => table.noted(Fault::LostReply, Err(timed_out())),
+                Some(Fault::UnusableReply) => {
+                    let error = TableError::UnusableReply { operation, flaw: "it ends in the middle" };
+                    table.noted(Fault::UnusableReply, Err(error))
+                }
+                Some(Fault::Slow) => {
+                    table.inner().faults.fired(Fault::Slow);
+                    sleep(SLOW).await;
+                    result
+                }
+                Some(
+                    Fault::Throttle
+                    | Fault::ServerError
+                    | Fault::LostRequest
+                    | Fault::LateRequest
+                    | Fault::NoImage
+                    | Fault::StaleRead
+                    | Fault::ShortPage
+                    | Fault::EmptyPage,
+                )
+                | None => result,
+            };
+            drop(reply.send(result));
+        });
+        answer.await.unwrap_or_else(|_| Err(timed_out()))
+    }
+
+    fn noted<T>(&self, fault: Fault, result: T) -> T {
+        self.inner().faults.fired(fault);
+        result
+    }
+
+    /// The error of a request that the table does not carry out.
+    fn refused(&self, fault: Fault) -> Option<TableError> {
+        let error = match fault {
+            Fault::Throttle => TableError::Throttled {
+                reasons: vec![ThrottlingReason {
+                    reason: "TableWriteKeyRangeThroughputExceeded".into(),
+                    resource: self.description.arn.clone(),
+                }],
+                message: "Throughput exceeds the current capacity of your table or index".into(),
+            },
+            Fault::ServerError => TableError::Transient { message: "InternalServerError".into(), ambiguous: true },
+            Fault::LostRequest => timed_out(),
+            Fault::LostReply
+            | Fault::LateRequest
+            | Fault::UnusableReply
+            | Fault::NoImage
+            | Fault::StaleRead
+            | Fault::ShortPage
+            | Fault::EmptyPage
+            | Fault::Slow => return None,
+        };
+        Some(self.noted(fault, error))
+    }
+
+    fn page(&self, request: &ScanRequest, fault: Option<Fault>) -> Page {
+        let mut guard = self.inner();
+        let Inner { history, faults } = &mut *guard;
+        let now = self.began.elapsed();
+        let (segment, total) = (request.segment, request.total_segments);
+        let at = match fault {
+            Some(Fault::StaleRead) => now.saturating_sub(faults.within(faults.plan.stale)),
+            _ => now,
+        };
+        if history.has_changed(segment, total, at) {
+            faults.fired(Fault::StaleRead);
+        }
+        let after = request.start_key.as_ref().map(|key| self.place(key));
+        let limit = request.limit.map_or(usize::MAX, |limit| limit as usize);
+        let short = if fault == Some(Fault::ShortPage) { faults.rng.usize(1..=5) } else { limit };
+        let (mut items, mut last, mut bytes, mut next) = (Vec::new(), None, 0, None);
+        for (key, item) in history.segment(segment, total, after.as_ref(), at) {
+            if items.len() >= limit.min(short) || bytes >= PAGE_BYTES {
+                next = last.clone();
+                break;
+            }
+            bytes += item_bytes(item);
+            items.push(if request.keys_only { key.attributes().clone() } else { item.clone() });
+            last = Some(key.clone());
+        }
+        if fault == Some(Fault::ShortPage) && next.is_some() && items.len() < limit {
+            faults.fired(Fault::ShortPage);
+        }
+        // "A `LastEvaluatedKey` that is not empty does not necessarily mean that there is more data" (API reference).
+        if fault == Some(Fault::EmptyPage) && next.is_none() && last.is_some() {
+            faults.fired(Fault::EmptyPage);
+            next = last;
+        }
+        Page { items, next, units: Some(read_units(bytes, request.consistent)) }
+    }
+
+    fn read(&self, key: &ItemKey) -> Got {
+        let item = self.inner().history.now(&self.place(key)).cloned();
+        let units = read_units(item.as_ref().map_or(0, item_bytes), true);
+        Got { item, units: Some(units) }
+    }
+
+    fn write(&self, write: &GuardedWrite, author: Author, fault: Option<Fault>) -> Result<WriteReply, TableError> {
+        let place = self.place(&write.key);
+        let mut guard = self.inner();
+        let Inner { history, faults } = &mut *guard;
+        let before = history.now(&place).cloned();
+        let key = &self.description.key;
+        match rules::effect(write, before.as_ref(), key, &self.indexes) {
+            Effect::Applied(after) => {
+                let consumed = rules::consumed(before.as_ref(), Some(&after), key, &self.indexes);
+                history.put(place, &write.key, self.began.elapsed(), author, Some(after));
+                Ok(WriteReply::Applied { consumed: Some(consumed) })
+            }
+            Effect::ConditionFailed if fault == Some(Fault::NoImage) && before.is_some() => {
+                faults.fired(Fault::NoImage);
+                Ok(WriteReply::ConditionFailed { image: None })
+            }
+            Effect::ConditionFailed => Ok(WriteReply::ConditionFailed { image: before }),
+            Effect::Rejected(why) => Err(TableError::Rejected { message: why.to_owned() }),
+        }
+    }
+}
+
+fn timed_out() -> TableError {
+    TableError::Transient { message: "the request timed out".into(), ambiguous: true }
+}
+
+/// The table, as one process of the tool sees it.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    table: MemoryTable,
+    author: Author,
+}
+
+#[async_trait]
+impl Table for Connection {
+    async fn describe(&self) -> Result<TableDescription, TableError> {
+        self.table.travel().await;
+        Ok(TableDescription::clone(&self.table.description))
+    }
+
+    async fn scan(&self, request: &ScanRequest) -> Result<Page, TableError> {
+        let kind = if request.consistent { Request::StrongScan } else { Request::Scan };
+        let request = request.clone();
+        self.table.send(kind, "Scan", move |table, fault| Ok(table.page(&request, fault))).await
+    }
+
+    async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
+        let key = key.clone();
+        self.table.send(Request::Get, "GetItem", move |table, _| Ok(table.read(&key))).await
+    }
+
+    async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+        let mut replies = Vec::with_capacity(chunk.len());
+        for write in chunk {
+            let (write, author) = (GuardedWrite::clone(write), self.author);
+            let sent =
+                self.table.send(Request::Write, "UpdateItem", move |table, fault| table.write(&write, author, fault));
+            replies.push(sent.await);
+        }
+        replies
+    }
+
+    fn max_chunk(&self) -> usize {
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests;

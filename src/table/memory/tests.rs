@@ -1,0 +1,170 @@
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::*;
+use crate::change::{Action, Condition, WriteCost};
+use crate::item::{Path, Value, item_from_json};
+
+const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(12));
+
+fn table(share: f64, seed: u64) -> MemoryTable {
+    let plan = FaultPlan { share, late: Duration::from_secs(5), stale: Duration::from_secs(2) };
+    let table = MemoryTable::new(TableDescription::of_a_test(), LATENCY, plan, seed);
+    for n in 0..200 {
+        let item = item(n);
+        let key = table.description.key.key_of(&item).unwrap();
+        table.change(&key, Author::Seed, |_| Some(item));
+    }
+    table
+}
+
+fn item(n: u32) -> Item {
+    item_from_json(&json!({"pk": {"S": format!("p{}", n / 3)}, "sk": {"S": n.to_string()}, "old": {"N": "1"}})).unwrap()
+}
+
+/// Sets `new` where it is missing and the item is there.
+fn write(n: u32) -> GuardedWrite {
+    let key = TableDescription::of_a_test().key.key_of(&item(n)).unwrap();
+    let new = Path::attribute("new");
+    GuardedWrite {
+        key,
+        actions: vec![Action::SetValue { to: new.clone(), value: Value::Null }],
+        conditions: vec![Condition::ItemExists("pk".into()), Condition::Missing(new)],
+        pre_images: Vec::new(),
+        bytes_before: 0,
+        bytes_after: 0,
+        cost: WriteCost::default(),
+    }
+}
+
+/// Reads a whole segment, each page until it comes.
+async fn segment(connection: &Connection, segment: u32, total_segments: u32) -> Vec<Item> {
+    let (mut items, mut start_key) = (Vec::new(), None);
+    loop {
+        let request = ScanRequest {
+            segment,
+            total_segments,
+            start_key: start_key.clone(),
+            limit: Some(20),
+            consistent: true,
+            keys_only: false,
+        };
+        let Ok(page) = connection.scan(&request).await else { continue };
+        items.extend(page.items);
+        let Some(next) = page.next else { return items };
+        start_key = Some(next);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_item_is_in_one_page_of_one_segment_whatever_goes_wrong() {
+    let table = table(0.5, 1);
+    let connection = table.connect(1);
+    for total in 1..12 {
+        let mut seen = Vec::new();
+        for n in 0..total {
+            seen.extend(segment(&connection, n, total).await);
+        }
+        let keys: BTreeSet<String> = seen.iter().map(|item| format!("{:?}", item["sk"])).collect();
+        assert_eq!((seen.len(), keys.len()), (200, 200), "{total} segments");
+    }
+    let fired = table.fired();
+    assert!(fired.contains_key(&Fault::ShortPage) && fired.contains_key(&Fault::EmptyPage), "{fired:?}");
+}
+
+/// The same seed, the same history: versions, instants, and what went wrong.
+#[test]
+fn a_seed_replays() {
+    let play = |seed: u64| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let table = table(0.3, seed);
+            let connection = table.connect(1);
+            let writes = (0..200).map(|n| {
+                let connection = connection.clone();
+                async move { connection.write(&[&write(n)]).await }
+            });
+            let replies = futures::future::join_all(writes).await;
+            sleep(Duration::from_secs(60)).await;
+            (format!("{replies:?} {:?}", table.fired()), table.history(|history| format!("{history:?}")))
+        })
+    };
+    assert_eq!(play(7), play(7));
+    assert_ne!(play(7), play(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_process_has_sent_arrives_all_the_same() {
+    let table = table(0.0, 1);
+    let connection = table.connect(3);
+    let killed = tokio::time::timeout(Duration::from_millis(1), async { connection.write(&[&write(5)]).await }).await;
+    assert!(killed.is_err());
+    assert_eq!(table.history(History::changes), 200);
+    sleep(Duration::from_secs(1)).await;
+    let last = table
+        .history(|history| history.all().flat_map(|(_, versions)| versions.last().cloned()).max_by_key(|v| v.number));
+    assert_eq!(last.unwrap().author, Author::Tool(3));
+}
+
+/// What an error says of a write is true, and what it leaves open happens both ways.
+#[tokio::test(start_paused = true)]
+async fn replies_say_what_happened() {
+    let table = table(0.6, 3);
+    let connection = table.connect(1);
+    let mut unknown = [0, 0];
+    for n in 0..200 {
+        let reply = connection.write(&[&write(n)]).await.remove(0);
+        sleep(Duration::from_secs(10)).await;
+        let got = table.read(&write(n).key).item.unwrap();
+        let applied = got.contains_key("new");
+        match reply {
+            Ok(WriteReply::Applied { consumed }) => assert!(applied && consumed.unwrap().total() == 1.0),
+            Ok(WriteReply::ConditionFailed { .. }) => panic!("nobody else writes"),
+            Err(error) if error.is_ambiguous() => unknown[usize::from(applied)] += 1,
+            Err(_) => assert!(!applied),
+        }
+        let again = rules::effect(&write(n), Some(&got), &table.description.key, &[]);
+        assert_eq!(again == Effect::ConditionFailed, applied);
+    }
+    assert!(unknown[0] > 10 && unknown[1] > 10, "{unknown:?}");
+    let gone = write(1000);
+    assert_eq!(rules::effect(&gone, None, &table.description.key, &[]), Effect::ConditionFailed);
+    // Without that guard, an update brings back what was deleted.
+    let unguarded = GuardedWrite { conditions: Vec::new(), ..gone };
+    assert!(matches!(rules::effect(&unguarded, None, &table.description.key, &[]), Effect::Applied(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_read_shows_what_was_and_a_strong_one_never_does() {
+    let plan = FaultPlan { share: 1.0, late: Duration::ZERO, stale: Duration::from_secs(2) };
+    let table = MemoryTable::new(TableDescription::of_a_test(), LATENCY, plan, 5);
+    let key = write(0).key;
+    let connection = table.connect(1);
+    let request = |consistent| ScanRequest {
+        segment: 0,
+        total_segments: 1,
+        start_key: None,
+        limit: None,
+        consistent,
+        keys_only: false,
+    };
+    table.change(&key, Author::Seed, |_| Some(item(0)));
+    let mut stale = 0;
+    for n in 0..200_u32 {
+        let now = Value::N(crate::item::Num::parse(&n.to_string()).unwrap());
+        table.change(&key, Author::Application, |item| {
+            let mut item = item.unwrap().clone();
+            item.insert("old".into(), now.clone());
+            Some(item)
+        });
+        if let Ok(page) = connection.scan(&request(false)).await {
+            stale += u32::from(page.items[0]["old"] != now);
+        }
+        if let Ok(page) = connection.scan(&request(true)).await {
+            assert_eq!(page.items[0]["old"], now);
+        }
+    }
+    assert!(stale > 5, "{stale}");
+    assert!(table.fired()[&Fault::StaleRead] >= u64::from(stale));
+}
