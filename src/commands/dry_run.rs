@@ -67,6 +67,7 @@ async fn count(
     found.tell();
     let stopped = job.stop.reason();
     let next = Next::from(goal).for_plan(&target.path.display().to_string());
+    let state = StateFile::open(&target.state).ok().filter(|_| goal == Goal::Rollback);
     let report = DryRunReport {
         subject: subject(target),
         found: sampled.as_ref().map_or(&all, |sampled| &sampled.seen),
@@ -75,6 +76,7 @@ async fn count(
         findings: &found.findings,
         accepted: &found.accepted,
         stopped,
+        pairs_unrecorded: state.map(|state| state.pairs_unrecorded()).transpose()?.unwrap_or_default(),
         next: &next,
     };
     output::result(global, || report.to_json(), |out| report.write(out));

@@ -13,22 +13,16 @@ use crate::checkpoint::phase::{OLD_EQUAL_NEW, ROLLBACK};
 use crate::checkpoint::store::{Listed, RunRecord, StateFile};
 use crate::engine::Ended;
 use crate::item::item_to_json;
-use crate::telemetry::{RunReport, Subject, number};
+use crate::telemetry::{PAIRS_UNRECORDED, RunReport, Subject, number};
 
-/// Items that a report names; all are counted.
+/// Items that a report names (all are counted), and of them those that are shown to people.
 const NAMED: u32 = 1_000;
-
-/// Items that are shown to people.
 const SHOWN: usize = 5;
-
-/// What is said of a first pass that has not recorded its pairs.
-const UNKNOWN: &str = "not as before: unknown. An earlier version of backfill began this migration and did not record \
-                       which items had equal values or only the new attribute";
 
 /// A session, the values that its run has in the journal, and what it left otherwise than it was.
 pub(super) type Worked<'a> = (&'a Ended, u64, Option<(Leftover, Listed)>);
 
-/// What a run has left otherwise than it was; none where that is nothing, or the run is not of the way back.
+/// What a run has left otherwise than it was; none if that is nothing, or the run is not of the way back.
 pub(super) async fn left_by(conducted: &Conducted, run: &RunRecord) -> anyhow::Result<Option<(Leftover, Listed)>> {
     let leftover = match run.phase.as_str() {
         ROLLBACK => Leftover::NewRemoved,
@@ -36,12 +30,17 @@ pub(super) async fn left_by(conducted: &Conducted, run: &RunRecord) -> anyhow::R
         _ => return Ok(None),
     };
     let listed = conducted.conductor.store.leftovers(run.id, NAMED).await?;
-    Ok((listed.count > 0).then_some((leftover, listed)))
+    Ok((listed.count > 0 || listed.unrecorded).then_some((leftover, listed)))
 }
 
 /// For people.
 pub(super) fn write(out: &mut Vec<u8>, (leftover, listed): &(Leftover, Listed)) -> Result<()> {
-    writeln!(out, "{} items are not as they were before the migration: {leftover}.", number(listed.count))?;
+    if listed.unrecorded {
+        writeln!(out, "{PAIRS_UNRECORDED}.")?;
+    }
+    if listed.count > 0 {
+        writeln!(out, "{} items are not as they were before the migration: {leftover}.", number(listed.count))?;
+    }
     write_keys(out, listed)
 }
 
@@ -53,7 +52,8 @@ fn to_json(left: Option<&(Leftover, Listed)>) -> Json {
     let Some((leftover, listed)) = left else { return Json::Null };
     let items = listed.first.iter();
     let items = items.map(|(key, path)| json!({ "key": item_to_json(key.attributes()), "path": path.to_string() }));
-    json!({ "reason": leftover.id(), "count": listed.count, "items": items.collect::<Vec<_>>() })
+    let (items, unknown) = (items.collect::<Vec<_>>(), listed.unrecorded);
+    json!({ "reason": leftover.id(), "count": listed.count, "items": items, "unknown": unknown })
 }
 
 /// What is to be known before a rollback is confirmed.
@@ -63,7 +63,7 @@ pub(super) fn tell(target: &Target) {
     for kind in MetPair::ALL {
         let listed = match file.as_ref().map(|file| file.met_pairs(kind, NAMED)) {
             Some(Ok(Some(listed))) => listed,
-            Some(Ok(None)) => return output::stderr(UNKNOWN),
+            Some(Ok(None)) => return output::stderr(PAIRS_UNRECORDED),
             // A file that cannot be read is explained where it is opened.
             Some(Err(_)) | None => return,
         };

@@ -14,6 +14,10 @@ use crate::preflight::{Accept, Estimate, Figure, Finding, Range, Sampled, betwee
 /// An example's key is cut after so many characters, for people; in JSON it is whole.
 const MAX_KEY: usize = 120;
 
+/// What is said of a first pass that has not recorded its pairs: in a rollback's dry run, confirmation and report.
+pub const PAIRS_UNRECORDED: &str = "not as before: unknown. An earlier version of backfill began this migration and did not \
+                                    record which items had equal values or only the new attribute";
+
 /// What a dry run came to.
 #[derive(Debug, Clone, Copy)]
 pub struct DryRunReport<'a> {
@@ -31,6 +35,8 @@ pub struct DryRunReport<'a> {
     pub accepted: &'a [Accept],
     /// Why it stopped before its end, if it did.
     pub stopped: Option<&'a StopReason>,
+    /// Of a rollback: the first pass has not recorded its pairs, so that items which are not as before cannot be counted.
+    pub pairs_unrecorded: bool,
     /// The command that does what was counted, or the one that goes before it.
     pub next: &'a str,
 }
@@ -63,6 +69,9 @@ impl DryRunReport<'_> {
         for (leftover, group) in &found.leftovers {
             writeln!(out, "  not as before: {} items: {leftover}", number(group.items))?;
             write_keys(out, &group.examples)?;
+        }
+        if self.pairs_unrecorded {
+            writeln!(out, "  {PAIRS_UNRECORDED}")?;
         }
         writeln!(out, "  this dry run consumed {} RCU", units(found.read_units))?;
         if stopped.is_none() {
@@ -126,6 +135,7 @@ impl DryRunReport<'_> {
             "estimated_index_write_units": found.index_write_units, "read_units": found.read_units,
             "shapes": found.shapes.iter().map(shape).collect::<Vec<_>>(), "examples": examples,
             "rejected_because": reasons.collect::<Vec<_>>(), "not_as_before": leftovers.collect::<Vec<_>>(),
+            "not_as_before_unknown": self.pairs_unrecorded,
             "sample": sampled.map(|sampled| self.sample_json(sampled)),
             "estimate": stopped.is_none().then(|| estimate.to_json()),
             "findings": self.findings.iter().map(|finding| finding.to_json(accepted)).collect::<Vec<_>>(),

@@ -11,7 +11,7 @@ mod spend;
 mod summary;
 
 pub use budgets::KeptBudgets;
-pub use dry_run::DryRunReport;
+pub use dry_run::{DryRunReport, PAIRS_UNRECORDED};
 pub use kept_pace::{KEPT_EVERY, KeptPace, Liveliness, Worker};
 pub use pace::Pace;
 pub use progress::{Progress, Snapshot};

@@ -226,10 +226,12 @@ async fn a_rollback_names_what_is_not_as_before() {
     let foreseen = give(&["rollback", "--dry-run"]).exits(0).json();
     let group = &foreseen["not_as_before"][0];
     assert_eq!((&group["reason"], &group["items"]), (&"new_removed".into(), &3.into()), "{foreseen:#}");
+    assert_eq!(foreseen["not_as_before_unknown"], false, "{foreseen:#}");
     let ran = give(&["rollback", "--yes"]).exits(0);
     assert!(ran.stderr.contains("not as before: 3 items") && ran.stderr.contains("P#0"), "{}", ran.stderr);
     let left = &ran.json()["runs"][0]["not_as_before"];
     assert_eq!((&left["reason"], &left["count"]), (&"new_removed".into(), &3.into()), "{left:#}");
+    assert_eq!(left["unknown"], false, "{left:#}");
     let keys: Vec<&str> = (0..3).map(|n| left["items"][n]["key"]["pk"]["S"].as_str().unwrap()).collect();
     assert_eq!(std::collections::BTreeSet::from_iter(keys), std::collections::BTreeSet::from(["P#0", "P#1", "P#2"]));
 }

@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, Params, Row, params};
 
-use super::super::{RunId, StoreError};
+use super::super::{RunId, StoreError, phase};
 use super::Store;
 use super::error::Failed;
 use super::read::{collect_readable, key_from, parse_path};
@@ -18,6 +18,8 @@ pub struct Listed {
     pub count: u64,
     /// The first of them, each with the path that it is about: an item with two such paths is there twice.
     pub first: Vec<(ItemKey, Path)>,
+    /// An earlier version of this program made the first pass and has not recorded its pairs: there may be more.
+    pub unrecorded: bool,
 }
 
 impl Store {
@@ -31,13 +33,23 @@ impl StateFile {
     /// Pairs as the first pass met them, up to this number of paths by name. It counts them. None if an earlier version of
     /// this program made that pass: it has not recorded them.
     pub fn met_pairs(&self, kind: MetPair, limit: u32) -> Result<Option<Listed>, StoreError> {
-        self.read(|connection| {
-            let sql = "SELECT EXISTS (SELECT 1 FROM kept WHERE name = 'pairs_unknown') \
-                       OR (SELECT user_version < 2 FROM pragma_user_version)";
-            let unknown: bool = connection.query_row(sql, [], |row| row.get(0))?;
-            if unknown { Ok(None) } else { met_pairs(connection, kind, limit).map(Some) }
-        })
+        self.read(
+            |connection| {
+                if unrecorded(connection)? { Ok(None) } else { met_pairs(connection, kind, limit).map(Some) }
+            },
+        )
     }
+
+    /// Whether an earlier version of this program made the first pass, and has not recorded its pairs.
+    pub fn pairs_unrecorded(&self) -> Result<bool, StoreError> {
+        self.read(unrecorded)
+    }
+}
+
+fn unrecorded(connection: &Connection) -> Result<bool, Failed> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM kept WHERE name = 'pairs_unknown') \
+               OR (SELECT user_version < 2 FROM pragma_user_version)";
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
 fn leftovers(connection: &Connection, run: RunId, limit: u32) -> Result<Listed, Failed> {
@@ -48,7 +60,9 @@ fn leftovers(connection: &Connection, run: RunId, limit: u32) -> Result<Listed, 
     let count = connection.query_row(&format!("SELECT count(DISTINCT key) {rows}"), [run.0], |row| row.get(0))?;
     let sql = format!("SELECT key, path {rows} ORDER BY id LIMIT ?2");
     let first = named(connection, &sql, params![run.0, limit])?;
-    Ok(Listed { count, first })
+    // Which old attributes were made is known of every first pass.
+    let by_pairs = super::read::run(connection, run)?.phase == phase::ROLLBACK;
+    Ok(Listed { count, first, unrecorded: by_pairs && unrecorded(connection)? })
 }
 
 fn met_pairs(connection: &Connection, kind: MetPair, limit: u32) -> Result<Listed, Failed> {
@@ -58,7 +72,7 @@ fn met_pairs(connection: &Connection, kind: MetPair, limit: u32) -> Result<Liste
     let count = connection.query_row(&sql, params![kind.name(), since], |row| row.get(0))?;
     let sql = format!("SELECT key, path {rows} ORDER BY key, path LIMIT ?3");
     let first = named(connection, &sql, params![kind.name(), since, limit])?;
-    Ok(Listed { count, first })
+    Ok(Listed { count, first, unrecorded: false })
 }
 
 /// Keys and paths. One that cannot be read is counted, but not named: it hides no other.
