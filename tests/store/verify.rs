@@ -172,3 +172,62 @@ async fn a_name_that_cannot_be_read_hides_no_other() {
     assert_eq!((left.count, left.first.len()), (3, 2));
     assert_eq!(store.mismatches(verification, Verdict::Missing, 9).await.unwrap().len(), 2);
 }
+
+/// What a gate, a repair or a retry goes by never becomes something else because a bit flipped on the disk.
+#[tokio::test]
+async fn a_flipped_bit_never_changes_what_a_gate_goes_by() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole.db");
+    let store = open(&whole);
+    let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
+    store.accept(run, vec!["accepted-finding".to_owned()]).await.unwrap();
+    let mut page = commit(run, 0, pages(1, 1, None, &[Outcome::Rejected, Outcome::Diverged]));
+    page.failures = vec![failure("failed-item", Outcome::Rejected, "reason-of-failure")];
+    page.diverged = vec![DivergedItem { key: key("diverged-item"), paths: vec![attribute("diverged-path")] }];
+    store.commit(page).await.unwrap();
+    store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
+    let verification = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
+    store.commit_verified(verified(verification, 0, 1, true, &[Verdict::Stale])).await.unwrap();
+    let report = r#"{"mismatches":7}"#.to_owned();
+    store.finish_verification(verification, clock(), report, "hash-of-report".into()).await.unwrap();
+    store.close().await.unwrap();
+
+    let all = |path: &Path| -> Result<String, StoreError> {
+        let file = StateFile::open(path)?;
+        let lists = (file.failures(ALL)?, file.diverged(ALL)?);
+        Ok(format!(
+            "{lists:?} {:?} {:?} {:?}",
+            file.reports(9)?,
+            file.newest_verification()?,
+            file.current_run("expand")?
+        ))
+    };
+    let (bytes, expected) = (fs::read(&whole).unwrap(), all(&whole).unwrap());
+    for text in [
+        "accepted-finding",
+        "failed-item",
+        "reason-of-failure",
+        "diverged-item",
+        "diverged-path",
+        r#"{"mismatches":7"#,
+        "hash-of-report",
+        // Of the verification: `stage`, followed by `truth`.
+        "expandedold",
+    ] {
+        let (mut owner, mut reader) = (0, 0);
+        for at in (0..bytes.len() - text.len()).filter(|at| bytes[*at..].starts_with(text.as_bytes())) {
+            let path = dir.path().join(format!("{at}.db"));
+            let mut flipped = bytes.clone();
+            // Still text, and the report still JSON.
+            flipped[at + text.len() - 1] ^= 1;
+            fs::write(&path, flipped).unwrap();
+            // A reader, as of a large file, compares the rows that it reads. It may meet the row and not its index.
+            match all(&path) {
+                Err(error) => reader += usize::from(matches!(error, StoreError::Corrupt(_))),
+                Ok(found) => assert_eq!(found, expected, "{text} at {at}"),
+            }
+            owner += usize::from(matches!(Store::open(&path, &identity(), clock), Err(StoreError::Corrupt(_))));
+        }
+        assert!(owner > 0 && reader > 0, "{text}: {owner} refused to an owner, {reader} to a reader");
+    }
+}

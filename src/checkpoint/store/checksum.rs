@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 use sha2::{Digest as _, Sha256};
 
 use super::super::StoreError;
@@ -22,7 +22,7 @@ use super::error::{Failed, WAY_OUT};
 use super::progress::{Progress, Rows};
 
 /// Tables that concern the whole file, and the checksum of their rows: of a few rows each.
-const SMALL: [(&str, &str); 4] = [
+const SMALL: [(&str, &str); 6] = [
     ("identity", "checksum(id, migration, fingerprint, meaning, table_arn, table_id, created_at)"),
     (
         "runs",
@@ -32,16 +32,37 @@ const SMALL: [(&str, &str); 4] = [
     ),
     ("events", "checksum(id, event, behind)"),
     ("kept", "checksum(name, value)"),
+    ("accepted", "checksum(run, finding, at)"),
+    (
+        "verifications",
+        "checksum(run, stage, truth, repair, flag_version, due, wanted, seed, run_segments, large, report, report_hash)",
+    ),
 ];
 
-/// Those whose rows grow with the segments of a run.
-const LARGE: [(&str, &str); 2] =
-    [("segments", SEGMENT), ("pages_under_way", "checksum(id, run, segment, session, page, items)")];
+/// Those whose rows grow with the segments of a run, or with the items that wait for somebody.
+const LARGE: [(&str, &str); 5] = [
+    ("segments", SEGMENT),
+    ("pages_under_way", "checksum(id, run, segment, session, page, items)"),
+    ("failures", FAILURE),
+    ("diverged", DIVERGED),
+    ("segment_verdicts", SEGMENT_VERDICTS),
+];
 
 /// The checksum of a segment's row.
 pub(super) const SEGMENT: &str = "checksum(run, segment, status, start_key, pages, scanned, applied, already_applied, \
      nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, \
      estimated_write_units, updated_at)";
+
+/// The checksum of a failure's row.
+pub(super) const FAILURE: &str =
+    "checksum(id, run, key, segment, outcome, reason, attempts, first_at, last_at, status, resolved_as)";
+
+/// The checksum of a diverged item's row.
+pub(super) const DIVERGED: &str = "checksum(id, run, key, segment, paths, first_at, last_at, status, resolved_as)";
+
+/// The checksum of what a segment of a verification counted.
+pub(super) const SEGMENT_VERDICTS: &str =
+    "checksum(run, segment, matching, missing, stale, unexpected, raced, repaired)";
 
 /// The checksum of a row of the journal.
 pub(super) const PRE_IMAGE: &str = "item_checksum(key, run, path, kind, value, wrote, at, refused)";
@@ -162,6 +183,16 @@ pub(super) fn rows_to_migrate(connection: &Connection) -> Result<u64, Failed> {
 pub(super) fn is_doubtful(connection: &Connection, key: &str) -> Result<bool, Failed> {
     let sql = "SELECT EXISTS (SELECT 1 FROM temp.doubtful WHERE half = item_checksum(?1) >> 32)";
     Ok(connection.prepare_cached(sql)?.query_row([key], |row| row.get(0))?)
+}
+
+/// Refuses a row that does not have its checksum, by this column: for those that a large file does not compare when it is
+/// opened.
+pub(super) fn refuse_damaged_row(row: &Row<'_>, at: usize, table: &str) -> Result<(), Failed> {
+    if row.get(at)? {
+        Ok(())
+    } else {
+        Err(damaged(&format!("a row of its table `{table}` does not have its checksum")))
+    }
 }
 
 /// Completed with the file's name by [`Failed::explain`].

@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::super::{Counts, RunId, RunStatus, SegmentEvent, SegmentState, Spend};
-use super::checksum::SEGMENT as SEGMENT_SUM;
+use super::checksum::{DIVERGED as DIVERGED_SUM, FAILURE as FAILURE_SUM, SEGMENT as SEGMENT_SUM, refuse_damaged_row};
 use super::error::Failed;
 use super::records::{
     DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, RowStatus, RunRecord, SegmentTotals, Unreadable,
@@ -99,14 +99,14 @@ pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<Segment
 }
 
 const FAILURE: &str =
-    "SELECT id, run, key, segment, status, resolved_as, first_at, last_at, outcome, reason, attempts FROM failures";
+    "SELECT id, run, key, segment, status, resolved_as, first_at, last_at, outcome, reason, attempts, sum IS";
 
 /// Failures, oldest first.
 pub(super) fn failures(
     connection: &Connection,
     query: ListQuery,
 ) -> Result<Vec<Result<FailureRecord, Unreadable>>, Failed> {
-    list(connection, query, FAILURE, failure_from)
+    list(connection, query, &format!("{FAILURE} {FAILURE_SUM} FROM failures"), failure_from)
 }
 
 /// Open failures of the runs of a phase, oldest first, behind this one.
@@ -117,12 +117,14 @@ pub(super) fn failures_of(
     limit: u32,
 ) -> Result<Vec<Result<FailureRecord, Unreadable>>, Failed> {
     let sql = format!(
-        "{FAILURE} WHERE id > ?1 AND run IN (SELECT id FROM runs WHERE phase = ?2) AND status = 'open' ORDER BY id LIMIT ?3"
+        "{FAILURE} {FAILURE_SUM} FROM failures WHERE id > ?1 AND run IN (SELECT id FROM runs WHERE phase = ?2) \
+         AND status = 'open' ORDER BY id LIMIT ?3"
     );
     collect_listed(connection, &sql, params![after, phase, limit], failure_from)
 }
 
 fn failure_from(row: &Row<'_>) -> Result<FailureRecord, Failed> {
+    refuse_damaged_row(row, 11, "failures")?;
     Ok(FailureRecord {
         id: row.get(0)?,
         run: RunId(row.get(1)?),
@@ -143,24 +145,23 @@ pub(super) fn diverged(
     connection: &Connection,
     query: ListQuery,
 ) -> Result<Vec<Result<DivergedRecord, Unreadable>>, Failed> {
-    list(
-        connection,
-        query,
-        "SELECT id, run, key, segment, status, resolved_as, first_at, last_at, paths FROM diverged",
-        |row| {
-            Ok(DivergedRecord {
-                id: row.get(0)?,
-                run: RunId(row.get(1)?),
-                key: key_from(row, 2)?,
-                segment: row.get(3)?,
-                status: row_status(row, 4)?,
-                resolved_as: row.get(5)?,
-                first_at: row.get(6)?,
-                last_at: row.get(7)?,
-                paths: paths_from(row, 8)?,
-            })
-        },
-    )
+    let sql = format!(
+        "SELECT id, run, key, segment, status, resolved_as, first_at, last_at, paths, sum IS {DIVERGED_SUM} FROM diverged"
+    );
+    list(connection, query, &sql, |row| {
+        refuse_damaged_row(row, 9, "diverged")?;
+        Ok(DivergedRecord {
+            id: row.get(0)?,
+            run: RunId(row.get(1)?),
+            key: key_from(row, 2)?,
+            segment: row.get(3)?,
+            status: row_status(row, 4)?,
+            resolved_as: row.get(5)?,
+            first_at: row.get(6)?,
+            last_at: row.get(7)?,
+            paths: paths_from(row, 8)?,
+        })
+    })
 }
 
 /// Items with an open failure, and items that are diverged and not settled.

@@ -14,6 +14,15 @@ CREATE TEMP VIEW pages_under_way AS SELECT *, checksum(id, run, segment, session
     FROM main.pages_under_way;
 CREATE TEMP VIEW events AS SELECT *, checksum(id, event, behind) AS sum FROM main.events;
 CREATE TEMP VIEW kept AS SELECT *, checksum(name, value) AS sum FROM main.kept;
+CREATE TEMP VIEW failures AS SELECT *, checksum(id, run, key, segment, outcome, reason, attempts, first_at, last_at,
+    status, resolved_as) AS sum FROM main.failures;
+CREATE TEMP VIEW diverged AS SELECT *, checksum(id, run, key, segment, paths, first_at, last_at, status, resolved_as)
+    AS sum FROM main.diverged;
+CREATE TEMP VIEW accepted AS SELECT *, checksum(run, finding, at) AS sum FROM main.accepted;
+CREATE TEMP VIEW verifications AS SELECT *, checksum(run, stage, truth, repair, flag_version, due, wanted, seed,
+    run_segments, large, report, report_hash) AS sum FROM main.verifications;
+CREATE TEMP VIEW segment_verdicts AS SELECT *, checksum(run, segment, matching, missing, stale, unexpected, raced,
+    repaired) AS sum FROM main.segment_verdicts;
 CREATE TEMP VIEW tallies AS SELECT run, what, n, (run * 8 + what) * 4294967296 + n AS proof FROM (
     SELECT run, 1 AS what, count(*) AS n FROM main.pre_images WHERE kind = 'value' AND refused = 0 GROUP BY run
     UNION ALL SELECT run, 2, count(*) FROM main.there_before GROUP BY run

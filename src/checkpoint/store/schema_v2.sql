@@ -16,6 +16,11 @@ ALTER TABLE there_before ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE pages_under_way ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE events ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE kept ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE failures ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE diverged ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accepted ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE verifications ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE segment_verdicts ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
 
 UPDATE identity SET sum = checksum(id, migration, fingerprint, meaning, table_arn, table_id, created_at);
 UPDATE runs SET sum = checksum(id, phase, pass, total_segments, status, started_at, ended_at, sessions, open_session,
@@ -29,6 +34,13 @@ UPDATE there_before SET sum = item_checksum(key, path, run, value);
 UPDATE pages_under_way SET sum = checksum(id, run, segment, session, page, items);
 UPDATE events SET sum = checksum(id, event, behind);
 UPDATE kept SET sum = checksum(name, value);
+UPDATE failures SET sum = checksum(id, run, key, segment, outcome, reason, attempts, first_at, last_at, status,
+    resolved_as);
+UPDATE diverged SET sum = checksum(id, run, key, segment, paths, first_at, last_at, status, resolved_as);
+UPDATE accepted SET sum = checksum(run, finding, at);
+UPDATE verifications SET sum = checksum(run, stage, truth, repair, flag_version, due, wanted, seed, run_segments,
+    large, report, report_hash);
+UPDATE segment_verdicts SET sum = checksum(run, segment, matching, missing, stale, unexpected, raced, repaired);
 
 -- Rows of other tables, counted by run. `what` is 1 for values in the journal whose write was not refused, 2 for targets
 -- that were there before, 3 for open failures, 4 for open diverged items. `proof` repeats the row, against flipped bits.
@@ -154,6 +166,50 @@ CREATE TRIGGER diverged_changed AFTER UPDATE OF status ON diverged WHEN old.stat
     INSERT INTO tallies (run, what, n, proof) VALUES (new.run, 4, 1, (new.run * 8 + 4) * 4294967296 + 1)
         ON CONFLICT (run, what) DO UPDATE SET n = n + iif(new.status = 'open', 1, -1),
             proof = proof + iif(new.status = 'open', 1, -1);
+END;
+
+CREATE TRIGGER failures_summed AFTER INSERT ON failures BEGIN
+    UPDATE failures SET sum = checksum(id, run, key, segment, outcome, reason, attempts, first_at, last_at, status,
+        resolved_as) WHERE id = new.id;
+END;
+CREATE TRIGGER failures_summed_again AFTER UPDATE OF run, key, segment, outcome, reason, attempts, first_at, last_at,
+    status, resolved_as ON failures BEGIN
+    UPDATE failures SET sum = checksum(id, run, key, segment, outcome, reason, attempts, first_at, last_at, status,
+        resolved_as) WHERE id = new.id;
+END;
+
+CREATE TRIGGER diverged_summed AFTER INSERT ON diverged BEGIN
+    UPDATE diverged SET sum = checksum(id, run, key, segment, paths, first_at, last_at, status, resolved_as) WHERE
+        id = new.id;
+END;
+CREATE TRIGGER diverged_summed_again AFTER UPDATE OF run, key, segment, paths, first_at, last_at, status, resolved_as
+    ON diverged BEGIN
+    UPDATE diverged SET sum = checksum(id, run, key, segment, paths, first_at, last_at, status, resolved_as) WHERE
+        id = new.id;
+END;
+
+CREATE TRIGGER accepted_summed AFTER INSERT ON accepted BEGIN
+    UPDATE accepted SET sum = checksum(run, finding, at) WHERE run = new.run AND finding = new.finding;
+END;
+
+CREATE TRIGGER verifications_summed AFTER INSERT ON verifications BEGIN
+    UPDATE verifications SET sum = checksum(run, stage, truth, repair, flag_version, due, wanted, seed,
+        run_segments, large, report, report_hash) WHERE run = new.run;
+END;
+CREATE TRIGGER verifications_summed_again AFTER UPDATE OF stage, truth, repair, flag_version, due, wanted, seed,
+    run_segments, large, report, report_hash ON verifications BEGIN
+    UPDATE verifications SET sum = checksum(run, stage, truth, repair, flag_version, due, wanted, seed,
+        run_segments, large, report, report_hash) WHERE run = new.run;
+END;
+
+CREATE TRIGGER segment_verdicts_summed AFTER INSERT ON segment_verdicts BEGIN
+    UPDATE segment_verdicts SET sum = checksum(run, segment, matching, missing, stale, unexpected, raced, repaired)
+        WHERE run = new.run AND segment = new.segment;
+END;
+CREATE TRIGGER segment_verdicts_summed_again AFTER UPDATE OF matching, missing, stale, unexpected, raced, repaired ON
+    segment_verdicts BEGIN
+    UPDATE segment_verdicts SET sum = checksum(run, segment, matching, missing, stale, unexpected, raced, repaired)
+        WHERE run = new.run AND segment = new.segment;
 END;
 
 -- A first pass of before has not recorded its pairs.

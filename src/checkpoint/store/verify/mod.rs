@@ -9,9 +9,10 @@ pub use records::{
 use rusqlite::{Connection, Row, params};
 
 use super::super::{RunId, RunStatus, SegmentEvent, StoreError};
+use super::checksum::SEGMENT_VERDICTS;
 use super::error::Failed;
 use super::state_file::StateFile;
-use super::{NewRun, RunRecord, Store, journal, read, write};
+use super::{NewRun, RunRecord, Store, checksum, journal, read, write};
 use crate::change::Outcome;
 use crate::item::ItemKey;
 use crate::parity::{Stage, Truths, Verdict, VerdictCounts};
@@ -277,9 +278,13 @@ fn put_mismatch(
 }
 
 fn segment_verdicts(connection: &Connection, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, Failed> {
-    let sql = "SELECT segment, matching, missing, stale, unexpected, raced, repaired, skipped \
-               FROM segment_verdicts JOIN segments USING (run, segment) WHERE run = ?1 ORDER BY segment";
-    read::collect(connection, sql, [run.0], |row| {
+    let sql = format!(
+        "SELECT segment, matching, missing, stale, unexpected, raced, repaired, skipped, intact \
+         FROM (SELECT *, sum IS {SEGMENT_VERDICTS} AS intact FROM segment_verdicts WHERE run = ?1) \
+         JOIN (SELECT run, segment, skipped FROM segments) USING (run, segment) ORDER BY segment"
+    );
+    read::collect(connection, &sql, [run.0], |row| {
+        checksum::refuse_damaged_row(row, 8, "segment_verdicts")?;
         let counts = VerdictCounts {
             matching: row.get(1)?,
             skipped: row.get(7)?,
