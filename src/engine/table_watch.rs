@@ -156,7 +156,8 @@ impl TableWatch {
         if Instant::now() < self.state().due {
             return;
         }
-        let described = self.describe().await;
+        // A look changes nothing, so one that is given up is not waited for.
+        let Ok(described) = stop.unless_stopping(self.describe()).await else { return };
         self.state().due = Instant::now() + self.every;
         match described {
             Ok(now) => {

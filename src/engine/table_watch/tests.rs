@@ -280,3 +280,20 @@ async fn a_higher_budget_gets_more_lanes() {
     tokio::time::timeout(2 * EVERY, more.wanted(&requests, &lanes)).await.unwrap();
     assert_eq!((taken.len(), lanes.seat(super::super::Lane::Shared).is_some()), (2, true));
 }
+
+/// RUNBOOK: Ctrl-C "waits up to 10 s for what is in flight": a DescribeTable that hangs is not waited for.
+#[tokio::test(start_paused = true)]
+async fn a_look_that_hangs_holds_up_no_stop() {
+    let (mut job, _table) = scene("write = \"80%\"", vec![Answer::Never]);
+    let last = Instant::now();
+    looks(7.0).await;
+    job.watch_table(last, EVERY);
+    let (stop, began) = (job.stop.clone(), Instant::now());
+    let interrupts = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        stop.stop(StopReason::Interrupted);
+    });
+    let _watch = job.requests().watch().await;
+    interrupts.await.unwrap();
+    assert_eq!(began.elapsed(), Duration::from_secs(3));
+}
