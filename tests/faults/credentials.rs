@@ -197,6 +197,9 @@ async fn credentials_that_nobody_renewed_stop_the_run() {
         written.injected <= 2 * (written.requests - written.injected).max(64),
         "each is sent once more: {written:?}"
     );
+    // Each connection, one to the table and one to the flag, has tried once for all that it had in flight.
+    let described = scene.bed.front().tally().operation("DescribeTable");
+    assert!((1..=2).contains(&described.injected), "{described:?} of {written:?}");
     issuer.issue("T1");
     scene.resumes_to_the_right_end().await;
 }

@@ -14,6 +14,7 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{Credentials, Region, SharedCredentialsProvider, SharedInterceptor};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_types::service_config::ServiceConfigKey;
+use tokio::time::Instant;
 
 use super::classify::{Call, asks_for_other_credentials, classify};
 use super::describe::describe;
@@ -34,7 +35,7 @@ struct Inner {
     /// What it has learnt of the endpoint outlives a client.
     replies: SharedInterceptor,
     current: RwLock<Generation>,
-    renewal: tokio::sync::Mutex<()>,
+    renewal: tokio::sync::Mutex<Option<Unrenewed>>,
     /// DynamoDB has answered: the credentials were good once.
     was_answered: AtomicBool,
     /// A table that these requests reach: the first that was described.
@@ -47,6 +48,14 @@ struct Described {
     name: String,
     arn: String,
     id: Option<String>,
+}
+
+/// An attempt to renew the credentials that came to nothing.
+#[derive(Debug, Clone, Copy)]
+struct Unrenewed {
+    /// Whose credentials were refused.
+    generation: u64,
+    ended: Instant,
 }
 
 /// A client, and how many came before it.
@@ -88,15 +97,26 @@ impl Connection {
     }
 
     /// Loads the credentials anew, as at the start, unless another request has done so since this generation. Whether there
-    /// is a newer one.
+    /// is a newer one. An attempt that came to nothing speaks for all requests that were refused beside it: each would take
+    /// as long, one behind the other.
     async fn renew(&self, refused: u64) -> bool {
         if !self.0.was_answered.load(Ordering::Relaxed) {
             return false;
         }
-        let _one_at_a_time = self.0.renewal.lock().await;
+        let mut unrenewed = self.0.renewal.lock().await;
         if self.current().number > refused {
             return true;
         }
+        if unrenewed.is_some_and(|last| last.generation == refused && last.ended.elapsed() < UNRENEWED_FOR) {
+            return false;
+        }
+        let renewed = self.load_anew().await;
+        *unrenewed = (!renewed).then(|| Unrenewed { generation: refused, ended: Instant::now() });
+        renewed
+    }
+
+    /// Whether there are credentials now that reach the same table; they are used from then on.
+    async fn load_anew(&self) -> bool {
         let built = Box::pin(build(&self.0.table, self.0.replies.clone())).await;
         let Ok((client, _)) = built else { return false };
         if !Box::pin(self.reaches_the_same_table(&client)).await {
@@ -148,6 +168,9 @@ impl Connection {
         }
     }
 }
+
+/// For so long no other attempt is made to renew the same credentials: longer than what was in flight takes to be refused.
+const UNRENEWED_FOR: Duration = Duration::from_secs(5);
 
 /// With renewed credentials the table is described for this long before they count as refused too.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
