@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use backfill::change::{Digest, PreImage};
+use backfill::change::{Digest, Lookup, PreImage};
 use backfill::checkpoint::store::{Begin, Identity, NewRun, StateFile, Store};
 use backfill::checkpoint::{CheckpointStore, MetPage, PreImageRow, RunId, RunStatus};
 use backfill::item::{ItemKey, Path as AttributePath, Value};
@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tell("close", close);
     let store = Store::open(&path, &identity(), clock)?;
     let began = Instant::now();
-    store.recall(vec![key(0)]).await?;
+    store.recall(vec![key(0)], Lookup::ToDecide).await?;
     tell("first item of a rollback", vec![began.elapsed()]);
 
     let path = directory.path().join("older.db");

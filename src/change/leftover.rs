@@ -11,6 +11,9 @@ pub enum Leftover {
     NewRemoved,
     /// Its old attribute was made behind new-only writes: before the migration it had the new one alone.
     OldMade,
+    /// Its old attribute was made behind new-only writes. Its record cannot be read, so whether it had one before the
+    /// migration is not known.
+    Unknown,
 }
 
 /// A pair of attributes as the first pass met it, of which a rollback, or readers, may make something else than it was.
@@ -28,6 +31,7 @@ impl Leftover {
         match self {
             Leftover::NewRemoved => "new_removed",
             Leftover::OldMade => "old_made",
+            Leftover::Unknown => "unknown",
         }
     }
 }
@@ -43,6 +47,10 @@ impl fmt::Display for Leftover {
             Leftover::OldMade => {
                 "the way back created the old attribute, because applications had stopped writing it. Before the \
                  migration the item had only the new one"
+            }
+            Leftover::Unknown => {
+                "unknown, because the item's record in the state file cannot be read. The rollback created the old \
+                 attribute, and before the migration the item may have had only the new one"
             }
         })
     }

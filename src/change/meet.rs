@@ -16,6 +16,16 @@ pub struct Met {
     pub may_write: bool,
 }
 
+/// What the recorded history of an item is looked up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// To decide by it: every record is proven first, and an item whose record cannot be read is not written.
+    ToDecide,
+    /// To report what the phase leaves otherwise than it was. Only targets that were there before matter; no damage to the
+    /// file holds the phase up, and what is not known is reported so.
+    ToReport,
+}
+
 impl Changes {
     /// Whether a rollback asks which targets were there before this phase. Moves in place are on record one by one.
     pub fn meets(&self) -> bool {
@@ -57,9 +67,10 @@ impl Changes {
         skipped.collect()
     }
 
-    /// Whether this phase looks up the recorded history of an item: to decide by it, or to tell what it leaves otherwise than it was.
-    pub fn looks_up(&self) -> bool {
-        self.recalls() || self.steps.iter().any(|wanted| matches!(wanted, Wanted::Refresh { .. }))
+    /// What this phase looks up the recorded history of an item for; nothing if it does not.
+    pub fn lookup(&self) -> Option<Lookup> {
+        let refreshes = || self.steps.iter().any(|wanted| matches!(wanted, Wanted::Refresh { .. }));
+        if self.recalls() { Some(Lookup::ToDecide) } else { refreshes().then_some(Lookup::ToReport) }
     }
 
     /// Whether decisions of this phase go by what is on record of an item.

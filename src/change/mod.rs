@@ -33,7 +33,7 @@ pub use expression::{Expression, render};
 pub use guarded::{Action, Condition, GuardedWrite, PreImage, Was, WriteCost};
 pub use indexes::Indexes;
 pub use leftover::{Leftover, MetPair};
-pub use meet::Met;
+pub use meet::{Lookup, Met};
 pub use record::{By, Digest, OnRecord};
 pub use rule::{IndexKeyFault, KeyFault, KeyType, Rule, index_key_fault};
 

@@ -63,7 +63,9 @@ impl<'a> Draft<'a> {
             (Some(old), _) => self.keep_pre_image(PreImage::of(from, old)),
             (None, Some(_)) => {
                 self.require(Condition::Missing(from.clone()));
-                if values.iter().any(|(to, _)| self.record.was_there_before(to)) {
+                if self.record.why_unreadable().is_some() {
+                    self.pre_images.push(PreImage::left(from, Leftover::Unknown));
+                } else if values.iter().any(|(to, _)| self.record.was_there_before(to)) {
                     self.pre_images.push(PreImage::left(from, Leftover::OldMade));
                 }
             }

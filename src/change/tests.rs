@@ -116,7 +116,7 @@ fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
             assert!(missing(&pre.path) || pre.path.ancestors().any(|map| missing(&map)));
         }
         Was::Same => assert!(write.conditions.iter().any(|c| matches!(c, Condition::Same(_, to) if *to == pre.path))),
-        Was::Left(Leftover::OldMade) => {
+        Was::Left(Leftover::OldMade | Leftover::Unknown) => {
             assert_eq!(pre.path.get(image), None);
             assert!(missing(&pre.path));
         }

@@ -16,7 +16,7 @@ pub use packed::only_if_kept;
 pub use spend::{Reservation, Spend, SpendState};
 pub use state::{Counts, RunStatus, SegmentEvent, SegmentState, SegmentStatus, TransitionError};
 
-use crate::change::{Digest, MetPair, OnRecord, Outcome, PreImage};
+use crate::change::{Digest, Lookup, MetPair, OnRecord, Outcome, PreImage};
 use crate::item::{ItemKey, Path};
 
 /// Names one run in a state file.
@@ -41,8 +41,8 @@ pub trait CheckpointStore: Send + Sync {
     async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError>;
 
     /// What is on record of these items for a rollback, in their order. A record that cannot be read is one of its item
-    /// alone ([`OnRecord::unreadable`]).
-    async fn recall(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError>;
+    /// alone ([`OnRecord::unreadable`]). Asked to report, a store that is damaged has nothing but such records.
+    async fn recall(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError>;
 
     /// Records what the first look at a page's items has told. When it returns it is durable, and only then may the page's
     /// first write be sent.
@@ -65,7 +65,7 @@ pub trait CheckpointStore: Send + Sync {
 #[async_trait]
 pub trait Records: Send + Sync {
     /// Of these items, in their order.
-    async fn of(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError>;
+    async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError>;
 }
 
 /// What phases are called in state files.

@@ -61,7 +61,7 @@ pub(super) async fn report(
             for (ended, journaled, left) in &worked {
                 run_report(subject, ended).write(out)?;
                 if let Some(left) = left {
-                    not_as_before::write(out, left)?;
+                    left.write(out)?;
                 }
                 if *journaled > 0 {
                     writeln!(

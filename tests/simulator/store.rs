@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
-use backfill::change::{Digest, OnRecord};
+use backfill::change::{Digest, Lookup, OnRecord};
 use backfill::checkpoint::{
     CheckpointStore, Commit, Counts, MetPage, PreImageId, PreImageRow, Reservation, RunId, SegmentState, SegmentStatus,
     StoreError,
@@ -47,7 +47,7 @@ impl CheckpointStore for MemoryStore {
         Ok(rows.iter().map(|_| PreImageId(self.pre_images.fetch_add(1, Ordering::Relaxed))).collect())
     }
 
-    async fn recall(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
+    async fn recall(&self, keys: Vec<ItemKey>, _: Lookup) -> Result<Vec<OnRecord>, StoreError> {
         Ok(keys.iter().map(|_| OnRecord::default()).collect())
     }
 

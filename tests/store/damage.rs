@@ -27,7 +27,7 @@ async fn decisive(path: &Path) -> Result<Decisive, StoreError> {
     let run = store.current_run(phase::EXPAND).await?;
     let id = run.as_ref().map_or(RunId(1), |run| run.id);
     Ok(Decisive {
-        items: store.recall((0..ITEMS).map(key).collect()).await?,
+        items: store.recall((0..ITEMS).map(key).collect(), Lookup::ToDecide).await?,
         segments: store.segments_after(id, None, u32::MAX).await?,
         events: store.events().await?,
         under_way: store.under_way(id, 7).await?.len(),

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use backfill::change::{By, Changes, Decision, Digest, GuardedWrite, OnRecord, PreImage, Strategy, Was};
+use backfill::change::{By, Changes, Decision, Digest, GuardedWrite, Lookup, OnRecord, PreImage, Strategy, Was};
 use backfill::checkpoint::store::VERIFY_PHASE;
 use backfill::checkpoint::{Filled, MetPage, phase};
 use backfill::item::{Item, KeyAttribute, KeySchema};
@@ -154,15 +154,19 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
     let expected = OnRecord::new([(attribute("b"), digest("y"))], rows);
     let keys = vec![key(2), key(1)];
     let unmet = [OnRecord::default().unmet(), expected.clone().unmet()];
-    assert_eq!(store.recall(keys.clone()).await.unwrap(), unmet, "the pass has not met every item");
+    assert_eq!(store.recall(keys.clone(), Lookup::ToDecide).await.unwrap(), unmet, "the pass has not met every item");
     store.begin(Begin::ResumeOrNew, new_run(1)).await.unwrap();
     store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
     let recalled = [OnRecord::default(), expected];
-    assert_eq!(store.recall(keys.clone()).await.unwrap(), recalled, "met, whether the pass ended in good order or not");
+    assert_eq!(
+        store.recall(keys.clone(), Lookup::ToDecide).await.unwrap(),
+        recalled,
+        "met, whether the pass ended in good order or not"
+    );
     // One who only reads the file is told the same.
     let records = StateFile::open(&dir.path().join("s.db")).unwrap().into_records();
-    assert_eq!(records.of(keys).await.unwrap(), recalled);
+    assert_eq!(records.of(keys, Lookup::ToDecide).await.unwrap(), recalled);
 }
 
 /// Begun anew before every item was met, a run cannot tell what was there before from what the first one wrote.

@@ -30,7 +30,7 @@ async fn told(path: &Path) -> (StateSummary, Vec<ItemKey>, Vec<OnRecord>, String
     let lists = format!("{:?} {:?} {:?}", file.failures(ALL), file.diverged(ALL), file.no_way_back());
     let events =
         format!("{:?} {:?} {:?}", file.events(), file.reports(9).map(|r| r.len()), file.open_work_of("expand"));
-    let items = file.into_records().of(keys.clone()).await.unwrap();
+    let items = file.into_records().of(keys.clone(), Lookup::ToDecide).await.unwrap();
     (summary, keys, items, lists + &events)
 }
 

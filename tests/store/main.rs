@@ -23,7 +23,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use backfill::change::{Outcome, PreImage};
+use backfill::change::{Leftover, Lookup, Outcome, PreImage};
 use backfill::checkpoint::store::{
     Begin, Identity, KeptFact, ListQuery, NewRun, RowStatus, Session, StateFile, StateSummary, Store,
 };

@@ -40,7 +40,7 @@ async fn whatever_dynamodb_can_hold_reads_back() {
         store.append_pre_images(run, vec![row]).await.unwrap();
     }
     for (n, (shape, value)) in shapes.iter().enumerate() {
-        let found = store.recall(vec![key(n)]).await;
+        let found = store.recall(vec![key(n)], Lookup::ToDecide).await;
         let found = found.unwrap_or_else(|error| panic!("{shape}: {error}"));
         let expected = (backfill::change::By::Run, PreImage::of(&attribute("old"), value));
         assert_eq!(found, [backfill::change::OnRecord::new([], [expected]).unmet()], "{shape}");

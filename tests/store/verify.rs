@@ -168,7 +168,7 @@ async fn a_name_that_cannot_be_read_hides_no_other() {
     let met = StateFile::open(&path).unwrap().met_pairs(MetPair::Equal, 9).unwrap().unwrap();
     assert_eq!((met.count, met.first.len()), (3, 2));
     let store = open(&path);
-    let left = store.leftovers(run, 9).await.unwrap();
+    let left = store.leftovers(run, Leftover::NewRemoved, 9).await.unwrap();
     assert_eq!((left.count, left.first.len()), (3, 2));
     assert_eq!(store.mismatches(verification, Verdict::Missing, 9).await.unwrap().len(), 2);
 }

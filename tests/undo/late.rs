@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
-use backfill::change::{OnRecord, Outcome};
+use backfill::change::{Lookup, OnRecord, Outcome};
 use backfill::checkpoint::store::Begin;
 use backfill::checkpoint::{CheckpointStore as _, phase};
 use backfill::engine::Ended;
@@ -88,7 +88,7 @@ impl Killed {
 
     async fn record(&self) -> OnRecord {
         let store = self.scene.store().await;
-        let record = store.recall(vec![key_of(&self.one)]).await.unwrap().pop().unwrap();
+        let record = store.recall(vec![key_of(&self.one)], Lookup::ToDecide).await.unwrap().pop().unwrap();
         store.close().await.unwrap();
         record
     }

@@ -49,11 +49,14 @@ use super::checksum::{self, PRE_IMAGE, THERE_BEFORE};
 use super::error::Failed;
 use super::read::{collect, collect_listed, key_from, parse_path};
 use super::records::{ListQuery, PreImageRecord, RunRecord, Unreadable};
-use crate::change::{By, Digest, OnRecord, PreImage, Was};
+use crate::change::{By, Digest, Leftover, Lookup, OnRecord, PreImage, Was};
 use crate::item::{ItemKey, Path, Value};
 
 /// The phase whose pre-images are those of repairs.
 const REPAIRS: &str = super::verify::PHASE;
+
+/// In place of a digest, in a row of a run of the way back: whether it leaves the item otherwise is not known.
+const UNKNOWN: [u8; 8] = *b"unknown\0";
 
 /// Appends pre-images.
 pub(super) fn append_pre_images(
@@ -71,10 +74,11 @@ pub(super) fn append_pre_images(
             let (kind, value) = match &pre.was {
                 Was::Value(value) => ("value", Some(pack(value))),
                 Was::Nothing => ("nothing", None),
-                // Of a run of the way back, whose rows are only counted: its phase tells which note it is.
+                // Of a run of the way back, whose rows are only counted: `leftovers.rs` tells which note it is.
                 Was::Same | Was::Left(_) => ("same", None),
             };
-            let wrote = pre.wrote.map(|digest| digest.0);
+            let is_unknown = pre.was == Was::Left(Leftover::Unknown);
+            let wrote = if is_unknown { Some(UNKNOWN) } else { pre.wrote.map(|digest| digest.0) };
             let id = statement.insert(params![run.0, key.to_text(), pre.path.to_string(), kind, value, wrote, now])?;
             Ok(PreImageId(id))
         })
@@ -122,8 +126,16 @@ pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Re
 }
 
 /// What a rollback finds on record of these items, in their order: of the expansion and of repairs, as far as no rollback
-/// has undone them. Before the first item, the whole file is compared with its checksums.
-pub(super) fn recall(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<OnRecord>, Failed> {
+/// has undone them. What only reports ask for never fails.
+pub(super) fn recall(connection: &Connection, keys: &[ItemKey], lookup: Lookup) -> Result<Vec<OnRecord>, Failed> {
+    match lookup {
+        Lookup::ToDecide => recall_proven(connection, keys),
+        Lookup::ToReport => Ok(recall_what_can_be_read(connection, keys)),
+    }
+}
+
+/// Before the first item, the whole file is compared with its checksums.
+fn recall_proven(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<OnRecord>, Failed> {
     checksum::audit(connection)?;
     let since = last_rollback(connection)?;
     let all_met = all_met(connection)?;
@@ -133,6 +145,19 @@ pub(super) fn recall(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<On
         Err(failed) => failed.of_a_row().map(OnRecord::unreadable),
     };
     keys.iter().map(of).collect()
+}
+
+/// Only which targets were there before. A failure of the file itself is one of each item here: the caller writes to the file
+/// later, and stops if that fails.
+fn recall_what_can_be_read(connection: &Connection, keys: &[ItemKey]) -> Vec<OnRecord> {
+    let of = |key: &ItemKey| {
+        let since = last_rollback(connection)?;
+        Ok(OnRecord::new(targets_before(connection, &key.to_text(), since)?, []))
+    };
+    let unreadable = |failed: Failed| {
+        OnRecord::unreadable(failed.of_a_row().unwrap_or_else(|_| "the state file is damaged".to_owned()))
+    };
+    keys.iter().map(|key| of(key).unwrap_or_else(unreadable)).collect()
 }
 
 fn recall_item(connection: &Connection, key: &ItemKey, since: i64) -> Result<OnRecord, Failed> {

@@ -8,7 +8,7 @@ use super::Store;
 use super::error::Failed;
 use super::read::{collect_readable, key_from, parse_path};
 use super::state_file::StateFile;
-use crate::change::MetPair;
+use crate::change::{Leftover, MetPair};
 use crate::item::{ItemKey, Path};
 
 /// Items of one kind: how many there are, and the first of them.
@@ -23,9 +23,10 @@ pub struct Listed {
 }
 
 impl Store {
-    /// What a run of the way back has left otherwise than it was, up to this number of paths by name. It reads the journal.
-    pub async fn leftovers(&self, run: RunId, limit: u32) -> Result<Listed, StoreError> {
-        self.thread.run(move |c| leftovers(c, run, limit)).await
+    /// What a run of the way back has left otherwise than it was, for this reason, up to this number of paths by name. It reads
+    /// the journal.
+    pub async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, StoreError> {
+        self.thread.run(move |c| leftovers(c, run, leftover, limit)).await
     }
 }
 
@@ -52,11 +53,17 @@ fn unrecorded(connection: &Connection) -> Result<bool, Failed> {
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
-fn leftovers(connection: &Connection, run: RunId, limit: u32) -> Result<Listed, Failed> {
+fn leftovers(connection: &Connection, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, Failed> {
     // In such a run, 'same' is a note of what it left: it makes no other rows of this kind (`change/rollback.rs`).
+    let known = match leftover {
+        Leftover::NewRemoved | Leftover::OldMade => "wrote IS NULL",
+        Leftover::Unknown => "wrote IS NOT NULL",
+    };
     // A write that was planned anew, or sent again after a kill, has a row for each time.
-    let rows = "FROM (SELECT key, path, min(id) AS id FROM pre_images WHERE run = ?1 AND refused = 0 AND kind = 'same' \
-                GROUP BY key, path)";
+    let rows = format!(
+        "FROM (SELECT key, path, min(id) AS id FROM pre_images WHERE run = ?1 AND refused = 0 AND kind = 'same' \
+         AND {known} GROUP BY key, path)"
+    );
     let count = connection.query_row(&format!("SELECT count(DISTINCT key) {rows}"), [run.0], |row| row.get(0))?;
     let sql = format!("SELECT key, path {rows} ORDER BY id LIMIT ?2");
     let first = named(connection, &sql, params![run.0, limit])?;

@@ -48,7 +48,7 @@ use super::{
     CheckpointStore, Commit, Failure, MetPage, PreImageId, PreImageRow, Reservation, RunId, RunStatus, SegmentState,
     Spend, SpendState, StoreError,
 };
-use crate::change::{Digest, OnRecord, Outcome};
+use crate::change::{Digest, Lookup, OnRecord, Outcome};
 use crate::item::{ItemKey, Path};
 use crate::price::UnitPrices;
 use thread::StoreThread;
@@ -295,8 +295,8 @@ impl CheckpointStore for Store {
         self.thread.run(move |c| journal::mark_refused(c, &ids)).await
     }
 
-    async fn recall(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
-        self.thread.run(move |c| journal::recall(c, &keys)).await
+    async fn recall(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError> {
+        self.thread.run(move |c| journal::recall(c, &keys, lookup)).await
     }
 
     async fn append_page(&self, page: MetPage) -> Result<(), StoreError> {

@@ -14,7 +14,7 @@ use super::records::{
     Unreadable,
 };
 use super::{Identity, accepted, journal, layout, open, read, siblings, spend};
-use crate::change::OnRecord;
+use crate::change::{Lookup, OnRecord};
 use crate::item::ItemKey;
 
 /// A state file, opened to be read. It takes no lock and stands in nobody's way.
@@ -164,11 +164,11 @@ struct ReadRecords(Arc<Mutex<StateFile>>);
 
 #[async_trait]
 impl Records for ReadRecords {
-    async fn of(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
+    async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError> {
         let file = Arc::clone(&self.0);
         let read = move || {
             let file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.read(|connection| journal::recall(connection, &keys))
+            file.read(|connection| journal::recall(connection, &keys, lookup))
         };
         let read = tokio::task::spawn_blocking(read).await;
         read.unwrap_or_else(|panic| Err(StoreError::Io(format!("the state file could not be read: {panic}"))))
@@ -220,7 +220,7 @@ mod tests {
         let path = dir.path().join("s.db");
         open::open_owned(&path, &identity(), open::NOW).unwrap().close();
         let file = StateFile::open(&path).unwrap();
-        assert!(file.read(|connection| journal::recall(connection, &[])).unwrap().is_empty());
+        assert!(file.read(|connection| journal::recall(connection, &[], Lookup::ToDecide)).unwrap().is_empty());
         let found = "SELECT EXISTS (SELECT 1 FROM sqlite_temp_schema WHERE name = 'doubtful')";
         let kept = file.read(|connection| Ok(connection.query_row(found, [], |row| row.get::<_, bool>(0))?));
         assert!(kept.unwrap(), "what the comparison found is kept for the next page");

@@ -253,3 +253,19 @@ async fn a_damaged_record_of_what_was_there_before_is_one_of_its_item() {
         assert!(records[1].is_existing(&target, &Value::S("x".to_owned())), "{tamper}");
     }
 }
+
+/// What is only reported fails no pass, whatever has become of the file.
+#[tokio::test]
+async fn a_lookup_for_a_report_never_fails() {
+    let dir = scratch();
+    let store = open(&dir.path().join("s.db"));
+    begin(&store).await;
+    let keys = || vec![ItemKey::new([("pk".to_owned(), Value::S("x".to_owned()))].into()); 2];
+    let found = store.recall(keys(), Lookup::ToReport).await.unwrap();
+    assert!(found.len() == 2 && found.iter().all(|record| record.why_unreadable().is_none()), "{found:?}");
+    store.thread.run(|c| Ok(c.execute_batch("DROP TABLE there_before")?)).await.unwrap();
+    let found = store.recall(keys(), Lookup::ToReport).await.unwrap();
+    assert!(found.len() == 2 && found.iter().all(|record| record.why_unreadable().is_some()), "{found:?}");
+    store.events().await.expect("it goes on storing");
+    store.recall(keys(), Lookup::ToDecide).await.unwrap_err();
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::*;
-use crate::change::{Digest, OnRecord};
+use crate::change::{Digest, Lookup, OnRecord};
 use crate::checkpoint::{Commit, MetPage, PreImageId, PreImageRow, StoreError};
 use crate::item::ItemKey;
 use crate::price::PriceBasis;
@@ -33,7 +33,7 @@ impl CheckpointStore for Slow {
         Ok(Vec::new())
     }
 
-    async fn recall(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
+    async fn recall(&self, keys: Vec<ItemKey>, _: Lookup) -> Result<Vec<OnRecord>, StoreError> {
         Ok(keys.iter().map(|_| OnRecord::default()).collect())
     }
 

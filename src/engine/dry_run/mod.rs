@@ -53,12 +53,12 @@ async fn recall(
     items: &[Item],
     requests: &Requests,
 ) -> Result<Vec<OnRecord>, Stopped> {
-    let Some(records) = records.filter(|_| changes.looks_up()) else {
+    let Some((records, lookup)) = records.zip(changes.lookup()) else {
         return Ok(vec![OnRecord::default(); items.len()]);
     };
     // Without its key an item is rejected, whatever is on record.
     let key_of = |item: &Item| changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()));
-    records.of(items.iter().map(key_of).collect()).await.map_err(|error| {
+    records.of(items.iter().map(key_of).collect(), lookup).await.map_err(|error| {
         requests.stop().stop(StopReason::Store(error.to_string()));
         Stopped
     })

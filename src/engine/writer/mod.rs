@@ -161,11 +161,11 @@ impl Writer {
 
     /// What is on record of these items, in their order: a page at a time, before anything is decided.
     async fn recall(&self, items: &[Item], requests: &Requests) -> Result<Vec<Arc<OnRecord>>, Stopped> {
-        if !self.changes.looks_up() {
+        let Some(lookup) = self.changes.lookup() else {
             return Ok(vec![Arc::default(); items.len()]);
-        }
+        };
         let keys: Vec<ItemKey> = items.iter().map(|item| self.key_of(item)).collect();
-        let records = self.store.recall(keys).await.map_err(|e| give_up(requests, e.to_string()))?;
+        let records = self.store.recall(keys, lookup).await.map_err(|e| give_up(requests, e.to_string()))?;
         if records.len() != items.len() {
             return Err(give_up(requests, format!("{} records of {} items", records.len(), items.len())));
         }

@@ -20,7 +20,7 @@ use super::compare::Stage;
 use super::report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};
 use super::sample::{Sample, large_segments, split};
 use super::verdict::{Verdict, VerdictCounts};
-use crate::change::{OnRecord, Outcome};
+use crate::change::{Lookup, OnRecord, Outcome};
 use crate::checkpoint::store::{
     Asked, Drawn, NewRun, NewVerification, RunRecord, SpendRecord, Store, VERIFY_PHASE, VerificationRecord,
 };
@@ -47,7 +47,7 @@ pub trait Before: Send + Sync {
 impl Before for Store {
     async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<OnRecord>, StoreError> {
         if writes {
-            return self.recall(keys.to_vec()).await;
+            return self.recall(keys.to_vec(), Lookup::ToDecide).await;
         }
         self.there_before(keys.to_vec()).await
     }

@@ -1,0 +1,98 @@
+//! Items that the way back leaves otherwise than they were before the migration: for people and for programs.
+
+use std::io::{Result, Write};
+
+use serde_json::{Value as Json, json};
+
+use super::dry_run::PAIRS_UNRECORDED;
+use crate::change::Leftover;
+use crate::checkpoint::store::Listed;
+use crate::figure::number;
+use crate::item::item_to_json;
+
+/// Items that are shown to people.
+const SHOWN: usize = 5;
+
+/// What a run left otherwise than it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAsBefore {
+    /// Why.
+    pub reason: Leftover,
+    /// The items.
+    pub items: Listed,
+    /// Items of which it is not known, because their record cannot be read: see [`Leftover::Unknown`].
+    pub unreadable: Listed,
+}
+
+impl NotAsBefore {
+    /// Whether everything is as it was, and known to be.
+    pub fn is_empty(&self) -> bool {
+        self.items.count == 0 && !self.items.unrecorded && self.unreadable.count == 0
+    }
+
+    /// For people.
+    pub fn write(&self, out: &mut impl Write) -> Result<()> {
+        let NotAsBefore { reason, items, unreadable } = self;
+        if items.unrecorded {
+            writeln!(out, "{PAIRS_UNRECORDED}.")?;
+        }
+        if items.count > 0 {
+            writeln!(out, "{} items are not as they were before the migration: {reason}.", number(items.count))?;
+        }
+        write_listed(out, items)?;
+        if unreadable.count > 0 {
+            writeln!(out, "{} items, not as before: {}.", number(unreadable.count), Leftover::Unknown)?;
+        }
+        write_listed(out, unreadable)
+    }
+
+    /// For programs. `unknown` says that there may be more than `count`.
+    pub fn to_json(&self) -> Json {
+        let NotAsBefore { reason, items, unreadable } = self;
+        json!({
+            "reason": reason.id(), "count": items.count, "items": named(items),
+            "unknown": items.unrecorded || unreadable.count > 0,
+            "unreadable": { "count": unreadable.count, "items": named(unreadable) },
+        })
+    }
+}
+
+/// The first of them.
+pub fn write_listed(out: &mut impl Write, listed: &Listed) -> Result<()> {
+    listed.first.iter().take(SHOWN).try_for_each(|(key, path)| writeln!(out, "  such as {key}: {path}"))
+}
+
+fn named(listed: &Listed) -> Vec<Json> {
+    let named = listed.first.iter();
+    named.map(|(key, path)| json!({ "key": item_to_json(key.attributes()), "path": path.to_string() })).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::{ItemKey, Path, Value};
+
+    #[test]
+    fn items_of_which_nothing_is_known_are_told_from_those_that_differ() {
+        let key = ItemKey::new([("pk".to_owned(), Value::S("P#1".to_owned()))].into());
+        let one = Listed { count: 1, first: vec![(key, Path::attribute("old"))], unrecorded: false };
+        let left = NotAsBefore { reason: Leftover::OldMade, items: Listed::default(), unreadable: one.clone() };
+        let said = |left: &NotAsBefore| {
+            let mut text = Vec::new();
+            left.write(&mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        let text = said(&left);
+        assert!(text.starts_with("1 items, not as before: unknown, because") && text.contains("P#1"), "{text}");
+        let json = left.to_json();
+        assert_eq!((&json["reason"], &json["count"]), (&"old_made".into(), &0.into()), "{json:#}");
+        assert_eq!(
+            (&json["unknown"], &json["unreadable"]["items"][0]["key"]["pk"]["S"]),
+            (&true.into(), &"P#1".into())
+        );
+        let known = NotAsBefore { items: one, unreadable: Listed::default(), ..left };
+        assert_eq!(known.to_json()["unknown"], false);
+        let text = said(&known);
+        assert!(text.starts_with("1 items are not as they were") && !text.contains("unknown"), "{text}");
+    }
+}
