@@ -216,8 +216,18 @@ async fn no_state_file_yet() {
 fn damage(bed: &Bed, migration: &str, table: &str, column: &str) {
     let state = bed.dir().join(format!(".backfill/{migration}.db"));
     let connection = rusqlite::Connection::open(state).unwrap();
+    // As damage does, and no program that knows the file: its triggers do not see it.
+    let triggers: Vec<(String, String)> = connection
+        .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1")
+        .unwrap()
+        .query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    triggers.iter().for_each(|(name, _)| connection.execute_batch(&format!("DROP TRIGGER {name}")).unwrap());
     let sql = format!("UPDATE {table} SET {column} = '[' WHERE id = (SELECT min(id) FROM {table})");
     assert_eq!(connection.execute(&sql, []).unwrap(), 1);
+    triggers.iter().for_each(|(_, sql)| connection.execute_batch(sql).unwrap());
 }
 
 /// RUNBOOK: "A row that cannot be read is listed as unreadable and does not hide other rows"

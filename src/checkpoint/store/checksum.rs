@@ -39,12 +39,10 @@ const SMALL: [(&str, &str); 6] = [
     ),
 ];
 
-/// Those whose rows grow with the segments of a run, or with the items that wait for somebody.
-const LARGE: [(&str, &str); 5] = [
+/// Those whose rows grow with the segments of a run.
+const LARGE: [(&str, &str); 3] = [
     ("segments", SEGMENT),
     ("pages_under_way", "checksum(id, run, segment, session, page, items)"),
-    ("failures", FAILURE),
-    ("diverged", DIVERGED),
     ("segment_verdicts", SEGMENT_VERDICTS),
 ];
 
@@ -53,11 +51,11 @@ pub(super) const SEGMENT: &str = "checksum(run, segment, status, start_key, page
      nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, \
      estimated_write_units, updated_at)";
 
-/// The checksum of a failure's row.
+/// The checksum of a failure's row. One that does not have it concerns its item alone: it is listed as unreadable.
 pub(super) const FAILURE: &str =
     "checksum(id, run, key, segment, outcome, reason, attempts, first_at, last_at, status, resolved_as)";
 
-/// The checksum of a diverged item's row.
+/// The checksum of a diverged item's row. One that does not have it is listed as unreadable, too.
 pub(super) const DIVERGED: &str = "checksum(id, run, key, segment, paths, first_at, last_at, status, resolved_as)";
 
 /// The checksum of what a segment of a verification counted.
@@ -185,14 +183,19 @@ pub(super) fn is_doubtful(connection: &Connection, key: &str) -> Result<bool, Fa
     Ok(connection.prepare_cached(sql)?.query_row([key], |row| row.get(0))?)
 }
 
-/// Refuses a row that does not have its checksum, by this column: for those that a large file does not compare when it is
-/// opened.
-pub(super) fn refuse_damaged_row(row: &Row<'_>, at: usize, table: &str) -> Result<(), Failed> {
+/// Refuses the whole file for a row that does not have its checksum, by this column: for those that a large file does not
+/// compare when it is opened.
+pub(super) fn refuse_for_damaged_row(row: &Row<'_>, at: usize, table: &str) -> Result<(), Failed> {
     if row.get(at)? {
         Ok(())
     } else {
         Err(damaged(&format!("a row of its table `{table}` does not have its checksum")))
     }
+}
+
+/// Refuses this one row if it does not have its checksum, by this column.
+pub(super) fn refuse_damaged_row(row: &Row<'_>, at: usize) -> Result<(), Failed> {
+    if row.get(at)? { Ok(()) } else { Err(Failed::Row("a row in it does not have its checksum".to_owned())) }
 }
 
 /// Completed with the file's name by [`Failed::explain`].

@@ -124,7 +124,7 @@ pub(super) fn failures_of(
 }
 
 fn failure_from(row: &Row<'_>) -> Result<FailureRecord, Failed> {
-    refuse_damaged_row(row, 11, "failures")?;
+    refuse_damaged_row(row, 11)?;
     Ok(FailureRecord {
         id: row.get(0)?,
         run: RunId(row.get(1)?),
@@ -149,7 +149,7 @@ pub(super) fn diverged(
         "SELECT id, run, key, segment, status, resolved_as, first_at, last_at, paths, sum IS {DIVERGED_SUM} FROM diverged"
     );
     list(connection, query, &sql, |row| {
-        refuse_damaged_row(row, 9, "diverged")?;
+        refuse_damaged_row(row, 9)?;
         Ok(DivergedRecord {
             id: row.get(0)?,
             run: RunId(row.get(1)?),

@@ -284,7 +284,7 @@ fn segment_verdicts(connection: &Connection, run: RunId) -> Result<Vec<(u32, Ver
          JOIN (SELECT run, segment, skipped FROM segments) USING (run, segment) ORDER BY segment"
     );
     read::collect(connection, &sql, [run.0], |row| {
-        checksum::refuse_damaged_row(row, 8, "segment_verdicts")?;
+        checksum::refuse_for_damaged_row(row, 8, "segment_verdicts")?;
         let counts = VerdictCounts {
             matching: row.get(1)?,
             skipped: row.get(7)?,
