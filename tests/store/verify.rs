@@ -173,7 +173,8 @@ async fn a_name_that_cannot_be_read_hides_no_other() {
     assert_eq!(store.mismatches(verification, Verdict::Missing, 9).await.unwrap().len(), 2);
 }
 
-/// What a gate, a repair or a retry goes by never becomes something else because a bit flipped on the disk.
+/// What a gate, a repair or a retry decides by never becomes something else because a bit flipped on the disk: such a row
+/// is missing or listed as unreadable, and the rest of the file is used.
 #[tokio::test]
 async fn a_flipped_bit_never_changes_what_a_gate_goes_by() {
     let dir = tempfile::tempdir().unwrap();
@@ -203,34 +204,38 @@ async fn a_flipped_bit_never_changes_what_a_gate_goes_by() {
         ))
     };
     let (bytes, expected) = (fs::read(&whole).unwrap(), all(&whole).unwrap());
-    // Whether the damage concerns the whole file, or one row of a list.
-    for (text, whole_file) in [
-        ("accepted-finding", true),
-        ("failed-item", false),
-        ("reason-of-failure", false),
-        ("diverged-item", false),
-        ("diverged-path", false),
-        (r#"{"mismatches":7"#, true),
-        ("hash-of-report", true),
+    for text in [
+        "accepted-finding",
+        "failed-item",
+        "reason-of-failure",
+        "diverged-item",
+        "diverged-path",
+        r#"{"mismatches":7"#,
+        "hash-of-report",
         // Of the verification: `stage`, followed by `truth`.
-        ("expandedold", true),
+        "expandedold",
     ] {
-        let (mut owner, mut reader) = (0, 0);
+        let mut noticed = 0;
         for at in (0..bytes.len() - text.len()).filter(|at| bytes[*at..].starts_with(text.as_bytes())) {
             let path = dir.path().join(format!("{at}.db"));
             let mut flipped = bytes.clone();
             // Still text, and the report still JSON.
             flipped[at + text.len() - 1] ^= 1;
             fs::write(&path, flipped).unwrap();
-            // A reader, as of a large file, compares the rows that it reads. It may meet the row and not its index.
-            match all(&path) {
-                Err(error) => reader += usize::from(whole_file && matches!(error, StoreError::Corrupt(_))),
-                Ok(found) if !whole_file && found.contains("Unreadable") => reader += 1,
-                Ok(found) => assert_eq!(found, expected, "{text} at {at}"),
+            let found = all(&path).expect("it concerns no other row");
+            // The flip may be in an index, which is not read for this.
+            noticed += usize::from(found != expected);
+            assert!(
+                found == expected || found.contains("Unreadable") || found.len() < expected.len(),
+                "{text}: {found}"
+            );
+            match Store::open(&path, &identity(), clock) {
+                Ok(store) => store.close().await.unwrap(),
+                // A stage that does not exist: SQLite's own check of the table finds that.
+                Err(StoreError::Corrupt(why)) if why.contains("CHECK constraint") => {}
+                Err(error) => panic!("{text}: the way back does not depend on it: {error}"),
             }
-            owner += usize::from(matches!(Store::open(&path, &identity(), clock), Err(StoreError::Corrupt(_))));
         }
-        assert!(reader > 0, "{text}: never noticed by a reader");
-        assert_eq!(owner > 0, whole_file, "{text}: {owner} refused to an owner");
+        assert!(noticed > 0, "{text}");
     }
 }

@@ -3,11 +3,14 @@
 use rusqlite::{Connection, params};
 
 use super::super::RunId;
+use super::checksum::ACCEPTED;
 use super::error::Failed;
 
 /// Records what is accepted for a run; what was recorded before stays as it is.
 pub(super) fn record(connection: &Connection, run: RunId, findings: &[String], now: &str) -> Result<(), Failed> {
+    let damaged = format!("DELETE FROM accepted WHERE run = ?1 AND finding = ?2 AND sum IS NOT {ACCEPTED}");
     for finding in findings {
+        connection.execute(&damaged, params![run.0, finding])?;
         connection.execute(
             "INSERT INTO accepted (run, finding, at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
             params![run.0, finding, now],
@@ -16,9 +19,10 @@ pub(super) fn record(connection: &Connection, run: RunId, findings: &[String], n
     Ok(())
 }
 
-/// What is accepted for a run, in the order of the names.
+/// What is accepted for a run, in the order of the names. A record that is damaged counts as not there.
 pub(super) fn of(connection: &Connection, run: RunId) -> Result<Vec<String>, Failed> {
-    let mut statement = connection.prepare("SELECT finding FROM accepted WHERE run = ?1 ORDER BY finding")?;
+    let sql = format!("SELECT finding FROM accepted WHERE run = ?1 AND sum IS {ACCEPTED} ORDER BY finding");
+    let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map([run.0], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -22,7 +22,7 @@ use super::error::{Failed, WAY_OUT};
 use super::progress::{Progress, Rows};
 
 /// Tables that concern the whole file, and the checksum of their rows: of a few rows each.
-const SMALL: [(&str, &str); 6] = [
+const SMALL: [(&str, &str); 4] = [
     ("identity", "checksum(id, migration, fingerprint, meaning, table_arn, table_id, created_at)"),
     (
         "runs",
@@ -32,30 +32,32 @@ const SMALL: [(&str, &str); 6] = [
     ),
     ("events", "checksum(id, event, behind)"),
     ("kept", "checksum(name, value)"),
-    ("accepted", "checksum(run, finding, at)"),
-    (
-        "verifications",
-        "checksum(run, stage, truth, repair, flag_version, due, wanted, seed, run_segments, large, report, report_hash)",
-    ),
 ];
 
 /// Those whose rows grow with the segments of a run.
-const LARGE: [(&str, &str); 3] = [
-    ("segments", SEGMENT),
-    ("pages_under_way", "checksum(id, run, segment, session, page, items)"),
-    ("segment_verdicts", SEGMENT_VERDICTS),
-];
+const LARGE: [(&str, &str); 2] =
+    [("segments", SEGMENT), ("pages_under_way", "checksum(id, run, segment, session, page, items)")];
 
 /// The checksum of a segment's row.
 pub(super) const SEGMENT: &str = "checksum(run, segment, status, start_key, pages, scanned, applied, already_applied, \
      nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, \
      estimated_write_units, updated_at)";
 
-/// The checksum of a failure's row. One that does not have it concerns its item alone: it is listed as unreadable.
+// What no rollback depends on is compared when it is read, and refuses nothing else: a damaged row counts as not there, or
+// is listed as unreadable.
+
+/// The checksum of an accepted finding.
+pub(super) const ACCEPTED: &str = "checksum(run, finding, at)";
+
+/// The checksum of a verification: what it was asked, and its report.
+pub(super) const VERIFICATION: &str =
+    "checksum(run, stage, truth, repair, flag_version, due, wanted, seed, run_segments, large, report, report_hash)";
+
+/// The checksum of a failure's row.
 pub(super) const FAILURE: &str =
     "checksum(id, run, key, segment, outcome, reason, attempts, first_at, last_at, status, resolved_as)";
 
-/// The checksum of a diverged item's row. One that does not have it is listed as unreadable, too.
+/// The checksum of a diverged item's row.
 pub(super) const DIVERGED: &str = "checksum(id, run, key, segment, paths, first_at, last_at, status, resolved_as)";
 
 /// The checksum of what a segment of a verification counted.
@@ -181,16 +183,6 @@ pub(super) fn rows_to_migrate(connection: &Connection) -> Result<u64, Failed> {
 pub(super) fn is_doubtful(connection: &Connection, key: &str) -> Result<bool, Failed> {
     let sql = "SELECT EXISTS (SELECT 1 FROM temp.doubtful WHERE half = item_checksum(?1) >> 32)";
     Ok(connection.prepare_cached(sql)?.query_row([key], |row| row.get(0))?)
-}
-
-/// Refuses the whole file for a row that does not have its checksum, by this column: for those that a large file does not
-/// compare when it is opened.
-pub(super) fn refuse_for_damaged_row(row: &Row<'_>, at: usize, table: &str) -> Result<(), Failed> {
-    if row.get(at)? {
-        Ok(())
-    } else {
-        Err(damaged(&format!("a row of its table `{table}` does not have its checksum")))
-    }
 }
 
 /// Refuses this one row if it does not have its checksum, by this column.

@@ -9,10 +9,10 @@ pub use records::{
 use rusqlite::{Connection, Row, params};
 
 use super::super::{RunId, RunStatus, SegmentEvent, StoreError};
-use super::checksum::SEGMENT_VERDICTS;
+use super::checksum::{SEGMENT_VERDICTS, VERIFICATION, refuse_damaged_row};
 use super::error::Failed;
 use super::state_file::StateFile;
-use super::{NewRun, RunRecord, Store, checksum, journal, read, write};
+use super::{NewRun, RunRecord, Store, journal, read, write};
 use crate::change::Outcome;
 use crate::item::ItemKey;
 use crate::parity::{Stage, Truths, Verdict, VerdictCounts};
@@ -117,8 +117,10 @@ fn begin(connection: &Connection, new: &NewVerification, anew: bool, now: &str) 
             return Err(refused("a session of this verification is already open in this process; nothing was changed"));
         }
         if run.is_unfinished() {
-            let stored = verification(connection, run.clone())?;
-            if !anew && stored.asked == new.asked {
+            let stored = verification(connection, run.clone())?.filter(|stored| !anew && stored.asked == new.asked);
+            if let Some(stored) = stored
+                && counts_are_whole(connection, run.id)?
+            {
                 let run = write::resume(connection, run)?.run;
                 return Ok(VerificationRecord { run, resumed: true, ..stored });
             }
@@ -172,14 +174,15 @@ fn put(connection: &Connection, run: RunId, new: &NewVerification) -> Result<(),
     Ok(())
 }
 
-const VERIFICATION: &str = "SELECT stage, truth, repair, flag_version, wanted, due, seed, run_segments, large FROM verifications WHERE run = ?1";
-
-fn verification(connection: &Connection, run: RunRecord) -> Result<VerificationRecord, Failed> {
-    let mut statement = connection.prepare_cached(VERIFICATION)?;
+/// A verification as it was begun; none if its record is damaged: then it is neither resumed nor a proof.
+fn verification(connection: &Connection, run: RunRecord) -> Result<Option<VerificationRecord>, Failed> {
+    let sql = format!(
+        "SELECT stage, truth, repair, flag_version, wanted, due, seed, run_segments, large FROM verifications \
+         WHERE run = ?1 AND sum IS {VERIFICATION}"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([run.id.0])?;
-    let Some(row) = rows.next()? else {
-        return Err(Failed::Row(format!("verification {} does not say what it was asked", run.id.0)));
-    };
+    let Some(row) = rows.next()? else { return Ok(None) };
     let drawn = match row.get::<_, Option<u64>>(6)? {
         None => None,
         Some(seed) => {
@@ -188,7 +191,7 @@ fn verification(connection: &Connection, run: RunRecord) -> Result<VerificationR
             Some(Drawn { seed, run_segments: row.get(7)?, large })
         }
     };
-    Ok(VerificationRecord { asked: asked_from(row, 0)?, drawn, due: row.get(5)?, run, resumed: false })
+    Ok(Some(VerificationRecord { asked: asked_from(row, 0)?, drawn, due: row.get(5)?, run, resumed: false }))
 }
 
 fn asked_from(row: &Row<'_>, at: usize) -> Result<Asked, Failed> {
@@ -277,6 +280,13 @@ fn put_mismatch(
     Ok(())
 }
 
+/// Whether what the segments of a verification counted is as it was stored.
+fn counts_are_whole(connection: &Connection, run: RunId) -> Result<bool, Failed> {
+    let sql =
+        format!("SELECT NOT EXISTS (SELECT 1 FROM segment_verdicts WHERE run = ?1 AND sum IS NOT {SEGMENT_VERDICTS})");
+    Ok(connection.query_row(&sql, [run.0], |row| row.get(0))?)
+}
+
 fn segment_verdicts(connection: &Connection, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, Failed> {
     let sql = format!(
         "SELECT segment, matching, missing, stale, unexpected, raced, repaired, skipped, intact \
@@ -284,7 +294,7 @@ fn segment_verdicts(connection: &Connection, run: RunId) -> Result<Vec<(u32, Ver
          JOIN (SELECT run, segment, skipped FROM segments) USING (run, segment) ORDER BY segment"
     );
     read::collect(connection, &sql, [run.0], |row| {
-        checksum::refuse_for_damaged_row(row, 8, "segment_verdicts")?;
+        refuse_damaged_row(row, 8)?;
         let counts = VerdictCounts {
             matching: row.get(1)?,
             skipped: row.get(7)?,
@@ -324,7 +334,9 @@ fn close_diverged(connection: &Connection, items: &[(ItemKey, &str)], now: &str)
 
 fn finish(connection: &Connection, id: RunId, ended_at: &str, json: &str, hash: &str) -> Result<RunRecord, Failed> {
     let run = write::open_run(connection, id)?;
-    let stored = verification(connection, run.clone())?;
+    let Some(stored) = verification(connection, run.clone())? else {
+        return Err(Failed::Row(format!("verification {} does not say what it was asked", run.id.0)));
+    };
     run.status.next(RunStatus::Complete)?;
     let done = read::totals(connection, &run)?.done;
     if done != stored.due {
@@ -342,10 +354,14 @@ fn finish(connection: &Connection, id: RunId, ended_at: &str, json: &str, hash: 
     read::run(connection, id)
 }
 
+/// Reports that are as they were stored.
 fn reports(connection: &Connection, limit: u32) -> Result<Vec<StoredReport>, Failed> {
-    let sql = "SELECT stage, truth, repair, flag_version, wanted, run, started_at, ended_at, report, report_hash \
-               FROM verifications JOIN runs ON runs.id = run WHERE report IS NOT NULL ORDER BY run DESC LIMIT ?1";
-    read::collect(connection, sql, [limit], |row| {
+    let sql = format!(
+        "SELECT stage, truth, repair, flag_version, wanted, run, started_at, ended_at, report, report_hash \
+         FROM (SELECT * FROM verifications WHERE report IS NOT NULL AND sum IS {VERIFICATION}) \
+         JOIN runs ON runs.id = run ORDER BY run DESC LIMIT ?1"
+    );
+    read::collect(connection, &sql, [limit], |row| {
         Ok(StoredReport {
             run: RunId(row.get(5)?),
             asked: asked_from(row, 0)?,
@@ -359,7 +375,10 @@ fn reports(connection: &Connection, limit: u32) -> Result<Vec<StoredReport>, Fai
 
 fn newest(connection: &Connection) -> Result<Option<VerificationRecord>, Failed> {
     let run: Option<i64> = connection.query_row("SELECT max(run) FROM verifications", [], |row| row.get(0))?;
-    run.map(|run| verification(connection, read::run(connection, RunId(run))?)).transpose()
+    match run {
+        Some(run) => verification(connection, read::run(connection, RunId(run))?),
+        None => Ok(None),
+    }
 }
 
 fn refused(what: impl Into<String>) -> Failed {
