@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::segments::{SegmentChoice, auto_segments};
@@ -44,6 +44,10 @@ const FAILED_LOOKS: u32 = 3;
 /// A look is tried for at most this part of its interval, retries included, before it counts as failed.
 const PATIENCE: u32 = 4;
 
+/// A look that is due comes before the first request of a pass: the table may have been replaced since it was described. The
+/// way back waits this long for it at most. That is time for an answer; nothing that throttles or hangs holds it up.
+const FIRST_LOOK_BACK: Duration = Duration::from_secs(2);
+
 /// Follows the table of one job.
 pub struct TableWatch {
     table: Arc<dyn Table>,
@@ -51,8 +55,8 @@ pub struct TableWatch {
     scopes: Arc<Scopes>,
     indexes: Indexes,
     every: Duration,
-    /// A look that is due comes before the first request; not on the way back, which nothing holds up that it can do without.
-    looks_first: bool,
+    /// A pass of the way back waits only [`FIRST_LOOK_BACK`] for a look that is due.
+    goes_back: bool,
     state: Mutex<State>,
     told: watch::Sender<Followed>,
     /// Keeps the budgets in the state file.
@@ -91,7 +95,7 @@ impl TableWatch {
             scopes: Arc::clone(&job.scopes),
             indexes: job.changes.indexes().clone(),
             every,
-            looks_first: !job.goes_back,
+            goes_back: job.goes_back,
             state: Mutex::new(State { description, following, due, failed: 0 }),
             told: watch::Sender::new(Followed { scopes: resolved.scopes.clone(), ..Followed::default() }),
             keeper: Mutex::default(),
@@ -134,11 +138,11 @@ impl TableWatch {
     }
 
     /// Looks at once if a look is due, as it is in a process that has waited long before this pass; and then for as long as
-    /// the handle lives. On the way back it looks beside the first requests.
+    /// the handle lives. The way back waits for the first look for a short time only.
     pub(super) async fn watch(self: &Arc<Self>, stop: &Stopper) -> AbortOnDropHandle<()> {
-        if self.looks_first {
-            self.look_if_due(stop).await;
-        }
+        let waits = if self.goes_back { FIRST_LOOK_BACK } else { Duration::MAX };
+        // A look that does not come in time is begun again beside the requests.
+        let _ = timeout(waits, self.look_if_due(stop)).await;
         let (me, stop) = (Arc::clone(self), stop.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {
             me.look_if_due(&stop).await;
