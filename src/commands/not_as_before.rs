@@ -50,7 +50,10 @@ pub(super) fn tell(target: &Target) {
         let listed = match file.as_ref().map(|file| file.met_pairs(kind, NAMED)) {
             Some(Ok(Some(listed))) => listed,
             Some(Ok(None)) => return output::stderr(PAIRS_UNRECORDED),
-            Some(Err(_)) => return output::stderr(UNREADABLE),
+            Some(Err(_)) => {
+                let _ = writeln!(text, "{UNREADABLE}");
+                break;
+            }
             // A file that cannot be opened is explained where it is opened for writing.
             None => return,
         };

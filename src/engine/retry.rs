@@ -50,7 +50,7 @@ impl Job {
             let Some(last) = batch.last() else { return Ok(all) };
             after = last.as_ref().map_or_else(|unreadable| unreadable.id, |failure| failure.id);
             batch.iter().flat_map(|row| row.as_ref().err()).for_each(|row| {
-                tracing::warn!("failure {} stays as it is: {}", row.id, row.why);
+                tracing::warn!("failure {} stays as it is: {}. A complete `run --again` settles it", row.id, row.why);
             });
             let tries = batch.iter().flatten().map(|failure| try_again(store, &writer, &requests, failure).boxed());
             let tried: Vec<_> = stream::iter(tries).buffer_unordered(AT_ONCE).collect().await;
