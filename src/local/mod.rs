@@ -19,5 +19,5 @@ pub mod traffic;
 
 pub use engine::{Engine, EngineOptions};
 pub use error::LocalError;
-pub use front::{Fault, Front, FrontOptions, RequestInfo, Spoil, Tally};
+pub use front::{Fault, Front, FrontOptions, Gate, RequestInfo, Spoil, Tally};
 pub use together::{Content, Local, LocalOptions, TableReport};

@@ -2,6 +2,7 @@
 //! that are signed on the client.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_dynamodb::types::{CreateGlobalSecondaryIndexAction, GlobalSecondaryIndexUpdate};
 use backfill::item::{Num, Projection, Value};
@@ -264,14 +265,21 @@ async fn a_run_that_begins_anew_edits_no_signed_items_by_the_word_of_before() {
     assert!((1..40).contains(&before), "{before} of 40");
     let plan = plan("");
     // The first look at what that run has not read is stopped; after that no run resumes it.
-    fault(&bed, |request| {
-        let pages = request.operation == "Scan";
-        if pages { Fault::Delay(Duration::from_millis(400)) } else { Fault::Pass }
+    let pages = Arc::new(AtomicUsize::new(0));
+    let asked = Arc::clone(&pages);
+    fault(&bed, move |request| {
+        if request.operation != "Scan" {
+            return Fault::Pass;
+        }
+        asked.fetch_add(1, Ordering::Relaxed);
+        Fault::Delay(Duration::from_millis(400))
     });
     let mut command = bed.command();
     command.args(["run", text(&plan), "--restart", "--yes"]);
     let looking = Running::start(command);
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    while pages.load(Ordering::Relaxed) < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     looking.signal(Signal::SIGTERM);
     tokio::task::block_in_place(|| looking.end()).exits(130);
     bed.front().set_faults(None);

@@ -12,7 +12,7 @@ use backfill::checkpoint::store::Begin;
 use backfill::checkpoint::{CheckpointStore as _, phase};
 use backfill::engine::Ended;
 use backfill::item::{Item, Path, Value};
-use backfill::local::{Fault, RequestInfo};
+use backfill::local::{Fault, Gate, RequestInfo};
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -22,8 +22,8 @@ use super::scene::{MOVE, Scene, item, new_run, s};
 
 const SKIP: &str = "on_existing = \"skip\"";
 
-/// How long the second process's write is held: a live writer needs less.
-const HELD: Duration = Duration::from_millis(800);
+/// A write that did not arrive by then never will.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A run of one item that was killed with its write under way.
 struct Killed {
@@ -74,10 +74,12 @@ impl Killed {
 
     /// The next process goes on; this happens between its read of the item and its write.
     async fn resumed(&self, meanwhile: impl AsyncFnOnce(&Killed)) -> Ended {
-        let mut sent = told(&self.scene, vec![Fault::Delay(HELD)]);
+        let gate = Gate::closed();
+        let mut sent = told(&self.scene, vec![Fault::Hold(gate.clone())]);
         let working = start(&self.scene).await;
         sent.recv().await.unwrap();
         meanwhile(self).await;
+        gate.open();
         working.await.unwrap()
     }
 
@@ -195,11 +197,13 @@ async fn a_live_value_behind_a_lost_reply_is_left() {
     let one = item(0, &[("old", s("first"))]);
     let scene = Scene::of(vec![one.clone()], SKIP, MOVE).await;
     // The first attempt may have been applied, for all that the tool knows.
-    let mut sent = told(&scene, vec![Fault::Reset, Fault::Delay(HELD)]);
+    let gate = Gate::closed();
+    let mut sent = told(&scene, vec![Fault::Reset, Fault::Hold(gate.clone())]);
     let working = start(&scene).await;
     sent.recv().await.unwrap();
     sent.recv().await.unwrap();
     live(&scene, &one, "new", "theirs").await;
+    gate.open();
     assert_eq!(working.await.unwrap().totals.counts.of(Outcome::Skipped), 1);
     scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
     assert_eq!(now(&scene, &one).await, item(0, &[("old", s("first")), ("new", s("theirs"))]));
@@ -213,14 +217,20 @@ async fn a_copy_that_was_planned_anew_is_no_value_of_before() {
     for migration in ["", SKIP] {
         let changes = format!("{MOVE}[[change]]\nset = \"marker\"\nvalue = 2\n");
         let scene = Scene::of(vec![one.clone()], migration, &changes).await;
-        let mut sent = told(&scene, [vec![Fault::Delay(HELD), Fault::DropReply], vec![Fault::Reset; 100]].concat());
+        let gate = Gate::closed();
+        let faults = [vec![Fault::Hold(gate.clone()), Fault::DropReply], vec![Fault::Reset; 100]].concat();
+        let mut sent = told(&scene, faults);
         let working = start(&scene).await;
         sent.recv().await.unwrap();
         live(&scene, &one, "old", "first").await;
+        gate.open();
         sent.recv().await.unwrap();
-        while !now(&scene, &one).await.contains_key("new") {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let applied = async {
+            while !now(&scene, &one).await.contains_key("new") {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, applied).await.expect("the write is applied");
         working.abort();
         let _ = working.await;
         live(&scene, &one, "old", "later").await;

@@ -94,7 +94,7 @@ mod tests {
         let (lines, said) = mpsc::channel();
         let progress =
             Progress::tell_to("looking", &Rows::default(), None, (SOON, NEVER), move |line| drop(lines.send(line)));
-        assert_eq!(said.recv().unwrap(), "looking: 0 s so far");
+        assert!(said.recv().unwrap().starts_with("looking: "));
         assert!(said.recv_timeout(Duration::from_millis(50)).is_err());
         drop(progress);
         assert!(said.recv().is_err(), "nothing is said behind its end");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::HeaderMap;
 use serde_json::{Map, Value as Json, json};
+use tokio::sync::Semaphore;
 
 use super::spoil::Spoil;
 
@@ -20,6 +21,8 @@ pub enum Fault {
     Pass,
     /// It is held for so long, and then forwarded.
     Delay(Duration),
+    /// It is held until the gate is opened, and then forwarded.
+    Hold(Gate),
     /// It is forwarded and applied; the connection is closed without the reply.
     DropReply,
     /// The connection is reset before the request is forwarded: it is not applied.
@@ -42,6 +45,34 @@ pub enum Fault {
         /// `ThrottlingReasons` in a ProvisionedThroughputExceededException or a RequestLimitExceeded.
         extra: Map<String, Json>,
     },
+}
+
+/// Holds requests until it is opened, once for all of them.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    /// A closed gate.
+    pub fn closed() -> Gate {
+        Gate(Arc::new(Semaphore::new(0)))
+    }
+
+    /// Lets through what it holds, and what comes later.
+    pub fn open(&self) {
+        self.0.close();
+    }
+
+    /// Waits until it is open.
+    pub(super) async fn pass(&self) {
+        // It never has a permit: it is closed as a semaphore when it is opened as a gate.
+        let _ = self.0.acquire().await;
+    }
+}
+
+impl PartialEq for Gate {
+    fn eq(&self, other: &Gate) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// A request, as a rule sees it.

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-pub use fault::{Fault, FaultRule, RequestInfo};
+pub use fault::{Fault, FaultRule, Gate, RequestInfo};
 pub use spoil::Spoil;
 pub use tally::{OperationTally, ScanPage, Tally};
 

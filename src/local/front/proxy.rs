@@ -145,6 +145,10 @@ impl Proxy {
                 tokio::time::sleep(time).await;
                 self.forward(arrived, true).await
             }
+            Fault::Hold(gate) => {
+                gate.pass().await;
+                self.forward(arrived, true).await
+            }
             Fault::DropReply => {
                 self.tally().of(&arrived.operation).dropped += 1;
                 self.forward(arrived, false).await?;

@@ -236,7 +236,7 @@ impl MemoryTable {
         if fault == Some(Fault::ShortPage) && next.is_some() && items.len() < limit {
             faults.fired(Fault::ShortPage);
         }
-        // "A `LastEvaluatedKey` that is not empty does not necessarily mean that there is more data" (API reference).
+        // A page may say that more follows although nothing does (API reference, "Scan").
         if fault == Some(Fault::EmptyPage) && next.is_none() && last.is_some() {
             faults.fired(Fault::EmptyPage);
             next = last;
