@@ -24,7 +24,7 @@ mod rule;
 #[cfg(test)]
 mod rule_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 mod undo_tests;
 

@@ -2,7 +2,7 @@
 
 use backfill::change::OnExisting::Keep;
 use backfill::change::Strategy::{ExpandContract, InPlace};
-use backfill::change::{Decision, GuardedWrite};
+use backfill::change::{Action, Decision, GuardedWrite};
 use backfill::item::{Item, KeyAttribute, KeySchema};
 use backfill::table::dynamo::DynamoTable;
 use backfill::table::memory::rules::{Effect, effect};
@@ -17,13 +17,18 @@ use crate::{item, table};
 /// Requests that one test has under way.
 const CONCURRENCY: usize = 16;
 
-/// What DynamoDB must do with a guarded write: the image after it, or none where a condition does not hold. So every engine
-/// holds the rules of the table in memory as well.
+/// What DynamoDB must do with a guarded write: the image after it, or none if a condition does not hold. These are
+/// the rules of the table in memory, so every engine checks them too.
 fn model(write: &GuardedWrite, image: &Item) -> Option<Item> {
     let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
     let key = KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) };
     match effect(write, Some(image), &key, &[]) {
-        Effect::Applied(after) => Some(after),
+        Effect::Applied(after) => {
+            // No write of the tool removes what is not there.
+            let removed = |action: &Action| matches!(action, Action::Remove { path } if path.get(image).is_none());
+            assert!(!write.actions.iter().any(removed), "{write:?}");
+            Some(after)
+        }
         Effect::ConditionFailed => None,
         Effect::Rejected(why) => panic!("{why}: {write:?}"),
     }

@@ -5,28 +5,12 @@ use serde_json::{Value as Json, json};
 use super::super::compare::{Parity, Stage};
 use super::*;
 use crate::change::OnExisting::{Keep, Skip};
-use crate::change::{Action, Digest, GuardedWrite, PreImage, Was};
+use crate::change::{Digest, GuardedWrite, PreImage, Was};
 use crate::item::{KeyAttribute, Value, item_from_json, item_to_json};
 
-/// What DynamoDB does with a guarded write.
+/// What DynamoDB does with a guarded write of an item that exists.
 fn update(write: &GuardedWrite, image: &Item) -> Option<Item> {
-    let holds = write.conditions.iter().all(|condition| match condition {
-        Condition::ItemExists(name) => image.contains_key(name),
-        Condition::Exists(path) => path.get(image).is_some(),
-        Condition::Missing(path) => path.get(image).is_none(),
-        Condition::IsMap(path) => matches!(path.get(image), Some(Value::M(_))),
-        Condition::Equals(path, value) => path.get(image) == Some(value),
-        Condition::Same(a, b) => a.get(image).is_some() && a.get(image) == b.get(image),
-    });
-    let mut after = image.clone();
-    for action in write.actions.iter().take_while(|_| holds) {
-        match action {
-            Action::SetFrom { to, from } => assert!(to.set(&mut after, from.get(image).unwrap().clone())),
-            Action::SetValue { to, value } => assert!(to.set(&mut after, value.clone())),
-            Action::Remove { path } => assert!(path.remove(&mut after).is_some()),
-        }
-    }
-    holds.then_some(after)
+    crate::change::tests::update(write, Some(image))
 }
 
 fn path(text: &str) -> Path {

@@ -1,0 +1,61 @@
+//! `on_existing = "skip"`: a value that is there counts as done, and a value of the tool's own can be told.
+
+use super::*;
+
+#[test]
+fn a_value_that_is_there_counts_as_done() {
+    let image = json!({"pk": {"S": "1"}, "a": {"S": "1"}, "b": {"S": "2"}, "c": {"S": "3"}, "v": {"N": "1"}});
+    for (change, left) in [(mv("a", "b"), "b"), (copy("a", "b"), "b"), (set("v", json!({"N": "2"})), "v")] {
+        for strategy in [ExpandContract, InPlace] {
+            let skipped = Decision::Skipped(vec![path(left)]);
+            assert_eq!(decide(std::slice::from_ref(&change), strategy, Skip, &item(image.clone())), skipped);
+            // What else the item needs is written, as long as the value is there.
+            let plan = [change.clone(), copy("c", "d")];
+            let Decision::Write(write) = decide(&plan, strategy, Skip, &item(image.clone())) else { panic!() };
+            assert_eq!(write.actions.len(), 1);
+            let mut raced = item(image.clone());
+            raced.remove(left);
+            assert_eq!(update(&write, Some(&raced)), None, "{change:?}");
+        }
+    }
+    // An equal value is not skipped: in place the old one goes.
+    let equal = json!({"pk": {"S": "1"}, "a": {"S": "1"}, "b": {"S": "1"}});
+    assert_eq!(decide(&[mv("a", "b")], ExpandContract, Skip, &item(equal.clone())), Decision::AlreadyApplied);
+    assert_eq!(written(&[mv("a", "b")], InPlace, Skip, &equal), json!({"pk": {"S": "1"}, "b": {"S": "1"}}));
+    // A value whose copy was skipped is not removed.
+    let plan = [copy("a", "b"), remove("a")];
+    assert_eq!(decide(&plan, InPlace, Skip, &item(image)), Decision::Skipped(vec![path("b")]));
+}
+
+/// A target that a live writer fills in between fails the condition, and is skipped then.
+#[test]
+fn a_value_that_appears_in_between_counts_as_done() {
+    for change in [mv("a", "b"), copy("a", "b"), set("b", json!({"S": "1"}))] {
+        let image = item(json!({"pk": {"S": "1"}, "a": {"S": "1"}}));
+        let plan = answering(&[change], Skip);
+        let changes = Changes::for_run(&plan, ExpandContract, key(), Vec::new());
+        let Decision::Write(write) = changes.decide(&image) else { panic!() };
+        let mut raced = image.clone();
+        raced.insert("b".into(), Value::S("theirs".into()));
+        assert_eq!(update(&write, Some(&raced)), None);
+        assert_eq!(changes.decide(&raced), Decision::Skipped(vec![path("b")]));
+        let noted = changes.skipped_targets(&raced);
+        let pair = !matches!(plan[..], [Change::Set { .. }]);
+        assert_eq!(noted.is_empty(), !pair, "a constant needs no record");
+        assert!(changes.skipped_targets(&image).is_empty());
+    }
+}
+
+/// With `skip`, a change writes only the value whose digest is recorded. So the digest shows whether a value is its own.
+#[test]
+fn a_change_that_skips_writes_the_value_that_is_on_record() {
+    let image = item(json!({"pk": {"S": "1"}, "a": {"S": "1"}}));
+    for (change, strategy) in [(mv("a", "b"), ExpandContract), (copy("a", "b"), InPlace), (mv("a", "b"), InPlace)] {
+        let Decision::Write(write) = decide(&[change], strategy, Skip, &image) else { panic!() };
+        let wrote = write.pre_images.iter().find(|pre| pre.path == path("b")).and_then(|pre| pre.wrote);
+        assert_eq!(wrote, Some(Digest::of(&Value::S("1".into()))));
+        let mut changed = image.clone();
+        changed.insert("a".into(), Value::S("2".into()));
+        assert_eq!(update(&write, Some(&changed)), None);
+    }
+}
