@@ -3,7 +3,7 @@
 #
 #     tests/long.sh [PART...]
 #
-# PART is damage, durable, tables, kills or playbook; by default all of them, for about 25 minutes on two cores. Figures go
+# PART is damage, durable, tables, kills or playbook; by default all of them, for about 25 minutes on two cores (an estimate). Figures go
 # into tests/RELIABILITY.md with the commit that they were measured at.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
