@@ -46,13 +46,13 @@ impl Moment {
 /// A moment of a machine's life, comparable across its processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootTime {
-    /// Which start of which machine.
+    /// Identifies one start of one machine.
     pub boot: String,
     /// The time since.
     pub since: Duration,
 }
 
-/// The time since this machine was started; none where the system does not tell (it is Linux that does).
+/// The time since this machine started; `None` on systems that do not report it (only Linux does).
 pub fn boot_time() -> Option<BootTime> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
     let uptime = fs::read_to_string("/proc/uptime").ok()?;

@@ -68,7 +68,7 @@
 //! | killed | what is found on resume |
 //! | --- | --- |
 //! | before the first look at a page is durable | nothing of the page was written; it is read and looked at again |
-//! | after that | what was there before is on record; items that may have been written are not taken for such, but for targets of a plan that skips which no write on record can have filled |
+//! | after that | what was there before is recorded; items that may have been written do not count as such, except targets of a plan with `skip` that no recorded write can have filled |
 //! | while a rollback, or a run that begins anew, looks at what a stopped pass has not met | nothing was written; the look goes on from its checkpoints, and nothing else ever resumes that pass |
 //! | before a page's pre-images are durable | nothing of those items was written; the page is read again |
 //! | after that, before all its writes are answered | some items are written; read again they are `AlreadyApplied` |

@@ -16,7 +16,8 @@ pub enum Leftover {
     Unknown,
 }
 
-/// A pair of attributes as the first pass met it, of which a rollback, or readers, may make something else than it was.
+/// A pair of attributes as the first pass found it, if a rollback may change it from what it was, or readers may see its new
+/// value for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MetPair {
     /// Both, and equal, while applications wrote both.

@@ -9,7 +9,7 @@ use crate::item::{Item, Path};
 pub struct Met {
     /// Targets of moves and copies that are there already, with digests of their values.
     pub there_before: Vec<(Path, Digest)>,
-    /// Targets that are there, with or without their source, and of which a rollback or readers make something else.
+    /// Existing targets, with or without their source, that a rollback changes or that readers see for the first time.
     pub pairs: Vec<(Path, MetPair)>,
     /// The phase may write a target of this item, which then looks as if it had been there before: also if it only writes
     /// another change, and a live writer gives the target a source meanwhile.
@@ -49,7 +49,7 @@ impl Changes {
                 }
             }
         }
-        // Where there are no other changes, what was met says all.
+        // With a single change, `met` already says whether the item gets a write.
         met.may_write |= self.steps.len() > 1 && matches!(self.decide(item), Decision::Write(_));
         met
     }

@@ -41,9 +41,9 @@
 //! # Digests
 //!
 //! The digest is exact where a value was overwritten, and of every change that skips, because the write's condition held it
-//! to the value that was read. So a live writer's value is told from that of a write whose outcome nobody knows. Of any other
-//! move in place it is that of the value which was read: where the value changed between read and write, and the path is
-//! overwritten in a later pass, a rollback leaves that value at the new path. Nothing is lost by it.
+//! to the value that was read. So a live writer's value can be distinguished from that of a write whose outcome is unknown.
+//! For any other move in place it is the digest of the value that was read: if the value changed between read and write, and
+//! the path is overwritten in a later pass, a rollback leaves that value at the new path. No value is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -92,7 +92,7 @@ pub struct MetPage {
     pub number: u64,
     /// Items with targets that were there before the migration, which, and digests of their values.
     pub there_before: Vec<(ItemKey, Vec<(Path, Digest)>)>,
-    /// Items with pairs of which a rollback, or readers, make something else than they were.
+    /// Items with pairs that a rollback changes from what they were, or whose new value readers see for the first time.
     pub pairs: Vec<(ItemKey, Vec<(Path, MetPair)>)>,
     /// Digests of the keys of items that may be written.
     pub may_write: Vec<Digest>,

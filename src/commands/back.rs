@@ -11,8 +11,7 @@ use crate::cutover::{Flag, FlagMeta, FlagStore};
 use crate::plan::Plan;
 use crate::playbook::{BackTo, Step, step_back};
 
-/// One step back: no gate, no lock, whatever else is under way. The state file only tells, where there is one, what has been
-/// waited for before.
+/// One step back: no gate, no lock, whatever else is running. The state file, if it exists, only tells which waits are over.
 pub(super) async fn back(
     flags: &dyn FlagStore,
     plan: &Plan,
@@ -50,7 +49,7 @@ pub(super) async fn back(
     }
 }
 
-/// For `status`. The way back is open whatever became of that.
+/// Records the flag for `status`. If that fails, the way back goes on all the same.
 async fn record(state: &Path, plan: &Plan, flag: (&Flag, &FlagMeta), watched: &Watched) {
     if let Err(error) = record_seen(state, plan, flag, watched).await {
         output::stderr(&format!("note     this change of the flag could not be recorded in the state file: {error}"));

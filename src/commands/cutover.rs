@@ -52,7 +52,7 @@ fn goal_of(args: &CutoverArgs) -> Goal {
         Some(CutoverStep::DualWrite) => Goal::CutoverTo(Target::DualWrite),
         Some(CutoverStep::ReadNew) => Goal::CutoverTo(Target::ReadNew(args.percent)),
         Some(CutoverStep::WriteNew) => Goal::CutoverTo(Target::WriteNew),
-        // How far is told by the flag, when everything is checked.
+        // The flag decides how far, once everything is checked.
         None => Goal::Back { to: BackTo::OldReads, now: args.now },
     }
 }

@@ -13,7 +13,7 @@ impl Conducted {
     /// Says what a repair would do, by the last verification of all items that was made under the truth of now, and asks; if
     /// there is none, the table is looked at first. Gives why that was stopped, if it was.
     ///
-    /// Whoever is asked takes his time: what he confirms is what he was shown, or it is refused.
+    /// The answer may take a while. If the repair would no longer do what was shown, it is refused.
     pub(super) async fn ask_for_repair(
         &mut self,
         scope: Scope,

@@ -50,7 +50,7 @@ pub struct Conductor {
     pub store: Store,
     /// How everything is stopped.
     pub stop: Stopper,
-    /// That the lease is this process's; none where there is no lease.
+    /// Whether the lease is still this process's; `None` if the migration has no lease.
     pub lease: Option<Validity>,
     flags: Option<Arc<dyn FlagStore>>,
     clock: Clock,

@@ -23,7 +23,7 @@ pub struct Known {
     pub state: State,
     /// The flag: as it was read just now, or when a command read it last.
     pub seen: Option<Seen>,
-    /// Why it may say something else by now; none where it was read just now.
+    /// Why the flag may be different by now; `None` if it was read just now.
     pub may_be_stale: Option<String>,
     /// Where it stands, by these.
     pub standing: Standing,
@@ -44,7 +44,7 @@ pub struct Seen {
 
 /// Reads what a state file knows of this plan's migration.
 ///
-/// `read` is what came of reading the flag just now; none where that was not tried.
+/// `read` is the result of reading the flag just now; `None` if that was not tried.
 pub fn known(
     file: &StateFile,
     summary: &StateSummary,
@@ -87,7 +87,7 @@ pub fn known(
     Ok(Known { state, seen, may_be_stale, standing })
 }
 
-/// What of the flag this process has put on record, or found there.
+/// The state of the flag that this process recorded, or found recorded.
 pub(super) struct OnRecord {
     at: Timestamp,
     pub(super) flag: Flag,
@@ -109,8 +109,8 @@ pub async fn read_now(plan: &Plan, clock: Clock, limit: Duration) -> Result<Opti
     }
 }
 
-/// Puts on record what a command that asks for no lock has made of the flag, where nobody works on the state file now and
-/// it is this plan's. False where that could not be: then `status` reads the flag.
+/// Records the flag as a command without a lock has left it. That needs a state file of this plan that no process uses;
+/// returns false otherwise, and then `status` reads the flag.
 pub async fn record_seen(
     path: &Path,
     plan: &Plan,

@@ -155,7 +155,7 @@ mod tests {
         Flag { version, ..Flag::first(2, jiff::Timestamp::UNIX_EPOCH) }
     }
 
-    /// By clocks of which the wall clock jumps by so many seconds.
+    /// Watches with a wall clock that jumps by this number of seconds.
     fn watch_by(jump: Arc<AtomicI64>, reads: Vec<(u64, Option<Flag>)>) -> (Stopper, Validity, AbortOnDropHandle<()>) {
         let plan = load("p", PLAN).unwrap().plan;
         let plan_of = plan.fingerprint().as_str().into();

@@ -168,7 +168,7 @@ impl Lease {
     /// a third of its duration or so; one that is not renewed is taken over after the whole, and one of `gone`, an owner
     /// that is known to be dead, at once.
     ///
-    /// `waits` is told once, if it has to be watched, who holds it and for how long that takes at most.
+    /// If another host holds it, `waits` is called once with the holder and the longest time to wait.
     pub async fn acquire(
         item: ControlItem,
         owner: &str,

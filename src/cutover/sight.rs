@@ -1,7 +1,7 @@
 //! How long an earlier state of the flag may still be obeyed. Pure: the time is that of a clock that only goes forward.
 //!
-//! Clocks of hosts differ, so nothing here looks at the flag's own times. Whoever reads the flag strongly consistently
-//! knows that what it says is in effect by then: `max_cache_seconds` later, by his own clock, nobody obeys anything else.
+//! The clocks of hosts differ, so nothing here uses the times in the flag. After a strongly consistent read of the flag,
+//! its state is in effect: `max_cache_seconds` later, by the reader's own clock, nobody obeys an earlier state.
 
 use std::time::Duration;
 

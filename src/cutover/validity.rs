@@ -78,7 +78,7 @@ impl Validity {
         }
     }
 
-    /// For who confirms it: returns when somebody waits for that.
+    /// Returns when somebody waits for the flag to be confirmed. For the task that confirms it.
     pub async fn wanted(&self) {
         self.0.wanted.notified().await;
     }
@@ -106,7 +106,7 @@ mod tests {
 
     const GOOD_FOR: Duration = Duration::from_secs(40);
 
-    /// Clocks of which the wall clock jumps by so much, in seconds.
+    /// Clocks whose wall clock jumps by this number of seconds.
     fn clocks() -> (Moments, Arc<AtomicI64>) {
         let (began, jump) = (Instant::now(), Arc::new(AtomicI64::new(0)));
         let jumped = Arc::clone(&jump);

@@ -66,7 +66,7 @@ pub struct Job {
     pub repair_remove: bool,
     /// It is part of the way back: a look at the table that is due does not hold up its first request.
     pub goes_back: bool,
-    /// What is on record of items, for a dry run of a phase that looks it up ([`Changes::lookup`]).
+    /// The recorded history of items, for a dry run of a phase that looks it up ([`Changes::lookup`]).
     pub records: Option<Arc<dyn Records>>,
 }
 

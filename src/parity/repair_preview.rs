@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use crate::parity::report::tests::report;
 
-    /// Every line that writes names the attribute of which the value is derived, and no other.
+    /// Every line that writes names the attribute that it writes, and no other.
     #[test]
     fn each_line_names_the_attribute_that_it_writes() {
         let found = VerifyReport { missing: 11, stale: 12, unexpected: 13, ..report() };

@@ -176,7 +176,7 @@ impl Asked<'_> {
     }
 
     /// Whatever stands in the way of this change, and has not been gone past, is named at once: a reason is given for all
-    /// that was said, and for nothing else. With one, what is given up for it is put on record first.
+    /// that was said, and for nothing else. With one, what is given up for it is recorded first.
     fn give_up(&self, change: FlagChange, closed: Option<Refused>) -> Result<Option<Step>, Refused> {
         const FORWARD: &str = "`--force REASON` goes forward anyway";
         let no_way_back = self.world.no_way_back.map(|items| {
@@ -271,7 +271,7 @@ impl Asked<'_> {
         together(closed)
     }
 
-    /// The step forward for a reason, which goes past what a repair has left.
+    /// The step forward with `--force REASON`, despite the items that a repair left.
     fn forced_forward(&self, flag: &Flag) -> Next {
         let goal = match self.goal {
             Goal::CutoverTo(Target::ReadNew(_)) if flag.read_percent < 100 => self.goal,

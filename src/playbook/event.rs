@@ -13,7 +13,7 @@ pub struct Event {
     pub at: Timestamp,
     /// Who ran the command.
     pub actor: String,
-    /// What the flag said then; none where the plan names none, and in histories that were begun without marks.
+    /// The state of the flag then; `None` if the plan has no flag, and in histories that began without marks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flag: Option<Mark>,
     /// What happened.

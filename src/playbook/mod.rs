@@ -66,7 +66,7 @@
 //!
 //! - How long an earlier state of the flag may still be obeyed ([`World::left`]) is measured by a clock that only goes
 //!   forward, from when this host first saw the flag say what it says ([`crate::cutover::Sights`]).
-//! - Whether a phase began under what the flag says now is told by what the flag said when it began ([`Mark`]), for equality.
+//! - A phase began under today's flag if the flag's state when it began ([`Mark`]) is equal to today's.
 //!   Only histories that have no marks are still judged by their times, once.
 //! - Readers go back to old values without a wait, where all that anybody may obey writes both.
 //!

@@ -76,7 +76,7 @@ impl Asked<'_> {
         match (self.state.contract, self.state.rollback) {
             (Way::Complete, _) => (Stage::Contracted, None),
             (_, Way::Complete) => (Stage::RolledBack, None),
-            // It has been over the table, and some items are left: their reasons say what to mend.
+            // The pass is complete, and some items are left: their reasons say what to fix.
             (Way::Begun, _) if self.world.unfinished > 0 => (Stage::Contract, Some("failures list".into())),
             (_, Way::Begun) if self.world.unfinished > 0 => (Stage::Rollback, Some("failures list".into())),
             (Way::Begun, _) => (Stage::Contract, Some(Goal::Contract.into())),

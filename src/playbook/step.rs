@@ -332,7 +332,7 @@ impl Asked<'_> {
         }
     }
 
-    /// What to do about failures: try them once more; if that was done, their reasons say what to mend.
+    /// What to do about failures: retry them; if that was done, their reasons say what to fix.
     pub(super) fn failed(&self) -> Next {
         if self.state.retried { "failures list".into() } else { Goal::FailuresRetry.into() }
     }

@@ -16,10 +16,10 @@ use crate::table::TableDescription;
 /// Below this an application has less than about three seconds for each request: one slow read of the flag stops it.
 const SMALL_CACHE: u32 = 10;
 
-/// What a read of the flag has told.
+/// The result of one read of the flag.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FlagAsked {
-    /// How long it may be obeyed, in seconds, as it says; none where there is no flag yet.
+    /// The flag's own `max_cache_seconds`; `None` if the flag does not exist yet.
     pub max_cache_seconds: Option<u32>,
     /// How long the read took.
     pub took: Duration,
@@ -44,7 +44,7 @@ pub async fn ask_flag(plan: &Plan, table: &TableDescription, patience: Duration)
     }
 }
 
-/// What is to be known of the plan's flag; nothing where it goes by none.
+/// Findings about the plan's flag; empty if the plan has no flag.
 pub fn flag_findings(plan: &Plan, flag: &Fact<FlagAsked>) -> Vec<Finding> {
     if Kind::of(plan.strategy, &plan.changes, plan.cutover.flag.is_some()) != Kind::Flagged {
         return Vec::new();

@@ -1,5 +1,5 @@
-//! The table as the engine sees it: describe, scan, get, write. Implementations: [`dynamo`] (the AWS SDK), and whatever
-//! a test puts in front of it.
+//! The table as the engine sees it: describe, scan, get, write. Implementations: [`dynamo`] (the AWS SDK), and
+//! [`memory`] for tests in virtual time.
 
 pub mod control;
 mod error;

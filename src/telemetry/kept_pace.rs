@@ -33,7 +33,7 @@ impl KeptPace {
         KeptPace { at, pid: std::process::id(), rates: pace.rates(), left: pace.eta() }
     }
 
-    /// As the process kept it that works on this file now; none where it has not, or where nobody works.
+    /// The pace recorded by the process that works on this file now; `None` if no process works, or it recorded none.
     pub fn in_file(file: &StateFile, holder: Option<&Holder>) -> Option<KeptPace> {
         let kept = KeptPace::from_text(&file.kept(KeptFact::Pace).ok()??)?;
         let since = holder?.since.as_ref()?.as_it_is().parse::<Timestamp>().ok()?;

@@ -20,7 +20,7 @@ pub struct NotAsBefore {
     pub reason: Leftover,
     /// The items.
     pub items: Listed,
-    /// Items of which it is not known, because their record cannot be read: see [`Leftover::Unknown`].
+    /// Items for which it is unknown, because their record cannot be read: see [`Leftover::Unknown`].
     pub unreadable: Listed,
 }
 

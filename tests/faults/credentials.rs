@@ -110,7 +110,7 @@ async fn renewed_credentials_are_taken_in_the_middle_of_a_run() {
     }
 }
 
-/// Whoever renewed them chose another account, where a table of the same name is another table: nothing is written to it.
+/// The renewed credentials are of another account, where a table of the same name is another table: nothing is written to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_credentials_of_another_account_are_not_used() {
     let (scene, issuer) = signed(Source::File, "").await;

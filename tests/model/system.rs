@@ -80,7 +80,7 @@ pub(super) struct System {
     pub(super) flag: Flag,
     /// The other host made the flag's last change, and dated it by its clock.
     pub(super) by_other: bool,
-    /// Since when each host has known what the flag says; none where it has not read it since.
+    /// When each host first read the flag's current state; `None` if it has not.
     pub(super) sights: [Option<i64>; 2],
     pub(super) state: State,
     pub(super) item: Item,

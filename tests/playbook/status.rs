@@ -23,7 +23,7 @@ fn write_of(status: &Json) -> &str {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_flag_is_shown_as_it_is() {
     let (scene, run) = running(&[]).await;
-    // The run has the state file, so that it cannot be put on record.
+    // The run has the state file, so the flag cannot be recorded.
     scene.done("cutover --back").await;
     let (now, offline) = (json(&scene, "status").await, json(&scene, "status --offline").await);
     assert_eq!((write_of(&now), &now["playbook"]["flag_may_be_stale"]), ("old", &Json::Null), "{now:#}");
@@ -31,7 +31,7 @@ async fn the_flag_is_shown_as_it_is() {
     assert!(offline["playbook"]["flag_may_be_stale"].as_str().unwrap().contains("--offline"));
     run.signal(Signal::SIGTERM);
     end(run).await;
-    // Nobody has the state file now: it is put on record.
+    // No process has the state file now, so the flag is recorded.
     scene.done("cutover --to dual-write --yes").await;
     scene.done("cutover --back").await;
     assert_eq!(write_of(&json(&scene, "status --offline").await), "old");

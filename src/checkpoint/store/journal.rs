@@ -205,7 +205,7 @@ fn all_met_before(connection: &Connection, run: i64) -> Result<bool, Failed> {
     Ok(connection.prepare_cached(sql)?.query_row(params![phase::EXPAND, since, run], |row| row.get(0))?)
 }
 
-/// Targets of which a rollback cannot know whether they were there before; none if it knows of every target.
+/// The number of targets for which a rollback cannot know whether they existed before; `None` if it knows for all.
 ///
 /// Only one thing leads there: behind a first pass that had written, was not complete and was begun anew, items that the
 /// second one found with their new attribute may have it from the first.

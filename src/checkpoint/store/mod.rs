@@ -262,7 +262,7 @@ impl Store {
         self.thread.run(journal::all_met).await
     }
 
-    /// Targets of which a rollback cannot know whether they were there before; none if it knows of every target.
+    /// The number of targets for which a rollback cannot know whether they existed before; `None` if it knows for all.
     pub async fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
         self.thread.run(journal::no_way_back).await
     }

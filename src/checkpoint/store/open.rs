@@ -287,8 +287,8 @@ fn fill(new: &Path, identity: &Identity, now: &str) -> Result<(), Failed> {
     migrate(&transaction, MIGRATIONS)?;
     write_identity(&transaction, identity, now)?;
     transaction.commit()?;
-    // Under its own name it never has a journal, which one who only reads could not roll back. Whether the file system can
-    // do it is asked again when it is opened.
+    // Under its own name it never has a rollback journal, which a read-only process could not apply. Whether the file system
+    // supports this is checked again when the file is opened.
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     connection.close().map_err(|(_, e)| e.into())
 }

@@ -25,7 +25,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Begins to tell of work on so many rows; without their number it tells the time.
+    /// Begins to report work on `of` rows. Without their number it reports the time that has passed.
     pub(super) fn tell(what: &'static str, rows: &Rows, of: Option<u64>) -> Progress {
         Progress::tell_to(what, rows, of, (QUIET, EVERY), |line| tracing::info!("{line}"))
     }

@@ -94,7 +94,7 @@ pub(super) fn refuse_neighbours(state: &Path) -> Result<(), StoreError> {
         let ours = meta.is_file()
             && match beginning(&path, 8) {
                 Ok(begins) => is_ours(&begins),
-                // Whoever had it has removed it meanwhile.
+                // The process that had it has removed it since.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => true,
                 Err(e) => return Err(io_error(&path, "read", &e)),
             };
@@ -153,7 +153,8 @@ fn is_log(begins: &[u8]) -> bool {
     is_blank(begins) || LOGS.iter().any(|magic| begins.starts_with(magic))
 }
 
-/// Whoever opens a state file first cuts the index to three bytes, and then makes it anew. A kill in between leaves those.
+/// The first process that opens a state file cuts the index to three bytes and then builds it again. A kill between the two
+/// leaves the three bytes.
 fn is_log_index(begins: &[u8]) -> bool {
     let version = LOG_INDEX.to_ne_bytes();
     let begins = begins.get(..version.len()).unwrap_or(begins);

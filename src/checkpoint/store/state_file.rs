@@ -120,7 +120,7 @@ impl StateFile {
         self.read(journal::no_way_back)
     }
 
-    /// What is on record of items, for a dry run of a rollback: of a file that somebody else may own.
+    /// Read-only access to the recorded history of items, for a dry run of a rollback; another process may own the file.
     pub fn into_records(self) -> Arc<dyn Records> {
         Arc::new(ReadRecords(Arc::new(Mutex::new(self))))
     }

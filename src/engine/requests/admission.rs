@@ -53,9 +53,9 @@ impl Requests {
     /// Waits until these writes may be sent: partition key, unless its units are `held` already, key range, indexes, a slot,
     /// and last the table. Given up when the run stops: nothing has been sent then.
     ///
-    /// Permits are for the opening of the window in which they were taken: whoever the gate keeps takes them anew, else all
-    /// that had waited would go at once when it opens. The old ones are not given back: meanwhile the buckets have filled by
-    /// themselves, and each unit given back to a full one lets another request go at once.
+    /// Permits do not survive a closed window: re-acquire them, or every waiter would burst when it reopens. The old ones are
+    /// not given back: the buckets have refilled meanwhile, and each unit given back to a full bucket would let another
+    /// request go at once.
     pub(in crate::engine) async fn admit(&self, chunk: &[&GuardedWrite], held: bool) -> Result<Admission, Stopped> {
         let since = Instant::now();
         let mut held = held && !self.gate.is_closed();

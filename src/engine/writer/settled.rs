@@ -1,4 +1,4 @@
-//! What became of some items.
+//! The outcomes of a number of items.
 
 use super::super::aside::Rest;
 use super::super::requests::Spent;
@@ -9,7 +9,7 @@ use crate::checkpoint::{Counts, DivergedItem, Failure, PreImageId};
 use crate::item::{ItemKey, Path};
 use crate::parity::VerdictCounts;
 
-/// What became of some items, complete enough to be committed.
+/// The outcomes of a number of items, complete enough to be committed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settled {
     /// Items by outcome, and what they consumed.
@@ -34,7 +34,7 @@ pub struct Settled {
 /// A page's items, settled as far as nothing of them was set aside.
 #[derive(Default)]
 pub struct Settling {
-    /// What became of those that were not.
+    /// The outcomes of the items that were not set aside.
     pub settled: Settled,
     /// The others, if there are any.
     pub rest: Option<Rest>,
@@ -85,7 +85,7 @@ impl Settled {
         }
     }
 
-    /// Adds what became of other items.
+    /// Adds the outcomes of other items.
     pub fn merge(&mut self, other: Settled) {
         self.counts.add(&other.counts);
         self.failures.extend(other.failures);

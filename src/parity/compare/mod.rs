@@ -82,7 +82,7 @@ struct Split {
     held: Vec<Held>,
 }
 
-/// What came of holding one item against it.
+/// The result of comparing one item with the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
     /// The worst of its changes.

@@ -22,7 +22,7 @@ pub struct SampleReport {
     pub large: u32,
     /// Of those, clusters with a mismatch.
     pub large_differing: u32,
-    /// At most so many clusters differ, of all.
+    /// The number of clusters that differ, at most.
     pub at_most_clusters: u32,
     /// The same in percent of all clusters, rounded up.
     pub at_most_percent: f64,

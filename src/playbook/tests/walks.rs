@@ -1,4 +1,4 @@
-//! Whoever does what `Next:` says comes to an end, from every place of every kind of plan, whatever each command comes to.
+//! An operator who follows `Next:` reaches an end, from every place of every kind of plan, whatever each command returns.
 
 use super::*;
 

@@ -26,7 +26,7 @@ pub enum Fault {
     StaleRead,
     /// A page ends early.
     ShortPage,
-    /// A page is empty, and there is more to come.
+    /// The last page of a segment says that more follows, and an empty one does.
     EmptyPage,
     /// The reply takes long.
     Slow,

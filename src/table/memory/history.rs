@@ -42,7 +42,7 @@ impl Place {
         Place { hash: key.partition_hash(partition).number(), key: key.to_text() }
     }
 
-    /// The segment of so many that it is in.
+    /// The segment, of `total`, that it is in.
     pub(super) fn segment(&self, total: u32) -> u32 {
         ((u128::from(self.hash) * u128::from(total)) >> 64) as u32
     }
