@@ -14,7 +14,7 @@ mod simulator;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use backfill::throttle::Feedback;
+use backfill::internals::ratelimit::Feedback;
 use simulator::Run;
 use simulator::figure::Figure;
 use simulator::scenarios::{NAMES, scenario, swept};

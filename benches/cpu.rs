@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use backfill::local::{Local, LocalOptions};
+use backfill::internals::local::{Local, LocalOptions};
 
 /// The kernel counts a thread's time in hundredths of a second (`USER_HZ`, which is 100 on every Linux platform).
 const TICKS_PER_SECOND: f64 = 100.0;

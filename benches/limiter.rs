@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backfill::change::WriteCost;
-use backfill::item::{PartitionHash, Value};
-use backfill::plan::Access;
-use backfill::throttle::{Budget, Budgets, Feedback, KeyRange, Scopes};
+use backfill::internals::change::WriteCost;
+use backfill::internals::item::{PartitionHash, Value};
+use backfill::internals::plan::Access;
+use backfill::internals::ratelimit::{Budget, Budgets, Feedback, KeyRange, Scopes};
 
 /// Nanoseconds that a write may take in the limiter.
 const REQUIRED: f64 = 1_000.0;

@@ -8,10 +8,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use backfill::change::{Digest, Lookup, PreImage};
-use backfill::checkpoint::store::{Begin, Identity, NewRun, StateFile, Store};
-use backfill::checkpoint::{CheckpointStore, MetPage, PreImageRow, RunId, RunStatus};
-use backfill::item::{ItemKey, Path as AttributePath, Value};
+use backfill::internals::change::{Digest, Lookup, PreImage};
+use backfill::internals::item::{ItemKey, Path as AttributePath, Value};
+use backfill::internals::state::sqlite::{Begin, Identity, NewRun, StateFile, Store};
+use backfill::internals::state::{CheckpointStore, MetPage, PreImageRow, RunId, RunStatus};
 
 /// Rows that are appended in one request.
 const BATCH: u64 = 1_000;
@@ -97,7 +97,7 @@ async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error
 /// The same as an earlier version left it.
 fn fill_older(path: &Path, rows: u64) -> Result<(), Box<dyn std::error::Error>> {
     let mut file = rusqlite::Connection::open(path)?;
-    file.execute_batch(include_str!("../src/checkpoint/store/schema.sql"))?;
+    file.execute_batch(include_str!("../src/state/sqlite/schema.sql"))?;
     file.execute_batch("PRAGMA journal_mode = WAL; PRAGMA application_id = 0x42464C31; PRAGMA user_version = 1")?;
     let filling = file.transaction()?;
     let Identity { migration, fingerprint, table_arn, meaning, .. } = identity();

@@ -2,14 +2,13 @@
 
 mod decide;
 
-pub use decide::{BackFacts, Decide, DualFact, ForwardFacts, Go};
+pub(crate) use decide::{BackFacts, Decide, DualFact, ForwardFacts, Go};
 
 use std::path::PathBuf;
 
-use clap::builder::PossibleValue;
+use backfill::internals::preflight::{Accept, FinishIn, SampleSize};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-
-use crate::preflight::{Accept, FinishIn, SampleSize};
 
 /// Moves, copies, sets or removes attributes on every item of a live Amazon DynamoDB table, while the application keeps
 /// serving from it. It can be killed at any moment and continues where it was.
@@ -18,7 +17,7 @@ use crate::preflight::{Accept, FinishIn, SampleSize};
 #[command(after_help = "Exit codes: 0 done · 1 unexpected · 2 bad usage or bad plan · 3 preflight refused · \
     4 finished, with failures · 5 diverged items, or parity mismatch · 6 stopped by a limit or an error of the whole, \
     resumable · 7 state is locked, damaged, or of another plan or table · 130 interrupted, resumable")]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What every command takes.
     #[command(flatten)]
     pub global: Global,
@@ -30,7 +29,7 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
-pub struct Global {
+pub(crate) struct Global {
     /// State file [default: .backfill/<migration name>.db]
     #[arg(long, global = true, value_name = "PATH")]
     pub state: Option<PathBuf>,
@@ -56,7 +55,7 @@ pub struct Global {
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub(crate) enum Output {
     /// For people.
     Human,
     /// One JSON document with `schema_version`.
@@ -65,7 +64,7 @@ pub enum Output {
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     Text,
     /// One JSON object a line.
@@ -74,7 +73,7 @@ pub enum LogFormat {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Walks a whole migration, every step, on an embedded engine with sample data: try this first
     #[cfg(feature = "local")]
     Demo(DemoArgs),
@@ -106,7 +105,7 @@ pub enum Command {
 /// `demo`
 #[cfg(feature = "local")]
 #[derive(Debug, Args)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Items in the sample table
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub items: u64,
@@ -121,7 +120,7 @@ pub struct DemoArgs {
 /// `local`
 #[cfg(feature = "local")]
 #[derive(Debug, Args)]
-pub struct LocalArgs {
+pub(crate) struct LocalArgs {
     /// Address to listen on. Any address but loopback serves everyone who can reach it, without credentials; for containers
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: std::net::IpAddr,
@@ -144,7 +143,7 @@ pub struct LocalArgs {
 
 /// `init`
 #[derive(Debug, Args)]
-pub struct InitArgs {
+pub(crate) struct InitArgs {
     /// The file to write; `-` writes to stdout
     #[arg(default_value = "plan.toml", value_name = "PLAN")]
     pub plan: PathBuf,
@@ -155,7 +154,7 @@ pub struct InitArgs {
 
 /// `status`
 #[derive(Debug, Args)]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
@@ -166,7 +165,7 @@ pub struct StatusArgs {
 
 /// `check`
 #[derive(Debug, Args)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
@@ -178,13 +177,13 @@ pub struct CheckArgs {
     #[arg(long, value_name = "TIME")]
     pub finish_in: Option<FinishIn>,
     /// Accept what a run would be refused for; may be repeated
-    #[arg(long, value_name = "FINDING")]
+    #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
     pub accept: Vec<Accept>,
 }
 
 /// `run`
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
@@ -195,7 +194,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "5%|ITEMS", requires = "dry_run", num_args = 0..=1, default_missing_value = "5%")]
     pub sample: Option<SampleSize>,
     /// Accept what the run is refused for; may be repeated, and is recorded with the run
-    #[arg(long, value_name = "FINDING")]
+    #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
     pub accept: Vec<Accept>,
     /// Make another pass over the table, after a complete one
     #[arg(long, conflicts_with = "restart")]
@@ -208,18 +207,10 @@ pub struct RunArgs {
     pub yes: bool,
 }
 
-impl RunArgs {
-    /// A plain run of this plan.
-    pub fn of(plan: PathBuf) -> RunArgs {
-        let (dry_run, again, restart, yes) = Default::default();
-        RunArgs { plan, dry_run, sample: None, accept: Vec::new(), again, restart, yes }
-    }
-}
-
 /// `verify`
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("scope").required(true))]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
@@ -239,7 +230,7 @@ pub struct VerifyArgs {
     pub repair_remove: bool,
     /// With --repair: accept a finding that keeps items from being changed: client-encryption. It is recorded with the run
     /// and applies to later commands too
-    #[arg(long, value_name = "FINDING", requires = "repair")]
+    #[arg(long, value_name = "FINDING", requires = "repair", value_parser = accept_parser())]
     pub accept: Vec<Accept>,
     /// With --repair: do not ask
     #[arg(short, long)]
@@ -248,7 +239,7 @@ pub struct VerifyArgs {
 
 /// Where `cutover --to` goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CutoverStep {
+pub(crate) enum CutoverStep {
     /// Writers write both attributes.
     DualWrite,
     /// Readers read the new one.
@@ -260,7 +251,7 @@ pub enum CutoverStep {
 /// `cutover`
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("way").required(true))]
-pub struct CutoverArgs {
+pub(crate) struct CutoverArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
@@ -300,7 +291,7 @@ pub struct CutoverArgs {
 
 /// What a later phase works on.
 #[derive(Debug, Args)]
-pub struct Phased {
+pub(crate) struct Phased {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
@@ -311,7 +302,7 @@ pub struct Phased {
 
 /// `contract`
 #[derive(Debug, Args)]
-pub struct ContractArgs {
+pub(crate) struct ContractArgs {
     /// On what
     #[command(flatten)]
     pub on: Phased,
@@ -328,7 +319,7 @@ pub struct ContractArgs {
 
 /// `rollback`
 #[derive(Debug, Args)]
-pub struct RollbackArgs {
+pub(crate) struct RollbackArgs {
     /// On what
     #[command(flatten)]
     pub on: Phased,
@@ -349,7 +340,7 @@ pub struct RollbackArgs {
 
 /// `failures`
 #[derive(Debug, Args)]
-pub struct FailuresArgs {
+pub(crate) struct FailuresArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
@@ -360,7 +351,7 @@ pub struct FailuresArgs {
 
 /// `journal`
 #[derive(Debug, Args)]
-pub struct JournalArgs {
+pub(crate) struct JournalArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
@@ -380,7 +371,7 @@ pub struct JournalArgs {
 
 /// `failures list|retry`
 #[derive(Debug, Subcommand)]
-pub enum FailuresAction {
+pub(crate) enum FailuresAction {
     /// Lists open failures and diverged items with their keys
     List {
         /// At most so many of each
@@ -391,25 +382,24 @@ pub enum FailuresAction {
     Retry {
         /// Accept a finding that keeps items from being changed: client-encryption. It is recorded with the run and applies
         /// to later commands too
-        #[arg(long, value_name = "FINDING")]
+        #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
         accept: Vec<Accept>,
     },
 }
 
-impl ValueEnum for Accept {
-    fn value_variants<'a>() -> &'a [Accept] {
-        &Accept::ALL
-    }
+/// Reads the name of a finding, and lists what each one means in the help text.
+pub(crate) fn accept_parser() -> impl TypedValueParser<Value = Accept> {
+    let names = Accept::ALL.map(|accept| PossibleValue::new(accept.name()).help(accept_help(accept)));
+    PossibleValuesParser::new(names).try_map(|name| Accept::from_name(&name).ok_or("no finding has this name"))
+}
 
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        let help = match self {
-            Accept::NoPitr => "there is no point-in-time recovery, or nobody knows: there is another way back",
-            Accept::MultiRegion => "the table is replicated: no other region writes while the run goes on",
-            Accept::EmptyTable => "the table is empty: let a verification that compared no item open the cutover gate",
-            Accept::ClientEncryption => {
-                "items are signed or encrypted on the client: their signature covers no changed attribute"
-            }
-        };
-        Some(PossibleValue::new(self.name()).help(help))
+fn accept_help(accept: Accept) -> &'static str {
+    match accept {
+        Accept::NoPitr => "there is no point-in-time recovery, or nobody knows: there is another way back",
+        Accept::MultiRegion => "the table is replicated: no other region writes while the run goes on",
+        Accept::EmptyTable => "the table is empty: let a verification that compared no item open the cutover gate",
+        Accept::ClientEncryption => {
+            "items are signed or encrypted on the client: their signature covers no changed attribute"
+        }
     }
 }

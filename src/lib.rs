@@ -12,13 +12,13 @@
 //! | noun | made by | in |
 //! | --- | --- | --- |
 //! | [`plan::PlanFile`] → [`plan::Plan`] | [`plan::load`] | `plan/` |
-//! | job, session | [`engine::Job`], [`checkpoint::store::Store::begin`] | `engine/session.rs` |
+//! | job, session | [`engine::Job`], [`state::sqlite::Store::begin`] | `engine/session.rs` |
 //! | segment | [`engine::Scheduler`], [`engine::sweep`], by what the survey finds | `engine/mod.rs`, `engine/schedule.rs`, `engine/survey.rs` |
-//! | page → items | [`table::Table::scan`], by the segment worker | `engine/worker.rs` |
+//! | page → items | [`dynamodb::Table::scan`], by the segment worker | `engine/worker.rs` |
 //! | item → decision → guarded write | [`change::Changes::decide_with`] | `change/decide.rs` |
-//! | permits | [`throttle::Scopes`], from narrow to wide | `engine/requests/` |
-//! | outcome | [`table::Table::write`], by the writer | `engine/writer/` |
-//! | checkpoint | [`checkpoint::CheckpointStore::commit`] | `engine/write_pages.rs` |
+//! | permits | [`ratelimit::Scopes`], from narrow to wide | `engine/requests/` |
+//! | outcome | [`dynamodb::Table::write`], by the writer | `engine/writer/` |
+//! | checkpoint | [`state::CheckpointStore::commit`] | `engine/write_pages.rs` |
 //! | verdict | [`parity::Parity::compare`], by a verification's shadow reads | `parity/verify/` |
 //! | events → state → next step | [`playbook::State::next`], [`playbook::step`]: every command is a loop over it | `playbook/` |
 //! | report → exit code | [`telemetry::RunReport`] | `telemetry/`, `commands/exit.rs` |
@@ -31,7 +31,7 @@
 //! | --- | --- | --- |
 //! | [`preflight`] | findings and estimates, before anything is written | `check`, `run --dry-run` |
 //! | [`playbook`] | which step is next, and which is refused: pure | all of them, `status` |
-//! | [`conduct`] | carries the steps out: records, changes the flag, waits, goes over the table | all of them |
+//! | [`migration`] | carries the steps out: records, changes the flag, waits, goes over the table | all of them |
 //! | [`engine`] | goes over the table and writes | `run`, `contract`, `rollback` |
 //! | [`parity`] | holds old against new, and repairs | `verify` |
 //! | [`cutover`] | the flag that applications obey, and the lease beside it | `cutover` |
@@ -48,14 +48,14 @@
 //!
 //! **Checkpoints.** A page's start key is committed when every outcome of the page, and of all pages before it in its
 //! segment, is known and, if a failure, recorded: in one transaction. Progress moves only through
-//! [`checkpoint::SegmentState::next`]. A commit that fails stops the run. Until DynamoDB has accepted one write, pages
+//! [`state::SegmentState::next`]. A commit that fails stops the run. Until DynamoDB has accepted one write, pages
 //! with refused writes are held back, up to a bound, so that a plan that fails everywhere leaves nothing behind.
 //!
 //! **Capacity.** Nothing is sent without permits from every scope that it touches, in capacity units: partition key, key
 //! range (the item's segment), each index, table, in this order, so that who waits for a narrow scope holds nothing of a
 //! wider one. Items of a hot partition key are set aside, and the rest of their segment goes on. Permits are settled
 //! afterwards against what DynamoDB says it consumed. A throttle slows the scope that its reasons name, and the rate comes
-//! back by itself ([`throttle::Feedback`]). Budgets that are a share of the table, and defaults, follow its description while
+//! back by itself ([`ratelimit::Feedback`]). Budgets that are a share of the table, and defaults, follow its description while
 //! a run lasts ([`engine::TableWatch`]). The SDK's retries are off: one place owns retry, backoff and the bound. What
 //! a run may spend in all is reserved durably, in slices, before it is used ([`engine::Allowance`]): a process that dies has
 //! spent its whole slice.
@@ -83,55 +83,101 @@
 //!
 //! # Seams
 //!
-//! [`table::Table`] is all that the engine knows of DynamoDB; it takes chunks of guarded writes, so that a batched
-//! transport can stand beside the single one. [`checkpoint::CheckpointStore`] and [`engine::Scheduler`] are where a fleet
+//! [`dynamodb::Table`] is all that the engine knows of DynamoDB; it takes chunks of guarded writes, so that a batched
+//! transport can stand beside the single one. [`state::CheckpointStore`] and [`engine::Scheduler`] are where a fleet
 //! would keep its checkpoints and hand out its segments.
 //!
-//! Who may name what (only `table/dynamo` names the AWS SDK, only the store names SQLite, only `throttle` names governor,
+//! Who may name what (only `dynamodb/sdk` names the AWS SDK, only the store names SQLite, only `ratelimit` names governor,
 //! only `local` names the embedded engine; `plan`, `item`, `change`, `playbook` and the checkpoint's state are pure) is held
 //! by `tests/architecture.rs`.
 
-pub mod cli;
-
-pub mod commands;
-
-pub mod plan;
-
-pub mod preflight;
-
-pub mod engine;
-
-pub mod item;
-
-pub mod change;
-
-pub mod table;
-
-pub mod throttle;
-
-pub mod checkpoint;
-
-pub mod parity;
-
-pub mod cutover;
-
-pub mod playbook;
-
-pub mod conduct;
-
-pub mod telemetry;
-
-pub mod price;
-
-pub mod figure;
-
-pub mod clock;
-
-pub mod host;
-
-pub mod locked;
-
-pub mod outside;
+mod change;
+mod clock;
+mod cost;
+mod cutover;
+mod dynamodb;
+mod engine;
+mod figure;
+mod host;
+mod item;
+mod locked;
+mod migration;
+mod outside;
+mod parity;
+mod plan;
+mod playbook;
+mod preflight;
+mod ratelimit;
+mod state;
+mod telemetry;
 
 #[cfg(feature = "local")]
-pub mod local;
+mod local;
+
+/// What the `backfill` binary, its tests and its benchmarks use. No promise is made about any of it: it changes between
+/// patch versions. It is there with the feature `internals`.
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals {
+    pub mod change {
+        pub use crate::change::*;
+    }
+    pub mod clock {
+        pub use crate::clock::*;
+    }
+    pub mod cost {
+        pub use crate::cost::*;
+    }
+    pub mod cutover {
+        pub use crate::cutover::*;
+    }
+    pub mod dynamodb {
+        pub use crate::dynamodb::*;
+    }
+    pub mod engine {
+        pub use crate::engine::*;
+    }
+    pub mod figure {
+        pub use crate::figure::*;
+    }
+    pub mod host {
+        pub use crate::host::*;
+    }
+    pub mod item {
+        pub use crate::item::*;
+    }
+    pub mod locked {
+        pub use crate::locked::*;
+    }
+    pub mod migration {
+        pub use crate::migration::*;
+    }
+    pub mod outside {
+        pub use crate::outside::*;
+    }
+    pub mod parity {
+        pub use crate::parity::*;
+    }
+    pub mod plan {
+        pub use crate::plan::*;
+    }
+    pub mod playbook {
+        pub use crate::playbook::*;
+    }
+    pub mod preflight {
+        pub use crate::preflight::*;
+    }
+    pub mod ratelimit {
+        pub use crate::ratelimit::*;
+    }
+    pub mod state {
+        pub use crate::state::*;
+    }
+    pub mod telemetry {
+        pub use crate::telemetry::*;
+    }
+    #[cfg(feature = "local")]
+    pub mod local {
+        pub use crate::local::*;
+    }
+}

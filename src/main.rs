@@ -1,12 +1,14 @@
 //! Parses arguments, builds the runtime, maps the error to an exit code.
 
+mod cli;
+mod commands;
+
 use std::process::ExitCode;
 
-use backfill::commands;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let cli = match backfill::cli::Cli::try_parse() {
+    let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => return commands::report_usage(&usage),
     };

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use backfill::checkpoint::store::{KeptFact, StateFile};
-use backfill::local::sample;
+use backfill::internals::local::sample;
+use backfill::internals::state::sqlite::{KeptFact, StateFile};
 use serde_json::{Value as Json, json};
 
 fn backfill(dir: &Path, args: &[&str]) -> Output {

@@ -14,14 +14,14 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use backfill::engine::{Job, describe};
-use backfill::item::{IndexSchema, Item, Projection, Value};
-use backfill::local::{Fault, RequestInfo, sample};
-use backfill::preflight::{self, SampleSize, run_changes};
-use backfill::table::Table;
-use backfill::table::dynamo::{DynamoTable, connect};
-use backfill::telemetry;
-use backfill::throttle::resolve;
+use backfill::internals::dynamodb::Table;
+use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
+use backfill::internals::engine::{Job, describe};
+use backfill::internals::item::{IndexSchema, Item, Projection, Value};
+use backfill::internals::local::{Fault, RequestInfo, sample};
+use backfill::internals::preflight::{self, SampleSize, run_changes};
+use backfill::internals::ratelimit::resolve;
+use backfill::internals::telemetry;
 use common::{Bed, index};
 use serde_json::Value as Json;
 use whole_run::{CAPACITY, EXPAND, Figures, ITEMS, WITHIN, figures, three_indexes, tool};
@@ -206,7 +206,7 @@ async fn a_sample_brackets_the_whole_table() {
     bed.load(&table, sample::items(5, ITEMS)).await;
     let path = bed.plan("sampled", &table, "", &format!("{EXPAND}{CAPACITY}"));
     let whole = tool(&bed, &path, &["--dry-run"], 0);
-    let plan = backfill::plan::load("p", &std::fs::read_to_string(&path).unwrap()).unwrap().plan;
+    let plan = backfill::internals::plan::load("p", &std::fs::read_to_string(&path).unwrap()).unwrap().plan;
     let table: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table));
     let description = describe(table.as_ref(), Duration::from_secs(5)).await.unwrap();
     let (changes, budgets) =

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use backfill::item::Value;
+use backfill::internals::item::Value;
 use example::{Cached, Fields, Flag, Key, Unknown, bucket, parse, read, remove, write};
 use serde_json::Value as Json;
 
@@ -44,7 +44,7 @@ fn cases(vectors: &Json) -> usize {
 #[test]
 fn the_published_schema_is_what_the_code_does() {
     let path = root().join("docs/flag.schema.json");
-    let shown = format!("{:#}\n", backfill::cutover::schema::document());
+    let shown = format!("{:#}\n", backfill::internals::cutover::schema::document());
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(&path, &shown).unwrap();
     }
@@ -171,7 +171,7 @@ fn rust() {
 fn the_tool_computes_the_same() {
     for case in list(&vectors(), "hash") {
         let key = Value::from_json(&case["key"]).unwrap();
-        assert_eq!(backfill::cutover::bucket(&key), Some(bucket_of(&case["key"])), "{case}");
+        assert_eq!(backfill::internals::cutover::bucket(&key), Some(bucket_of(&case["key"])), "{case}");
     }
 }
 

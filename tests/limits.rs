@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use backfill::checkpoint::store::{Begin, Identity, NewRun, Store};
-use backfill::engine::{Gate, Job, StopReason, describe};
-use backfill::preflight::run_changes;
-use backfill::table::Table;
-use backfill::table::dynamo::{DynamoTable, connect};
-use backfill::throttle::{Budget, Budgets};
+use backfill::internals::dynamodb::Table;
+use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
+use backfill::internals::engine::{Gate, Job, StopReason, describe};
+use backfill::internals::preflight::run_changes;
+use backfill::internals::ratelimit::{Budget, Budgets};
+use backfill::internals::state::sqlite::{Begin, Identity, NewRun, Store};
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 use limited::{MAX_WCU, SLICE, Scene};
 use nix::sys::signal::Signal;
@@ -166,7 +166,7 @@ async fn a_deadline_stops_it_resumably() {
     assert!(stopped(&ran).contains("[limits] deadline = 2026-01-01T00:00:00Z"), "{ran:?}");
     assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (0, 0));
     let soon = Timestamp::now() + 3.seconds();
-    scene.limit(&format!("deadline = {}\n[capacity]\nwrite = 20", backfill::clock::to_text(soon)));
+    scene.limit(&format!("deadline = {}\n[capacity]\nwrite = 20", backfill::internals::clock::to_text(soon)));
     let ran = scene.run().exits(6);
     assert!(stopped(&ran).contains("past [limits] deadline"), "{ran:?}");
     assert!((1..300).contains(&scene.requests("UpdateItem")), "{}", scene.requests("UpdateItem"));
@@ -203,7 +203,7 @@ async fn outside_of_its_window_it_waits_and_ends_when_asked() {
 async fn it_goes_on_by_itself_when_the_window_opens() {
     let scene = Scene::of(600, "window = \"22:00-06:00 Europe/Paris\"\n[capacity]\nwrite = 150").await;
     let text = std::fs::read_to_string(&scene.plan).unwrap();
-    let plan = backfill::plan::load("plan", &text).unwrap().plan;
+    let plan = backfill::internals::plan::load("plan", &text).unwrap().plan;
     let table: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &scene.table));
     let description = describe(table.as_ref(), Duration::from_secs(5)).await.unwrap();
     let changes = run_changes(&plan, &description).unwrap();
@@ -214,7 +214,7 @@ async fn it_goes_on_by_itself_when_the_window_opens() {
         table_id: description.id.clone(),
         meaning: plan.meaning(),
     };
-    let store = Store::open(&scene.bed.dir().join("s.db"), &identity, backfill::clock::now).unwrap();
+    let store = Store::open(&scene.bed.dir().join("s.db"), &identity, backfill::internals::clock::now).unwrap();
     let new =
         NewRun { phase: "expand".into(), total_segments: 4, tool_version: "t".into(), table_items_estimate: None };
     let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();

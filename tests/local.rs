@@ -13,8 +13,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
-use backfill::item::{Item, Value, item_from_json};
-use backfill::local::{
+use backfill::internals::item::{Item, Value, item_from_json};
+use backfill::internals::local::{
     Content, Engine, EngineOptions, Fault, Front, FrontOptions, Local, LocalError, LocalOptions, Tally, sample,
 };
 use serde_json::{Map, json};
@@ -49,7 +49,7 @@ fn s(text: &str) -> AttributeValue {
 
 /// The SDK's value as ours, so that sets and numbers compare as DynamoDB compares them.
 fn ours(value: &AttributeValue) -> Value {
-    use backfill::item::Num;
+    use backfill::internals::item::Num;
     let num = |n: &String| Num::from_wire(n.clone());
     match value {
         AttributeValue::S(s) => Value::S(s.clone()),

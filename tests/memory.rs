@@ -7,7 +7,7 @@ mod common;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use backfill::item::{Item, Value};
+use backfill::internals::item::{Item, Value};
 use common::Bed;
 
 /// Far more than a run takes, far less than it did when each page kept room for the square of its items.

@@ -2,7 +2,7 @@
 //! that is killed anywhere, two application instances that obey the flag with stale caches, and an operator who gives
 //! every command at any time.
 //!
-//! The flag, the state and every decision are the real ones ([`backfill::cutover::Flag`], [`backfill::playbook`]); what a
+//! The flag, the state and every decision are the real ones ([`backfill::internals::cutover::Flag`], [`backfill::internals::playbook`]); what a
 //! phase does to the item is written down in `model/sweep.rs`, guarded write by guarded write, and held against the tool's
 //! own decisions in `model/table.rs`.
 //!
@@ -163,7 +163,7 @@ impl Graph {
     }
 
     /// States that this goal is for, and from which it alone does not come to its end.
-    fn cannot_reach(&self, model: &Tool, goal: backfill::playbook::Goal) -> Vec<&System> {
+    fn cannot_reach(&self, model: &Tool, goal: backfill::internals::playbook::Goal) -> Vec<&System> {
         let mut before: Vec<Vec<usize>> = vec![Vec::new(); self.states.len()];
         for (from, to, action) in &self.edges {
             if action.serves(goal) {

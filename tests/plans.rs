@@ -4,11 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use backfill::change::{self, Change, OnExisting};
-use backfill::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
-use backfill::plan::{Loaded, PlanErrors, load, load_bytes};
-use backfill::preflight::check_plan;
-use backfill::table::{Features, IndexDescription, TableDescription};
+use backfill::internals::change::{self, Change, OnExisting};
+use backfill::internals::dynamodb::{Features, IndexDescription, TableDescription};
+use backfill::internals::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
+use backfill::internals::plan::{Loaded, PlanErrors, load, load_bytes};
+use backfill::internals::preflight::check_plan;
 use proptest::prelude::*;
 
 fn files(dir: &str) -> Vec<PathBuf> {

@@ -6,8 +6,8 @@ mod common;
 
 use std::path::Path;
 
-use backfill::checkpoint::store::StateFile;
-use backfill::local::{Tally, sample};
+use backfill::internals::local::{Tally, sample};
+use backfill::internals::state::sqlite::StateFile;
 use common::{Bed, bytes_of};
 
 const ITEMS: u64 = 2_000;

@@ -15,17 +15,19 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::change::{Digest, OnRecord, Outcome};
-use backfill::checkpoint::store::{Asked, Begin, Identity, ListQuery, NewRun, StateFile, Store, VerificationRecord};
-use backfill::checkpoint::{CheckpointStore, Commit, Counts, DivergedItem, RunStatus, SegmentEvent, StoreError};
-use backfill::engine::{Job, StopReason, describe};
-use backfill::item::{Item, ItemKey, Path, Value};
-use backfill::local::{Fault, RequestInfo};
-use backfill::parity::{Before, Stage, Truth, Truths, Verdict, Verified, VerifyReport, begin, verify};
-use backfill::preflight::run_changes;
-use backfill::table::Table;
-use backfill::table::dynamo::{DynamoTable, connect};
-use backfill::throttle::{Budget, Budgets};
+use backfill::internals::change::{Digest, OnRecord, Outcome};
+use backfill::internals::dynamodb::Table;
+use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
+use backfill::internals::engine::{Job, StopReason, describe};
+use backfill::internals::item::{Item, ItemKey, Path, Value};
+use backfill::internals::local::{Fault, RequestInfo};
+use backfill::internals::parity::{Before, Stage, Truth, Truths, Verdict, Verified, VerifyReport, begin, verify};
+use backfill::internals::preflight::run_changes;
+use backfill::internals::ratelimit::{Budget, Budgets};
+use backfill::internals::state::sqlite::{
+    Asked, Begin, Identity, ListQuery, NewRun, StateFile, Store, VerificationRecord,
+};
+use backfill::internals::state::{CheckpointStore, Commit, Counts, DivergedItem, RunStatus, SegmentEvent, StoreError};
 use common::{Bed, bytes_of, key_of};
 use tokio::sync::mpsc;
 use tool::{SECRET, item, secret};
@@ -131,7 +133,7 @@ impl Scene {
     }
 
     async fn job(&self) -> Job {
-        let plan = backfill::plan::load("plan", &std::fs::read_to_string(&self.plan).unwrap()).unwrap().plan;
+        let plan = backfill::internals::plan::load("plan", &std::fs::read_to_string(&self.plan).unwrap()).unwrap().plan;
         let table: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &self.table));
         let description = describe(table.as_ref(), Duration::from_secs(5)).await.unwrap();
         let changes = run_changes(&plan, &description).unwrap();
@@ -142,7 +144,7 @@ impl Scene {
 
     fn store(&self, job: &Job) -> Store {
         let identity = Identity::of(&job.plan, &job.description);
-        Store::open(&self.state, &identity, backfill::clock::now).unwrap()
+        Store::open(&self.state, &identity, backfill::internals::clock::now).unwrap()
     }
 
     /// One session, to its end.

@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backfill::local::capacity::{Figures, ModelSpec, Storm};
-use backfill::local::traffic::{Http, Traffic, TrafficSpec};
-use backfill::local::{Local, LocalOptions};
+use backfill::internals::local::capacity::{Figures, ModelSpec, Storm};
+use backfill::internals::local::traffic::{Http, Traffic, TrafficSpec};
+use backfill::internals::local::{Local, LocalOptions};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -210,7 +210,7 @@ fn watch(run: &Run<'_>) -> Watched {
     let data = Data::draw(&run.workload, 7);
     local.engine().load(TABLE, (0..data.items.len()).map(|place| data.item(place))).unwrap();
     let front = local.front().unwrap();
-    front.set_model(Some(backfill::local::capacity::Model::new(run.model.clone())));
+    front.set_model(Some(backfill::internals::local::capacity::Model::new(run.model.clone())));
     let (began, stop) = (Instant::now(), CancellationToken::new());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let traffic = run.traffic.map(|(writes, reads)| {

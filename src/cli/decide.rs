@@ -2,24 +2,24 @@
 
 use clap::Args;
 
-use super::{ContractArgs, CutoverArgs, RollbackArgs};
-use crate::preflight::Accept;
+use super::{ContractArgs, CutoverArgs, RollbackArgs, accept_parser};
+use backfill::internals::preflight::Accept;
 
 /// What goes before a step of the playbook.
 #[derive(Debug, Clone, Args)]
-pub struct Go {
+pub(crate) struct Go {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
     /// Accept a finding of the preflight
-    #[arg(long, value_name = "FINDING")]
+    #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
     pub accept: Vec<Accept>,
 }
 
 /// What a flag would say of writers of both attributes.
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Facts to state, where the plan names no flag")]
-pub struct DualFact {
+pub(crate) struct DualFact {
     /// Every writer has written both attributes since then
     #[arg(long, value_name = "TIME")]
     pub dual_writes_since: Option<jiff::Timestamp>,
@@ -28,7 +28,7 @@ pub struct DualFact {
 /// What a flag would prove on the way forward.
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Facts to state, where the plan names no flag")]
-pub struct ForwardFacts {
+pub(crate) struct ForwardFacts {
     /// Every reader reads the new attribute, or none reads the one that goes
     #[arg(long)]
     pub readers_moved: bool,
@@ -40,7 +40,7 @@ pub struct ForwardFacts {
 /// What a flag would prove on the way back.
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Facts to state, where the plan names no flag")]
-pub struct BackFacts {
+pub(crate) struct BackFacts {
     /// On the way back: every reader reads the old attribute again
     #[arg(long)]
     pub readers_back: bool,
@@ -51,7 +51,7 @@ pub struct BackFacts {
 
 /// What an operator says to a step of the playbook, whichever command it is.
 #[derive(Debug, Clone, Default)]
-pub struct Decide {
+pub(crate) struct Decide {
     /// Not asked.
     pub yes: bool,
     /// The reason to go past what stands in the way.
@@ -88,7 +88,7 @@ fn is_invisible(c: char) -> bool {
 
 impl CutoverArgs {
     /// What it says.
-    pub fn decide(&self) -> Decide {
+    pub(crate) fn decide(&self) -> Decide {
         let (dual, forward, backward) = (self.dual, self.forward, self.backward);
         Decide { dual, forward, backward, ..Decide::of(&self.go, self.force.as_ref()) }
     }
@@ -96,14 +96,14 @@ impl CutoverArgs {
 
 impl ContractArgs {
     /// What it says.
-    pub fn decide(&self) -> Decide {
+    pub(crate) fn decide(&self) -> Decide {
         Decide { forward: self.forward, ..Decide::of(&self.go, self.force.as_ref()) }
     }
 }
 
 impl RollbackArgs {
     /// What it says.
-    pub fn decide(&self) -> Decide {
+    pub(crate) fn decide(&self) -> Decide {
         Decide { dual: self.dual, backward: self.backward, ..Decide::of(&self.go, self.force.as_ref()) }
     }
 }
@@ -115,7 +115,7 @@ impl Decide {
 
     /// Names of what is accepted although nobody may have found it yet. The rest stands against findings of the preflight, and
     /// is recorded with that.
-    pub fn accepted_for_later(&self) -> Vec<String> {
+    pub(crate) fn accepted_for_later(&self) -> Vec<String> {
         let later = self.accept.iter().filter(|accept| **accept == Accept::ClientEncryption);
         later.map(|accept| accept.name().to_owned()).collect()
     }

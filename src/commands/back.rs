@@ -4,12 +4,12 @@ use std::path::Path;
 
 use super::conduct::actor;
 use super::output;
-use crate::checkpoint::store::StateFile;
-use crate::clock::wall;
-use crate::conduct::{ConductError, Seen, Wait, Watched, record_seen};
-use crate::cutover::{Flag, FlagMeta, FlagStore};
-use crate::plan::Plan;
-use crate::playbook::{BackTo, Step, step_back};
+use backfill::internals::clock::wall;
+use backfill::internals::cutover::{Flag, FlagMeta, FlagStore};
+use backfill::internals::migration::{ConductError, Seen, Wait, Watched, record_seen};
+use backfill::internals::plan::Plan;
+use backfill::internals::playbook::{BackTo, Step, step_back};
+use backfill::internals::state::sqlite::StateFile;
 
 /// One step back: no gate, no lock, whatever else is running. The state file, if it exists, only tells which waits are over.
 pub(super) async fn back(

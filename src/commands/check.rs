@@ -5,10 +5,10 @@ use super::preflight::{Read, preflight};
 use super::target::{Target, read_plan};
 use super::{output, signals};
 use crate::cli::{CheckArgs, Global};
-use crate::engine::auto_segments;
-use crate::preflight::{CheckReport, Finish, Sampled, check_plan, sample};
-use crate::telemetry::display;
-use crate::throttle::Budgets;
+use backfill::internals::engine::auto_segments;
+use backfill::internals::preflight::{CheckReport, Finish, Sampled, check_plan, sample};
+use backfill::internals::ratelimit::Budgets;
+use backfill::internals::telemetry::display;
 
 /// Checks a plan. Where the table cannot be reached, what could be checked without it is said before the error.
 pub(super) async fn check(global: &Global, args: CheckArgs) -> anyhow::Result<Exit> {

@@ -6,9 +6,9 @@ pub(super) use super::conducted::{Conducted, actor, said};
 use super::exit::{Exit, Refusal};
 use super::output;
 pub(super) use super::pursuit::Pursuit;
-use crate::conduct::{Advance, ConductError, Swept};
-use crate::engine::StopReason;
-use crate::playbook::Goal;
+use backfill::internals::engine::StopReason;
+use backfill::internals::migration::{Advance, ConductError, Swept};
+use backfill::internals::playbook::Goal;
 
 impl Conducted {
     /// Takes the playbook's steps until the goal is reached, or until it is stopped. Gives what went over the table.

@@ -5,14 +5,14 @@ use std::path::Path;
 use super::pursuit::Pursuit;
 use super::target::Target;
 use super::{output, signals};
-use crate::checkpoint::store::KeptFact;
 use crate::cli::{Decide, Global};
-use crate::clock::wall;
-use crate::conduct::{Conductor, Said, Stage};
-use crate::cutover::{LEASE_DURATION, Lease, Opened, lease_owner};
-use crate::engine::StopReason;
-use crate::playbook::Fact;
-use crate::preflight::{Accept, check_plan};
+use backfill::internals::clock::wall;
+use backfill::internals::cutover::{LEASE_DURATION, Lease, Opened, lease_owner};
+use backfill::internals::engine::StopReason;
+use backfill::internals::migration::{Conductor, Said, Stage};
+use backfill::internals::playbook::Fact;
+use backfill::internals::preflight::{Accept, check_plan};
+use backfill::internals::state::sqlite::KeptFact;
 
 /// A migration that this process has to itself.
 pub(super) struct Conducted {
@@ -38,7 +38,7 @@ pub(super) fn said(decide: &Decide) -> Said {
 /// Who gives this command, for the record.
 pub(super) fn actor() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "(unknown)".into());
-    format!("{user}@{}", crate::host::name())
+    format!("{user}@{}", backfill::internals::host::name())
 }
 
 impl Conducted {
@@ -61,15 +61,16 @@ impl Conducted {
         let (flag, item) = opened.map_or((None, None), |opened| (Some(opened.flag), opened.lease));
         let mut lease = None;
         if let Some(item) = item {
-            let owner = lease_owner(&crate::host::name(), std::process::id());
+            let owner = lease_owner(&backfill::internals::host::name(), std::process::id());
             // Whoever had this state file before us is dead: its lock was free. That is, on this host, and at this path: a
             // copy of the file proves nothing.
             let with =
                 format!(" with {}", target.state.canonicalize().unwrap_or_else(|_| target.state.clone()).display());
             let gone = store.kept(KeptFact::LeaseOwner).await?;
             let gone = gone.as_deref().and_then(|gone| gone.strip_suffix(&with));
-            let gone =
-                gone.filter(|owner| owner.starts_with(&format!("{} pid ", crate::host::name()))).map(str::to_owned);
+            let gone = gone
+                .filter(|owner| owner.starts_with(&format!("{} pid ", backfill::internals::host::name())))
+                .map(str::to_owned);
             store.keep(KeptFact::LeaseOwner, format!("{owner}{with}")).await?;
             lease = Some(Lease::acquire(item, &owner, gone.as_deref(), LEASE_DURATION, output::lease_held).await?);
         }

@@ -6,8 +6,8 @@ use super::exit::Exit;
 use super::rollback::report;
 use super::target::Target;
 use crate::cli::{ContractArgs, Global};
-use crate::playbook::{Goal, Phase};
-use crate::preflight::check_begun_plan;
+use backfill::internals::playbook::{Goal, Phase};
+use backfill::internals::preflight::check_begun_plan;
 
 /// Removes the old attribute, or goes on with it.
 pub(super) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Result<Exit> {

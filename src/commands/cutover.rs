@@ -9,18 +9,19 @@ use super::exit::Exit;
 use super::output;
 use super::target::{Target as OnTable, read_plan, state_path};
 use crate::cli::{CutoverArgs, CutoverStep, Global};
-use crate::clock::wall;
-use crate::conduct::{ConductError, Said, read};
-use crate::cutover::Flag;
-use crate::playbook::{BackTo, Goal, Target, back_needs_state};
-use crate::preflight::{Fits, check_plan, check_way_back};
+use backfill::internals::clock::wall;
+use backfill::internals::cutover::Flag;
+use backfill::internals::migration::{ConductError, Said, read};
+use backfill::internals::playbook::{BackTo, Goal, Target, back_needs_state};
+use backfill::internals::preflight::{Fits, check_plan, check_way_back};
 
 /// Moves the flag.
 pub(super) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Result<Exit> {
     let plan = read_plan(global, &args.plan)?.plan;
     // Whatever way such a plan goes today: applications obey a flag that is there.
     if args.back
-        && let Some(opened) = crate::cutover::open(&plan, wall(), None).await.map_err(ConductError::from)?
+        && let Some(opened) =
+            backfill::internals::cutover::open(&plan, wall(), None).await.map_err(ConductError::from)?
         && let Some((flag, _)) = read(opened.flag.as_ref(), &plan).await.map_err(ConductError::from)?
         && !back_needs_state(&flag)
     {

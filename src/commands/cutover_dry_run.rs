@@ -9,15 +9,15 @@ use super::conduct::{refusal, said};
 use super::exit::{Exit, Refusal};
 use super::output;
 use super::target::Target;
-use crate::change::MetPair;
-use crate::checkpoint::store::StateFile;
 use crate::cli::{CutoverArgs, Global};
-use crate::clock::wall;
-use crate::conduct::preview;
-use crate::item::item_to_json;
-use crate::playbook::{Goal, Next};
-use crate::preflight::check_plan;
-use crate::telemetry::number;
+use backfill::internals::change::MetPair;
+use backfill::internals::clock::wall;
+use backfill::internals::item::item_to_json;
+use backfill::internals::migration::preview;
+use backfill::internals::playbook::{Goal, Next};
+use backfill::internals::preflight::check_plan;
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::telemetry::number;
 
 /// Items that are named; all are counted.
 const NAMED: u32 = 1_000;
@@ -42,7 +42,7 @@ pub(super) async fn dry_run(global: &Global, args: &CutoverArgs, goal: Goal) -> 
         global,
         || {
             let new_alone = listed.as_ref().map(|listed| {
-                let key = |(key, path): &(crate::item::ItemKey, crate::item::Path)| {
+                let key = |(key, path): &(backfill::internals::item::ItemKey, backfill::internals::item::Path)| {
                     json!({ "key": item_to_json(key.attributes()), "path": path.to_string() })
                 };
                 json!({ "count": listed.count, "items": listed.first.iter().map(key).collect::<Vec<_>>() })

@@ -10,8 +10,8 @@ use super::demo_words::{come_to, tell_next, tell_table};
 use super::exit::Exit;
 use super::{demo_folder, output};
 use crate::cli::{Decide, DemoArgs, Global};
-use crate::local::LocalOptions;
-use crate::playbook::Goal;
+use backfill::internals::local::LocalOptions;
+use backfill::internals::playbook::Goal;
 
 /// The plan that the demo runs: that of the examples, with a flag, and with waits for a demo instead of a production table.
 const PLAN: &str = concat!(

@@ -7,12 +7,12 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::exit::{Exit, Refusal};
-use crate::checkpoint::store::StateFile;
-use crate::clock::wall;
-use crate::conduct::known;
-use crate::local::{Local, LocalOptions};
-use crate::plan::load;
-use crate::playbook::Way;
+use backfill::internals::clock::wall;
+use backfill::internals::local::{Local, LocalOptions};
+use backfill::internals::migration::known;
+use backfill::internals::plan::load;
+use backfill::internals::playbook::Way;
+use backfill::internals::state::sqlite::StateFile;
 
 /// What a demo makes beside its plan.
 const MADE: [&str; 6] = ["table.db", "table.db-wal", "table.db-shm", "state.db", "state.db-wal", "state.db-shm"];

@@ -1,8 +1,8 @@
 //! The steps of a demo, in order, with one line of why each.
 
-use crate::conduct::Conductor;
-use crate::cutover::{Flag, WriteTo};
-use crate::playbook::{Expand, Goal, Scope, Target, Way};
+use backfill::internals::cutover::{Flag, WriteTo};
+use backfill::internals::migration::Conductor;
+use backfill::internals::playbook::{Expand, Goal, Scope, Target, Way};
 
 /// One step.
 pub(super) struct Part {

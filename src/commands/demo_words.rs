@@ -8,11 +8,11 @@ use serde_json::{Value as Json, json};
 use super::conduct::Conducted;
 use super::exit::Exit;
 use super::output;
-use crate::clock::wall;
-use crate::conduct::{Came, Swept};
-use crate::cutover::Flag;
-use crate::local::{Local, sample};
-use crate::telemetry::{number, write_counts};
+use backfill::internals::clock::wall;
+use backfill::internals::cutover::Flag;
+use backfill::internals::local::{Local, sample};
+use backfill::internals::migration::{Came, Swept};
+use backfill::internals::telemetry::{number, write_counts};
 
 /// What the sample table holds.
 pub(super) fn tell_table(served: &Local, seed: u64) {

@@ -8,14 +8,14 @@ use super::preflight::{Read, preflight, recorded};
 use super::run_report::subject;
 use super::target::Target;
 use super::{output, signals};
-use crate::checkpoint::phase::EXPAND;
-use crate::checkpoint::store::{Identity, StateFile};
 use crate::cli::{Global, RunArgs};
-use crate::conduct::{job_of, kind};
-use crate::engine::{DryRun, Job, LocalScheduler, Prediction, Reading, sweep};
-use crate::playbook::{Goal, Kind, Next, Phase, Target as Step};
-use crate::preflight::{Accept, Fits, SampleSize, check_begun_plan, check_way_back, sample};
-use crate::telemetry::{DryRunReport, display};
+use backfill::internals::engine::{DryRun, Job, LocalScheduler, Prediction, Reading, sweep};
+use backfill::internals::migration::{job_of, kind};
+use backfill::internals::playbook::{Goal, Kind, Next, Phase, Target as Step};
+use backfill::internals::preflight::{Accept, Fits, SampleSize, check_begun_plan, check_way_back, sample};
+use backfill::internals::state::phase::EXPAND;
+use backfill::internals::state::sqlite::{Identity, StateFile};
+use backfill::internals::telemetry::{DryRunReport, display};
 
 /// Counts what a run would do, and says what the preflight found; refuses nothing.
 pub(super) async fn dry_run(global: &Global, args: &RunArgs, target: &Target) -> anyhow::Result<Exit> {

@@ -2,17 +2,17 @@
 
 use std::process::ExitCode;
 
-use crate::checkpoint::StoreError;
-use crate::checkpoint::store::OpenWork;
-use crate::conduct::ConductError;
-use crate::cutover::LeaseError;
-use crate::engine::StopReason;
-use crate::plan::PlanErrors;
-use crate::preflight::PreflightError;
+use backfill::internals::cutover::LeaseError;
+use backfill::internals::engine::StopReason;
+use backfill::internals::migration::ConductError;
+use backfill::internals::plan::PlanErrors;
+use backfill::internals::preflight::PreflightError;
+use backfill::internals::state::StoreError;
+use backfill::internals::state::sqlite::OpenWork;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Done.
     Done = 0,
     /// Something unexpected.
@@ -41,7 +41,7 @@ impl From<Exit> for ExitCode {
 
 impl Exit {
     /// The exit code of a run that stopped for this reason.
-    pub fn of_stop(reason: &StopReason) -> Exit {
+    pub(crate) fn of_stop(reason: &StopReason) -> Exit {
         match reason {
             StopReason::Interrupted => Exit::Interrupted,
             StopReason::Internal(_) => Exit::Unexpected,
@@ -50,7 +50,7 @@ impl Exit {
     }
 
     /// The exit code of a run that leaves this open: a stop says more than what was found on the way.
-    pub fn of_run(open: OpenWork, stopped: Option<&StopReason>) -> Exit {
+    pub(crate) fn of_run(open: OpenWork, stopped: Option<&StopReason>) -> Exit {
         match stopped {
             Some(reason) => Exit::of_stop(reason),
             None if open.failures > 0 => Exit::Failures,

@@ -11,11 +11,11 @@ use super::failures_list::list;
 use super::output;
 use super::target::Target;
 use crate::cli::{Decide, FailuresAction, FailuresArgs, Global};
-use crate::conduct::Came;
-use crate::engine::Retried;
-use crate::playbook::Goal;
-use crate::preflight::{Accept, check_begun_plan};
-use crate::telemetry::{counts_json, number, write_counts};
+use backfill::internals::engine::Retried;
+use backfill::internals::migration::Came;
+use backfill::internals::playbook::Goal;
+use backfill::internals::preflight::{Accept, check_begun_plan};
+use backfill::internals::telemetry::{counts_json, number, write_counts};
 
 /// Lists or retries failures.
 pub(super) async fn failures(global: &Global, args: FailuresArgs) -> anyhow::Result<Exit> {

@@ -8,9 +8,9 @@ use serde_json::{Value as Json, json};
 use super::exit::Exit;
 use super::output;
 use super::target::{read_plan, state_path};
-use crate::checkpoint::store::{DivergedRecord, FailureRecord, ListQuery, StateFile, Unreadable};
 use crate::cli::Global;
-use crate::telemetry::number;
+use backfill::internals::state::sqlite::{DivergedRecord, FailureRecord, ListQuery, StateFile, Unreadable};
+use backfill::internals::telemetry::number;
 
 /// Rows of a list.
 type Rows<T> = Vec<Result<T, Unreadable>>;

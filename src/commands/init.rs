@@ -6,8 +6,8 @@ use super::exit::{Exit, Refusal};
 use super::output;
 use super::target::apply;
 use crate::cli::{Global, InitArgs};
-use crate::plan::{TableRef, TemplateTable, template};
-use crate::preflight::{PreflightError, Reached, reach};
+use backfill::internals::plan::{TableRef, TemplateTable, template};
+use backfill::internals::preflight::{PreflightError, Reached, reach};
 
 /// Writes the plan. A file that is there is never overwritten.
 pub(super) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {

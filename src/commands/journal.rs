@@ -7,10 +7,10 @@ use serde_json::{Value as Json, json};
 use super::exit::Exit;
 use super::output;
 use super::target::{read_plan, state_path};
-use crate::checkpoint::RunId;
-use crate::checkpoint::store::{ListQuery, PreImageRecord, StateFile, Unreadable};
 use crate::cli::{Global, JournalArgs};
-use crate::item::{Value, item_to_json};
+use backfill::internals::item::{Value, item_to_json};
+use backfill::internals::state::RunId;
+use backfill::internals::state::sqlite::{ListQuery, PreImageRecord, StateFile, Unreadable};
 
 /// Lists what is in it, oldest first.
 pub(super) fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit> {

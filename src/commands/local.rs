@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::exit::{Exit, Refusal};
 use super::output;
 use crate::cli::{Global, LocalArgs};
-use crate::local::capacity::ModelSpec;
-use crate::local::traffic::narrate;
-use crate::local::{Local, LocalOptions};
-use crate::telemetry::number;
+use backfill::internals::local::capacity::ModelSpec;
+use backfill::internals::local::traffic::narrate;
+use backfill::internals::local::{Local, LocalOptions};
+use backfill::internals::telemetry::number;
 
 /// Serves until it is interrupted.
 pub(super) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Exit> {

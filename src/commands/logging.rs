@@ -10,7 +10,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::{Global, LogFormat};
-use crate::outside::{escaped_json, escaped_styled};
+use backfill::internals::outside::{escaped_json, escaped_styled};
 
 /// Starts logging as the options and `BACKFILL_LOG` say.
 pub(super) fn init(global: &Global) {
@@ -71,7 +71,7 @@ impl Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        crate::telemetry::display::suspend(|| {
+        backfill::internals::telemetry::display::suspend(|| {
             let line = (self.1)(&String::from_utf8_lossy(&self.0));
             let _ = std::io::stderr().write_all(line.as_bytes());
         });

@@ -42,16 +42,16 @@ mod target;
 mod usage;
 mod verify;
 
-pub use exit::Exit;
-pub use output::report_error;
-pub use usage::report_usage;
+pub(crate) use exit::Exit;
+pub(crate) use output::report_error;
+pub(crate) use usage::report_usage;
 
 use crate::cli::{Cli, Command};
 
 /// Runs a command to its exit code.
-pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     logging::init(&cli.global);
-    if let Some(files) = crate::host::raise_open_files() {
+    if let Some(files) = backfill::internals::host::raise_open_files() {
         tracing::warn!(
             "this process may have at most {files} open files (ulimit -Hn): runs keep fewer requests in flight"
         );

@@ -8,11 +8,11 @@ use super::conduct::Conducted;
 use super::exit::Exit;
 use super::output;
 use super::target::Target;
-use crate::change::{Leftover, MetPair};
-use crate::checkpoint::phase::{OLD_EQUAL_NEW, ROLLBACK};
-use crate::checkpoint::store::{Listed, RunRecord, StateFile};
-use crate::engine::Ended;
-use crate::telemetry::{NotAsBefore, PAIRS_UNRECORDED, RunReport, Subject, number, write_listed};
+use backfill::internals::change::{Leftover, MetPair};
+use backfill::internals::engine::Ended;
+use backfill::internals::state::phase::{OLD_EQUAL_NEW, ROLLBACK};
+use backfill::internals::state::sqlite::{Listed, RunRecord, StateFile};
+use backfill::internals::telemetry::{NotAsBefore, PAIRS_UNRECORDED, RunReport, Subject, number, write_listed};
 
 /// Items that a report names; all are counted.
 const NAMED: u32 = 1_000;

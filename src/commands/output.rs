@@ -9,12 +9,12 @@ use serde_json::Value as Json;
 
 use super::exit::Exit;
 use crate::cli::{Global, Output};
-use crate::clock::to_text;
-use crate::conduct::Wait;
-use crate::cutover::AHEAD;
-use crate::engine::StopReason;
-use crate::outside::{OutsideText, escaped_json, escaped_lines, escaped_styled};
-use crate::plan::PlanErrors;
+use backfill::internals::clock::to_text;
+use backfill::internals::cutover::AHEAD;
+use backfill::internals::engine::StopReason;
+use backfill::internals::migration::Wait;
+use backfill::internals::outside::{OutsideText, escaped_json, escaped_lines, escaped_styled};
+use backfill::internals::plan::PlanErrors;
 
 /// Writes the result: lines for people, or one JSON document.
 pub(super) fn result(
@@ -48,7 +48,7 @@ pub(super) fn stderr(text: &str) {
 }
 
 fn write_stderr(text: &str) {
-    crate::telemetry::display::suspend(|| {
+    backfill::internals::telemetry::display::suspend(|| {
         let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
     });
 }
@@ -84,7 +84,7 @@ pub(super) fn stopped(reason: &StopReason) -> Exit {
 }
 
 /// Prints an error on stderr, and gives its exit code.
-pub fn report_error(error: &anyhow::Error) -> ExitCode {
+pub(crate) fn report_error(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref::<PlanErrors>() {
         // It escapes what it quotes, and has colours of its own.
         Some(plan) => {

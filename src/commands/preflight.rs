@@ -3,14 +3,14 @@
 use super::exit::{Exit, Refusal};
 use super::output;
 use super::target::Target;
-use crate::checkpoint::RunStatus;
-use crate::checkpoint::store::{RunRecord, StateFile};
-use crate::clock::wall;
-use crate::engine::{Job, Prediction};
-use crate::preflight::{
+use backfill::internals::clock::wall;
+use backfill::internals::engine::{Job, Prediction};
+use backfill::internals::preflight::{
     Accept, Estimate, Facts, Finding, Known, PATIENCE, Sampled, Severity, ask_flag, estimate_of_description,
     estimate_of_sample, estimate_of_whole, findings, flag_findings, needed, refusal, write_finding,
 };
+use backfill::internals::state::RunStatus;
+use backfill::internals::state::sqlite::{RunRecord, StateFile};
 
 /// What the preflight came to.
 pub(super) struct Preflight {

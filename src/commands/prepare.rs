@@ -6,10 +6,10 @@ use super::preflight::{Read, preflight};
 use super::pursuit::Pursuit;
 use super::run_report::header;
 use super::target::Target;
-use crate::clock::wall;
-use crate::conduct::{ConductError, Preview, Said, job_of, preview};
-use crate::cutover::{FlagStore, Opened};
-use crate::playbook::{Goal, Phase};
+use backfill::internals::clock::wall;
+use backfill::internals::cutover::{FlagStore, Opened};
+use backfill::internals::migration::{ConductError, Preview, Said, job_of, preview};
+use backfill::internals::playbook::{Goal, Phase};
 
 impl Pursuit<'_> {
     /// Checks every precondition of the command's first lasting work, holds the preflight and asks, where that comes before it.
@@ -64,6 +64,6 @@ impl Pursuit<'_> {
 impl Target {
     /// What the plan names in `[cutover]`, by a connection that keeps to the account of this table.
     pub(super) async fn open_flag(&self) -> Result<Option<Opened>, ConductError> {
-        Ok(crate::cutover::open(&self.plan, wall(), Some(&self.description)).await?)
+        Ok(backfill::internals::cutover::open(&self.plan, wall(), Some(&self.description)).await?)
     }
 }

@@ -4,9 +4,9 @@ use super::conducted::Conducted;
 use super::output;
 use super::run_report::header;
 use crate::cli::Decide;
-use crate::conduct::Begins;
-use crate::playbook::{Goal, Phase};
-use crate::preflight::Accept;
+use backfill::internals::migration::Begins;
+use backfill::internals::playbook::{Goal, Phase};
+use backfill::internals::preflight::Accept;
 
 /// What a command wants of the playbook, and what was said to it.
 pub(super) struct Pursuit<'a> {

@@ -4,10 +4,10 @@ use super::conduct::{Conducted, Pursuit};
 use super::exit::{Exit, Refusal};
 use super::output;
 use crate::cli::Decide;
-use crate::conduct::Came;
-use crate::engine::StopReason;
-use crate::parity::{RepairPreview, Stage, Truths, VerifyReport};
-use crate::playbook::{Goal, Scope};
+use backfill::internals::engine::StopReason;
+use backfill::internals::migration::Came;
+use backfill::internals::parity::{RepairPreview, Stage, Truths, VerifyReport};
+use backfill::internals::playbook::{Goal, Scope};
 
 impl Conducted {
     /// Says what a repair would do, by the last verification of all items that was made under the truth of now, and asks; if

@@ -12,11 +12,11 @@ use super::output;
 use super::run_report::subject;
 use super::target::Target;
 use crate::cli::{Global, RollbackArgs};
-use crate::conduct::{Came, Swept};
-use crate::engine::{Ended, StopReason};
-use crate::playbook::{Goal, Phase};
-use crate::preflight::check_way_back;
-use crate::telemetry::{Subject, number};
+use backfill::internals::engine::{Ended, StopReason};
+use backfill::internals::migration::{Came, Swept};
+use backfill::internals::playbook::{Goal, Phase};
+use backfill::internals::preflight::check_way_back;
+use backfill::internals::telemetry::{Subject, number};
 
 /// Undoes the migration, or goes on with it.
 pub(super) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Result<Exit> {

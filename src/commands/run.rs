@@ -6,11 +6,11 @@ use super::exit::{Exit, Refusal};
 use super::preflight::{Read, is_complete, preflight, recorded};
 use super::run_report::finish;
 use super::target::Target;
-use crate::checkpoint::phase::EXPAND;
 use crate::cli::{Decide, Global, RunArgs};
-use crate::conduct::{Came, Said};
-use crate::playbook::Goal;
-use crate::preflight::check_plan;
+use backfill::internals::migration::{Came, Said};
+use backfill::internals::playbook::Goal;
+use backfill::internals::preflight::check_plan;
+use backfill::internals::state::phase::EXPAND;
 
 const NOT_YET_AGAIN: &str = "another pass can be made only after a complete one. Nothing was written. Start it without \
                              --again, to begin or to resume";

@@ -6,11 +6,11 @@ use super::conduct::Conducted;
 use super::exit::Exit;
 use super::output;
 use super::target::Target;
-use crate::checkpoint::phase::EXPAND;
-use crate::checkpoint::store::RunRecord;
 use crate::cli::Global;
-use crate::engine::{Ended, StopReason};
-use crate::telemetry::{RunReport, Subject};
+use backfill::internals::engine::{Ended, StopReason};
+use backfill::internals::state::phase::EXPAND;
+use backfill::internals::state::sqlite::RunRecord;
+use backfill::internals::telemetry::{RunReport, Subject};
 
 const COMPLETE: &str = "this run is complete already: nothing was written. Another pass begins with --again";
 

@@ -4,8 +4,8 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::Exit;
-use crate::engine::{StopReason, Stopper};
-use crate::host::ignores_hangup;
+use backfill::internals::engine::{StopReason, Stopper};
+use backfill::internals::host::ignores_hangup;
 
 /// Listens for signals as long as the process lives.
 pub(super) fn listen(stop: Stopper) -> std::io::Result<()> {

@@ -4,9 +4,9 @@ use std::io::{Result, Write as _};
 
 use serde_json::{Value as Json, json};
 
-use crate::clock::to_text;
-use crate::conduct::Known;
-use crate::playbook::{Override, Stage, Standing};
+use backfill::internals::clock::to_text;
+use backfill::internals::migration::Known;
+use backfill::internals::playbook::{Override, Stage, Standing};
 
 /// For people. `options` is what the command line needs beside the plan.
 pub(super) fn write_standing(out: &mut Vec<u8>, known: &Known, plan: &str, options: &str) -> Result<()> {

@@ -10,12 +10,12 @@ use super::output;
 use super::standing::{standing_json, write_standing};
 use super::status_text::write_status;
 use super::target::{read_plan, state_path};
-use crate::checkpoint::store::StateFile;
 use crate::cli::{Global, StatusArgs};
-use crate::clock::wall;
-use crate::conduct::{Seen, known, read_now};
-use crate::host;
-use crate::telemetry::{KeptBudgets, KeptPace, Worker};
+use backfill::internals::clock::wall;
+use backfill::internals::host;
+use backfill::internals::migration::{Seen, known, read_now};
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::telemetry::{KeptBudgets, KeptPace, Worker};
 
 /// For so long the flag is asked for.
 const FLAG_LIMIT: Duration = Duration::from_secs(2);

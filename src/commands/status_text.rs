@@ -2,10 +2,10 @@
 
 use std::io::Write as _;
 
-use crate::checkpoint::phase::EXPAND;
-use crate::checkpoint::store::StateSummary;
-use crate::plan::Limits;
-use crate::telemetry::{Worker, number, write_counts, write_spend};
+use backfill::internals::plan::Limits;
+use backfill::internals::state::phase::EXPAND;
+use backfill::internals::state::sqlite::StateSummary;
+use backfill::internals::telemetry::{Worker, number, write_counts, write_spend};
 
 const LOOKED_THROUGH: &str = "ended; the pages that it did not read are only read and counted now, not written";
 

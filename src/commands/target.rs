@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use super::exit::{Exit, Refusal};
 use super::output;
-use crate::checkpoint::store::{Identity, Store};
 use crate::cli::Global;
-use crate::engine::Job;
-use crate::plan::{Loaded, Plan, TableRef, load_bytes};
-use crate::preflight::{Fits, Reached, check_table, reach, run_changes};
-use crate::table::{Table, TableDescription};
-use crate::throttle::Resolved;
+use backfill::internals::dynamodb::{Table, TableDescription};
+use backfill::internals::engine::Job;
+use backfill::internals::plan::{Loaded, Plan, TableRef, load_bytes};
+use backfill::internals::preflight::{Fits, Reached, check_table, reach, run_changes};
+use backfill::internals::ratelimit::Resolved;
+use backfill::internals::state::sqlite::{Identity, Store};
 
 /// A plan, and the table that it has been held against.
 pub(super) struct Target {
@@ -88,6 +88,6 @@ impl Target {
     /// Takes the state file of this plan and table.
     pub(super) fn open_store(&self) -> anyhow::Result<Store> {
         let identity = Identity::of(&self.plan, &self.description);
-        Ok(Store::open(&self.state, &identity, crate::clock::now)?)
+        Ok(Store::open(&self.state, &identity, backfill::internals::clock::now)?)
     }
 }

@@ -6,7 +6,7 @@ use super::output::stderr;
 
 /// Prints what the command line parser says: help and version as they are, an error escaped, because it quotes what was
 /// typed. Gives the exit code.
-pub fn report_usage(usage: &clap::Error) -> ExitCode {
+pub(crate) fn report_usage(usage: &clap::Error) -> ExitCode {
     if usage.use_stderr() {
         stderr(&usage.render().to_string());
     } else {

@@ -8,11 +8,11 @@ use super::exit::Exit;
 use super::output;
 use super::target::Target;
 use crate::cli::{Decide, Global, VerifyArgs};
-use crate::conduct::{Came, Said, Swept};
-use crate::engine::StopReason;
-use crate::parity::Verified;
-use crate::playbook::{Goal, Scope};
-use crate::preflight::check_begun_plan;
+use backfill::internals::engine::StopReason;
+use backfill::internals::migration::{Came, Said, Swept};
+use backfill::internals::parity::Verified;
+use backfill::internals::playbook::{Goal, Scope};
+use backfill::internals::preflight::check_begun_plan;
 
 /// Verifies, or goes on with the same verification that was stopped.
 pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<Exit> {

@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Validity;
 use crate::clock::{self, Moment, Moments};
+use crate::dynamodb::control::{ControlError, ControlItem};
 use crate::item::{Item, Num, Value};
 use crate::outside::OutsideText;
-use crate::table::control::{ControlError, ControlItem};
 
 /// How long a lease outlives its last renewal: long enough for a table that throttles or fails over, short enough to wait
 /// for after a crash.

@@ -11,12 +11,12 @@ use super::schema::{from_item, to_item};
 use super::sight::AHEAD;
 use super::{Flag, FlagMeta, SchemaError};
 use crate::clock::Clock;
+use crate::dynamodb::control::{ControlError, ControlItem, ControlTable, WRITER};
+use crate::dynamodb::sdk::{DynamoTable, connect};
+use crate::dynamodb::{TableDescription, TableError};
 use crate::item::{Item, ItemKey, KeySchema, Value};
 use crate::outside::OutsideText;
 use crate::plan::{Fingerprint, FlagKey, FlagPlace, LEASE_SUFFIX, Plan};
-use crate::table::control::{ControlError, ControlItem, ControlTable, WRITER};
-use crate::table::dynamo::{DynamoTable, connect};
-use crate::table::{TableDescription, TableError};
 
 /// The flag, wherever it is kept.
 #[async_trait]

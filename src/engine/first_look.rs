@@ -1,13 +1,13 @@
 //! The first look at a page's items: which of them have their new attribute before the migration writes any.
 //!
-//! Why this is known for items and not for pages, and what later passes do, is told in `checkpoint/store/journal.rs`.
+//! Why this is known for items and not for pages, and what later passes do, is told in `state/sqlite/journal.rs`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::change::{Changes, Digest};
-use crate::checkpoint::{CheckpointStore, Filled, MetPage, RunId, StoreError};
 use crate::item::Item;
+use crate::state::{CheckpointStore, Filled, MetPage, RunId, StoreError};
 
 /// Records, page by page, what was there before a run's first write of it.
 pub struct FirstLook {

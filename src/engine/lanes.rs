@@ -15,8 +15,8 @@ use super::segments::SegmentChoice;
 use super::survey::is_one_collection;
 use super::table_watch::Followed;
 use super::worker::Reading;
+use crate::dynamodb::Page;
 use crate::item::Units;
-use crate::table::Page;
 
 /// Requests that an ordinary segment keeps outstanding: with sixteen lanes enough for 1,000 WCU/s at 50 ms a request and
 /// more, and an eighth of a large lane's.

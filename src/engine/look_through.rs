@@ -14,8 +14,8 @@ use super::sweep;
 use super::write_pages::WritePages;
 use super::writer::Writer;
 use crate::change::{Changes, Strategy};
-use crate::checkpoint::store::{Begin, NewRun, RunRecord, Store};
-use crate::checkpoint::{RunStatus, StoreError, phase};
+use crate::state::sqlite::{Begin, NewRun, RunRecord, Store};
+use crate::state::{RunStatus, StoreError, phase};
 
 /// What is stored as the reason why the pass ended.
 const ENDED: &str = "it was ended: the items that it had not met were looked at, and not written";

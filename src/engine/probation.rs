@@ -103,9 +103,9 @@ impl Probation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::Failure;
     use crate::engine::Settled;
     use crate::item::{Item, ItemKey};
+    use crate::state::Failure;
 
     fn pages(segment: u32, first: u64, failures: usize) -> Pages {
         let mut settled = Settled { rejected_writes: failures as u64, ..Settled::default() };

@@ -7,8 +7,8 @@ use super::session::Job;
 use super::stop::{StopReason, Stopped};
 use super::writer::{Settled, Writer};
 use crate::change::Outcome;
-use crate::checkpoint::store::{FailureRecord, RunRecord, Store};
-use crate::checkpoint::{CheckpointStore as _, Counts, StoreError};
+use crate::state::sqlite::{FailureRecord, RunRecord, Store};
+use crate::state::{CheckpointStore as _, Counts, StoreError};
 
 /// Failures that are read from the store in one go.
 const BATCH: u32 = 1_000;
@@ -120,11 +120,11 @@ mod tests {
 
     use super::*;
     use crate::change::{Changes, GuardedWrite};
-    use crate::checkpoint::store::{Begin, Identity, NewRun};
-    use crate::checkpoint::{Commit, Failure, SegmentEvent};
+    use crate::dynamodb::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
     use crate::item::{Item, ItemKey, Value};
-    use crate::table::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
-    use crate::throttle::{Budget, Budgets};
+    use crate::ratelimit::{Budget, Budgets};
+    use crate::state::sqlite::{Begin, Identity, NewRun};
+    use crate::state::{Commit, Failure, SegmentEvent};
 
     /// Every item is there and needs a write; each answer takes a while.
     #[derive(Default)]

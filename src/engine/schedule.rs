@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::lanes::Lane;
 use super::survey::FirstPage;
-use crate::checkpoint::{SegmentState, SegmentStatus};
+use crate::state::{SegmentState, SegmentStatus};
 
 /// Hands out segments, and takes what is learnt of them.
 ///

@@ -1,10 +1,10 @@
 //! Into how many segments a table is divided, and how many of them are worked on at the same time. Pure.
 
+use crate::dynamodb::TableDescription;
 use crate::item::Units;
 use crate::plan::ScanOptions;
-use crate::table::TableDescription;
+use crate::ratelimit::Budgets;
 use crate::telemetry::number;
-use crate::throttle::Budgets;
 
 /// An ordinary segment has about so many items, one page: then its first page, which the survey reads early, reaches an
 /// item collection that begins in it.
@@ -167,7 +167,7 @@ fn whole_units(n: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::throttle::Budget;
+    use crate::ratelimit::Budget;
 
     const OPEN: ScanOptions = ScanOptions { segments: None, active: None, page_limit: None, consistent: false };
 

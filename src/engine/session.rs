@@ -20,17 +20,17 @@ use super::worker::Reading;
 use super::write_pages::WritePages;
 use super::writer::Writer;
 use crate::change::Changes;
-use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals, Session, SpendRecord, Store};
-use crate::checkpoint::{Records, RunStatus, StoreError, phase};
 use crate::clock;
+use crate::cost::UnitPrices;
 use crate::cutover::Validity;
+use crate::dynamodb::{Table, TableDescription};
 use crate::host;
 use crate::plan::{Plan, ScanOptions};
-use crate::price::UnitPrices;
-use crate::table::{Table, TableDescription};
+use crate::ratelimit::{Budgets, Feedback, Scopes, resolve_within};
+use crate::state::sqlite::{OpenWork, RunRecord, SegmentTotals, Session, SpendRecord, Store};
+use crate::state::{Records, RunStatus, StoreError, phase};
 use crate::telemetry::Progress;
 use crate::telemetry::display::Watched;
-use crate::throttle::{Budgets, Feedback, Scopes, resolve_within};
 
 /// What a run works with: the table and what it is allowed.
 pub struct Job {

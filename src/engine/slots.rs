@@ -63,7 +63,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::throttle::{Bucket, Feedback};
+    use crate::ratelimit::{Bucket, Feedback};
 
     /// Lets a thousand writers go on for so many seconds, at 50 ms a write of one unit; returns writes per second.
     async fn writes(slots: &Arc<Slots>, table: &Arc<Bucket>, seconds: u64) -> u64 {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::cost::PriceBasis;
 use crate::cutover::LeaseLost;
+use crate::dynamodb::FatalKind;
 use crate::item::Units;
-use crate::price::PriceBasis;
-use crate::table::FatalKind;
 
 /// Why a run stopped before its end. All of these leave it resumable.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -24,10 +24,10 @@ use super::requests::Requests;
 use super::schedule::Scheduler;
 use super::stop::{StopReason, Stopped};
 use super::worker::{PageSize, Reading};
+use crate::dynamodb::{Page, ScanRequest, TableDescription};
 use crate::item::Item;
 use crate::plan::ScanOptions;
-use crate::table::{Page, ScanRequest, TableDescription};
-use crate::throttle::Budget;
+use crate::ratelimit::Budget;
 
 /// Pages of the survey in flight: at 15 ms a page, 4,096 segments in a quarter of a minute; beside sixteen lanes, each with
 /// one page in flight, a fifth of a read budget that is short.

@@ -18,16 +18,16 @@ use super::segments::{SegmentChoice, auto_segments};
 use super::session::Job;
 use super::stop::{StopReason, Stopper};
 use crate::change::Indexes;
-use crate::checkpoint::store::{KeptFact, Store};
-use crate::checkpoint::{RunId, StoreError};
 use crate::clock;
+use crate::dynamodb::{Directive, FatalKind, Table, TableDescription, TableError};
 use crate::host;
 use crate::item::Units;
 use crate::plan::{Access, ScanOptions};
-use crate::table::{Directive, FatalKind, Table, TableDescription, TableError};
+use crate::ratelimit::backoff::Backoff;
+use crate::ratelimit::{Budget, Budgets, Following, RAISE_STEPS, Resolved, Scope, ScopeBudget, Scopes};
+use crate::state::sqlite::{KeptFact, Store};
+use crate::state::{RunId, StoreError};
 use crate::telemetry::KeptBudgets;
-use crate::throttle::backoff::Backoff;
-use crate::throttle::{Budget, Budgets, Following, RAISE_STEPS, Resolved, Scope, ScopeBudget, Scopes};
 
 /// The table is described this often. Auto scaling raises capacity after two minutes of high use and lowers it after fifteen
 /// (developer guide, "DynamoDB metrics and dimensions"), so looking more often would see little more; and until the next

@@ -12,10 +12,10 @@ use super::open_pages::OpenPages;
 use super::requests::Requests;
 use super::stop::{StopReason, Stopped};
 use super::writer::{Settled, Settling};
-use crate::checkpoint::{PreImageId, SegmentState, SegmentStatus};
+use crate::dynamodb::{Page, ScanRequest};
 use crate::item::{Item, ItemKey, Units, read_units};
 use crate::plan::Access;
-use crate::table::{Page, ScanRequest};
+use crate::state::{PreImageId, SegmentState, SegmentStatus};
 
 /// Items of one page at most, whatever the budgets: it bounds what a page takes in memory, and what a kill repeats. Few
 /// enough that a table of 20,000 items already takes the memory that any larger one does (`tests/memory.rs`).

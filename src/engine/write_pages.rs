@@ -11,8 +11,8 @@ use super::requests::Requests;
 use super::stop::{StopReason, Stopped};
 use super::worker::{Handler, Pages};
 use super::writer::{Settled, Settling, Writer};
-use crate::checkpoint::{CheckpointStore, Commit, PreImageId, RunId, SegmentEvent};
 use crate::item::Item;
+use crate::state::{CheckpointStore, Commit, PreImageId, RunId, SegmentEvent};
 
 /// Writes pages and commits them.
 pub struct WritePages {

@@ -1,8 +1,8 @@
 //! Commands of the AWS command line that raise a table's capacity for a run, and lower it again. Pure.
 
+use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::item::Units;
 use crate::plan::Plan;
-use crate::table::{IndexDescription, TableDescription};
 
 /// Commands, in the order in which they are given.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -8,11 +8,11 @@ use super::pace::{KeyLoad, Need, Pace, Totals};
 use super::range::Range;
 use super::tally::Tally;
 use super::touched::Touched;
+use crate::cost::UnitPrices;
+use crate::dynamodb::TableDescription;
 use crate::figure::{dollars, duration, number, units};
 use crate::item::MAX_ITEM_BYTES;
-use crate::price::UnitPrices;
-use crate::table::TableDescription;
-use crate::throttle::{Budgets, Scope};
+use crate::ratelimit::{Budgets, Scope};
 
 /// What a run will take.
 #[derive(Debug, Clone, PartialEq)]

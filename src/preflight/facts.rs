@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::table::patience::ask;
-use crate::table::{FatalKind, Recovery, Table, TableDescription, TableError};
+use crate::dynamodb::patience::ask;
+use crate::dynamodb::{FatalKind, Recovery, Table, TableDescription, TableError};
 
 /// What came of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,10 +12,10 @@ use super::stream::filter;
 use super::time_to_live::time_to_live;
 use super::touched::{Touched, TouchedIndex};
 use crate::change::{Change, Strategy};
+use crate::dynamodb::{Recovery, TableClass};
 use crate::figure::number;
 use crate::item::{MAX_ITEM_BYTES, Path, Times};
 use crate::plan::Plan;
-use crate::table::{Recovery, TableClass};
 
 /// What is known when findings are made.
 #[derive(Debug, Clone, Copy)]

@@ -10,12 +10,12 @@ use serde_json::{Value as Json, json};
 use super::aws::Commands;
 use super::estimate::{Basis, Estimate};
 use super::pace::{Need, PARTITION};
-use crate::checkpoint::Spend;
+use crate::dynamodb::TableDescription;
 use crate::figure::{dollars, duration, number, units};
 use crate::item::Units;
 use crate::plan::{Access, Limits, Plan, parse_duration};
-use crate::table::TableDescription;
-use crate::throttle::{Budgets, Scope};
+use crate::ratelimit::{Budgets, Scope};
+use crate::state::Spend;
 
 /// Budgets are made this much larger: a run uses 95 % of a budget or more (`benches/capacity.rs`).
 const MARGIN: f64 = 1.0 / 0.95;

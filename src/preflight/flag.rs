@@ -9,9 +9,9 @@ use super::finding::Finding;
 use super::finding::Severity::{Note, Refuses, Warning};
 use crate::clock::wall;
 use crate::cutover::{check_plan, open};
+use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
 use crate::playbook::Kind;
-use crate::table::TableDescription;
 
 /// Below this an application has less than about three seconds for each request: one slow read of the flag stops it.
 const SMALL_CACHE: u32 = 10;

@@ -9,8 +9,8 @@ use super::range::Range;
 use super::sample::{Design, SampleSize};
 use super::tally::{Figures, Tally};
 use super::touched::Touched;
+use crate::cost::UnitPrices;
 use crate::engine::{Job, Prediction, read_clusters};
-use crate::price::UnitPrices;
 
 /// What a sample found.
 #[derive(Debug, Clone, PartialEq)]

@@ -39,13 +39,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::change::Changes;
+use crate::dynamodb::sdk::{DynamoTable, connect};
+use crate::dynamodb::{Directive, Table, TableDescription, TableError};
 use crate::engine::describe;
 use crate::plan::{Loaded, Plan, PlanErrors, TableRef};
-use crate::table::dynamo::{DynamoTable, connect};
-use crate::table::{Directive, Table, TableDescription, TableError};
-use crate::throttle::{Resolved, resolve, resolve_within};
+use crate::ratelimit::{Resolved, resolve, resolve_within};
 
-/// How long a table that does not answer is asked again before a command gives up; [`ask`](crate::table::patience::ask) asks
+/// How long a table that does not answer is asked again before a command gives up; [`ask`](crate::dynamodb::patience::ask) asks
 /// three times at least.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 

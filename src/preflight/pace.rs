@@ -8,7 +8,7 @@ use super::range::Range;
 use crate::figure::units;
 use crate::item::Units;
 use crate::plan::Access;
-use crate::throttle::{Budget, Scope};
+use crate::ratelimit::{Budget, Scope};
 
 /// What one partition key is served at most (developer guide, "Partition key design"), whatever the budgets are.
 pub(super) const PARTITION: Budget = Budget { write: 1_000.0, read: 3_000.0 };

@@ -8,12 +8,12 @@ use serde_json::{Value as Json, json};
 use super::estimate::Estimate;
 use super::finding::{Accept, Finding, Severity};
 use super::finish::Finish;
+use crate::dynamodb::TableDescription;
 use crate::engine::SegmentChoice;
 use crate::figure::number;
 use crate::item::IndexSchema;
 use crate::plan::Plan;
-use crate::table::TableDescription;
-use crate::throttle::{Resolved, ScopeBudget};
+use crate::ratelimit::{Resolved, ScopeBudget};
 
 /// Everything that `check` knows.
 #[derive(Debug, Clone, Copy)]

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value as Json, json};
 
 use super::touched::Touched;
+use crate::dynamodb::StreamView;
 use crate::item::{KeySchema, Path, Step};
-use crate::table::StreamView;
 
 /// A filter for `FilterCriteria` of an event source mapping.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,7 +101,7 @@ fn nested(path: &Path, kinds: &[(&str, bool)]) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::TableDescription;
+    use crate::dynamodb::TableDescription;
 
     fn path(text: &str) -> Path {
         text.parse().unwrap()

@@ -1,9 +1,9 @@
 //! What of an item a plan touches, and when. Pure.
 
 use crate::change::{Change, Strategy};
+use crate::dynamodb::TableDescription;
 use crate::item::{Path, Projection};
 use crate::plan::Plan;
-use crate::table::TableDescription;
 
 /// The paths that a plan touches.
 #[derive(Debug, Clone, PartialEq, Eq)]

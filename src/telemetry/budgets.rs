@@ -4,10 +4,10 @@ use std::io::{Result, Write};
 
 use serde_json::{Value as Json, json};
 
-use crate::checkpoint::store::{KeptFact, RunRecord, StateFile};
-use crate::checkpoint::{RunId, StoreError};
 use crate::engine::Followed;
-use crate::throttle::{ScopeBudget, lines};
+use crate::ratelimit::{ScopeBudget, lines};
+use crate::state::sqlite::{KeptFact, RunRecord, StateFile};
+use crate::state::{RunId, StoreError};
 
 /// What is kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,7 +68,7 @@ impl KeptBudgets {
 mod tests {
     use super::*;
     use crate::plan::Access;
-    use crate::throttle::Scope;
+    use crate::ratelimit::Scope;
 
     #[test]
     fn what_is_kept_is_read_again_and_told() {

@@ -12,7 +12,7 @@ use super::{Pace, Progress, Snapshot, number};
 use crate::engine::{Allowance, Gate};
 use crate::outside::escaped;
 use crate::plan::Access;
-use crate::throttle::{NarrowStatus, ScopeStatus, Scopes};
+use crate::ratelimit::{NarrowStatus, ScopeStatus, Scopes};
 
 /// A log line is written so often where there is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -216,11 +216,11 @@ mod tests {
     use super::*;
     use crate::change::WriteCost;
     use crate::clock;
+    use crate::cost::UnitPrices;
+    use crate::dynamodb::TableDescription;
     use crate::item::{PartitionHash, Value};
     use crate::plan::{Limits, Prices};
-    use crate::price::UnitPrices;
-    use crate::table::TableDescription;
-    use crate::throttle::{Budget, Budgets, Feedback};
+    use crate::ratelimit::{Budget, Budgets, Feedback};
 
     /// A job that may take these write units per second of the table, a key range, a partition key and an index.
     fn watched([table, range, key, index]: [f64; 4]) -> Watched {

@@ -6,9 +6,9 @@ use serde_json::{Value as Json, json};
 
 use super::dry_run::PAIRS_UNRECORDED;
 use crate::change::Leftover;
-use crate::checkpoint::store::Listed;
 use crate::figure::number;
 use crate::item::item_to_json;
+use crate::state::sqlite::Listed;
 
 /// Items that are shown to people.
 const SHOWN: usize = 5;

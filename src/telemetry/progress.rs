@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::checkpoint::Counts;
+use crate::state::Counts;
 
 /// Live figures. Written by the engine, read by whoever shows them.
 #[derive(Debug, Default)]

@@ -7,12 +7,12 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use super::{limits_text, number, write_counts, write_spend};
-use crate::checkpoint::store::{OpenWork, RunRecord, SegmentTotals, SpendRecord};
+use crate::cost::UnitPrices;
+use crate::dynamodb::TableDescription;
 use crate::engine::{StopReason, slice};
 use crate::plan::Plan;
-use crate::price::UnitPrices;
-use crate::table::TableDescription;
-use crate::throttle::Resolved;
+use crate::ratelimit::Resolved;
+use crate::state::sqlite::{OpenWork, RunRecord, SegmentTotals, SpendRecord};
 
 /// What a report is about: names for the reader, and the commands that go on from here.
 #[derive(Debug, Clone, Copy)]

@@ -2,12 +2,12 @@
 
 use std::io::{Result, Write};
 
-use crate::checkpoint::store::SpendRecord;
-use crate::checkpoint::{Spend, SpendState};
 use crate::clock;
+use crate::cost::UnitPrices;
 use crate::figure::{dollars, number, units};
 use crate::plan::Limits;
-use crate::price::UnitPrices;
+use crate::state::sqlite::SpendRecord;
+use crate::state::{Spend, SpendState};
 
 /// The limits of a run in one line, and in which slices it reserves what it spends; none where nothing is limited but
 /// failures.
@@ -62,7 +62,7 @@ pub fn write_spend(out: &mut impl Write, record: &SpendRecord, limits: &Limits) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::price::PriceBasis;
+    use crate::cost::PriceBasis;
 
     const PRICES: UnitPrices =
         UnitPrices { write_per_million: 0.625, read_per_million: 0.125, basis: PriceBasis::OnDemand };

@@ -5,8 +5,8 @@ use std::io::{Result, Write};
 use serde_json::Value as Json;
 
 use crate::change::Outcome;
-use crate::checkpoint::Counts;
 use crate::figure::{number, units};
+use crate::state::Counts;
 
 /// The items of a run by outcome, and what they consumed. With `lower_bound` some applied items may have been counted as
 /// already applied: the reply to their write was lost, or the process ended between the write and its checkpoint.

@@ -51,7 +51,7 @@ impl SourceFile {
     }
 }
 
-/// `table/dynamo.rs` and `table/dynamo/mod.rs` are both `crate::table::dynamo`.
+/// `dynamodb/sdk.rs` and `dynamodb/sdk/mod.rs` are both `crate::dynamodb::sdk`.
 pub(crate) fn module_of(path: &str) -> Vec<String> {
     let path = path.strip_suffix(".rs").unwrap_or(path);
     let mut module = vec!["crate".to_owned()];

@@ -4,8 +4,8 @@ use super::*;
 
 const CUTOVER: &str = "max_cache_seconds = 1\nsoak = \"0s\"\n";
 
-fn s(text: &str) -> backfill::item::Value {
-    backfill::item::Value::S(text.into())
+fn s(text: &str) -> backfill::internals::item::Value {
+    backfill::internals::item::Value::S(text.into())
 }
 
 fn phase(bed: &Bed, plan: &std::path::Path) -> String {
@@ -33,7 +33,7 @@ async fn a_repair_below_100_percent_changes_nothing_of_what_readers_read() {
     let mut moved = 0;
     for found in bed.dump(&table).await.values() {
         // As docs/flag.md has it.
-        let reads_new = backfill::cutover::bucket(&found["pk"]).unwrap() < 50;
+        let reads_new = backfill::internals::cutover::bucket(&found["pk"]).unwrap() < 50;
         let read = s(if reads_new { "junk" } else { "current" });
         assert_eq!((&found["old"], &found["new"]), (&read, &read), "{:?}", found["pk"]);
         moved += u32::from(reads_new);
@@ -46,7 +46,7 @@ async fn a_repair_below_100_percent_changes_nothing_of_what_readers_read() {
 async fn a_rollback_ends_although_a_parent_is_no_map_any_more() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
-    let doc = || backfill::item::Value::M(Item::from([("x".to_owned(), s("v"))]));
+    let doc = || backfill::internals::item::Value::M(Item::from([("x".to_owned(), s("v"))]));
     bed.load(&table, (0..5).map(|n| item(&format!("P#{n}"), "x", [("doc", doc())]))).await;
     let plan = bed.plan("ends", &table, "strategy = \"in-place\"", "[[change]]\nremove = \"doc.x\"\n");
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
@@ -240,8 +240,8 @@ async fn a_rollback_names_what_is_not_as_before() {
 /// RUNBOOK: "It asks nobody: no gate, no lock, whatever is running"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flag_over_constants_goes_back_without_the_state_file() {
-    use backfill::checkpoint::store::{Identity, Store};
-    use backfill::cutover::{Flag, FlagMeta, ReadFrom, WriteTo, schema};
+    use backfill::internals::cutover::{Flag, FlagMeta, ReadFrom, WriteTo, schema};
+    use backfill::internals::state::sqlite::{Identity, Store};
     let bed = Bed::embedded();
     let (table, flags) = (bed.create_table().await, bed.create_table().await);
     let changes = "[[change]]\nset = \"marker\"\nvalue = \"v1\"\n";
@@ -249,7 +249,7 @@ async fn a_flag_over_constants_goes_back_without_the_state_file() {
         let place =
             format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"{strategy}\" }}\n{CUTOVER}");
         let path = bed.plan(strategy, &table, &format!("strategy = \"{strategy}\""), &format!("{changes}{place}"));
-        let plan = backfill::plan::load_bytes(text(&path), &std::fs::read(&path).unwrap()).unwrap().plan;
+        let plan = backfill::internals::plan::load_bytes(text(&path), &std::fs::read(&path).unwrap()).unwrap().plan;
         let fingerprint = plan.fingerprint().to_string();
         let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
         let (write, read) = (WriteTo::Both, ReadFrom::New);

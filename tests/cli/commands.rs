@@ -9,7 +9,7 @@ async fn init_writes_a_plan_that_loads_and_never_overwrites() {
     let said = tool(&bed, &["init", "new.toml", "--table", &table, "--endpoint-url", &bed.endpoint()]).exits(0).said();
     assert!(said.contains("wrote new.toml") && said.contains("backfill check new.toml"), "{said}");
     let written = std::fs::read_to_string(bed.dir().join("new.toml")).unwrap();
-    let plan = backfill::plan::load("new.toml", &written).unwrap().plan;
+    let plan = backfill::internals::plan::load("new.toml", &written).unwrap().plan;
     assert_eq!((plan.table.name.as_str(), plan.table.key), (table.as_str(), Some(vec!["pk".into(), "sk".into()])));
     let checked =
         tool(&bed, &["check", "new.toml", "--endpoint-url", &bed.endpoint(), "--output", "json"]).exits(0).json();
@@ -21,14 +21,15 @@ async fn init_writes_a_plan_that_loads_and_never_overwrites() {
 
     // Without a table, with one that cannot be reached, to stdout, and where no file can be.
     tool(&bed, &["init"]).exits(0);
-    backfill::plan::load("plan.toml", &std::fs::read_to_string(bed.dir().join("plan.toml")).unwrap()).unwrap();
+    backfill::internals::plan::load("plan.toml", &std::fs::read_to_string(bed.dir().join("plan.toml")).unwrap())
+        .unwrap();
     let missing =
         tool(&bed, &["init", "missing.toml", "--table", "orders", "--endpoint-url", &bed.endpoint()]).exits(0);
     assert!(missing.said().contains("without the table's description"), "{}", missing.said());
     let missing = std::fs::read_to_string(bed.dir().join("missing.toml")).unwrap();
-    assert_eq!(backfill::plan::load("missing.toml", &missing).unwrap().plan.table.name, "orders");
+    assert_eq!(backfill::internals::plan::load("missing.toml", &missing).unwrap().plan.table.name, "orders");
     let piped = tool(&bed, &["init", "-"]).exits(0);
-    backfill::plan::load("-", &piped.stdout).unwrap();
+    backfill::internals::plan::load("-", &piped.stdout).unwrap();
     refused(&bed, 2, &["init", "new.toml/plan.toml"]).in_one_paragraph().says(&["was not written"]);
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_dynamodb::types::{CreateGlobalSecondaryIndexAction, GlobalSecondaryIndexUpdate};
-use backfill::item::{Num, Projection, Value};
+use backfill::internals::item::{Num, Projection, Value};
 
 use super::common::{definition, index, key_elements, projection};
 use super::preflight::{findings, say};
@@ -89,7 +89,7 @@ async fn the_time_to_live_attribute_is_named_and_wrong_units_are_noticed() {
     said(&set("1900000000000"), &["milliseconds", "never expire"]);
     said(&set("\"2030-01-01T00:00:00Z\""), &["of type S", "never expire"]);
     said(&set("1000000000"), &["more than five years", "never expire"]);
-    let past = backfill::clock::now();
+    let past = backfill::internals::clock::now();
     let yesterday = past.parse::<jiff::Timestamp>().unwrap().as_second() - 86_400;
     said(&set(&yesterday.to_string()), &["has passed", "deletes every item"]);
     said(&set("4000000000"), &["touches `ttl`"]);

@@ -1,7 +1,7 @@
 //! The gates of the cutover as an operator meets them: what keeps them closed, and what `--force` does not open.
 
 use super::*;
-use backfill::item::Value;
+use backfill::internals::item::Value;
 
 const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 

@@ -110,7 +110,7 @@ async fn a_wait_that_is_over_is_that_of_one_change() {
     assert_ne!(flags, table);
     let (mut flag, now) = (bed.dump(&flags).await.into_values().next().unwrap(), jiff::Timestamp::now().to_string());
     for name in ["changed_at", "dual_since"] {
-        assert!(flag.insert(name.to_owned(), backfill::item::Value::S(now.clone())).is_some());
+        assert!(flag.insert(name.to_owned(), backfill::internals::item::Value::S(now.clone())).is_some());
     }
     bed.load(&flags, std::iter::once(flag)).await;
     assert!(waits() && !waits(), "so is the other one");

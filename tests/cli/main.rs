@@ -27,9 +27,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backfill::item::Item;
-use backfill::local::front::FaultRule;
-use backfill::local::{Fault, RequestInfo};
+use backfill::internals::item::Item;
+use backfill::internals::local::front::FaultRule;
+use backfill::internals::local::{Fault, RequestInfo};
 use common::{Bed, bytes_of};
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value as Json, json};

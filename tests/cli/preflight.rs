@@ -1,6 +1,6 @@
 //! The preflight over real sockets: what DynamoDB would answer is put in place of what the engine says.
 
-use backfill::item::Value;
+use backfill::internals::item::Value;
 
 use super::*;
 

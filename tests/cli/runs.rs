@@ -270,6 +270,6 @@ async fn a_dry_run_writes_nothing_and_predicts_the_run() {
     assert!(difference.abs() < 0.01, "{dry} {counts}");
 }
 
-fn doc(value: backfill::item::Value) -> backfill::item::Value {
-    backfill::item::Value::M([("new".to_owned(), value)].into())
+fn doc(value: backfill::internals::item::Value) -> backfill::internals::item::Value {
+    backfill::internals::item::Value::M([("new".to_owned(), value)].into())
 }

@@ -113,7 +113,11 @@ async fn a_table_that_was_recreated_for_real() {
     let (bed, table, plan) = scene(5, "").await;
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
     bed.client().delete_table().table_name(&table).send().await.unwrap();
-    bed.local().unwrap().engine().create_table(&backfill::local::sample::create_table_request(&table)).unwrap();
+    bed.local()
+        .unwrap()
+        .engine()
+        .create_table(&backfill::internals::local::sample::create_table_request(&table))
+        .unwrap();
     bed.front().reset_tally();
     refused(&bed, 7, &["run", text(&plan), "--again", "--yes"]).in_one_paragraph().says(&["deleted and created anew"]);
 }
@@ -235,7 +239,7 @@ fn damage(bed: &Bed, migration: &str, table: &str, column: &str) {
 async fn a_row_that_cannot_be_read_hides_no_other() {
     let bed = Bed::embedded();
     let table = bed.create_table().await;
-    let value = |text: &str| backfill::item::Value::S(text.into());
+    let value = |text: &str| backfill::internals::item::Value::S(text.into());
     let of = |n: usize| match n {
         0..3 => item(&format!("P#{n}"), "x", [("old", value("a")), ("new", value("b"))]),
         3..6 => item(&format!("P#{n}"), "x", [("old", value(&"x".repeat(250_000)))]),

@@ -19,8 +19,8 @@ use aws_sdk_dynamodb::types::{
     LocalSecondaryIndex, Projection as SdkProjection, ProjectionType, PutRequest, ScalarAttributeType, TableStatus,
     WriteRequest,
 };
-use backfill::item::{IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Num, Projection, Value};
-use backfill::local::{Front, FrontOptions, Local, LocalOptions};
+use backfill::internals::item::{IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Num, Projection, Value};
+use backfill::internals::local::{Front, FrontOptions, Local, LocalOptions};
 use tempfile::TempDir;
 
 /// Names the server to test on. Its credentials and region come from the environment too: some servers keep the tables of
@@ -378,5 +378,5 @@ pub fn value_from_sdk(value: AttributeValue) -> Value {
 
 /// An item as text that shows every byte: for comparisons that numeric equality must not soften.
 pub fn bytes_of(item: &Item) -> String {
-    backfill::item::item_to_json(item).to_string()
+    backfill::internals::item::item_to_json(item).to_string()
 }

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use backfill::item::{Item, Num, Value};
+use backfill::internals::item::{Item, Num, Value};
 use serde_json::Value as Json;
 
 use super::common::Bed;

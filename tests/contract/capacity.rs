@@ -3,12 +3,12 @@
 use aws_sdk_dynamodb::types::{
     CreateGlobalSecondaryIndexAction, GlobalSecondaryIndexDescription, GlobalSecondaryIndexUpdate, IndexStatus,
 };
-use backfill::change::OnExisting::Overwrite;
-use backfill::change::Strategy::InPlace;
-use backfill::change::{Change, Changes, Decision, GuardedWrite};
-use backfill::item::{IndexSchema, Item, Projection, Value, attribute_bytes};
-use backfill::table::dynamo::DynamoTable;
-use backfill::table::{Consumed, Table, WriteReply};
+use backfill::internals::change::OnExisting::Overwrite;
+use backfill::internals::change::Strategy::InPlace;
+use backfill::internals::change::{Change, Changes, Decision, GuardedWrite};
+use backfill::internals::dynamodb::sdk::DynamoTable;
+use backfill::internals::dynamodb::{Consumed, Table, WriteReply};
+use backfill::internals::item::{IndexSchema, Item, Projection, Value, attribute_bytes};
 use serde_json::json;
 
 use crate::cases::{copy, mv, remove, set};

@@ -1,7 +1,7 @@
 //! Every kind of guarded write as a case: a plan, an item before and after.
 
-use backfill::change::{Change, Changes, Decision, GuardedWrite, OnExisting, Strategy};
-use backfill::item::{Item, Path, Value};
+use backfill::internals::change::{Change, Changes, Decision, GuardedWrite, OnExisting, Strategy};
+use backfill::internals::item::{Item, Path, Value};
 use serde_json::{Value as Json, json};
 
 use crate::common::{bytes_of, key_schema};

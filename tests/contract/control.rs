@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backfill::clock;
-use backfill::cutover::{
+use backfill::internals::clock;
+use backfill::internals::cutover::{
     Flag, FlagChange, FlagMeta, FlagStoreError, Lease, LeaseError, Opened, ReadFrom, WriteTo, items, open,
 };
-use backfill::item::{Item, Num, Value};
-use backfill::local::Fault;
-use backfill::plan::{FlagKey, Plan, load};
-use backfill::table::FatalKind;
-use backfill::table::control::{ControlError, ControlItem, ControlTable};
+use backfill::internals::dynamodb::FatalKind;
+use backfill::internals::dynamodb::control::{ControlError, ControlItem, ControlTable};
+use backfill::internals::item::{Item, Num, Value};
+use backfill::internals::local::Fault;
+use backfill::internals::plan::{FlagKey, Plan, load};
 
 use crate::common::Bed;
 use crate::table;

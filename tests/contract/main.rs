@@ -17,9 +17,9 @@ mod reads;
 mod runs;
 mod writes;
 
-use backfill::item::{Item, item_from_json};
-use backfill::plan::TableRef;
-use backfill::table::dynamo::{DynamoTable, connect};
+use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
+use backfill::internals::item::{Item, item_from_json};
+use backfill::internals::plan::TableRef;
 use common::Bed;
 use serde_json::Value as Json;
 
@@ -40,7 +40,7 @@ async fn table(bed: &Bed, name: &str) -> DynamoTable {
 fn item(pk: &str, attributes: &Json) -> Item {
     let mut item = item_from_json(attributes).unwrap();
     for (name, value) in [("pk", pk), ("sk", "x")] {
-        item.insert(name.into(), backfill::item::Value::S(value.into()));
+        item.insert(name.into(), backfill::internals::item::Value::S(value.into()));
     }
     item
 }

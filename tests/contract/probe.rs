@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::item::Value;
+use backfill::internals::item::Value;
 use serde_json::json;
 use tokio::sync::Barrier;
 

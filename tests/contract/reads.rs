@@ -6,9 +6,9 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, LocalSecondaryIndex,
     Projection as SdkProjection, ProjectionType, ProvisionedThroughput, ScalarAttributeType as Kind,
 };
-use backfill::change::{Action, Condition, GuardedWrite, WriteCost};
-use backfill::item::{IndexSchema, Item, ItemKey, KeyAttribute, Num, Path, Projection, Value};
-use backfill::table::{FatalKind, ScanRequest, Table, TableError, WriteReply};
+use backfill::internals::change::{Action, Condition, GuardedWrite, WriteCost};
+use backfill::internals::dynamodb::{FatalKind, ScanRequest, Table, TableError, WriteReply};
+use backfill::internals::item::{IndexSchema, Item, ItemKey, KeyAttribute, Num, Path, Projection, Value};
 use serde_json::json;
 
 use crate::common::{Bed, bytes_of, key_of, to_sdk};
@@ -46,7 +46,8 @@ async fn every_segmentation_reads_every_item_once() {
         })
         .map(|item| (key_of(&item).to_text(), bytes_of(&item)))
         .collect();
-    let items = expected.values().map(|text| backfill::item::item_from_json(&text.parse().unwrap()).unwrap());
+    let items =
+        expected.values().map(|text| backfill::internals::item::item_from_json(&text.parse().unwrap()).unwrap());
     bed.load(&name, items).await;
     let table = table(&bed, &name).await;
     for (segments, limit, consistent) in [(1, None, false), (3, Some(37), true), (16, Some(1), false), (50, None, true)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use backfill::item::Item;
-use backfill::local::{Fault, RequestInfo};
+use backfill::internals::item::Item;
+use backfill::internals::local::{Fault, RequestInfo};
 use serde_json::{Value as Json, json};
 
 use crate::common::{Bed, bytes_of, key_of};

@@ -1,12 +1,12 @@
 //! Every kind of guarded write, on an image of every type, and on images that a live writer has changed meanwhile.
 
-use backfill::change::OnExisting::Keep;
-use backfill::change::Strategy::{ExpandContract, InPlace};
-use backfill::change::{Action, Decision, GuardedWrite};
-use backfill::item::{Item, KeyAttribute, KeySchema};
-use backfill::table::dynamo::DynamoTable;
-use backfill::table::memory::rules::{Effect, effect};
-use backfill::table::{Table, TableError, WriteReply};
+use backfill::internals::change::OnExisting::Keep;
+use backfill::internals::change::Strategy::{ExpandContract, InPlace};
+use backfill::internals::change::{Action, Decision, GuardedWrite};
+use backfill::internals::dynamodb::memory::rules::{Effect, effect};
+use backfill::internals::dynamodb::sdk::DynamoTable;
+use backfill::internals::dynamodb::{Table, TableError, WriteReply};
+use backfill::internals::item::{Item, KeyAttribute, KeySchema};
 use futures::StreamExt as _;
 use serde_json::{Value as Json, json};
 

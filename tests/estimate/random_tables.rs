@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backfill::change::{Changes, Decision, IndexKeyFault, KeyFault, OnRecord, Rule};
-use backfill::engine::{Class, Prediction, describe};
-use backfill::item::{IndexSchema, Item, Num, Projection, Value};
-use backfill::plan::Loaded;
-use backfill::preflight::{check_plan, run_changes};
-use backfill::table::dynamo::{DynamoTable, connect};
-use backfill::table::{Table, TableDescription, TableError};
+use backfill::internals::change::{Changes, Decision, IndexKeyFault, KeyFault, OnRecord, Rule};
+use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
+use backfill::internals::dynamodb::{Table, TableDescription, TableError};
+use backfill::internals::engine::{Class, Prediction, describe};
+use backfill::internals::item::{IndexSchema, Item, Num, Projection, Value};
+use backfill::internals::plan::Loaded;
+use backfill::internals::preflight::{check_plan, run_changes};
 use fastrand::Rng;
 
 use super::common::{Bed, bytes_of, index, key_of};
@@ -69,7 +69,9 @@ impl Scene {
             tries += 1;
             let (migration, changes) = plan(&mut rng);
             let path = bed.plan(&format!("plan-{tries}"), &table, &migration, &format!("{changes}{CAPACITY}"));
-            let Ok(loaded) = backfill::plan::load("p", &std::fs::read_to_string(&path).unwrap()) else { continue };
+            let Ok(loaded) = backfill::internals::plan::load("p", &std::fs::read_to_string(&path).unwrap()) else {
+                continue;
+            };
             if dynamo.is_none() {
                 let reached: Arc<dyn Table> =
                     Arc::new(DynamoTable::new(&connect(&loaded.plan.table).await.unwrap(), &table));

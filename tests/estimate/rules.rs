@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use backfill::item::{Item, Num, Projection, Value};
+use backfill::internals::item::{Item, Num, Projection, Value};
 use serde_json::Value as Json;
 
 use super::common::{Bed, index};

@@ -125,7 +125,7 @@ async fn renewed_credentials_of_another_account_are_not_used() {
             (_, token) if !renewed.is_valid(token) => expired(),
             ("DescribeTable", "OTHER") => {
                 let arn = json!("arn:aws:dynamodb:us-east-1:999999999999:table/faults");
-                Fault::Spoil(backfill::local::front::Spoil::With("/Table/TableArn", arn))
+                Fault::Spoil(backfill::internals::local::front::Spoil::With("/Table/TableArn", arn))
             }
             // To the table, to the flag or to the lease.
             (_, "OTHER") => {
@@ -158,7 +158,7 @@ async fn renewed_credentials_of_another_account_move_no_flag() {
                 (_, token) if !renewed.is_valid(token) => expired(),
                 ("DescribeTable", "OTHER") => {
                     let arn = json!("arn:aws:dynamodb:us-east-1:999999999999:table/flags");
-                    Fault::Spoil(backfill::local::front::Spoil::With("/Table/TableArn", arn))
+                    Fault::Spoil(backfill::internals::local::front::Spoil::With("/Table/TableArn", arn))
                 }
                 (_, "OTHER") => {
                     seen.fetch_add(1, Ordering::SeqCst);

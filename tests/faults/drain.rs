@@ -3,14 +3,14 @@
 
 use std::time::Instant;
 
-use backfill::change::Changes;
-use backfill::checkpoint::RunStatus;
-use backfill::checkpoint::store::{Begin, Identity, NewRun};
-use backfill::engine::{Job, StopReason, describe};
-use backfill::plan::Access;
-use backfill::table::Table;
-use backfill::table::dynamo::{DynamoTable, connect};
-use backfill::throttle::{Budget, Budgets};
+use backfill::internals::change::Changes;
+use backfill::internals::dynamodb::Table;
+use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
+use backfill::internals::engine::{Job, StopReason, describe};
+use backfill::internals::plan::Access;
+use backfill::internals::ratelimit::{Budget, Budgets};
+use backfill::internals::state::RunStatus;
+use backfill::internals::state::sqlite::{Begin, Identity, NewRun};
 
 use super::*;
 
@@ -46,7 +46,7 @@ impl Scene {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_at_rate_zero_ends() {
     let scene = Scene::moving(300, QUICK).await;
-    let plan = backfill::plan::load("plan", &std::fs::read_to_string(&scene.plan).unwrap()).unwrap().plan;
+    let plan = backfill::internals::plan::load("plan", &std::fs::read_to_string(&scene.plan).unwrap()).unwrap().plan;
     let table: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &scene.table));
     let description = describe(table.as_ref(), Duration::from_secs(5)).await.unwrap();
     let changes = Changes::for_run(&plan.changes, plan.strategy, description.key.clone(), Vec::new());

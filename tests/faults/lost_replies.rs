@@ -167,7 +167,7 @@ fn map<const N: usize>(members: [(&str, Value); N]) -> Value {
 }
 
 fn number(n: u32) -> Value {
-    Value::N(backfill::item::Num::parse(&n.to_string()).unwrap())
+    Value::N(backfill::internals::item::Num::parse(&n.to_string()).unwrap())
 }
 
 fn with_key(n: usize, attributes: Attributes) -> Item {
@@ -234,7 +234,7 @@ async fn holds_pre_images(scene: &Scene, kind: &Kind) {
     for n in 0..ITEMS {
         let before = with_key(n, (kind.before)(n));
         for text in kind.pre_images {
-            let path: backfill::item::Path = text.parse().unwrap();
+            let path: backfill::internals::item::Path = text.parse().unwrap();
             let kept = store.pre_images(key_of(&before), Some(path.clone())).await.unwrap();
             assert_eq!(kept.len(), 1, "{} {text}", kind.name);
             assert_eq!(kept[0].value.as_ref(), path.get(&before), "{} {text}", kind.name);

@@ -28,11 +28,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::checkpoint::SegmentStatus;
-use backfill::checkpoint::store::{ListQuery, StateFile, Store};
-use backfill::item::{Item, Value};
-use backfill::local::front::FaultRule;
-use backfill::local::{Fault, RequestInfo};
+use backfill::internals::item::{Item, Value};
+use backfill::internals::local::front::FaultRule;
+use backfill::internals::local::{Fault, RequestInfo};
+use backfill::internals::state::SegmentStatus;
+use backfill::internals::state::sqlite::{ListQuery, StateFile, Store};
 use common::{Bed, bytes_of, from_sdk, key_of};
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value as Json, json};

@@ -1,14 +1,14 @@
 //! What certainly never left costs nothing, and leaves nothing in doubt: a connection that was never opened carried no write.
 
-use backfill::item::{Item, ItemKey};
-use backfill::plan::TableRef;
-use backfill::table::dynamo::{DynamoTable, connect};
-use backfill::table::{Directive, Table, TableError};
+use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
+use backfill::internals::dynamodb::{Directive, Table, TableError};
+use backfill::internals::item::{Item, ItemKey};
+use backfill::internals::plan::TableRef;
 
 use super::*;
-use backfill::change::{Action, Condition, GuardedWrite, WriteCost};
-use backfill::item::Path;
-use backfill::local::{Front, FrontOptions};
+use backfill::internals::change::{Action, Condition, GuardedWrite, WriteCost};
+use backfill::internals::item::Path;
+use backfill::internals::local::{Front, FrontOptions};
 
 /// One write, sent to this endpoint; how it fails.
 async fn write_to(endpoint: &str) -> TableError {

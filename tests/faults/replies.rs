@@ -4,7 +4,7 @@
 //! These run on the server that `BACKFILL_TEST_ENDPOINT` names as well.
 
 use super::*;
-use backfill::local::Spoil;
+use backfill::internals::local::Spoil;
 
 const COMMON: [Spoil; 6] =
     [Spoil::NoBody, Spoil::Body("{}"), Spoil::Body("null"), Spoil::Html, Spoil::Cut, Spoil::WrongChecksum];

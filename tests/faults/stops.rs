@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use backfill::local::{Front, FrontOptions};
+use backfill::internals::local::{Front, FrontOptions};
 
 /// From this write on, so many of which are let through, the rule answers.
 fn after_writes(

@@ -42,7 +42,7 @@ async fn each_error_that_says_later_is_retried() {
         if operation == "UpdateItem" && fresh && sort_key.ends_with('7') {
             // Gone before its write: the condition fails without an image, and a GetItem has to decide.
             delete(common::to_sdk(
-                key_of(&backfill::item::item_from_json(&request.body()["Key"]).unwrap()).attributes(),
+                key_of(&backfill::internals::item::item_from_json(&request.body()["Key"]).unwrap()).attributes(),
             ));
             return Fault::Pass;
         }
@@ -108,7 +108,7 @@ async fn a_reply_later_than_the_attempt_timeout_is_retried() {
         };
         if request.operation == "UpdateItem" && sort_key == "S#00013" {
             delete(common::to_sdk(
-                key_of(&backfill::item::item_from_json(&request.body()["Key"]).unwrap()).attributes(),
+                key_of(&backfill::internals::item::item_from_json(&request.body()["Key"]).unwrap()).attributes(),
             ));
         }
         if late && first(format!("{} {sort_key}", request.operation)) {

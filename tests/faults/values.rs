@@ -79,11 +79,12 @@ async fn an_item_that_cannot_hold_a_value_twice_fits_in_place() {
     let checked = tool(&scene.bed, &["check", scene.plan(), "--sample", "100%"]);
     assert!(checked.stdout.contains("in-place"), "{}", checked.stdout);
     let json = scene.run().exits(4).json();
-    let twice = scene.before.values().filter(|item| backfill::item::item_bytes(&moved(item)) > 400 * 1024).count();
+    let twice =
+        scene.before.values().filter(|item| backfill::internals::item::item_bytes(&moved(item)) > 400 * 1024).count();
     assert_eq!((failed(&json), twice), (twice as u64, 5), "{json}");
     let now = scene.bed.dump(&scene.table).await;
     for (key, before) in &scene.before {
-        let fits = backfill::item::item_bytes(&moved(before)) <= 400 * 1024;
+        let fits = backfill::internals::item::item_bytes(&moved(before)) <= 400 * 1024;
         assert_eq!(bytes_of(&now[key]), bytes_of(&if fits { moved(before) } else { before.clone() }));
     }
     let listed = tool(&scene.bed, &["failures", scene.plan(), "list"]).exits(0).stdout;

@@ -1,7 +1,7 @@
 //! What the plans of these tests imply for an item of the sample table, said without the tool's own code for it.
 
-use backfill::change::Outcome;
-use backfill::item::{Item, Value};
+use backfill::internals::change::Outcome;
+use backfill::internals::item::{Item, Value};
 
 /// An item as it has to be in the end.
 #[derive(Debug)]

@@ -20,12 +20,12 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use backfill::change::Outcome;
-use backfill::checkpoint::store::{ListQuery, StateFile, Store};
-use backfill::checkpoint::{Counts, RunStatus};
-use backfill::item::{Item, ItemKey, Value};
-use backfill::local::front::FaultRule;
-use backfill::local::{Fault, sample};
+use backfill::internals::change::Outcome;
+use backfill::internals::item::{Item, ItemKey, Value};
+use backfill::internals::local::front::FaultRule;
+use backfill::internals::local::{Fault, sample};
+use backfill::internals::state::sqlite::{ListQuery, StateFile, Store};
+use backfill::internals::state::{Counts, RunStatus};
 use common::{Bed, bytes_of, key_of};
 use expected::{After, in_place, renamed};
 use fastrand::Rng;
@@ -215,7 +215,7 @@ impl Migration {
             let rows = store.pre_images(ItemKey::from_text(key).unwrap(), None).await.unwrap();
             recorded += rows.len() as u64;
             destroyed += after.destroyed.len() as u64;
-            let text = |path: String, value: &backfill::item::Value| format!("{path} = {}", value.to_json());
+            let text = |path: String, value: &backfill::internals::item::Value| format!("{path} = {}", value.to_json());
             let rows: BTreeSet<String> =
                 rows.iter().map(|row| text(row.path.to_string(), row.value.as_ref().unwrap())).collect();
             let lost: BTreeSet<String> = after.destroyed.iter().map(|(p, v)| text(p.to_string(), v)).collect();

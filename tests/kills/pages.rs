@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use backfill::checkpoint::SegmentStatus;
-use backfill::checkpoint::store::StateFile;
-use backfill::local::front::ScanPage;
+use backfill::internals::local::front::ScanPage;
+use backfill::internals::state::SegmentStatus;
+use backfill::internals::state::sqlite::StateFile;
 
 /// Pages of one segment that may be read and not committed, where items are set aside or the lane is large: eight, and the
 /// one that is written, and the one that is fetched.

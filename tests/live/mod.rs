@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use backfill::checkpoint::store::{ListQuery, StateFile, Store};
-use backfill::item::{Item, ItemKey, Path, Value};
-use backfill::local::{Fault, RequestInfo};
+use backfill::internals::item::{Item, ItemKey, Path, Value};
+use backfill::internals::local::{Fault, RequestInfo};
+use backfill::internals::state::sqlite::{ListQuery, StateFile, Store};
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
 
@@ -305,7 +305,7 @@ fn check_run(run: &Report, histories: &BTreeMap<String, Checked>, figures: &Figu
     assert!(applied <= seen, "the run counts {applied} writes, and {seen} were seen\n{}", run.text);
     let lost = figures.lost(run);
     assert!(seen <= applied + lost, "{seen} writes were seen, {applied} counted, {lost} without a reply\n{}", run.text);
-    let scanned: u64 = backfill::change::Outcome::ALL.iter().map(|o| run.count(o.name())).sum();
+    let scanned: u64 = backfill::internals::change::Outcome::ALL.iter().map(|o| run.count(o.name())).sum();
     assert_eq!(run.count("scanned"), scanned);
 }
 

@@ -14,7 +14,7 @@
 //! So a lost update, a resurrected item, a half-made change and a value copied from a stale image are all the same
 //! finding: an image that is neither A nor T(A).
 
-use backfill::item::{Item, Path, Value};
+use backfill::internals::item::{Item, Path, Value};
 
 use super::writer::{Kind, Op};
 use super::{MARKER, OLD, Scenario, Shape};
@@ -45,7 +45,7 @@ pub(super) struct Checked {
 
 /// What [`MARKER`] is set to.
 fn marker() -> Value {
-    Value::N(backfill::item::Num::parse("2").unwrap())
+    Value::N(backfill::internals::item::Num::parse("2").unwrap())
 }
 
 impl Transformation {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::ReturnValue;
-use backfill::item::{Item, ItemKey, Num, Path, Step, Value};
+use backfill::internals::item::{Item, ItemKey, Num, Path, Step, Value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::local::capacity::ModelSpec;
+use backfill::internals::local::capacity::ModelSpec;
 
 use super::common::{Bed, client};
 use super::tool;

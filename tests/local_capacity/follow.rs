@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backfill::checkpoint::store::{Begin, Identity, NewRun, Store};
-use backfill::engine::{Job, describe};
-use backfill::local::capacity::{Model, ModelSpec};
-use backfill::plan::Access;
-use backfill::preflight::run_changes;
-use backfill::table::Table;
-use backfill::table::dynamo::{DynamoTable, connect};
-use backfill::throttle::resolve;
+use backfill::internals::dynamodb::Table;
+use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
+use backfill::internals::engine::{Job, describe};
+use backfill::internals::local::capacity::{Model, ModelSpec};
+use backfill::internals::plan::Access;
+use backfill::internals::preflight::run_changes;
+use backfill::internals::ratelimit::resolve;
+use backfill::internals::state::sqlite::{Begin, Identity, NewRun, Store};
 
 use super::{NO_BURST, PLENTY, bed, provisioned, tool};
 
@@ -43,11 +43,13 @@ async fn a_run_follows_the_capacity_of_its_table_and_status_says_so() {
     };
     let rest = "[[change]]\nmove = \"old\"\nto = \"new\"\n[capacity]\nwrite = \"50%\"\n";
     let path = bed.plan("follow", &table, "", rest);
-    let plan = backfill::plan::load("plan", &std::fs::read_to_string(&path).unwrap()).unwrap().plan;
+    let plan = backfill::internals::plan::load("plan", &std::fs::read_to_string(&path).unwrap()).unwrap().plan;
     let dynamo: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table));
     let description = describe(dynamo.as_ref(), Duration::from_secs(5)).await.unwrap();
     let budgets = resolve(&plan.capacity, &description).unwrap().budgets;
-    let store = Store::open(&bed.dir().join("s.db"), &Identity::of(&plan, &description), backfill::clock::now).unwrap();
+    let store =
+        Store::open(&bed.dir().join("s.db"), &Identity::of(&plan, &description), backfill::internals::clock::now)
+            .unwrap();
     let new =
         NewRun { phase: "expand".into(), total_segments: 8, tool_version: "t".into(), table_items_estimate: None };
     let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();

@@ -20,10 +20,10 @@ use aws_sdk_dynamodb::types::{
     KeySchemaElement, KeyType, Projection, ProjectionType, ReturnConsumedCapacity, ScalarAttributeType,
     TableDescription,
 };
-use backfill::local::capacity::{
+use backfill::internals::local::capacity::{
     BurstSpec, IndexSpec, Kind, Maximum, Model, ModelSpec, PartitionSpec, Scope, Throughput,
 };
-use backfill::local::traffic::{Http, Traffic, TrafficReport, TrafficSpec};
+use backfill::internals::local::traffic::{Http, Traffic, TrafficReport, TrafficSpec};
 use common::Bed;
 use tokio_util::sync::CancellationToken;
 

@@ -1,7 +1,7 @@
 //! What a phase does to one item: reads it, decides by the image, journals what its write destroys, and writes under a
 //! condition.
 
-use backfill::playbook::{Phase, Scope};
+use backfill::internals::playbook::{Phase, Scope};
 
 /// Values that the application writes; the item begins with `0` in its old attribute, and a foreign value is `1`.
 pub(super) type Value = u8;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use backfill::cutover::{Flag, FlagChange, WriteTo};
-use backfill::playbook::{BackTo, Event, Expand, Goal, Mark, Phase, Scope, Span, State, Target, Way, What};
+use backfill::internals::cutover::{Flag, FlagChange, WriteTo};
+use backfill::internals::playbook::{BackTo, Event, Expand, Goal, Mark, Phase, Scope, Span, State, Target, Way, What};
 use jiff::Timestamp;
 use stateright::{Model, Property};
 

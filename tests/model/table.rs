@@ -3,13 +3,13 @@
 //!
 //! A write of the tool is taken for what it does to every item that it may meet, and for what it journals.
 
-use backfill::change::{
+use backfill::internals::change::{
     Action, By, Change, Changes, Condition, Decision as Decided, Digest, GuardedWrite, OnExisting, OnRecord, PreImage,
     Strategy, Was,
 };
-use backfill::cutover::{Flag, ReadFrom, WriteTo, bucket};
-use backfill::item::{self, KeyAttribute, KeySchema, Num, Path};
-use backfill::parity::{Parity, Repair, Stage, Truths};
+use backfill::internals::cutover::{Flag, ReadFrom, WriteTo, bucket};
+use backfill::internals::item::{self, KeyAttribute, KeySchema, Num, Path};
+use backfill::internals::parity::{Parity, Repair, Stage, Truths};
 
 use super::sweep::{At, Decision, Item, Known, Value, decide, destroyed, values, was_there, write};
 use super::system::time;

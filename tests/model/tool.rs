@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use backfill::cutover::{Flag, FlagChange, WriteTo};
-use backfill::playbook::{BackTo, Goal, Kind, Limits, Phase, Step, What, World, step, step_back};
+use backfill::internals::cutover::{Flag, FlagChange, WriteTo};
+use backfill::internals::playbook::{BackTo, Goal, Kind, Limits, Phase, Step, What, World, step, step_back};
 use jiff::Timestamp;
 
 use super::sweep::{At, Decision, FOREIGN, Known, UnderWay, decide, destroyed, values, was_there, write};

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::checkpoint::store::StateFile;
-use backfill::cutover::WriteTo;
+use backfill::internals::cutover::WriteTo;
+use backfill::internals::state::sqlite::StateFile;
 use nix::sys::signal::Signal;
 use serde_json::Value as Json;
 
@@ -303,7 +303,7 @@ async fn of_two_that_begin_at_once_one_goes_on() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    let holder = format!("{} pid {} (", backfill::host::name(), running[1 - loser].pid());
+    let holder = format!("{} pid {} (", backfill::internals::host::name(), running[1 - loser].pid());
     running[1 - loser].signal(Signal::SIGKILL);
     let [first, second] = running.map(|one| tokio::task::spawn_blocking(move || one.end()));
     let mut ended = [first.await.unwrap(), second.await.unwrap()];

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::clock;
-use backfill::cutover::{Flag, FlagChange, FlagMeta, FlagStore, TableStore};
-use backfill::item::{Item, ItemKey, Value};
-use backfill::plan::TableRef;
-use backfill::table::control::{ControlItem, ControlTable};
-use backfill::table::dynamo::{DynamoTable, connect};
+use backfill::internals::clock;
+use backfill::internals::cutover::{Flag, FlagChange, FlagMeta, FlagStore, TableStore};
+use backfill::internals::dynamodb::control::{ControlItem, ControlTable};
+use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
+use backfill::internals::item::{Item, ItemKey, Value};
+use backfill::internals::plan::TableRef;
 
 use crate::app::{Application, Habit, Kind, NEW, OLD, pk};
 use crate::common::Bed;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::item::{Num, Value};
-use backfill::local::Fault;
-use backfill::local::front::FaultRule;
+use backfill::internals::item::{Num, Value};
+use backfill::internals::local::Fault;
+use backfill::internals::local::front::FaultRule;
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 
@@ -41,7 +41,7 @@ async fn no_wait_goes_by_another_hosts_clock() {
     let back = scene.done("cutover --back").await;
     assert!(back.said().contains("the clocks of the hosts differ."), "{}", back.said());
     assert!(back.took < Duration::from_secs(20), "{:?}", back.took);
-    assert_eq!(scene.flag().await.write, backfill::cutover::WriteTo::Old);
+    assert_eq!(scene.flag().await.write, backfill::internals::cutover::WriteTo::Old);
     dated_ahead().await;
     let forward = scene.done("cutover --to dual-write --yes").await;
     assert!(forward.took < Duration::from_secs(20), "{:?}", forward.took);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, BillingMode};
-use backfill::item::{Item, KeyAttribute, Value};
+use backfill::internals::item::{Item, KeyAttribute, Value};
 
 use crate::common::{Bed, bytes_of, definition, from_sdk, key_elements};
 use crate::scene::{NAME, QUICKLY, Scene};

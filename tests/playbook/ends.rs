@@ -1,7 +1,7 @@
 //! A process that dies between the last commit of a phase and the line of the history that says so: the next command puts
 //! that on record, and goes on with what it is for.
 
-use backfill::checkpoint::store::StateFile;
+use backfill::internals::state::sqlite::StateFile;
 use serde_json::Value as Json;
 
 use crate::common::Bed;

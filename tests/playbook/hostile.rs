@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::item::Value;
-use backfill::local::Fault;
-use backfill::local::front::FaultRule;
+use backfill::internals::item::Value;
+use backfill::internals::local::Fault;
+use backfill::internals::local::front::FaultRule;
 use serde_json::Map;
 
 use crate::common::Bed;

@@ -9,9 +9,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use backfill::cutover::{ReadFrom, WriteTo};
-use backfill::item::{Item, Value, item_to_json};
-use backfill::local::Fault;
+use backfill::internals::cutover::{ReadFrom, WriteTo};
+use backfill::internals::item::{Item, Value, item_to_json};
+use backfill::internals::local::Fault;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use backfill::checkpoint::store::StateFile;
-use backfill::cutover::{ReadFrom, WriteTo};
+use backfill::internals::cutover::{ReadFrom, WriteTo};
+use backfill::internals::state::sqlite::StateFile;
 
 use crate::app::{Application, Habit, Kind, NEW, OLD, order};
 use crate::common::Bed;
@@ -237,5 +237,5 @@ async fn back_at_once_reads_stale_values_and_says_so() {
     let flag = scene.flag().await;
     assert_eq!((flag.write, flag.read, flag.old_stale), (WriteTo::Both, ReadFrom::Old, true));
     let reason = scene.raw_flag().await.unwrap()["reason"].clone();
-    assert!(matches!(&reason, backfill::item::Value::S(text) if text.contains("--now")), "{reason:?}");
+    assert!(matches!(&reason, backfill::internals::item::Value::S(text) if text.contains("--now")), "{reason:?}");
 }

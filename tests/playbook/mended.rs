@@ -1,8 +1,8 @@
 //! A rollback behind new-only writes that meets items which it cannot make equal: it says which and why, changes nothing of
 //! them, and goes on when they are mended by hand.
 
-use backfill::cutover::ReadFrom;
-use backfill::item::{Item, Value};
+use backfill::internals::cutover::ReadFrom;
+use backfill::internals::item::{Item, Value};
 
 use crate::common::{Bed, key_of, to_sdk};
 use crate::scene::{MOVE, QUICKLY, Scene};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::item::{Item, Value};
-use backfill::local::{Local, LocalOptions};
+use backfill::internals::item::{Item, Value};
+use backfill::internals::local::{Local, LocalOptions};
 
 use crate::common::{Bed, client, dump};
 use crate::tool::{Ran, run};

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backfill::item::{Num, Value};
-use backfill::local::Fault;
+use backfill::internals::item::{Num, Value};
+use backfill::internals::local::Fault;
 use serde_json::json;
 
 use crate::common::Bed;
@@ -314,7 +314,7 @@ async fn a_phase_stops_when_the_flag_says_otherwise() {
     let version = scene.flag().await.version;
     let (run, ()) = tokio::join!(scene.give("run --yes"), async {
         tokio::time::sleep(Duration::from_millis(700)).await;
-        let moved = |item: &mut backfill::item::Item| {
+        let moved = |item: &mut backfill::internals::item::Item| {
             item.insert("read".to_owned(), Value::S("new".to_owned()));
             item.insert("read_percent".to_owned(), number(100));
             item.insert("version".to_owned(), number(version + 1));

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backfill::checkpoint::store::{ListQuery, StateFile};
-use backfill::item::{Item, Num, Value};
+use backfill::internals::item::{Item, Num, Value};
+use backfill::internals::state::sqlite::{ListQuery, StateFile};
 use serde_json::Value as Json;
 
 use crate::common::{Bed, bytes_of, key_of, to_sdk};

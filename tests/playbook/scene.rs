@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::checkpoint::store::{StateFile, Store};
-use backfill::cutover::{Flag, schema};
-use backfill::item::{Item, ItemKey, Value};
-use backfill::local::Fault;
-use backfill::local::front::FaultRule;
+use backfill::internals::cutover::{Flag, schema};
+use backfill::internals::item::{Item, ItemKey, Value};
+use backfill::internals::local::Fault;
+use backfill::internals::local::front::FaultRule;
+use backfill::internals::state::sqlite::{StateFile, Store};
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 

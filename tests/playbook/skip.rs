@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use backfill::item::{Item, Value};
-use backfill::local::Fault;
-use backfill::local::front::FaultRule;
+use backfill::internals::item::{Item, Value};
+use backfill::internals::local::Fault;
+use backfill::internals::local::front::FaultRule;
 use serde_json::Value as Json;
 
 use crate::common::{Bed, bytes_of, key_of, to_sdk};

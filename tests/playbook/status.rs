@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backfill::local::Fault;
-use backfill::local::front::FaultRule;
+use backfill::internals::local::Fault;
+use backfill::internals::local::front::FaultRule;
 use nix::sys::signal::Signal;
 use serde_json::Value as Json;
 

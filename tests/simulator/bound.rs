@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use backfill::item::{read_units, write_units};
-use backfill::local::capacity::{Kind, ModelSpec, Scope};
-use backfill::throttle::Budgets;
+use backfill::internals::item::{read_units, write_units};
+use backfill::internals::local::capacity::{Kind, ModelSpec, Scope};
+use backfill::internals::ratelimit::Budgets;
 
 use super::data::Data;
 use super::model::{INDEX, model};

@@ -1,6 +1,6 @@
 //! Synthetic items, kept compactly: what a simulated table holds, and how its items spread over partition keys.
 
-use backfill::item::{Item, ItemKey, Value};
+use backfill::internals::item::{Item, ItemKey, Value};
 
 /// How many items each partition key has.
 #[derive(Debug, Clone, Copy, PartialEq)]

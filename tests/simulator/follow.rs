@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use backfill::local::capacity::{BurstSpec, ModelSpec, PartitionSpec, Throughput};
-use backfill::plan::{Capacity, Rate};
+use backfill::internals::local::capacity::{BurstSpec, ModelSpec, PartitionSpec, Throughput};
+use backfill::internals::plan::{Capacity, Rate};
 
 use super::application::Traffic;
 use super::figure::{Figure, Required};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use backfill::local::capacity::{ModelSpec, PartitionSpec};
-use backfill::plan::{Capacity, ScopeCapacity};
+use backfill::internals::local::capacity::{ModelSpec, PartitionSpec};
+use backfill::internals::plan::{Capacity, ScopeCapacity};
 
 use super::data::{Spread, Workload};
 use super::figure::{Figure, Required};

@@ -1,6 +1,6 @@
 //! Runs the real engine in virtual time against a simulated table: hours of a run in seconds, the same each time.
 //!
-//! Everything above the [`backfill::table::Table`] port is what a run of the binary uses. Below it stand synthetic items
+//! Everything above the [`backfill::internals::dynamodb::Table`] port is what a run of the binary uses. Below it stand synthetic items
 //! ([`data`]), the capacity model ([`model`]) and an application ([`application`]), all on Tokio's paused clock, which
 //! jumps to the next timer when nobody has anything to do.
 #![expect(dead_code, unreachable_pub, reason = "tests and benchmarks each use their own part of this module")]
@@ -20,15 +20,15 @@ pub mod table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backfill::change::Changes;
-use backfill::checkpoint::{Counts, RunId};
-use backfill::engine::{Job, LOOK_EVERY, LocalScheduler, WritePages, Writer, sweep};
-use backfill::local::capacity::ModelSpec;
-use backfill::plan::{Access, Capacity, Plan, load};
-use backfill::preflight::{self, Estimate, SampleSize};
-use backfill::table::TableDescription;
-use backfill::telemetry::Snapshot;
-use backfill::throttle::{Budgets, Feedback, Scopes, resolve};
+use backfill::internals::change::Changes;
+use backfill::internals::dynamodb::TableDescription;
+use backfill::internals::engine::{Job, LOOK_EVERY, LocalScheduler, WritePages, Writer, sweep};
+use backfill::internals::local::capacity::ModelSpec;
+use backfill::internals::plan::{Access, Capacity, Plan, load};
+use backfill::internals::preflight::{self, Estimate, SampleSize};
+use backfill::internals::ratelimit::{Budgets, Feedback, Scopes, resolve};
+use backfill::internals::state::{Counts, RunId};
+use backfill::internals::telemetry::Snapshot;
 
 use application::Traffic;
 use bound::{Bound, bound};

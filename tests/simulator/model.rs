@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backfill::local::capacity::{
+use backfill::internals::local::capacity::{
     BurstSpec, ConsumedUnits, Demand, IndexSpec, Kind, Model, ModelSpec, PartitionSpec, Scope, Throttled, Throughput,
 };
 

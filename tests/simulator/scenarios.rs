@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use backfill::local::capacity::{ModelSpec, Storm};
-use backfill::throttle::{Budget, Budgets, Feedback};
+use backfill::internals::local::capacity::{ModelSpec, Storm};
+use backfill::internals::ratelimit::{Budget, Budgets, Feedback};
 
 use super::application::Traffic;
 use super::data::{Spread, Workload};

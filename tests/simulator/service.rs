@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use backfill::local::capacity::{Kind, Model, ModelSpec, ThrottlingReason};
+use backfill::internals::local::capacity::{Kind, Model, ModelSpec, ThrottlingReason};
 use tokio::time::Instant;
 
 use super::model::{self, Ask};

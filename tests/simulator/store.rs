@@ -5,12 +5,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
-use backfill::change::{Digest, Lookup, OnRecord};
-use backfill::checkpoint::{
+use backfill::internals::change::{Digest, Lookup, OnRecord};
+use backfill::internals::item::ItemKey;
+use backfill::internals::state::{
     CheckpointStore, Commit, Counts, MetPage, PreImageId, PreImageRow, Reservation, RunId, SegmentState, SegmentStatus,
     StoreError,
 };
-use backfill::item::ItemKey;
 
 /// Keeps segment states through the real state machine, so that a commit out of order fails as it would in SQLite.
 #[derive(Default)]

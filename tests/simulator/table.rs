@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backfill::change::GuardedWrite;
-use backfill::item::{IndexSchema, ItemKey, KeyAttribute, KeySchema, Projection, read_units, write_units};
-use backfill::local::capacity::{Kind, ModelSpec};
-use backfill::table::{
+use backfill::internals::change::GuardedWrite;
+use backfill::internals::dynamodb::{
     Consumed, Features, Got, IndexDescription, Page, ScanRequest, Table, TableDescription, TableError,
     ThrottlingReason, WriteReply,
 };
+use backfill::internals::item::{IndexSchema, ItemKey, KeyAttribute, KeySchema, Projection, read_units, write_units};
+use backfill::internals::local::capacity::{Kind, ModelSpec};
 
 use super::data::{Data, INDEX_KEY, SOURCE, TARGET};
 use super::model::{Ask, INDEX, TABLE_ARN};
@@ -142,7 +142,7 @@ impl Table for SimTable {
             let (data, place) = (self.data.lock().unwrap(), Data::place(key));
             (data.item(place), data.items[place])
         };
-        let units = read_units(backfill::item::item_bytes(&item), true);
+        let units = read_units(backfill::internals::item::item_bytes(&item), true);
         let answer = self.ask(&Ask::read(stored.position, stored.partition_key, units));
         self.travel().await;
         answer.map(|()| Got { item: Some(item), units: Some(units) })

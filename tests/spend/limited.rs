@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use backfill::checkpoint::store::{RunProgress, StateFile};
-use backfill::item::Item;
+use backfill::internals::item::Item;
+use backfill::internals::state::sqlite::{RunProgress, StateFile};
 use nix::sys::signal::Signal;
 
 use crate::common::{Bed, bytes_of};

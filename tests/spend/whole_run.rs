@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use backfill::item::{IndexSchema, Projection};
-use backfill::local::sample;
+use backfill::internals::item::{IndexSchema, Projection};
+use backfill::internals::local::sample;
 use serde_json::Value as Json;
 
 use crate::common::{Bed, index};

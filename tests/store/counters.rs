@@ -1,7 +1,7 @@
 //! `status` and every step read the number of journal rows, failures and diverged items from counters, not from the rows:
 //! their cost must not grow with the table.
 
-use backfill::checkpoint::MetPage;
+use backfill::internals::state::MetPage;
 
 use super::*;
 
@@ -36,7 +36,7 @@ async fn figures(path: &Path) -> Figures {
 
 /// A page of two items: `here` had the target before the migration, and the pass may write `ours`.
 fn met(run: RunId, here: &str, ours: &str) -> MetPage {
-    let digest = |name: &str| backfill::change::Digest::of_text(&key(name).to_text());
+    let digest = |name: &str| backfill::internals::change::Digest::of_text(&key(name).to_text());
     let there_before = vec![(key(here), vec![(attribute("new"), digest(here))])];
     MetPage { there_before, may_write: vec![digest(ours)], ..MetPage::empty(run, 0, 1) }
 }

@@ -1,8 +1,8 @@
 //! Files that lost something on their way: bits that flipped, a log that is gone.
 
-use backfill::change::{Digest, OnRecord};
-use backfill::checkpoint::store::{EventRecord, RunRecord};
-use backfill::checkpoint::{MetPage, phase};
+use backfill::internals::change::{Digest, OnRecord};
+use backfill::internals::state::sqlite::{EventRecord, RunRecord};
+use backfill::internals::state::{MetPage, phase};
 
 use super::*;
 

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 
-use backfill::change::{By, Changes, Decision, Digest, GuardedWrite, Lookup, OnRecord, PreImage, Strategy, Was};
-use backfill::checkpoint::store::VERIFY_PHASE;
-use backfill::checkpoint::{Filled, MetPage, phase};
-use backfill::item::{Item, KeyAttribute, KeySchema};
+use backfill::internals::change::{
+    By, Changes, Decision, Digest, GuardedWrite, Lookup, OnRecord, PreImage, Strategy, Was,
+};
+use backfill::internals::item::{Item, KeyAttribute, KeySchema};
+use backfill::internals::state::sqlite::VERIFY_PHASE;
+use backfill::internals::state::{Filled, MetPage, phase};
 
 use super::*;
 
@@ -204,7 +206,7 @@ async fn a_way_back_that_is_not_whole_is_told() {
 async fn the_estimate_of_the_journals_size_is_from_above_and_near() {
     let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
     let key = KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) };
-    let items: Vec<Item> = backfill::local::sample::items(3, 4_000).collect();
+    let items: Vec<Item> = backfill::internals::local::sample::items(3, 4_000).collect();
     for (name, change) in [
         ("moved in place", "move = \"email\"\nto = \"contact\""),
         ("removed", "remove = \"email\""),
@@ -213,7 +215,7 @@ async fn the_estimate_of_the_journals_size_is_from_above_and_near() {
         let text = format!(
             "[migration]\nname = \"m\"\nstrategy = \"in-place\"\n[table]\nname = \"shop\"\n[[change]]\n{change}\n"
         );
-        let plan = backfill::plan::load("plan", &text).unwrap().plan;
+        let plan = backfill::internals::plan::load("plan", &text).unwrap().plan;
         let changes = Changes::for_run(&plan.changes, Strategy::InPlace, key.clone(), Vec::new());
         let writes = items.iter().filter_map(|item| match changes.decide(item) {
             Decision::Write(write) => Some(write),

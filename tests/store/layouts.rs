@@ -1,6 +1,6 @@
 //! State files of an older layout (tests/fixtures): they are read as they are, and migrated by whoever owns them.
 
-use backfill::change::OnRecord;
+use backfill::internals::change::OnRecord;
 
 use super::*;
 

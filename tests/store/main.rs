@@ -23,15 +23,15 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use backfill::change::{Leftover, Lookup, Outcome, PreImage};
-use backfill::checkpoint::store::{
+use backfill::internals::change::{Leftover, Lookup, Outcome, PreImage};
+use backfill::internals::item::{ItemKey, Path as AttributePath, Value};
+use backfill::internals::state::sqlite::{
     Begin, Identity, KeptFact, ListQuery, NewRun, RowStatus, Session, StateFile, StateSummary, Store,
 };
-use backfill::checkpoint::{
+use backfill::internals::state::{
     CheckpointStore, Commit, Counts, DivergedItem, Failure, PreImageId, PreImageRow, RunId, RunStatus, SegmentEvent,
     SegmentState, StoreError, TransitionError,
 };
-use backfill::item::{ItemKey, Path as AttributePath, Value};
 use proptest::prelude::*;
 
 const ALL: ListQuery = ListQuery { run: None, open_only: false, after: 0, limit: u32::MAX };

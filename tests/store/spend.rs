@@ -1,7 +1,7 @@
 //! What a run has spent: reserved, settled, lost with its process.
 
-use backfill::checkpoint::{Reservation, Spend, SpendState};
-use backfill::price::{PriceBasis, UnitPrices};
+use backfill::internals::cost::{PriceBasis, UnitPrices};
+use backfill::internals::state::{Reservation, Spend, SpendState};
 
 use super::*;
 

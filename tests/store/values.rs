@@ -1,6 +1,6 @@
 //! Values that the journal keeps: whatever DynamoDB can hold reads back as it was.
 
-use backfill::item::{MAX_ITEM_BYTES, Num, attribute_bytes};
+use backfill::internals::item::{MAX_ITEM_BYTES, Num, attribute_bytes};
 
 use super::*;
 
@@ -42,7 +42,7 @@ async fn whatever_dynamodb_can_hold_reads_back() {
     for (n, (shape, value)) in shapes.iter().enumerate() {
         let found = store.recall(vec![key(n)], Lookup::ToDecide).await;
         let found = found.unwrap_or_else(|error| panic!("{shape}: {error}"));
-        let expected = (backfill::change::By::Run, PreImage::of(&attribute("old"), value));
-        assert_eq!(found, [backfill::change::OnRecord::new([], [expected]).unmet()], "{shape}");
+        let expected = (backfill::internals::change::By::Run, PreImage::of(&attribute("old"), value));
+        assert_eq!(found, [backfill::internals::change::OnRecord::new([], [expected]).unmet()], "{shape}");
     }
 }

@@ -1,9 +1,9 @@
 //! Verifications: begun, resumed, superseded and finished, with counts that add up.
 
-use backfill::change::{MetPair, Was};
-use backfill::checkpoint::store::{Asked, Drawn, Mismatch, NewVerification, VerifiedPages};
-use backfill::checkpoint::{MetPage, phase};
-use backfill::parity::{Stage, Truth, Truths, Verdict, VerdictCounts};
+use backfill::internals::change::{MetPair, Was};
+use backfill::internals::parity::{Stage, Truth, Truths, Verdict, VerdictCounts};
+use backfill::internals::state::sqlite::{Asked, Drawn, Mismatch, NewVerification, VerifiedPages};
+use backfill::internals::state::{MetPage, phase};
 
 use super::*;
 

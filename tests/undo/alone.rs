@@ -1,8 +1,8 @@
 //! The way back behind new-only writes meets items that no pass has given a new value, and items whose shape has changed.
 
-use backfill::change::Outcome;
-use backfill::checkpoint::phase;
-use backfill::checkpoint::store::{Begin, ListQuery};
+use backfill::internals::change::Outcome;
+use backfill::internals::state::phase;
+use backfill::internals::state::sqlite::{Begin, ListQuery};
 
 use super::common::key_of;
 use super::scene::{MOVE, Scene, item, map, s};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use backfill::change::Outcome;
-use backfill::checkpoint::phase;
-use backfill::checkpoint::store::{Begin, ListQuery};
+use backfill::internals::change::Outcome;
+use backfill::internals::state::phase;
+use backfill::internals::state::sqlite::{Begin, ListQuery};
 
 use super::common::key_of;
 use super::scene::{MOVE, Scene, item, s};

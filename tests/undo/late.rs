@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
-use backfill::change::{Lookup, OnRecord, Outcome};
-use backfill::checkpoint::store::Begin;
-use backfill::checkpoint::{CheckpointStore as _, phase};
-use backfill::engine::Ended;
-use backfill::item::{Item, Path, Value};
-use backfill::local::{Fault, Gate, RequestInfo};
+use backfill::internals::change::{Lookup, OnRecord, Outcome};
+use backfill::internals::engine::Ended;
+use backfill::internals::item::{Item, Path, Value};
+use backfill::internals::local::{Fault, Gate, RequestInfo};
+use backfill::internals::state::sqlite::Begin;
+use backfill::internals::state::{CheckpointStore as _, phase};
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;

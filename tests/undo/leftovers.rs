@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use backfill::change::{Leftover, MetPair, Outcome};
-use backfill::checkpoint::phase;
-use backfill::checkpoint::store::Begin;
-use backfill::engine::{DryRun, LocalScheduler, sweep};
-use backfill::item::Item;
-use backfill::local::Fault;
+use backfill::internals::change::{Leftover, MetPair, Outcome};
+use backfill::internals::engine::{DryRun, LocalScheduler, sweep};
+use backfill::internals::item::Item;
+use backfill::internals::local::Fault;
+use backfill::internals::state::phase;
+use backfill::internals::state::sqlite::Begin;
 
 use super::scene::{Cut, MOVE, Scene, item, new_run, s};
 
@@ -23,7 +23,7 @@ fn mixed() -> Vec<Item> {
 }
 
 /// A pass to its end, with or without applications that write both; gives its run.
-async fn pass(scene: &Scene, phase: &str, how: Begin, dual_writes: bool) -> backfill::engine::Ended {
+async fn pass(scene: &Scene, phase: &str, how: Begin, dual_writes: bool) -> backfill::internals::engine::Ended {
     let mut job = scene.job(phase, None).await;
     job.dual_writes = dual_writes;
     let store = scene.store_of(&job).await;
@@ -45,13 +45,13 @@ async fn foreseen(scene: &Scene, phase: &str) -> Vec<(Leftover, u64)> {
 }
 
 /// How many items a run has left otherwise, and their keys.
-async fn left(scene: &Scene, ended: &backfill::engine::Ended) -> (u64, Vec<String>) {
+async fn left(scene: &Scene, ended: &backfill::internals::engine::Ended) -> (u64, Vec<String>) {
     let old_made = ended.run.phase == phase::OLD_EQUAL_NEW;
     left_for(scene, ended, if old_made { Leftover::OldMade } else { Leftover::NewRemoved }).await
 }
 
 /// The same for one reason.
-async fn left_for(scene: &Scene, ended: &backfill::engine::Ended, leftover: Leftover) -> (u64, Vec<String>) {
+async fn left_for(scene: &Scene, ended: &backfill::internals::engine::Ended, leftover: Leftover) -> (u64, Vec<String>) {
     let store = scene.store().await;
     let listed = store.leftovers(ended.run.id, leftover, 1_000).await.unwrap();
     store.close().await.unwrap();
@@ -138,7 +138,7 @@ async fn old_attributes_that_are_made_behind_new_only_writes_are_counted() {
 }
 
 /// Makes old equal new on a state file that was changed like this behind an expansion.
-async fn old_equals_new_after(damage: impl Fn(&rusqlite::Connection)) -> (Scene, backfill::engine::Ended) {
+async fn old_equals_new_after(damage: impl Fn(&rusqlite::Connection)) -> (Scene, backfill::internals::engine::Ended) {
     let scene = Scene::of(mixed(), "", MOVE).await;
     pass(&scene, phase::EXPAND, Begin::ResumeOrNew, false).await;
     damage(&rusqlite::Connection::open(scene.state_path()).unwrap());

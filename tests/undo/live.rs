@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::change::Outcome;
-use backfill::checkpoint::phase;
-use backfill::checkpoint::store::Begin;
-use backfill::item::{Item, Value};
-use backfill::local::{Fault, RequestInfo};
+use backfill::internals::change::Outcome;
+use backfill::internals::item::{Item, Value};
+use backfill::internals::local::{Fault, RequestInfo};
+use backfill::internals::state::phase;
+use backfill::internals::state::sqlite::Begin;
 use tokio::task::JoinSet;
 
 use super::common::{key_of, to_sdk};

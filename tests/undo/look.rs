@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use backfill::checkpoint::phase;
-use backfill::checkpoint::store::Begin;
-use backfill::engine::StopReason;
-use backfill::local::Fault;
+use backfill::internals::engine::StopReason;
+use backfill::internals::local::Fault;
+use backfill::internals::state::phase;
+use backfill::internals::state::sqlite::Begin;
 
 use super::quiet::STRATEGIES;
 use super::scene::{Cut, EVERY_KIND, Scene, every_shape, new_run};

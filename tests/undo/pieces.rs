@@ -1,8 +1,8 @@
 //! Phases that are killed again and again, and end the same.
 
-use backfill::checkpoint::phase;
-use backfill::checkpoint::store::Begin;
-use backfill::local::Fault;
+use backfill::internals::local::Fault;
+use backfill::internals::state::phase;
+use backfill::internals::state::sqlite::Begin;
 
 use super::quiet::STRATEGIES;
 use super::scene::{Cut, EVERY_KIND, Scene, every_shape};

@@ -1,8 +1,8 @@
 //! Nobody else is about: a rollback restores the table byte for byte.
 
-use backfill::change::Outcome;
-use backfill::checkpoint::phase;
-use backfill::checkpoint::store::Begin;
+use backfill::internals::change::Outcome;
+use backfill::internals::state::phase;
+use backfill::internals::state::sqlite::Begin;
 
 use super::scene::{EVERY_KIND, MOVE, Scene, every_shape, item, s};
 

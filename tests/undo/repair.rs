@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use backfill::change::Outcome;
-use backfill::checkpoint::phase;
-use backfill::checkpoint::store::{Asked, Begin};
-use backfill::item::{Item, Path};
-use backfill::parity::{Stage, Truth, Truths, VerifyReport, begin, verify};
+use backfill::internals::change::Outcome;
+use backfill::internals::item::{Item, Path};
+use backfill::internals::parity::{Stage, Truth, Truths, VerifyReport, begin, verify};
+use backfill::internals::state::phase;
+use backfill::internals::state::sqlite::{Asked, Begin};
 
 use super::scene::{EVERY_KIND, Scene, every_shape, s};
 

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use backfill::change::Changes;
-use backfill::checkpoint::store::{Begin, Identity, NewRun, StateFile, Store};
-use backfill::checkpoint::{RunStatus, phase};
-use backfill::engine::{Ended, Job, describe};
-use backfill::item::{Item, Num, Value};
-use backfill::local::{Fault, RequestInfo};
-use backfill::plan::{Plan, load};
-use backfill::table::Table;
-use backfill::table::dynamo::{DynamoTable, connect};
-use backfill::throttle::{Budget, Budgets};
+use backfill::internals::change::Changes;
+use backfill::internals::dynamodb::Table;
+use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
+use backfill::internals::engine::{Ended, Job, describe};
+use backfill::internals::item::{Item, Num, Value};
+use backfill::internals::local::{Fault, RequestInfo};
+use backfill::internals::plan::{Plan, load};
+use backfill::internals::ratelimit::{Budget, Budgets};
+use backfill::internals::state::sqlite::{Begin, Identity, NewRun, StateFile, Store};
+use backfill::internals::state::{RunStatus, phase};
 use tokio::sync::Notify;
 
 use super::common::{Bed, bytes_of};
@@ -163,7 +163,7 @@ impl Scene {
         self.open(&identity).await
     }
 
-    pub(super) fn changes(&self, phase: &str, key: &backfill::item::KeySchema) -> Changes {
+    pub(super) fn changes(&self, phase: &str, key: &backfill::internals::item::KeySchema) -> Changes {
         let (plan, key) = (&self.plan, key.clone());
         match phase {
             phase::EXPAND => Changes::for_run(&plan.changes, plan.strategy, key, Vec::new()),

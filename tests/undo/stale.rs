@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use backfill::change::Outcome;
-use backfill::checkpoint::phase;
-use backfill::checkpoint::store::Begin;
-use backfill::item::{Item, item_to_json};
-use backfill::local::{Fault, RequestInfo};
-use backfill::preflight::estimate_of_description;
+use backfill::internals::change::Outcome;
+use backfill::internals::item::{Item, item_to_json};
+use backfill::internals::local::{Fault, RequestInfo};
+use backfill::internals::preflight::estimate_of_description;
+use backfill::internals::state::phase;
+use backfill::internals::state::sqlite::Begin;
 use serde_json::{Map, Value as Json, json};
 
 use super::scene::{EVERY_KIND, MOVE, Scene, every_shape, item, s};

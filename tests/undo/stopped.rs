@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use backfill::change::Outcome;
-use backfill::checkpoint::phase;
-use backfill::checkpoint::store::{Begin, OpenWork};
-use backfill::engine::{Class, DryRun, LocalScheduler, Prediction, StopReason, sweep};
-use backfill::local::{Fault, RequestInfo};
+use backfill::internals::change::Outcome;
+use backfill::internals::engine::{Class, DryRun, LocalScheduler, Prediction, StopReason, sweep};
+use backfill::internals::local::{Fault, RequestInfo};
+use backfill::internals::state::phase;
+use backfill::internals::state::sqlite::{Begin, OpenWork};
 
 use super::quiet::STRATEGIES;
 use super::scene::{Cut, EVERY_KIND, MOVE, Scene, every_shape, item, map, s};

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use tokio::time::advance;
 
 use super::*;
+use crate::dynamodb::TableError;
+use crate::dynamodb::control::fake::{FakeTable, Fault};
 use crate::item::Item;
-use crate::table::TableError;
-use crate::table::control::fake::{FakeTable, Fault};
 
 const DURATION: Duration = Duration::from_secs(60);
 

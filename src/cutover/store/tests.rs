@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::cutover::{FlagChange, ReadFrom, WriteTo};
-use crate::table::control::fake::{FakeTable, Fault};
+use crate::dynamodb::control::fake::{FakeTable, Fault};
 
 /// A clock that goes with the virtual time.
 fn clock() -> Clock {

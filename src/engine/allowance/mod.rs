@@ -15,11 +15,11 @@ use tokio::sync::Notify;
 use self::items::{Items, Leave};
 use self::ledger::{Bounds, Exhausted, Ledger, Take};
 use super::stop::{StopReason, Stopped, Stopper};
-use crate::checkpoint::{CheckpointStore, Reservation, RunId, Spend, SpendState};
+use crate::cost::UnitPrices;
 use crate::item::Units;
 use crate::plan::Limits;
-use crate::price::UnitPrices;
-use crate::throttle::{Budget, Waiters};
+use crate::ratelimit::{Budget, Waiters};
+use crate::state::{CheckpointStore, Reservation, RunId, Spend, SpendState};
 
 /// What a job may spend. Until [`Allowance::begin`] it belongs to no run, and nothing is limited: a dry run writes nothing.
 pub struct Allowance {

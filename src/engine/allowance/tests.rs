@@ -7,9 +7,9 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::change::{Digest, Lookup, OnRecord};
-use crate::checkpoint::{Commit, MetPage, PreImageId, PreImageRow, StoreError};
+use crate::cost::PriceBasis;
 use crate::item::ItemKey;
-use crate::price::PriceBasis;
+use crate::state::{Commit, MetPage, PreImageId, PreImageRow, StoreError};
 
 const PRICES: UnitPrices =
     UnitPrices { write_per_million: 0.625, read_per_million: 0.125, basis: PriceBasis::OnDemand };

@@ -22,8 +22,8 @@ use super::stop::{StopReason, Stopped};
 use super::worker::{Handler, Pages};
 use super::writer::{Settled, Settling};
 use crate::change::{Changes, OnRecord};
-use crate::checkpoint::{PreImageId, Records};
 use crate::item::{Item, ItemKey};
+use crate::state::{PreImageId, Records};
 
 /// Decides on every item and writes none.
 pub struct DryRun {

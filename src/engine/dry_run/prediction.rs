@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::heaviest::{Heaviest, Load};
 use crate::change::{Action, Changes, Decision, GuardedWrite, Leftover, OnRecord, Outcome, PreImage};
-use crate::checkpoint::only_if_kept;
 use crate::item::{Item, ItemKey, PartitionHash, Path, Times, Units, Value, client_encryption, item_bytes};
+use crate::state::only_if_kept;
 
 /// Distinct shapes that are kept; the rest are only counted.
 const MAX_SHAPES: usize = 10;
@@ -339,7 +339,7 @@ fn shape(item: &Item, write: &GuardedWrite) -> Shape {
 mod tests {
     use super::*;
     use crate::change::{Change, OnExisting, Strategy};
-    use crate::table::TableDescription;
+    use crate::dynamodb::TableDescription;
 
     fn changes() -> Changes {
         let path = |text: &str| text.parse::<Path>().unwrap();

@@ -4,11 +4,11 @@ use futures::stream::{self, StreamExt};
 
 use super::{Prediction, recall};
 use crate::change::Changes;
-use crate::checkpoint::Records;
+use crate::dynamodb::ScanRequest;
 use crate::engine::requests::Requests;
 use crate::engine::stop::Stopped;
 use crate::engine::worker::{PageSize, Reading};
-use crate::table::ScanRequest;
+use crate::state::Records;
 
 /// Reads these segments of the reading's split to their ends, as many at a time as it has lanes, decides on every item (by
 /// what is on record of it, where the changes go by that), and hands each segment's counts to `each` when it has ended.
@@ -53,7 +53,7 @@ async fn read_cluster(
         let page = requests.stop().unless_stopping(requests.scan(&request, size.estimate(limit))).await??;
         size.learn_cost(&page);
         let mut found = Prediction { pages: 1, read_units: page.units.unwrap_or(0.0), ..Prediction::default() };
-        let mut counts = crate::checkpoint::Counts { read_units: found.read_units, ..Default::default() };
+        let mut counts = crate::state::Counts { read_units: found.read_units, ..Default::default() };
         let on_record = recall(changes, records, &page.items, &requests).await?;
         for (item, record) in page.items.iter().zip(&on_record) {
             counts.count(found.add(item, changes, record).outcome());

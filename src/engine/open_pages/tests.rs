@@ -6,12 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::change::{Changes, GuardedWrite};
-use crate::checkpoint::store::{Begin, Identity, NewRun, Store};
-use crate::checkpoint::{RunStatus, SegmentStatus};
+use crate::dynamodb::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
 use crate::engine::{Ended, Job, StopReason};
 use crate::item::{Item, ItemKey, Value};
-use crate::table::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
-use crate::throttle::{Budget, Budgets};
+use crate::ratelimit::{Budget, Budgets};
+use crate::state::sqlite::{Begin, Identity, NewRun, Store};
+use crate::state::{RunStatus, SegmentStatus};
 
 /// One segment of these pages. Writes under the partition key `refused` are, and those under `slow-…` take a while.
 struct OneSegment {

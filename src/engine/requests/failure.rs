@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::super::stop::{StopReason, Stopped};
 use super::Requests;
+use crate::dynamodb::{Directive, TableError};
 use crate::item::{PartitionHash, Units};
 use crate::plan::Access;
-use crate::table::{Directive, TableError};
-use crate::throttle::backoff::Backoff;
+use crate::ratelimit::backoff::Backoff;
 
 /// How often a request was tried in vain, since when, and how much of that time we made it wait ourselves.
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ impl Requests {
 pub(in crate::engine) fn stop_reason(error: &TableError) -> StopReason {
     let kind = match error {
         TableError::Fatal { kind, .. } => *kind,
-        _ => crate::table::FatalKind::Request,
+        _ => crate::dynamodb::FatalKind::Request,
     };
     StopReason::Fatal { kind, message: error.to_string() }
 }

@@ -22,14 +22,14 @@ use super::slots::Slots;
 use super::stop::{Stopped, Stopper};
 use super::table_watch::TableWatch;
 use crate::change::{GuardedWrite, WriteCost};
-use crate::checkpoint::Spend;
 use crate::cutover::Validity;
+use crate::dynamodb::patience::ask;
+use crate::dynamodb::{Consumed, Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
 use crate::item::{Item, ItemKey, PartitionHash, Units, read_units};
 use crate::plan::{Access, Retry};
-use crate::table::patience::ask;
-use crate::table::{Consumed, Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
+use crate::ratelimit::{KeyRange, Scopes};
+use crate::state::Spend;
 use crate::telemetry::Progress;
-use crate::throttle::{KeyRange, Scopes};
 use failure::cost_of_failure;
 
 /// What bounds the requests of a job.

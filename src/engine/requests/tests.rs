@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
+use crate::cost::UnitPrices;
 use crate::item::Value;
 use crate::plan::{Limits, Prices, Window};
-use crate::price::UnitPrices;
-use crate::throttle::{Budget, Budgets, Feedback};
+use crate::ratelimit::{Budget, Budgets, Feedback};
 
 /// The window closes so long after the start, and opens again after twenty minutes: enough to fill every bucket.
 const CLOSES: Duration = Duration::from_secs(10);

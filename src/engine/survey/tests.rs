@@ -10,15 +10,15 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::change::{GuardedWrite, Outcome};
-use crate::checkpoint::{PreImageId, SegmentState, SegmentStatus};
 use crate::clock;
+use crate::cost::UnitPrices;
+use crate::dynamodb::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
 use crate::engine::{Allowance, Bounds, Gate, Handler, LocalScheduler, Pages, Settled, Settling, Stopper, sweep};
 use crate::item::{ItemKey, KeySchema, Value};
 use crate::plan::{Limits, Prices, Retry};
-use crate::price::UnitPrices;
-use crate::table::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
+use crate::ratelimit::{Budget, Budgets, Feedback, Scopes};
+use crate::state::{PreImageId, SegmentState, SegmentStatus};
 use crate::telemetry::Progress;
-use crate::throttle::{Budget, Budgets, Feedback, Scopes};
 
 /// A read takes so long.
 const LATENCY: Duration = Duration::from_millis(20);

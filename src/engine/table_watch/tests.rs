@@ -4,9 +4,9 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::change::GuardedWrite;
+use crate::dynamodb::{Got, IndexDescription, Page, ScanRequest, ThrottlingReason, WriteReply};
 use crate::item::{IndexSchema, ItemKey, KeyAttribute, Projection};
 use crate::preflight::run_changes;
-use crate::table::{Got, IndexDescription, Page, ScanRequest, ThrottlingReason, WriteReply};
 
 /// A look's interval.
 const EVERY: Duration = Duration::from_secs(120);
@@ -93,7 +93,7 @@ fn scene(capacity: &str, answers: impl IntoIterator<Item = Answer>) -> (Job, Arc
     );
     let (plan, description) = (crate::plan::load("plan", &text).unwrap().plan, described(100.0));
     let changes = run_changes(&plan, &description).unwrap();
-    let budgets = crate::throttle::resolve(&plan.capacity, &description).unwrap().budgets;
+    let budgets = crate::ratelimit::resolve(&plan.capacity, &description).unwrap().budgets;
     let table = Arc::new(Described(Mutex::new(answers.into_iter().collect())));
     let mut job = Job::new(plan, changes, table.clone(), description, &budgets);
     job.watch_table(Instant::now(), EVERY);

@@ -16,9 +16,9 @@ use super::lanes::Lane;
 use super::requests::{Attempts, Requests, stop_reason};
 use super::stop::{StopReason, Stopped};
 use crate::change::{Changes, Decision, GuardedWrite, OnRecord, Outcome, PreImage};
-use crate::checkpoint::{CheckpointStore, PreImageId, PreImageRow, RunId, only_if_kept};
+use crate::dynamodb::{Directive, FatalKind, TableError, WriteReply};
 use crate::item::{Item, ItemKey};
-use crate::table::{Directive, FatalKind, TableError, WriteReply};
+use crate::state::{CheckpointStore, PreImageId, PreImageRow, RunId, only_if_kept};
 use settled::End;
 
 /// Turns items into outcomes, with the guards that design points 1–9 ask for.

@@ -5,8 +5,8 @@ use super::super::stop::Stopped;
 use super::settled::{End, Settled};
 use super::{Pending, Writer, give_up};
 use crate::change::{Decision, Outcome};
-use crate::checkpoint::{Filled, MetPage, PreImageId, only_if_kept};
 use crate::item::{Item, ItemKey};
+use crate::state::{Filled, MetPage, PreImageId, only_if_kept};
 
 /// How often a write is planned anew from the image that its failed condition brought, before the item is a `Conflict`. Each
 /// time it waits for its permits, and an item that is written again and again changes meanwhile: of an item that changes

@@ -4,10 +4,10 @@ use super::super::aside::Rest;
 use super::super::requests::Spent;
 use super::Pending;
 use crate::change::{Decision, Outcome};
-use crate::checkpoint::store::Mismatch;
-use crate::checkpoint::{Counts, DivergedItem, Failure, PreImageId};
 use crate::item::{ItemKey, Path};
 use crate::parity::VerdictCounts;
+use crate::state::sqlite::Mismatch;
+use crate::state::{Counts, DivergedItem, Failure, PreImageId};
 
 /// The outcomes of a number of items, complete enough to be committed.
 #[derive(Debug, Clone, Default, PartialEq)]

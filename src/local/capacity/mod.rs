@@ -36,7 +36,7 @@ pub use model::Model;
 pub use reason::{Kind, Limit, PerKind, Reason, Resource, Throttled};
 pub use spec::{BurstSpec, IndexSpec, Maximum, ModelSpec, PartitionSpec, SpecError, Storm, Throughput};
 
-pub use crate::table::ThrottlingReason;
+pub use crate::dynamodb::ThrottlingReason;
 
 use crate::item::Units;
 

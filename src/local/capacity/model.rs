@@ -8,8 +8,8 @@ use super::reason::{Kind, Limit, PerKind, Reason, Resource, Throttled, exception
 use super::spec::{Maximum, ModelSpec, Throughput};
 use super::tank::Tank;
 use super::{ConsumedUnits, Demand, Scope};
+use crate::dynamodb::ThrottlingReason;
 use crate::item::Units;
-use crate::table::ThrottlingReason;
 
 /// The capacity of one table. See the module.
 #[derive(Debug)]

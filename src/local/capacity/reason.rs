@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::table::ThrottlingReason;
+use crate::dynamodb::ThrottlingReason;
 
 /// Reading or writing: each has capacity of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -21,12 +21,12 @@ use super::report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentRe
 use super::sample::{Sample, large_segments, split};
 use super::verdict::{Verdict, VerdictCounts};
 use crate::change::{Lookup, OnRecord, Outcome};
-use crate::checkpoint::store::{
-    Asked, Drawn, NewRun, NewVerification, RunRecord, SpendRecord, Store, VERIFY_PHASE, VerificationRecord,
-};
-use crate::checkpoint::{CheckpointStore as _, SegmentState, SegmentStatus, StoreError};
 use crate::engine::{Job, LocalScheduler, Reading, StopReason, schedule, sweep};
 use crate::item::ItemKey;
+use crate::state::sqlite::{
+    Asked, Drawn, NewRun, NewVerification, RunRecord, SpendRecord, Store, VERIFY_PHASE, VerificationRecord,
+};
+use crate::state::{CheckpointStore as _, SegmentState, SegmentStatus, StoreError};
 use shadow::Verifier;
 
 /// The phase whose segments tell where large item collections are.

@@ -13,10 +13,10 @@ use super::super::repair::{PageRepair, Repair};
 use super::super::verdict::{Verdict, VerdictCounts};
 use super::Before;
 use crate::change::{Change, Changes, OnRecord, Outcome};
-use crate::checkpoint::store::{ListQuery, Mismatch, Store, VerificationRecord, VerifiedPages};
-use crate::checkpoint::{CheckpointStore, PreImageId, RunId, SegmentEvent, StoreError};
 use crate::engine::{Handler, Job, Pages, Requests, Settled, Settling, StopReason, Stopped, Writer};
 use crate::item::{Item, ItemKey, KeySchema};
+use crate::state::sqlite::{ListQuery, Mismatch, Store, VerificationRecord, VerifiedPages};
+use crate::state::{CheckpointStore, PreImageId, RunId, SegmentEvent, StoreError};
 
 /// Suspects of a page that are read again at the same time: as many as a shared lane has writes outstanding.
 const AT_ONCE: usize = 8;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::plan::Prices;
-use crate::throttle::Budget;
+use crate::ratelimit::Budget;
 
 fn table(items: u64, bytes: u64) -> TableDescription {
     TableDescription { item_count: items, size_bytes: bytes, ..TableDescription::of_a_test() }
@@ -74,8 +74,8 @@ fn each_region_pays_for_each_write() {
 /// Reads, the table's writes, and each index's: whichever takes longest.
 #[test]
 fn the_slowest_budget_decides_how_long_it_takes() {
+    use crate::dynamodb::IndexDescription;
     use crate::item::{IndexSchema, Projection};
-    use crate::table::IndexDescription;
     let mut table = table(1_000, 1_024_000);
     let schema =
         IndexSchema { name: "i".into(), key: Vec::new(), partition: 1, projection: Projection::All, local: false };

@@ -1,11 +1,11 @@
 use super::super::estimate::Setting;
 use super::super::finding::{Severity, refusal};
 use super::*;
+use crate::cost::UnitPrices;
+use crate::dynamodb::{IndexDescription, StreamView, TableDescription};
 use crate::item::{IndexSchema, KeyAttribute, Projection};
 use crate::plan::load;
-use crate::price::UnitPrices;
-use crate::table::{IndexDescription, StreamView, TableDescription};
-use crate::throttle::resolve;
+use crate::ratelimit::resolve;
 
 /// A table of a thousand items elsewhere, protected and with a way back: nothing to say but notes.
 fn calm() -> Facts {

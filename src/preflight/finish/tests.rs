@@ -2,11 +2,11 @@ use proptest::prelude::*;
 
 use super::super::{Counted, KeyLoad, Range, Setting};
 use super::*;
+use crate::cost::UnitPrices;
+use crate::dynamodb::IndexDescription;
 use crate::item::{IndexSchema, Projection};
 use crate::plan::{Prices, load};
-use crate::price::UnitPrices;
-use crate::table::IndexDescription;
-use crate::throttle::resolve;
+use crate::ratelimit::resolve;
 
 fn plan(rest: &str) -> Plan {
     let text = format!(

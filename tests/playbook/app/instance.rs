@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::item::Value;
+use backfill::internals::item::Value;
 use fastrand::Rng;
 use tokio::sync::OwnedRwLockReadGuard;
 

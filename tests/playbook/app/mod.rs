@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
-use backfill::item::{Item, Value};
+use backfill::internals::item::{Item, Value};
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 

@@ -3,11 +3,11 @@
 #[cfg(test)]
 mod tests;
 
-use crate::checkpoint::{Reservation, Spend};
+use crate::cost::UnitPrices;
 use crate::item::Units;
 use crate::plan::Limits;
-use crate::price::UnitPrices;
-use crate::throttle::Budget;
+use crate::ratelimit::Budget;
+use crate::state::{Reservation, Spend};
 
 /// A slice is at most this share of a limit: it is what a kill wastes, so ten kills waste a tenth.
 const SLICE_SHARE: f64 = 0.01;

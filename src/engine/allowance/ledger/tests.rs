@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::checkpoint::SpendState;
-use crate::price::PriceBasis;
+use crate::cost::PriceBasis;
+use crate::state::SpendState;
 
 const PRICES: UnitPrices =
     UnitPrices { write_per_million: 0.625, read_per_million: 0.125, basis: PriceBasis::OnDemand };

@@ -1,0 +1,189 @@
+//! What capacity units cost. Every sum made of these is an estimate: list prices of one region, without taxes, discounts,
+//! storage, streams or replicas.
+
+use crate::dynamodb::{TableClass, TableDescription};
+use crate::item::Units;
+use crate::plan::Prices;
+use crate::state::Spend;
+
+/// When the list below was looked up.
+pub const DATED: &str = "2026-08-15";
+
+/// The list: US dollars for a million write and read capacity units, in us-east-1.
+///
+/// On demand by the AWS Price List of 2026-08-15: $0.625 and $0.125 for a million request units, $0.78 and $0.155 in the
+/// class Standard-IA. Provisioned by the same list: $0.00065 and $0.00013 for one write and one read capacity unit for an
+/// hour (as listed for us-east-2; that us-east-1 costs the same is not verified), in dollars for a million units where every
+/// second of the hour is used; Standard-IA at a quarter more, as the list of the China regions has it (not verified for
+/// others). A replicated write costs what a write costs.
+const LIST: [Listed; 4] = [
+    Listed { basis: PriceBasis::OnDemand, write: 0.625, read: 0.125 },
+    Listed { basis: PriceBasis::OnDemandInfrequent, write: 0.78, read: 0.155 },
+    Listed { basis: PriceBasis::Provisioned, write: per_million(0.00065), read: per_million(0.00013) },
+    Listed {
+        basis: PriceBasis::ProvisionedInfrequent,
+        write: per_million(0.00065 * 1.25),
+        read: per_million(0.00013 * 1.25),
+    },
+];
+
+/// One line of the list.
+struct Listed {
+    basis: PriceBasis,
+    write: f64,
+    read: f64,
+}
+
+/// From a unit for an hour to a million units.
+const fn per_million(hour: f64) -> f64 {
+    hour / 3_600.0 * MILLION
+}
+
+const MILLION: f64 = 1e6;
+
+/// US dollars for a million capacity units, and where the figures come from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct UnitPrices {
+    /// Write capacity units.
+    pub write_per_million: f64,
+    /// Read capacity units.
+    pub read_per_million: f64,
+    /// Where they come from.
+    pub basis: PriceBasis,
+}
+
+/// Where prices come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PriceBasis {
+    /// At least one is the plan's own.
+    Plan,
+    /// The list, on demand.
+    OnDemand,
+    /// The list, on demand, table class Standard-IA.
+    OnDemandInfrequent,
+    /// The list, provisioned.
+    Provisioned,
+    /// The list, provisioned, table class Standard-IA.
+    ProvisionedInfrequent,
+}
+
+impl PriceBasis {
+    const ALL: [PriceBasis; 5] = [
+        PriceBasis::Plan,
+        PriceBasis::OnDemand,
+        PriceBasis::OnDemandInfrequent,
+        PriceBasis::Provisioned,
+        PriceBasis::ProvisionedInfrequent,
+    ];
+
+    /// The name in state files and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            PriceBasis::Plan => "plan",
+            PriceBasis::OnDemand => "on_demand",
+            PriceBasis::OnDemandInfrequent => "on_demand_ia",
+            PriceBasis::Provisioned => "provisioned",
+            PriceBasis::ProvisionedInfrequent => "provisioned_ia",
+        }
+    }
+
+    /// Reads [`PriceBasis::name`] back.
+    pub fn from_name(name: &str) -> Option<PriceBasis> {
+        PriceBasis::ALL.into_iter().find(|b| b.name() == name)
+    }
+
+    /// In words, with the date of the list.
+    pub fn text(self) -> String {
+        let listed = |mode: &str, class: &str, used: &str| {
+            format!("by the {mode} list price of us-east-1{class}, {DATED}{used}")
+        };
+        const FULL: &str = ", as if every provisioned unit were used";
+        match self {
+            PriceBasis::Plan => "by the plan's [prices]".to_owned(),
+            PriceBasis::OnDemand => listed("on-demand", "", ""),
+            PriceBasis::OnDemandInfrequent => listed("on-demand", " for Standard-IA", ""),
+            PriceBasis::Provisioned => listed("provisioned", "", FULL),
+            PriceBasis::ProvisionedInfrequent => listed("provisioned", " for Standard-IA", FULL),
+        }
+    }
+}
+
+impl UnitPrices {
+    /// What a table's units cost: the plan's prices where it states them, else the list's.
+    pub fn of(table: &TableDescription, stated: &Prices) -> UnitPrices {
+        let Prices { write_per_million, read_per_million } = *stated;
+        let listed = match (table.provisioned, table.features.class) {
+            (None, TableClass::Standard) => PriceBasis::OnDemand,
+            (None, TableClass::InfrequentAccess) => PriceBasis::OnDemandInfrequent,
+            (Some(_), TableClass::Standard) => PriceBasis::Provisioned,
+            (Some(_), TableClass::InfrequentAccess) => PriceBasis::ProvisionedInfrequent,
+        };
+        // The list has a line for each of these; what it had not would cost nothing, and a test says so.
+        let line = LIST.iter().find(|line| line.basis == listed);
+        let (write, read) = line.map_or((0.0, 0.0), |line| (line.write, line.read));
+        let stated = write_per_million.is_some() || read_per_million.is_some();
+        UnitPrices {
+            write_per_million: write_per_million.unwrap_or(write),
+            read_per_million: read_per_million.unwrap_or(read),
+            basis: if stated { PriceBasis::Plan } else { listed },
+        }
+    }
+
+    /// US dollars that these units cost, by estimate.
+    pub fn dollars(&self, spend: Spend) -> f64 {
+        (spend.write * self.write_per_million + spend.read * self.read_per_million) / MILLION
+    }
+
+    /// Write units, and read units, that so many dollars buy; without end where they cost nothing.
+    pub fn units_for(&self, dollars: f64) -> (Units, Units) {
+        (dollars * MILLION / self.write_per_million, dollars * MILLION / self.read_per_million)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn twelve_million_writes_cost_seven_and_a_half_dollars() {
+        let prices = UnitPrices { write_per_million: 0.625, read_per_million: 0.125, basis: PriceBasis::OnDemand };
+        assert_eq!(prices.dollars(Spend { write: 12e6, read: 0.0 }), 7.5);
+        assert_eq!(prices.dollars(Spend { write: 0.0, read: 8e6 }), 1.0);
+        assert_eq!(prices.units_for(7.5), (12e6, 60e6));
+    }
+
+    /// One provisioned write unit, used in every second of an hour, costs the hour's price.
+    #[test]
+    fn a_provisioned_unit_at_full_use_costs_its_hour() {
+        let table = TableDescription { provisioned: Some((1.0, 1.0)), ..TableDescription::of_a_test() };
+        let prices = UnitPrices::of(&table, &Prices::default());
+        assert!((prices.dollars(Spend { write: 3_600.0, read: 0.0 }) - 0.00065).abs() < 1e-12);
+        assert!((prices.dollars(Spend { write: 0.0, read: 3_600.0 }) - 0.00013).abs() < 1e-12);
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for basis in PriceBasis::ALL {
+            assert_eq!(PriceBasis::from_name(basis.name()), Some(basis));
+        }
+        assert_eq!(PriceBasis::from_name("free"), None);
+    }
+
+    #[test]
+    fn every_mode_and_class_is_in_the_list() {
+        for provisioned in [None, Some((5.0, 5.0))] {
+            let price = |class| {
+                let mut table = TableDescription { provisioned, ..TableDescription::of_a_test() };
+                table.features.class = class;
+                UnitPrices::of(&table, &Prices::default())
+            };
+            let (standard, infrequent) = (price(TableClass::Standard), price(TableClass::InfrequentAccess));
+            assert!(standard.write_per_million > 0.0 && standard.read_per_million > 0.0);
+            assert!(infrequent.write_per_million > standard.write_per_million * 1.2, "{infrequent:?}");
+            assert!(infrequent.basis.text().contains("Standard-IA") && infrequent.basis.text().contains(DATED));
+        }
+        let stated = Prices { write_per_million: Some(2.0), read_per_million: None };
+        let mixed = UnitPrices::of(&TableDescription::of_a_test(), &stated);
+        assert_eq!((mixed.write_per_million, mixed.read_per_million, mixed.basis), (2.0, 0.125, PriceBasis::Plan));
+    }
+}

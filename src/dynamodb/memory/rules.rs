@@ -1,0 +1,165 @@
+//! The rules by which DynamoDB applies a guarded write to an item. Pure.
+//!
+//! Sources: API reference, "UpdateItem" (an update of an item that does not exist creates it); developer guide, "Update
+//! expressions" (every operand is read as it was before the update; an operand or the parent of a target that does not
+//! exist is a validation error; removing an attribute that does not exist is not), "Condition expressions", and "Service
+//! quotas" (item size, nesting). Third-party captures of AWS say that a condition is evaluated before such errors.
+//!
+//! Nothing here calls the functions that plan writes: the tests hold one against the other.
+
+use crate::change::{Action, Condition, GuardedWrite, index_key_fault};
+use crate::dynamodb::Consumed;
+use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, MAX_LEVELS, Path, Projection, Step, Units, Value};
+use crate::item::{item_bytes, write_units};
+
+/// What a write does to an item.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// It is applied; the item is this from now on.
+    Applied(Item),
+    /// A condition does not hold.
+    ConditionFailed,
+    /// DynamoDB refuses it for this reason, which names no value.
+    Rejected(&'static str),
+}
+
+/// What this write does to an item, or to its absence.
+pub fn effect(write: &GuardedWrite, image: Option<&Item>, key: &KeySchema, indexes: &[IndexSchema]) -> Effect {
+    let nothing = Item::new();
+    let before = image.unwrap_or(&nothing);
+    if !write.conditions.iter().all(|condition| holds(condition, before)) {
+        return Effect::ConditionFailed;
+    }
+    let mut after = image.cloned().unwrap_or_else(|| write.key.attributes().clone());
+    for action in &write.actions {
+        if let Err(why) = act(action, before, &mut after, key) {
+            return Effect::Rejected(why);
+        }
+    }
+    match refusal(before, &after, indexes) {
+        Some(why) => Effect::Rejected(why),
+        None => Effect::Applied(after),
+    }
+}
+
+fn holds(condition: &Condition, item: &Item) -> bool {
+    match condition {
+        Condition::ItemExists(name) => item.contains_key(name),
+        Condition::Exists(path) => path.get(item).is_some(),
+        Condition::Missing(path) => path.get(item).is_none(),
+        Condition::IsMap(path) => matches!(path.get(item), Some(Value::M(_))),
+        Condition::Equals(path, value) => path.get(item) == Some(value),
+        Condition::Same(a, b) => a.get(item).is_some_and(|value| b.get(item) == Some(value)),
+    }
+}
+
+/// Carries out one action. Values are read from the item as it was before the whole write.
+fn act(action: &Action, before: &Item, after: &mut Item, key: &KeySchema) -> Result<(), &'static str> {
+    let (to, value) = match action {
+        Action::SetFrom { to, from } => {
+            let value =
+                from.get(before).ok_or("The expression refers to an attribute that does not exist in the item")?;
+            (to, Some(value))
+        }
+        Action::SetValue { to, value } => (to, Some(value)),
+        Action::Remove { path } => (path, None),
+    };
+    if key.names().any(|name| name == to.root()) {
+        return Err("An attribute of the key cannot be updated");
+    }
+    let place = container(to, after).ok_or("The document path of the update is invalid for the item")?;
+    match (place, value) {
+        (Place::Member(map, name), Some(value)) => drop(map.insert(name.to_owned(), value.clone())),
+        (Place::Member(map, name), None) => drop(map.remove(name)),
+        (Place::Element(list, at), Some(value)) if at < list.len() => list[at] = value.clone(),
+        (Place::Element(list, _), Some(value)) => list.push(value.clone()),
+        (Place::Element(list, at), None) if at < list.len() => drop(list.remove(at)),
+        (Place::Element(..), None) => {}
+    }
+    Ok(())
+}
+
+/// Where the last step of a path leads.
+enum Place<'a> {
+    Member(&'a mut Item, &'a str),
+    Element(&'a mut Vec<Value>, usize),
+}
+
+/// The document that holds the last step of a path; none if a document on the way is missing or of another type.
+fn container<'a>(path: &'a Path, item: &'a mut Item) -> Option<Place<'a>> {
+    let Some(parent) = path.parent() else { return Some(Place::Member(item, path.root())) };
+    let mut value = item.get_mut(parent.root())?;
+    for step in &path.steps()[1..path.steps().len() - 1] {
+        value = match (step, value) {
+            (Step::Name(name), Value::M(map)) => map.get_mut(name)?,
+            (Step::Index(at), Value::L(list)) => list.get_mut(*at)?,
+            (Step::Name(_) | Step::Index(_), _) => return None,
+        };
+    }
+    match (path.steps().last()?, value) {
+        (Step::Name(name), Value::M(map)) => Some(Place::Member(map, name)),
+        (Step::Index(at), Value::L(list)) => Some(Place::Element(list, *at)),
+        (Step::Name(_) | Step::Index(_), _) => None,
+    }
+}
+
+/// Why DynamoDB does not keep the item that an update makes, if it does not. Only what the update changes is checked
+/// against the keys of indexes.
+fn refusal(before: &Item, after: &Item, indexes: &[IndexSchema]) -> Option<&'static str> {
+    let bytes = item_bytes(after);
+    if bytes > MAX_ITEM_BYTES && bytes > item_bytes(before) {
+        return Some("Item size to update has exceeded the maximum allowed size");
+    }
+    if after.values().any(|value| value.nests_deeper_than(MAX_LEVELS)) {
+        return Some("Nesting levels have exceeded supported limits");
+    }
+    let mut changed = after.iter().filter(|(name, value)| before.get(*name) != Some(*value));
+    let fault = changed.find_map(|(name, value)| index_key_fault(name, value, indexes));
+    fault.map(|_| "A value is not valid for the key of an index")
+}
+
+/// Write capacity that an applied write consumes, or one whose condition failed (then both images are the same).
+///
+/// Source: developer guide, "Provisioned throughput" and "Provisioned throughput considerations" of global indexes.
+pub fn consumed(before: Option<&Item>, after: Option<&Item>, key: &KeySchema, indexes: &[IndexSchema]) -> Consumed {
+    let bytes = |item: Option<&Item>| item.map_or(0, item_bytes);
+    let mut consumed = Consumed { table: write_units(bytes(before), bytes(after)), indexes: Vec::new() };
+    for index in indexes {
+        let [old, new] = [before, after].map(|item| item.and_then(|item| entry(item, key, index)));
+        let units = entry_units(old.as_ref(), new.as_ref(), index);
+        match (index.local, units > 0.0) {
+            (true, _) => consumed.table += units,
+            (false, true) => consumed.indexes.push((index.name.clone(), units)),
+            (false, false) => {}
+        }
+    }
+    consumed
+}
+
+/// What an index has of an item: nothing unless the item has all of the index's key.
+fn entry(item: &Item, key: &KeySchema, index: &IndexSchema) -> Option<Item> {
+    let keys: Vec<&str> = index.key.iter().map(|attribute| attribute.name.as_str()).chain(key.names()).collect();
+    if !keys.iter().all(|name| item.contains_key(*name)) {
+        return None;
+    }
+    let held = |name: &str| match &index.projection {
+        Projection::All => true,
+        Projection::KeysOnly => false,
+        Projection::Include(names) => names.iter().any(|held| held == name),
+    };
+    let entry = item.iter().filter(|(name, _)| keys.contains(&name.as_str()) || held(name));
+    Some(entry.map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
+fn entry_units(old: Option<&Item>, new: Option<&Item>, index: &IndexSchema) -> Units {
+    match (old, new) {
+        (None, None) => 0.0,
+        (Some(gone), None) => write_units(item_bytes(gone), 0),
+        (None, Some(made)) => write_units(0, item_bytes(made)),
+        (Some(old), Some(new)) if old == new => 0.0,
+        (Some(old), Some(new)) if index.key.iter().all(|key| old.get(&key.name) == new.get(&key.name)) => {
+            write_units(item_bytes(old), item_bytes(new))
+        }
+        (Some(old), Some(new)) => write_units(item_bytes(old), 0) + write_units(0, item_bytes(new)),
+    }
+}

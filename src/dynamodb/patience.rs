@@ -1,0 +1,103 @@
+//! A question that is asked again until it is answered, before anything has begun: no permits, no run to stop.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{Directive, TableError};
+use crate::ratelimit::backoff::Backoff;
+
+/// A question is asked so often at least, however long each answer takes: one that hangs uses up an attempt's whole time
+/// (5 s), and must not be the last.
+pub const LEAST_ATTEMPTS: u32 = 3;
+
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
+
+/// Asks until there is an answer or an error that no repetition mends, and else as long as the patience lasts, three times at
+/// least. The error is the last one.
+pub async fn ask<T, F>(patience: Duration, question: impl Fn() -> F) -> Result<T, TableError>
+where
+    F: Future<Output = Result<T, TableError>>,
+{
+    let start = Instant::now();
+    let mut failed = 0;
+    loop {
+        let error = match question().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        failed += 1;
+        let is_over = start.elapsed() >= patience && failed >= LEAST_ATTEMPTS;
+        if error.directive() != Directive::Retry || is_over {
+            return Err(error);
+        }
+        tracing::debug!(%error, "asked again");
+        sleep(BACKOFF.wait(failed, fastrand::f64())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// As long as an attempt may take.
+    const HANG: Duration = Duration::from_secs(5);
+
+    fn timed_out() -> TableError {
+        TableError::Transient { message: "the request timed out".into(), ambiguous: true }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_reply_that_hangs_is_not_the_last() {
+        let asked = Cell::new(0);
+        let answer = ask(PATIENCE, || {
+            asked.set(asked.get() + 1);
+            let first = asked.get() == 1;
+            async move {
+                if first {
+                    sleep(HANG).await;
+                    return Err(timed_out());
+                }
+                Ok(7)
+            }
+        });
+        assert_eq!((answer.await, asked.get()), (Ok(7), 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_and_what_no_repetition_mends_ends_it_at_once() {
+        let (asked, began) = (Cell::new(0), Instant::now());
+        let never: Result<(), _> = ask(PATIENCE, || {
+            asked.set(asked.get() + 1);
+            async {
+                sleep(HANG).await;
+                Err(timed_out())
+            }
+        })
+        .await;
+        assert_eq!((never, asked.get()), (Err(timed_out()), LEAST_ATTEMPTS));
+        assert!(began.elapsed() < HANG * LEAST_ATTEMPTS + Duration::from_secs(3), "{:?}", began.elapsed());
+
+        let (asked, began) = (Cell::new(0), Instant::now());
+        let refused: Result<(), _> = ask(PATIENCE, || {
+            asked.set(asked.get() + 1);
+            async { Err(timed_out()) }
+        })
+        .await;
+        assert!(refused.is_err() && asked.get() > LEAST_ATTEMPTS);
+        assert!((PATIENCE..PATIENCE * 2).contains(&began.elapsed()), "{:?}", began.elapsed());
+
+        let asked = Cell::new(0);
+        let fatal: Result<(), _> = ask(PATIENCE, || {
+            asked.set(asked.get() + 1);
+            async { Err(TableError::unsupported("x")) }
+        })
+        .await;
+        assert_eq!((fatal, asked.get()), (Err(TableError::unsupported("x")), 1));
+    }
+}

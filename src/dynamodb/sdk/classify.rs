@@ -1,0 +1,302 @@
+//! From an SDK error to a [`TableError`]: one match over DynamoDB's error codes.
+//!
+//! Sources: developer guide, "Error handling with DynamoDB" (codes, status); rustdoc of aws-sdk-dynamodb
+//! (`ThrottlingReasons`). The wire spells the reasons' key differently in different exceptions.
+
+use std::time::SystemTime;
+
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+
+use super::reply::Flaw;
+use super::sent::never_left;
+use super::skew::{Skew, skew};
+use crate::dynamodb::{FatalKind, TableError, ThrottlingReason};
+use crate::outside;
+
+/// Which call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    DescribeTable,
+    DescribeContinuousBackups,
+    DescribeTimeToLive,
+    Scan,
+    GetItem,
+    PutItem,
+    UpdateItem,
+}
+
+impl Call {
+    fn name(self) -> &'static str {
+        match self {
+            Call::DescribeTable => "DescribeTable",
+            Call::DescribeContinuousBackups => "DescribeContinuousBackups",
+            Call::DescribeTimeToLive => "DescribeTimeToLive",
+            Call::Scan => "Scan",
+            Call::GetItem => "GetItem",
+            Call::PutItem => "PutItem",
+            Call::UpdateItem => "UpdateItem",
+        }
+    }
+
+    /// Whether a validation error may be about one item. That of a read never is, nor that of a control item: what is wrong
+    /// with one is wrong with every one of them.
+    fn may_concern_one_item(self) -> bool {
+        self == Call::UpdateItem
+    }
+
+    fn unusable(self, flaw: &'static str) -> TableError {
+        TableError::UnusableReply { operation: self.name(), flaw }
+    }
+}
+
+pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>, call: Call) -> TableError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match error {
+        SdkError::ServiceError(service) => {
+            let (code, message) = (service.err().code().unwrap_or(""), service.err().message().unwrap_or(""));
+            by_code(code, message, service.raw(), call)
+        }
+        SdkError::ResponseError(_) => {
+            call.unusable(find::<Flaw>(error).map_or("it did not arrive whole", |Flaw(what)| *what))
+        }
+        SdkError::TimeoutError(_) => transient("the request timed out", true),
+        SdkError::DispatchFailure(_) if never_left(error) => {
+            transient(&format!("the connection could not be opened ({})", root_cause(error)), false)
+        }
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => transient("the request timed out", true),
+        // A connection that was closed before the reply came counts as `other`, with the kind that makes it transient.
+        SdkError::DispatchFailure(failure) if failure.is_io() || failure.as_other().is_some() => {
+            transient(&format!("the connection failed ({})", root_cause(error)), true)
+        }
+        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => {
+            let text = causes(error);
+            if text.to_ascii_lowercase().contains("credential") {
+                fatal(FatalKind::Credentials, "no credentials could be obtained", &without_chain(&text))
+            } else {
+                fatal(FatalKind::Endpoint, "the request could not be sent", &text)
+            }
+        }
+        _ => transient("the request failed in an unknown way", true),
+    }
+}
+
+/// Whether other credentials might do: they were refused, or there were none.
+pub(super) fn asks_for_other_credentials<E>(error: &SdkError<E, HttpResponse>) -> bool
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    // What is about credentials is so in every call.
+    matches!(classify(error, Call::GetItem), TableError::Fatal { kind: FatalKind::Credentials, .. })
+}
+
+/// A reply that no request of ours can lead to.
+pub(super) fn unusable_reply(what: &str) -> TableError {
+    TableError::Fatal { kind: FatalKind::Request, message: what.to_owned() }
+}
+
+fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableError {
+    match skew(code, message, raw.headers().get("date"), SystemTime::now()) {
+        Some(Skew::Differs(text)) => return fatal(FatalKind::Clock, &text, code),
+        Some(Skew::Late) => return transient("the request was sent too long after it was signed", false),
+        None => {}
+    }
+    match code {
+        // The SDK calls a reply that it cannot parse an error of the service.
+        "" if raw.status().is_success() => call.unusable("it is not the JSON of a reply"),
+        "" if raw.status().as_u16() < 500 && is_json(raw) => call.unusable("it is an error that cannot be read"),
+        "ProvisionedThroughputExceededException"
+        | "ThrottlingException"
+        | "ThrottlingError"
+        | "Throttling"
+        | "RequestLimitExceeded" => TableError::Throttled { reasons: reasons(raw), message: clean(message) },
+        "TransactionConflictException"
+        | "TransactionInProgressException"
+        | "ReplicatedWriteConflictException"
+        | "LimitExceededException" => transient(&format!("{code}: {}", clean(message)), false),
+        "RequestTimeout" | "RequestTimeoutException" => transient(&format!("{code}: {}", clean(message)), true),
+        "UnknownOperationException" => fatal(FatalKind::Unsupported, code, message),
+        "ResourceNotFoundException" | "TableNotFoundException" => fatal(FatalKind::TableMissing, code, message),
+        "AccessDeniedException" | "AccessDenied" | "NotAuthorized" => fatal(FatalKind::Permission, code, message),
+        "UnrecognizedClientException"
+        | "ExpiredTokenException"
+        | "ExpiredToken"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "InvalidClientTokenId"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "MissingAuthenticationTokenError" => fatal(FatalKind::Credentials, code, message),
+        "ItemCollectionSizeLimitExceededException" => {
+            TableError::Rejected { message: format!("{code}: {}", clean(message)) }
+        }
+        "ValidationException" if call.may_concern_one_item() && !concerns_every_item(message) => {
+            TableError::Rejected { message: clean(message) }
+        }
+        // "Not Implemented": no attempt will get another answer.
+        _ if raw.status().as_u16() == 501 => fatal(FatalKind::Unsupported, "the endpoint answered 501", message),
+        _ if raw.status().as_u16() >= 500 => {
+            transient(&format!("DynamoDB answered {} {code}", raw.status().as_u16()), true)
+        }
+        "" => fatal(
+            FatalKind::Endpoint,
+            &format!("the endpoint answered {} without a DynamoDB error", raw.status().as_u16()),
+            message,
+        ),
+        // What is not known stops the run: going on could fail every item for a reason that somebody should see.
+        _ => fatal(FatalKind::Request, code, message),
+    }
+}
+
+/// Whether it says of itself that it is JSON, as DynamoDB does, and not a page of a proxy or of another server.
+fn is_json(raw: &HttpResponse) -> bool {
+    raw.headers().get("content-type").is_some_and(|kind| kind.contains("json"))
+}
+
+/// The cause of this type, if the error has one.
+fn find<'e, T: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e T> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// Whether a validation error is about the expression, the key or the placeholders, and so about every item alike. What
+/// is in doubt counts as one item's; if every item fails with it, the run stops all the same.
+fn concerns_every_item(message: &str) -> bool {
+    [
+        "Invalid UpdateExpression",
+        "Invalid ConditionExpression",
+        "ExpressionAttributeNames",
+        "Value provided in ExpressionAttributeValues unused",
+        "Cannot update attribute",
+        "provided key element does not match the schema",
+        "Expression size has exceeded",
+    ]
+    .iter()
+    .any(|known| message.contains(known))
+}
+
+fn reasons(raw: &HttpResponse) -> Vec<ThrottlingReason> {
+    let body = raw.body().bytes().and_then(|b| serde_json::from_slice::<serde_json::Value>(b).ok());
+    let list = body.as_ref().and_then(|b| b.get("throttlingReasons").or_else(|| b.get("ThrottlingReasons")));
+    let text = |entry: &serde_json::Value, key: &str| entry.get(key).and_then(|v| v.as_str()).unwrap_or("").to_owned();
+    list.and_then(|l| l.as_array())
+        .map(|l| {
+            l.iter().map(|e| ThrottlingReason { reason: text(e, "reason"), resource: text(e, "resource") }).collect()
+        })
+        .unwrap_or_default()
+}
+
+/// DynamoDB's words without what could be people's data: some validation errors quote the request.
+fn clean(message: &str) -> String {
+    let mut out = String::new();
+    let mut quoted = false;
+    for c in message.chars().take(600) {
+        if c == '\'' || c == '"' {
+            if !quoted {
+                out.push_str("'…'");
+            }
+            quoted = !quoted;
+        } else if !quoted {
+            out.push(c);
+        }
+    }
+    // What follows is a sentence of ours.
+    outside::escaped(out.trim_end_matches('.')).to_string()
+}
+
+/// What may go to a terminal: no control characters, no novel.
+fn escaped(message: &str) -> String {
+    let short: String = message.chars().take(600).collect();
+    outside::escaped(short.trim_end_matches(['.', ' '])).to_string()
+}
+
+fn transient(message: &str, ambiguous: bool) -> TableError {
+    TableError::Transient { message: outside::escaped(message).to_string(), ambiguous }
+}
+
+fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
+    // A signature error of some services goes on with the request that was signed.
+    let message = message.split("The Canonical String").next().unwrap_or_default();
+    let message = if kind == FatalKind::Request { clean(message) } else { escaped(message) };
+    let code = outside::escaped(code);
+    TableError::Fatal {
+        kind,
+        message: if message.is_empty() { code.to_string() } else { format!("{code}: {message}") },
+    }
+}
+
+/// An error's causes, on one line, each said once; the outer ones say no more than "dispatch failure" and "other".
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = String::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string().lines().map(str::trim).collect::<Vec<_>>().join("; ").replace(":; ", ": ");
+        if said != "other" && !text.contains(&said) {
+            text = if text.is_empty() { said } else { format!("{text}: {said}") };
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Why there are no credentials, in one sentence. The SDK lists every place where it looked, and what each told it.
+fn without_chain(text: &str) -> String {
+    const LONGEST: usize = 300;
+    if let Some((_, attempts)) = text.split_once("no credentials found in chain") {
+        let profile = attempts.split_once("profile `").and_then(|(_, rest)| rest.split_once("` was not defined"));
+        return match profile {
+            Some((name, _)) if name != "default" => {
+                format!("there is no profile `{name}`, and the environment has no credentials")
+            }
+            _ => "none in the environment or the profile, and none from a container or an instance".to_owned(),
+        };
+    }
+    let mut text = text.to_owned();
+    for noise in ["an error occurred while loading credentials: ", "the credential provider was not enabled: "] {
+        text = text.replace(noise, "");
+    }
+    text.chars().take(LONGEST).collect()
+}
+
+/// The innermost cause.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error.source();
+    let mut text = "no detail".to_owned();
+    while let Some(error) = cause {
+        text = error.to_string();
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_parts_never_get_through() {
+        assert_eq!(
+            clean("1 validation error detected: Value 'jo@example.com' at 'x' failed\u{1b}"),
+            "1 validation error detected: Value '…' at '…' failed\\u{1b}"
+        );
+        assert_eq!(clean("never closed: 'secret"), "never closed: '…'");
+    }
+
+    #[test]
+    fn expression_errors_concern_every_item() {
+        assert!(concerns_every_item("Invalid UpdateExpression: Syntax error"));
+        assert!(concerns_every_item("Cannot update attribute pk. This attribute is part of the key"));
+        assert!(!concerns_every_item("Item size to update has exceeded the maximum allowed size"));
+        assert!(!concerns_every_item("The document path provided in the update expression is invalid for update"));
+    }
+}

@@ -1,0 +1,254 @@
+//! What must be in a reply before anybody believes it.
+//!
+//! The SDK takes an empty body for `{}`, and `{}` for a page without items, for an item that is not there, and for a write
+//! that was applied; and it compares no checksum (read in aws-smithy-runtime 1.16 and aws-sdk-dynamodb 1.136). A proxy, a
+//! load balancer or a bug on the way could so end a segment, or open a gate. So each reply of each connection is checked
+//! here, between the SDK and the adapter, and fails as one that cannot be used: see [`TableError::UnusableReply`].
+//!
+//! What tells an empty reply from a good one is `ConsumedCapacity`, which every request of ours asks for where it can. Some
+//! engines never state it; so it is required where the same endpoint has stated it before.
+//!
+//! [`TableError::UnusableReply`]: crate::dynamodb::TableError::UnusableReply
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use aws_sdk_dynamodb::config::interceptors::AfterDeserializationInterceptorContextRef;
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::operation::describe_continuous_backups::DescribeContinuousBackupsOutput;
+use aws_sdk_dynamodb::operation::describe_table::DescribeTableOutput;
+use aws_sdk_dynamodb::operation::describe_time_to_live::DescribeTimeToLiveOutput;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
+use aws_sdk_dynamodb::operation::scan::ScanOutput;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
+use aws_sdk_dynamodb::types::ConsumedCapacity;
+
+use super::describe;
+
+/// Why a reply cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Flaw(pub(super) &'static str);
+
+/// An item that is not there is asked for again so often, as long as the endpoint has never stated capacity: nothing else
+/// tells such a reply from an empty one.
+const ABSENT_ASKED_AGAIN: u32 = 2;
+
+/// Checks every reply of a connection.
+#[derive(Debug, Default)]
+pub(super) struct ReplyCheck {
+    /// Whether a reply of any operation has stated capacity.
+    stated: AtomicBool,
+    scans: Stated,
+    gets: Stated,
+    updates: Stated,
+    puts: Stated,
+    absent: AtomicU32,
+}
+
+/// What is known of one operation's replies.
+#[derive(Debug, Default)]
+struct Stated {
+    /// One has stated capacity.
+    always: AtomicBool,
+    /// One that was certainly whole has not.
+    never: AtomicBool,
+}
+
+impl Intercept for ReplyCheck {
+    fn name(&self) -> &'static str {
+        "ReplyCheck"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        Ok(self.check(context)?)
+    }
+}
+
+impl ReplyCheck {
+    /// Checks a reply by its type. A type that is not here is refused, so that no operation is added without its check.
+    fn check(&self, context: &AfterDeserializationInterceptorContextRef<'_>) -> Result<(), Flaw> {
+        let reply = context.response();
+        // A body that did not arrive is an error already.
+        let Some(body) = reply.body().bytes() else { return Ok(()) };
+        checksum(reply.headers().get("x-amz-crc32"), body)?;
+        let Ok(output) = context.output_or_error() else { return Ok(()) };
+        if let Some(page) = output.downcast_ref::<ScanOutput>() {
+            self.scan(page, body)
+        } else if let Some(got) = output.downcast_ref::<GetItemOutput>() {
+            self.get(got)
+        } else if let Some(updated) = output.downcast_ref::<UpdateItemOutput>() {
+            self.capacity(&self.updates, updated.consumed_capacity(), false)
+        } else if let Some(put) = output.downcast_ref::<PutItemOutput>() {
+            self.capacity(&self.puts, put.consumed_capacity(), false)
+        } else if let Some(described) = output.downcast_ref::<DescribeTableOutput>() {
+            table(described)
+        } else if let Some(described) = output.downcast_ref::<DescribeContinuousBackupsOutput>() {
+            described.continuous_backups_description().map(drop).ok_or(Flaw("it describes no backups"))
+        } else if let Some(described) = output.downcast_ref::<DescribeTimeToLiveOutput>() {
+            let status = described.time_to_live_description().and_then(|described| described.time_to_live_status());
+            status.map(drop).ok_or(Flaw("it has no TimeToLiveStatus"))
+        } else {
+            Err(Flaw("backfill does not know what it must contain; this is a bug in backfill"))
+        }
+    }
+
+    fn scan(&self, page: &ScanOutput, body: &[u8]) -> Result<(), Flaw> {
+        let items = page.items.as_ref().ok_or(Flaw("it has no Items"))?;
+        if usize::try_from(page.count()) != Ok(items.len()) {
+            return Err(Flaw("its Count is not the number of its Items"));
+        }
+        // To the SDK an absent count is 0. Such a body is short.
+        if items.is_empty() && !has_member(body, "Count") {
+            return Err(Flaw("its Count is not the number of its Items"));
+        }
+        self.capacity(&self.scans, page.consumed_capacity(), true)
+    }
+
+    fn get(&self, got: &GetItemOutput) -> Result<(), Flaw> {
+        self.capacity(&self.gets, got.consumed_capacity(), got.item.is_some())?;
+        let proven = got.item.is_some() || got.consumed_capacity().is_some();
+        let known = self.gets.never.load(Ordering::Relaxed);
+        if !proven && !known && self.absent.fetch_add(1, Ordering::Relaxed) < ABSENT_ASKED_AGAIN {
+            return Err(Flaw("it is empty"));
+        }
+        Ok(())
+    }
+
+    /// Requires `ConsumedCapacity` of an endpoint that states it. `whole` says that other parts prove the reply to be one;
+    /// that an engine never states capacity of an operation is learnt from such a reply alone.
+    fn capacity(&self, of: &Stated, stated: Option<&ConsumedCapacity>, whole: bool) -> Result<(), Flaw> {
+        const MISSING: Flaw = Flaw("it has no ConsumedCapacity, which the endpoint stated before");
+        if stated.is_some_and(|stated| stated.capacity_units().is_some()) {
+            self.stated.store(true, Ordering::Relaxed);
+            of.always.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
+        if of.always.load(Ordering::Relaxed) {
+            return Err(MISSING);
+        }
+        if whole {
+            of.never.store(true, Ordering::Relaxed);
+        }
+        // An engine that states it for other operations alone: a write is then proven by its repetition, whose condition fails.
+        let expected = self.stated.load(Ordering::Relaxed) && !of.never.load(Ordering::Relaxed);
+        if expected { Err(MISSING) } else { Ok(()) }
+    }
+}
+
+fn table(described: &DescribeTableOutput) -> Result<(), Flaw> {
+    let table = described.table().ok_or(Flaw("it describes no table"))?;
+    describe::flaw(table).map_or(Ok(()), |flaw| Err(Flaw(flaw)))
+}
+
+/// Holds a body to the checksum that DynamoDB sends with it.
+fn checksum(stated: Option<&str>, body: &[u8]) -> Result<(), Flaw> {
+    match stated.map(str::parse::<u32>) {
+        None => Ok(()),
+        Some(Ok(stated)) if stated == crc32fast::hash(body) => Ok(()),
+        Some(_) => Err(Flaw("its checksum (x-amz-crc32) does not match its body")),
+    }
+}
+
+/// Whether a JSON object has a member that is not null.
+fn has_member(body: &[u8], name: &str) -> bool {
+    serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|body| body.get(name).is_some_and(|v| !v.is_null()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use aws_sdk_dynamodb::types::AttributeValue;
+
+    use super::*;
+
+    fn consumed() -> Option<ConsumedCapacity> {
+        Some(ConsumedCapacity::builder().capacity_units(1.0).build())
+    }
+
+    fn item() -> HashMap<String, AttributeValue> {
+        HashMap::from([("pk".to_owned(), AttributeValue::S("a".into()))])
+    }
+
+    fn get(item: Option<HashMap<String, AttributeValue>>, stated: Option<ConsumedCapacity>) -> GetItemOutput {
+        GetItemOutput::builder().set_item(item).set_consumed_capacity(stated).build()
+    }
+
+    fn page(items: Option<usize>, count: i32, stated: Option<ConsumedCapacity>) -> ScanOutput {
+        let items = items.map(|n| vec![item(); n]);
+        ScanOutput::builder().set_items(items).count(count).set_consumed_capacity(stated).build()
+    }
+
+    #[test]
+    fn a_page_has_items_and_says_how_many() {
+        let check = ReplyCheck::default();
+        let empty = br#"{"Items":[],"Count":0}"#;
+        assert_eq!(check.scan(&page(Some(0), 0, None), empty), Ok(()));
+        assert_eq!(check.scan(&page(Some(2), 2, None), b""), Ok(()));
+        for (page, body) in [
+            (page(None, 0, None), &br#"{}"#[..]),
+            (page(None, 0, consumed()), br#"{"Count":0}"#),
+            (page(Some(2), 0, consumed()), br#"{"Items":[{},{}]}"#),
+            (page(Some(2), 3, consumed()), br#"{"Items":[{},{}],"Count":3}"#),
+            (page(Some(0), 0, consumed()), br#"{"Items":[]}"#),
+            (page(Some(0), 0, consumed()), br#"{"Items":[],"Count":null}"#),
+        ] {
+            assert!(check.scan(&page, body).is_err(), "{}", String::from_utf8_lossy(body));
+        }
+    }
+
+    #[test]
+    fn capacity_is_required_where_it_was_stated_before() {
+        let check = ReplyCheck::default();
+        let updated = |stated| check.capacity(&check.updates, Option::as_ref(&stated), false);
+        assert_eq!(updated(None), Ok(()), "nothing is known of the endpoint");
+        assert_eq!(check.scan(&page(Some(1), 1, consumed()), b""), Ok(()));
+        assert!(updated(None).is_err(), "it states capacity");
+        assert!(check.scan(&page(Some(1), 1, None), b"").is_err());
+        assert!(check.get(&get(None, None)).is_err());
+        assert_eq!(check.get(&get(None, consumed())), Ok(()));
+        assert!(check.get(&get(Some(item()), None)).is_err());
+        assert_eq!(updated(consumed()), Ok(()));
+        assert!(updated(None).is_err());
+        assert!(updated(Some(ConsumedCapacity::builder().table_name("t").build())).is_err(), "without units");
+    }
+
+    /// Of an engine that states capacity nowhere, or of one operation alone.
+    #[test]
+    fn an_engine_without_capacity_is_learnt_from_whole_replies() {
+        let check = ReplyCheck::default();
+        for _ in 0..ABSENT_ASKED_AGAIN {
+            assert_eq!(check.get(&get(None, None)), Err(Flaw("it is empty")));
+        }
+        assert_eq!(check.get(&get(None, None)), Ok(()), "it stays empty: there is no item");
+        assert_eq!(check.capacity(&check.puts, None, false), Ok(()));
+
+        let check = ReplyCheck::default();
+        assert_eq!(check.scan(&page(Some(1), 1, consumed()), b""), Ok(()));
+        assert!(check.get(&get(None, None)).is_err());
+        assert_eq!(check.get(&get(Some(item()), None)), Ok(()));
+        assert_eq!(check.get(&get(None, None)), Ok(()), "a whole reply had none either");
+    }
+
+    #[test]
+    fn checksums_are_compared() {
+        // The check value of CRC-32 (ISO-HDLC).
+        assert_eq!(checksum(Some("3421780262"), b"123456789"), Ok(()));
+        assert_eq!(checksum(None, b"123456789"), Ok(()));
+        for stated in ["3421780263", "", "-1", "x"] {
+            assert!(checksum(Some(stated), b"123456789").is_err(), "{stated}");
+        }
+    }
+
+    #[test]
+    fn a_description_of_nothing_is_none() {
+        assert!(table(&DescribeTableOutput::builder().build()).is_err());
+    }
+}

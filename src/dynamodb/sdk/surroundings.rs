@@ -1,0 +1,144 @@
+//! What surrounds a table, in the words of the tool.
+//!
+//! Sources: rustdoc of aws-sdk-dynamodb (`TableDescription`, `StreamSpecification`, `ReplicaDescription`,
+//! `ContinuousBackupsDescription`, `TimeToLiveDescription`).
+
+use aws_sdk_dynamodb::primitives::DateTimeFormat;
+use aws_sdk_dynamodb::types::{
+    ContinuousBackupsDescription, MultiRegionConsistency, PointInTimeRecoveryStatus, ReplicaStatus, StreamViewType,
+    TableClass as SdkClass, TableDescription as SdkDescription, TimeToLiveDescription, TimeToLiveStatus,
+};
+
+use crate::dynamodb::{Features, Recovery, StreamView, TableClass};
+
+pub(super) fn features(table: &SdkDescription) -> Features {
+    let stream = table.stream_specification().filter(|stream| stream.stream_enabled());
+    let view = |view: Option<&StreamViewType>| match view {
+        Some(StreamViewType::NewImage) => StreamView::New,
+        Some(StreamViewType::OldImage) => StreamView::Old,
+        Some(StreamViewType::NewAndOldImages) => StreamView::NewAndOld,
+        // What is not known is taken for the least.
+        _ => StreamView::Keys,
+    };
+    let class = table.table_class_summary().and_then(|summary| summary.table_class());
+    Features {
+        stream: stream.map(|stream| view(stream.stream_view_type())),
+        replicas: replicas(table),
+        strong_across_regions: table.multi_region_consistency() == Some(&MultiRegionConsistency::Strong),
+        class: match class {
+            Some(SdkClass::StandardInfrequentAccess) => TableClass::InfrequentAccess,
+            _ => TableClass::Standard,
+        },
+        deletion_protection: table.deletion_protection_enabled(),
+    }
+}
+
+/// Regions with a replica, or with one that comes or goes, but for the table's own.
+fn replicas(table: &SdkDescription) -> Vec<String> {
+    let own = table.table_arn().and_then(|arn| arn.split(':').nth(3));
+    let mut regions: Vec<String> = table
+        .replicas()
+        .iter()
+        .filter(|replica| replica.replica_status() != Some(&ReplicaStatus::CreationFailed))
+        .filter_map(|replica| replica.region_name())
+        .filter(|region| Some(*region) != own)
+        .map(str::to_owned)
+        .collect();
+    regions.sort();
+    regions.dedup();
+    regions
+}
+
+pub(super) fn recovery(backups: &ContinuousBackupsDescription) -> Recovery {
+    let point = backups.point_in_time_recovery_description();
+    let earliest = point.and_then(|point| point.earliest_restorable_date_time());
+    Recovery {
+        enabled: point.and_then(|p| p.point_in_time_recovery_status()) == Some(&PointInTimeRecoveryStatus::Enabled),
+        earliest: earliest.and_then(|at| at.fmt(DateTimeFormat::DateTime).ok()),
+        days: point.and_then(|p| p.recovery_period_in_days()).and_then(|days| u32::try_from(days).ok()),
+    }
+}
+
+/// The attribute by which items expire, or by which they soon will or did until now.
+pub(super) fn time_to_live(described: &TimeToLiveDescription) -> Option<String> {
+    let off = matches!(described.time_to_live_status(), None | Some(TimeToLiveStatus::Disabled));
+    described.attribute_name().filter(|_| !off).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::primitives::DateTime;
+    use aws_sdk_dynamodb::types::{
+        ContinuousBackupsStatus, PointInTimeRecoveryDescription, ReplicaDescription, StreamSpecification,
+        TableClassSummary,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_plain_table_has_none_of_it() {
+        assert_eq!(features(&SdkDescription::builder().build()), Features::default());
+        let off = StreamSpecification::builder().stream_enabled(false).build().unwrap();
+        assert_eq!(features(&SdkDescription::builder().stream_specification(off).build()).stream, None);
+    }
+
+    #[test]
+    fn a_global_table_names_its_other_regions() {
+        let replica =
+            |region: &str, status| ReplicaDescription::builder().region_name(region).replica_status(status).build();
+        let stream = StreamSpecification::builder()
+            .stream_enabled(true)
+            .stream_view_type(StreamViewType::NewAndOldImages)
+            .build()
+            .unwrap();
+        let table = SdkDescription::builder()
+            .table_arn("arn:aws:dynamodb:eu-west-1:123456789012:table/shop")
+            .replicas(replica("us-east-1", ReplicaStatus::Active))
+            .replicas(replica("eu-west-1", ReplicaStatus::Active))
+            .replicas(replica("ap-south-1", ReplicaStatus::Creating))
+            .replicas(replica("eu-north-1", ReplicaStatus::CreationFailed))
+            .multi_region_consistency(MultiRegionConsistency::Strong)
+            .stream_specification(stream)
+            .table_class_summary(TableClassSummary::builder().table_class(SdkClass::StandardInfrequentAccess).build())
+            .deletion_protection_enabled(false)
+            .build();
+        let found = features(&table);
+        assert_eq!(found.replicas, ["ap-south-1", "us-east-1"]);
+        assert_eq!(found.stream, Some(StreamView::NewAndOld));
+        assert_eq!((found.class, found.deletion_protection), (TableClass::InfrequentAccess, Some(false)));
+        assert!(found.strong_across_regions);
+    }
+
+    #[test]
+    fn recovery_is_on_only_where_it_is_said_to_be() {
+        let backups = |point| {
+            ContinuousBackupsDescription::builder()
+                .continuous_backups_status(ContinuousBackupsStatus::Enabled)
+                .set_point_in_time_recovery_description(point)
+                .build()
+                .unwrap()
+        };
+        let point = |status| {
+            PointInTimeRecoveryDescription::builder()
+                .point_in_time_recovery_status(status)
+                .recovery_period_in_days(35)
+                .earliest_restorable_date_time(DateTime::from_secs(0))
+                .build()
+        };
+        assert!(!recovery(&backups(None)).enabled);
+        assert!(!recovery(&backups(Some(point(PointInTimeRecoveryStatus::Disabled)))).enabled);
+        let on = recovery(&backups(Some(point(PointInTimeRecoveryStatus::Enabled))));
+        let earliest = Some("1970-01-01T00:00:00Z".to_owned());
+        assert_eq!(on, Recovery { enabled: true, earliest, days: Some(35) });
+    }
+
+    #[test]
+    fn time_to_live_counts_while_it_comes_and_goes() {
+        let ttl =
+            |status| TimeToLiveDescription::builder().attribute_name("expires").time_to_live_status(status).build();
+        assert_eq!(time_to_live(&ttl(TimeToLiveStatus::Disabled)), None);
+        for status in [TimeToLiveStatus::Enabled, TimeToLiveStatus::Enabling, TimeToLiveStatus::Disabling] {
+            assert_eq!(time_to_live(&ttl(status)).as_deref(), Some("expires"));
+        }
+    }
+}

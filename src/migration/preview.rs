@@ -1,0 +1,119 @@
+//! What a command would be told, before it takes the state file. Nothing is locked, made or changed by asking.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::standing::Seen;
+use super::{ConductError, Said, from_text, kind_of, limits, other_flag, read};
+use crate::cutover::{Flag, FlagStore};
+use crate::dynamodb::TableDescription;
+use crate::plan::Plan;
+use crate::playbook::{BackTo, Goal, Kind, Rehearsal, State, World, one_way, rehearse};
+use crate::state::phase::EXPAND;
+use crate::state::sqlite::{Identity, KeptFact, OpenWork, StateFile};
+
+/// What a command does before its first lasting work, as the state file and the flag are now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preview {
+    /// What it is to bring about: of a `--back`, one stage from where the flag stands.
+    pub goal: Goal,
+    /// What it does first.
+    pub rehearsal: Rehearsal,
+}
+
+/// What a state file that is only read tells.
+#[derive(Default)]
+struct Known {
+    state: State,
+    seen: Option<Seen>,
+    open: OpenWork,
+    no_way_back: Option<u64>,
+}
+
+/// Plays a command through to its first lasting work. None if the state file cannot be read: what opens it says why. One of
+/// another plan or table is refused, as when it is opened.
+pub async fn preview(
+    path: &Path,
+    plan: &Plan,
+    table: &TableDescription,
+    flags: Option<&dyn FlagStore>,
+    said: &Said,
+    goal: Goal,
+    now: Timestamp,
+) -> Result<Option<Preview>, ConductError> {
+    let Some(known) = Known::of(path, plan, table)? else { return Ok(None) };
+    let kind = kind_of(plan, &known.state);
+    let flag = match flags.filter(|_| kind == Kind::Flagged) {
+        Some(flags) => read(flags, plan).await?.map(|(flag, _)| flag),
+        None => None,
+    };
+    let left = match (&flag, flags) {
+        (Some(flag), Some(flags)) => {
+            let mut watched = known.seen.as_ref().map(|seen| seen.watched(flag)).unwrap_or_default();
+            watched.look(flag, flags.lead())
+        }
+        _ => Duration::ZERO,
+    };
+    let gone = known.seen.map(|seen| seen.flag).unwrap_or_else(|| Flag::first(plan.cutover.max_cache_seconds, now));
+    let goal = match goal {
+        Goal::Back { now: accept_stale, .. } => {
+            let current = if kind == Kind::Flagged { flag.as_ref() } else { known.state.stated.as_ref() };
+            Goal::Back { to: current.map_or(BackTo::OldWrites, |flag| BackTo::of(flag, now, left)), now: accept_stale }
+        }
+        other => other,
+    };
+    let (fingerprint, one_way) = (plan.fingerprint(), one_way(&plan.changes, &table.key));
+    let world = World {
+        kind,
+        plan: fingerprint.as_str(),
+        flag: flag.as_ref(),
+        left,
+        failures: known.open.failures,
+        unfinished: 0,
+        diverged: known.open.diverged,
+        limits: limits(plan),
+        no_way_back: known.no_way_back,
+        one_way: one_way.as_deref(),
+        facts: &said.facts,
+        force: said.force.as_deref(),
+        accept_empty: said.accept_empty,
+        confirmed: false,
+        swept: &[],
+        first: flag.as_ref().map(|flag| flag.version),
+        gone: Some(&gone).filter(|_| flag.is_none()),
+    };
+    Ok(Some(Preview { goal, rehearsal: rehearse(&known.state, &world, goal, now)? }))
+}
+
+impl Known {
+    fn of(path: &Path, plan: &Plan, table: &TableDescription) -> Result<Option<Known>, ConductError> {
+        if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            return Ok(Some(Known::default()));
+        }
+        let Ok(file) = StateFile::open(path) else { return Ok(None) };
+        let begun = file.has_begun()?;
+        let ours = Identity::of(plan, table);
+        file.check_is_of(&ours)?;
+        if !file.identity()?.is_of(&ours) {
+            // Nothing has begun in it: it becomes this plan's.
+            return Ok(Some(Known::default()));
+        }
+        let mut state = State::default();
+        for record in file.events()? {
+            state = state.next(&from_text(&record.event)?)?;
+        }
+        let other = other_flag(file.kept(KeptFact::FlagPlace)?, plan);
+        let another_way = state.kind().is_some_and(|before| before != kind_of(plan, &state));
+        if !begun && (other.is_some() || another_way) {
+            return Ok(Some(Known::default()));
+        }
+        if let Some(other) = other {
+            return Err(other);
+        }
+        let seen = file.kept(KeptFact::FlagSeen)?.map(|text| Seen::from_text(&text)).transpose()?;
+        let (open, no_way_back) = (file.open_work_of(EXPAND)?, file.no_way_back()?);
+        Ok(Some(Known { state, seen, open, no_way_back }))
+    }
+}

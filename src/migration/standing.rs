@@ -1,0 +1,229 @@
+//! What a state file alone knows of its migration, while a command is at work on it and after it died.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value as Json, json};
+
+use super::{ConductError, Conductor, Watched, from_text, kind, limits, read};
+use crate::clock::{self, Clock};
+use crate::cutover::schema::{from_json, to_json};
+use crate::cutover::{Flag, FlagMeta, open};
+use crate::plan::Plan;
+use crate::playbook::{Phase, Standing, State, World, standing};
+use crate::state::sqlite::{KeptFact, StateFile, StateSummary, Store};
+use crate::state::{RunStatus, StoreError, phase};
+
+/// What is known of a migration without asking anybody.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Its history, folded.
+    pub state: State,
+    /// The flag: as it was read just now, or when a command read it last.
+    pub seen: Option<Seen>,
+    /// Why the flag may be different by now; `None` if it was read just now.
+    pub may_be_stale: Option<String>,
+    /// Where it stands, by these.
+    pub standing: Standing,
+}
+
+/// A flag that was read.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// When it was read first as it is here.
+    pub at: Timestamp,
+    /// What it said.
+    pub flag: Flag,
+    /// Who had changed it, on what ground.
+    pub meta: FlagMeta,
+    /// What was known of how long an earlier state may still be obeyed ([`super::Watched`]).
+    settles: Json,
+}
+
+/// Reads what a state file knows of this plan's migration.
+///
+/// `read` is the result of reading the flag just now; `None` if that was not tried.
+pub fn known(
+    file: &StateFile,
+    summary: &StateSummary,
+    plan: &Plan,
+    now: Timestamp,
+    read: Option<Result<Option<Seen>, String>>,
+) -> Result<Known, ConductError> {
+    let mut state = State::default();
+    for record in file.events()? {
+        state = state.next(&from_text(&record.event)?)?;
+    }
+    let kept = file.kept(KeptFact::FlagSeen)?.map(|text| Seen::from_text(&text)).transpose()?;
+    let (seen, may_be_stale) = match read {
+        Some(Ok(Some(read))) => (Some(read), None),
+        Some(Ok(None)) => (kept, Some("the flag is missing now".to_owned())),
+        Some(Err(why)) => (kept, Some(why)),
+        None => (kept, Some("it was not read (--offline)".to_owned())),
+    };
+    let fingerprint = plan.fingerprint();
+    let world = World {
+        kind: state.kind().unwrap_or_else(|| kind(plan)),
+        plan: fingerprint.as_str(),
+        flag: seen.as_ref().map(|seen| &seen.flag),
+        left: Duration::ZERO,
+        failures: summary.open_failures,
+        unfinished: unfinished(file, &state)?,
+        diverged: summary.open_diverged,
+        limits: limits(plan),
+        no_way_back: None,
+        one_way: None,
+        facts: &[],
+        force: None,
+        accept_empty: false,
+        confirmed: false,
+        swept: &[],
+        first: None,
+        gone: None,
+    };
+    let standing = standing(&state, &world, now);
+    Ok(Known { state, seen, may_be_stale, standing })
+}
+
+/// The state of the flag that this process recorded, or found recorded.
+pub(super) struct OnRecord {
+    at: Timestamp,
+    pub(super) flag: Flag,
+    /// Nobody obeys an earlier state any more.
+    settled: bool,
+}
+
+/// Reads a plan's flag for [`known`], for so long at most.
+pub async fn read_now(plan: &Plan, clock: Clock, limit: Duration) -> Result<Option<Seen>, String> {
+    let asked = async {
+        let opened = open(plan, Arc::clone(&clock), None).await?;
+        let Some(opened) = opened else { return Ok(None) };
+        read(opened.flag.as_ref(), plan).await
+    };
+    match tokio::time::timeout(limit, asked).await {
+        Ok(Ok(found)) => Ok(found.map(|(flag, meta)| Seen { at: clock(), flag, meta, settles: Json::Null })),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("it could not be read within {} s", limit.as_secs())),
+    }
+}
+
+/// Records the flag as a command without a lock has left it. That needs a state file of this plan that no process uses;
+/// returns false otherwise, and then `status` reads the flag.
+pub async fn record_seen(
+    path: &Path,
+    plan: &Plan,
+    (flag, meta): (&Flag, &FlagMeta),
+    watched: &Watched,
+) -> Result<bool, StoreError> {
+    let Ok(file) = StateFile::open(path) else { return Ok(false) };
+    let identity = file.summary()?.identity;
+    if identity.fingerprint != plan.fingerprint().as_str() {
+        return Ok(false);
+    }
+    drop(file);
+    let store = match Store::open(path, &identity, clock::now) {
+        Err(StoreError::Locked(_)) => return Ok(false),
+        opened => opened?,
+    };
+    let seen = Seen { at: clock::wall()(), flag: flag.clone(), meta: meta.clone(), settles: watched.to_json() };
+    store.keep(KeptFact::FlagSeen, seen.to_json().to_string()).await?;
+    store.close().await?;
+    Ok(true)
+}
+
+/// Open failures of the pass that a contract, a rollback or a way back has open, if it has been over the whole table.
+fn unfinished(file: &StateFile, state: &State) -> Result<u64, StoreError> {
+    let name = match state.open.map(|open| open.phase) {
+        Some(Phase::Contract) => phase::CONTRACT,
+        Some(Phase::OldFromNew) => phase::OLD_EQUAL_NEW,
+        Some(Phase::Undo) => phase::ROLLBACK,
+        Some(Phase::Expand | Phase::Retry | Phase::Verify { .. }) | None => return Ok(0),
+    };
+    let ended = file.current_run(name)?.is_some_and(|(run, _)| run.status == RunStatus::Complete);
+    Ok(if ended { file.open_work_of(name)?.failures } else { 0 })
+}
+
+impl Seen {
+    /// The flag as the state file has it, where it does; what cannot be read tells nothing.
+    pub fn of(file: &StateFile) -> Option<Seen> {
+        Seen::from_text(&file.kept(KeptFact::FlagSeen).ok()??).ok()
+    }
+
+    /// How long an earlier state of this flag may still be obeyed, as far as the command that saw it knew. It knew that of
+    /// the very change that it saw: another one may say the same, and has a wait of its own.
+    pub fn watched(&self, flag: &Flag) -> Watched {
+        let mut watched = Watched::default();
+        if self.flag == *flag {
+            watched.restore(flag, &self.settles);
+        }
+        watched
+    }
+
+    /// As JSON: when, and the flag as it is published.
+    pub fn to_json(&self) -> Json {
+        json!({ "seen_at": self.at.to_string(), "flag": to_json(&self.flag, &self.meta), "settles": self.settles })
+    }
+
+    pub(super) fn from_text(text: &str) -> Result<Seen, StoreError> {
+        let corrupt =
+            || StoreError::Corrupt("the flag that was seen last is on record in no form that is known".into());
+        let json: Json = serde_json::from_str(text).map_err(|_| corrupt())?;
+        let at = json["seen_at"].as_str().and_then(|at| at.parse().ok()).ok_or_else(corrupt)?;
+        let (flag, meta) = from_json(&json["flag"]).map_err(|_| corrupt())?;
+        Ok(Seen { at, flag, meta, settles: json["settles"].clone() })
+    }
+}
+
+impl Conductor {
+    /// Reads the flag.
+    pub(super) async fn look(&mut self) -> Result<Option<(Flag, FlagMeta)>, ConductError> {
+        let Some(flags) = &self.flags else { return Ok(None) };
+        let lead = flags.lead();
+        let Some((flag, meta)) = read(flags.as_ref(), &self.plan).await? else {
+            self.watched.forget();
+            return Ok(None);
+        };
+        self.first = self.first.or(Some(flag.version));
+        if self.seen.is_none()
+            && let Some(before) = self.seen_before().await?
+            && before.flag == flag
+        {
+            self.watched.restore(&flag, &before.settles);
+            self.seen = Some(Box::new(OnRecord { at: before.at, flag: before.flag, settled: false }));
+        }
+        self.watched.look(&flag, lead);
+        Ok(Some((flag, meta)))
+    }
+
+    /// The flag was changed to this, and the change is in effect.
+    pub(super) async fn made(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), ConductError> {
+        self.watched.made(flag);
+        self.keep_seen(flag, meta).await
+    }
+
+    async fn seen_before(&self) -> Result<Option<Seen>, ConductError> {
+        Ok(self.store.kept(KeptFact::FlagSeen).await?.map(|text| Seen::from_text(&text)).transpose()?)
+    }
+
+    /// The flag as a command of this state file saw it last; as it is created where none did.
+    pub(super) async fn last_seen(&self) -> Result<Flag, ConductError> {
+        let first = Flag::first(self.plan.cutover.max_cache_seconds, (self.clock)());
+        Ok(self.seen_before().await?.map_or(first, |seen| seen.flag))
+    }
+
+    /// One durable line for each state of the flag that this process meets, and one more when nobody obeys an earlier one.
+    pub(super) async fn keep_seen(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), ConductError> {
+        let settled = self.watched.left().is_zero();
+        let known = self.seen.as_ref().filter(|seen| seen.flag == *flag);
+        if known.is_none_or(|known| known.settled != settled) {
+            let at = known.map_or_else(|| (self.clock)(), |known| known.at);
+            let settles = self.watched.to_json();
+            let seen = Seen { at, flag: flag.clone(), meta: meta.clone(), settles };
+            self.store.keep(KeptFact::FlagSeen, seen.to_json().to_string()).await?;
+            self.seen = Some(Box::new(OnRecord { at, flag: flag.clone(), settled }));
+        }
+        Ok(())
+    }
+}

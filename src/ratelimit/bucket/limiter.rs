@@ -1,0 +1,158 @@
+//! governor's limiter of one bucket, and its state, which is ours: settled by debt and refund, and kept when the burst
+//! changes.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use governor::clock::Clock as _;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::state::direct::NotKeyed;
+use governor::{Quota, RateLimiter};
+
+use crate::item::Units;
+use crate::ratelimit::clock::SpeedClock;
+
+/// One token is half a capacity unit: the least that DynamoDB charges (an eventually consistent read of 4 KB).
+pub(in crate::ratelimit) const TOKENS_PER_UNIT: f64 = 2.0;
+
+/// At speed 1 the quota is one token per millisecond; the clock's speed makes the rate out of it.
+pub(in crate::ratelimit) const TOKEN_TIME: Duration = Duration::from_millis(1);
+const TOKENS_PER_SECOND_AT_SPEED_1: f64 = 1_000.0;
+
+/// A burst of this much of a second's budget may be taken at once after a pause: small, so that a start is no stampede.
+const BURST_SECONDS: f64 = 0.1;
+
+/// A burst has at least so many tokens: one write unit.
+const LEAST_BURST: f64 = 2.0;
+
+/// And at most so many, which governor and its state take at any speed.
+const MOST_BURST: f64 = 1e6;
+
+/// governor's limiter, and the burst that it was made for. governor cannot change a quota: for another burst another
+/// limiter is made, over the same state.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    governor: RateLimiter<NotKeyed, Since, SpeedClock, NoOpMiddleware<Duration>>,
+    burst: NonZeroU32,
+    tat: Tat,
+    clock: SpeedClock,
+}
+
+impl Limiter {
+    /// A limiter of this burst, which is there at once if the state says nothing else.
+    pub(super) fn new(burst: NonZeroU32, tat: Tat, clock: SpeedClock) -> Limiter {
+        let since = Since { tat: tat.clone(), start: nanos(clock.now()) };
+        Limiter { governor: RateLimiter::new(quota(burst), since, clock.clone()), burst, tat, clock }
+    }
+
+    /// Has this burst from now on. A larger one has to flow in first, of a smaller one the surplus is lost, and debt stays
+    /// what it is: no change of burst grants or takes what the rate does not.
+    pub(super) fn set_burst(&mut self, burst: NonZeroU32) {
+        if burst != self.burst {
+            self.tat.change_burst(self.burst, burst, self.clock.now());
+            *self = Limiter::new(burst, self.tat.clone(), self.clock.clone());
+        }
+    }
+
+    /// Takes so many tokens, or says how long they take to come at speed 1. Of more than the burst, the rest becomes debt.
+    pub(super) fn take(&self, tokens: u64) -> Result<(), Duration> {
+        let first = u32::try_from(tokens).unwrap_or(u32::MAX).min(self.burst.get());
+        match self.governor.check_n(NonZeroU32::new(first).unwrap_or(NonZeroU32::MIN)) {
+            Ok(Ok(())) => {}
+            Ok(Err(not_until)) => return Err(not_until.wait_time_from(self.clock.now())),
+            // Not reached: governor is never asked for more than its burst. If it were, waiting would be right.
+            Err(_) => return Err(TOKEN_TIME),
+        }
+        if tokens > u64::from(first) {
+            self.tat.debt(tokens - u64::from(first), self.clock.now());
+        }
+        Ok(())
+    }
+}
+
+/// A burst of a tenth of a second, in tokens.
+pub(in crate::ratelimit) fn burst_tokens(units_per_second: Units) -> NonZeroU32 {
+    let tokens = (units_per_second * TOKENS_PER_UNIT * BURST_SECONDS).clamp(LEAST_BURST, MOST_BURST);
+    NonZeroU32::new(tokens as u32).unwrap_or(NonZeroU32::MIN)
+}
+
+/// One token per millisecond of the bucket's own time.
+pub(in crate::ratelimit) fn quota(burst: NonZeroU32) -> Quota {
+    Quota::with_period(TOKEN_TIME).unwrap_or(Quota::per_second(NonZeroU32::MIN)).allow_burst(burst)
+}
+
+pub(in crate::ratelimit) fn speed_for(units_per_second: Units) -> f64 {
+    (units_per_second * TOKENS_PER_UNIT / TOKENS_PER_SECOND_AT_SPEED_1).max(0.0)
+}
+
+pub(in crate::ratelimit) fn to_tokens(units: Units) -> u64 {
+    (units * TOKENS_PER_UNIT).ceil() as u64
+}
+
+pub(in crate::ratelimit) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// governor's state, ours so that it can be settled: the theoretical arrival time of the next token, in nanoseconds of
+/// the bucket's clock. governor decides; debt and refund move the time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tat(Arc<AtomicU64>);
+
+impl Tat {
+    pub(super) fn debt(&self, tokens: u64, now: Duration) {
+        let now = nanos(now);
+        self.update(|tat| tat.max(now).saturating_add(time_of(tokens)));
+    }
+
+    pub(super) fn refund(&self, tokens: u64) {
+        self.update(|tat| tat.saturating_sub(time_of(tokens)));
+    }
+
+    /// A bucket of burst b holds b tokens less those between now and this time: the time moves by what b does, so that as
+    /// many are held as before, and not more than the new burst.
+    fn change_burst(&self, from: NonZeroU32, to: NonZeroU32, now: Duration) {
+        let (from, to, now) = (time_of(from.get().into()), time_of(to.get().into()), nanos(now));
+        self.update(|tat| tat.max(now).saturating_add(to).saturating_sub(from).max(now));
+    }
+
+    fn update(&self, f: impl Fn(u64) -> u64) {
+        // Never fails: the closure always returns a value.
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |tat| Some(f(tat)));
+    }
+}
+
+fn time_of(tokens: u64) -> u64 {
+    tokens.saturating_mul(nanos(TOKEN_TIME))
+}
+
+/// The state as a limiter sees it that was made at `start`: governor counts time from a limiter's making. What is before
+/// that is a full bucket either way.
+#[derive(Debug)]
+struct Since {
+    tat: Tat,
+    start: u64,
+}
+
+impl StateStore for Since {
+    type Key = NotKeyed;
+
+    fn measure_and_replace<T, F, E>(&self, _: &NotKeyed, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let state = &self.tat.0;
+        let mut before = state.load(Ordering::Acquire);
+        loop {
+            let (outcome, after) = f(Some(Nanos::from(before.saturating_sub(self.start))))?;
+            let after = after.as_u64().saturating_add(self.start);
+            match state.compare_exchange_weak(before, after, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(outcome),
+                Err(now) => before = now,
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! How the budgets of a running job follow the table's description: down at once, up in steps. Pure: the caller says
+//! when a step is due.
+
+use super::throughput::per_second;
+use super::{Resolved, Scope, ScopeBudget, resolve_running};
+use crate::dynamodb::TableDescription;
+use crate::item::Units;
+use crate::plan::{Access, Capacity, Rate};
+
+/// A raise is made in this number of equal steps: the application that made auto scaling add capacity needs it first, and
+/// the rate that its partitions take is met gradually.
+pub const RAISE_STEPS: u32 = 6;
+
+/// Without a recent description, budgets that follow it are this share of what they were.
+const WITHOUT_DESCRIPTION: f64 = 0.5;
+
+/// The budgets of a running job, on their way to what the table allows now.
+#[derive(Debug, Clone)]
+pub struct Following {
+    capacity: Capacity,
+    scopes: Vec<Followed>,
+}
+
+/// One budget, and where it is going.
+#[derive(Debug, Clone)]
+struct Followed {
+    now: ScopeBudget,
+    goal: ScopeBudget,
+    step: Units,
+}
+
+impl Following {
+    /// Begins with the budgets that a job started with.
+    pub fn new(capacity: Capacity, resolved: &Resolved) -> Following {
+        let scopes = resolved.scopes.iter().cloned().map(Followed::at).collect();
+        Following { capacity, scopes }
+    }
+
+    /// What each scope may take now, widest scope first.
+    pub fn now(&self) -> impl Iterator<Item = &ScopeBudget> {
+        self.scopes.iter().map(|followed| &followed.now)
+    }
+
+    /// Follows a new description: lower budgets hold at once, higher ones are approached by [`Following::raise`]. An index
+    /// that is new has its budget at once, and one that is gone has none. Returns the scopes that go somewhere else than
+    /// before, with the budget that they go to.
+    pub fn follow(&mut self, table: &TableDescription) -> Vec<ScopeBudget> {
+        let before: Vec<ScopeBudget> = self.now().cloned().collect();
+        let goals = resolve_running(&self.capacity, table, &before);
+        let mut changed = Vec::new();
+        self.scopes = goals
+            .into_iter()
+            .map(|goal| {
+                let old = self.scopes.iter().find(|old| old.now.is_of(&goal));
+                if old.is_none_or(|old| differ(old.goal.units, goal.units)) {
+                    changed.push(goal.clone());
+                }
+                old.map_or_else(|| Followed::at(goal.clone()), |old| old.towards(goal.clone()))
+            })
+            .collect();
+        changed
+    }
+
+    /// Takes one step up. False if nothing was left to raise.
+    pub fn raise(&mut self) -> bool {
+        let mut raised = false;
+        for followed in self.scopes.iter_mut().filter(|followed| followed.now.units < followed.goal.units) {
+            followed.step_up();
+            raised = true;
+        }
+        raised
+    }
+
+    /// No description has come for long: budgets that are a share of the table, or a default, go at half, and the narrower
+    /// ones no faster than the table. What the plan states in units stays. The next description raises them again.
+    pub fn slow_down(&mut self) {
+        let mut whole = [Units::INFINITY; 2];
+        for followed in &mut self.scopes {
+            let ScopeBudget { scope, access, units, .. } = &mut followed.now;
+            let of_table = &mut whole[usize::from(*access == Access::Write)];
+            match scope {
+                Scope::Table | Scope::Index(_) if !is_stated_in_units(&self.capacity, scope, *access) => {
+                    *units *= WITHOUT_DESCRIPTION;
+                }
+                Scope::Table | Scope::Index(_) => {}
+                Scope::KeyRange | Scope::PartitionKey => *units = units.min(*of_table),
+            }
+            if *scope == Scope::Table {
+                *of_table = *units;
+            }
+        }
+        self.hold();
+    }
+
+    /// Stops raises where they are: what they go to may not be true any more.
+    pub fn hold(&mut self) {
+        self.scopes.iter_mut().for_each(|followed| followed.goal.units = followed.now.units);
+    }
+}
+
+impl Followed {
+    fn at(budget: ScopeBudget) -> Followed {
+        Followed { now: budget.clone(), goal: budget, step: 0.0 }
+    }
+
+    fn towards(&self, goal: ScopeBudget) -> Followed {
+        let rise = goal.units - self.now.units;
+        if rise <= 0.0 {
+            return Followed::at(goal);
+        }
+        // On the same way up as before, it keeps its pace.
+        let same = !differ(self.goal.units, goal.units);
+        let step = if same { self.step } else { rise / f64::from(RAISE_STEPS) };
+        let mut followed = Followed { now: ScopeBudget { units: self.now.units, ..goal.clone() }, goal, step };
+        followed.tell_goal();
+        followed
+    }
+
+    fn step_up(&mut self) {
+        self.now.units = (self.now.units + self.step).min(self.goal.units);
+        if !differ(self.now.units, self.goal.units) {
+            self.now = self.goal.clone();
+        }
+        self.tell_goal();
+    }
+
+    fn tell_goal(&mut self) {
+        if self.now.units < self.goal.units {
+            let goal = per_second(self.goal.units, self.goal.access);
+            self.now.basis = format!("on the way up to {goal}, {}", self.goal.basis);
+        }
+    }
+}
+
+impl ScopeBudget {
+    /// Whether both are budgets for the same thing.
+    fn is_of(&self, other: &ScopeBudget) -> bool {
+        self.scope == other.scope && self.access == other.access
+    }
+}
+
+fn is_stated_in_units(capacity: &Capacity, scope: &Scope, access: Access) -> bool {
+    let stated = match (scope, access) {
+        (Scope::Index(name), _) => capacity.indexes.iter().find(|(stated, _)| stated == name).map(|(_, rate)| *rate),
+        (_, Access::Write) => capacity.write,
+        (_, Access::Read) => capacity.read,
+    };
+    matches!(stated, Some(Rate::Units(_)))
+}
+
+/// Whether two budgets are more than a rounding error apart.
+fn differ(a: Units, b: Units) -> bool {
+    (a - b).abs() > 1e-9 * a.abs().max(b.abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::resolve;
+    use super::*;
+
+    fn table(write: Option<f64>) -> TableDescription {
+        TableDescription { provisioned: write.map(|write| (10_000.0, write)), ..TableDescription::of_a_test() }
+    }
+
+    fn following(write: Option<Rate>, table: &TableDescription) -> Following {
+        let capacity = Capacity { write, ..Capacity::default() };
+        let resolved = resolve(&capacity, table).unwrap();
+        Following::new(capacity, &resolved)
+    }
+
+    fn write_of(following: &Following) -> &ScopeBudget {
+        following.now().find(|budget| budget.scope == Scope::Table && budget.access == Access::Write).unwrap()
+    }
+
+    #[test]
+    fn it_goes_down_at_once_and_up_in_equal_steps() {
+        let mut following = following(Some(Rate::Percent(50.0)), &table(Some(1_000.0)));
+        assert_eq!(following.follow(&table(Some(1_000.0))), [], "nothing has changed");
+        let changed = following.follow(&table(Some(100.0)));
+        assert!(changed.iter().any(|budget| budget.scope == Scope::Table && budget.units == 50.0), "{changed:?}");
+        assert_eq!(write_of(&following).units, 50.0);
+        following.follow(&table(Some(1_300.0)));
+        let mut steps = Vec::new();
+        while following.raise() {
+            steps.push(write_of(&following).units);
+        }
+        assert_eq!(steps, [150.0, 250.0, 350.0, 450.0, 550.0, 650.0]);
+        assert_eq!(
+            write_of(&following).basis,
+            "from the plan: 50% of the 1300 WCU/s that the table is provisioned with"
+        );
+    }
+
+    #[test]
+    fn the_way_up_says_where_it_goes() {
+        let mut following = following(Some(Rate::Percent(50.0)), &table(Some(100.0)));
+        following.follow(&table(Some(700.0)));
+        following.raise();
+        let now = write_of(&following).to_string();
+        assert!(now.starts_with("100 WCU/s (on the way up to 350 WCU/s, from the plan: 50% of the 700 WCU/s"), "{now}");
+    }
+
+    #[test]
+    fn a_share_of_a_table_that_goes_on_demand_does_not_rise() {
+        for (before, after) in [(400.0, 200.0), (10_000.0, 1_000.0)] {
+            let mut following = following(Some(Rate::Percent(50.0)), &table(Some(before)));
+            following.follow(&table(None));
+            while following.raise() {}
+            assert_eq!(write_of(&following).units, after, "{}", write_of(&following).basis);
+        }
+    }
+
+    proptest! {
+        /// Whatever the table becomes, and whatever fails: never more than what it allows by the last description.
+        #[test]
+        fn it_never_takes_more_than_the_last_description_allows(
+            stated in prop_oneof![
+                Just(None),
+                (1.0..100.0_f64).prop_map(|percent| Some(Rate::Percent(percent))),
+                (1.0..50.0_f64).prop_map(|units| Some(Rate::Units(units))),
+            ],
+            events in proptest::collection::vec((0_u8..4, 1.0..50_000.0_f64), 1..60),
+        ) {
+            let mut last = table(Some(50.0));
+            let mut following = following(stated, &last);
+            for (event, write) in events {
+                match event {
+                    0 => {
+                        last = table(Some(write));
+                        following.follow(&last);
+                    }
+                    1 => following.hold(),
+                    2 => following.slow_down(),
+                    _ => drop(following.raise()),
+                }
+                let capacity = Capacity { write: stated, ..Capacity::default() };
+                let allowed = resolve_running(&capacity, &last, &[]);
+                for (now, allowed) in following.now().zip(&allowed) {
+                    prop_assert!(now.is_of(allowed) && now.units <= allowed.units * (1.0 + 1e-9), "{now:?} {allowed:?}");
+                }
+            }
+        }
+    }
+}

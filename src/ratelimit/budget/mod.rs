@@ -1,0 +1,299 @@
+//! What the job may take of each scope, and why so much: from the plan's `[capacity]` and the table's description.
+//! Pure.
+
+mod follow;
+mod throughput;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use serde_json::{Value as Json, json};
+
+use super::{Budget, Budgets};
+use crate::dynamodb::{IndexDescription, TableDescription};
+use crate::item::Units;
+use crate::plan::{Access, BudgetError, Capacity, CapacityField, Rate, ScopeCapacity};
+pub use follow::{Following, RAISE_STEPS};
+use throughput::{Found, Throughput, per_second};
+
+/// Without a stated budget a job on an on-demand table takes this: a quarter of what a new on-demand table sustains in
+/// writes, less in reads (developer guide, "Pre-warming on-demand capacity": 4,000 writes and 12,000 reads per second).
+const ON_DEMAND: Budget = Budget { write: 1_000.0, read: 2_000.0 };
+
+/// Without a stated budget, one key range or partition key gets this: a quarter of what one partition serves (developer
+/// guide, "Partition key design": 1,000 writes and 3,000 reads per second).
+const NARROW: Budget = Budget { write: 250.0, read: 750.0 };
+
+/// The budgets of a job, and where each comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolved {
+    /// For the token buckets.
+    pub budgets: Budgets,
+    /// For people: every budget there is, widest scope first, writes before reads.
+    pub scopes: Vec<ScopeBudget>,
+    /// What is not as the plan states it, in a line each ([`resolve_within`]).
+    pub cut: Vec<String>,
+}
+
+/// One budget of one scope.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScopeBudget {
+    /// Whose it is.
+    pub scope: Scope,
+    /// Writes or reads.
+    pub access: Access,
+    /// Capacity units per second.
+    pub units: Units,
+    /// Where it comes from, in words.
+    pub basis: String,
+}
+
+/// What a budget is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole table.
+    Table,
+    /// One key range: one segment of the run.
+    KeyRange,
+    /// The items of one partition key.
+    PartitionKey,
+    /// The global index of this name.
+    Index(String),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scope::Table => f.write_str("table"),
+            Scope::KeyRange => f.write_str("key range"),
+            Scope::PartitionKey => f.write_str("partition key"),
+            Scope::Index(name) => write!(f, "index {name}"),
+        }
+    }
+}
+
+/// `1000 WCU/s (default on demand)`
+impl fmt::Display for ScopeBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", per_second(self.units, self.access), self.basis)
+    }
+}
+
+impl ScopeBudget {
+    /// As JSON.
+    pub fn to_json(&self) -> Json {
+        let (scope, index) = match &self.scope {
+            Scope::Table => ("table", None),
+            Scope::KeyRange => ("key_range", None),
+            Scope::PartitionKey => ("partition_key", None),
+            Scope::Index(name) => ("index", Some(name)),
+        };
+        let access = if self.access == Access::Write { "write" } else { "read" };
+        json!({ "scope": scope, "index": index, "access": access, "units_per_second": self.units, "basis": self.basis })
+    }
+
+    /// From JSON of [`ScopeBudget::to_json`].
+    pub fn from_json(json: &Json) -> Option<ScopeBudget> {
+        let scope = match json["scope"].as_str()? {
+            "table" => Scope::Table,
+            "key_range" => Scope::KeyRange,
+            "partition_key" => Scope::PartitionKey,
+            "index" => Scope::Index(json["index"].as_str()?.to_owned()),
+            _ => return None,
+        };
+        let access = match json["access"].as_str()? {
+            "write" => Access::Write,
+            "read" => Access::Read,
+            _ => return None,
+        };
+        let (units, basis) = (json["units_per_second"].as_f64()?, json["basis"].as_str()?.to_owned());
+        Some(ScopeBudget { scope, access, units, basis })
+    }
+}
+
+impl Resolved {
+    /// A line for each scope, and its label.
+    pub fn lines(&self) -> impl Iterator<Item = (String, String)> {
+        lines(&self.scopes)
+    }
+}
+
+/// A line for each scope, and its label.
+pub fn lines(scopes: &[ScopeBudget]) -> impl Iterator<Item = (String, String)> {
+    scopes.chunk_by(|a, b| a.scope == b.scope).map(|scope| {
+        let budgets: Vec<String> = scope.iter().map(ToString::to_string).collect();
+        (scope[0].scope.to_string(), budgets.join(", "))
+    })
+}
+
+/// The budgets of a job on this table, or all that is wrong with the stated ones.
+pub fn resolve(capacity: &Capacity, table: &TableDescription) -> Result<Resolved, Vec<BudgetError>> {
+    let mut sheet = Sheet::default();
+    let budgets = sheet.fill(capacity, table);
+    sheet.unknown_indexes(capacity, table);
+    if sheet.errors.is_empty() { Ok(sheet.resolved(budgets)) } else { Err(sheet.errors) }
+}
+
+/// The same for what must not be refused, above all the way back: a stated budget that the table cannot have is cut to what
+/// there is, and one for an index that is not there is left out.
+pub fn resolve_within(capacity: &Capacity, table: &TableDescription) -> Resolved {
+    let mut sheet = Sheet { before: Some(&[]), ..Sheet::default() };
+    let budgets = sheet.fill(capacity, table);
+    sheet.unknown_indexes(capacity, table);
+    sheet.resolved(budgets)
+}
+
+/// The budgets of a running job on its table as it is now. What does not fit any more is cut to what there is, never
+/// refused: `before` is what the job may take so far.
+fn resolve_running(capacity: &Capacity, table: &TableDescription, before: &[ScopeBudget]) -> Vec<ScopeBudget> {
+    let mut sheet = Sheet { before: Some(before), ..Sheet::default() };
+    sheet.fill(capacity, table);
+    sheet.scopes
+}
+
+/// Collects what is found, scope by scope.
+#[derive(Default)]
+struct Sheet<'a> {
+    scopes: Vec<ScopeBudget>,
+    errors: Vec<BudgetError>,
+    /// Of a job that is not refused any more: what it may take so far.
+    before: Option<&'a [ScopeBudget]>,
+    /// Budgets that would be refused.
+    cut: Vec<(Scope, Access)>,
+}
+
+impl Sheet<'_> {
+    fn resolved(self, budgets: Budgets) -> Resolved {
+        let is_cut = |budget: &&ScopeBudget| self.cut.contains(&(budget.scope.clone(), budget.access));
+        let cut = self.scopes.iter().filter(is_cut);
+        let cut = cut.map(|budget| format!("budget   cut to what the table has: {}: {budget}", budget.scope));
+        let left_out = self.errors.iter().map(|error| format!("budget   left out: {}", error.title));
+        Resolved { budgets, cut: cut.chain(left_out).collect(), scopes: self.scopes }
+    }
+
+    /// Enters every budget, widest scope first.
+    fn fill(&mut self, capacity: &Capacity, table: &TableDescription) -> Budgets {
+        let mut whole = |access, stated: Option<Rate>, on_demand| {
+            let has = Throughput::of_table(table, access);
+            let found = match stated {
+                Some(rate) => self.stated(&has, rate, CapacityField::Table(access), (&Scope::Table, access), on_demand),
+                None => Ok(has.default(on_demand)),
+            };
+            self.enter(Scope::Table, access, found)
+        };
+        let write = whole(Access::Write, capacity.write, ON_DEMAND.write);
+        let read = whole(Access::Read, capacity.read, ON_DEMAND.read);
+        // Where the table's own budget is wrong, nothing comes of the narrower ones either, but they are checked.
+        let table_budget = Budget { write, read };
+        let per_key_range = self.narrow(Scope::KeyRange, capacity.per_key_range, table_budget, table);
+        let per_partition_key = self.narrow(Scope::PartitionKey, capacity.per_partition_key, table_budget, table);
+        let indexes = table.indexes.iter().map(|index| self.index(index, capacity)).collect();
+        Budgets { table: table_budget, per_key_range, per_partition_key, indexes }
+    }
+
+    /// A stated budget: refused before a job if there is less, else cut to what there is.
+    fn stated(
+        &mut self,
+        has: &Throughput,
+        rate: Rate,
+        field: CapacityField,
+        (scope, access): (&Scope, Access),
+        on_demand: Units,
+    ) -> Found {
+        let stated = has.stated(rate, field);
+        let Some(before) = self.before else { return stated };
+        if stated.is_err() {
+            self.cut.push((scope.clone(), access));
+        }
+        let before = before.iter().find(|budget| budget.scope == *scope && budget.access == access);
+        Ok(has.running(rate, before.map_or(Units::INFINITY, |budget| budget.units), on_demand))
+    }
+
+    /// Enters one budget; in place of a wrong one the rest is checked against no bound.
+    fn enter(&mut self, scope: Scope, access: Access, found: Found) -> Units {
+        match found {
+            Ok((units, basis)) => {
+                self.scopes.push(ScopeBudget { scope, access, units, basis });
+                units
+            }
+            Err(error) => {
+                self.errors.push(error);
+                Units::INFINITY
+            }
+        }
+    }
+
+    /// A narrow scope never gets more than the table as a whole.
+    fn narrow(&mut self, scope: Scope, stated: ScopeCapacity, whole: Budget, table: &TableDescription) -> Budget {
+        let field = if scope == Scope::KeyRange { CapacityField::KeyRange } else { CapacityField::PartitionKey };
+        let mut one = |access, stated: Option<Units>, default: Units, whole: Units| {
+            let found = match stated {
+                Some(units) => {
+                    let (has, rate) = (Throughput::of_table(table, access), Rate::Units(units));
+                    self.stated(&has, rate, field(access), (&scope, access), Units::INFINITY)
+                }
+                None => Ok((default, "default: a quarter of a partition".to_owned())),
+            };
+            let within = found.map(|(units, basis)| {
+                if units > whole {
+                    (whole, format!("{basis}, but no more than the table's budget"))
+                } else {
+                    (units, basis)
+                }
+            });
+            self.enter(scope.clone(), access, within)
+        };
+        Budget {
+            write: one(Access::Write, stated.write, NARROW.write, whole.write),
+            read: one(Access::Read, stated.read, NARROW.read, whole.read),
+        }
+    }
+
+    /// The budget of a global index; a local one is paid for by the table.
+    fn index(&mut self, index: &IndexDescription, capacity: &Capacity) -> Option<Units> {
+        let name = &index.schema.name;
+        let place = capacity.indexes.iter().position(|(stated, _)| stated == name);
+        if index.schema.local {
+            self.errors.extend(place.map(|place| BudgetError {
+                field: CapacityField::IndexName(place),
+                title: format!("the local index `{name}` has no capacity of its own"),
+                label: "a local secondary index".into(),
+                help: vec!["leave it out: what is written to it is paid from the table's budget, `write`".into()],
+            }));
+            return None;
+        }
+        let scope = Scope::Index(name.clone());
+        let has = Throughput::of_index(index);
+        let found = match place {
+            Some(place) => {
+                let (rate, field) = (capacity.indexes[place].1, CapacityField::Index(place));
+                self.stated(&has, rate, field, (&scope, Access::Write), ON_DEMAND.write)
+            }
+            None => Ok(has.default(ON_DEMAND.write)),
+        };
+        Some(self.enter(scope, Access::Write, found))
+    }
+
+    /// Reports names that no index has.
+    fn unknown_indexes(&mut self, capacity: &Capacity, table: &TableDescription) {
+        let global: Vec<String> =
+            table.indexes.iter().filter(|i| !i.schema.local).map(|i| format!("{:?}", i.schema.name)).collect();
+        for (place, (name, _)) in capacity.indexes.iter().enumerate() {
+            if table.indexes.iter().any(|index| index.schema.name == *name) {
+                continue;
+            }
+            let help = match global.as_slice() {
+                [] => "it has no global index at all: leave [capacity.index] out".to_owned(),
+                names => format!("its global indexes: {}", names.join(", ")),
+            };
+            self.errors.push(BudgetError {
+                field: CapacityField::IndexName(place),
+                title: format!("table `{}` has no index `{name}`", table.name),
+                label: "no index of this name".into(),
+                help: vec![help],
+            });
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What a table or an index has of capacity, and what a budget can be of it.
+
+use crate::dynamodb::{IndexDescription, TableDescription};
+use crate::item::Units;
+use crate::plan::{Access, BudgetError, CapacityField, Rate};
+
+/// The share of what a table or an index has that a default takes.
+const SHARE: f64 = 0.25;
+
+/// A default is at least this: one eventually consistent read a second.
+const LEAST: Units = 0.5;
+
+/// Units per second, and where they come from.
+pub(super) type Found = Result<(Units, String), BudgetError>;
+
+/// What a table or an index has of one kind of capacity, in units per second.
+pub(super) struct Throughput {
+    /// How it is called in a sentence.
+    who: String,
+    access: Access,
+    provisioned: Option<Units>,
+    /// Its own maximum on demand.
+    maximum: Option<Units>,
+    warm: Option<Units>,
+}
+
+impl Throughput {
+    pub(super) fn of_table(table: &TableDescription, access: Access) -> Throughput {
+        let of = |(read, write)| if access == Access::Write { write } else { read };
+        Throughput {
+            who: "the table".into(),
+            access,
+            provisioned: table.provisioned.map(of),
+            maximum: if access == Access::Write { table.on_demand_max.1 } else { table.on_demand_max.0 },
+            warm: table.warm.map(of),
+        }
+    }
+
+    pub(super) fn of_index(index: &IndexDescription) -> Throughput {
+        Throughput {
+            who: format!("index `{}`", index.schema.name),
+            access: Access::Write,
+            provisioned: index.provisioned.map(|(_, write)| write),
+            maximum: index.on_demand_max.1,
+            warm: index.warm.map(|(_, write)| write),
+        }
+    }
+
+    /// The budget that the plan states.
+    pub(super) fn stated(&self, rate: Rate, field: CapacityField) -> Found {
+        match rate {
+            Rate::Units(units) => match self.ceiling() {
+                Some((has, what)) if units > has => Err(self.too_much(&what, field)),
+                _ => Ok((units, "from the plan".into())),
+            },
+            Rate::Percent(percent) => match self.base() {
+                Some((has, what)) => Ok((has * percent / 100.0, format!("from the plan: {percent}% of {what}"))),
+                None => Err(self.nothing_to_share(percent, field)),
+            },
+        }
+    }
+
+    /// What a stated budget comes to while a job runs, when it cannot be refused any more: a number is cut to what there is
+    /// now, and a percentage of nothing stays below what it was and below the default on demand.
+    pub(super) fn running(&self, rate: Rate, before: Units, on_demand: Units) -> (Units, String) {
+        match (rate, self.ceiling(), self.base()) {
+            (Rate::Units(units), Some((has, what)), _) if units > has => {
+                (has, format!("from the plan: {units}, but no more than {what}"))
+            }
+            (Rate::Units(units), ..) => (units, "from the plan".into()),
+            (Rate::Percent(percent), _, Some((has, what))) => {
+                (has * percent / 100.0, format!("from the plan: {percent}% of {what}"))
+            }
+            (Rate::Percent(percent), _, None) => {
+                let kept = "the table no longer has a capacity to take a share of, so it does not rise";
+                (before.min(on_demand), format!("from the plan: {percent}%; {kept}"))
+            }
+        }
+    }
+
+    /// The harmless default.
+    pub(super) fn default(&self, on_demand: Units) -> (Units, String) {
+        match self.ceiling() {
+            Some((has, what)) if self.provisioned.is_some() || has * SHARE < on_demand => {
+                let least = if has * SHARE < LEAST { format!(", but at least {LEAST}") } else { String::new() };
+                ((has * SHARE).max(LEAST), format!("default: a quarter of {what}{least}"))
+            }
+            _ => (on_demand, "default on demand".into()),
+        }
+    }
+
+    /// More than this DynamoDB would throttle; and the same in words.
+    fn ceiling(&self) -> Option<(Units, String)> {
+        let Throughput { who, access, .. } = self;
+        let provisioned = |has| (has, format!("the {} that {who} is provisioned with", per_second(has, *access)));
+        let maximum = |has| (has, format!("the on-demand maximum of {who}, {}", per_second(has, *access)));
+        self.provisioned.map(provisioned).or_else(|| self.maximum.map(maximum))
+    }
+
+    /// What percentages are of.
+    fn base(&self) -> Option<(Units, String)> {
+        let warm = |has| (has, format!("the {} that {} is warm for", per_second(has, self.access), self.who));
+        self.ceiling().or_else(|| self.warm.map(warm))
+    }
+
+    fn too_much(&self, what: &str, field: CapacityField) -> BudgetError {
+        let narrow = matches!(field, CapacityField::KeyRange(_) | CapacityField::PartitionKey(_));
+        let less = if narrow { "state less" } else { "state less, or a percentage in quotes" };
+        BudgetError {
+            field,
+            title: format!("this budget is more than {} has", self.who),
+            label: format!("more than {what}"),
+            help: vec![
+                format!("DynamoDB would throttle it, and the application with it: {less}"),
+                "if it is what you need, raise the capacity first".into(),
+            ],
+        }
+    }
+
+    fn nothing_to_share(&self, percent: f64, field: CapacityField) -> BudgetError {
+        let Throughput { who, access, .. } = self;
+        BudgetError {
+            field,
+            title: format!("there is nothing that this could be {percent}% of"),
+            label: "a percentage of what?".into(),
+            help: vec![
+                format!("{who} is on demand, has no maximum of its own, and does not say what it is warm for"),
+                format!("state {} as a number, without quotes", unit(*access)),
+            ],
+        }
+    }
+}
+
+fn unit(access: Access) -> &'static str {
+    if access == Access::Write { "WCU/s" } else { "RCU/s" }
+}
+
+/// `12.5 WCU/s`; percentages are not printed to the last bit.
+pub(super) fn per_second(units: Units, access: Access) -> String {
+    let rounded = (units * 1e3).round() / 1e3;
+    format!("{} {}", if rounded > 0.0 { rounded } else { units }, unit(access))
+}

@@ -1,0 +1,383 @@
+//! The scopes that a request touches, each with a token bucket: partition key, key range, index, table.
+//!
+//! Permits are acquired from narrow to wide, one scope after the other: who waits for a narrow scope holds nothing of a
+//! wider one, so that a hot key never sits on tokens that others could use. Clients cannot see partitions: a *key range* is
+//! a segment of the run, which is a range of the key hash.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+
+use super::bucket::Bucket;
+use super::budget::Scope;
+use super::feedback::Feedback;
+use super::key_range::{KeyRange, Ranges};
+use super::keyed::Keyed;
+use super::waiters::Waiters;
+use super::{Budget, Budgets};
+use crate::change::WriteCost;
+use crate::dynamodb::ThrottlingReason;
+use crate::item::{PartitionHash, Units};
+use crate::plan::Access;
+
+/// The token buckets of one job.
+#[derive(Debug)]
+pub struct Scopes {
+    reads: Side,
+    writes: Side,
+    /// By place in the table's description when the job began; those that are new since follow.
+    indexes: RwLock<Arc<[IndexScope]>>,
+    key_ranges: Mutex<KeyRanges>,
+    feedback: Feedback,
+    ranges: Arc<Ranges>,
+}
+
+/// What each key range may use, and those that are worked on: few more than the run has lanes.
+#[derive(Debug)]
+struct KeyRanges {
+    budget: Budget,
+    active: Vec<Weak<KeyRange>>,
+}
+
+#[derive(Debug)]
+struct Side {
+    table: Bucket,
+    keys: Keyed,
+    /// Who waits for units of some partition key.
+    wait_for_key: Waiters,
+    /// Who waits for units of some key range.
+    wait_for_range: Waiters,
+}
+
+#[derive(Debug, Clone)]
+struct IndexScope {
+    name: String,
+    /// A local index has none: the table pays for it.
+    writes: Option<Arc<Bucket>>,
+}
+
+/// Where a scope stands, for those who show it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScopeStatus {
+    /// The index's name; empty for the table.
+    pub name: String,
+    /// Whether it is an index.
+    pub is_index: bool,
+    /// Reads or writes.
+    pub access: Access,
+    /// Capacity units per second that it may use.
+    pub budget: Units,
+    /// And that it uses at most now, because DynamoDB throttled it.
+    pub rate: Units,
+    /// Requests that wait for it.
+    pub waiting: usize,
+    /// Requests that DynamoDB has throttled for its sake.
+    pub throttles: u64,
+}
+
+/// Where the scopes of one kind stand that have no name: all partition keys, or all key ranges.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NarrowStatus {
+    /// `partition key` or `key range`.
+    pub kind: &'static str,
+    /// Reads or writes.
+    pub access: Access,
+    /// Capacity units per second that each may use.
+    pub budget: Units,
+    /// Requests that wait for one of them.
+    pub waiting: usize,
+}
+
+impl Scopes {
+    /// The buckets of a job with these budgets; `index_names` are those of the table's description, in its order.
+    pub fn new(budgets: &Budgets, index_names: &[String], feedback: Feedback) -> Arc<Scopes> {
+        let side = |table: Units, key: Units| Side {
+            table: Bucket::new(table, feedback),
+            keys: Keyed::new(key, feedback),
+            wait_for_key: Waiters::default(),
+            wait_for_range: Waiters::default(),
+        };
+        let index = |(place, name): (usize, &String)| {
+            let budget = budgets.indexes.get(place).copied().flatten();
+            IndexScope { name: name.clone(), writes: budget.map(|units| Arc::new(Bucket::new(units, feedback))) }
+        };
+        Arc::new(Scopes {
+            reads: side(budgets.table.read, budgets.per_partition_key.read),
+            writes: side(budgets.table.write, budgets.per_partition_key.write),
+            indexes: RwLock::new(index_names.iter().enumerate().map(index).collect()),
+            key_ranges: Mutex::new(KeyRanges { budget: budgets.per_key_range, active: Vec::new() }),
+            feedback,
+            ranges: Arc::default(),
+        })
+    }
+
+    /// The buckets of a segment that is about to be worked on.
+    pub fn key_range(&self) -> Arc<KeyRange> {
+        let mut ranges = self.key_ranges();
+        let range = Arc::new(self.ranges.begin(ranges.budget, self.feedback));
+        ranges.active.retain(|range| range.strong_count() > 0);
+        ranges.active.push(Arc::downgrade(&range));
+        range
+    }
+
+    /// Gives a scope another budget, at once, also for those who wait; what was learnt from throttles stays. An index that
+    /// is not known yet has a bucket from now on, behind those that are.
+    pub fn set_budget(&self, scope: &Scope, access: Access, units: Units) {
+        match scope {
+            Scope::Table => self.table(access).set_budget(units),
+            Scope::PartitionKey => self.side(access).keys.set_budget(units),
+            Scope::KeyRange => {
+                let mut ranges = self.key_ranges();
+                match access {
+                    Access::Read => ranges.budget.read = units,
+                    Access::Write => ranges.budget.write = units,
+                }
+                let active = ranges.active.iter().filter_map(Weak::upgrade);
+                active.for_each(|range| range.bucket(access).set_budget(units));
+            }
+            Scope::Index(name) => self.set_index_budget(name, units),
+        }
+    }
+
+    fn set_index_budget(&self, name: &str, units: Units) {
+        let mut indexes = self.indexes.write().unwrap_or_else(PoisonError::into_inner);
+        match indexes.iter().find(|index| index.name == name) {
+            Some(index) => index.writes.iter().for_each(|writes| writes.set_budget(units)),
+            None => {
+                let new =
+                    IndexScope { name: name.to_owned(), writes: Some(Arc::new(Bucket::new(units, self.feedback))) };
+                *indexes = indexes.iter().cloned().chain([new]).collect();
+            }
+        }
+    }
+
+    /// The place of an index by its name: in the table's description when the job began, or behind those.
+    pub fn index_place(&self, name: &str) -> Option<usize> {
+        self.indexes().iter().position(|index| index.name == name)
+    }
+
+    /// The table's bucket.
+    pub fn table(&self, access: Access) -> &Bucket {
+        &self.side(access).table
+    }
+
+    /// Capacity units per second that one key range may use.
+    pub fn per_key_range(&self, access: Access) -> Units {
+        let budget = self.key_ranges().budget;
+        match access {
+            Access::Read => budget.read,
+            Access::Write => budget.write,
+        }
+    }
+
+    /// Takes units of a partition key if they are there now. False, and nothing is taken, where they would have to be
+    /// waited for.
+    pub fn try_key(&self, access: Access, key: PartitionHash, units: Units) -> bool {
+        self.side(access).keys.try_acquire(key, units)
+    }
+
+    /// Waits for units of partition keys, one after the other, and takes them. Safe to drop at any point: what was taken
+    /// by then is given back.
+    pub async fn keys(&self, access: Access, wanted: &[(PartitionHash, Units)]) {
+        let side = self.side(access);
+        let mut taken = Taken { from: &side.keys, keys: &[] };
+        for (done, (key, units)) in wanted.iter().enumerate() {
+            side.key(*key, *units).await;
+            taken.keys = &wanted[..=done];
+        }
+        taken.keys = &[];
+    }
+
+    /// Waits for the units of a write in its key range, and then in each index that it touches; not in the table.
+    pub async fn narrow_write(&self, range: &KeyRange, cost: &WriteCost) {
+        self.writes.range(range.bucket(Access::Write), cost.table).await;
+        if cost.indexes.is_empty() {
+            return;
+        }
+        let indexes = self.indexes();
+        for (index, units) in &cost.indexes {
+            if let Some(writes) = indexes.get(*index).and_then(|index| index.writes.as_ref()) {
+                writes.acquire(*units).await;
+            }
+        }
+    }
+
+    /// Settles a write that was taken from every scope: `taken` against what was consumed.
+    pub fn settle_write(&self, range: &KeyRange, key: PartitionHash, taken: &WriteCost, consumed: &WriteCost) {
+        self.writes.keys.settle(key, taken.table, consumed.table);
+        range.bucket(Access::Write).settle(taken.table, consumed.table);
+        self.writes.table.settle(taken.table, consumed.table);
+        if taken.indexes.is_empty() && consumed.indexes.is_empty() {
+            return;
+        }
+        for (index, scope) in self.indexes().iter().enumerate() {
+            let units =
+                |cost: &WriteCost| cost.indexes.iter().find(|(i, _)| *i == index).map_or(0.0, |(_, units)| *units);
+            match (&scope.writes, units(taken), units(consumed)) {
+                (Some(writes), taken, consumed) if taken > 0.0 || consumed > 0.0 => {
+                    writes.settle(taken, consumed);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits for a read's units in its partition key, where one is known, in its key range, and in the table.
+    pub async fn read(&self, range: &KeyRange, key: Option<PartitionHash>, units: Units) {
+        if let Some(key) = key {
+            self.reads.key(key, units).await;
+        }
+        self.reads.range(range.bucket(Access::Read), units).await;
+        self.reads.table.acquire(units).await;
+    }
+
+    /// Settles a read: `consumed` in all, of which `of_key` by items of the key that it was acquired for.
+    pub fn settle_read(
+        &self,
+        range: &KeyRange,
+        key: Option<PartitionHash>,
+        taken: Units,
+        consumed: Units,
+        of_key: Units,
+    ) {
+        if let Some(key) = key {
+            self.reads.keys.settle(key, taken, of_key);
+        }
+        range.bucket(Access::Read).settle(taken, consumed);
+        self.reads.table.settle(taken, consumed);
+    }
+
+    /// DynamoDB throttled a request: the scopes that its reasons name go slower. Without reasons that is the table.
+    ///
+    /// Reasons (developer guide, "Diagnosing throttling") are `Table…` or `Index…`, `Read…` or `Write…`, and name a limit. A
+    /// key-range reason names no range: it is taken to be the item's own, and on repetition its partition key; where many
+    /// ranges are throttled together, the table.
+    pub fn throttled(
+        &self,
+        access: Access,
+        range: &KeyRange,
+        key: Option<PartitionHash>,
+        reasons: &[ThrottlingReason],
+    ) {
+        if reasons.is_empty() {
+            self.table(access).throttled();
+        }
+        for ThrottlingReason { reason, resource } in reasons {
+            // Hot partitions of an index are other ones than the table's: the index is the narrowest scope that is known.
+            if reason.starts_with("Index") {
+                self.index_or_table_throttled(access, resource);
+            } else if reason.contains("KeyRange") {
+                range.bucket(access).throttled();
+                if range.throttled_with_many() {
+                    self.table(access).throttled();
+                }
+                if let Some(key) = key {
+                    self.side(access).keys.throttled(key, range.rate(access));
+                }
+            } else {
+                self.table(access).throttled();
+            }
+        }
+    }
+
+    /// Where every scope stands that has a name: the table's reads and writes, and each index.
+    pub fn status(&self) -> Vec<ScopeStatus> {
+        let status = |name: &str, access, bucket: &Bucket| ScopeStatus {
+            name: name.to_owned(),
+            is_index: !name.is_empty(),
+            access,
+            budget: bucket.budget(),
+            rate: bucket.rate(),
+            waiting: bucket.waiting(),
+            throttles: bucket.throttles(),
+        };
+        let tables = [Access::Read, Access::Write].map(|access| status("", access, self.table(access)));
+        let indexes = self.indexes();
+        let global = indexes.iter().filter_map(|index| Some((&index.name, index.writes.as_ref()?)));
+        tables.into_iter().chain(global.map(|(name, writes)| status(name, Access::Write, writes))).collect()
+    }
+
+    /// Who waits for scopes that have no name: of each kind that somebody waits for, from narrow to wide.
+    pub fn waited_for(&self) -> Vec<NarrowStatus> {
+        let of =
+            |kind, access, budget, waiting: &Waiters| NarrowStatus { kind, access, budget, waiting: waiting.count() };
+        let range = self.key_ranges().budget;
+        let all = [
+            of("partition key", Access::Write, self.writes.keys.budget(), &self.writes.wait_for_key),
+            of("partition key", Access::Read, self.reads.keys.budget(), &self.reads.wait_for_key),
+            of("key range", Access::Write, range.write, &self.writes.wait_for_range),
+            of("key range", Access::Read, range.read, &self.reads.wait_for_range),
+        ];
+        all.into_iter().filter(|narrow| narrow.waiting > 0).collect()
+    }
+
+    /// Requests that DynamoDB has throttled, by the scope that was slowed for it; only those that were. One request can be
+    /// throttled for the sake of several.
+    pub fn throttles(&self) -> Vec<(String, u64)> {
+        let named = self.status().into_iter().map(|scope| match (scope.is_index, scope.access) {
+            (true, _) => (format!("index {}", scope.name), scope.throttles),
+            (false, Access::Write) => ("the table's writes".to_owned(), scope.throttles),
+            (false, Access::Read) => ("the table's reads".to_owned(), scope.throttles),
+        });
+        let keys = self.reads.keys.throttles() + self.writes.keys.throttles();
+        let ranges = self.ranges.throttles();
+        let narrow = [("key ranges".to_owned(), ranges), ("single partition keys".to_owned(), keys)];
+        named.chain(narrow).filter(|(_, throttles)| *throttles > 0).collect()
+    }
+
+    fn side(&self, access: Access) -> &Side {
+        match access {
+            Access::Read => &self.reads,
+            Access::Write => &self.writes,
+        }
+    }
+
+    fn index_or_table_throttled(&self, access: Access, resource: &str) {
+        let name = resource.rsplit_once("/index/").map_or("", |(_, name)| name);
+        let indexes = self.indexes();
+        let index = indexes.iter().find(|index| index.name == name && access == Access::Write);
+        match index.and_then(|index| index.writes.as_ref()) {
+            Some(writes) => writes.throttled(),
+            None => self.table(access).throttled(),
+        }
+    }
+
+    fn indexes(&self) -> Arc<[IndexScope]> {
+        Arc::clone(&self.indexes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn key_ranges(&self) -> MutexGuard<'_, KeyRanges> {
+        self.key_ranges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Units of partition keys that are given back, unless all are there.
+struct Taken<'a> {
+    from: &'a Keyed,
+    keys: &'a [(PartitionHash, Units)],
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.keys.iter().for_each(|(key, units)| self.from.settle(*key, *units, 0.0));
+    }
+}
+
+impl Side {
+    /// Waits for units of a partition key, and counts who does.
+    async fn key(&self, key: PartitionHash, units: Units) {
+        if !self.keys.try_acquire(key, units) {
+            let _waits = self.wait_for_key.one_more();
+            self.keys.acquire(key, units).await;
+        }
+    }
+
+    /// The same for a key range.
+    async fn range(&self, bucket: &Bucket, units: Units) {
+        if !bucket.try_acquire(units) {
+            let _waits = self.wait_for_range.one_more();
+            bucket.acquire(units).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! What a run has spent: the rows of one small table, read and written.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::super::{Reservation, RunId, Spend, SpendState, StoreError};
+use super::error::Failed;
+use super::read;
+use super::records::{RunRecord, SpendRecord};
+use crate::cost::{PriceBasis, UnitPrices};
+
+const SPEND: &str = "SELECT write_units, read_units, write_slice, read_slice, write_uncounted, read_uncounted, write_lost, \
+     read_lost, write_per_million, read_per_million, price_basis FROM spend WHERE run = ?1";
+
+/// What a run has spent by now. With `died`, as it will be when the file is opened next.
+pub(super) fn record(connection: &Connection, run: &RunRecord, died: bool) -> Result<SpendRecord, Failed> {
+    let counted = read::totals(connection, run)?.counts.spend();
+    let Some((stored, prices)) = row(connection, run.id)? else {
+        return Ok(SpendRecord { state: SpendState::default().settled(counted, counted), prices: None });
+    };
+    let known = stored.known(counted);
+    let slice = (stored.spent + stored.slice).beyond(known);
+    let state = if died { stored.died(counted) } else { SpendState { spent: known, slice, ..stored } };
+    Ok(SpendRecord { state, prices: Some(prices) })
+}
+
+/// Begins to count what a session spends, at these prices; gives what the run has spent before.
+pub(super) fn begin(connection: &Connection, id: RunId, prices: UnitPrices) -> Result<SpendState, Failed> {
+    let run = read::run(connection, id)?;
+    let counted = read::totals(connection, &run)?.counts.spend();
+    let stored = row(connection, id)?.map(|(state, _)| state).unwrap_or_default();
+    let state = stored.settled(stored.known(counted), counted);
+    put(connection, id, &state)?;
+    connection.execute(
+        "UPDATE spend SET write_per_million = ?2, read_per_million = ?3, price_basis = ?4 WHERE run = ?1",
+        params![id.0, prices.write_per_million, prices.read_per_million, prices.basis.name()],
+    )?;
+    Ok(state)
+}
+
+/// Reserves a slice.
+pub(super) fn reserve(connection: &Connection, id: RunId, reservation: Reservation) -> Result<(), Failed> {
+    let Some((stored, _)) = row(connection, id)? else {
+        let why = format!("run {} was to reserve capacity before its spend was begun; nothing was stored", id.0);
+        return Err(Failed::Store(StoreError::Refused(why)));
+    };
+    put(connection, id, &stored.reserved(reservation))
+}
+
+/// Ends the open slice: only what was used is spent.
+pub(super) fn settle(connection: &Connection, id: RunId, spent: Spend) -> Result<SpendRecord, Failed> {
+    let run = read::run(connection, id)?;
+    let counted = read::totals(connection, &run)?.counts.spend();
+    let stored = row(connection, id)?.map(|(state, _)| state).unwrap_or_default();
+    put(connection, id, &stored.settled(spent, counted))?;
+    record(connection, &run, false)
+}
+
+/// Slices that are open when nobody works on the file were reserved by processes that died: they count as spent.
+pub(super) fn note_lost_slices(connection: &Connection) -> Result<(), Failed> {
+    let open: Vec<i64> = connection
+        .prepare("SELECT run FROM spend WHERE write_slice > 0 OR read_slice > 0")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for id in open.into_iter().map(RunId) {
+        let counted = read::totals(connection, &read::run(connection, id)?)?.counts.spend();
+        if let Some((stored, _)) = row(connection, id)? {
+            put(connection, id, &stored.died(counted))?;
+        }
+    }
+    Ok(())
+}
+
+fn row(connection: &Connection, id: RunId) -> Result<Option<(SpendState, UnitPrices)>, Failed> {
+    let mut statement = connection.prepare_cached(SPEND)?;
+    let found = statement.query_row([id.0], |row| Ok((state_from(row)?, prices_from(row)?))).optional()?;
+    let Some((state, prices)) = found else { return Ok(None) };
+    let prices = prices.ok_or_else(|| Failed::Row(format!("the prices of run {} cannot be read", id.0)))?;
+    let figures = [state.spent, state.slice, state.uncounted, state.lost];
+    if figures.iter().any(|spend| !(spend.write >= 0.0 && spend.read >= 0.0)) {
+        return Err(Failed::Row(format!("what run {} has spent is below zero", id.0)));
+    }
+    Ok(Some((state, prices)))
+}
+
+fn state_from(row: &Row<'_>) -> rusqlite::Result<SpendState> {
+    let pair = |at: usize| Ok::<_, rusqlite::Error>(Spend { write: row.get(at)?, read: row.get(at + 1)? });
+    Ok(SpendState { spent: pair(0)?, slice: pair(2)?, uncounted: pair(4)?, lost: pair(6)? })
+}
+
+fn prices_from(row: &Row<'_>) -> rusqlite::Result<Option<UnitPrices>> {
+    let (write_per_million, read_per_million) = (row.get(8)?, row.get(9)?);
+    let basis = PriceBasis::from_name(&row.get::<_, String>(10)?);
+    Ok(basis.map(|basis| UnitPrices { write_per_million, read_per_million, basis }))
+}
+
+/// Stores a state; prices stay as they are, and are 0 until they are set.
+fn put(connection: &Connection, id: RunId, state: &SpendState) -> Result<(), Failed> {
+    let SpendState { spent, slice, uncounted, lost } = state;
+    connection
+        .prepare_cached(
+            "INSERT INTO spend (run, write_units, read_units, write_slice, read_slice, write_uncounted, read_uncounted, \
+             write_lost, read_lost, write_per_million, read_per_million, price_basis) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, 'plan') \
+             ON CONFLICT (run) DO UPDATE SET write_units = excluded.write_units, read_units = excluded.read_units, \
+             write_slice = excluded.write_slice, read_slice = excluded.read_slice, \
+             write_uncounted = excluded.write_uncounted, read_uncounted = excluded.read_uncounted, \
+             write_lost = excluded.write_lost, read_lost = excluded.read_lost",
+        )?
+        .execute(params![
+            id.0,
+            spent.write,
+            spent.read,
+            slice.write,
+            slice.read,
+            uncounted.write,
+            uncounted.read,
+            lost.write,
+            lost.read
+        ])?;
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! A state file for everyone who does not own it: read-only, while a run is on and after it died.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::super::{Records, RunId, SegmentState, StoreError};
+use super::error::{Failed, io_error};
+use super::lock::Lock;
+use super::records::{
+    DivergedRecord, FailureRecord, ListQuery, OpenWork, PreImageRecord, RunProgress, RunRecord, StateSummary,
+    Unreadable,
+};
+use super::{Identity, accepted, journal, layout, open, read, siblings, spend};
+use crate::change::{Lookup, OnRecord};
+use crate::item::ItemKey;
+
+/// A state file, opened to be read. It takes no lock and stands in nobody's way.
+#[derive(Debug)]
+pub struct StateFile {
+    connection: Connection,
+    path: PathBuf,
+    version: u32,
+}
+
+impl StateFile {
+    /// Opens a state file, whoever's it is: [`StateSummary::identity`] tells.
+    ///
+    /// [`StoreError::Io`] where there is none or it cannot be read, [`StoreError::Foreign`] where it is another
+    /// program's or a newer version's, [`StoreError::Corrupt`] where it is damaged.
+    pub fn open(path: &Path) -> Result<StateFile, StoreError> {
+        siblings::refuse_what_is_not_ours(path)?;
+        // The lock file is beside the file itself, whatever link leads here.
+        let path = &std::fs::canonicalize(path).map_err(|e| io_error(path, "look at the state file", &e))?;
+        siblings::refuse_neighbours(path)?;
+        let opening = |failed: Failed| failed.explain(path, "opening it");
+        let connection = open_for_reading(path).map_err(opening)?;
+        let version = layout::check_version(&connection, path, layout::LAYOUT_VERSION)?;
+        layout::show_as_newest(&connection, version).map_err(opening)?;
+        open::refuse_damaged(&connection, path, version, false, || Lock::last_committed(path)).map_err(opening)?;
+        let version = u32::try_from(version).unwrap_or(u32::MAX);
+        Ok(StateFile { connection, path: path.to_owned(), version })
+    }
+
+    /// Refuses a file of another plan or table, as opening it to work on it does, unless nothing has begun in it: such a file
+    /// becomes the opener's.
+    pub fn check_is_of(&self, ours: &Identity) -> Result<(), StoreError> {
+        if self.has_begun()? { open::check_identity(&self.connection, &self.path, ours) } else { Ok(()) }
+    }
+
+    /// Everything that `status` tells, as of one moment.
+    pub fn summary(&self) -> Result<StateSummary, StoreError> {
+        let holder = Lock::holder(&self.path);
+        self.read(|connection| {
+            let (identity, created_at) = read::read_identity(connection)?;
+            let runs = read::runs(connection)?;
+            let current = match runs.last() {
+                None => None,
+                Some(run) => {
+                    let nobody = holder.is_none() && Lock::holder(&self.path).is_none();
+                    Some(RunProgress {
+                        totals: read::totals(connection, run)?,
+                        spend: spend::record(connection, run, nobody)?,
+                        accepted: accepted::of(connection, run.id)?,
+                        // Asked twice, before and after: a process that began or ended in between is no dead one.
+                        died: run.open_session && nobody,
+                        run: run.clone(),
+                    })
+                }
+            };
+            let open = read::open_work(connection, None)?;
+            Ok(StateSummary {
+                path: self.path.clone(),
+                layout_version: self.version,
+                identity,
+                created_at,
+                runs,
+                current,
+                open_failures: open.failures,
+                open_diverged: open.diverged,
+                pre_images: journal::pre_image_count(connection, None)?,
+                holder,
+            })
+        })
+    }
+
+    /// The newest run of a phase, and the findings of the preflight that were accepted for it.
+    pub fn current_run(&self, phase: &str) -> Result<Option<(RunRecord, Vec<String>)>, StoreError> {
+        self.read(|connection| {
+            let Some(run) = read::current_run(connection, phase)? else { return Ok(None) };
+            let accepted = accepted::of(connection, run.id)?;
+            Ok(Some((run, accepted)))
+        })
+    }
+
+    /// Failures, oldest first; an error if one cannot be read.
+    pub fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
+        self.read(|connection| read::all(read::failures(connection, query)?))
+    }
+
+    /// Failures, oldest first. One that cannot be read hides no other.
+    pub fn listed_failures(&self, query: ListQuery) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError> {
+        self.read(|connection| read::failures(connection, query))
+    }
+
+    /// Values that writes destroyed and that were not refused, oldest first. One that cannot be read hides no other.
+    pub fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, Unreadable>>, StoreError> {
+        self.read(|connection| journal::list(connection, query))
+    }
+
+    /// Items that wait for somebody, of every run of a phase.
+    pub fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError> {
+        self.read(|connection| read::open_work_of(connection, phase))
+    }
+
+    /// See [`Store::no_way_back`](super::Store::no_way_back).
+    pub fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
+        self.read(journal::no_way_back)
+    }
+
+    /// Read-only access to the recorded history of items, for a dry run of a rollback; another process may own the file.
+    pub fn into_records(self) -> Arc<dyn Records> {
+        Arc::new(ReadRecords(Arc::new(Mutex::new(self))))
+    }
+
+    /// Diverged items, oldest first; an error if one cannot be read.
+    pub fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError> {
+        self.read(|connection| read::all(read::diverged(connection, query)?))
+    }
+
+    /// Diverged items, oldest first. One that cannot be read hides no other.
+    pub fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError> {
+        self.read(|connection| read::diverged(connection, query))
+    }
+
+    /// Up to `limit` segments of a run that are not pending, in order, behind this one.
+    pub fn segments_after(
+        &self,
+        run: RunId,
+        after: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<(u32, SegmentState)>, StoreError> {
+        self.read(|connection| read::segments_after(connection, run, after, limit))
+    }
+
+    /// Reads in one transaction, so that what is told fits together. It is committed: what [`journal::recall`] keeps for later
+    /// in a temporary table would go with a rollback.
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Failed>) -> Result<T, StoreError> {
+        let read = || {
+            let transaction = self.connection.unchecked_transaction()?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        read().map_err(|failed: Failed| failed.explain(&self.path, "reading it"))
+    }
+}
+
+/// The records of a file that is only read.
+#[derive(Debug)]
+struct ReadRecords(Arc<Mutex<StateFile>>);
+
+#[async_trait]
+impl Records for ReadRecords {
+    async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError> {
+        let file = Arc::clone(&self.0);
+        let read = move || {
+            let file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.read(|connection| journal::recall(connection, &keys, lookup))
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        read.unwrap_or_else(|panic| Err(StoreError::Io(format!("the state file could not be read: {panic}"))))
+    }
+}
+
+/// Even a reader of a file with a write-ahead log makes files beside it. Where it may not, and there is no log, the file
+/// itself holds everything and is read as it stands.
+fn open_for_reading(path: &Path) -> Result<Connection, Failed> {
+    let open = |path: &Path, flags| -> Result<Connection, Failed> {
+        let connection = open::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | flags)?;
+        read::touch(&connection)?;
+        Ok(connection)
+    };
+    match open(path, OpenFlags::empty()) {
+        Err(Failed::Sql(error)) if may_not_make_files(&error) && !siblings::has_log(path) => {
+            open(Path::new(&immutable_uri(path)), OpenFlags::SQLITE_OPEN_URI)
+        }
+        result => result,
+    }
+}
+
+fn may_not_make_files(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+}
+
+fn immutable_uri(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for c in path.to_string_lossy().chars() {
+        match c {
+            '%' => uri.push_str("%25"),
+            '?' => uri.push_str("%3f"),
+            '#' => uri.push_str("%23"),
+            c => uri.push(c),
+        }
+    }
+    uri + "?immutable=1"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::sqlite::tests::{identity, scratch};
+
+    /// A dry run of a rollback asks for every page: comparing the whole file each time would grow with its square.
+    #[test]
+    fn the_file_is_compared_with_its_checksums_once() {
+        let dir = scratch();
+        let path = dir.path().join("s.db");
+        open::open_owned(&path, &identity(), open::NOW).unwrap().close();
+        let file = StateFile::open(&path).unwrap();
+        assert!(file.read(|connection| journal::recall(connection, &[], Lookup::ToDecide)).unwrap().is_empty());
+        let found = "SELECT EXISTS (SELECT 1 FROM sqlite_temp_schema WHERE name = 'doubtful')";
+        let kept = file.read(|connection| Ok(connection.query_row(found, [], |row| row.get::<_, bool>(0))?));
+        assert!(kept.unwrap(), "what the comparison found is kept for the next page");
+    }
+
+    /// What stands in for a directory without the right to write: SQLite is told that nothing beside the file can
+    /// change. (A test that runs as root has every right.)
+    #[test]
+    fn a_file_reads_as_it_stands_whatever_its_name() {
+        let dir = scratch();
+        let path = dir.path().join("odd name %41?#.db");
+        open::open_owned(&path, &identity(), open::NOW).unwrap().close();
+        let connection = open::connect(
+            Path::new(&immutable_uri(&path)),
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
+        )
+        .unwrap();
+        assert_eq!(read::read_identity(&connection).unwrap().0, identity());
+        assert!(!siblings::sibling(&path, "-wal").exists() && !siblings::sibling(&path, "-shm").exists());
+    }
+}

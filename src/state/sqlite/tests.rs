@@ -1,0 +1,271 @@
+//! What needs a look inside: the group, the end after a failure, rows that were tampered with.
+
+use std::sync::mpsc;
+
+use super::*;
+use crate::change::PreImage;
+use crate::item::Value;
+use crate::state::{Counts, SegmentEvent};
+
+pub(super) fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+pub(super) fn identity() -> Identity {
+    Identity {
+        migration: "rename".to_owned(),
+        fingerprint: "aaaaaaaaaaaaaaaaaaaa".to_owned(),
+        table_arn: "arn:aws:dynamodb:eu-west-1:111122223333:table/orders".to_owned(),
+        table_id: Some("id-1".to_owned()),
+        meaning: "move a to b".to_owned(),
+    }
+}
+
+fn open(path: &FilePath) -> Store {
+    Store::open(path, &identity(), || "2026-01-01T00:00:00Z".to_owned()).unwrap()
+}
+
+async fn begin(store: &Store) -> RunId {
+    let new = NewRun {
+        phase: "expand".to_owned(),
+        total_segments: 1000,
+        tool_version: "1".to_owned(),
+        table_items_estimate: None,
+    };
+    store.begin(Begin::ResumeOrNew, new).await.unwrap().run.id
+}
+
+fn page(run: RunId, segment: u32, first: u64) -> Commit {
+    let key = ItemKey::new([("pk".to_owned(), Value::S(format!("{segment}/{first}")))].into());
+    let mut counts = Counts::default();
+    counts.count(Outcome::Applied);
+    let event = SegmentEvent::PagesDone { first, pages: 1, next: Some(key), counts };
+    Commit { run, segment, event, failures: vec![], diverged: vec![], refused: vec![] }
+}
+
+/// Keeps the thread busy until the sender is dropped, so that what is asked meanwhile becomes one group.
+async fn hold(store: &Store) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), StoreError>>) {
+    let (release, released) = mpsc::channel::<()>();
+    let (running, runs) = tokio::sync::oneshot::channel();
+    let store = store.clone();
+    let held = tokio::spawn(async move {
+        let work = move |_: &rusqlite::Connection| {
+            let _ = running.send(());
+            let _ = released.recv();
+            Ok(())
+        };
+        store.thread.run(work).await
+    });
+    runs.await.unwrap();
+    (release, held)
+}
+
+type Work = Box<dyn FnOnce(&rusqlite::Connection) -> Result<(), error::Failed> + Send>;
+
+/// Asks for all of these at once, in order, while the thread is held; gives what each was answered.
+async fn as_one_group(store: &Store, work: Vec<Work>) -> Vec<Result<(), StoreError>> {
+    let (release, held) = hold(store).await;
+    let asked = futures::future::join_all(work.into_iter().map(|w| store.thread.run(w)));
+    let mut asked = std::pin::pin!(asked);
+    // Polled once, all of them are in the queue.
+    assert!(futures::poll!(&mut asked).is_pending());
+    drop(release);
+    held.await.unwrap().unwrap();
+    asked.await
+}
+
+fn commit_of(commit: Commit) -> Work {
+    Box::new(move |c| write::commit(c, &commit, "2026-01-01T00:00:00Z"))
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_leaves_the_rest_of_its_group_alone() {
+    let dir = scratch();
+    let store = open(&dir.path().join("s.db"));
+    let run = begin(&store).await;
+    let out_of_turn = commit_of(page(run, 1, 2));
+    // It fails after its segment's row is written: the row must not stay.
+    let mut bad_ids = page(run, 2, 1);
+    bad_ids.refused = vec![PreImageId(77)];
+    let work = vec![
+        commit_of(page(run, 0, 1)),
+        out_of_turn,
+        commit_of(bad_ids),
+        commit_of(page(run, 0, 2)),
+        commit_of(page(run, 3, 1)),
+    ];
+    let answers = as_one_group(&store, work).await;
+    assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false, true, true], "{answers:?}");
+    assert!(matches!(answers[1], Err(StoreError::Transition(_))));
+    assert!(matches!(answers[2], Err(StoreError::Corrupt(_))));
+    let pages: Vec<_> =
+        store.segments_after(run, None, u32::MAX).await.unwrap().into_iter().map(|(n, s)| (n, s.pages)).collect();
+    assert_eq!(pages, [(0, 2), (3, 1)]);
+}
+
+/// The group is one transaction: where its COMMIT fails, none of it is stored, nobody is told otherwise, and nothing
+/// is stored after it.
+#[tokio::test]
+async fn a_failed_commit_fails_the_whole_group_and_everything_after_it() {
+    let dir = scratch();
+    let path = dir.path().join("s.db");
+    let store = open(&path);
+    let run = begin(&store).await;
+    store.commit(page(run, 5, 1)).await.unwrap();
+    // A foreign key that is checked at the end: the statement succeeds, the COMMIT does not.
+    let fails_late = Box::new(|c: &rusqlite::Connection| {
+        c.execute_batch(
+            "PRAGMA defer_foreign_keys = ON; INSERT INTO pre_images (run, key, path, kind, at) VALUES (99, '', '', 'same', '')",
+        )?;
+        Ok(())
+    });
+    let answers = as_one_group(&store, vec![commit_of(page(run, 0, 1)), fails_late, commit_of(page(run, 1, 1))]).await;
+    assert!(answers.iter().all(Result::is_err), "{answers:?}");
+    assert!(store.commit(page(run, 2, 1)).await.is_err());
+    assert!(store.append_pre_images(run, vec![]).await.is_err());
+    assert!(store.segments_after(run, None, u32::MAX).await.is_err());
+    assert!(store.end_session(run, RunStatus::Stopped, None, 0).await.is_err());
+    drop(store);
+
+    let store = open(&path);
+    assert_eq!(
+        store.segments_after(run, None, u32::MAX).await.unwrap().into_iter().map(|(n, _)| n).collect::<Vec<_>>(),
+        [5]
+    );
+    assert!(store.current_run("expand").await.unwrap().unwrap().lower_bound);
+}
+
+#[tokio::test]
+async fn a_full_disk_ends_all_storing_and_loses_nothing_that_was_answered() {
+    let dir = scratch();
+    let path = dir.path().join("s.db");
+    let store = open(&path);
+    let run = begin(&store).await;
+    let limit = |c: &rusqlite::Connection| {
+        let pages: i64 = c.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        c.query_row(&format!("PRAGMA max_page_count = {}", pages + 8), [], |_| Ok(()))?;
+        Ok(())
+    };
+    store.thread.run(limit).await.unwrap();
+    let (mut stored, mut error) = (0, None);
+    while error.is_none() && stored < 10_000 {
+        match store.commit(page(run, 0, stored + 1)).await {
+            Ok(()) => stored += 1,
+            Err(e) => error = Some(e),
+        }
+        let key = ItemKey::new([("pk".to_owned(), Value::S("x".repeat(500)))].into());
+        let pre = PreImage::of(&Path::attribute("a"), &Value::S("secret".repeat(100)));
+        let row = PreImageRow { key, pre };
+        error = error.or(store.append_pre_images(run, vec![row]).await.err());
+    }
+    let text = error.unwrap().to_string();
+    assert!(text.contains("disk is full") && text.contains("resumes") && !text.contains("secret"), "{text}");
+    assert!(stored > 0);
+    let after = store.commit(page(run, 0, stored + 1)).await.unwrap_err().to_string();
+    assert!(after.contains("disk is full"), "{after}");
+    drop(store);
+
+    let store = open(&path);
+    assert_eq!(store.segments_after(run, None, u32::MAX).await.unwrap()[0].1.pages, stored);
+    let resumed = begin(&store).await;
+    store.commit(page(resumed, 0, stored + 1)).await.unwrap();
+}
+
+/// What a run could never have written is an error when it is read, and does not quote what it found.
+#[tokio::test]
+async fn rows_that_cannot_be_are_errors() {
+    for tamper in [
+        "UPDATE segments SET scanned = scanned + 1",
+        "UPDATE segments SET start_key = '{\"pk\": secret'",
+        "UPDATE segments SET start_key = '{\"pk\": {\"N\": \"secret\"}}'",
+        "UPDATE segments SET applied = -1, gone = 2",
+        "UPDATE segments SET pages = 9223372036854775807, scanned = -5",
+        "PRAGMA ignore_check_constraints = ON; UPDATE segments SET status = 'done'",
+        "PRAGMA ignore_check_constraints = ON; UPDATE segments SET pages = 0",
+        "PRAGMA ignore_check_constraints = ON; UPDATE segments SET status = 'secret'",
+    ] {
+        let dir = scratch();
+        let store = open(&dir.path().join("s.db"));
+        let run = begin(&store).await;
+        store.commit(page(run, 0, 1)).await.unwrap();
+        store.thread.run(move |c| Ok(c.execute_batch(tamper)?)).await.unwrap();
+        for error in [
+            store.segments_after(run, None, u32::MAX).await.unwrap_err(),
+            store.commit(page(run, 0, 2)).await.unwrap_err(),
+        ] {
+            assert!(matches!(error, StoreError::Corrupt(_)), "{tamper}: {error:?}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn counts_stand_in_the_columns_of_their_outcomes() {
+    let dir = scratch();
+    let store = open(&dir.path().join("s.db"));
+    let run = begin(&store).await;
+    let mut commit = page(run, 0, 1);
+    let SegmentEvent::PagesDone { counts, .. } = &mut commit.event;
+    *counts = Counts {
+        scanned: 1 + 2 + 3 + 4,
+        outcomes: [1, 2, 3, 4, 0, 0, 0, 0],
+        write_units: 1.5,
+        read_units: 2.5,
+        assumed_write_units: 3.5,
+        estimated_write_units: 4.5,
+        unclear: 0,
+    };
+    let expected = counts.clone();
+    store.commit(commit).await.unwrap();
+    let columns: Vec<&str> = Outcome::ALL.iter().map(|o| o.name()).collect();
+    let sql = format!("SELECT {} FROM segments", columns.join(", "));
+    let stored = store
+        .thread
+        .run(move |c| {
+            Ok(c.query_row(&sql, [], |row| (0..8).map(|i| row.get::<_, u64>(i)).collect::<Result<Vec<_>, _>>())?)
+        })
+        .await
+        .unwrap();
+    assert_eq!(stored, expected.outcomes);
+    assert_eq!(store.totals(run).await.unwrap().counts, expected);
+    assert_eq!(store.segments_after(run, None, u32::MAX).await.unwrap()[0].1.counts, expected);
+}
+
+/// A record that cannot be read is one of its item: a verification of the others goes on.
+#[tokio::test]
+async fn a_damaged_record_of_what_was_there_before_is_one_of_its_item() {
+    let key = |name: &str| ItemKey::new([("pk".to_owned(), Value::S(name.to_owned()))].into());
+    let (target, value) = (Path::attribute("new"), Digest::of(&Value::S("x".to_owned())));
+    for tamper in ["path = 'a[x'", "path = 'other'", "value = x'0000000000000000'"] {
+        let dir = scratch();
+        let store = open(&dir.path().join("s.db"));
+        let run = begin(&store).await;
+        let there_before =
+            ["damaged", "fine"].map(|name| (key(name), vec![(target.clone(), value)])).into_iter().collect();
+        store.append_page(MetPage { there_before, ..MetPage::empty(run, 0, 1) }).await.unwrap();
+        let sql = format!(
+            "DROP TRIGGER there_before_changed; UPDATE there_before SET {tamper} WHERE key = '{}'",
+            key("damaged").to_text()
+        );
+        store.thread.run(move |c| Ok(c.execute_batch(&sql)?)).await.unwrap();
+        let records = store.there_before(vec![key("damaged"), key("fine")]).await.unwrap();
+        assert!(records[0].why_unreadable().is_some(), "{tamper}");
+        assert!(records[1].is_existing(&target, &Value::S("x".to_owned())), "{tamper}");
+    }
+}
+
+/// What is only reported fails no pass, whatever has become of the file.
+#[tokio::test]
+async fn a_lookup_for_a_report_never_fails() {
+    let dir = scratch();
+    let store = open(&dir.path().join("s.db"));
+    begin(&store).await;
+    let keys = || vec![ItemKey::new([("pk".to_owned(), Value::S("x".to_owned()))].into()); 2];
+    let found = store.recall(keys(), Lookup::ToReport).await.unwrap();
+    assert!(found.len() == 2 && found.iter().all(|record| record.why_unreadable().is_none()), "{found:?}");
+    store.thread.run(|c| Ok(c.execute_batch("DROP TABLE there_before")?)).await.unwrap();
+    let found = store.recall(keys(), Lookup::ToReport).await.unwrap();
+    assert!(found.len() == 2 && found.iter().all(|record| record.why_unreadable().is_some()), "{found:?}");
+    store.events().await.expect("it goes on storing");
+    store.recall(keys(), Lookup::ToDecide).await.unwrap_err();
+}
