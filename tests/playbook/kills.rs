@@ -50,7 +50,8 @@ async fn forward_under_kills() {
         app.is_content(words);
     }
     println!("  {killed} kills; {:?}", app.stop().await);
-    assert!(killed >= 10, "only {killed} kills");
+    // The first attempt at each command is always killed.
+    assert!(killed >= 7, "only {killed} kills");
     app.is_content("in the end");
     app.left(&scene.dump().await, NEW);
 }
@@ -133,7 +134,8 @@ async fn back_under_kills() {
     let ran = scene.killed("rollback --yes", 3 * KILLS, &mut rng, &app, &mut killed).await;
     assert_eq!(ran.code, 0, "{}", ran.said());
     println!("  {killed} kills; {:?}", app.stop().await);
-    assert!(killed >= 5, "only {killed} kills");
+    // The first attempt at each of the two commands is always killed.
+    assert!(killed >= 2, "only {killed} kills");
     app.is_content("in the end");
     app.left(&scene.dump().await, OLD);
 }
@@ -207,8 +209,8 @@ async fn ends(migration: &str, first: &[&str], then: &[&str], mut rng: Option<&m
     let (mut ends, mut killed) = (Vec::new(), 0);
     for words in then {
         let mut ran = None;
-        for _ in 0..rng.as_ref().map_or(0, |_| KILLS) {
-            ran = scene.kill_once(&given(words), rng.as_deref_mut().unwrap()).await;
+        for attempt in 0..rng.as_ref().map_or(0, |_| KILLS) {
+            ran = scene.kill_once(&given(words), attempt, rng.as_deref_mut().unwrap()).await;
             if ran.is_some() {
                 break;
             }

@@ -181,8 +181,8 @@ impl Scene {
         app: &Application,
         killed: &mut u32,
     ) -> Ran {
-        for _ in 0..kills {
-            if let Some(ended) = self.kill_once(words, rng).await {
+        for attempt in 0..kills {
+            if let Some(ended) = self.kill_once(words, attempt, rng).await {
                 return ended;
             }
             *killed += 1;
@@ -192,8 +192,21 @@ impl Scene {
         self.give(words).await
     }
 
-    /// Gives a command and kills it at a random moment; what it came to, if it ended before.
-    pub(crate) async fn kill_once(&self, words: &str, rng: &mut Rng) -> Option<Ran> {
+    /// Gives a command and kills it: its result, if it ended before. The first attempt is killed at one of the first
+    /// requests, which every command makes, so that some kills do not depend on the speed of the machine; the others at a
+    /// random moment.
+    pub(crate) async fn kill_once(&self, words: &str, attempt: u32, rng: &mut Rng) -> Option<Ran> {
+        if attempt == 0 {
+            let requests = || self.bed.front().tally().requests();
+            let goal = requests() + rng.u64(1..=3);
+            let until = Instant::now() + Duration::from_secs(20);
+            let due = async {
+                while requests() < goal && Instant::now() < until {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            return self.kill_when(words, due).await;
+        }
         // So long they take at least, more or less: the more kills fall before the end.
         let length = if words.starts_with("rollback") || words.starts_with("contract") { 3_000 } else { 2_000 };
         // Rather early than late: commands that are resumed are shorter.
