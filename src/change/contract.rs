@@ -1,18 +1,63 @@
-//! What `contract` wants of one item: the old attribute goes.
+//! What `contract` does to one item: the old attribute goes.
 
-use super::decide::{Target, Wanted};
 use super::draft::Draft;
-use super::forward::is_other;
-use super::{Condition, PreImage};
+use super::expand::is_other;
+use super::ops::Target;
+use super::{Change, Condition, OnExisting, PreImage, Strategy};
 use crate::item::{Path, Value};
+
+/// A change as `contract` makes it.
+#[derive(Debug, Clone)]
+pub(super) enum ContractOp {
+    /// The source of a move goes, unless the move was skipped.
+    RemoveSource { from: Path, to: Path, skips: bool },
+    /// The path goes, if these copies of it are there, and those that skip were not skipped.
+    Remove { path: Path, copies: Vec<Target> },
+}
+
+impl ContractOp {
+    /// The operations for these changes, in their order.
+    pub(super) fn all(changes: &[Change], strategy: Strategy) -> Vec<ContractOp> {
+        match strategy {
+            Strategy::ExpandContract => changes.iter().filter_map(|change| ContractOp::of(change, changes)).collect(),
+            // `run` did it all.
+            Strategy::InPlace => Vec::new(),
+        }
+    }
+
+    /// The operation for one change of a plan; none if nothing of it goes.
+    fn of(change: &Change, all: &[Change]) -> Option<ContractOp> {
+        match change.clone() {
+            Change::Move { from, to, on_existing } => {
+                Some(ContractOp::RemoveSource { from, to, skips: on_existing == OnExisting::Skip })
+            }
+            Change::Remove { path } => Some(ContractOp::Remove { copies: Target::copies_of(all, &path), path }),
+            Change::Copy { .. } | Change::Set { .. } => None,
+        }
+    }
+
+    /// The path that it may change.
+    pub(super) fn changed(&self) -> &Path {
+        match self {
+            ContractOp::RemoveSource { from: path, .. } | ContractOp::Remove { path, .. } => path,
+        }
+    }
+
+    /// Whether decisions depend on the recorded history of an item: a value that was skipped is the recorded one.
+    pub(super) fn needs_history(&self) -> bool {
+        match self {
+            ContractOp::RemoveSource { skips, .. } => *skips,
+            ContractOp::Remove { copies, .. } => copies.iter().any(|copy| copy.skips),
+        }
+    }
+}
 
 impl Draft<'_> {
     /// Nothing goes away that has no copy: an equal new value, or the journal.
-    pub(super) fn contract(&mut self, wanted: &Wanted) {
-        match wanted {
-            Wanted::DropMoved { from, to, skips } => self.drop_moved(from, to, *skips),
-            Wanted::DropRemoved { path, copies } => self.drop_removed(path, copies),
-            _ => {}
+    pub(super) fn contract(&mut self, op: &ContractOp) {
+        match op {
+            ContractOp::RemoveSource { from, to, skips } => self.drop_moved(from, to, *skips),
+            ContractOp::Remove { path, copies } => self.drop_removed(path, copies),
         }
     }
 

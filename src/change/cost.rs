@@ -36,12 +36,8 @@ struct Touched {
 
 impl Pricing {
     /// For writes that set or remove these top-level attributes, or something in them, and no others.
-    pub(super) fn new<'a>(
-        changed: impl Iterator<Item = &'a str> + Clone,
-        table_key: &KeySchema,
-        indexes: &Indexes,
-    ) -> Pricing {
-        let changed: Arc<[String]> = changed.map(str::to_owned).collect();
+    pub(super) fn new(changed: Vec<&str>, table_key: &KeySchema, indexes: &Indexes) -> Pricing {
+        let changed: Arc<[String]> = changed.into_iter().map(str::to_owned).collect();
         let version = indexes.version();
         let touched = touched(&changed, table_key, &indexes.schemas());
         let (table_key, indexes) = (table_key.clone(), indexes.clone());
@@ -289,7 +285,7 @@ mod tests {
         assert_eq!(units(&[mv("old", "new")], image, Projection::KeysOnly), (1.0, 0.0));
         let (image, value) = (item(json!({"pk": {"S": "1"}, "k": {"S": "k"}})), Value::S("k".into()));
         let same = [Action::SetValue { to: Path::attribute("k"), value }];
-        let pricing = Pricing::new(["k"].into_iter(), &key(), &vec![index(&[("k", "S")], Projection::All)].into());
+        let pricing = Pricing::new(vec!["k"], &key(), &vec![index(&[("k", "S")], Projection::All)].into());
         assert_eq!(pricing.cost(&image, &same, 2048, 2048), WriteCost { table: 2.0, indexes: vec![] });
     }
 

@@ -1,28 +1,30 @@
 //! From an item's image to a decision: what the plan wants of this item, and under which condition.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use super::contract::ContractOp;
 use super::cost::Pricing;
 use super::draft::{Draft, bytes_at};
-use super::{Change, GuardedWrite, Indexes, OnExisting, OnRecord, Rule, Strategy, rule};
-use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, Path, Value, client_encryption};
+use super::expand::ExpandOp;
+use super::old_from_new::OldFromNewOp;
+use super::ops::Ops;
+use super::undo::UndoOp;
+use super::{Change, GuardedWrite, Indexes, OnRecord, Rule, Strategy, rule};
+use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, Path, client_encryption};
 
 /// The changes that one phase makes, ready to be held against items.
 #[derive(Debug, Clone)]
 pub struct Changes {
-    pub(super) steps: Vec<Wanted>,
+    pub(super) ops: Ops,
     key: KeySchema,
     indexes: Indexes,
     pub(super) pricing: Pricing,
-    /// Decides in the place of the steps.
-    by: Option<Arc<dyn Decides>>,
     /// Items that are signed or encrypted on the client are not written.
     spares_encrypted: bool,
 }
 
-/// Decides on items by another rule than a plan's steps.
+/// Decides on items by another rule than a plan's operations.
 pub trait Decides: Debug + Send + Sync {
     /// See [`Changes::decide`].
     fn decide(&self, item: &Item) -> Decision;
@@ -47,117 +49,43 @@ pub enum Decision {
     Write(GuardedWrite),
 }
 
-/// One change as this phase makes it.
-#[derive(Debug, Clone)]
-pub(super) enum Wanted {
-    /// `run`: the source's value at the target.
-    Copy { from: Path, to: Path, is_move: bool, removes_source: bool, on_existing: OnExisting },
-    /// `run`: a constant.
-    Set { to: Path, value: Value, on_existing: OnExisting },
-    /// `run` in place: the path goes, unless one of these copies of it was skipped.
-    Remove { path: Path, skipping: Vec<Path> },
-    /// `contract`: the source of a move goes; not if the move was skipped.
-    DropMoved { from: Path, to: Path, skips: bool },
-    /// `contract`: the path goes, if these copies of it are there, and those that skip were not skipped.
-    DropRemoved { path: Path, copies: Vec<Target> },
-    /// `rollback`: the source gets the value that its targets have.
-    Refresh { from: Path, targets: Vec<Target> },
-    /// `rollback`: the target of a copy, or of a move whose source has stayed, is as it was before.
-    Uncopy { from: Path, to: Path, skips: bool },
-    /// `rollback`: the value of a move in place is at its source again.
-    Unmove { from: Path, to: Path },
-    /// `rollback`: the constant goes, for what was there before.
-    Unset { to: Path, value: Value },
-    /// `rollback`: what was removed in place is back.
-    Unremove { path: Path },
-}
-
-/// The target of a copy.
-#[derive(Debug, Clone)]
-pub(super) struct Target {
-    pub(super) to: Path,
-    /// A value that was there before the migration stays, and counts as done.
-    pub(super) skips: bool,
-}
-
 impl Changes {
     /// The changes that `run` makes: all of them in place; otherwise only what adds, and the rest waits for `contract`.
     pub fn for_run(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
-        let in_place = strategy == Strategy::InPlace;
-        let wanted = |change: &Change| match change.clone() {
-            Change::Move { from, to, on_existing } => {
-                Some(Wanted::Copy { from, to, is_move: true, removes_source: in_place, on_existing })
-            }
-            Change::Copy { from, to, on_existing } => {
-                Some(Wanted::Copy { from, to, is_move: false, removes_source: false, on_existing })
-            }
-            Change::Set { to, value, on_existing } => Some(Wanted::Set { to, value, on_existing }),
-            Change::Remove { path } => {
-                let skipping = copies_of(changes, &path).into_iter().filter(|copy| copy.skips);
-                in_place.then(|| Wanted::Remove { skipping: skipping.map(|copy| copy.to).collect(), path })
-            }
-        };
-        Changes::new(changes.iter().filter_map(wanted).collect(), key, indexes)
+        Changes::new(Ops::Expand(ExpandOp::all(changes, strategy)), key, indexes)
     }
 
-    /// The changes that `contract` makes, after cutover: the sources of moves go, and what the plan removes. Nothing is
-    /// left to it where `run` works in place.
+    /// The changes that `contract` makes, after cutover: the sources of moves go, and what the plan removes. A plan that
+    /// works in place leaves nothing for it.
     pub fn for_contract(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
-        let wanted = |change: &Change| match change.clone() {
-            Change::Move { from, to, on_existing } => {
-                Some(Wanted::DropMoved { from, to, skips: on_existing == OnExisting::Skip })
-            }
-            Change::Remove { path } => Some(Wanted::DropRemoved { copies: copies_of(changes, &path), path }),
-            Change::Copy { .. } | Change::Set { .. } => None,
-        };
-        let steps = match strategy {
-            Strategy::ExpandContract => changes.iter().filter_map(wanted).collect(),
-            Strategy::InPlace => Vec::new(),
-        };
-        Changes::new(steps, key, indexes)
+        Changes::new(Ops::Contract(ContractOp::all(changes, strategy)), key, indexes)
     }
 
-    /// The first phase of a rollback behind writes of the new attribute alone: old values become equal to new ones. Where
-    /// there is no new one, the old one stays. No such writes are behind a plan that works in place.
+    /// The first phase of a rollback after new-only writes: old values become equal to new ones. An old value without a new
+    /// one stays. A plan that works in place has no new-only writes, so nothing is left for this phase.
     pub fn for_old_equal_new(
         changes: &[Change],
         strategy: Strategy,
         key: KeySchema,
         indexes: Vec<IndexSchema>,
     ) -> Changes {
-        let mut targets: BTreeMap<&Path, Vec<Target>> = BTreeMap::new();
-        for change in changes.iter().filter(|_| strategy == Strategy::ExpandContract) {
-            if let Change::Move { from, to, .. } | Change::Copy { from, to, .. } = change {
-                targets.entry(from).or_default().push(Target { to: to.clone(), skips: change.skips() });
-            }
-        }
-        let steps = targets.into_iter().map(|(from, targets)| Wanted::Refresh { from: from.clone(), targets });
-        Changes::new(steps.collect(), key, indexes)
+        Changes::new(Ops::OldFromNew(OldFromNewOp::all(changes, strategy)), key, indexes)
     }
 
     /// The last phase of a rollback: what `run` made goes, and what it overwrote, moved or removed comes back.
     pub fn for_rollback(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
-        let in_place = strategy == Strategy::InPlace;
-        let wanted = |change: &Change| match change.clone() {
-            Change::Move { from, to, .. } if in_place => Some(Wanted::Unmove { from, to }),
-            Change::Move { from, to, on_existing } | Change::Copy { from, to, on_existing } => {
-                Some(Wanted::Uncopy { from, to, skips: on_existing == OnExisting::Skip })
-            }
-            Change::Set { to, value, .. } => Some(Wanted::Unset { to, value }),
-            Change::Remove { path } => in_place.then_some(Wanted::Unremove { path }),
-        };
-        Changes::new(changes.iter().filter_map(wanted).collect(), key, indexes)
+        Changes::new(Ops::Undo(UndoOp::all(changes, strategy)), key, indexes)
     }
 
-    fn new(steps: Vec<Wanted>, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
+    /// Every decision is the one that `rule` makes, for a table with this key and these indexes.
+    pub fn decided_by(rule: Arc<dyn Decides>, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
+        Changes::new(Ops::Rule(rule), key, indexes)
+    }
+
+    fn new(ops: Ops, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         let indexes = Indexes::from(indexes);
-        let pricing = Pricing::new(steps.iter().flat_map(Wanted::changes), &key, &indexes);
-        Changes { steps, key, indexes, pricing, by: None, spares_encrypted: false }
-    }
-
-    /// Whatever `by` decides, for a table with this key and these indexes.
-    pub fn decided_by(by: Arc<dyn Decides>, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
-        Changes { by: Some(by), ..Changes::for_run(&[], Strategy::InPlace, key, indexes) }
+        let pricing = Pricing::new(ops.attributes(), &key, &indexes);
+        Changes { ops, key, indexes, pricing, spares_encrypted: false }
     }
 
     /// The same, but items that are signed or encrypted on the client are not written ([`Rule::ClientEncryption`]).
@@ -172,7 +100,7 @@ impl Changes {
 
     /// Whether this phase changes nothing: every change waits for a later one.
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.by.is_none()
+        self.ops.is_empty()
     }
 
     /// The indexes that writes are priced for: what [`WriteCost::indexes`] counts. They follow the table.
@@ -190,7 +118,7 @@ impl Changes {
     /// Whether this phase rests on what it finds nothing to do for: what it passes over stays as it is, or goes for good. An
     /// eventually consistent read may show an item as it was some seconds ago, which is not enough for that.
     pub fn needs_consistent_reads(&self) -> bool {
-        self.steps.iter().any(|wanted| !wanted.is_forward())
+        self.ops.need_consistent_reads()
     }
 
     /// What this item needs, where nothing is on record of it or the phase does not ask. All of it goes into one write, or
@@ -201,10 +129,7 @@ impl Changes {
 
     /// What this item needs, by what is on record of it. All of it goes into one write, or none of it.
     pub fn decide_with(&self, item: &Item, record: &OnRecord) -> Decision {
-        let decided = match &self.by {
-            Some(by) => by.decide(item),
-            None => self.decide_by_steps(item, record),
-        };
+        let decided = self.decide_unchecked(item, record);
         let Decision::Write(write) = decided else { return decided };
         if let Some(mark) = client_encryption(item).filter(|_| self.spares_encrypted) {
             return Decision::Refused(Box::new(write), Rule::ClientEncryption { mark });
@@ -221,14 +146,15 @@ impl Changes {
 
     /// Bytes of the sources that stay until contract, and would go if the plan worked in place.
     fn kept_bytes(&self, item: &Item) -> usize {
-        let kept = self.steps.iter().filter_map(|wanted| match wanted {
-            Wanted::Copy { from, is_move: true, removes_source: false, .. } => Some(bytes_at(from, from.get(item)?)),
-            _ => None,
-        });
-        kept.sum()
+        let kept = self.ops.expand().iter().filter_map(ExpandOp::kept_source);
+        kept.filter_map(|from| Some(bytes_at(from, from.get(item)?))).sum()
     }
 
-    fn decide_by_steps(&self, item: &Item, record: &OnRecord) -> Decision {
+    /// The decision before it is held to DynamoDB's rules.
+    fn decide_unchecked(&self, item: &Item, record: &OnRecord) -> Decision {
+        if let Ops::Rule(rule) = &self.ops {
+            return rule.decide(item);
+        }
         let Some(key) = self.key.key_of(item) else {
             return Decision::Rejected("the item came without its key attributes".into());
         };
@@ -237,68 +163,14 @@ impl Changes {
                 "its record in the state file cannot be read: {why}; it was not written"
             ));
         }
-        let mut draft = Draft::new(item, record, &self.steps);
-        for wanted in &self.steps {
-            match wanted {
-                Wanted::Copy { .. } | Wanted::Set { .. } | Wanted::Remove { .. } => draft.forward(wanted),
-                Wanted::DropMoved { .. } | Wanted::DropRemoved { .. } => draft.contract(wanted),
-                _ => draft.roll_back(wanted),
-            }
+        let mut draft = Draft::new(item, record);
+        match &self.ops {
+            Ops::Expand(ops) => ops.iter().for_each(|op| draft.expand(op)),
+            Ops::Contract(ops) => ops.iter().for_each(|op| draft.contract(op)),
+            Ops::OldFromNew(ops) => ops.iter().for_each(|op| draft.make_old_from_new(op)),
+            Ops::Undo(ops) => draft.undo(ops),
+            Ops::Rule(rule) => return rule.decide(item),
         }
         draft.finish(key, &self.key.partition.name, &self.pricing)
     }
-}
-
-impl Wanted {
-    /// The top-level attributes that it may change.
-    fn changes(&self) -> impl Iterator<Item = &str> + Clone {
-        let (one, another) = match self {
-            Wanted::Copy { from, to, removes_source, .. } => (to, removes_source.then_some(from)),
-            Wanted::Unmove { from, to } => (to, Some(from)),
-            Wanted::Uncopy { to: path, .. }
-            | Wanted::Set { to: path, .. }
-            | Wanted::Unset { to: path, .. }
-            | Wanted::DropMoved { from: path, .. }
-            | Wanted::Refresh { from: path, .. }
-            | Wanted::DropRemoved { path, .. }
-            | Wanted::Unremove { path }
-            | Wanted::Remove { path, .. } => (path, None),
-        };
-        std::iter::once(one).chain(another).map(Path::root)
-    }
-
-    /// Whether it is one of `run`.
-    fn is_forward(&self) -> bool {
-        match self {
-            Wanted::Copy { .. } | Wanted::Set { .. } | Wanted::Remove { .. } => true,
-            Wanted::DropMoved { .. }
-            | Wanted::DropRemoved { .. }
-            | Wanted::Refresh { .. }
-            | Wanted::Uncopy { .. }
-            | Wanted::Unmove { .. }
-            | Wanted::Unset { .. }
-            | Wanted::Unremove { .. } => false,
-        }
-    }
-
-    pub(super) fn recalls(&self) -> bool {
-        match self {
-            Wanted::Uncopy { .. } | Wanted::Unmove { .. } | Wanted::Unset { .. } | Wanted::Unremove { .. } => true,
-            // What was skipped is the recorded value.
-            Wanted::DropMoved { skips, .. } => *skips,
-            Wanted::DropRemoved { copies: targets, .. } | Wanted::Refresh { targets, .. } => {
-                targets.iter().any(|target| target.skips)
-            }
-            Wanted::Copy { .. } | Wanted::Set { .. } | Wanted::Remove { .. } => false,
-        }
-    }
-}
-
-/// The copies that a plan makes of a path.
-fn copies_of(changes: &[Change], path: &Path) -> Vec<Target> {
-    let copy = |change: &Change| match change {
-        Change::Copy { from, to, .. } if from == path => Some(Target { to: to.clone(), skips: change.skips() }),
-        _ => None,
-    };
-    changes.iter().filter_map(copy).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::cost::Pricing;
-use super::decide::{Decision, Wanted};
+use super::decide::Decision;
 use super::{Action, Condition, GuardedWrite, OnRecord, PreImage, Was};
 use crate::item::{Item, ItemKey, Path, Step, Value, attribute_bytes, item_bytes};
 
@@ -30,8 +30,8 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(item: &'a Item, record: &'a OnRecord, steps: &'a [Wanted]) -> Draft<'a> {
-        let mut draft = Draft {
+    pub(super) fn new(item: &'a Item, record: &'a OnRecord) -> Draft<'a> {
+        Draft {
             item,
             record,
             restored: BTreeMap::new(),
@@ -46,9 +46,7 @@ impl<'a> Draft<'a> {
             already: false,
             grows: 0,
             shrinks: 0,
-        };
-        draft.restored = draft.restored(steps);
-        draft
+        }
     }
 
     pub(super) fn finish(mut self, key: ItemKey, partition_key: &str, pricing: &Pricing) -> Decision {
@@ -122,6 +120,27 @@ impl<'a> Draft<'a> {
 
     pub(super) fn unshrink_by(&mut self, path: &Path, value: &Value) {
         self.shrinks -= bytes_at(path, value);
+    }
+
+    /// Brings the value at `to` back to `from`. The caller holds what is at both. Returns why if `from` cannot have it.
+    pub(super) fn bring_back(&mut self, from: &Path, to: &Path, new: &Value) -> Result<(), String> {
+        if let Some(old) = from.get(self.item) {
+            self.shrinks_by(from, old);
+            self.copy(to, from, new);
+            return Ok(());
+        }
+        match self.place(from) {
+            Place::Ready => {
+                self.require_parent(from);
+                self.copy(to, from, new);
+            }
+            Place::ParentMissing(root) => {
+                self.require(Condition::Equals(to.clone(), new.clone()));
+                self.make(root, from, new.clone());
+            }
+            Place::Impossible(why) => return Err(why),
+        }
+        Ok(())
     }
 
     /// The item as the actions so far leave it.

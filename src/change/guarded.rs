@@ -130,6 +130,16 @@ pub enum Was {
     Left(Leftover),
 }
 
+impl Was {
+    /// The value that was there, if the write destroyed one.
+    pub fn value(&self) -> Option<&Value> {
+        match self {
+            Was::Value(value) => Some(value),
+            Was::Nothing | Was::Same | Was::Left(_) => None,
+        }
+    }
+}
+
 impl PreImage {
     /// A value that is about to be destroyed.
     pub fn of(path: &Path, value: &Value) -> PreImage {

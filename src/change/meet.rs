@@ -1,6 +1,8 @@
 //! An item as the first pass meets it, before anything is written.
 
-use super::decide::{Changes, Wanted};
+use super::decide::Changes;
+use super::expand::ExpandOp;
+use super::ops::Ops;
 use super::{Decision, Digest, MetPair, OnExisting};
 use crate::item::{Item, Path};
 
@@ -29,14 +31,14 @@ pub enum Lookup {
 impl Changes {
     /// Whether a rollback asks which targets were there before this phase. Moves in place are on record one by one.
     pub fn meets(&self) -> bool {
-        self.steps.iter().any(|wanted| matches!(wanted, Wanted::Copy { removes_source: false, .. }))
+        self.ops.expand().iter().any(|op| matches!(op, ExpandOp::Copy { removes_source: false, .. }))
     }
 
     /// The first look at an item. While applications write both attributes (`dual_writes`), an equal pair is theirs.
     pub fn meet(&self, item: &Item, dual_writes: bool) -> Met {
         let mut met = Met::default();
-        for wanted in &self.steps {
-            let Wanted::Copy { from, to, removes_source: false, on_existing, .. } = wanted else { continue };
+        for op in self.ops.expand() {
+            let ExpandOp::Copy { from, to, removes_source: false, on_existing, .. } = op else { continue };
             match (from.get(item), to.get(item)) {
                 (None, None) => {}
                 (Some(_), None) => met.may_write = true,
@@ -50,31 +52,36 @@ impl Changes {
             }
         }
         // With a single change, `met` already says whether the item gets a write.
-        met.may_write |= self.steps.len() > 1 && matches!(self.decide(item), Decision::Write(_));
+        met.may_write |= self.ops.expand().len() > 1 && matches!(self.decide(item), Decision::Write(_));
         met
     }
 
     /// Targets that a run leaves because a live writer filled them between its look at the item and its write: they count
     /// as there before, like those that the look found.
     pub fn skipped_targets(&self, item: &Item) -> Vec<(Path, Digest)> {
-        let skipped = self.steps.iter().filter_map(|wanted| match wanted {
-            Wanted::Copy { from, to, removes_source: false, on_existing: OnExisting::Skip, .. } => {
+        let skipped = self.ops.expand().iter().filter_map(|op| match op {
+            ExpandOp::Copy { from, to, removes_source: false, on_existing: OnExisting::Skip, .. } => {
                 let (old, there) = (from.get(item)?, to.get(item)?);
                 (old != there).then(|| (to.clone(), Digest::of(there)))
             }
-            _ => None,
+            ExpandOp::Copy { .. } | ExpandOp::Set { .. } | ExpandOp::Remove { .. } => None,
         });
         skipped.collect()
     }
 
     /// What this phase looks up the recorded history of an item for; nothing if it does not.
     pub fn lookup(&self) -> Option<Lookup> {
-        let refreshes = || self.steps.iter().any(|wanted| matches!(wanted, Wanted::Refresh { .. }));
-        if self.recalls() { Some(Lookup::ToDecide) } else { refreshes().then_some(Lookup::ToReport) }
+        if self.recalls() {
+            return Some(Lookup::ToDecide);
+        }
+        match &self.ops {
+            Ops::OldFromNew(ops) => (!ops.is_empty()).then_some(Lookup::ToReport),
+            Ops::Expand(_) | Ops::Contract(_) | Ops::Undo(_) | Ops::Rule(_) => None,
+        }
     }
 
-    /// Whether decisions of this phase go by what is on record of an item.
+    /// Whether decisions of this phase depend on the recorded history of an item.
     pub fn recalls(&self) -> bool {
-        self.steps.iter().any(Wanted::recalls)
+        self.ops.need_history()
     }
 }

@@ -3,28 +3,30 @@
 //! [`Changes::decide`] is the heart: image in, [`Decision`] out. It is called for every scanned item, and again with the
 //! current image whenever a condition fails.
 //!
-//! What it wants depends on the phase: `run` (`forward.rs`), `contract` (`contract.rs`) or one of the two phases of
-//! `rollback` (`rollback.rs`), which goes by what is on record of an item ([`OnRecord`]).
+//! Each phase has its own operations (`ops.rs`): `run` (`expand.rs`), `contract` (`contract.rs`), and the two phases of
+//! `rollback` (`old_from_new.rs`, `undo.rs`), which decide by the recorded history of an item ([`OnRecord`]).
 
 mod contract;
 mod cost;
 mod decide;
 mod draft;
+mod expand;
 mod expression;
-mod forward;
 mod guarded;
 mod indexes;
 mod leftover;
 mod meet;
+mod old_from_new;
+mod ops;
 mod record;
 #[cfg(test)]
 mod record_tests;
-mod rollback;
 mod rule;
 #[cfg(test)]
 mod rule_tests;
 #[cfg(test)]
 pub(crate) mod tests;
+mod undo;
 #[cfg(test)]
 mod undo_tests;
 

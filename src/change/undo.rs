@@ -1,87 +1,71 @@
-//! What `rollback` wants of one item. Two phases, of which the first is only needed where applications have written the
-//! new attribute alone: [old values are made equal to new ones](Wanted::Refresh); then [what the migration
-//! made](Wanted::Uncopy) goes, and what it overwrote or removed comes back.
+//! What the last phase of `rollback` does to one item: [what the migration made](UndoOp::Uncopy) goes, and what it overwrote
+//! or removed comes back.
 //!
-//! Everything is compare-and-set: what a live writer has changed since stays, and is reported as diverged; also where its
-//! shape has no place any more for what would come back. The journal keeps what a removal would lose. The last phase
-//! leaves alone what was there before the migration, and of items that no pass has met all but what their old value
-//! repeats; the first one passes over no item (`playbook`, "What the model taught").
+//! Everything is compare-and-set: what a live writer changed since stays, and is reported as diverged; so is a value that
+//! would come back where its shape has no place for it any more. The journal keeps what a removal would lose. This phase
+//! leaves alone what existed before the migration, and of items that no pass has met all but what their old value repeats.
 
 use std::collections::BTreeMap;
 
-use super::decide::{Target, Wanted};
 use super::draft::{Draft, Place};
-use super::{Action, Condition, Leftover, PreImage, Was};
+use super::{Action, Change, Condition, Leftover, OnExisting, PreImage, Strategy, Was};
 use crate::item::{Item, Path, Value};
 
-impl<'a> Draft<'a> {
-    pub(super) fn roll_back(&mut self, wanted: &'a Wanted) {
-        match wanted {
-            Wanted::Refresh { from, targets } => self.refresh(from, targets),
-            Wanted::Uncopy { from, to, skips } => self.uncopy(from, to, *skips),
-            Wanted::Unmove { from, to } => self.unmove(from, to),
-            Wanted::Unset { to, value } => self.unset(to, value),
-            Wanted::Unremove { path } => self.unremove(path),
-            _ => {}
+/// A change as this phase undoes it.
+#[derive(Debug, Clone)]
+pub(super) enum UndoOp {
+    /// The target of a copy, or of a move whose source has stayed, is as it was before.
+    Uncopy { from: Path, to: Path, skips: bool },
+    /// The value of a move in place is at its source again.
+    Unmove { from: Path, to: Path },
+    /// The constant goes, for what was there before.
+    Unset { to: Path, value: Value },
+    /// What was removed in place is back.
+    Unremove { path: Path },
+}
+
+impl UndoOp {
+    /// The operations for these changes, in their order.
+    pub(super) fn all(changes: &[Change], strategy: Strategy) -> Vec<UndoOp> {
+        changes.iter().filter_map(|change| UndoOp::of(change, strategy)).collect()
+    }
+
+    /// The operation for one change of a plan; none if `run` has made nothing of it.
+    fn of(change: &Change, strategy: Strategy) -> Option<UndoOp> {
+        let in_place = strategy == Strategy::InPlace;
+        match change.clone() {
+            Change::Move { from, to, .. } if in_place => Some(UndoOp::Unmove { from, to }),
+            Change::Move { from, to, on_existing } | Change::Copy { from, to, on_existing } => {
+                Some(UndoOp::Uncopy { from, to, skips: on_existing == OnExisting::Skip })
+            }
+            Change::Set { to, value, .. } => Some(UndoOp::Unset { to, value }),
+            Change::Remove { path } => in_place.then_some(UndoOp::Unremove { path }),
         }
     }
 
-    /// Makes the old value equal to the new one, as applications that write only the new one have left it; also where the
-    /// new one was there before the migration: an application may have written it since. An old value without a new one
-    /// stays: applications delete both, so that it is of an item which was never given a new one, and the only value there.
-    /// A pair that the run skipped stays as it is, as long as the new value is the one of before.
-    fn refresh(&mut self, from: &Path, targets: &[Target]) {
-        let item = self.item;
-        let old = from.get(item);
-        let mut values: Vec<(&Path, Option<&Value>)> = Vec::new();
-        for Target { to, skips } in targets {
-            match (old, to.get(item)) {
-                (Some(old), Some(new)) if *skips && old != new && self.record.is_existing(to, new) => {
-                    self.hold(from);
-                    self.hold(to);
-                    self.skipped.push(to.clone());
-                }
-                (_, new) => values.push((to, new)),
+    /// The paths that it may change.
+    pub(super) fn changed(&self) -> impl Iterator<Item = &Path> {
+        let (one, another) = match self {
+            UndoOp::Unmove { from, to } => (to, Some(from)),
+            UndoOp::Uncopy { to: path, .. } | UndoOp::Unset { to: path, .. } | UndoOp::Unremove { path } => {
+                (path, None)
             }
-        }
-        let Some((to, new)) = values.first().copied() else { return };
-        if let Some((other, _)) = values.iter().find(|(_, value)| *value != new) {
-            // Two copies of one source: nobody knows which of them it should equal.
-            return self.diverged.push((*other).clone());
-        }
-        if old.is_some() && new.is_none() {
-            values.iter().for_each(|(to, _)| self.require(Condition::Missing((*to).clone())));
-            return self.kept.push(from.clone());
-        }
-        if old != new && from.ends_in_index() {
-            // Of a list, elements are never written: another one may be there by then.
-            return self.diverged.push(from.clone());
-        }
-        match (old, new) {
-            (None, None) => self.require(Condition::Missing(from.clone())),
-            (Some(old), Some(new)) if old == new => self.already = true,
-            (Some(old), _) => self.keep_pre_image(PreImage::of(from, old)),
-            (None, Some(_)) => {
-                self.require(Condition::Missing(from.clone()));
-                if self.record.why_unreadable().is_some() {
-                    self.pre_images.push(PreImage::left(from, Leftover::Unknown));
-                } else if values.iter().any(|(to, _)| self.record.was_there_before(to)) {
-                    self.pre_images.push(PreImage::left(from, Leftover::OldMade));
-                }
+        };
+        std::iter::once(one).chain(another)
+    }
+}
+
+impl<'a> Draft<'a> {
+    /// Plans all operations: what one of them brings back counts for the others.
+    pub(super) fn undo(&mut self, ops: &'a [UndoOp]) {
+        self.restored = self.restored_by(ops);
+        for op in ops {
+            match op {
+                UndoOp::Uncopy { from, to, skips } => self.uncopy(from, to, *skips),
+                UndoOp::Unmove { from, to } => self.unmove(from, to),
+                UndoOp::Unset { to, value } => self.unset(to, value),
+                UndoOp::Unremove { path } => self.unremove(path),
             }
-        }
-        for (to, value) in &values {
-            self.require(match value {
-                Some(_) if old == *value => Condition::Same(from.clone(), (*to).clone()),
-                Some(value) => Condition::Equals((*to).clone(), (*value).clone()),
-                None => Condition::Missing((*to).clone()),
-            });
-        }
-        if let Some(new) = new.filter(|new| old != Some(*new))
-            && let Err(why) = self.bring_back(from, to, new)
-        {
-            // Readers that go back would miss it.
-            self.reject(why);
         }
     }
 
@@ -207,27 +191,6 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The value at `to` is to be at `from`: of both, the caller holds what is there. If it cannot be there, why.
-    fn bring_back(&mut self, from: &Path, to: &Path, new: &Value) -> Result<(), String> {
-        if let Some(old) = from.get(self.item) {
-            self.shrinks_by(from, old);
-            self.copy(to, from, new);
-            return Ok(());
-        }
-        match self.place(from) {
-            Place::Ready => {
-                self.require_parent(from);
-                self.copy(to, from, new);
-            }
-            Place::ParentMissing(root) => {
-                self.require(Condition::Equals(to.clone(), new.clone()));
-                self.make(root, from, new.clone());
-            }
-            Place::Impossible(why) => return Err(why),
-        }
-        Ok(())
-    }
-
     /// Holds the new value to the old one; where the same write brings that back, to its value.
     fn hold_equal(&mut self, from: &Path, to: &Path, new: &Value, restored: Option<&Value>) {
         self.require(match from.get(self.item) {
@@ -255,17 +218,14 @@ impl<'a> Draft<'a> {
         self.set(path, before);
     }
 
-    /// Values that [`Wanted::Unremove`] puts back in this write: until then their copies have no source.
-    pub(super) fn restored(&self, steps: &'a [Wanted]) -> BTreeMap<&'a Path, &'a Value> {
-        let (item, record) = (self.item, self.record);
-        let restored = steps.iter().filter_map(|wanted| match wanted {
-            Wanted::Unremove { path } if path.get(item).is_none() => match record.was(path)? {
-                Was::Value(value) => Some((path, value)),
-                _ => None,
-            },
-            _ => None,
+    /// Values that [`UndoOp::Unremove`] puts back in this write: until then their copies have no source.
+    fn restored_by(&self, ops: &'a [UndoOp]) -> BTreeMap<&'a Path, &'a Value> {
+        let removed = ops.iter().filter_map(|op| match op {
+            UndoOp::Unremove { path } => Some(path),
+            UndoOp::Uncopy { .. } | UndoOp::Unmove { .. } | UndoOp::Unset { .. } => None,
         });
-        restored.collect()
+        let gone = removed.filter(|path| path.get(self.item).is_none());
+        gone.filter_map(|path| Some((path, self.record.was(path)?.value()?))).collect()
     }
 
     /// Maps that the migration made for what is removed now go with it, where nothing else is in them.

@@ -1,24 +1,87 @@
-//! What `run` wants of one item.
+//! What `run` does to one item.
 
-use super::decide::Wanted;
 use super::draft::{Draft, Place};
-use super::{Condition, OnExisting, PreImage, Was};
+use super::ops::Target;
+use super::{Change, Condition, OnExisting, PreImage, Strategy, Was};
 use crate::item::{Path, Value};
 
+/// A change as `run` makes it.
+#[derive(Debug, Clone)]
+pub(super) enum ExpandOp {
+    /// The target gets the source's value.
+    Copy {
+        from: Path,
+        to: Path,
+        is_move: bool,
+        /// In place, a move removes its source in the same write.
+        removes_source: bool,
+        on_existing: OnExisting,
+    },
+    /// The target gets a constant.
+    Set { to: Path, value: Value, on_existing: OnExisting },
+    /// In place, the path goes, unless one of these copies of it was skipped.
+    Remove { path: Path, skipping: Vec<Path> },
+}
+
+impl ExpandOp {
+    /// The operations for these changes, in their order.
+    pub(super) fn all(changes: &[Change], strategy: Strategy) -> Vec<ExpandOp> {
+        changes.iter().filter_map(|change| ExpandOp::of(change, strategy, changes)).collect()
+    }
+
+    /// The operation for one change of a plan; none if it waits for `contract`.
+    fn of(change: &Change, strategy: Strategy, all: &[Change]) -> Option<ExpandOp> {
+        let in_place = strategy == Strategy::InPlace;
+        match change.clone() {
+            Change::Move { from, to, on_existing } => {
+                Some(ExpandOp::Copy { from, to, is_move: true, removes_source: in_place, on_existing })
+            }
+            Change::Copy { from, to, on_existing } => {
+                Some(ExpandOp::Copy { from, to, is_move: false, removes_source: false, on_existing })
+            }
+            Change::Set { to, value, on_existing } => Some(ExpandOp::Set { to, value, on_existing }),
+            Change::Remove { path } => {
+                let skipping = Target::copies_of(all, &path).into_iter().filter(|copy| copy.skips);
+                in_place.then(|| ExpandOp::Remove { skipping: skipping.map(|copy| copy.to).collect(), path })
+            }
+        }
+    }
+
+    /// The paths that it may change.
+    pub(super) fn changed(&self) -> impl Iterator<Item = &Path> {
+        let (one, another) = match self {
+            ExpandOp::Copy { from, to, removes_source, .. } => (to, removes_source.then_some(from)),
+            ExpandOp::Set { to, .. } => (to, None),
+            ExpandOp::Remove { path, .. } => (path, None),
+        };
+        std::iter::once(one).chain(another)
+    }
+
+    /// The source of a move that stays until contract.
+    pub(super) fn kept_source(&self) -> Option<&Path> {
+        match self {
+            ExpandOp::Copy { from, is_move: true, removes_source: false, .. } => Some(from),
+            ExpandOp::Copy { .. } | ExpandOp::Set { .. } | ExpandOp::Remove { .. } => None,
+        }
+    }
+}
+
 impl Draft<'_> {
-    /// A change that needs no action here has a condition all the same: if a live writer makes it need one before another
-    /// change of this item is written, the item must not end half changed, or be written although it is diverged by then.
-    pub(super) fn forward(&mut self, wanted: &Wanted) {
-        match wanted {
-            Wanted::Copy { from, to, is_move, removes_source, on_existing } => match from.get(self.item) {
+    /// Plans one operation.
+    ///
+    /// An operation that needs no action here has a condition all the same: if a live writer makes it need one before another
+    /// operation of this item is written, the item must not end half changed, or be written although it is diverged by then.
+    pub(super) fn expand(&mut self, op: &ExpandOp) {
+        match op {
+            ExpandOp::Copy { from, to, is_move, removes_source, on_existing } => match from.get(self.item) {
                 Some(value) => self.bring((from, to), value, *removes_source, *on_existing),
                 None => {
                     self.already |= *is_move && to.get(self.item).is_some();
                     self.require(Condition::Missing(from.clone()));
                 }
             },
-            Wanted::Set { to, value, on_existing } => self.put(to, value, *on_existing),
-            Wanted::Remove { path, skipping } => match path.get(self.item) {
+            ExpandOp::Set { to, value, on_existing } => self.put(to, value, *on_existing),
+            ExpandOp::Remove { path, skipping } => match path.get(self.item) {
                 Some(value) if skipping.iter().any(|to| is_other(to.get(self.item), value)) => {
                     // Its copy was skipped, so that it is nowhere else.
                     self.require(Condition::Equals(path.clone(), value.clone()));
@@ -30,7 +93,6 @@ impl Draft<'_> {
                 }
                 None => self.require(Condition::Missing(path.clone())),
             },
-            _ => {}
         }
     }
 

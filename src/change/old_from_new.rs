@@ -1,0 +1,129 @@
+//! What the first phase of `rollback` does to one item: old values become equal to new ones. It is only needed after
+//! applications wrote the new attribute alone.
+//!
+//! Everything is compare-and-set: what a live writer changed since stays, and is reported as diverged. This phase passes over
+//! no item (`playbook`, "What the model taught").
+
+use std::collections::BTreeMap;
+
+use super::draft::Draft;
+use super::ops::Target;
+use super::{Change, Condition, Leftover, PreImage, Strategy};
+use crate::item::{Path, Value};
+
+/// A source as this phase restores it.
+#[derive(Debug, Clone)]
+pub(super) enum OldFromNewOp {
+    /// The source gets the value that its targets have.
+    Refresh { from: Path, targets: Vec<Target> },
+}
+
+impl OldFromNewOp {
+    /// The operations for these changes: one for each source, in the order of their paths.
+    pub(super) fn all(changes: &[Change], strategy: Strategy) -> Vec<OldFromNewOp> {
+        let mut sources: BTreeMap<&Path, Vec<Target>> = BTreeMap::new();
+        match strategy {
+            Strategy::ExpandContract => {
+                for (from, target) in changes.iter().filter_map(OldFromNewOp::pair) {
+                    sources.entry(from).or_default().push(target);
+                }
+            }
+            // It has no new-only writes.
+            Strategy::InPlace => {}
+        }
+        let refresh = |(from, targets): (&Path, _)| OldFromNewOp::Refresh { from: from.clone(), targets };
+        sources.into_iter().map(refresh).collect()
+    }
+
+    /// The source of a change, and the target that it can be restored from; none if it has no source.
+    fn pair(change: &Change) -> Option<(&Path, Target)> {
+        match change {
+            Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
+                Some((from, Target { to: to.clone(), skips: change.skips() }))
+            }
+            Change::Set { .. } | Change::Remove { .. } => None,
+        }
+    }
+
+    /// The path that it may change.
+    pub(super) fn changed(&self) -> &Path {
+        match self {
+            OldFromNewOp::Refresh { from, .. } => from,
+        }
+    }
+
+    /// Whether decisions depend on the recorded history of an item: a value that was skipped is the recorded one.
+    pub(super) fn needs_history(&self) -> bool {
+        match self {
+            OldFromNewOp::Refresh { targets, .. } => targets.iter().any(|target| target.skips),
+        }
+    }
+}
+
+impl Draft<'_> {
+    /// Plans one operation.
+    pub(super) fn make_old_from_new(&mut self, op: &OldFromNewOp) {
+        match op {
+            OldFromNewOp::Refresh { from, targets } => self.refresh_old(from, targets),
+        }
+    }
+
+    /// Makes the old value equal to the new one, as applications that write only the new one have left it; also where the
+    /// new one was there before the migration: an application may have written it since. An old value without a new one
+    /// stays: applications delete both, so that it is of an item which was never given a new one, and the only value there.
+    /// A pair that the run skipped stays as it is, as long as the new value is the one of before.
+    fn refresh_old(&mut self, from: &Path, targets: &[Target]) {
+        let item = self.item;
+        let old = from.get(item);
+        let mut values: Vec<(&Path, Option<&Value>)> = Vec::new();
+        for Target { to, skips } in targets {
+            match (old, to.get(item)) {
+                (Some(old), Some(new)) if *skips && old != new && self.record.is_existing(to, new) => {
+                    self.hold(from);
+                    self.hold(to);
+                    self.skipped.push(to.clone());
+                }
+                (_, new) => values.push((to, new)),
+            }
+        }
+        let Some((to, new)) = values.first().copied() else { return };
+        if let Some((other, _)) = values.iter().find(|(_, value)| *value != new) {
+            // Two copies of one source: nobody knows which of them it should equal.
+            return self.diverged.push((*other).clone());
+        }
+        if old.is_some() && new.is_none() {
+            values.iter().for_each(|(to, _)| self.require(Condition::Missing((*to).clone())));
+            return self.kept.push(from.clone());
+        }
+        if old != new && from.ends_in_index() {
+            // Of a list, elements are never written: another one may be there by then.
+            return self.diverged.push(from.clone());
+        }
+        match (old, new) {
+            (None, None) => self.require(Condition::Missing(from.clone())),
+            (Some(old), Some(new)) if old == new => self.already = true,
+            (Some(old), _) => self.keep_pre_image(PreImage::of(from, old)),
+            (None, Some(_)) => {
+                self.require(Condition::Missing(from.clone()));
+                if self.record.why_unreadable().is_some() {
+                    self.pre_images.push(PreImage::left(from, Leftover::Unknown));
+                } else if values.iter().any(|(to, _)| self.record.was_there_before(to)) {
+                    self.pre_images.push(PreImage::left(from, Leftover::OldMade));
+                }
+            }
+        }
+        for (to, value) in &values {
+            self.require(match value {
+                Some(_) if old == *value => Condition::Same(from.clone(), (*to).clone()),
+                Some(value) => Condition::Equals((*to).clone(), (*value).clone()),
+                None => Condition::Missing((*to).clone()),
+            });
+        }
+        if let Some(new) = new.filter(|new| old != Some(*new))
+            && let Err(why) = self.bring_back(from, to, new)
+        {
+            // Readers that go back would miss it.
+            self.reject(why);
+        }
+    }
+}
