@@ -12,14 +12,14 @@
 //! | noun | made by | in |
 //! | --- | --- | --- |
 //! | [`plan::PlanFile`] → [`plan::Plan`] | [`plan::load`] | `plan/` |
-//! | job, session | [`engine::Job`], [`state::sqlite::Store::begin`] | `engine/session.rs` |
-//! | segment | [`engine::Scheduler`], [`engine::sweep`], by what the survey finds | `engine/mod.rs`, `engine/schedule.rs`, `engine/survey.rs` |
-//! | page → items | [`dynamodb::Table::scan`], by the segment worker | `engine/worker.rs` |
+//! | job, session | [`engine::Job`], [`state::sqlite::Store::begin`] | `engine/job.rs` |
+//! | segment | [`engine::Scheduler`], [`engine::sweep`], by what the survey finds | `engine/scan/` |
+//! | page → items | [`dynamodb::Table::scan`], by the segment worker | `engine/scan/worker.rs` |
 //! | item → decision → guarded write | [`change::Changes::decide_with`] | `change/decide.rs` |
-//! | permits | [`ratelimit::Scopes`], from narrow to wide | `engine/requests/` |
-//! | outcome | [`dynamodb::Table::write`], by the writer | `engine/writer/` |
-//! | checkpoint | [`state::CheckpointStore::commit`] | `engine/write_pages.rs` |
-//! | verdict | [`parity::Parity::compare`], by a verification's shadow reads | `parity/verify/` |
+//! | permits | [`ratelimit::Scopes`], from narrow to wide | `engine/client/` |
+//! | outcome | [`dynamodb::Table::write`], by the writer | `engine/write/writer/` |
+//! | checkpoint | [`state::CheckpointStore::commit`] | `engine/write/write_pages.rs` |
+//! | verdict | [`passes::verify::Parity::compare`], by a verification's shadow reads | `passes/verify/` |
 //! | events → state → next step | [`playbook::State::next`], [`playbook::step`]: every command is a loop over it | `playbook/` |
 //! | report → exit code | [`telemetry::RunReport`] | `telemetry/`, `commands/exit.rs` |
 //!
@@ -32,8 +32,8 @@
 //! | [`preflight`] | findings and estimates, before anything is written | `check`, `run --dry-run` |
 //! | [`playbook`] | which step is next, and which is refused: pure | all of them, `status` |
 //! | [`migration`] | carries the steps out: records, changes the flag, waits, goes over the table | all of them |
-//! | [`engine`] | goes over the table and writes | `run`, `contract`, `rollback` |
-//! | [`parity`] | holds old against new, and repairs | `verify` |
+//! | [`passes`] | one walk over the table for one purpose | `run`, `verify`, `contract`, `rollback` |
+//! | [`engine`] | the machinery of every pass: scan, write, client, limits | |
 //! | [`cutover`] | the flag that applications obey, and the lease beside it | `cutover` |
 //! | [`telemetry`] | what came of it | every report |
 //!
@@ -103,7 +103,7 @@ mod item;
 mod locked;
 mod migration;
 mod outside;
-mod parity;
+mod passes;
 mod plan;
 mod playbook;
 mod preflight;
@@ -155,8 +155,8 @@ pub mod internals {
     pub mod outside {
         pub use crate::outside::*;
     }
-    pub mod parity {
-        pub use crate::parity::*;
+    pub mod passes {
+        pub use crate::passes::*;
     }
     pub mod plan {
         pub use crate::plan::*;

@@ -69,11 +69,11 @@ const PURE: &[&str] = &[
     "ratelimit/backoff",
     "ratelimit/budget",
     "ratelimit/window",
-    "parity/bound",
-    "parity/compare",
-    "parity/repair",
-    "parity/sample",
-    "parity/verdict",
+    "passes/verify/bound",
+    "passes/verify/compare",
+    "passes/verify/repair",
+    "passes/verify/sample",
+    "passes/verify/verdict",
 ];
 
 /// The rooms that a simulation runs in virtual time.
@@ -261,7 +261,7 @@ fn every_rule_is_found_when_it_is_broken() {
     for rule in RULES {
         let file = match rule.at {
             At::In(rooms) => format!("{}.rs", rooms[0]),
-            At::OnlyIn(_) => "engine/worker.rs".to_owned(),
+            At::OnlyIn(_) => "engine/scan/worker.rs".to_owned(),
         };
         assert!(rule.holds_in(&file));
         for name in rule.names {
@@ -307,7 +307,7 @@ fn pure_rooms_are_pure_in_all_their_files() {
     ] {
         assert_eq!(check(file, "fn f() { tokio::spawn(async {}); }").len(), 1, "{file}");
     }
-    for file in ["engine/worker.rs", "ratelimit/bucket.rs", "state/sqlite.rs", "planner.rs"] {
+    for file in ["engine/scan/worker.rs", "ratelimit/bucket.rs", "state/sqlite.rs", "planner.rs"] {
         assert_eq!(check(file, "fn f() { tokio::spawn(async {}); }"), Vec::<String>::new(), "{file}");
     }
 }
@@ -384,7 +384,7 @@ fn long_files_are_found_and_their_tests_do_not_count() {
         let found = check(file, &(lines(longest + 1) + tests));
         assert!(found.len() == 1 && found[0].contains(&format!("{} lines", longest + 1)), "{found:?}");
     }
-    assert_eq!(check("engine/worker.rs", &lines(500)), Vec::<String>::new());
+    assert_eq!(check("engine/scan/worker.rs", &lines(500)), Vec::<String>::new());
 }
 
 fn check(file: &str, text: &str) -> Vec<String> {

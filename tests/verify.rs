@@ -21,7 +21,9 @@ use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::engine::{Job, StopReason, describe};
 use backfill::internals::item::{Item, ItemKey, Path, Value};
 use backfill::internals::local::{Fault, RequestInfo};
-use backfill::internals::parity::{Before, Stage, Truth, Truths, Verdict, Verified, VerifyReport, begin, verify};
+use backfill::internals::passes::verify::{
+    Before, Stage, Truth, Truths, Verdict, Verified, VerifyReport, begin, verify,
+};
 use backfill::internals::preflight::run_changes;
 use backfill::internals::ratelimit::{Budget, Budgets};
 use backfill::internals::state::sqlite::{

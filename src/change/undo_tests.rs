@@ -14,7 +14,7 @@ use super::tests::{
 };
 use super::*;
 use crate::item::{Item, item_to_json};
-use crate::parity::{Parity, Repair, Stage, Truth};
+use crate::passes::verify::{Parity, Repair, Stage, Truth};
 
 /// An item and everything that is on record of it, as runs and live writers leave them.
 #[derive(Debug, Clone)]

@@ -4,7 +4,8 @@ use super::exit::{Exit, Refusal};
 use super::output;
 use super::target::Target;
 use backfill::internals::clock::wall;
-use backfill::internals::engine::{Job, Prediction};
+use backfill::internals::engine::Job;
+use backfill::internals::passes::Prediction;
 use backfill::internals::preflight::{
     Accept, Estimate, Facts, Finding, Known, PATIENCE, Sampled, Severity, ask_flag, estimate_of_description,
     estimate_of_sample, estimate_of_whole, findings, flag_findings, needed, refusal, write_finding,

@@ -6,7 +6,7 @@ use super::output;
 use crate::cli::Decide;
 use backfill::internals::engine::StopReason;
 use backfill::internals::migration::Came;
-use backfill::internals::parity::{RepairPreview, Stage, Truths, VerifyReport};
+use backfill::internals::passes::verify::{RepairPreview, Stage, Truths, VerifyReport};
 use backfill::internals::playbook::{Goal, Scope};
 
 impl Conducted {

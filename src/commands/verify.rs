@@ -10,7 +10,7 @@ use super::target::Target;
 use crate::cli::{Decide, Global, VerifyArgs};
 use backfill::internals::engine::StopReason;
 use backfill::internals::migration::{Came, Said, Swept};
-use backfill::internals::parity::Verified;
+use backfill::internals::passes::verify::Verified;
 use backfill::internals::playbook::{Goal, Scope};
 use backfill::internals::preflight::check_begun_plan;
 

@@ -1,120 +1,20 @@
-//! The engine: reads the table segment by segment, page by page, and settles every item.
+//! The engine: machinery that reads a table page by page and writes its items under every limit.
 //!
-//! Read [`worker`](self) from top to bottom to follow one item: a page is fetched (`requests/`), its items are decided
-//! on and written (`writer/`), and the page is committed with everything it rests on (`write_pages.rs`).
+//! A pass (`passes/`) says what is done with each item. To follow one item, read `scan/` (a page is fetched), `client/` (every
+//! request is admitted, sent, and sent again), `write/` (items are decided on, written, and committed with their page) and
+//! `limits/` (what bounds the requests).
 
-mod allowance;
-mod aside;
-mod dry_run;
-mod first_look;
-mod gate;
-mod lanes;
-mod look_through;
-mod open_pages;
-mod probation;
-mod requests;
-mod retry;
-mod schedule;
-mod segments;
-mod session;
-mod slots;
-mod stop;
-mod survey;
-mod table_watch;
-mod worker;
-mod write_pages;
-mod writer;
+pub(crate) mod client;
+pub(crate) mod job;
+pub(crate) mod limits;
+pub(crate) mod scan;
+pub(crate) mod stop;
+pub(crate) mod write;
 
-pub use allowance::{Allowance, slice};
-pub use aside::Rest;
-pub use dry_run::{Class, DryRun, Group, Heaviest, Load, Prediction, Shape, read_clusters};
-pub use first_look::FirstLook;
-pub use gate::Gate;
-pub use lanes::Lane;
-pub use requests::{Bounds, Requests, describe};
-pub use retry::Retried;
-pub use schedule::{LocalScheduler, Scheduler};
-pub use segments::{SegmentChoice, auto_segments};
-pub(crate) use session::schedule;
-pub use session::{Ended, Job};
+pub use client::{Bounds, Lane, Requests, describe};
+pub(crate) use job::schedule;
+pub use job::{Ended, Job};
+pub use limits::{Allowance, Followed, Gate, LOOK_EVERY, SegmentChoice, TableWatch, auto_segments, slice};
+pub use scan::{FirstPage, Handler, LocalScheduler, Pages, Reading, Scheduler, surveyed_items, sweep};
 pub use stop::{StopReason, Stopped, Stopper};
-pub use survey::{FirstPage, surveyed_items};
-pub use table_watch::{Followed, LOOK_EVERY, TableWatch};
-pub use worker::{Handler, Pages, Reading};
-pub use write_pages::WritePages;
-pub use writer::{Settled, Settling, Writer};
-
-use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::task::JoinSet;
-use tokio::time::timeout;
-
-use lanes::{Lanes, MoreLanes};
-use survey::Survey;
-use worker::work_segment;
-
-/// A drain waits this long for requests in flight, and then gives them up: what they did is found again on the next run.
-const DRAIN: Duration = Duration::from_secs(10);
-
-/// Reads the whole table through a handler, until every segment has ended or the run is asked to stop. Beside the work runs
-/// the survey (`survey.rs`), so that segments that take long begin early.
-///
-/// When it returns, no request of the run is in flight, unless the drain took longer than ten seconds. Why it stopped
-/// early, if it did, stands in the stopper.
-pub async fn sweep(reading: Reading, scheduler: &dyn Scheduler, requests: &Requests, handler: Arc<dyn Handler>) {
-    let stop = requests.stop().clone();
-    let _watch = requests.watch().await;
-    let lanes = Lanes::new(reading.active, reading.large);
-    let reading = Arc::new(reading);
-    let mut survey = Survey::new(Arc::clone(&reading), scheduler, requests, &lanes);
-    let mut surveying = true;
-    let mut more_lanes = MoreLanes::of(requests);
-    let mut workers = JoinSet::new();
-    while !stop.is_stopping() {
-        for lane in [Lane::Large, Lane::Shared] {
-            while let Some(seat) = lanes.seat(lane) {
-                let Some((segment, state)) = scheduler.next(lane) else { break };
-                requests.progress().segment_started();
-                let (reading, handler) = (Arc::clone(&reading), Arc::clone(&handler));
-                let work = work_segment(segment, state, reading, requests.in_segment(), handler, seat);
-                workers.spawn(async move {
-                    // What it came to stands in the store and in the stopper.
-                    let _ = work.await;
-                    segment
-                });
-            }
-        }
-        // Only the segments that found no lane are left to be surveyed: where there are few, there are none.
-        let ended = tokio::select! {
-            biased;
-            ended = workers.join_next() => ended,
-            () = stop.stopping() => break,
-            () = lanes.promoted() => continue,
-            () = more_lanes.wanted(requests, &lanes) => continue,
-            more = survey.learn(), if surveying => {
-                surveying = more;
-                continue;
-            }
-        };
-        match ended {
-            None => break,
-            Some(Ok(segment)) => {
-                scheduler.left(segment);
-                requests.progress().segment_left();
-            }
-            Some(Err(panic)) => {
-                requests.progress().page_abandoned();
-                stop.stop(StopReason::Internal(panic.to_string()));
-            }
-        }
-    }
-    drop(survey);
-    // Workers take no new items and wait for no permits by now; each only awaits what it has in flight.
-    let drained = timeout(DRAIN, async { while workers.join_next().await.is_some() {} }).await;
-    if drained.is_err() {
-        tracing::warn!(seconds = DRAIN.as_secs(), "requests were still in flight at the end of the drain; given up");
-        (0..workers.len()).for_each(|_| requests.progress().page_abandoned());
-        workers.shutdown().await;
-    }
-}
+pub use write::{Rest, Settled, Settling, WritePages, Writer};

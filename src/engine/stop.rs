@@ -186,7 +186,7 @@ impl Stopper {
 
     /// Waits for something that may be given up at any point: permits, a pause, a prefetched page. Never for a request
     /// in flight.
-    pub(super) async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
+    pub(crate) async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
         tokio::select! {
             biased;
             () = self.stopping() => Err(Stopped),

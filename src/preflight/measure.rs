@@ -10,7 +10,8 @@ use super::sample::{Design, SampleSize};
 use super::tally::{Figures, Tally};
 use super::touched::Touched;
 use crate::cost::UnitPrices;
-use crate::engine::{Job, Prediction, read_clusters};
+use crate::engine::Job;
+use crate::passes::{Prediction, read_clusters};
 
 /// What a sample found.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,9 +6,10 @@ use std::io::{Result, Write};
 use serde_json::{Map, Value as Json, json};
 
 use super::Subject;
-use crate::engine::{Class, Prediction, Shape, StopReason};
+use crate::engine::StopReason;
 use crate::figure::{number, units};
 use crate::item::{ItemKey, item_to_json};
+use crate::passes::{Class, Prediction, Shape};
 use crate::preflight::{Accept, Estimate, Figure, Finding, Range, Sampled, between, range_json, total};
 
 /// An example's key is cut after so many characters, for people; in JSON it is whole.

@@ -9,7 +9,7 @@ use backfill::internals::change::{
 };
 use backfill::internals::cutover::{Flag, ReadFrom, WriteTo, bucket};
 use backfill::internals::item::{self, KeyAttribute, KeySchema, Num, Path};
-use backfill::internals::parity::{Parity, Repair, Stage, Truths};
+use backfill::internals::passes::verify::{Parity, Repair, Stage, Truths};
 
 use super::sweep::{At, Decision, Item, Known, Value, decide, destroyed, values, was_there, write};
 use super::system::time;

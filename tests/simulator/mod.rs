@@ -169,7 +169,7 @@ fn job(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Job {
     job
 }
 
-/// Works through the table, as `engine/session.rs` does but for the store.
+/// Works through the table, as `engine/job.rs` does but for the store.
 async fn work(job: &Job, store: &Arc<MemoryStore>, service: &Arc<Service>) {
     let run = RunId(1);
     let _rates = AbortOnDropHandle::new(tokio::spawn(note_rates(Arc::clone(service), Arc::clone(&job.scopes))));

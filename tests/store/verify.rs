@@ -1,7 +1,7 @@
 //! Verifications: begun, resumed, superseded and finished, with counts that add up.
 
 use backfill::internals::change::{MetPair, Was};
-use backfill::internals::parity::{Stage, Truth, Truths, Verdict, VerdictCounts};
+use backfill::internals::passes::verify::{Stage, Truth, Truths, Verdict, VerdictCounts};
 use backfill::internals::state::sqlite::{Asked, Drawn, Mismatch, NewVerification, VerifiedPages};
 use backfill::internals::state::{MetPage, phase};
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use backfill::internals::change::{Leftover, MetPair, Outcome};
-use backfill::internals::engine::{DryRun, LocalScheduler, sweep};
+use backfill::internals::engine::{LocalScheduler, sweep};
 use backfill::internals::item::Item;
 use backfill::internals::local::Fault;
+use backfill::internals::passes::DryRun;
 use backfill::internals::state::phase;
 use backfill::internals::state::sqlite::Begin;
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use backfill::internals::change::Outcome;
-use backfill::internals::engine::{Class, DryRun, LocalScheduler, Prediction, StopReason, sweep};
+use backfill::internals::engine::{LocalScheduler, StopReason, sweep};
 use backfill::internals::local::{Fault, RequestInfo};
+use backfill::internals::passes::{Class, DryRun, Prediction};
 use backfill::internals::state::phase;
 use backfill::internals::state::sqlite::{Begin, OpenWork};
 

@@ -22,7 +22,7 @@
 //!
 //! Later passes record nothing: the first one has met every item that was there before the migration, and what was
 //! inserted since is none of those. The same holds for a run from the beginning (`--restart`) behind a complete one, or
-//! behind one of which the items that it had not met were looked at (`engine/look_through.rs`). Behind any other nobody
+//! behind one of which the items that it had not met were looked at (`passes/baseline/look_through.rs`). Behind any other nobody
 //! knows how far the items were met, so what is there is recorded, although the superseded run may have written it: a
 //! rollback then leaves a new attribute too many ([`no_way_back`] says so). The other way round it would remove what it
 //! must not.

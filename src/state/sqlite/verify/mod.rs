@@ -15,7 +15,7 @@ use super::state_file::StateFile;
 use super::{NewRun, RunRecord, Store, journal, read, write};
 use crate::change::Outcome;
 use crate::item::ItemKey;
-use crate::parity::{Stage, Truths, Verdict, VerdictCounts};
+use crate::passes::verify::{Stage, Truths, Verdict, VerdictCounts};
 
 impl Store {
     /// Begins a session of a verification: resumes the newest one where it is unfinished and was asked the same, unless

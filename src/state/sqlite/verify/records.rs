@@ -3,7 +3,7 @@
 use super::super::super::{PreImageId, RunId, SegmentEvent};
 use super::super::records::{NewRun, RunRecord};
 use crate::item::{ItemKey, Path};
-use crate::parity::{Stage, Truths, Verdict, VerdictCounts};
+use crate::passes::verify::{Stage, Truths, Verdict, VerdictCounts};
 
 /// The phase of a verification's run.
 pub const PHASE: &str = "verify";

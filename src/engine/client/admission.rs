@@ -1,0 +1,108 @@
+//! Leave to send a request: permits of every scope that it touches, from narrow to wide, and a slot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use tokio::time::Instant;
+
+use super::Requests;
+use crate::change::GuardedWrite;
+use crate::engine::client::Lane;
+use crate::engine::limits::allowance::Grant;
+use crate::engine::limits::window::Opening;
+use crate::engine::stop::Stopped;
+use crate::item::PartitionHash;
+use crate::plan::Access;
+
+/// Leave to send a chunk of writes: permits of every scope that they touch, and a slot.
+pub(crate) struct Admission {
+    pub(crate) grant: Grant,
+    pub(crate) _slot: OwnedSemaphorePermit,
+    /// How long it was waited for.
+    pub(crate) waited: Duration,
+}
+
+/// A time in which requests were let through without a break: permits are for the one in which they were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Passage {
+    opening: Opening,
+    holds: u64,
+}
+
+impl Requests {
+    /// Takes the partition key's units of a write if they are there now; false, and nothing is taken, where they would have
+    /// to be waited for, or where items of the key are waiting already.
+    pub(crate) fn try_key(&self, write: &GuardedWrite) -> bool {
+        let key = self.hash_of(write);
+        !self.range.is_set_aside(key) && self.scopes.try_key(Access::Write, key, write.cost.table)
+    }
+
+    /// The turn of a partition key whose items are set aside.
+    pub(crate) fn turn(&self, key: PartitionHash) -> Arc<Mutex<()>> {
+        self.range.turn(key)
+    }
+
+    /// Waits for the partition keys' units of these writes. Given up when the run stops: nothing has been sent then. Safe
+    /// to drop at any point: then nothing is taken.
+    pub(crate) async fn admit_keys(&self, chunk: &[&GuardedWrite]) -> Result<(), Stopped> {
+        let wanted: Vec<_> = chunk.iter().map(|write| (self.hash_of(write), write.cost.table)).collect();
+        self.stop.unless_stopping(self.scopes.keys(Access::Write, &wanted)).await
+    }
+
+    /// Waits until these writes may be sent: partition key, unless its units are `held` already, key range, indexes, a slot,
+    /// and last the table. Given up when the run stops: nothing has been sent then.
+    ///
+    /// Permits do not survive a closed window: re-acquire them, or every waiter would burst when it reopens. The old ones are
+    /// not given back: the buckets have refilled meanwhile, and each unit given back to a full bucket would let another
+    /// request go at once.
+    pub(crate) async fn admit(&self, chunk: &[&GuardedWrite], held: bool) -> Result<Admission, Stopped> {
+        let since = Instant::now();
+        let mut held = held && !self.gate.is_closed();
+        loop {
+            let opening = self.pass().await?;
+            if !std::mem::take(&mut held) {
+                self.admit_keys(chunk).await?;
+            }
+            for write in chunk {
+                self.stop.unless_stopping(self.scopes.narrow_write(&self.range, &write.cost)).await?;
+            }
+            let _turn = match self.lane() {
+                Lane::Shared => Some(self.stop.unless_stopping(self.behind_large.lock()).await?),
+                Lane::Large => None,
+            };
+            let budget = self.scopes.table(Access::Write).budget();
+            let without_slot = self.progress.without_slot();
+            let slot = self.stop.unless_stopping(self.slots.take(budget)).await?.ok_or(Stopped)?;
+            drop(without_slot);
+            // Looked at before the table's units are taken, so that none of them are wasted on a chunk that starts again.
+            if self.pass().await? != opening {
+                continue;
+            }
+            // A slice may have to be reserved first: nothing of the table is held meanwhile.
+            let grant = self.allowance.write(chunk.iter().map(|write| write.cost.total()).sum(), &self.stop).await?;
+            let units = chunk.iter().map(|write| write.cost.table).sum();
+            self.stop.unless_stopping(self.scopes.table(Access::Write).acquire(units)).await?;
+            if self.pass().await? == opening {
+                return Ok(Admission { grant, _slot: slot, waited: since.elapsed() });
+            }
+        }
+    }
+
+    /// Waits until the window is open, and all holds that must.
+    pub(crate) async fn pass(&self) -> Result<Passage, Stopped> {
+        let all = async {
+            let (mut opening, mut holds) = (self.gate.pass().await, 0);
+            for validity in self.validities.iter() {
+                if !validity.is_fresh() {
+                    let _waiting = self.progress.confirming();
+                    validity.fresh().await;
+                    opening = self.gate.pass().await;
+                }
+                holds += validity.holds();
+            }
+            Passage { opening, holds }
+        };
+        self.stop.unless_stopping(all).await
+    }
+}

@@ -1,0 +1,312 @@
+//! One request until it is answered: permits before, retry with backoff behind, and the decision when to give up.
+
+mod admission;
+mod failure;
+mod lane;
+mod slots;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+pub(crate) use admission::Admission;
+pub(crate) use failure::{Attempts, stop_reason};
+pub use lane::Lane;
+
+use crate::change::{GuardedWrite, WriteCost};
+use crate::cutover::Validity;
+use crate::dynamodb::patience::ask;
+use crate::dynamodb::{Consumed, Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
+use crate::engine::limits::allowance::Allowance;
+use crate::engine::limits::table_watch::TableWatch;
+use crate::engine::limits::window::Gate;
+use crate::engine::stop::{Stopped, Stopper};
+use crate::item::{Item, ItemKey, PartitionHash, Units, read_units};
+use crate::plan::{Access, Retry};
+use crate::ratelimit::{KeyRange, Scopes};
+use crate::state::Spend;
+use crate::telemetry::Progress;
+use failure::cost_of_failure;
+use slots::Slots;
+
+/// What bounds the requests of a job.
+pub struct Bounds {
+    /// What they may take per second.
+    pub scopes: Arc<Scopes>,
+    /// What they may take in all.
+    pub allowance: Arc<Allowance>,
+    /// When they may be sent.
+    pub gate: Arc<Gate>,
+    /// How often one is sent again.
+    pub retry: Retry,
+    /// How many connections they may use at a time.
+    pub connections: usize,
+}
+
+/// What every request of a run goes through.
+#[derive(Clone)]
+pub struct Requests {
+    table: Arc<dyn Table>,
+    /// Name of the attribute that is the partition key.
+    partition_key: Arc<str>,
+    scopes: Arc<Scopes>,
+    range: Arc<KeyRange>,
+    retry: Retry,
+    stop: Stopper,
+    progress: Arc<Progress>,
+    allowance: Arc<Allowance>,
+    gate: Arc<Gate>,
+    /// Follows the table, where the job does.
+    table_watch: Option<Arc<TableWatch>>,
+    /// What must hold while anything is sent.
+    validities: Arc<[Validity]>,
+    slots: Arc<Slots>,
+    /// Of the shared lanes, who holds this waits for a slot and the table: one at a time, so that a large lane never stands
+    /// in a queue of theirs. They get what the large lanes leave, and the run ends no later for it.
+    behind_large: Arc<Mutex<()>>,
+    /// Whether its segment is in a large lane.
+    large: Arc<AtomicBool>,
+    /// Whether DynamoDB has accepted a write: it was applied, or its condition was evaluated.
+    accepted: Arc<AtomicBool>,
+}
+
+/// What a request consumed: what the server said, what is assumed where it said nothing, and what was estimated before.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Spent {
+    pub(crate) read: Units,
+    pub(crate) write: Units,
+    /// Of requests whose reply names nothing.
+    pub(crate) assumed_write: Units,
+    /// What was estimated, before sending them, for the requests whose replies state what they consumed.
+    pub(crate) estimated_write: Units,
+}
+
+impl Requests {
+    /// Requests to this table, within these bounds. They are of no segment until [`Requests::in_segment`].
+    pub fn new(
+        table: Arc<dyn Table>,
+        description: &TableDescription,
+        bounds: Bounds,
+        stop: Stopper,
+        progress: Arc<Progress>,
+    ) -> Requests {
+        let Bounds { scopes, allowance, gate, retry, connections } = bounds;
+        let slots = Arc::new(Slots::new(scopes.table(Access::Write).budget(), connections));
+        let partition_key = description.key.partition.name.as_str().into();
+        let range = scopes.key_range();
+        Requests {
+            table,
+            partition_key,
+            scopes,
+            range,
+            retry,
+            stop,
+            progress,
+            allowance,
+            gate,
+            table_watch: None,
+            validities: Arc::default(),
+            slots,
+            behind_large: Arc::default(),
+            large: Arc::default(),
+            accepted: Arc::default(),
+        }
+    }
+
+    /// The same, of a job that follows its table.
+    pub(crate) fn following(self, table_watch: Option<Arc<TableWatch>>) -> Requests {
+        Requests { table_watch, ..self }
+    }
+
+    /// The watch over their table, if there is one.
+    pub(crate) fn table_watch(&self) -> Option<&Arc<TableWatch>> {
+        self.table_watch.as_ref()
+    }
+
+    /// Watches the clock and the table for as long as the handles live: they may stop the run, and change its budgets.
+    pub(crate) async fn watch(&self) -> [Option<AbortOnDropHandle<()>>; 2] {
+        let of_table = match &self.table_watch {
+            Some(watch) => Some(watch.watch(&self.stop).await),
+            None => None,
+        };
+        [self.gate.watch(&self.stop), of_table]
+    }
+
+    /// The same, sent only while all of these hold.
+    pub fn while_valid(self, validities: &[Validity]) -> Requests {
+        Requests { validities: validities.into(), ..self }
+    }
+
+    /// The same, in a key range of their own.
+    pub(crate) fn in_segment(&self) -> Requests {
+        Requests { range: self.scopes.key_range(), large: Arc::default(), ..self.clone() }
+    }
+
+    /// The lane that their segment is in.
+    pub(crate) fn lane(&self) -> Lane {
+        if self.large.load(Ordering::Relaxed) { Lane::Large } else { Lane::Shared }
+    }
+
+    /// Their segment is in this lane from now on.
+    pub(crate) fn move_to(&self, lane: Lane) {
+        self.large.store(lane == Lane::Large, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stop(&self) -> &Stopper {
+        &self.stop
+    }
+
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    pub(crate) fn allowance(&self) -> &Arc<Allowance> {
+        &self.allowance
+    }
+
+    /// Whether DynamoDB has accepted a write of this job, of whatever segment: the plan is not wrong for every item.
+    pub(crate) fn have_been_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn max_chunk(&self) -> usize {
+        self.table.max_chunk().max(1)
+    }
+
+    /// Capacity units per second that a segment may use now, of its own and of the table's.
+    pub(crate) fn rate(&self, access: Access) -> Units {
+        self.scopes.table(access).rate().min(self.range.rate(access))
+    }
+
+    /// The table's rate alone.
+    pub(crate) fn table_rate(&self, access: Access) -> Units {
+        self.scopes.table(access).rate()
+    }
+
+    /// Reads one page; `estimate` is what it will probably cost.
+    pub(crate) async fn scan(&self, request: &ScanRequest, estimate: Units) -> Result<Page, Stopped> {
+        // A page begins among the items of its start key's partition key.
+        let key = request.start_key.as_ref().map(|key| key.partition_hash(&self.partition_key));
+        let share = |page: &Page| {
+            let of_key = |item: &&Item| item.get(&*self.partition_key).map(PartitionHash::of) == key;
+            page.items.iter().filter(of_key).count() as f64 / page.items.len().max(1) as f64
+        };
+        let consumed = |page: &Page| page.units.map(|units| (units, units * share(page)));
+        self.read(key, estimate, || self.table.scan(request), consumed).await
+    }
+
+    /// Reads one item, strongly consistently.
+    pub(crate) async fn get(&self, key: &ItemKey) -> Result<Got, Stopped> {
+        let hash = key.partition_hash(&self.partition_key);
+        let consumed = |got: &Got| got.units.map(|units| (units, units));
+        self.read(Some(hash), read_units(4096, true), || self.table.get(key), consumed).await
+    }
+
+    async fn read<'a, T>(
+        &'a self,
+        key: Option<PartitionHash>,
+        estimate: Units,
+        send: impl Fn() -> BoxFuture<'a, Result<T, TableError>>,
+        consumed: impl Fn(&T) -> Option<(Units, Units)>,
+    ) -> Result<T, Stopped> {
+        let mut attempts = Attempts::default();
+        loop {
+            let since = Instant::now();
+            let opening = self.pass().await?;
+            let mut grant = self.allowance.read(estimate, &self.stop).await?;
+            self.stop.unless_stopping(self.scopes.read(&self.range, key, estimate)).await?;
+            let closed_meanwhile = self.pass().await? != opening;
+            attempts.waited(since.elapsed());
+            if closed_meanwhile {
+                // As in [`Requests::admit`].
+                continue;
+            }
+            grant.send();
+            let sent = send().await;
+            let (units, of_key) = match &sent {
+                Ok(reply) => consumed(reply).unwrap_or((estimate, estimate)),
+                Err(error) => (cost_of_failure(error, estimate), cost_of_failure(error, estimate)),
+            };
+            if !matches!(sent, Err(TableError::Throttled { .. })) {
+                self.scopes.settle_read(&self.range, key, estimate, units, of_key);
+            }
+            grant.settle(Spend { write: 0.0, read: units });
+            match sent {
+                Ok(reply) => return Ok(reply),
+                Err(error) => {
+                    self.note(Access::Read, key, &error);
+                    self.after_failure(&error, &mut attempts).await?;
+                }
+            }
+        }
+    }
+
+    /// The hash of the partition key that a write goes to.
+    pub(crate) fn hash_of(&self, write: &GuardedWrite) -> PartitionHash {
+        write.key.partition_hash(&self.partition_key)
+    }
+
+    /// Sends an admitted chunk once. In flight, its replies are waited for whatever happens.
+    pub(crate) async fn write(
+        &self,
+        admission: Admission,
+        chunk: &[&GuardedWrite],
+    ) -> (Vec<Result<WriteReply, TableError>>, Spent) {
+        let Admission { mut grant, _slot, .. } = admission;
+        grant.send();
+        let replies = self.table.write(chunk).await;
+        if replies.iter().any(Result::is_ok) {
+            self.accepted.store(true, Ordering::Relaxed);
+        }
+        let mut spent = Spent::default();
+        for (write, reply) in chunk.iter().zip(&replies) {
+            let key = self.hash_of(write);
+            let consumed = match reply {
+                Ok(WriteReply::Applied { consumed: Some(consumed) }) => {
+                    spent.write += consumed.total();
+                    // Only what a reply states can be held to what was estimated.
+                    spent.estimated_write += write.cost.total();
+                    self.by_place(consumed)
+                }
+                Ok(WriteReply::Applied { consumed: None }) => write.cost.clone(),
+                // A failed condition is charged by the item as it is, at least one unit, and touches no index.
+                Ok(WriteReply::ConditionFailed { image }) => {
+                    let bytes = image.as_ref().map_or(0, crate::item::item_bytes);
+                    WriteCost { table: crate::item::write_units(bytes, 0), indexes: Vec::new() }
+                }
+                Err(error) => {
+                    self.note(Access::Write, Some(key), error);
+                    if error.is_ambiguous() { write.cost.clone() } else { WriteCost::default() }
+                }
+            };
+            if !matches!(reply, Ok(WriteReply::Applied { consumed: Some(_) })) {
+                spent.assumed_write += consumed.total();
+            }
+            if !matches!(reply, Err(TableError::Throttled { .. })) {
+                self.scopes.settle_write(&self.range, key, &write.cost, &consumed);
+            }
+        }
+        grant.settle(Spend { write: spent.write + spent.assumed_write, read: 0.0 });
+        (replies, spent)
+    }
+
+    /// What a reply names by index name, by the place of the index.
+    fn by_place(&self, consumed: &Consumed) -> WriteCost {
+        let place = |name: &String| self.scopes.index_place(name);
+        let indexes = consumed.indexes.iter().filter_map(|(name, units)| Some((place(name)?, *units))).collect();
+        WriteCost { table: consumed.table, indexes }
+    }
+}
+
+/// Describes the table before anything runs, retrying for a short while.
+pub async fn describe(table: &dyn Table, patience: Duration) -> Result<TableDescription, TableError> {
+    ask(patience, || table.describe()).await
+}
+
+#[cfg(test)]
+mod tests;

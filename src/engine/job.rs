@@ -1,0 +1,303 @@
+//! One session of a run: from its checkpoints to its end, or to where it was stopped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::change::Changes;
+use crate::clock;
+use crate::cost::UnitPrices;
+use crate::cutover::Validity;
+use crate::dynamodb::{Table, TableDescription};
+use crate::engine::client::{Bounds, Requests};
+use crate::engine::limits::allowance::Allowance;
+use crate::engine::limits::segments::{SegmentChoice, auto_segments};
+use crate::engine::limits::table_watch::{LOOK_EVERY, TableWatch};
+use crate::engine::limits::window::Gate;
+use crate::engine::scan::schedule::LocalScheduler;
+use crate::engine::scan::survey::surveyed_items;
+use crate::engine::scan::worker::Reading;
+use crate::engine::stop::{StopReason, Stopper};
+use crate::engine::sweep;
+use crate::engine::write::write_pages::WritePages;
+use crate::engine::write::writer::Writer;
+use crate::host;
+use crate::passes::baseline::first_look::FirstLook;
+use crate::plan::{Plan, ScanOptions};
+use crate::ratelimit::{Budgets, Feedback, Scopes, resolve_within};
+use crate::state::sqlite::{OpenWork, RunRecord, SegmentTotals, Session, SpendRecord, Store};
+use crate::state::{Records, RunStatus, StoreError, phase};
+use crate::telemetry::Progress;
+use crate::telemetry::display::Watched;
+
+/// What a run works with: the table and what it is allowed.
+pub struct Job {
+    /// The plan.
+    pub plan: Plan,
+    /// The plan's changes, for this phase.
+    pub changes: Arc<Changes>,
+    /// The table.
+    pub table: Arc<dyn Table>,
+    /// Its description.
+    pub description: TableDescription,
+    /// The token buckets of every scope.
+    pub scopes: Arc<Scopes>,
+    /// What it may take.
+    pub budgets: Budgets,
+    /// What a run may spend and scan.
+    pub allowance: Arc<Allowance>,
+    /// When it works.
+    pub gate: Arc<Gate>,
+    /// Follows the table while it works; none if its budgets are not those of the plan, so that there is nothing to follow.
+    pub table_watch: Option<Arc<TableWatch>>,
+    /// How it is stopped.
+    pub stop: Stopper,
+    /// What it tells.
+    pub progress: Arc<Progress>,
+    /// Applications write both attributes, all of them and since before this session: an item that has both, and equal,
+    /// may be theirs, and does not count as one that had the new one before the migration. Of a rollback: they did at any
+    /// time.
+    pub dual_writes: bool,
+    /// What must hold while it sends anything: the lease is ours, the flag says what it said.
+    pub validities: Vec<Validity>,
+    /// A repair also removes values that nothing implies.
+    pub repair_remove: bool,
+    /// It is part of the way back: a look at the table that is due does not hold up its first request.
+    pub goes_back: bool,
+    /// The recorded history of items, for a dry run of a phase that looks it up ([`Changes::lookup`]).
+    pub records: Option<Arc<dyn Records>>,
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The run as it is stored now.
+    pub run: RunRecord,
+    /// What its segments counted, over all sessions.
+    pub totals: SegmentTotals,
+    /// What it has spent, over all sessions.
+    pub spend: SpendRecord,
+    /// Requests of this session that DynamoDB has throttled, by scope.
+    pub throttles: Vec<(String, u64)>,
+    /// Replies of this session that could not be used, by operation and flaw.
+    pub unusable_replies: BTreeMap<String, u64>,
+    /// What of it waits for somebody.
+    pub open: OpenWork,
+    /// Why it stopped before its end, if it did.
+    pub stopped: Option<StopReason>,
+}
+
+impl Job {
+    /// A job within these budgets.
+    pub fn new(
+        plan: Plan,
+        changes: Arc<Changes>,
+        table: Arc<dyn Table>,
+        description: TableDescription,
+        budgets: &Budgets,
+    ) -> Job {
+        let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
+        let prices = UnitPrices::of(&description, &plan.prices);
+        let mut job = Job {
+            budgets: budgets.clone(),
+            allowance: Allowance::new(&plan.limits, budgets.table, prices),
+            gate: Gate::new(&plan.limits, clock::wall()),
+            plan,
+            changes,
+            table,
+            description,
+            scopes: Scopes::new(budgets, &indexes, Feedback::default()),
+            stop: Stopper::default(),
+            progress: Arc::new(Progress::default()),
+            dual_writes: false,
+            validities: Vec::new(),
+            repair_remove: false,
+            goes_back: false,
+            records: None,
+            table_watch: None,
+        };
+        job.watch_table(Instant::now(), LOOK_EVERY);
+        job
+    }
+
+    /// Follows the table, described at that moment, by looking at it this often.
+    pub fn watch_table(&mut self, described: Instant, every: Duration) {
+        let of_plan = Some(resolve_within(&self.plan.capacity, &self.description));
+        let of_plan = of_plan.filter(|resolved| resolved.budgets == self.budgets);
+        self.table_watch = of_plan.map(|resolved| TableWatch::new(self, &resolved, described, every));
+    }
+
+    /// Lets the job change items that are signed or encrypted on the client, as somebody has accepted by name.
+    pub fn edit_encrypted(&mut self) {
+        self.changes = Arc::new(self.changes.as_ref().clone().sparing_encrypted(false));
+    }
+
+    /// What every request of this job goes through.
+    pub fn requests(&self) -> Requests {
+        let bounds = Bounds {
+            scopes: Arc::clone(&self.scopes),
+            allowance: Arc::clone(&self.allowance),
+            gate: Arc::clone(&self.gate),
+            retry: self.plan.retry.clone(),
+            connections: host::connections(),
+        };
+        let (table, progress) = (Arc::clone(&self.table), Arc::clone(&self.progress));
+        let requests = Requests::new(table, &self.description, bounds, self.stop.clone(), progress);
+        requests.following(self.table_watch.clone()).while_valid(&self.validities)
+    }
+
+    /// How a run of this job divides the table. A run that is resumed keeps its segments.
+    pub fn segments(&self) -> SegmentChoice {
+        auto_segments(&self.plan.scan, &self.description, &self.budgets)
+    }
+
+    /// Whether this job's pass reads strongly consistently: the plan asks for it, or the pass rests on what it finds nothing to
+    /// do for. That is also the first look at what was there before the migration: a value that a stale page does not show
+    /// would count as the migration's own, and a rollback would remove it.
+    pub fn reads_consistently(&self) -> bool {
+        self.plan.scan.consistent || self.changes.needs_consistent_reads() || self.changes.meets()
+    }
+
+    /// How a pass of this job reads the table, in this number of segments.
+    pub fn reading(&self, total_segments: u32) -> Reading {
+        self.read_as(total_segments, self.reads_consistently())
+    }
+
+    /// How a dry run or a sample of this job reads it. It records nothing, so that `run` is counted as the plan's `[scan]` says.
+    pub fn reading_only(&self, total_segments: u32) -> Reading {
+        self.read_as(total_segments, self.plan.scan.consistent || self.changes.needs_consistent_reads())
+    }
+
+    fn read_as(&self, total_segments: u32, consistent: bool) -> Reading {
+        let (table, choice) = (&self.description, self.segments().within(host::connections()));
+        let scan = &ScanOptions { consistent, ..self.plan.scan.clone() };
+        Reading {
+            active: choice.active,
+            page_limit: scan.page_limit,
+            consistent: scan.consistent,
+            mean_item_bytes: table.size_bytes.checked_div(table.item_count),
+            large: choice.large,
+            // A run of a part of the table is not made shorter by knowing the whole.
+            survey: match self.plan.limits.max_items {
+                Some(_) => None,
+                None => surveyed_items(table, scan, total_segments, self.budgets.table),
+            },
+            ..Reading::new(total_segments, &table.key.partition.name)
+        }
+    }
+
+    /// A writer of this job's changes into a run.
+    pub fn writer(&self, store: &Store, run: &RunRecord) -> Writer {
+        Writer::new(Arc::clone(&self.changes), Arc::new(store.clone()), run.id)
+    }
+
+    /// What a progress line shows of this job.
+    pub fn watched(&self, total_segments: u32, before: Option<&SegmentTotals>) -> Watched {
+        Watched {
+            progress: Arc::clone(&self.progress),
+            gate: Arc::clone(&self.gate),
+            allowance: Arc::clone(&self.allowance),
+            scopes: Arc::clone(&self.scopes),
+            items_before: before.map_or(0, |t| t.counts.scanned),
+            segments_before: before.map_or(0, |t| u64::from(t.done)),
+            total_segments: u64::from(total_segments),
+            item_estimate: self.description.item_count,
+        }
+    }
+
+    /// Begins to spend on a run: what it has spent and scanned before counts against the limits.
+    pub(crate) async fn begin_spend(&self, store: &Store, run: &RunRecord) -> Result<(), StoreError> {
+        let before = store.begin_spend(run.id, self.allowance.prices()).await?;
+        let scanned = store.totals(run.id).await?.counts.scanned;
+        self.allowance.begin(Arc::new(store.clone()), run.id, before, scanned);
+        match &self.table_watch {
+            Some(watch) => watch.keep_in(store, run.id).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Where nothing is left of a limit, it is said before anything is sent.
+    pub(crate) fn stop_at_limits(&self) {
+        if let Some(reason) = self.gate.past_deadline().or_else(|| self.allowance.exhausted()) {
+            self.stop.stop(reason);
+        }
+    }
+
+    /// Makes durable what was spent in the end, no more. To be called when nothing is in flight.
+    pub(crate) async fn end_spend(&self, store: &Store, run: &RunRecord) -> Result<SpendRecord, StoreError> {
+        self.table_watch.iter().for_each(|watch| watch.keep_no_longer());
+        store.settle_spend(run.id, self.allowance.end().await).await
+    }
+
+    /// Works on a run's open segments until all are done or the job is stopped, and ends the session in the store. A
+    /// rollback of a first pass that was stopped begins with the items that the pass has not met (`passes/baseline/look_through.rs`).
+    ///
+    /// When it returns, everything that is reported is durable. An error means that not even the end could be stored;
+    /// what was committed before stays.
+    pub async fn work(&self, store: &Store, session: &Session) -> Result<Ended, StoreError> {
+        let run = &session.run;
+        self.begin_spend(store, run).await?;
+        let scheduler = schedule(store, run).await?;
+        self.stop_at_limits();
+        if run.phase == phase::ROLLBACK {
+            // Where it is stopped, so is the sweep below, before its first page.
+            self.look_through(store).await?;
+        }
+        let requests = self.requests();
+        let first_look = self.first_look(store, session).await?;
+        let writer = self.writer(store, run);
+        let writer = if first_look.is_some() { writer.meeting_first() } else { writer };
+        let limit = self.plan.limits.max_failures;
+        let failures = store.open_work(Some(run.id)).await?.failures;
+        let (keeper, proven) = (Arc::new(store.clone()), store.is_proven(&run.phase).await?);
+        let mut handler = WritePages::new(writer, keeper, run.id, requests.clone(), limit, failures, proven);
+        if let Some(first_look) = first_look {
+            handler = handler.looking_first(first_look);
+        }
+        let handler = Arc::new(handler);
+        // Behind a complete pass, "nothing to do" says that nothing is missing any more.
+        let again = run.phase == phase::EXPAND && !store.is_first_pass(run.id).await?;
+        let reading = self.read_as(run.total_segments, again || self.reads_consistently());
+        sweep(reading, &scheduler, &requests, handler.clone()).await;
+        // An error stands in the stopper like every other.
+        let _ = handler.finish(!self.stop.is_stopping()).await;
+        self.end(store, run).await
+    }
+
+    /// What was there before the migration is recorded by the first pass of its expansion.
+    async fn first_look(
+        &self,
+        store: &Store,
+        Session { run, resumed }: &Session,
+    ) -> Result<Option<FirstLook>, StoreError> {
+        if run.phase != phase::EXPAND || !self.changes.meets() || !store.is_first_pass(run.id).await? {
+            return Ok(None);
+        }
+        let (changes, keeper) = (Arc::clone(&self.changes), Arc::new(store.clone()));
+        Ok(Some(FirstLook::new(changes, keeper, run.id, *resumed, self.dual_writes)))
+    }
+
+    async fn end(&self, store: &Store, run: &RunRecord) -> Result<Ended, StoreError> {
+        let spend = self.end_spend(store, run).await?;
+        let totals = store.totals(run.id).await?;
+        // A signal that comes when the last page is committed stops nothing any more.
+        let complete = totals.done == run.total_segments;
+        let left = || StopReason::Internal("segments were left over".into());
+        let stopped = (!complete).then(|| self.stop.reason().cloned().unwrap_or_else(left));
+        let status = if complete { RunStatus::Complete } else { RunStatus::Stopped };
+        let abandoned = if complete { 0 } else { self.progress.snapshot().abandoned_pages };
+        let run = store.end_session(run.id, status, stopped.as_ref().map(ToString::to_string), abandoned).await?;
+        let open = store.open_work(Some(run.id)).await?;
+        let (throttles, unusable_replies) = (self.scopes.throttles(), self.progress.unusable_replies());
+        Ok(Ended { run, totals, spend, throttles, unusable_replies, open, stopped })
+    }
+}
+
+/// The segments that are left.
+pub(crate) async fn schedule(store: &Store, run: &RunRecord) -> Result<LocalScheduler, StoreError> {
+    let mut scheduler = LocalScheduler::new(run.total_segments);
+    store.each_segment(run.id, |segment, state| scheduler.note(segment, state)).await?;
+    Ok(scheduler)
+}

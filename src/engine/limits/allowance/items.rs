@@ -1,0 +1,89 @@
+//! How many items a run may still scan. Pure bookkeeping.
+
+/// Items of a run with a limit: scanned, and asked for by pages that are not committed yet.
+#[derive(Debug, Default)]
+pub(crate) struct Items {
+    limit: Option<u64>,
+    scanned: u64,
+    asked: u64,
+}
+
+/// The answer to a page that asks for items.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// It may have so many.
+    Items(u32),
+    /// None are left, but pages on their way may give some back.
+    Wait,
+    /// The limit is reached exactly.
+    Exhausted,
+}
+
+impl Items {
+    /// A run of which so many items are scanned.
+    pub(crate) fn new(limit: Option<u64>, scanned: u64) -> Items {
+        Items { limit, scanned, asked: 0 }
+    }
+
+    /// Items scanned, and the limit, where it is reached.
+    pub(crate) fn exhausted(&self) -> Option<(u64, u64)> {
+        self.limit.filter(|limit| self.scanned >= *limit).map(|limit| (self.scanned, limit))
+    }
+
+    /// Asks for a page of up to so many items.
+    pub(crate) fn ask(&mut self, page: u32) -> Leave {
+        let left = self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.scanned + self.asked));
+        match u32::try_from(left).unwrap_or(u32::MAX).min(page) {
+            0 if self.asked > 0 => Leave::Wait,
+            0 => Leave::Exhausted,
+            items => {
+                self.asked += u64::from(items);
+                Leave::Items(items)
+            }
+        }
+    }
+
+    /// Items that a page does not need, or that were given up with it, are free again.
+    pub(crate) fn give_back(&mut self, items: u64) {
+        self.asked = self.asked.saturating_sub(items);
+    }
+
+    /// A page of so many items is done.
+    pub(crate) fn done(&mut self, items: u64) {
+        self.give_back(items);
+        self.scanned += items;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_page_is_as_large_as_what_is_left() {
+        let mut items = Items::new(Some(100), 20);
+        assert_eq!(items.ask(50), Leave::Items(50));
+        assert_eq!(items.ask(50), Leave::Items(30));
+        assert_eq!(items.ask(50), Leave::Wait);
+        items.give_back(10);
+        assert_eq!(items.ask(50), Leave::Items(10));
+        items.done(40);
+        items.done(30);
+        assert_eq!(items.ask(50), Leave::Wait, "the last page may still be given up");
+        items.done(10);
+        assert_eq!((items.ask(50), items.exhausted()), (Leave::Exhausted, Some((100, 100))));
+    }
+
+    #[test]
+    fn without_a_limit_there_are_always_more() {
+        let mut items = Items::new(None, u64::MAX / 2);
+        assert_eq!(items.ask(u32::MAX), Leave::Items(u32::MAX));
+        assert_eq!(items.exhausted(), None);
+    }
+
+    #[test]
+    fn a_limit_below_what_was_scanned_is_reached() {
+        let mut items = Items::new(Some(5), 20);
+        assert_eq!((items.ask(1), items.exhausted()), (Leave::Exhausted, Some((20, 5))));
+    }
+}

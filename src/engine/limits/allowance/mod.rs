@@ -1,0 +1,319 @@
+//! What a run may spend and scan over all its sessions: `[limits] max_wcu`, `max_cost_usd` and `max_items`.
+//!
+//! Capacity is reserved in slices, durably, before it is used ([`CheckpointStore::reserve`]). When the process is killed,
+//! the open slice counts as spent; after an orderly end only what was used does. So no sequence of kills spends more than
+//! a limit, as far as the estimates of single requests hold; a kill wastes a slice at most. Without a limit nothing is
+//! reserved, and what is spent is only counted.
+
+mod items;
+mod ledger;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use self::items::{Items, Leave};
+use self::ledger::{Bounds, Exhausted, Ledger, Take};
+use crate::cost::UnitPrices;
+use crate::engine::stop::{StopReason, Stopped, Stopper};
+use crate::item::Units;
+use crate::plan::Limits;
+use crate::ratelimit::{Budget, Waiters};
+use crate::state::{CheckpointStore, Reservation, RunId, Spend, SpendState};
+
+/// What a job may spend. Until [`Allowance::begin`] it belongs to no run, and nothing is limited: a dry run writes nothing.
+pub struct Allowance {
+    bounds: Bounds,
+    max_items: Option<u64>,
+    prices: UnitPrices,
+    books: Mutex<Books>,
+    /// First come, first served: a large request is not starved by small ones while a slice is being reserved.
+    turn: tokio::sync::Mutex<()>,
+    changed: Notify,
+    /// Who waits for leave to read more items.
+    wait_for_items: Waiters,
+    /// Who waits for leave to spend; of many, only the first in turn is counted.
+    wait_to_spend: Waiters,
+}
+
+#[derive(Default)]
+struct Books {
+    ledger: Ledger,
+    items: Items,
+    /// Of what is spent: slices that killed processes had open.
+    lost: Spend,
+    keeper: Option<(Arc<dyn CheckpointStore>, RunId)>,
+}
+
+/// Capacity that a request may use. Dropped before it is sent, it is free again; dropped after that, all of it is spent.
+#[must_use = "a grant is settled against what the request consumed"]
+pub(crate) struct Grant {
+    allowance: Arc<Allowance>,
+    need: Spend,
+    sent: bool,
+    settled: bool,
+}
+
+/// Items that a page may have. Dropped before the page is committed, they are free again.
+#[must_use = "items are given back, or done"]
+pub(crate) struct PageLeave {
+    allowance: Arc<Allowance>,
+    items: u32,
+}
+
+/// How much is reserved at once, where there is a limit to reserve for: what a kill wastes at most.
+pub fn slice(limits: &Limits, budget: Budget, prices: UnitPrices) -> Option<Spend> {
+    Bounds::new(limits, budget, prices).slice()
+}
+
+impl Allowance {
+    /// What the limits allow to a job within this budget.
+    pub fn new(limits: &Limits, budget: Budget, prices: UnitPrices) -> Arc<Allowance> {
+        Arc::new(Allowance {
+            bounds: Bounds::new(limits, budget, prices),
+            max_items: limits.max_items,
+            prices,
+            books: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            changed: Notify::new(),
+            wait_for_items: Waiters::default(),
+            wait_to_spend: Waiters::default(),
+        })
+    }
+
+    /// What units are counted at.
+    pub fn prices(&self) -> UnitPrices {
+        self.prices
+    }
+
+    /// Begins a session of a run that has spent and scanned so much before. From here on the limits hold.
+    pub fn begin(&self, keeper: Arc<dyn CheckpointStore>, run: RunId, before: SpendState, scanned: u64) {
+        let SpendState { spent, lost, .. } = before;
+        let (ledger, items) = (Ledger::new(self.bounds, spent), Items::new(self.max_items, scanned));
+        *self.books() = Books { ledger, items, lost, keeper: Some((keeper, run)) };
+    }
+
+    /// Begins a session that is allowed as much as a new run, beside what the run had spent before that
+    /// began (`from`), and any number of items.
+    pub fn begin_beside(&self, keeper: Arc<dyn CheckpointStore>, run: RunId, before: SpendState, from: Spend) {
+        let SpendState { spent, lost, .. } = before;
+        let (ledger, items) = (Ledger::new(self.bounds.beside(from), spent), Items::default());
+        *self.books() = Books { ledger, items, lost, keeper: Some((keeper, run)) };
+    }
+
+    /// The limit that leaves nothing to begin with: not one write unit, or not one item.
+    pub fn exhausted(&self) -> Option<StopReason> {
+        let books = self.books();
+        let items = || books.items.exhausted().map(|(scanned, limit)| StopReason::MaxItems { scanned, limit });
+        books.ledger.exhausted().map(|why| self.reason(why, books.lost)).or_else(items)
+    }
+
+    /// What the run has spent by now, requests in flight included.
+    pub fn spent(&self) -> Spend {
+        self.books().ledger.spent()
+    }
+
+    /// What somebody waits for here, in words.
+    pub fn waiting(&self) -> Option<&'static str> {
+        let spends = self.wait_to_spend.count() > 0;
+        if spends && self.books().ledger.is_reserving() {
+            return Some("the next slice of what it may spend to be stored");
+        }
+        // The rest goes to whom a request or a page in flight leaves some.
+        let nearly = [
+            (spends, "requests in flight: little is left of [limits] max_wcu or max_cost_usd"),
+            (
+                self.wait_for_items.count() > 0,
+                "pages on their way: they may have all that is left of [limits] max_items",
+            ),
+        ];
+        nearly.into_iter().find(|(waits, _)| *waits).map(|(_, what)| what)
+    }
+
+    /// Ends the session: gives what was spent, when no reservation is on its way any more. To be called when nothing more
+    /// is sent.
+    pub async fn end(&self) -> Spend {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let (reserving, spent) = {
+                let ledger = &self.books().ledger;
+                (ledger.is_reserving(), ledger.spent())
+            };
+            if !reserving {
+                return spent;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until a write of so many units is within the limits. Stops the run when it never will be.
+    pub(crate) async fn write(self: &Arc<Self>, units: Units, stop: &Stopper) -> Result<Grant, Stopped> {
+        self.take(Spend { write: units, read: 0.0 }, stop).await
+    }
+
+    /// The same for a read.
+    pub(crate) async fn read(self: &Arc<Self>, units: Units, stop: &Stopper) -> Result<Grant, Stopped> {
+        self.take(Spend { write: 0.0, read: units }, stop).await
+    }
+
+    /// Waits until a page may have items: as many as it asks for, or what is left. Stops the run when none are, and no
+    /// page on its way can give any back.
+    pub(crate) async fn items(self: &Arc<Self>, page: u32, stop: &Stopper) -> Result<PageLeave, Stopped> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // Registered before the check, so that nothing given back in between is missed.
+            changed.as_mut().enable();
+            let (leave, exhausted) = {
+                let mut books = self.books();
+                (books.items.ask(page), books.items.exhausted())
+            };
+            match leave {
+                Leave::Items(items) => return Ok(PageLeave { allowance: Arc::clone(self), items }),
+                Leave::Wait => {
+                    let _waits = self.wait_for_items.one_more();
+                    stop.unless_stopping(changed).await?;
+                }
+                Leave::Exhausted => {
+                    let (scanned, limit) = exhausted.unwrap_or_default();
+                    stop.stop(StopReason::MaxItems { scanned, limit });
+                    return Err(Stopped);
+                }
+            }
+        }
+    }
+
+    async fn take(self: &Arc<Self>, need: Spend, stop: &Stopper) -> Result<Grant, Stopped> {
+        if !self.bounds.concern(need) {
+            return Ok(self.grant(need));
+        }
+        let _turn = stop.unless_stopping(self.turn.lock()).await?;
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let (take, prefetch) = {
+                let ledger = &mut self.books().ledger;
+                let take = ledger.take(need);
+                let prefetch = if take == Take::Granted { ledger.prefetch() } else { None };
+                (take, prefetch)
+            };
+            if let Some(reservation) = prefetch {
+                self.reserve(reservation, stop);
+            }
+            match take {
+                Take::Granted => return Ok(self.grant(need)),
+                Take::Reserve(reservation) => self.reserve(reservation, stop),
+                Take::Wait => {}
+                Take::Exhausted(why) => {
+                    let lost = self.books().lost;
+                    stop.stop(self.reason(why, lost));
+                    return Err(Stopped);
+                }
+            }
+            let _waits = self.wait_to_spend.one_more();
+            stop.unless_stopping(changed).await?;
+        }
+    }
+
+    fn grant(self: &Arc<Self>, need: Spend) -> Grant {
+        Grant { allowance: Arc::clone(self), need, sent: false, settled: false }
+    }
+
+    /// Makes a reservation durable, in a task of its own: whoever asked for it may go away. Whatever becomes of it, it is
+    /// answered for, so that nobody waits for it any more.
+    fn reserve(self: &Arc<Self>, reservation: Reservation, stop: &Stopper) {
+        let (me, stop, keeper) = (Arc::clone(self), stop.clone(), self.books().keeper.clone());
+        let storing = tokio::spawn(async move {
+            match keeper {
+                Some((keeper, run)) => keeper.reserve(run, reservation).await,
+                None => Ok(()),
+            }
+        });
+        tokio::spawn(async move {
+            let failed = match storing.await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(StopReason::Store(error.to_string())),
+                Err(panic) => Some(StopReason::Internal(panic.to_string())),
+            };
+            match failed {
+                None => me.books().ledger.confirm(),
+                Some(reason) => {
+                    me.books().ledger.withdraw();
+                    stop.stop(reason);
+                }
+            }
+            me.changed.notify_waiters();
+        });
+    }
+
+    fn reason(&self, why: Exhausted, lost: Spend) -> StopReason {
+        match why {
+            Exhausted::Wcu { spent, limit } => StopReason::MaxWcu { spent, lost: lost.write, limit },
+            Exhausted::Cost { spent, limit } => {
+                StopReason::MaxCost { spent, lost: self.prices.dollars(lost), limit, basis: self.prices.basis }
+            }
+        }
+    }
+
+    fn settle(&self, need: Spend, consumed: Spend) {
+        self.books().ledger.settle(need, consumed);
+        self.changed.notify_waiters();
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Grant {
+    /// The request is about to be sent: from now on it may consume.
+    pub(crate) fn send(&mut self) {
+        self.sent = true;
+    }
+
+    /// The request has consumed this.
+    pub(crate) fn settle(mut self, consumed: Spend) {
+        self.settled = true;
+        self.allowance.settle(self.need, consumed);
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.allowance.settle(self.need, if self.sent { self.need } else { Spend::default() });
+        }
+    }
+}
+
+impl PageLeave {
+    /// Items that the page may have.
+    pub(crate) fn items(&self) -> u32 {
+        self.items
+    }
+
+    /// The page had so many; the others are free again.
+    pub(crate) fn had(&mut self, items: usize) {
+        let had = u32::try_from(items).unwrap_or(u32::MAX).min(self.items);
+        self.allowance.books().items.give_back(u64::from(self.items - had));
+        self.items = had;
+        self.allowance.changed.notify_waiters();
+    }
+
+    /// The page is committed.
+    pub(crate) fn done(mut self) {
+        let items = std::mem::take(&mut self.items);
+        self.allowance.books().items.done(u64::from(items));
+        self.allowance.changed.notify_waiters();
+    }
+}
+
+impl Drop for PageLeave {
+    fn drop(&mut self) {
+        self.allowance.books().items.give_back(u64::from(self.items));
+        self.allowance.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests;

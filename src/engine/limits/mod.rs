@@ -1,0 +1,12 @@
+//! What bounds a run: what it may spend and scan in all, when it may work, what the table's budgets are now, and into how
+//! many segments and lanes the budgets divide it.
+
+pub(crate) mod allowance;
+pub(crate) mod segments;
+pub(crate) mod table_watch;
+pub(crate) mod window;
+
+pub use allowance::{Allowance, slice};
+pub use segments::{SegmentChoice, auto_segments};
+pub use table_watch::{Followed, LOOK_EVERY, TableWatch};
+pub use window::Gate;

@@ -1,0 +1,291 @@
+//! Into how many segments a table is divided, and how many of them are worked on at the same time. Pure.
+
+use crate::dynamodb::TableDescription;
+use crate::item::Units;
+use crate::plan::ScanOptions;
+use crate::ratelimit::Budgets;
+use crate::telemetry::number;
+
+/// An ordinary segment has about so many items, one page: then its first page, which the survey reads early, reaches an
+/// item collection that begins in it.
+const ITEMS: u64 = 250;
+
+/// And of large items so many bytes: half of what a page holds (1 MB).
+const BYTES: u64 = 512 * 1024;
+
+/// A small table is read in parallel too.
+const LEAST_SEGMENTS: u32 = 16;
+
+/// Each segment costs a request of at least half a read unit, even if it is empty, and a row in the state file: so many
+/// cost 32,768 read units at least. (DynamoDB takes a million. Of local engines some, like dynalite 4, give items twice
+/// above 4,096; that costs reads, and no harm.)
+const MOST_SEGMENTS: u32 = 65_536;
+
+/// At least so many segments are worked on at the same time, so that a small budget is spread over the key space too.
+const LEAST_ACTIVE: u32 = 16;
+
+/// And at most so many: each has two pages in memory.
+const MOST_ACTIVE: u32 = 256;
+
+/// Segments worked on at the same time for each of the table's partitions, so that the fullest one has little more than its
+/// share: lanes fall into partitions evenly but for one.
+const PER_PARTITION: f64 = 4.0;
+
+/// A partition holds about 10 GB and serves 1,000 WCU/s (AWS database blog, "Scaling DynamoDB", part 3; developer guide,
+/// "Partition key design").
+const PARTITION_BYTES: f64 = 10e9;
+const PARTITION_WRITES: Units = 1_000.0;
+
+/// Lanes for the sake of partitions alone are as many as keep their pages below this: in memory a page takes several times
+/// what DynamoDB counts.
+const PAGES_BYTES: u64 = 128 << 20;
+
+/// A lane with fewer items than this in a segment is not worth a segment.
+const LEAST_ITEMS: u64 = 25;
+
+/// At least so many lanes for large segments: collections are seldom alone.
+const LEAST_LARGE: u32 = 4;
+
+/// And at most so many, whatever the budget: each keeps many requests outstanding.
+const MOST_LARGE: u32 = 64;
+
+/// How a run divides a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentChoice {
+    /// Parallel-scan segments.
+    pub segments: u32,
+    /// Segments worked on at the same time.
+    pub active: u32,
+    /// Segments worked on beside them, where they are known to be large.
+    pub large: u32,
+    /// Why so many: for `check`.
+    pub because: String,
+}
+
+impl SegmentChoice {
+    /// Segments that are worked on at the same time, at most.
+    pub fn lanes(&self) -> u32 {
+        self.active.saturating_add(self.large).min(self.segments)
+    }
+
+    /// The same with no more lanes than this process may have connections for: a segment reads its next page while it looks
+    /// at single items of this one, and there are two kinds of lanes.
+    pub(crate) fn within(self, connections: usize) -> SegmentChoice {
+        let most = u32::try_from(connections / 8).unwrap_or(u32::MAX).max(1);
+        SegmentChoice { active: self.active.min(most), large: self.large.min(most), ..self }
+    }
+}
+
+/// A number, and what asks for it.
+type Need = (u32, String);
+
+/// How to divide a table within these budgets: as the plan states, and what it leaves open as fits.
+pub fn auto_segments(scan: &ScanOptions, table: &TableDescription, budgets: &Budgets) -> SegmentChoice {
+    let lanes = lanes(table, budgets);
+    let (segments, why_segments) = match scan.segments {
+        Some(stated) => (stated, "segments: from the plan".to_owned()),
+        None => {
+            let (segments, why) = segments(table, scan.active.unwrap_or(lanes.0));
+            (segments, format!("segments: {why}"))
+        }
+    };
+    let (active, why_active) = match scan.active {
+        Some(stated) => (stated, "at a time: from the plan".to_owned()),
+        None => (lanes.0.max(LEAST_ACTIVE), format!("at a time: {}", lanes.1)),
+    };
+    let large = large(budgets);
+    let because = format!("{why_segments}; {why_active}; beside them up to {large} with large item collections");
+    SegmentChoice { segments, active: active.min(segments.max(1)), large, because }
+}
+
+/// How many segments, so that they are enough for `active` lanes.
+fn segments(table: &TableDescription, active: u32) -> Need {
+    let (items, bytes) = (table.item_count, table.size_bytes);
+    let by_size = (whole(bytes.div_ceil(1 << 30)), format!("1 for each GiB of {} bytes", number(bytes)));
+    // Of a table whose size is not known yet, or that is small, no lane gets less than is worth a request.
+    let worth = if items == 0 { u32::MAX } else { whole(items / LEAST_ITEMS) };
+    let by_lanes = (active.saturating_mul(2).min(worth), format!("twice the {active} that the budget keeps busy"));
+    let least = (LEAST_SEGMENTS, "the least there are".to_owned());
+    let mut needs = vec![least, by_size, by_lanes];
+    if table.key.sort.is_some() {
+        let mean = bytes.checked_div(items).unwrap_or(0).max(1);
+        let each = ITEMS.min(BYTES / mean).max(1);
+        let why = format!(
+            "about {each} of {} items in each, so that a large item collection shows on its segment's first page",
+            number(items)
+        );
+        needs.push((whole(items.div_ceil(each)), why));
+    }
+    let (segments, why) = most(needs);
+    if segments <= MOST_SEGMENTS {
+        return (segments, why);
+    }
+    let cap = number(MOST_SEGMENTS.into());
+    (MOST_SEGMENTS, format!("no more than {cap}, as each costs at least half a read unit and a row of state ({why})"))
+}
+
+/// How many lanes the budget needs, before any bound from below.
+fn lanes(table: &TableDescription, budgets: &Budgets) -> Need {
+    let write = budgets.table.write;
+    let range = budgets.per_key_range.write;
+    let by_caps = (
+        whole_units(2.0 * (write / range).ceil()).min(MOST_ACTIVE),
+        format!("twice as many as use up {write} WCU/s at {range} WCU/s each"),
+    );
+    let partitions = (table.size_bytes as f64 / PARTITION_BYTES).max(write / PARTITION_WRITES).ceil().max(1.0);
+    let page = table.size_bytes.checked_div(table.item_count).map_or(0, |mean| (mean * ITEMS).min(1 << 20));
+    let fit = whole((PAGES_BYTES / 2).checked_div(page).unwrap_or(u64::from(MOST_ACTIVE)));
+    let by_partitions = (
+        whole_units(PER_PARTITION * partitions).min(MOST_ACTIVE).min(fit),
+        format!("{PER_PARTITION} for each of about {partitions} partitions"),
+    );
+    let (lanes, why) = most(vec![by_caps, by_partitions]);
+    let why = if lanes < LEAST_ACTIVE { format!("the least there are ({why} would be {lanes})") } else { why };
+    (lanes, why)
+}
+
+/// So many large segments, each at the pace of one partition key, use up the table's budget.
+fn large(budgets: &Budgets) -> u32 {
+    let one = budgets.per_partition_key.write.min(budgets.per_key_range.write).min(PARTITION_WRITES);
+    whole_units((budgets.table.write / one).ceil()).clamp(LEAST_LARGE, MOST_LARGE)
+}
+
+/// The largest; of equals the first.
+fn most(needs: Vec<Need>) -> Need {
+    needs.into_iter().reduce(|most, need| if need.0 > most.0 { need } else { most }).unwrap_or_default()
+}
+
+fn whole(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// Saturates; what is no number (0 ÷ 0, where a budget pauses the run) is none.
+fn whole_units(n: f64) -> u32 {
+    n as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ratelimit::Budget;
+
+    const OPEN: ScanOptions = ScanOptions { segments: None, active: None, page_limit: None, consistent: false };
+
+    fn table(items: u64, bytes: u64) -> TableDescription {
+        TableDescription { item_count: items, size_bytes: bytes, ..TableDescription::of_a_test() }
+    }
+
+    fn budgets(write: f64) -> Budgets {
+        let narrow = Budget { write: write.min(250.0), read: 750.0 };
+        Budgets {
+            table: Budget { write, read: 2.0 * write },
+            per_key_range: narrow,
+            per_partition_key: narrow,
+            indexes: Vec::new(),
+        }
+    }
+
+    fn choose(items: u64, bytes: u64, write: f64) -> SegmentChoice {
+        auto_segments(&OPEN, &table(items, bytes), &budgets(write))
+    }
+
+    #[test]
+    fn there_are_no_more_lanes_than_connections_allow() {
+        let choice = SegmentChoice { segments: 512, active: 64, large: 8, because: String::new() };
+        let lanes = |connections| {
+            let within = choice.clone().within(connections);
+            (within.segments, within.active, within.large)
+        };
+        assert_eq!(lanes(usize::MAX), (512, 64, 8));
+        assert_eq!(lanes(192), (512, 24, 8));
+        assert_eq!(lanes(40), (512, 5, 5));
+        assert_eq!(lanes(0), (512, 1, 1));
+    }
+
+    #[test]
+    fn segments_grow_with_the_table() {
+        const KB: u64 = 1024;
+        for (items, bytes, segments) in [
+            (0, 0, 16),
+            (40, 40 * KB, 16),
+            (20_000, 20_000 * KB, 80),
+            (1_000_000, 1_000_000 * KB, 4_000),
+            // Items of 40 KB: twelve fill half a page.
+            (100_000, 100_000 * 40 * KB, 8_334),
+            (1_000_000_000, 1_000_000_000 * KB, 65_536),
+            (u64::MAX, u64::MAX, 65_536),
+        ] {
+            assert_eq!(choose(items, bytes, 1_000.0).segments, segments, "{items} items");
+        }
+        let mut hash_only = table(1_000_000, 100 << 30);
+        hash_only.key.sort = None;
+        assert_eq!(auto_segments(&OPEN, &hash_only, &budgets(1_000.0)).segments, 100, "it has no collections");
+    }
+
+    #[test]
+    fn lanes_are_enough_for_the_budget_and_spread_over_the_partitions() {
+        for (gib, write, active) in
+            [(0, 0.5, 16), (1, 1_000.0, 16), (1, 4_000.0, 32), (200, 1_000.0, 88), (2_000, 1_000.0, 256), (1, 1e6, 256)]
+        {
+            let chosen = choose(gib << 20, gib << 30, write);
+            assert_eq!(chosen.active.max(16), active, "{gib} GiB, {write} WCU/s: {}", chosen.because);
+            assert!(chosen.segments >= 16);
+        }
+        // The key ranges' budgets never bind the table's.
+        for write in [10.0, 999.0, 1_000.0, 12_345.0, 30_000.0] {
+            let chosen = choose(1 << 24, 1 << 34, write);
+            let narrow = budgets(write).per_key_range.write;
+            assert!(f64::from(chosen.active) * narrow >= 2.0 * write, "{chosen:?}");
+            assert!(chosen.segments >= 2 * chosen.active);
+        }
+        // Large items, of which only the partitions ask for lanes: their pages stay within memory.
+        assert_eq!(choose(50_000_000, 2_000_000_000_000, 1_000.0).active, 64);
+    }
+
+    #[test]
+    fn a_small_table_is_not_cut_to_pieces_for_a_large_budget() {
+        assert_eq!(choose(2_000, 2_000 << 10, 40_000.0).segments, 80);
+        assert_eq!(choose(100, 100 << 10, 40_000.0).segments, 16);
+        assert_eq!(choose(0, 0, 40_000.0).segments, 512, "it may have been filled since DynamoDB counted");
+    }
+
+    #[test]
+    fn what_the_plan_states_stands() {
+        let stated = ScanOptions { segments: Some(7), active: Some(3), ..OPEN };
+        let chosen = auto_segments(&stated, &table(1 << 20, 1 << 30), &budgets(1_000.0));
+        assert_eq!((chosen.segments, chosen.active), (7, 3));
+        let lanes = ScanOptions { active: Some(50), ..OPEN };
+        assert_eq!(auto_segments(&lanes, &table(0, 0), &budgets(1_000.0)).segments, 100);
+    }
+
+    #[test]
+    fn large_lanes_use_up_the_budget() {
+        for (write, large) in [(0.5, 4), (1_000.0, 4), (4_000.0, 16), (1e6, 64)] {
+            assert_eq!(large_of(write), large);
+        }
+    }
+
+    fn large_of(write: f64) -> u32 {
+        choose(1 << 20, 1 << 30, write).large
+    }
+
+    #[test]
+    fn a_budget_of_nothing_is_no_reason_to_fail() {
+        let chosen = choose(1_000, 1 << 20, 0.0);
+        assert_eq!((chosen.active, chosen.large), (16, 4));
+    }
+
+    #[test]
+    fn the_reasons_are_those_that_decided() {
+        let because = choose(1_000_000, 1_000_000 << 10, 1_000.0).because;
+        assert_eq!(
+            because,
+            "segments: about 250 of 1,000,000 items in each, so that a large item collection shows on its segment's first \
+             page; at a time: the least there are (twice as many as use up 1000 WCU/s at 250 WCU/s each would be 8); \
+             beside them up to 4 with large item collections"
+        );
+        let because = choose(1_000_000_000, 1 << 40, 1_000.0).because;
+        assert!(because.contains("no more than 65,536, as each costs at least half a read unit"), "{because}");
+        assert!(because.contains("at a time: 4 for each of about 110 partitions"), "{because}");
+    }
+}

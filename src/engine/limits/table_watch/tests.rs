@@ -1,0 +1,300 @@
+use std::collections::VecDeque;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::change::GuardedWrite;
+use crate::dynamodb::{Got, IndexDescription, Page, ScanRequest, ThrottlingReason, WriteReply};
+use crate::item::{IndexSchema, ItemKey, KeyAttribute, Projection};
+use crate::preflight::run_changes;
+
+/// A look's interval.
+const EVERY: Duration = Duration::from_secs(120);
+
+/// What a table answers to one look; the last answer is given again and again.
+#[derive(Clone)]
+enum Answer {
+    Described(Box<TableDescription>),
+    Fails(TableError),
+    Never,
+}
+
+struct Described(Mutex<VecDeque<Answer>>);
+
+#[async_trait]
+impl Table for Described {
+    async fn describe(&self) -> Result<TableDescription, TableError> {
+        let answer = {
+            let mut answers = self.0.lock().unwrap();
+            let answer = answers[0].clone();
+            if answers.len() > 1 {
+                answers.pop_front();
+            }
+            answer
+        };
+        match answer {
+            Answer::Described(description) => Ok(*description),
+            Answer::Fails(error) => Err(error),
+            Answer::Never => std::future::pending().await,
+        }
+    }
+
+    async fn scan(&self, _: &ScanRequest) -> Result<Page, TableError> {
+        Ok(Page { items: Vec::new(), next: None, units: Some(0.5) })
+    }
+
+    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
+        unreachable!("nothing is read")
+    }
+
+    async fn write(&self, _: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+        unreachable!("nothing is written")
+    }
+
+    fn max_chunk(&self) -> usize {
+        1
+    }
+}
+
+fn described(write: f64) -> TableDescription {
+    TableDescription {
+        arn: "arn:aws:dynamodb:eu-west-1:1:table/t".into(),
+        id: Some("first".into()),
+        provisioned: Some((1_000.0, write)),
+        ..TableDescription::of_a_test()
+    }
+}
+
+fn index(name: &str) -> IndexDescription {
+    let key = KeyAttribute { name: "new".into(), kind: "S".into() };
+    IndexDescription {
+        schema: IndexSchema {
+            name: name.into(),
+            key: vec![key],
+            partition: 1,
+            projection: Projection::All,
+            local: false,
+        },
+        provisioned: Some((10.0, 40.0)),
+        on_demand_max: (None, None),
+        warm: None,
+    }
+}
+
+fn is(description: TableDescription) -> Answer {
+    Answer::Described(Box::new(description))
+}
+
+/// A job with this `[capacity]` on a table of 100 write units, which gives these answers.
+fn scene(capacity: &str, answers: impl IntoIterator<Item = Answer>) -> (Job, Arc<Described>) {
+    let text = format!(
+        "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n[[change]]\nmove = \"old\"\nto = \"new\"\n\
+         [capacity]\n{capacity}\n"
+    );
+    let (plan, description) = (crate::plan::load("plan", &text).unwrap().plan, described(100.0));
+    let changes = run_changes(&plan, &description).unwrap();
+    let budgets = crate::ratelimit::resolve(&plan.capacity, &description).unwrap().budgets;
+    let table = Arc::new(Described(Mutex::new(answers.into_iter().collect())));
+    let mut job = Job::new(plan, changes, table.clone(), description, &budgets);
+    job.watch_table(Instant::now(), EVERY);
+    (job, table)
+}
+
+fn job(capacity: &str, answers: impl IntoIterator<Item = Answer>) -> Job {
+    scene(capacity, answers).0
+}
+
+fn write_budget(job: &Job) -> f64 {
+    job.scopes.table(Access::Write).budget()
+}
+
+async fn looks(looks: f64) {
+    tokio::time::sleep(EVERY.mul_f64(looks) + Duration::from_secs(1)).await;
+}
+
+fn throttled() -> TableError {
+    let reasons: Vec<ThrottlingReason> = Vec::new();
+    TableError::Throttled { reasons, message: "rate exceeded".into() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_not_the_same_or_cannot_be_worked_on_stops_the_run() {
+    let with = |change: fn(&mut TableDescription)| {
+        let mut now = described(100.0);
+        change(&mut now);
+        is(now)
+    };
+    let gone = TableError::Fatal { kind: FatalKind::TableMissing, message: "Requested resource not found".into() };
+    for (answer, why) in [
+        (with(|now| now.status = "DELETING".into()), "is DELETING, neither ACTIVE nor UPDATING"),
+        (
+            with(|now| now.status = "INACCESSIBLE_ENCRYPTION_CREDENTIALS".into()),
+            "is INACCESSIBLE_ENCRYPTION_CREDENTIALS",
+        ),
+        (
+            with(|now| now.id = Some("second".into())),
+            "was replaced by a table of the same name (TableId first is now second)",
+        ),
+        (with(|now| now.key.sort = None), "was replaced by a table of the same name with another key"),
+        (Answer::Fails(gone), "Requested resource not found"),
+    ] {
+        let job = job("write = \"80%\"", [answer]);
+        let _watch = job.requests().watch().await;
+        looks(0.9).await;
+        assert!(!job.stop.is_stopping());
+        looks(0.2).await;
+        let reason = job.stop.reason().map(ToString::to_string).unwrap_or_default();
+        assert!(reason.contains(why), "{reason}");
+    }
+    for answer in [with(|_| {}), with(|now| now.status = "UPDATING".into()), with(|now| now.id = None)] {
+        let job = job("write = \"80%\"", [answer]);
+        let _watch = job.requests().watch().await;
+        looks(5.0).await;
+        assert_eq!(job.stop.reason(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_is_overdue_comes_before_the_work() {
+    let mut job = job("write = \"80%\"", [is(TableDescription { id: Some("second".into()), ..described(100.0) })]);
+    let described = Instant::now();
+    looks(7.0).await;
+    job.watch_table(described, EVERY);
+    let _watch = job.requests().watch().await;
+    assert!(matches!(job.stop.reason(), Some(StopReason::TableChanged(_))), "{:?}", job.stop.reason());
+}
+
+/// A DescribeTable that is throttled, or hangs, does not hold up the first request of the way back for longer than two
+/// seconds: the look goes on beside it.
+/// Any other pass waits for it, but no longer than a look may take.
+#[tokio::test(start_paused = true)]
+async fn a_look_that_does_not_come_holds_up_no_way_back() {
+    let throttles = vec![Answer::Fails(throttled()); 8];
+    for answers in [vec![Answer::Never], [throttles, vec![Answer::Never]].concat()] {
+        for goes_back in [true, false] {
+            let (mut job, table) = scene("write = \"80%\"", answers.clone());
+            let last = Instant::now();
+            looks(7.0).await;
+            job.goes_back = goes_back;
+            job.watch_table(last, EVERY);
+            let began = Instant::now();
+            let _watch = job.requests().watch().await;
+            let held = began.elapsed();
+            assert!(held <= if goes_back { Duration::from_secs(2) } else { EVERY / PATIENCE }, "{held:?}");
+            *table.0.lock().unwrap() = [is(TableDescription { id: Some("second".into()), ..described(100.0) })].into();
+            looks(2.0).await;
+            assert!(matches!(job.stop.reason(), Some(StopReason::TableChanged(_))), "{:?}", job.stop.reason());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_looks_stop_nothing_and_raise_nothing_and_after_three_it_goes_slower() {
+    let denied = TableError::Fatal { kind: FatalKind::Permission, message: "not authorized".into() };
+    for failure in [Answer::Fails(throttled()), Answer::Fails(denied), Answer::Never] {
+        let (job, table) = scene("write = \"80%\"", [is(described(400.0)), failure.clone()]);
+        let _watch = job.requests().watch().await;
+        looks(1.2).await;
+        let rising = write_budget(&job);
+        assert!((80.0..320.0).contains(&rising), "{rising}");
+        looks(0.8).await;
+        assert!((write_budget(&job) - 320.0).abs() < 1e-9, "the way up ends before the next look");
+        looks(1.5).await;
+        assert!((write_budget(&job) - 320.0).abs() < 1e-9, "two have failed at most");
+        looks(2.5).await;
+        assert!((write_budget(&job) - 160.0).abs() < 1e-9, "{}", write_budget(&job));
+        looks(20.0).await;
+        assert!((write_budget(&job) - 160.0).abs() < 1e-9, "it is halved once");
+        assert_eq!(job.stop.reason(), None);
+        *table.0.lock().unwrap() = [is(described(400.0))].into();
+        looks(2.0).await;
+        assert!((write_budget(&job) - 320.0).abs() < 1e-9, "{}", write_budget(&job));
+    }
+    // What the plan states in units does not follow the table, and nothing is known against it.
+    let job = job("write = 60", [Answer::Never]);
+    let _watch = job.requests().watch().await;
+    looks(20.0).await;
+    assert!((write_budget(&job) - 60.0).abs() < 1e-9);
+}
+
+/// The way up stops where it is when the next look fails.
+#[tokio::test(start_paused = true)]
+async fn what_is_on_its_way_up_stays_where_it_is_without_a_description() {
+    let job = job("write = \"80%\"", [is(described(400.0))]);
+    let watch = job.table_watch.clone().unwrap();
+    let _watch = job.requests().watch().await;
+    looks(1.2).await;
+    let rising = write_budget(&job);
+    watch.go_without(&throttled());
+    looks(0.5).await;
+    assert!(rising < 320.0 && (write_budget(&job) - rising).abs() < 1e-9, "{rising} {}", write_budget(&job));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stated_units_are_cut_to_what_there_is_and_come_back() {
+    let capacity = "write = 90\nper_partition_key = { write = 50 }";
+    let job = job(capacity, [is(described(30.0)), is(described(500.0))]);
+    let _watch = job.requests().watch().await;
+    looks(1.0).await;
+    assert!((write_budget(&job) - 30.0).abs() < 1e-9);
+    let told = job.table_watch.clone().unwrap().followed().borrow().clone();
+    let of = |scope: Scope| told.scopes.iter().find(|b| b.scope == scope && b.access == Access::Write).unwrap().clone();
+    assert!(of(Scope::Table).basis.contains("90, but no more than the 30 WCU/s"), "{}", of(Scope::Table).basis);
+    assert!((of(Scope::PartitionKey).units - 30.0).abs() < 1e-9);
+    looks(2.0).await;
+    assert!((write_budget(&job) - 90.0).abs() < 1e-9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_that_comes_and_goes_is_priced_and_is_not() {
+    let indexed = |write| TableDescription { indexes: vec![index("by-new")], ..described(write) };
+    let job = job("write = \"80%\"", [is(indexed(100.0)), is(described(100.0)), is(indexed(100.0))]);
+    let _watch = job.requests().watch().await;
+    let item: crate::item::Item = [("pk", "p"), ("sk", "s"), ("old", "x")]
+        .map(|(name, value)| (name.to_owned(), crate::item::Value::S(value.into())))
+        .into();
+    let cost = || match job.changes.decide(&item) {
+        crate::change::Decision::Write(write) => write.cost,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(cost().indexes, []);
+    looks(1.0).await;
+    assert_eq!(cost().indexes, [(0, 1.0)]);
+    let status = |name: &str| job.scopes.status().into_iter().find(|scope| scope.name == name);
+    assert!((status("by-new").unwrap().budget - 10.0).abs() < 1e-9, "a quarter of what it has");
+    assert_eq!(job.scopes.index_place("by-new"), Some(0));
+    looks(1.0).await;
+    assert_eq!(cost().indexes, []);
+    looks(1.0).await;
+    assert_eq!(cost().indexes, [(0, 1.0)], "it has its place for good");
+}
+
+/// With a hundred times the budget more segments are worth working on at the same time.
+#[tokio::test(start_paused = true)]
+async fn a_higher_budget_gets_more_lanes() {
+    let job = job("write = \"80%\"", [is(described(40_000.0))]);
+    let (requests, lanes) = (job.requests(), crate::engine::scan::lanes::Lanes::new(2, 0));
+    let _watch = requests.watch().await;
+    let mut more = crate::engine::scan::lanes::MoreLanes::of(&requests);
+    let seats = || std::iter::from_fn(|| lanes.seat(crate::engine::Lane::Shared)).collect::<Vec<_>>();
+    let taken = seats();
+    tokio::time::timeout(2 * EVERY, more.wanted(&requests, &lanes)).await.unwrap();
+    assert_eq!((taken.len(), lanes.seat(crate::engine::Lane::Shared).is_some()), (2, true));
+}
+
+/// RUNBOOK: Ctrl-C "waits up to 10 s for what is in flight": a DescribeTable that hangs is not waited for.
+#[tokio::test(start_paused = true)]
+async fn a_look_that_hangs_holds_up_no_stop() {
+    let (mut job, _table) = scene("write = \"80%\"", vec![Answer::Never]);
+    let last = Instant::now();
+    looks(7.0).await;
+    job.watch_table(last, EVERY);
+    let (stop, began) = (job.stop.clone(), Instant::now());
+    let interrupts = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        stop.stop(StopReason::Interrupted);
+    });
+    let _watch = job.requests().watch().await;
+    interrupts.await.unwrap();
+    assert_eq!(began.elapsed(), Duration::from_secs(3));
+}

@@ -1,0 +1,245 @@
+//! When a run works: `[limits] window` and `deadline`.
+//!
+//! Nothing is sent while the window is closed: whoever wants to send waits at the gate, and goes on by itself when it
+//! opens. What is in flight when it closes is waited for as ever. The wall clock may jump and the machine may sleep, so
+//! every wait looks again after a short while.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::clock::{self, Clock};
+use crate::engine::stop::{StopReason, Stopper};
+use crate::plan::{Limits, Window};
+use crate::telemetry::display::duration;
+
+/// Every wait for the wall clock looks at it so often: a window opens, and a deadline passes, no later than this.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Lets requests pass while the window is open.
+pub struct Gate {
+    window: Option<Window>,
+    deadline: Option<Timestamp>,
+    clock: Clock,
+    /// The last answer, and from when to when it holds: the time of the day is not worked out for each request.
+    known: Mutex<Option<Known>>,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    from: Timestamp,
+    until: Option<Timestamp>,
+    open: bool,
+    opening: Opening,
+}
+
+/// A time in which the window was open without a break: whoever passes twice in the same one was not kept in between.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Opening(u64);
+
+impl Gate {
+    /// The gate of these limits.
+    pub fn new(limits: &Limits, clock: Clock) -> Arc<Gate> {
+        let Limits { window, deadline, .. } = limits;
+        Arc::new(Gate { window: window.clone(), deadline: *deadline, clock, known: Mutex::default() })
+    }
+
+    /// Waits until the window is open, and says in which opening that was. Safe to drop at any point.
+    pub async fn pass(&self) -> Opening {
+        loop {
+            match self.look_up() {
+                Some((known, left)) if !known.open => tokio::time::sleep(left.min(LOOK_AGAIN)).await,
+                open => return open.map_or_else(Opening::default, |(known, _)| known.opening),
+            }
+        }
+    }
+
+    /// Whether whoever comes now has to wait.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed().is_some()
+    }
+
+    /// While the window is closed: until when, and for how long, in words.
+    pub fn waiting(&self) -> Option<String> {
+        let (window, (opens, left)) = (self.window.as_ref()?, self.closed()?);
+        let Some(opens) = opens else { return Some("waiting for a window that does not open".to_owned()) };
+        let (time, zone) = (window.zone.to_datetime(opens).strftime("%H:%M"), window.zone.iana_name());
+        let zone = zone.unwrap_or("local time");
+        Some(format!("waiting for the window until {time} {zone} (in {})", duration(left)))
+    }
+
+    /// The reason to stop, if the deadline has passed.
+    pub fn past_deadline(&self) -> Option<StopReason> {
+        let deadline = self.deadline.filter(|deadline| (self.clock)() >= *deadline)?;
+        Some(StopReason::Deadline(clock::to_text(deadline)))
+    }
+
+    /// Stops the run at its deadline, and logs when the window closes and opens, for as long as the handle lives.
+    pub(crate) fn watch(self: &Arc<Self>, stop: &Stopper) -> Option<AbortOnDropHandle<()>> {
+        if self.deadline.is_none() && self.window.is_none() {
+            return None;
+        }
+        let (me, stop) = (Arc::clone(self), stop.clone());
+        Some(AbortOnDropHandle::new(tokio::spawn(async move { me.look(&stop).await })))
+    }
+
+    async fn look(&self, stop: &Stopper) {
+        let mut was_open = true;
+        loop {
+            if let Some(reason) = self.past_deadline() {
+                return stop.stop(reason);
+            }
+            let waiting = self.waiting();
+            match &waiting {
+                Some(waiting) if was_open => tracing::info!("{waiting}: nothing is sent until then"),
+                None if !was_open => tracing::info!("the window is open: the run goes on"),
+                _ => {}
+            }
+            was_open = waiting.is_none();
+            let left = self.deadline.map_or(LOOK_AGAIN, |deadline| until(deadline, (self.clock)()));
+            tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+        }
+    }
+
+    /// Until when and for how long the window stays closed; none where it is open.
+    fn closed(&self) -> Option<(Option<Timestamp>, Duration)> {
+        let (known, left) = self.look_up().filter(|(known, _)| !known.open)?;
+        Some((known.until, left))
+    }
+
+    /// How the window stands, and for how long; none without one.
+    fn look_up(&self) -> Option<(Known, Duration)> {
+        let window = self.window.as_ref()?;
+        let now = (self.clock)();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let holds = |known: &Known| known.from <= now && known.until.is_none_or(|until| now < until);
+        let current = match *known {
+            Some(current) if holds(&current) => current,
+            before => {
+                let open = window.is_open(now);
+                // Open again is another opening, also where nobody has looked while it was closed.
+                let Opening(number) = before.map(|known| known.opening).unwrap_or_default();
+                let opening = Opening(number + u64::from(open));
+                Known { from: now, until: window.next_change(now), open, opening }
+            }
+        };
+        *known = Some(current);
+        // A window that never changes again is looked at again all the same.
+        Some((current, current.until.map_or(LOOK_AGAIN, |change| until(change, now))))
+    }
+}
+
+/// How long it is until then; at least a millisecond, so that a wait is one.
+fn until(then: Timestamp, now: Timestamp) -> Duration {
+    let left = then.duration_since(now).max(SignedDuration::from_millis(1));
+    Duration::try_from(left).unwrap_or(LOOK_AGAIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use jiff::tz::TimeZoneDatabase;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A wall clock that goes with Tokio's, from this moment, and can be set.
+    fn clock_at(text: &str) -> (Clock, Arc<AtomicI64>) {
+        let (begin, start) = (text.parse::<Timestamp>().unwrap(), Instant::now());
+        let jump = Arc::new(AtomicI64::new(0));
+        let jumped = Arc::clone(&jump);
+        let clock = move || {
+            let jumped = SignedDuration::from_secs(jumped.load(Ordering::SeqCst));
+            begin + SignedDuration::try_from(start.elapsed()).unwrap() + jumped
+        };
+        (Arc::new(clock), jump)
+    }
+
+    fn limits(window: Option<(&str, &str)>, deadline: Option<&str>) -> Limits {
+        let zone = || TimeZoneDatabase::bundled().get("Europe/Paris").unwrap();
+        let window = window.map(|(opens, closes)| Window {
+            opens: opens.parse().unwrap(),
+            closes: closes.parse().unwrap(),
+            zone: zone(),
+        });
+        let deadline = deadline.map(|text| text.parse().unwrap());
+        Limits { max_failures: 0, max_wcu: None, max_cost_usd: None, max_items: None, deadline, window }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_goes_on_when_the_window_opens() {
+        let (clock, _) = clock_at("2026-01-10T18:00:00Z");
+        let gate = Gate::new(&limits(Some(("22:00", "06:00")), None), clock);
+        assert_eq!(gate.waiting().as_deref(), Some("waiting for the window until 22:00 Europe/Paris (in 3 h 0 min)"));
+        let start = Instant::now();
+        gate.pass().await;
+        assert!((start.elapsed().as_secs_f64() - 3.0 * 3600.0).abs() < 1.0, "{:?}", start.elapsed());
+        assert_eq!(gate.waiting(), None);
+        let start = Instant::now();
+        let first = gate.pass().await;
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!((gate.pass().await, start.elapsed()), (first, Duration::from_secs(3600)), "the same opening");
+        // And when it closes again, they wait again.
+        tokio::time::sleep(Duration::from_secs(7 * 3600)).await;
+        let second = gate.pass().await;
+        assert_ne!(second, first);
+        assert!((start.elapsed().as_secs_f64() - 24.0 * 3600.0).abs() < 1.0, "{:?}", start.elapsed());
+        // Of a closing that nobody saw, too.
+        tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+        let start = Instant::now();
+        assert_ne!(gate.pass().await, second);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_is_noticed_within_seconds() {
+        let (clock, jump) = clock_at("2026-01-10T18:00:00Z");
+        let gate = Gate::new(&limits(Some(("22:00", "06:00")), None), clock);
+        let waiter = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.pass().await }
+        });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!waiter.is_finished());
+        jump.store(4 * 3600, Ordering::SeqCst);
+        let start = Instant::now();
+        waiter.await.unwrap();
+        assert!(start.elapsed() <= LOOK_AGAIN, "{:?}", start.elapsed());
+        // Set back, it is closed again.
+        jump.store(0, Ordering::SeqCst);
+        assert!(gate.waiting().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_stops_the_run() {
+        let (clock, jump) = clock_at("2026-01-10T18:00:00Z");
+        let gate = Gate::new(&limits(None, Some("2026-01-10T19:00:00Z")), clock);
+        let stop = Stopper::default();
+        let _watch = gate.watch(&stop).unwrap();
+        assert_eq!(gate.past_deadline(), None);
+        let start = Instant::now();
+        stop.stopping().await;
+        assert!((start.elapsed().as_secs_f64() - 3600.0).abs() < 1.0, "{:?}", start.elapsed());
+        assert_eq!(stop.reason(), Some(&StopReason::Deadline("2026-01-10T19:00:00Z".into())));
+
+        jump.store(-7200, Ordering::SeqCst);
+        let stop = Stopper::default();
+        let _watch = gate.watch(&stop).unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!stop.is_stopping());
+        jump.store(0, Ordering::SeqCst);
+        let start = Instant::now();
+        stop.stopping().await;
+        assert!(start.elapsed() <= LOOK_AGAIN, "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn without_limits_nothing_waits() {
+        let gate = Gate::new(&limits(None, None), clock::wall());
+        assert_eq!((gate.waiting(), gate.past_deadline()), (None, None));
+        assert!(gate.watch(&Stopper::default()).is_none());
+    }
+}

@@ -1,0 +1,246 @@
+//! Lanes: how many segments are worked on at the same time, and which share of the budget each may take.
+//!
+//! The table's token bucket is first come, first served, so a segment's share of it follows the number of requests that it
+//! keeps outstanding. A shared lane keeps few: many segments go on side by side, each at a small rate, and load spreads
+//! evenly. A large lane keeps many: a giant item collection is written at the pace of one partition key and decides when
+//! the run ends, so it takes all that its own scopes allow, whatever else goes on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, watch};
+
+use crate::dynamodb::Page;
+use crate::engine::client::{Lane, Requests};
+use crate::engine::limits::segments::SegmentChoice;
+use crate::engine::limits::table_watch::Followed;
+use crate::engine::scan::survey::is_one_collection;
+use crate::engine::scan::worker::Reading;
+use crate::item::Units;
+
+/// The lanes of a sweep.
+#[derive(Debug)]
+pub(crate) struct Lanes(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    /// A shared lane became free by a promotion.
+    promoted: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    shared_free: u32,
+    large_free: u32,
+    /// How many there are of each kind, free and taken.
+    shared: u32,
+    large: u32,
+    /// Seats in shared lanes whose segments turned out large when no large lane was free, in the order of asking; each is
+    /// in it once, so there are no more than shared lanes.
+    asking: Vec<Arc<AtomicBool>>,
+    /// Read units of the survey that are in no segment's counts yet.
+    surveyed: Units,
+}
+
+/// A segment's place in a lane, for as long as it is worked on.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    lanes: Arc<Inner>,
+    large: Arc<AtomicBool>,
+}
+
+impl Lanes {
+    /// So many lanes of each kind, all free.
+    pub(crate) fn new(shared: u32, large: u32) -> Lanes {
+        let shared = shared.max(1);
+        let state = State { shared_free: shared, large_free: large, shared, large, ..State::default() };
+        Lanes(Arc::new(Inner { state: Mutex::new(state), promoted: Notify::new() }))
+    }
+
+    /// Takes a lane of this kind; none where none is free.
+    pub(crate) fn seat(&self, lane: Lane) -> Option<Seat> {
+        let large = lane == Lane::Large;
+        self.0.with(|state| {
+            let free = if large { &mut state.large_free } else { &mut state.shared_free };
+            *free = free.checked_sub(1)?;
+            Some(Seat { lanes: Arc::clone(&self.0), large: Arc::new(AtomicBool::new(large)) })
+        })
+    }
+
+    /// Has at least this number of lanes of each kind from now on. It never has fewer: the budgets bound what they do. True if
+    /// some were added.
+    fn grow(&self, shared: u32, large: u32) -> bool {
+        self.0.with(|state| {
+            let (more_shared, more_large) = (shared.saturating_sub(state.shared), large.saturating_sub(state.large));
+            state.shared += more_shared;
+            state.large += more_large;
+            state.shared_free += more_shared;
+            for _ in 0..more_large {
+                self.0.free_large(state);
+            }
+            more_shared + more_large > 0
+        })
+    }
+
+    /// Returns when a segment has left a shared lane for a large one since the last call.
+    pub(crate) async fn promoted(&self) {
+        self.0.promoted.notified().await;
+    }
+
+    /// Notes what the survey consumed; the next page that is committed counts it.
+    pub(crate) fn surveyed(&self, units: Units) {
+        self.0.with(|state| state.surveyed += units);
+    }
+}
+
+/// Lanes that a higher budget is worth, when it has risen since the sweep began.
+pub(crate) struct MoreLanes(Option<watch::Receiver<Followed>>);
+
+impl MoreLanes {
+    pub(crate) fn of(requests: &Requests) -> MoreLanes {
+        MoreLanes(requests.table_watch().map(|watch| watch.followed()))
+    }
+
+    /// Returns when lanes were added.
+    pub(crate) async fn wanted(&mut self, requests: &Requests, lanes: &Lanes) {
+        if let (Some(followed), Some(watch)) = (&mut self.0, requests.table_watch()) {
+            while followed.changed().await.is_ok() {
+                let SegmentChoice { active, large, .. } = watch.lanes();
+                if lanes.grow(active, large) {
+                    return;
+                }
+            }
+        }
+        // Without a watch nothing ever changes.
+        std::future::pending::<()>().await;
+    }
+}
+
+impl Seat {
+    /// The lane that the segment is in now.
+    pub(crate) fn lane(&self) -> Lane {
+        if self.large.load(Ordering::Relaxed) { Lane::Large } else { Lane::Shared }
+    }
+
+    /// Looks at a page of the segment. One that is a single collection's and goes on belongs in a large lane: it moves
+    /// there, at once or as soon as one is free, and its shared lane is free for another. It stays there to its end: what
+    /// follows the collection is an ordinary segment at most.
+    pub(crate) fn look_at(&self, page: &Page, reading: &Reading) {
+        if page.next.is_none() || self.lane() == Lane::Large || !is_one_collection(&page.items, &reading.partition_key)
+        {
+            return;
+        }
+        self.lanes.with(|state| {
+            if let Some(left) = state.large_free.checked_sub(1) {
+                state.large_free = left;
+                self.lanes.promote(state, &self.large);
+            } else if !state.asking.iter().any(|asks| Arc::ptr_eq(asks, &self.large)) {
+                state.asking.push(Arc::clone(&self.large));
+            }
+        });
+    }
+
+    /// Takes what the survey has consumed and no page has counted yet: the page that takes it counts it.
+    pub(crate) fn take_surveyed(&self) -> Units {
+        self.lanes.with(|state| std::mem::take(&mut state.surveyed))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.lanes.with(|state| {
+            state.asking.retain(|asks| !Arc::ptr_eq(asks, &self.large));
+            match self.lane() {
+                Lane::Shared => state.shared_free += 1,
+                Lane::Large => self.lanes.free_large(state),
+            }
+        });
+    }
+}
+
+impl Inner {
+    /// A large lane is free: those that wait for one go before segments that are not begun.
+    fn free_large(&self, state: &mut State) {
+        if state.asking.is_empty() {
+            state.large_free += 1;
+        } else {
+            let asks = state.asking.remove(0);
+            self.promote(state, &asks);
+        }
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn promote(&self, state: &mut State, large: &AtomicBool) {
+        large.store(true, Ordering::Relaxed);
+        state.shared_free += 1;
+        self.promoted.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::{Item, ItemKey, Value};
+
+    fn page(keys: &[&str], goes_on: bool) -> Page {
+        let item = |key: &&str| Item::from([("pk".to_owned(), Value::S((*key).to_owned()))]);
+        Page {
+            items: keys.iter().map(item).collect(),
+            next: goes_on.then(|| ItemKey::new(Item::new())),
+            units: Some(1.0),
+        }
+    }
+
+    fn reading() -> Reading {
+        Reading::new(8, "pk")
+    }
+
+    #[test]
+    fn a_segment_that_turns_out_large_leaves_its_shared_lane() {
+        let (lanes, reading) = (Lanes::new(1, 1), reading());
+        let seat = lanes.seat(Lane::Shared).unwrap();
+        assert!(lanes.seat(Lane::Shared).is_none(), "there is one");
+        for ordinary in [page(&["a"; 7], true), page(&["a"; 50], false), page(&[["a"; 20], ["b"; 20]].concat(), true)] {
+            seat.look_at(&ordinary, &reading);
+            assert_eq!(seat.lane(), Lane::Shared);
+        }
+        seat.look_at(&page(&["a"; 50], true), &reading);
+        assert_eq!(seat.lane(), Lane::Large);
+        assert!(lanes.seat(Lane::Shared).is_some() && lanes.seat(Lane::Large).is_none());
+        drop(seat);
+        assert!(lanes.seat(Lane::Large).is_some());
+    }
+
+    #[test]
+    fn one_that_asks_goes_before_one_that_is_not_begun() {
+        let (lanes, reading) = (Lanes::new(2, 1), reading());
+        let large = lanes.seat(Lane::Large).unwrap();
+        let (first, second) = (lanes.seat(Lane::Shared).unwrap(), lanes.seat(Lane::Shared).unwrap());
+        for seat in [&first, &second, &first] {
+            seat.look_at(&page(&["a"; 50], true), &reading);
+        }
+        assert_eq!((first.lane(), second.lane()), (Lane::Shared, Lane::Shared), "no large lane is free");
+        drop(large);
+        assert_eq!((first.lane(), second.lane()), (Lane::Large, Lane::Shared));
+        assert!(lanes.seat(Lane::Large).is_none());
+        drop(second);
+        drop(first);
+        assert!(lanes.seat(Lane::Large).is_some(), "nobody asks any more");
+        let free = std::iter::from_fn(|| lanes.seat(Lane::Shared).map(std::mem::forget)).count();
+        assert_eq!(free, 2);
+    }
+
+    #[test]
+    fn what_the_survey_consumed_is_counted_once() {
+        let lanes = Lanes::new(1, 0);
+        let seat = lanes.seat(Lane::Shared).unwrap();
+        lanes.surveyed(2.5);
+        lanes.surveyed(1.0);
+        assert!((seat.take_surveyed() - 3.5).abs() < 1e-9);
+        assert!(seat.take_surveyed() == 0.0);
+    }
+}

@@ -1,0 +1,156 @@
+//! Pages of a segment that are read and not yet committed, in the order of the scan.
+
+use std::collections::VecDeque;
+
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::engine::client::Requests;
+use crate::engine::limits::allowance::PageLeave;
+use crate::engine::scan::worker::{Handler, Pages};
+use crate::engine::stop::{StopReason, Stopped};
+use crate::engine::write::writer::Rest;
+use crate::engine::write::writer::{Settled, Settling};
+use crate::item::Item;
+
+/// Items that a segment sets aside take at most about so many bytes; then the segment waits for them. Enough for some
+/// thousand items of a hot partition key to be passed by; with all segments that may be active at once, a bound on memory.
+/// What a large lane has in flight at the end of a page is not counted: it is bounded by [`MAX_OPEN_PAGES`], each of 1 MB
+/// at most.
+const MAX_ASIDE_BYTES: usize = 1 << 20;
+
+/// A kill repeats at most so many pages that wait for items which were set aside, beside the one that is being written
+/// and the one that is being fetched.
+const MAX_OPEN_PAGES: usize = 8;
+
+/// The pages of one segment that wait for their commit.
+pub(crate) struct OpenPages<'a> {
+    handler: &'a dyn Handler,
+    pages: VecDeque<OpenPage>,
+    bytes: usize,
+    /// A page was not committed: none behind it may be.
+    broken: bool,
+}
+
+struct OpenPage {
+    pages: Pages,
+    items: u64,
+    /// Leave to scan those.
+    leave: PageLeave,
+    /// Bytes of the items that were set aside.
+    aside: usize,
+    /// Settles those, until it has ended.
+    rest: Option<AbortOnDropHandle<Result<Settled, Stopped>>>,
+    /// Some of them were given up because the run is stopping.
+    given_up: bool,
+}
+
+impl OpenPage {
+    fn is_settled(&self) -> bool {
+        self.rest.as_ref().is_none_or(AbortOnDropHandle::is_finished)
+    }
+
+    /// Waits until every item is settled, or given up. Safe to drop, and to ask again.
+    async fn settled(&mut self, requests: &Requests) -> Result<(), Stopped> {
+        if let Some(rest) = &mut self.rest {
+            let ended = rest.await;
+            self.rest = None;
+            match ended {
+                Ok(Ok(settled)) => self.pages.settled.merge(settled),
+                Ok(Err(Stopped)) => self.given_up = true,
+                Err(panic) => {
+                    requests.stop().stop(StopReason::Internal(panic.to_string()));
+                    self.given_up = true;
+                }
+            }
+        }
+        if self.given_up { Err(Stopped) } else { Ok(()) }
+    }
+}
+
+impl<'a> OpenPages<'a> {
+    pub(crate) fn new(handler: &'a dyn Handler) -> OpenPages<'a> {
+        OpenPages { handler, pages: VecDeque::new(), bytes: 0, broken: false }
+    }
+
+    /// Settles the items of a page, and commits what is complete. Returns when there is room for another page.
+    pub(crate) async fn settle(
+        &mut self,
+        mut pages: Pages,
+        items: Vec<Item>,
+        leave: PageLeave,
+        requests: &Requests,
+    ) -> Result<(), Stopped> {
+        let count = items.len() as u64;
+        let abandoned = |_: &Stopped| requests.progress().page_abandoned();
+        self.handler.meet(pages.segment, pages.first, &items).await.inspect_err(abandoned)?;
+        let Settling { settled, rest } = self.handler.settle(items, requests).await.inspect_err(abandoned)?;
+        pages.settled.merge(settled);
+        let aside = rest.as_ref().map_or(0, |rest| rest.bytes);
+        let rest = rest.map(|Rest { settled, .. }| AbortOnDropHandle::new(tokio::spawn(settled)));
+        self.bytes += aside;
+        self.pages.push_back(OpenPage { pages, items: count, leave, aside, rest, given_up: false });
+        while self.pages.front().is_some_and(OpenPage::is_settled) || self.is_full() {
+            self.commit_first(requests).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the first page is settled; for ever where there is none. Safe to drop.
+    pub(crate) async fn first_settled(&mut self, requests: &Requests) -> Result<(), Stopped> {
+        match self.pages.front_mut() {
+            Some(first) => first.settled(requests).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Commits everything, when it is settled.
+    pub(crate) async fn finish(&mut self, requests: &Requests) -> Result<(), Stopped> {
+        while !self.pages.is_empty() {
+            self.commit_first(requests).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the work because the run is stopping: what is in flight is waited for, the pages that are complete then are
+    /// committed, and those from the first incomplete one on are given up.
+    pub(crate) async fn abandon(&mut self, requests: &Requests) {
+        while !self.broken && !self.pages.is_empty() && self.commit_first(requests).await.is_ok() {}
+        while let Some(mut page) = self.pages.pop_front() {
+            // Either way it cannot be committed: a page before it is not.
+            let _ = page.settled(requests).await;
+            requests.progress().page_abandoned();
+            self.handler.abandon(page.pages.settled.refused).await;
+        }
+    }
+
+    /// Waits for the first page to be settled, and commits it.
+    pub(crate) async fn commit_first(&mut self, requests: &Requests) -> Result<(), Stopped> {
+        let Some(first) = self.pages.front_mut() else { return Ok(()) };
+        let settled = first.settled(requests).await;
+        let Some(OpenPage { pages, items, leave, aside, .. }) = self.pages.pop_front() else { return Ok(()) };
+        self.bytes -= aside;
+        // Until this one is.
+        self.broken = true;
+        let abandoned = |_: &Stopped| requests.progress().page_abandoned();
+        if let Err(Stopped) = settled {
+            self.handler.abandon(pages.settled.refused).await;
+            return Err(Stopped).inspect_err(abandoned);
+        }
+        if pages.settled.counts.scanned != items {
+            let why = format!("{} outcomes for {items} items of a page", pages.settled.counts.scanned);
+            requests.stop().stop(StopReason::Internal(why));
+            return Err(Stopped).inspect_err(abandoned);
+        }
+        self.handler.commit(pages).await.inspect_err(abandoned)?;
+        leave.done();
+        self.broken = false;
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes > MAX_ASIDE_BYTES || self.pages.len() > MAX_OPEN_PAGES
+    }
+}
+
+#[cfg(test)]
+mod tests;

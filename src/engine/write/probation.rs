@@ -1,0 +1,233 @@
+//! Until DynamoDB has accepted one write, refused writes may be the plan's fault, not the items': nothing that rests on
+//! them is committed. Pure bookkeeping.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::change::Outcome;
+use crate::engine::scan::worker::Pages;
+
+/// So many refused writes, and not one accepted, stop the run.
+const ALL_FAILING: u64 = 100;
+
+/// A segment holds back at most about so many items: what an interruption repeats, and what is kept in memory, stays
+/// bounded. A plan that is wrong for every item is found out long before, unless hardly any item needs a write; then they
+/// are committed with their failures, which `failures retry` can try again.
+const MAX_HELD_ITEMS: u64 = 10_000;
+
+/// Holds back pages with refused writes until a write has been accepted.
+#[derive(Debug)]
+pub(crate) struct Probation(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    over: bool,
+    refused: u64,
+    already: u64,
+    reason: Option<String>,
+    held: BTreeMap<u32, Pages>,
+}
+
+/// What to do with the pages that were handed in.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Ruling {
+    /// Commit these; they contain what was held of the segment before.
+    Commit(Box<Pages>),
+    /// They are held; nothing is committed of this segment for now.
+    Held,
+    /// Pages before these are missing: the run must stop, and nothing of this is committed.
+    Gap(String),
+    /// The run must stop, and nothing of this is committed.
+    AllFailing {
+        /// Writes that were refused.
+        refused: u64,
+        /// Why the first one was.
+        reason: String,
+    },
+}
+
+impl Probation {
+    /// A plan of which a write has been accepted before is past its probation.
+    pub(crate) fn new(over: bool) -> Probation {
+        Probation(Mutex::new(State { over, ..State::default() }))
+    }
+
+    /// Hands in a segment's next pages; `accepted` says that a write has been accepted by now, of whatever page.
+    pub(crate) fn submit(&self, pages: Pages, accepted: bool) -> Ruling {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.refused += pages.settled.rejected_writes;
+        let done = [Outcome::AlreadyApplied, Outcome::Skipped].map(|outcome| pages.settled.counts.of(outcome));
+        state.already += done.iter().sum::<u64>();
+        // A table that is done but for items that cannot be changed has no write to be accepted, and is no sign either.
+        let mostly_done = state.refused >= ALL_FAILING && state.already >= state.refused;
+        // The run stops for such items in any case, and with them among its failures.
+        let stops = pages.settled.encrypted > 0;
+        state.over |= accepted || mostly_done || stops;
+        if pages.settled.rejected_writes > 0 && state.reason.is_none() {
+            state.reason = pages.settled.failures.first().map(|failure| failure.reason.clone());
+        }
+        let segment = pages.segment;
+        let pages = match state.held.remove(&segment) {
+            Some(mut held) => {
+                let (first, last, due) = (held.first, pages.first, held.first + held.pages);
+                if !held.append(pages) {
+                    state.held.insert(segment, held);
+                    return Ruling::Gap(format!(
+                        "page {last} of segment {segment} came when {due} was due behind {first}"
+                    ));
+                }
+                held
+            }
+            None => pages,
+        };
+        if !state.over && state.refused >= ALL_FAILING {
+            state.held.insert(segment, pages);
+            return Ruling::AllFailing { refused: state.refused, reason: state.reason.clone().unwrap_or_default() };
+        }
+        if state.over || pages.settled.rejected_writes == 0 || pages.settled.counts.scanned >= MAX_HELD_ITEMS {
+            return Ruling::Commit(Box::new(pages));
+        }
+        state.held.insert(segment, pages);
+        Ruling::Held
+    }
+
+    /// What is still held when no worker is left, and whether it may be committed: the table has been read to its end, so
+    /// that the few refused writes are just that, or a write has been accepted since.
+    pub(crate) fn finish(&self, every_segment_ended: bool, accepted: bool) -> (Vec<Pages>, bool) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = std::mem::take(&mut state.held).into_values().collect();
+        (held, every_segment_ended || accepted || state.over)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Settled;
+    use crate::item::{Item, ItemKey};
+    use crate::state::Failure;
+
+    fn pages(segment: u32, first: u64, failures: usize) -> Pages {
+        let mut settled = Settled { rejected_writes: failures as u64, ..Settled::default() };
+        for _ in 0..failures {
+            settled.counts.count(Outcome::Rejected);
+            let key = ItemKey::new(Item::new());
+            settled.failures.push(Failure { key, outcome: Outcome::Rejected, reason: "too large".into() });
+        }
+        Pages { segment, first, pages: 1, next: None, settled }
+    }
+
+    #[test]
+    fn nothing_is_committed_while_all_items_fail() {
+        let probation = Probation::new(false);
+        assert_eq!(probation.submit(pages(0, 1, 60), false), Ruling::Held);
+        assert_eq!(probation.submit(pages(1, 1, 39), false), Ruling::Held);
+        assert_eq!(
+            probation.submit(pages(0, 2, 1), false),
+            Ruling::AllFailing { refused: 100, reason: "too large".into() }
+        );
+    }
+
+    #[test]
+    fn one_accepted_write_ends_it_and_releases_each_segment_in_order() {
+        let probation = Probation::new(false);
+        assert_eq!(probation.submit(pages(0, 1, 3), false), Ruling::Held);
+        assert_eq!(probation.submit(pages(0, 2, 0), false), Ruling::Held, "a page behind a held one is held too");
+        assert!(matches!(probation.submit(pages(1, 1, 1), true), Ruling::Commit(p) if p.segment == 1));
+        let Ruling::Commit(all) = probation.submit(pages(0, 3, 0), false) else { panic!("still held") };
+        assert_eq!((all.first, all.pages, all.settled.counts.scanned), (1, 3, 3));
+        assert!(probation.finish(true, false).0.is_empty());
+    }
+
+    #[test]
+    fn a_write_accepted_for_a_page_that_waits_behind_counts() {
+        let probation = Probation::new(false);
+        assert!(matches!(probation.submit(pages(0, 1, 120), true), Ruling::Commit(_)));
+    }
+
+    #[test]
+    fn a_gap_is_refused_and_what_was_held_stays_held() {
+        let probation = Probation::new(false);
+        assert_eq!(probation.submit(pages(0, 1, 1), false), Ruling::Held);
+        for (first, accepted) in [(3, false), (1, false), (3, true)] {
+            assert!(matches!(probation.submit(pages(0, first, 0), accepted), Ruling::Gap(_)), "{first}");
+        }
+        assert!(matches!(probation.submit(pages(0, 2, 0), true), Ruling::Commit(all) if all.pages == 2));
+    }
+
+    #[test]
+    fn what_is_held_is_released_at_the_end_or_when_the_plan_is_proven() {
+        let probation = Probation::new(false);
+        assert_eq!(probation.submit(pages(0, 1, 3), false), Ruling::Held);
+        assert!(matches!(probation.submit(pages(1, 1, 0), true), Ruling::Commit(_)));
+        assert!(matches!(probation.finish(false, false), (held, true) if held.len() == 1));
+        let interrupted = Probation::new(false);
+        assert_eq!(interrupted.submit(pages(0, 1, 3), false), Ruling::Held);
+        assert!(!interrupted.finish(false, false).1, "an interruption proves nothing");
+    }
+
+    #[test]
+    fn items_that_cannot_change_by_their_shape_are_no_sign_of_a_wrong_plan() {
+        let probation = Probation::new(false);
+        for page in 1..=20 {
+            let mut shapes = pages(0, page, 50);
+            shapes.settled.rejected_writes = 0;
+            assert!(matches!(probation.submit(shapes, false), Ruling::Commit(_)));
+        }
+    }
+
+    #[test]
+    fn what_stops_the_run_is_committed_with_what_was_held_before_it() {
+        let probation = Probation::new(false);
+        assert_eq!(probation.submit(pages(0, 1, 3), false), Ruling::Held);
+        let mut signed = pages(0, 2, 0);
+        signed.settled.encrypted = 1;
+        assert!(matches!(probation.submit(signed, false), Ruling::Commit(all) if all.pages == 2));
+    }
+
+    #[test]
+    fn a_table_that_is_mostly_done_proves_the_plan() {
+        let probation = Probation::new(false);
+        let mut done = pages(0, 1, 0);
+        (0..150).for_each(|_| done.settled.counts.count(Outcome::AlreadyApplied));
+        assert!(matches!(probation.submit(done, false), Ruling::Commit(_)));
+        assert!(matches!(probation.submit(pages(0, 2, 120), false), Ruling::Commit(_)));
+    }
+
+    /// With `on_existing = "skip"` an item that has another value is as done as one that has the plan's.
+    #[test]
+    fn a_table_that_is_mostly_skipped_proves_the_plan() {
+        let probation = Probation::new(false);
+        let mut skipped = pages(0, 1, 0);
+        (0..ALL_FAILING).for_each(|_| skipped.settled.counts.count(Outcome::Skipped));
+        assert!(matches!(probation.submit(skipped, false), Ruling::Commit(_)));
+        let all = usize::try_from(ALL_FAILING).unwrap();
+        assert!(matches!(probation.submit(pages(0, 2, all), false), Ruling::Commit(_)));
+    }
+
+    #[test]
+    fn a_segment_holds_a_bounded_number_of_items() {
+        let probation = Probation::new(false);
+        assert_eq!(probation.submit(pages(0, 1, 1), false), Ruling::Held);
+        let mut idle = pages(0, 2, 0);
+        (0..MAX_HELD_ITEMS).for_each(|_| idle.settled.counts.count(Outcome::NothingToDo));
+        assert!(matches!(probation.submit(idle, false), Ruling::Commit(all) if all.pages == 2));
+    }
+
+    #[test]
+    fn small_pages_do_not_let_a_wrong_plan_through() {
+        let probation = Probation::new(false);
+        for page in 1..ALL_FAILING {
+            assert_eq!(probation.submit(pages(0, page, 1), false), Ruling::Held, "page {page}");
+        }
+        assert!(matches!(probation.submit(pages(0, ALL_FAILING, 1), false), Ruling::AllFailing { .. }));
+    }
+
+    #[test]
+    fn a_page_without_failures_is_never_held_back_alone() {
+        let probation = Probation::new(false);
+        assert!(matches!(probation.submit(pages(0, 1, 0), false), Ruling::Commit(_)));
+        assert_eq!(probation.submit(pages(0, 2, 2), false), Ruling::Held);
+        assert!(matches!(probation.finish(true, false), (held, true) if held.len() == 1));
+    }
+}

@@ -1,0 +1,126 @@
+//! A phase that writes: every page is looked at, written and committed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+
+use crate::engine::client::Requests;
+use crate::engine::scan::worker::{Handler, Pages};
+use crate::engine::stop::{StopReason, Stopped};
+use crate::engine::write::probation::{Probation, Ruling};
+use crate::engine::write::writer::{Settled, Settling, Writer};
+use crate::item::Item;
+use crate::passes::baseline::first_look::FirstLook;
+use crate::state::{CheckpointStore, Commit, PreImageId, RunId, SegmentEvent};
+
+/// Writes pages and commits them.
+pub struct WritePages {
+    writer: Writer,
+    /// Where nobody has met the items before.
+    first_look: Option<FirstLook>,
+    store: Arc<dyn CheckpointStore>,
+    run: RunId,
+    requests: Requests,
+    probation: Probation,
+    max_failures: u64,
+    failures: AtomicU64,
+}
+
+impl WritePages {
+    /// A handler for one run, of which `failures` items wait for somebody. `proven` says that a write of this plan has
+    /// been accepted before, so that items which all fail are no sign of a wrong plan.
+    pub fn new(
+        writer: Writer,
+        store: Arc<dyn CheckpointStore>,
+        run: RunId,
+        requests: Requests,
+        max_failures: u64,
+        failures: u64,
+        proven: bool,
+    ) -> WritePages {
+        let (probation, failures) = (Probation::new(proven), AtomicU64::new(failures));
+        WritePages { writer, first_look: None, store, run, requests, probation, max_failures, failures }
+    }
+
+    /// The same, recording what was there before the first write.
+    pub fn looking_first(self, first_look: FirstLook) -> WritePages {
+        WritePages { first_look: Some(first_look), ..self }
+    }
+
+    /// Commits what was held back until a first write was accepted, as far as it may be. To be called when no worker is
+    /// left.
+    pub async fn finish(&self, every_segment_ended: bool) -> Result<(), Stopped> {
+        let (held, may_commit) = self.probation.finish(every_segment_ended, self.requests.have_been_accepted());
+        for pages in held {
+            if may_commit {
+                self.make_durable(pages).await?;
+            } else {
+                self.abandon(pages.settled.refused).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn make_durable(&self, pages: Pages) -> Result<(), Stopped> {
+        let Pages { segment, first, pages, next, settled } = pages;
+        let Settled { counts, failures, diverged, refused, encrypted, .. } = settled;
+        let failed = failures.len() as u64;
+        let (progress, ends) = (counts.clone(), next.is_none());
+        let event = SegmentEvent::PagesDone { first, pages, next, counts };
+        let commit = Commit { run: self.run, segment, event, failures, diverged, refused };
+        if let Err(error) = self.store.commit(commit).await {
+            self.requests.stop().stop(StopReason::Store(error.to_string()));
+            return Err(Stopped);
+        }
+        if let Some(first_look) = self.first_look.as_ref().filter(|_| ends) {
+            first_look.left(segment);
+        }
+        self.requests.progress().committed(&progress, pages, ends);
+        if encrypted > 0 {
+            self.requests.stop().stop(StopReason::ClientEncryption);
+        }
+        let failures = self.failures.fetch_add(failed, Ordering::Relaxed) + failed;
+        if failed > 0 && failures > self.max_failures {
+            self.requests.stop().stop(StopReason::MaxFailures { failures, limit: self.max_failures });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Handler for WritePages {
+    async fn meet(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), Stopped> {
+        let Some(first_look) = &self.first_look else { return Ok(()) };
+        first_look.meet(segment, number, items).await.map_err(|error| {
+            self.requests.stop().stop(StopReason::Store(error.to_string()));
+            Stopped
+        })
+    }
+
+    async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped> {
+        self.writer.settle(items, requests).await
+    }
+
+    async fn abandon(&self, refused: Vec<PreImageId>) {
+        if !refused.is_empty() {
+            // Not being told is safe: such a pre-image counts as one whose write may have been applied.
+            let _ = self.store.mark_refused(refused).await;
+        }
+    }
+
+    async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
+        match self.probation.submit(pages, self.requests.have_been_accepted()) {
+            Ruling::Commit(pages) => self.make_durable(*pages).await,
+            Ruling::Held => Ok(()),
+            Ruling::Gap(why) => {
+                self.requests.stop().stop(StopReason::Internal(why));
+                Err(Stopped)
+            }
+            Ruling::AllFailing { refused, reason } => {
+                self.requests.stop().stop(StopReason::AllFailing { refused, reason });
+                Err(Stopped)
+            }
+        }
+    }
+}

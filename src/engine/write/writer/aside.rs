@@ -1,0 +1,108 @@
+//! Items that are set aside because their partition key has to wait for its own units, so that the rest of their segment
+//! goes on.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, MaybeDone, maybe_done};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _, poll};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::unconstrained;
+
+use crate::engine::client::Requests;
+use crate::engine::stop::Stopped;
+use crate::engine::write::writer::{Pending, Settled, Writer, writes_of};
+use crate::item::PartitionHash;
+
+/// Items that are set aside because their partition key has to wait for its own units.
+pub struct Rest {
+    /// Bytes of those items: what the queue of a segment is bounded by.
+    pub bytes: usize,
+    /// Settles them. To be driven to its end, whatever happens: it may have requests in flight.
+    pub settled: BoxFuture<'static, Result<Settled, Stopped>>,
+}
+
+/// The turn of a partition key.
+type Turn = Arc<Mutex<()>>;
+
+/// A place in the queue for it.
+type Place = Pin<Box<MaybeDone<BoxFuture<'static, OwnedMutexGuard<()>>>>>;
+
+/// Items that are set aside, by partition key, in the order of the scan.
+#[derive(Default)]
+pub(crate) struct SetAside {
+    pub(crate) keys: HashMap<PartitionHash, (Turn, Vec<Vec<Pending>>)>,
+    pub(crate) bytes: usize,
+}
+
+/// The same, each with its place in the queue.
+pub(crate) struct Queued(Vec<(Place, Vec<Vec<Pending>>)>);
+
+impl SetAside {
+    pub(crate) fn add(&mut self, requests: &Requests, chunk: Vec<Pending>) {
+        let Some(first) = chunk.first() else { return };
+        let key = requests.hash_of(&first.write);
+        self.bytes += chunk.iter().map(|member| member.write.bytes_before.max(member.write.bytes_after)).sum::<usize>();
+        self.keys.entry(key).or_insert_with(|| (requests.turn(key), Vec::new())).1.push(chunk);
+    }
+
+    /// Queues them for the turns of their keys, behind the pages before theirs: those are committed first.
+    pub(crate) async fn queue(self) -> Queued {
+        let mut queued = Vec::new();
+        for (turn, chunks) in self.keys.into_values() {
+            let mut place: Place = Box::pin(maybe_done(unconstrained(turn.lock_owned()).boxed()));
+            // The lock is first come, first served from the first poll on.
+            let _ = poll!(&mut place);
+            queued.push((place, chunks));
+        }
+        Queued(queued)
+    }
+}
+
+impl Writer {
+    /// Settles what was set aside: each partition key at its own rate, its items in order.
+    pub(crate) async fn settle_aside(&self, requests: &Requests, Queued(aside): Queued) -> Result<Settled, Stopped> {
+        self.gather(aside.into_iter().map(|(place, chunks)| self.settle_key(requests, place, chunks)).collect()).await
+    }
+
+    async fn settle_key(
+        &self,
+        requests: &Requests,
+        mut place: Place,
+        chunks: Vec<Vec<Pending>>,
+    ) -> Result<Settled, Stopped> {
+        requests.stop().unless_stopping(&mut place).await?;
+        let mut mine = place.as_mut().take_output();
+        let mut chunks = VecDeque::from(chunks);
+        let mut in_progress = FuturesUnordered::new();
+        let (mut settled, mut stopped) = (Settled::default(), false);
+        while !chunks.is_empty() && !stopped {
+            let may_admit = in_progress.len() < requests.lane().outstanding();
+            let first = chunks.front().map(|chunk| writes_of(chunk)).unwrap_or_default();
+            // Giving up a wait for permits takes nothing: it is begun anew.
+            tokio::select! {
+                biased;
+                Some(of_chunk) = in_progress.next() => match of_chunk {
+                    Ok(more) => settled.merge(more),
+                    Err(Stopped) => stopped = true,
+                },
+                admitted = requests.admit_keys(&first), if may_admit => match admitted {
+                    Ok(()) => in_progress.extend(chunks.pop_front().map(|chunk| self.settle_chunk(requests, chunk, true))),
+                    Err(Stopped) => stopped = true,
+                },
+            }
+        }
+        // The last one has its units: who comes next in this key may begin.
+        mine.take();
+        let rest = self.gather(in_progress).await;
+        match rest {
+            Ok(more) if !stopped => {
+                settled.merge(more);
+                Ok(settled)
+            }
+            _ => self.abandon(settled, Vec::new()).await,
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! From the items of a page to their outcomes: change, guarded write, permit, outcome.
+
+pub(crate) mod aside;
+mod replan;
+mod settled;
+
+use std::sync::Arc;
+
+use futures::future::join;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+
+pub use aside::Rest;
+pub use settled::{Settled, Settling};
+
+use crate::change::{Changes, Decision, GuardedWrite, OnRecord, Outcome, PreImage};
+use crate::dynamodb::{Directive, FatalKind, TableError, WriteReply};
+use crate::engine::client::Lane;
+use crate::engine::client::{Attempts, Requests, stop_reason};
+use crate::engine::stop::{StopReason, Stopped};
+use crate::item::{Item, ItemKey};
+use crate::state::{CheckpointStore, PreImageId, PreImageRow, RunId, only_if_kept};
+use aside::SetAside;
+use settled::End;
+
+/// Turns items into outcomes, with the guards that design points 1–9 ask for.
+#[derive(Clone)]
+pub struct Writer {
+    changes: Arc<Changes>,
+    store: Arc<dyn CheckpointStore>,
+    run: RunId,
+    /// No pass before this one has met the items.
+    is_first_pass: bool,
+}
+
+/// A write on its way.
+pub(crate) struct Pending {
+    pub(crate) write: GuardedWrite,
+    /// Its recorded pre-images.
+    journaled: Vec<PreImageId>,
+    /// Whether some attempt may have been applied without our knowing.
+    ambiguous: bool,
+    /// The same of this write, or of one that was planned for its item before.
+    unclear: bool,
+    replans: u32,
+    attempts: Attempts,
+    /// What is on record of its item, for phases that go by it.
+    record: Arc<OnRecord>,
+}
+
+impl Pending {
+    fn new(write: GuardedWrite, record: Arc<OnRecord>) -> Pending {
+        let (journaled, attempts) = (Vec::new(), Attempts::default());
+        Pending { write, journaled, ambiguous: false, unclear: false, replans: 0, attempts, record }
+    }
+}
+
+impl Writer {
+    /// A writer of these changes into one run.
+    pub fn new(changes: Arc<Changes>, store: Arc<dyn CheckpointStore>, run: RunId) -> Writer {
+        Writer { changes, store, run, is_first_pass: false }
+    }
+
+    /// The same for the first pass: what a live writer puts at a target before the pass comes to write it counts as there
+    /// before, and is recorded so, where the plan skips.
+    pub fn meeting_first(self) -> Writer {
+        Writer { is_first_pass: true, ..self }
+    }
+
+    /// Settles the items of a page, through the requests of its segment. Those whose partition key has to wait for its own
+    /// units are set aside, so that the others go on; what is left to do for them comes back as a future. So does, in a
+    /// large lane, what is under way when the last item is begun: such a segment decides when the run ends, and does not
+    /// wait between two pages.
+    ///
+    /// An `Err` means that the run is stopping and the page is abandoned. Requests that were in flight have been answered by
+    /// then.
+    pub async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped> {
+        let mut settled = Settled::default();
+        let mut writes = Vec::new();
+        let records = self.recall(&items, requests).await?;
+        for (item, record) in items.into_iter().zip(records) {
+            match only_if_kept(self.changes.decide_with(&item, &record)) {
+                Decision::Write(write) => writes.push(Pending::new(write, record)),
+                decided => settled.decided(self.key_of(&item), decided, false),
+            }
+        }
+        let mut chunks = cut(writes.into_iter(), requests.max_chunk()).into_iter();
+        let mut aside = SetAside::default();
+        let with = Arc::new((self.clone(), requests.clone()));
+        let mut in_progress = FuturesUnordered::new();
+        let mut stopped = false;
+        loop {
+            while !stopped && in_progress.len() < requests.lane().outstanding() {
+                let Some(chunk) = chunks.next() else { break };
+                match chunk.as_slice() {
+                    [only] if !requests.try_key(&only.write) => aside.add(requests, chunk),
+                    [_] => in_progress.push(settle_chunk(Arc::clone(&with), chunk, true)),
+                    _ => in_progress.push(settle_chunk(Arc::clone(&with), chunk, false)),
+                }
+            }
+            if !stopped && chunks.len() == 0 && requests.lane() == Lane::Large {
+                break;
+            }
+            match in_progress.next().await {
+                Some(Ok(more)) => settled.merge(more),
+                // The others are not dropped: what they have in flight is waited for, the rest they give up themselves.
+                Some(Err(Stopped)) => stopped = true,
+                None if stopped => return self.abandon(settled, Vec::new()).await.map(|_| Settling::default()),
+                None => break,
+            }
+        }
+        let nothing_left = in_progress.is_empty() && aside.keys.is_empty();
+        let (bytes, aside) = (aside.bytes, aside.queue().await);
+        let rest = (!nothing_left).then(|| Rest {
+            bytes,
+            settled: async move {
+                let (writer, requests) = &*with;
+                let (begun, aside) = join(writer.gather(in_progress), writer.settle_aside(requests, aside)).await;
+                match (begun, aside) {
+                    (Ok(mut settled), Ok(more)) => {
+                        settled.merge(more);
+                        Ok(settled)
+                    }
+                    (Ok(settled), _) | (_, Ok(settled)) => writer.abandon(settled, Vec::new()).await,
+                    _ => Err(Stopped),
+                }
+            }
+            .boxed(),
+        });
+        Ok(Settling { settled, rest })
+    }
+
+    /// Settles all items, whatever they have to wait for.
+    pub async fn settle_all(&self, items: Vec<Item>, requests: &Requests) -> Result<Settled, Stopped> {
+        let Settling { mut settled, rest } = self.settle(items, requests).await?;
+        match rest {
+            None => Ok(settled),
+            Some(rest) => match rest.settled.await {
+                Ok(more) => {
+                    settled.merge(more);
+                    Ok(settled)
+                }
+                Err(Stopped) => self.abandon(settled, Vec::new()).await,
+            },
+        }
+    }
+
+    /// Waits for all of these. If one of them is given up because the run is stopping, all are: after what they have in
+    /// flight was answered.
+    pub(crate) async fn gather<F>(&self, mut settling: FuturesUnordered<F>) -> Result<Settled, Stopped>
+    where
+        F: Future<Output = Result<Settled, Stopped>>,
+    {
+        let (mut settled, mut stopped) = (Settled::default(), false);
+        while let Some(some) = settling.next().await {
+            match some {
+                Ok(more) => settled.merge(more),
+                Err(Stopped) => stopped = true,
+            }
+        }
+        if stopped { self.abandon(settled, Vec::new()).await } else { Ok(settled) }
+    }
+
+    /// What is on record of these items, in their order: a page at a time, before anything is decided.
+    async fn recall(&self, items: &[Item], requests: &Requests) -> Result<Vec<Arc<OnRecord>>, Stopped> {
+        let Some(lookup) = self.changes.lookup() else {
+            return Ok(vec![Arc::default(); items.len()]);
+        };
+        let keys: Vec<ItemKey> = items.iter().map(|item| self.key_of(item)).collect();
+        let records = self.store.recall(keys, lookup).await.map_err(|e| give_up(requests, e.to_string()))?;
+        if records.len() != items.len() {
+            return Err(give_up(requests, format!("{} records of {} items", records.len(), items.len())));
+        }
+        Ok(records.into_iter().map(Arc::new).collect())
+    }
+
+    /// Makes the pre-images of these writes durable, where that has not been done. Only then may they be sent.
+    async fn journal(&self, requests: &Requests, chunk: &mut [Pending]) -> Result<(), Stopped> {
+        let due = |member: &Pending| member.journaled.is_empty() && !member.write.pre_images.is_empty();
+        let row = |write: &GuardedWrite, pre: &PreImage| PreImageRow { key: write.key.clone(), pre: pre.clone() };
+        let rows: Vec<PreImageRow> = chunk
+            .iter()
+            .filter(|member| due(member))
+            .flat_map(|member| member.write.pre_images.iter().map(|pre| row(&member.write, pre)))
+            .collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let expected = rows.len();
+        let ids = self.store.append_pre_images(self.run, rows).await.map_err(|e| give_up(requests, e.to_string()))?;
+        if ids.len() != expected {
+            return Err(give_up(requests, format!("{} ids for {expected} pre-images", ids.len())));
+        }
+        let mut ids = ids.into_iter();
+        for member in chunk.iter_mut().filter(|member| due(member)) {
+            member.journaled = ids.by_ref().take(member.write.pre_images.len()).collect();
+        }
+        Ok(())
+    }
+
+    /// Sends a chunk until every member has an outcome. `held` says that the units of its partition keys are taken
+    /// already, for the first attempt.
+    pub(crate) async fn settle_chunk(
+        &self,
+        requests: &Requests,
+        mut pending: Vec<Pending>,
+        mut held: bool,
+    ) -> Result<Settled, Stopped> {
+        let mut settled = Settled::default();
+        while !pending.is_empty() {
+            let Ok(admission) = requests.admit(&writes_of(&pending), std::mem::take(&mut held)).await else {
+                return self.abandon(settled, pending).await;
+            };
+            pending.iter_mut().for_each(|member| member.attempts.waited(admission.waited));
+            self.journal(requests, &mut pending).await?;
+            let writes = writes_of(&pending);
+            let (replies, spent) = requests.write(admission, &writes).await;
+            if replies.len() != pending.len() {
+                let why = format!("{} replies for {} writes", replies.len(), pending.len());
+                requests.stop().stop(StopReason::Internal(why));
+                return Err(Stopped);
+            }
+            settled.spend(spent);
+            let mut again = Vec::new();
+            let mut failed: Option<TableError> = None;
+            for (mut member, reply) in pending.into_iter().zip(replies) {
+                match reply {
+                    Ok(WriteReply::Applied { .. }) => {
+                        settled.end(member.write.key, End::Outcome(Outcome::Applied));
+                    }
+                    Ok(WriteReply::ConditionFailed { image }) => {
+                        match self.replan(requests, member, image, &mut settled).await {
+                            Ok(next) => again.extend(next),
+                            Err(Stopped) => return self.abandon(settled, again).await,
+                        }
+                    }
+                    Err(error) if error.directive() == Directive::Retry => {
+                        member.ambiguous |= error.is_ambiguous();
+                        member.unclear |= error.is_ambiguous();
+                        again.push(member);
+                        failed = Some(error);
+                    }
+                    Err(error) if error.directive() == Directive::FailItem => {
+                        settled.refuse(&mut member);
+                        settled.rejected_writes += 1;
+                        settled.counts.unclear += u64::from(member.unclear);
+                        settled.end(member.write.key, End::Failed(Outcome::Rejected, error.to_string()));
+                    }
+                    Err(error) => {
+                        // What is not DynamoDB's own answer does not say that the write was not applied.
+                        member.ambiguous |= matches!(error, TableError::Fatal { kind: FatalKind::Endpoint, .. });
+                        settled.refuse(&mut member);
+                        requests.progress().request_failed(&error.to_string());
+                        requests.stop().stop(stop_reason(&error));
+                        return self.abandon(settled, again).await;
+                    }
+                }
+            }
+            pending = again;
+            // The one that has failed most often decides how long to wait and when to give up.
+            if let (Some(error), Some(worst)) = (failed, pending.iter_mut().max_by_key(|m| m.attempts.failed))
+                && requests.after_failure(&error, &mut worst.attempts).await.is_err()
+            {
+                return self.abandon(settled, pending).await;
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Gives up a chunk because the run is stopping. Its page will not be committed, so what is certain of pre-images is
+    /// stored now: a rollback must not restore what no write has destroyed.
+    pub(crate) async fn abandon(&self, mut settled: Settled, pending: Vec<Pending>) -> Result<Settled, Stopped> {
+        for mut member in pending {
+            settled.refuse(&mut member);
+        }
+        if !settled.refused.is_empty() {
+            // Not being told is safe: the pre-image then counts as one whose write may have been applied.
+            let _ = self.store.mark_refused(std::mem::take(&mut settled.refused)).await;
+        }
+        Err(Stopped)
+    }
+
+    fn key_of(&self, item: &Item) -> ItemKey {
+        // A stored item always has its key; without one `decide` rejects it, and it is listed under what there is.
+        self.changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()))
+    }
+}
+
+/// [`Writer::settle_chunk`], independent of its caller.
+async fn settle_chunk(with: Arc<(Writer, Requests)>, chunk: Vec<Pending>, held: bool) -> Result<Settled, Stopped> {
+    let (writer, requests) = &*with;
+    writer.settle_chunk(requests, chunk, held).await
+}
+
+fn give_up(requests: &Requests, why: String) -> Stopped {
+    requests.stop().stop(StopReason::Store(why));
+    Stopped
+}
+
+pub(crate) fn writes_of(chunk: &[Pending]) -> Vec<&GuardedWrite> {
+    chunk.iter().map(|member| &member.write).collect()
+}
+
+/// Cuts into chunks, each in a vector of its own size: cut off from one long vector, every chunk would keep the capacity
+/// of all that follow it, which is quadratic in a page's items.
+fn cut<T>(mut members: impl Iterator<Item = T>, at_most: usize) -> Vec<Vec<T>> {
+    let mut chunks = Vec::new();
+    loop {
+        let chunk: Vec<T> = members.by_ref().take(at_most).collect();
+        if chunk.is_empty() {
+            return chunks;
+        }
+        chunks.push(chunk);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_take_memory_in_proportion_to_their_members() {
+        let chunks = cut(0..1_000, 1);
+        assert_eq!(chunks.concat(), (0..1_000).collect::<Vec<_>>());
+        assert!(chunks.iter().map(Vec::capacity).sum::<usize>() <= 8_000);
+        assert_eq!(cut(0..7, 3), [vec![0, 1, 2], vec![3, 4, 5], vec![6]]);
+        assert!(cut(0..0, 3).is_empty());
+    }
+}

@@ -1,0 +1,83 @@
+//! After a failed condition: the item as it is now decides what comes next.
+
+use super::settled::{End, Settled};
+use super::{Pending, Writer, give_up};
+use crate::change::{Decision, Outcome};
+use crate::engine::client::{Requests, Spent};
+use crate::engine::stop::Stopped;
+use crate::item::{Item, ItemKey};
+use crate::state::{Filled, MetPage, PreImageId, only_if_kept};
+
+/// How often a write is planned anew from the image that its failed condition brought, before the item is a `Conflict`. Each
+/// time it waits for its permits, and an item that is written again and again changes meanwhile: of an item that changes
+/// in every other wait, one in 65,000 ends so.
+const MAX_REPLANS: u32 = 16;
+
+impl Writer {
+    /// After a failed condition: the item as it is now decides. Returns the write to send next, if there is one.
+    pub(crate) async fn replan(
+        &self,
+        requests: &Requests,
+        mut member: Pending,
+        image: Option<Item>,
+        settled: &mut Settled,
+    ) -> Result<Option<Pending>, Stopped> {
+        let key = member.write.key.clone();
+        settled.refuse(&mut member);
+        let image = match image {
+            Some(image) => Some(image),
+            // No image is not yet proof that the item is gone: some engines return none.
+            None => {
+                let got = requests.get(&key).await?;
+                settled.spend(Spent { read: got.units.unwrap_or(0.0), ..Spent::default() });
+                got.item
+            }
+        };
+        let unclear = u64::from(member.unclear);
+        let Some(image) = image else {
+            settled.counts.unclear += unclear;
+            settled.end(key, End::Outcome(Outcome::Gone));
+            return Ok(None);
+        };
+        self.note_skipped(requests, &key, &image, &settled.refused).await?;
+        match only_if_kept(self.changes.decide_with(&image, &member.record)) {
+            Decision::Write(_) if member.replans >= MAX_REPLANS => {
+                let why = format!("the item changed under each of {MAX_REPLANS} attempts");
+                settled.counts.unclear += unclear;
+                settled.end(key, End::Failed(Outcome::Conflict, why));
+                Ok(None)
+            }
+            Decision::Write(write) => {
+                let (replans, unclear) = (member.replans + 1, member.unclear);
+                Ok(Some(Pending { replans, unclear, ..Pending::new(write, member.record) }))
+            }
+            decided => {
+                settled.counts.unclear += unclear;
+                settled.decided(key, decided, true);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Records targets that a live writer has filled since the first look, unless a write of this run may have: of a process
+    /// that was killed, or one without an answer.
+    async fn note_skipped(
+        &self,
+        requests: &Requests,
+        key: &ItemKey,
+        image: &Item,
+        refused: &[PreImageId],
+    ) -> Result<(), Stopped> {
+        if !self.is_first_pass {
+            return Ok(());
+        }
+        let targets = self.changes.skipped_targets(image);
+        if targets.is_empty() {
+            return Ok(());
+        }
+        // It is of no page: what is there before is known by item.
+        let filled = vec![Filled { key: key.clone(), targets, refused: refused.to_vec() }];
+        let met = MetPage { filled, ..MetPage::empty(self.run, 0, 0) };
+        self.store.append_page(met).await.map_err(|e| give_up(requests, e.to_string()))
+    }
+}

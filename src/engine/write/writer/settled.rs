@@ -1,0 +1,113 @@
+//! The outcomes of a number of items.
+
+use super::Pending;
+use crate::change::{Decision, Outcome};
+use crate::engine::client::Spent;
+use crate::engine::write::writer::Rest;
+use crate::item::{ItemKey, Path};
+use crate::passes::verify::VerdictCounts;
+use crate::state::sqlite::Mismatch;
+use crate::state::{Counts, DivergedItem, Failure, PreImageId};
+
+/// The outcomes of a number of items, complete enough to be committed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settled {
+    /// Items by outcome, and what they consumed.
+    pub counts: Counts,
+    /// Items that failed.
+    pub failures: Vec<Failure>,
+    /// Items found diverged.
+    pub diverged: Vec<DivergedItem>,
+    /// Pre-images whose write was certainly refused.
+    pub refused: Vec<PreImageId>,
+    /// Writes that DynamoDB rejected, or that were not sent because one of its rules forbids them: among the failures, those
+    /// that may be the plan's fault.
+    pub rejected_writes: u64,
+    /// Items that were not written because they are signed or encrypted on the client.
+    pub encrypted: u64,
+    /// Where items are verified: what they came to.
+    pub verdicts: VerdictCounts,
+    /// And those that did not match.
+    pub mismatches: Vec<Mismatch>,
+}
+
+/// A page's items, settled as far as nothing of them was set aside.
+#[derive(Default)]
+pub struct Settling {
+    /// The outcomes of the items that were not set aside.
+    pub settled: Settled,
+    /// The others, if there are any.
+    pub rest: Option<Rest>,
+}
+
+/// The end of one item's way.
+pub(crate) enum End {
+    Outcome(Outcome),
+    Diverged(Vec<Path>),
+    Failed(Outcome, String),
+}
+
+impl Settled {
+    /// An item that gets no write, by this decision.
+    pub(crate) fn decided(&mut self, key: ItemKey, decision: Decision, after_condition: bool) {
+        if let Decision::Refused(_, rule) = &decision {
+            *(if rule.is_client_encryption() { &mut self.encrypted } else { &mut self.rejected_writes }) += 1;
+        }
+        self.end(key, end_of(decision, after_condition));
+    }
+
+    pub(crate) fn end(&mut self, key: ItemKey, end: End) {
+        match end {
+            End::Outcome(outcome) => self.counts.count(outcome),
+            End::Diverged(paths) => {
+                self.counts.count(Outcome::Diverged);
+                self.diverged.push(DivergedItem { key, paths });
+            }
+            End::Failed(outcome, reason) => {
+                self.counts.count(outcome);
+                self.failures.push(Failure { key, outcome, reason });
+            }
+        }
+    }
+
+    pub(crate) fn spend(&mut self, spent: Spent) {
+        self.counts.read_units += spent.read;
+        self.counts.write_units += spent.write;
+        self.counts.assumed_write_units += spent.assumed_write;
+        self.counts.estimated_write_units += spent.estimated_write;
+    }
+
+    /// Marks the pre-images of a write that was refused. Where an attempt may have been applied, they stay valid.
+    pub(crate) fn refuse(&mut self, member: &mut Pending) {
+        let journaled = std::mem::take(&mut member.journaled);
+        if !member.ambiguous {
+            self.refused.extend(journaled);
+        }
+    }
+
+    /// Adds the outcomes of other items.
+    pub fn merge(&mut self, other: Settled) {
+        self.counts.add(&other.counts);
+        self.failures.extend(other.failures);
+        self.diverged.extend(other.diverged);
+        self.refused.extend(other.refused);
+        self.rejected_writes += other.rejected_writes;
+        self.encrypted += other.encrypted;
+        self.verdicts.add(&other.verdicts);
+        self.mismatches.extend(other.mismatches);
+    }
+}
+
+/// The end of an item that needs no write. After a failed condition "nothing left to change" means that somebody, perhaps
+/// this run in an attempt whose reply was lost, has made the change.
+fn end_of(decision: Decision, after_condition: bool) -> End {
+    match decision {
+        Decision::NothingToDo if !after_condition => End::Outcome(Outcome::NothingToDo),
+        Decision::NothingToDo | Decision::AlreadyApplied => End::Outcome(Outcome::AlreadyApplied),
+        Decision::Skipped(_) => End::Outcome(Outcome::Skipped),
+        Decision::Diverged(paths) => End::Diverged(paths),
+        Decision::Rejected(why) => End::Failed(Outcome::Rejected, why),
+        Decision::Refused(_, rule) => End::Failed(Outcome::Rejected, rule.to_string()),
+        Decision::Write(_) => End::Failed(Outcome::Conflict, "it still needs a write".into()),
+    }
+}

@@ -1,0 +1,89 @@
+//! The first look at a page's items: which of them have their new attribute before the migration writes any.
+//!
+//! Why this is known for items and not for pages, and what later passes do, is told in `state/sqlite/journal.rs`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::change::{Changes, Digest};
+use crate::item::Item;
+use crate::state::{CheckpointStore, Filled, MetPage, RunId, StoreError};
+
+/// Records, page by page, what was there before a run's first write of it.
+pub struct FirstLook {
+    changes: Arc<Changes>,
+    store: Arc<dyn CheckpointStore>,
+    run: RunId,
+    /// Earlier sessions may have written items of pages that they did not commit.
+    resumed: bool,
+    /// Applications write both attributes: an equal pair is theirs.
+    dual_writes: bool,
+    /// Those items, of the segments under way.
+    under_way: Mutex<HashMap<u32, Arc<HashSet<Digest>>>>,
+}
+
+impl FirstLook {
+    /// For a run that is the first to meet the table's items; `resumed` where it had sessions before.
+    pub fn new(
+        changes: Arc<Changes>,
+        store: Arc<dyn CheckpointStore>,
+        run: RunId,
+        resumed: bool,
+        dual_writes: bool,
+    ) -> FirstLook {
+        FirstLook { changes, store, run, resumed, dual_writes, under_way: Mutex::default() }
+    }
+
+    /// Looks at the items of a page. When it returns, what it found is durable: only then may one of them be written.
+    pub(crate) async fn meet(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), StoreError> {
+        let written = self.written_before(segment).await?;
+        let nothing = MetPage::empty(self.run, segment, number);
+        let mut page = nothing.clone();
+        for item in items {
+            let met = self.changes.meet(item, self.dual_writes);
+            if met.there_before.is_empty() && met.pairs.is_empty() && !met.may_write {
+                continue;
+            }
+            // Without its key an item is rejected.
+            let Some(key) = self.changes.key().key_of(item) else { continue };
+            let digest = Digest::of_text(&key.to_text());
+            if written.contains(&digest) {
+                // A write of the killed session may have filled them, or a live writer behind it.
+                let targets = self.changes.skipped_targets(item);
+                page.filled.extend((!targets.is_empty()).then(|| Filled { key, targets, refused: Vec::new() }));
+                continue;
+            }
+            page.may_write.extend(met.may_write.then_some(digest));
+            if !met.pairs.is_empty() {
+                page.pairs.push((key.clone(), met.pairs));
+            }
+            if !met.there_before.is_empty() {
+                page.there_before.push((key, met.there_before));
+            }
+        }
+        if page == nothing {
+            return Ok(());
+        }
+        self.store.append_page(page).await
+    }
+
+    /// A segment's last page is committed.
+    pub(crate) fn left(&self, segment: u32) {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
+    }
+
+    /// Items of a segment that an earlier session may have written in pages that it did not commit: a handful of pages for
+    /// each session that was killed. They stay on record until the segment ends.
+    async fn written_before(&self, segment: u32) -> Result<Arc<HashSet<Digest>>, StoreError> {
+        if !self.resumed {
+            return Ok(Arc::default());
+        }
+        let known = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).get(&segment).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let read = Arc::new(self.store.under_way(self.run, segment).await?);
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(segment, Arc::clone(&read));
+        Ok(read)
+    }
+}

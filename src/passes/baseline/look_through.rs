@@ -1,0 +1,83 @@
+//! The rest of a first pass that was stopped, looked at and not written.
+//!
+//! What was there before the migration is known of the items that the first pass has met (`first_look.rs`). A rollback of
+//! one that was stopped, and a run that begins anew behind it, ask of the others too, and cannot tell them from those that
+//! the pass has written. So its open segments are read to their ends as it would have read them, with the first look and
+//! its checkpoints, and without a write. That can be killed like the pass itself; when it is done, every item was met.
+
+use std::sync::Arc;
+
+use crate::change::{Changes, Strategy};
+use crate::engine::job::{Job, schedule};
+use crate::engine::stop::StopReason;
+use crate::engine::sweep;
+use crate::engine::write::write_pages::WritePages;
+use crate::engine::write::writer::Writer;
+use crate::passes::baseline::first_look::FirstLook;
+use crate::state::sqlite::{Begin, NewRun, RunRecord, Store};
+use crate::state::{RunStatus, StoreError, phase};
+
+/// What is stored as the reason why the pass ended.
+const ENDED: &str = "it was ended: the items that it had not met were looked at, and not written";
+
+impl Job {
+    /// Has every item met by the first pass, if that was begun and stopped; to be called before a run that begins anew
+    /// ([`Begin::Restart`]), with a job of its own. It writes nothing, and is counted to the stopped pass; but as a part of
+    /// what begins anew it may spend as much as a new run, and read all items.
+    ///
+    /// False where it was stopped; it then goes on where it was when it is called again.
+    pub async fn meet_the_rest(&self, store: &Store) -> Result<bool, StoreError> {
+        let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(true) };
+        tracing::info!("what the stopped run has not read is looked at first, and not written");
+        let before = store.begin_spend(pass.id, self.allowance.prices()).await?;
+        let from = if pass.looked_through { pass.look_from } else { before.spent };
+        self.allowance.begin_beside(Arc::new(store.clone()), pass.id, before, from);
+        self.stop_at_limits();
+        let met = self.look_through(store).await;
+        self.end_spend(store, &pass).await?;
+        met
+    }
+
+    /// The same within a session of another run, of whose limits it spends.
+    pub(crate) async fn look_through(&self, store: &Store) -> Result<bool, StoreError> {
+        let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(true) };
+        let new = NewRun {
+            phase: phase::EXPAND.to_owned(),
+            total_segments: pass.total_segments,
+            tool_version: pass.tool_version,
+            table_items_estimate: pass.table_items_estimate,
+        };
+        let pass = store.begin(Begin::Look, new).await?.run;
+        let (keeper, requests) = (Arc::new(store.clone()), self.requests());
+        let key = &self.description.key;
+        let none = Changes::for_run(&[], Strategy::InPlace, key.clone(), Vec::new());
+        let writer = Writer::new(Arc::new(none), keeper.clone(), pass.id);
+        let look = FirstLook::new(Arc::new(self.expansion()), keeper.clone(), pass.id, true, self.dual_writes);
+        let handler = WritePages::new(writer, keeper, pass.id, requests.clone(), u64::MAX, 0, true).looking_first(look);
+        let scheduler = schedule(store, &pass).await?;
+        sweep(self.reading(pass.total_segments), &scheduler, &requests, Arc::new(handler)).await;
+        let met = store.totals(pass.id).await?.done == pass.total_segments;
+        if !met && !self.stop.is_stopping() {
+            self.stop.stop(StopReason::Internal("segments were left over".into()));
+        }
+        let reason = if met { Some(ENDED.to_owned()) } else { self.stop.reason().map(ToString::to_string) };
+        let abandoned = if met { 0 } else { self.progress.snapshot().abandoned_pages };
+        store.end_session(pass.id, RunStatus::Stopped, reason, abandoned).await?;
+        Ok(met)
+    }
+
+    /// A first pass that has begun, and has not met every item; none where the plan does not ask what was there before.
+    async fn stopped_first_pass(&self, store: &Store) -> Result<Option<RunRecord>, StoreError> {
+        let Some(pass) = store.current_run(phase::EXPAND).await?.filter(RunRecord::is_unfinished) else {
+            return Ok(None);
+        };
+        let due = self.expansion().meets() && store.is_first_pass(pass.id).await? && !store.all_met().await?;
+        Ok(Some(pass).filter(|_| due))
+    }
+
+    /// What the first look goes by.
+    fn expansion(&self) -> Changes {
+        let (plan, key) = (&self.plan, self.description.key.clone());
+        Changes::for_run(&plan.changes, plan.strategy, key, Vec::new())
+    }
+}

@@ -1,0 +1,6 @@
+//! The baseline: what is recorded of an item before the migration first writes it.
+
+pub(crate) mod first_look;
+mod look_through;
+
+pub use first_look::FirstLook;

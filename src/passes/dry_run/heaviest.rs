@@ -1,0 +1,133 @@
+//! Which partition keys need the most: one partition key is written at its own pace, so it may decide when a run ends.
+
+use std::collections::HashMap;
+
+use crate::item::{PartitionHash, Units};
+
+/// So many partition keys are kept; of more, those that need the least are forgotten. What is forgotten of one key is at
+/// most about this part of the whole table, and a key that matters has more.
+const KEPT: usize = 4_096;
+
+/// What the items of one partition key need.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Load {
+    /// Write capacity units of the table.
+    pub write: Units,
+    /// Bytes that are read.
+    pub bytes: f64,
+}
+
+/// The partition keys that need the most, by hash: no key is kept.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Heaviest {
+    keys: HashMap<PartitionHash, Load>,
+    /// What may have been forgotten of any one key.
+    forgotten: Load,
+}
+
+impl Heaviest {
+    /// Adds what an item needs.
+    pub(crate) fn add(&mut self, key: PartitionHash, load: Load) {
+        self.keys.entry(key).or_default().add(load);
+        self.forget();
+    }
+
+    /// Adds what was counted elsewhere.
+    pub(crate) fn merge(&mut self, other: Heaviest) {
+        for (key, load) in other.keys {
+            self.keys.entry(key).or_default().add(load);
+        }
+        self.forgotten.add(other.forgotten);
+        self.forget();
+    }
+
+    /// At least so much is needed by the key that needs the most, of writes and of reads; they may be two keys.
+    pub fn least(&self) -> Load {
+        self.keys.values().fold(Load::default(), |most, load| most.max(*load))
+    }
+
+    /// And at most so much.
+    pub fn most(&self) -> Load {
+        let mut most = self.least();
+        most.add(self.forgotten);
+        most
+    }
+
+    /// Forgets half of the keys when there are twice as many as are kept.
+    fn forget(&mut self) {
+        if self.keys.len() < 2 * KEPT {
+            return;
+        }
+        let mut by_weight: Vec<(PartitionHash, Load)> = self.keys.drain().collect();
+        by_weight.sort_by(|(_, a), (_, b)| b.weight().total_cmp(&a.weight()));
+        let lightest = by_weight.drain(KEPT..).fold(Load::default(), |most, (_, load)| most.max(load));
+        self.forgotten.add(lightest);
+        self.keys = by_weight.into_iter().collect();
+    }
+}
+
+impl Load {
+    fn add(&mut self, other: Load) {
+        self.write += other.write;
+        self.bytes += other.bytes;
+    }
+
+    fn max(self, other: Load) -> Load {
+        Load { write: self.write.max(other.write), bytes: self.bytes.max(other.bytes) }
+    }
+
+    /// Seconds that it takes by itself: a partition serves three reads of 4 KB in the time of a write.
+    fn weight(self) -> f64 {
+        self.write.max(self.bytes / 4096.0 / 3.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::item::Value;
+
+    fn key(n: u32) -> PartitionHash {
+        PartitionHash::of(&Value::S(n.to_string()))
+    }
+
+    /// A collection of 5,000 units whose items come in pages between a hundred thousand other keys.
+    #[test]
+    fn a_heavy_key_is_found_among_many_others() {
+        let mut whole = Heaviest::default();
+        for page in 0..100_u32 {
+            let mut found = Heaviest::default();
+            (0..1_000).for_each(|n| found.add(key(1 + page * 1_000 + n), Load { write: 1.0, bytes: 100.0 }));
+            found.add(key(0), Load { write: 50.0, bytes: 5_000.0 });
+            whole.merge(found);
+        }
+        let (least, most) = (whole.least(), whole.most());
+        assert_eq!(least, Load { write: 5_000.0, bytes: 500_000.0 });
+        assert!(most.write < 5_030.0, "{most:?}: no more than a part in 4,096 of the others is uncertain");
+        assert!(whole.keys.len() <= 2 * KEPT);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        /// Whatever comes in whatever order: the truth is between the bounds.
+        #[test]
+        fn the_truth_is_between_the_bounds(
+            seed in any::<u64>(), keys in 1_u32..40_000, items in 1_u32..60_000,
+        ) {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (mut found, mut truth) = (Heaviest::default(), HashMap::<u32, f64>::new());
+            for _ in 0..items {
+                // Skewed: low numbers are drawn more often.
+                let n = (f64::from(keys) * random.f64().powi(3)) as u32;
+                let write = f64::from(random.u32(1..5));
+                found.add(key(n), Load { write, bytes: write });
+                *truth.entry(n).or_default() += write;
+            }
+            let truth = truth.into_values().fold(0.0, f64::max);
+            prop_assert!(found.least().write <= truth && truth <= found.most().write, "{truth}: {:?} {:?}", found.least(), found.most());
+        }
+    }
+}

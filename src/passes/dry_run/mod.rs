@@ -1,0 +1,89 @@
+//! A dry run: the whole pipeline but the writes. It counts what a run would do, over the table or over a sample of it.
+//!
+//! A phase that goes by what is on record is given it from a state file that is only read. A rollback of a pass that was
+//! stopped first looks at the items that the pass had not met (`passes/baseline/look_through.rs`), which a dry run cannot: of those it
+//! counts equal values as to be removed, though some were there before, and unequal ones as diverged.
+
+mod heaviest;
+mod prediction;
+mod sampled;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+pub use heaviest::{Heaviest, Load};
+pub use prediction::{Class, Group, Prediction, Shape};
+pub use sampled::read_clusters;
+
+use crate::change::{Changes, OnRecord};
+use crate::engine::client::Requests;
+use crate::engine::job::Job;
+use crate::engine::scan::worker::{Handler, Pages};
+use crate::engine::stop::{StopReason, Stopped};
+use crate::engine::write::writer::{Settled, Settling};
+use crate::item::{Item, ItemKey};
+use crate::state::{PreImageId, Records};
+
+/// Decides on every item and writes none.
+pub struct DryRun {
+    changes: Arc<Changes>,
+    records: Option<Arc<dyn Records>>,
+    requests: Requests,
+    seen: Mutex<Prediction>,
+}
+
+impl DryRun {
+    /// A dry run of a job's changes, by its records where they go by them.
+    pub fn new(job: &Job) -> DryRun {
+        let (changes, records) = (Arc::clone(&job.changes), job.records.clone());
+        DryRun { changes, records, requests: job.requests(), seen: Mutex::new(Prediction::default()) }
+    }
+
+    /// What was counted so far.
+    pub fn prediction(&self) -> Prediction {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone().sorted()
+    }
+}
+
+/// What is on record of a page's items, where the changes go by it.
+async fn recall(
+    changes: &Changes,
+    records: Option<&dyn Records>,
+    items: &[Item],
+    requests: &Requests,
+) -> Result<Vec<OnRecord>, Stopped> {
+    let Some((records, lookup)) = records.zip(changes.lookup()) else {
+        return Ok(vec![OnRecord::default(); items.len()]);
+    };
+    // Without its key an item is rejected, whatever is on record.
+    let key_of = |item: &Item| changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()));
+    records.of(items.iter().map(key_of).collect(), lookup).await.map_err(|error| {
+        requests.stop().stop(StopReason::Store(error.to_string()));
+        Stopped
+    })
+}
+
+#[async_trait]
+impl Handler for DryRun {
+    async fn settle(&self, items: Vec<Item>, _: &Requests) -> Result<Settling, Stopped> {
+        let mut settled = Settled::default();
+        let mut page = Prediction::default();
+        let records = recall(&self.changes, self.records.as_deref(), &items, &self.requests).await?;
+        for (item, record) in items.iter().zip(&records) {
+            settled.counts.count(page.add(item, &self.changes, record).outcome());
+        }
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).merge(page);
+        Ok(Settling { settled, rest: None })
+    }
+
+    async fn abandon(&self, _: Vec<PreImageId>) {}
+
+    async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.read_units += pages.settled.counts.read_units;
+        seen.pages += pages.pages;
+        self.requests.progress().committed(&pages.settled.counts, pages.pages, pages.next.is_none());
+        Ok(())
+    }
+}

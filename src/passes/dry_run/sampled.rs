@@ -1,0 +1,69 @@
+//! A dry run of some segments of a fine split: each is one cluster of a sample.
+
+use futures::stream::{self, StreamExt};
+
+use super::{Prediction, recall};
+use crate::change::Changes;
+use crate::dynamodb::ScanRequest;
+use crate::engine::client::Requests;
+use crate::engine::scan::worker::{PageSize, Reading};
+use crate::engine::stop::Stopped;
+use crate::state::Records;
+
+/// Reads these segments of the reading's split to their ends, as many at a time as it has lanes, decides on every item (by
+/// what is on record of it, where the changes go by that), and hands each segment's counts to `each` when it has ended.
+/// Nothing is written.
+///
+/// `Err` says that the job was stopped; what was handed out by then is of whole segments.
+pub async fn read_clusters(
+    reading: &Reading,
+    segments: Vec<u32>,
+    changes: &Changes,
+    records: Option<&dyn Records>,
+    requests: &Requests,
+    mut each: impl FnMut(Prediction),
+) -> Result<(), Stopped> {
+    let _watch = requests.watch().await;
+    let lanes = usize::try_from(reading.active).unwrap_or(1).max(1);
+    let mut clusters = stream::iter(segments)
+        .map(|segment| read_cluster(segment, reading, changes, records, requests.in_segment()))
+        .buffer_unordered(lanes);
+    while let Some(cluster) = clusters.next().await {
+        each(cluster?);
+    }
+    Ok(())
+}
+
+async fn read_cluster(
+    segment: u32,
+    reading: &Reading,
+    changes: &Changes,
+    records: Option<&dyn Records>,
+    requests: Requests,
+) -> Result<Prediction, Stopped> {
+    requests.progress().segment_started();
+    let mut cluster = Prediction::default();
+    let (total_segments, consistent) = (reading.total_segments, reading.consistent);
+    let mut size = PageSize::first(reading, &requests);
+    let mut start_key = None;
+    loop {
+        let limit = size.limit(reading, &requests);
+        let request =
+            ScanRequest { segment, total_segments, start_key, limit: Some(limit), consistent, keys_only: false };
+        let page = requests.stop().unless_stopping(requests.scan(&request, size.estimate(limit))).await??;
+        size.learn_cost(&page);
+        let mut found = Prediction { pages: 1, read_units: page.units.unwrap_or(0.0), ..Prediction::default() };
+        let mut counts = crate::state::Counts { read_units: found.read_units, ..Default::default() };
+        let on_record = recall(changes, records, &page.items, &requests).await?;
+        for (item, record) in page.items.iter().zip(&on_record) {
+            counts.count(found.add(item, changes, record).outcome());
+        }
+        cluster.merge(found);
+        requests.progress().committed(&counts, 1, page.next.is_none());
+        start_key = page.next;
+        if start_key.is_none() {
+            requests.progress().segment_left();
+            return Ok(cluster);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Failed items, tried once more.
+
+use futures::{FutureExt as _, StreamExt as _, stream};
+
+use crate::change::Outcome;
+use crate::engine::client::Requests;
+use crate::engine::job::Job;
+use crate::engine::stop::{StopReason, Stopped};
+use crate::engine::write::writer::{Settled, Writer};
+use crate::state::sqlite::{FailureRecord, RunRecord, Store};
+use crate::state::{CheckpointStore as _, Counts, StoreError};
+
+/// Failures that are read from the store in one go.
+const BATCH: u32 = 1_000;
+
+/// Failures that are tried at the same time: as many writes as a large lane keeps outstanding. The budgets hold for them as
+/// for every request.
+const AT_ONCE: usize = 64;
+
+/// What a retry came to.
+#[derive(Debug, Clone, Default)]
+pub struct Retried {
+    /// Failures that were tried, by their outcome.
+    pub counts: Counts,
+    /// Items that failed again because they are signed or encrypted on the client, and nobody has accepted that they are
+    /// changed.
+    pub encrypted: u64,
+}
+
+impl Job {
+    /// Tries every open failure of the run's phase once more, whichever of its runs left it: the item is read as it is
+    /// now, strongly consistently, and settled like a scanned one, by the job's changes: those of that phase. Several are
+    /// tried at once; what each came to is durable before it counts. Counts those tried; it may end early, for the reason in
+    /// the job's stopper, when what is in flight was answered and stored.
+    /// What it spends is spent of the run's limits.
+    pub async fn retry_failures(&self, store: &Store, run: &RunRecord) -> Result<Retried, StoreError> {
+        self.begin_spend(store, run).await?;
+        let watch = self.requests().watch().await;
+        let retried = self.retry_all(store, run).await?;
+        drop(watch);
+        self.end_spend(store, run).await?;
+        Ok(retried)
+    }
+
+    async fn retry_all(&self, store: &Store, run: &RunRecord) -> Result<Retried, StoreError> {
+        let (writer, requests) = (self.writer(store, run), self.requests());
+        let (mut all, mut after) = (Retried::default(), 0);
+        loop {
+            let batch = store.failures_of(&run.phase, after, BATCH).await?;
+            let Some(last) = batch.last() else { return Ok(all) };
+            after = last.as_ref().map_or_else(|unreadable| unreadable.id, |failure| failure.id);
+            batch.iter().flat_map(|row| row.as_ref().err()).for_each(|row| {
+                tracing::warn!("failure {} stays as it is: {}. A complete `run --again` settles it", row.id, row.why);
+            });
+            let tries = batch.iter().flatten().map(|failure| try_again(store, &writer, &requests, failure).boxed());
+            let tried: Vec<_> = stream::iter(tries).buffer_unordered(AT_ONCE).collect().await;
+            for tried in tried {
+                let Retried { counts, encrypted } = tried?.unwrap_or_default();
+                all.counts.add(&counts);
+                all.encrypted += encrypted;
+            }
+            if self.stop.is_stopping() {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+/// Tries one failure again and stores what it came to; none where the job stopped before.
+async fn try_again(
+    store: &Store,
+    writer: &Writer,
+    requests: &Requests,
+    failure: &FailureRecord,
+) -> Result<Option<Retried>, StoreError> {
+    let Ok(settled) = retry(writer, requests, failure).await else { return Ok(None) };
+    let retried = Retried { counts: settled.counts.clone(), encrypted: settled.encrypted };
+    let stored = record(store, failure, settled).await;
+    if let Err(error) = &stored {
+        requests.stop().stop(StopReason::Store(error.to_string()));
+    }
+    stored?;
+    requests.progress().committed(&retried.counts, 0, false);
+    Ok(Some(retried))
+}
+
+async fn retry(writer: &Writer, requests: &Requests, failure: &FailureRecord) -> Result<Settled, Stopped> {
+    let got = requests.get(&failure.key).await?;
+    let mut settled = match got.item {
+        Some(item) => writer.settle_all(vec![item], requests).await?,
+        None => {
+            let mut settled = Settled::default();
+            settled.counts.count(Outcome::Gone);
+            settled
+        }
+    };
+    settled.counts.read_units += got.units.unwrap_or(0.0);
+    Ok(settled)
+}
+
+async fn record(store: &Store, failure: &FailureRecord, settled: Settled) -> Result<(), StoreError> {
+    store.mark_refused(settled.refused).await?;
+    if let Some(again) = settled.failures.into_iter().next() {
+        return store.update_failure(failure.run, again).await.map(|_| ());
+    }
+    let paths = settled.diverged.into_iter().next().map(|d| d.paths).unwrap_or_default();
+    match Outcome::ALL.into_iter().find(|o| settled.counts.of(*o) > 0) {
+        Some(outcome) => store.resolve_failure(failure.run, failure.key.clone(), outcome, paths).await.map(|_| ()),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::change::{Changes, GuardedWrite};
+    use crate::dynamodb::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
+    use crate::item::{Item, ItemKey, Value};
+    use crate::ratelimit::{Budget, Budgets};
+    use crate::state::sqlite::{Begin, Identity, NewRun};
+    use crate::state::{Commit, Failure, SegmentEvent};
+
+    /// Every item is there and needs a write; each answer takes a while.
+    #[derive(Default)]
+    struct Slow {
+        in_flight: AtomicUsize,
+        most: AtomicUsize,
+        reads: AtomicUsize,
+    }
+
+    impl Slow {
+        async fn answer(&self) {
+            self.most.fetch_max(self.in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            self.in_flight.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    #[async_trait]
+    impl Table for Slow {
+        async fn describe(&self) -> Result<TableDescription, TableError> {
+            Ok(TableDescription::of_a_test())
+        }
+
+        async fn scan(&self, _: &ScanRequest) -> Result<Page, TableError> {
+            unreachable!("failures are read one by one")
+        }
+
+        async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
+            self.answer().await;
+            self.reads.fetch_add(1, Ordering::SeqCst);
+            let mut item = key.attributes().clone();
+            item.insert("old".into(), Value::Null);
+            Ok(Got { item: Some(item), units: Some(1.0) })
+        }
+
+        async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+            self.answer().await;
+            chunk.iter().map(|_| Ok(WriteReply::Applied { consumed: None })).collect()
+        }
+
+        fn max_chunk(&self) -> usize {
+            1
+        }
+    }
+
+    fn key(n: usize) -> ItemKey {
+        ItemKey::new(Item::from([("pk", n), ("sk", 0)].map(|(name, n)| (name.to_owned(), Value::S(n.to_string())))))
+    }
+
+    /// A table, a run with this many open failures, and a job to retry them.
+    async fn failed(dir: &std::path::Path, failures: usize) -> (Arc<Slow>, Store, RunRecord, Job) {
+        let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
+                    [[change]]\nmove = \"old\"\nto = \"new\"\n";
+        let (plan, description) = (crate::plan::load("plan", text).unwrap().plan, TableDescription::of_a_test());
+        let identity = Identity::of(&plan, &description);
+        let store = Store::open(&dir.join("s.db"), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
+        let new =
+            NewRun { phase: "expand".into(), total_segments: 1, tool_version: "t".into(), table_items_estimate: None };
+        let run = store.begin(Begin::ResumeOrNew, new).await.unwrap().run;
+        let mut counts = Counts::default();
+        (0..failures).for_each(|_| counts.count(Outcome::Rejected));
+        let failed = |n| Failure { key: key(n), outcome: Outcome::Rejected, reason: "too large".to_owned() };
+        let event = SegmentEvent::PagesDone { first: 1, pages: 1, next: None, counts };
+        let failures = (0..failures).map(failed).collect();
+        let commit = Commit { run: run.id, segment: 0, event, failures, diverged: Vec::new(), refused: Vec::new() };
+        store.commit(commit).await.unwrap();
+        let wide = Budget { write: 100_000.0, read: 100_000.0 };
+        let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: wide, indexes: Vec::new() };
+        let changes = Changes::for_run(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
+        let table = Arc::new(Slow::default());
+        let job = Job::new(plan, Arc::new(changes), Arc::clone(&table) as Arc<dyn Table>, description, &budgets);
+        (table, store, run, job)
+    }
+
+    #[tokio::test]
+    async fn failures_are_tried_at_the_same_time_within_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let (table, store, run, job) = failed(dir.path(), 300).await;
+        let counts = job.retry_failures(&store, &run).await.unwrap().counts;
+        assert_eq!((counts.scanned, counts.of(Outcome::Applied)), (300, 300));
+        assert_eq!(store.open_work(None).await.unwrap().failures, 0);
+        let most = table.most.load(Ordering::SeqCst);
+        assert!((AT_ONCE / 2..=AT_ONCE).contains(&most), "{most} at once");
+        assert_eq!(job.progress.snapshot().counts.scanned, 300, "progress is shown");
+    }
+
+    /// Stopped, it waits for what is in flight, and each failure that it counts is settled.
+    #[tokio::test]
+    async fn a_stopped_retry_counts_what_it_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let (table, store, run, job) = failed(dir.path(), 300).await;
+        let stop = async {
+            while table.reads.load(Ordering::SeqCst) < 100 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            job.stop.stop(StopReason::Interrupted);
+        };
+        let (counts, ()) = tokio::join!(job.retry_failures(&store, &run), stop);
+        let counts = counts.unwrap().counts;
+        let left = store.open_work(None).await.unwrap().failures;
+        assert!(left > 0 && counts.scanned > 0, "{left} left of 300");
+        assert_eq!(counts.scanned + left, 300);
+        assert_eq!(table.in_flight.load(Ordering::SeqCst), 0);
+    }
+}

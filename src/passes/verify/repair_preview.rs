@@ -1,0 +1,113 @@
+//! What a repair would do about the items of a report, by kind: shown before it is asked for.
+
+use std::io::{Result, Write};
+
+use super::report::VerifyReport;
+use super::truth::{Truth, Truths};
+use crate::change::Strategy;
+use crate::telemetry::number;
+
+/// What a repair depends on, beside the items.
+#[derive(Debug, Clone, Copy)]
+pub struct RepairPreview {
+    /// How the plan works.
+    pub strategy: Strategy,
+    /// The truth that the report was made under: other values are derived from it.
+    pub truths: Truths,
+    /// The repair removes what nothing implies.
+    pub removes: bool,
+}
+
+/// What is written or left, of each kind, in words.
+struct Sides {
+    missing: &'static str,
+    stale: &'static str,
+    unexpected: &'static str,
+}
+
+impl RepairPreview {
+    /// Writes what this repair would do about the items of this report. Each line names the attribute that it writes.
+    pub fn write(&self, report: &VerifyReport, out: &mut impl Write) -> Result<()> {
+        let of = if report.is_full() { "every item" } else { "a sample" };
+        writeln!(out, "Based on the verification of {of} that ended {}, this repair:", report.ended_at)?;
+        let Sides { missing, stale, unexpected } = self.sides();
+        let unexpected = if self.removes {
+            format!("removes values that nothing implies {unexpected}; the journal keeps them")
+        } else {
+            format!("leaves values that nothing implies {unexpected} (--repair-remove removes them)")
+        };
+        for (label, items, what) in [
+            ("missing", report.missing, format!("fills values that are missing {missing}")),
+            ("stale", report.stale, format!("overwrites values that differ {stale}; the journal keeps them")),
+            ("unexpected", report.unexpected, unexpected),
+        ] {
+            writeln!(out, "    {label:<16} {:>12}  {what}", number(items))?;
+        }
+        match report.repaired {
+            0 => writeln!(out, "  Other items may differ by now. Each item is read again before it is changed."),
+            repaired => writeln!(
+                out,
+                "  {} of these were repaired since. Each item is read again before it is changed.",
+                number(repaired)
+            ),
+        }
+    }
+
+    fn sides(&self) -> Sides {
+        let (new, old) = ("in the new attribute", "in the old attribute");
+        match (self.truths, self.strategy) {
+            (Truths::All(Truth::Old), Strategy::ExpandContract) => Sides { missing: new, stale: new, unexpected: new },
+            // What should have gone with the same write is still there.
+            (Truths::All(Truth::Old), Strategy::InPlace) => Sides { missing: new, stale: new, unexpected: old },
+            (Truths::All(Truth::NewThenOld), _) => {
+                Sides { missing: "in either attribute, from the other one", stale: old, unexpected: new }
+            }
+            (Truths::All(Truth::New), _) => Sides {
+                missing: "in the old attribute, and leaves an old value without a new one",
+                stale: old,
+                unexpected: new,
+            },
+            (Truths::All(Truth::NewOnTheWayBack), _) => Sides { missing: old, stale: old, unexpected: new },
+            (Truths::Percent(_), _) => Sides {
+                missing: "in either attribute, from the other one",
+                stale: "in the old attribute of keys that are read at the new one, in the new attribute of the others",
+                unexpected: new,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::verify::report::tests::report;
+
+    /// Every line that writes names the attribute that it writes, and no other.
+    #[test]
+    fn each_line_names_the_attribute_that_it_writes() {
+        let found = VerifyReport { missing: 11, stale: 12, unexpected: 13, ..report() };
+        let lines = |truths, strategy, removes| {
+            let mut out = Vec::new();
+            RepairPreview { strategy, truths, removes }.write(&found, &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            [11, 12, 13].map(|n| {
+                let line = text.lines().find(|line| line.contains(&format!("  {n}  "))).unwrap();
+                line.split_once(&format!("{n}  ")).unwrap().1.to_owned()
+            })
+        };
+        let way = Strategy::ExpandContract;
+        let [fills, overwrites, leaves] = lines(Truth::Old.into(), way, false);
+        assert_eq!(fills, "fills values that are missing in the new attribute");
+        assert_eq!(overwrites, "overwrites values that differ in the new attribute; the journal keeps them");
+        assert!(leaves.starts_with("leaves values that nothing implies in the new attribute (--repair-remove"));
+        for truth in [Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack] {
+            let [_, overwrites, _] = lines(truth.into(), way, false);
+            assert_eq!(overwrites, "overwrites values that differ in the old attribute; the journal keeps them");
+        }
+        let [fills, overwrites, _] = lines(Truths::Percent(10), way, false);
+        assert!(fills.contains("in either attribute"), "{fills}");
+        assert!(overwrites.contains("in the old attribute of keys that are read at the new one"), "{overwrites}");
+        let [.., removes] = lines(Truth::Old.into(), Strategy::InPlace, true);
+        assert_eq!(removes, "removes values that nothing implies in the old attribute; the journal keeps them");
+    }
+}

@@ -1,0 +1,74 @@
+use super::*;
+
+pub(in crate::passes::verify) fn report() -> VerifyReport {
+    VerifyReport {
+        schema_version: 1,
+        kind: "verify".into(),
+        tool_version: "0.1.0".into(),
+        fingerprint: "f".into(),
+        table_arn: "arn".into(),
+        table_id: None,
+        run: 3,
+        scope: "all".into(),
+        stage: "expanded".into(),
+        truth: "old".into(),
+        flag_version: Some(4),
+        repair: true,
+        repair_remove: false,
+        began_at: "2026-01-01T00:00:00Z".into(),
+        ended_at: "2026-01-01T01:00:00Z".into(),
+        compared: 12_000,
+        matching: 11_998,
+        skipped: 0,
+        missing: 1,
+        stale: 1,
+        unexpected: 0,
+        new_alone: 0,
+        raced: 0,
+        repaired: 1,
+        mismatches: 1,
+        diverged_closed: 0,
+        read_units: 10.5,
+        write_units: 1.0,
+        segments_read: 4,
+        segments_differing: 1,
+        segments: vec![SegmentReport::new(2, &VerdictCounts { stale: 1, ..VerdictCounts::default() })],
+        sample: None,
+        examples: vec![Example {
+            verdict: "stale".into(),
+            key: serde_json::json!({"pk": {"S": "A\u{1b}#1"}}),
+            paths: vec!["new".into()],
+            repaired: false,
+            why: Some("its new attribute was there before the migration".into()),
+        }],
+    }
+}
+
+#[test]
+fn one_report_has_one_text_and_one_hash() {
+    let report = report();
+    let text = report.canonical().unwrap();
+    assert_eq!(VerifyReport::from_canonical(&text).unwrap(), report);
+    assert!(text.starts_with("{\"began_at\":") && text.contains("\"type\":\"verify\""), "{text}");
+    assert_eq!(VerifyReport::hash_of(&text).len(), 64);
+    let other = VerifyReport { stale: 2, ..report }.canonical().unwrap();
+    assert_ne!(VerifyReport::hash_of(&text), VerifyReport::hash_of(&other));
+}
+
+#[test]
+fn people_read_every_figure_and_no_control_characters() {
+    let mut out = Vec::new();
+    report().write(&mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    for part in [
+        "every item",
+        "the old values are the truth (version 4 of the flag)",
+        "12,000",
+        "found 2, repaired 1, left 1",
+        "segments: 4 read, 1 differ",
+        "pk=A\\u{1b}#1: new (its new attribute was there before the migration)",
+        "Parity does not hold: 1 mismatching items.",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
