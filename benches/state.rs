@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use backfill::internals::change::{Digest, Lookup, PreImage};
 use backfill::internals::item::{ItemKey, Path as AttributePath, Value};
-use backfill::internals::state::sqlite::{Begin, Identity, NewRun, StateFile, Store};
-use backfill::internals::state::{CheckpointStore, MetPage, PreImageRow, RunId, RunStatus};
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{Begin, Identity, MetPage, NewRun, PreImageRow, RunId, RunStatus};
 
 /// Rows that are appended in one request.
 const BATCH: u64 = 1_000;
@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut open, mut step, mut close) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        let store = Store::open(&path, &identity(), clock)?;
+        let store = backfill::internals::state::open(&path, &identity(), clock)?;
         open.push(began.elapsed());
         let began = Instant::now();
         let found = (store.journaled(run).await?, store.there_before_count().await?, store.open_work(None).await?);
@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tell("open", open);
     tell("figures of a step", step);
     tell("close", close);
-    let store = Store::open(&path, &identity(), clock)?;
+    let store = backfill::internals::state::open(&path, &identity(), clock)?;
     let began = Instant::now();
     store.recall(vec![key(0)], Lookup::ToDecide).await?;
     tell("first item of a rollback", vec![began.elapsed()]);
@@ -65,7 +65,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = directory.path().join("older.db");
     fill_older(&path, rows)?;
     let began = Instant::now();
-    let store = Store::open(&path, &identity(), clock)?;
+    let store = backfill::internals::state::open(&path, &identity(), clock)?;
     tell("migrating layout 1", vec![began.elapsed()]);
     store.close().await?;
     Ok(())
@@ -73,7 +73,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// A complete run that has destroyed a value of every item.
 async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error>> {
-    let store = Store::open(path, &identity(), clock)?;
+    let store = backfill::internals::state::open(path, &identity(), clock)?;
     let new = NewRun {
         phase: "expand".to_owned(),
         total_segments: 1,

@@ -12,13 +12,13 @@
 //! | noun | made by | in |
 //! | --- | --- | --- |
 //! | [`plan::PlanFile`] → [`plan::Plan`] | [`plan::load`] | `plan/` |
-//! | job, session | [`engine::Job`], [`state::sqlite::Store::begin`] | `engine/job.rs` |
+//! | job, session | [`engine::Job`], [`state::Runs::begin`] | `engine/job.rs` |
 //! | segment | [`engine::Scheduler`], [`engine::sweep`], by what the survey finds | `engine/scan/` |
 //! | page → items | [`dynamodb::Table::scan`], by the segment worker | `engine/scan/worker.rs` |
 //! | item → decision → guarded write | [`change::Changes::decide_with`] | `change/decide.rs` |
 //! | permits | [`ratelimit::Scopes`], from narrow to wide | `engine/client/` |
 //! | outcome | [`dynamodb::Table::write`], by the writer | `engine/write/writer/` |
-//! | checkpoint | [`state::CheckpointStore::commit`] | `engine/write/write_pages.rs` |
+//! | checkpoint | [`state::Checkpoints::commit`] | `engine/write/write_pages.rs` |
 //! | verdict | [`passes::verify::Parity::compare`], by a verification's shadow reads | `passes/verify/` |
 //! | events → state → next step | [`playbook::State::next`], [`playbook::step`]: every command is a loop over it | `playbook/` |
 //! | report → exit code | [`telemetry::RunReport`] | `telemetry/`, `commands/exit.rs` |
@@ -84,7 +84,7 @@
 //! # Seams
 //!
 //! [`dynamodb::Table`] is all that the engine knows of DynamoDB; it takes chunks of guarded writes, so that a batched
-//! transport can stand beside the single one. [`state::CheckpointStore`] and [`engine::Scheduler`] are where a fleet
+//! transport can stand beside the single one. The ports of [`state`] and [`engine::Scheduler`] are where a fleet
 //! would keep its checkpoints and hand out its segments.
 //!
 //! Who may name what (only `dynamodb/sdk` names the AWS SDK, only the store names SQLite, only `ratelimit` names governor,

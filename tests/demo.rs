@@ -6,7 +6,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use backfill::internals::local::sample;
-use backfill::internals::state::sqlite::{KeptFact, StateFile};
+use backfill::internals::state::KeptFact;
+use backfill::internals::state::sqlite::StateFile;
 use serde_json::{Value as Json, json};
 
 fn backfill(dir: &Path, args: &[&str]) -> Output {

@@ -19,7 +19,7 @@ use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::engine::{Gate, Job, StopReason, describe};
 use backfill::internals::preflight::run_changes;
 use backfill::internals::ratelimit::{Budget, Budgets};
-use backfill::internals::state::sqlite::{Begin, Identity, NewRun, Store};
+use backfill::internals::state::{Begin, Identity, NewRun};
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 use limited::{MAX_WCU, SLICE, Scene};
 use nix::sys::signal::Signal;
@@ -214,7 +214,9 @@ async fn it_goes_on_by_itself_when_the_window_opens() {
         table_id: description.id.clone(),
         meaning: plan.meaning(),
     };
-    let store = Store::open(&scene.bed.dir().join("s.db"), &identity, backfill::internals::clock::now).unwrap();
+    let store =
+        backfill::internals::state::open(&scene.bed.dir().join("s.db"), &identity, backfill::internals::clock::now)
+            .unwrap();
     let new =
         NewRun { phase: "expand".into(), total_segments: 4, tool_version: "t".into(), table_items_estimate: None };
     let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();

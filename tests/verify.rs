@@ -26,10 +26,11 @@ use backfill::internals::passes::verify::{
 };
 use backfill::internals::preflight::run_changes;
 use backfill::internals::ratelimit::{Budget, Budgets};
-use backfill::internals::state::sqlite::{
-    Asked, Begin, Identity, ListQuery, NewRun, StateFile, Store, VerificationRecord,
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{
+    Asked, Begin, Commit, Counts, Cursor, DivergedItem, Identity, ListQuery, NewRun, RunStatus, SegmentEvent, State,
+    StoreError, VerificationRecord,
 };
-use backfill::internals::state::{CheckpointStore, Commit, Counts, DivergedItem, RunStatus, SegmentEvent, StoreError};
 use common::{Bed, bytes_of, key_of};
 use tokio::sync::mpsc;
 use tool::{SECRET, item, secret};
@@ -144,9 +145,9 @@ impl Scene {
         Job { repair_remove: true, ..Job::new(plan, changes, table, description, &budgets) }
     }
 
-    fn store(&self, job: &Job) -> Store {
+    fn store(&self, job: &Job) -> State {
         let identity = Identity::of(&job.plan, &job.description);
-        Store::open(&self.state, &identity, backfill::internals::clock::now).unwrap()
+        backfill::internals::state::open(&self.state, &identity, backfill::internals::clock::now).unwrap()
     }
 
     /// One session, to its end.
@@ -554,7 +555,7 @@ async fn a_verification_goes_on_where_it_was() {
         let found = report(&verified);
         println!("{asked:?}: {sessions} sessions, {reads} pages read");
         assert!(sessions > 3 && ids.len() == 1, "{sessions} sessions of {ids:?}");
-        assert_eq!(found.run, record.run.id.0);
+        assert_eq!(found.run, record.run.id.number());
         let mismatches = found.missing + found.stale + found.unexpected;
         if asked.wanted.is_some() {
             assert_eq!(found.sample.as_ref().unwrap().drawn, 150);
@@ -597,7 +598,7 @@ async fn diverged_items_that_are_seen_equal_are_closed() {
     store.close().await.unwrap();
 
     let open = || {
-        let query = ListQuery { run: None, open_only: true, after: 0, limit: 9 };
+        let query = ListQuery { run: None, open_only: true, after: Cursor::START, limit: 9 };
         let rows = StateFile::open(&scene.state).unwrap().diverged(query).unwrap();
         rows.into_iter().map(|row| row.key.to_text()).collect::<Vec<_>>()
     };
@@ -607,8 +608,12 @@ async fn diverged_items_that_are_seen_equal_are_closed() {
     assert_eq!((report(&verified).diverged_closed, open()), (2, vec![stale]));
     let (_, verified) = scene.verify(Asked { repair: true, ..ALL }, 1).await;
     assert_eq!((report(&verified).diverged_closed, open()), (1, vec![]));
-    let rows =
-        StateFile::open(&scene.state).unwrap().diverged(ListQuery { run: None, open_only: false, after: 0, limit: 9 });
+    let rows = StateFile::open(&scene.state).unwrap().diverged(ListQuery {
+        run: None,
+        open_only: false,
+        after: Cursor::START,
+        limit: 9,
+    });
     let how: Vec<Option<String>> = rows.unwrap().into_iter().map(|row| row.resolved_as).collect();
     assert_eq!(how, [Some("verified".to_owned()), Some("verified".to_owned()), Some("gone".to_owned())]);
 }

@@ -12,7 +12,7 @@ use backfill::internals::engine::StopReason;
 use backfill::internals::migration::{Conductor, Said, Stage};
 use backfill::internals::playbook::Fact;
 use backfill::internals::preflight::{Accept, check_plan};
-use backfill::internals::state::sqlite::KeptFact;
+use backfill::internals::state::KeptFact;
 
 /// A migration that this process has to itself.
 pub(super) struct Conducted {

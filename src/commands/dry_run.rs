@@ -14,8 +14,9 @@ use backfill::internals::migration::{job_of, kind};
 use backfill::internals::passes::{DryRun, Prediction};
 use backfill::internals::playbook::{Goal, Kind, Next, Phase, Target as Step};
 use backfill::internals::preflight::{Accept, Fits, SampleSize, check_begun_plan, check_way_back, sample};
+use backfill::internals::state::Identity;
 use backfill::internals::state::phase::EXPAND;
-use backfill::internals::state::sqlite::{Identity, StateFile};
+use backfill::internals::state::sqlite::StateFile;
 use backfill::internals::telemetry::{DryRunReport, display};
 
 /// Counts what a run would do, and says what the preflight found; refuses nothing.

@@ -7,8 +7,7 @@ use backfill::internals::engine::StopReason;
 use backfill::internals::migration::ConductError;
 use backfill::internals::plan::PlanErrors;
 use backfill::internals::preflight::PreflightError;
-use backfill::internals::state::StoreError;
-use backfill::internals::state::sqlite::OpenWork;
+use backfill::internals::state::{OpenWork, StoreError};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use super::exit::Exit;
 use super::output;
 use super::target::{read_plan, state_path};
 use crate::cli::Global;
-use backfill::internals::state::sqlite::{DivergedRecord, FailureRecord, ListQuery, StateFile, Unreadable};
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{Cursor, DivergedRecord, FailureRecord, ListQuery, Unreadable};
 use backfill::internals::telemetry::number;
 
 /// Rows of a list.
@@ -19,7 +20,7 @@ type Rows<T> = Vec<Result<T, Unreadable>>;
 pub(super) fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Result<Exit> {
     let loaded = read_plan(global, plan)?;
     let state = StateFile::open(&state_path(global, &loaded.plan))?;
-    let query = ListQuery { run: None, open_only: true, after: 0, limit };
+    let query = ListQuery { run: None, open_only: true, after: Cursor::START, limit };
     let (failures, diverged) = (state.listed_failures(query)?, state.listed_diverged(query)?);
     let summary = state.summary()?;
     let (failed, unequal) = (summary.open_failures, summary.open_diverged);

@@ -9,8 +9,8 @@ use super::output;
 use super::target::{read_plan, state_path};
 use crate::cli::{Global, JournalArgs};
 use backfill::internals::item::{Value, item_to_json};
-use backfill::internals::state::RunId;
-use backfill::internals::state::sqlite::{ListQuery, PreImageRecord, StateFile, Unreadable};
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{Cursor, ListQuery, PreImageRecord, RunId, Unreadable};
 
 /// Lists what is in it, oldest first.
 pub(super) fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit> {
@@ -18,12 +18,17 @@ pub(super) fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit
     let state = StateFile::open(&state_path(global, &loaded.plan))?;
     // One more than is listed tells whether there are more.
     let limit = args.limit.saturating_add(1);
-    let query = ListQuery { run: args.run.map(RunId), open_only: false, after: args.after, limit };
+    let query = ListQuery {
+        run: args.run.map(RunId::from_number),
+        open_only: false,
+        after: Cursor::from_number(args.after),
+        limit,
+    };
     let (mut found, runs) = (state.journal(query)?, state.summary()?.runs);
     let more = found.len() > args.limit as usize;
     found.truncate(args.limit as usize);
     let phase = |row: &PreImageRecord| runs.iter().find(|run| run.id == row.run).map_or("?", |run| run.phase.as_str());
-    let last = found.last().map(|row| row.as_ref().map_or_else(|unreadable| unreadable.id, |row| row.id.0));
+    let last = found.last().map(|row| row.as_ref().map_or_else(|unreadable| unreadable.id, PreImageRecord::cursor));
     let values: Vec<_> = found.iter().map(|row| row.as_ref().map(|row| (row, phase(row)))).collect();
     output::result(
         global,
@@ -52,7 +57,7 @@ pub(super) fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit
 
 fn to_json(row: &PreImageRecord, phase: &str, show_values: bool) -> Json {
     let mut json = json!({
-        "id": row.id.0, "run": row.run.0, "phase": phase, "key": item_to_json(row.key.attributes()),
+        "id": row.id, "run": row.run, "phase": phase, "key": item_to_json(row.key.attributes()),
         "path": row.path.to_string(), "at": row.at,
     });
     if let (true, Some(map)) = (show_values, json.as_object_mut()) {
@@ -64,7 +69,7 @@ fn to_json(row: &PreImageRecord, phase: &str, show_values: bool) -> Json {
 
 fn write_row(out: &mut Vec<u8>, row: &PreImageRecord, phase: &str, show_values: bool) -> IoResult<()> {
     let PreImageRecord { id, run, key, path, value, at } = row;
-    write!(out, "{}  {at}  run {} ({phase})  {key}  {path}", id.0, run.0)?;
+    write!(out, "{}  {at}  run {} ({phase})  {key}  {path}", id, run)?;
     if show_values {
         let text = value.as_ref().map_or_else(|| "(unreadable)".to_owned(), |value| value.to_json().to_string());
         let escaped = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };

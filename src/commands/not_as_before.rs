@@ -11,7 +11,8 @@ use super::target::Target;
 use backfill::internals::change::{Leftover, MetPair};
 use backfill::internals::engine::Ended;
 use backfill::internals::state::phase::{OLD_EQUAL_NEW, ROLLBACK};
-use backfill::internals::state::sqlite::{Listed, RunRecord, StateFile};
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{Listed, RunRecord};
 use backfill::internals::telemetry::{NotAsBefore, PAIRS_UNRECORDED, RunReport, Subject, number, write_listed};
 
 /// Items that a report names; all are counted.

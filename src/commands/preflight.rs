@@ -10,8 +10,8 @@ use backfill::internals::preflight::{
     Accept, Estimate, Facts, Finding, Known, PATIENCE, Sampled, Severity, ask_flag, estimate_of_description,
     estimate_of_sample, estimate_of_whole, findings, flag_findings, needed, refusal, write_finding,
 };
-use backfill::internals::state::RunStatus;
-use backfill::internals::state::sqlite::{RunRecord, StateFile};
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{RunRecord, RunStatus};
 
 /// What the preflight came to.
 pub(super) struct Preflight {

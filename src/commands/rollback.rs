@@ -68,7 +68,7 @@ pub(super) async fn report(
                         out,
                         "{} values that it overwrote or removed are in the journal: backfill journal {plan} --run {}",
                         number(*journaled),
-                        ended.run.id.0
+                        ended.run.id
                     )?;
                 }
             }

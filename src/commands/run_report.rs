@@ -8,8 +8,8 @@ use super::output;
 use super::target::Target;
 use crate::cli::Global;
 use backfill::internals::engine::{Ended, StopReason};
+use backfill::internals::state::RunRecord;
 use backfill::internals::state::phase::EXPAND;
-use backfill::internals::state::sqlite::RunRecord;
 use backfill::internals::telemetry::{RunReport, Subject};
 
 const COMPLETE: &str = "this run is complete already: nothing was written. Another pass begins with --again";

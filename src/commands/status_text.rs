@@ -3,8 +3,8 @@
 use std::io::Write as _;
 
 use backfill::internals::plan::Limits;
+use backfill::internals::state::StateSummary;
 use backfill::internals::state::phase::EXPAND;
-use backfill::internals::state::sqlite::StateSummary;
 use backfill::internals::telemetry::{Worker, number, write_counts, write_spend};
 
 const LOOKED_THROUGH: &str = "ended; the pages that it did not read are only read and counted now, not written";
@@ -32,7 +32,7 @@ pub(super) fn write_status(
     writeln!(
         out,
         "run {} ({}, pass {}): {standing}; begun {}, {} sessions",
-        run.id.0, run.phase, run.pass, run.started_at, run.sessions
+        run.id, run.phase, run.pass, run.started_at, run.sessions
     )?;
     if let Some(worker) = worker.filter(|_| run.open_session) {
         worker.write(out)?;

@@ -13,7 +13,7 @@ use backfill::internals::engine::Job;
 use backfill::internals::plan::{Loaded, Plan, TableRef, load_bytes};
 use backfill::internals::preflight::{Fits, Reached, check_table, reach, run_changes};
 use backfill::internals::ratelimit::Resolved;
-use backfill::internals::state::sqlite::{Identity, Store};
+use backfill::internals::state::{Identity, State};
 
 /// A plan, and the table that it has been held against.
 pub(super) struct Target {
@@ -86,8 +86,8 @@ impl Target {
     }
 
     /// Takes the state file of this plan and table.
-    pub(super) fn open_store(&self) -> anyhow::Result<Store> {
+    pub(super) fn open_store(&self) -> anyhow::Result<State> {
         let identity = Identity::of(&self.plan, &self.description);
-        Ok(Store::open(&self.state, &identity, backfill::internals::clock::now)?)
+        Ok(backfill::internals::state::open(&self.state, &identity, backfill::internals::clock::now)?)
     }
 }

@@ -27,8 +27,9 @@ use crate::host;
 use crate::passes::baseline::first_look::FirstLook;
 use crate::plan::{Plan, ScanOptions};
 use crate::ratelimit::{Budgets, Feedback, Scopes, resolve_within};
-use crate::state::sqlite::{OpenWork, RunRecord, SegmentTotals, Session, SpendRecord, Store};
-use crate::state::{Records, RunStatus, StoreError, phase};
+use crate::state::{
+    OpenWork, Records, RunRecord, RunStatus, SegmentTotals, Session, SpendRecord, State, StoreError, phase,
+};
 use crate::telemetry::Progress;
 use crate::telemetry::display::Watched;
 
@@ -189,8 +190,8 @@ impl Job {
     }
 
     /// A writer of this job's changes into a run.
-    pub fn writer(&self, store: &Store, run: &RunRecord) -> Writer {
-        Writer::new(Arc::clone(&self.changes), Arc::new(store.clone()), run.id)
+    pub fn writer(&self, store: &State, run: &RunRecord) -> Writer {
+        Writer::new(Arc::clone(&self.changes), store.history(), run.id)
     }
 
     /// What a progress line shows of this job.
@@ -208,12 +209,12 @@ impl Job {
     }
 
     /// Begins to spend on a run: what it has spent and scanned before counts against the limits.
-    pub(crate) async fn begin_spend(&self, store: &Store, run: &RunRecord) -> Result<(), StoreError> {
+    pub(crate) async fn begin_spend(&self, store: &State, run: &RunRecord) -> Result<(), StoreError> {
         let before = store.begin_spend(run.id, self.allowance.prices()).await?;
         let scanned = store.totals(run.id).await?.counts.scanned;
-        self.allowance.begin(Arc::new(store.clone()), run.id, before, scanned);
+        self.allowance.begin(store.spend_ledger(), run.id, before, scanned);
         match &self.table_watch {
-            Some(watch) => watch.keep_in(store, run.id).await,
+            Some(watch) => watch.keep_in(store.event_log(), run.id).await,
             None => Ok(()),
         }
     }
@@ -226,7 +227,7 @@ impl Job {
     }
 
     /// Makes durable what was spent in the end, no more. To be called when nothing is in flight.
-    pub(crate) async fn end_spend(&self, store: &Store, run: &RunRecord) -> Result<SpendRecord, StoreError> {
+    pub(crate) async fn end_spend(&self, store: &State, run: &RunRecord) -> Result<SpendRecord, StoreError> {
         self.table_watch.iter().for_each(|watch| watch.keep_no_longer());
         store.settle_spend(run.id, self.allowance.end().await).await
     }
@@ -236,7 +237,7 @@ impl Job {
     ///
     /// When it returns, everything that is reported is durable. An error means that not even the end could be stored;
     /// what was committed before stays.
-    pub async fn work(&self, store: &Store, session: &Session) -> Result<Ended, StoreError> {
+    pub async fn work(&self, store: &State, session: &Session) -> Result<Ended, StoreError> {
         let run = &session.run;
         self.begin_spend(store, run).await?;
         let scheduler = schedule(store, run).await?;
@@ -251,8 +252,9 @@ impl Job {
         let writer = if first_look.is_some() { writer.meeting_first() } else { writer };
         let limit = self.plan.limits.max_failures;
         let failures = store.open_work(Some(run.id)).await?.failures;
-        let (keeper, proven) = (Arc::new(store.clone()), store.is_proven(&run.phase).await?);
-        let mut handler = WritePages::new(writer, keeper, run.id, requests.clone(), limit, failures, proven);
+        let proven = store.is_proven(&run.phase).await?;
+        let mut handler =
+            WritePages::new(writer, store.checkpoints(), run.id, requests.clone(), limit, failures, proven);
         if let Some(first_look) = first_look {
             handler = handler.looking_first(first_look);
         }
@@ -269,17 +271,17 @@ impl Job {
     /// What was there before the migration is recorded by the first pass of its expansion.
     async fn first_look(
         &self,
-        store: &Store,
+        store: &State,
         Session { run, resumed }: &Session,
     ) -> Result<Option<FirstLook>, StoreError> {
         if run.phase != phase::EXPAND || !self.changes.meets() || !store.is_first_pass(run.id).await? {
             return Ok(None);
         }
-        let (changes, keeper) = (Arc::clone(&self.changes), Arc::new(store.clone()));
-        Ok(Some(FirstLook::new(changes, keeper, run.id, *resumed, self.dual_writes)))
+        let (changes, history) = (Arc::clone(&self.changes), store.history());
+        Ok(Some(FirstLook::new(changes, history, run.id, *resumed, self.dual_writes)))
     }
 
-    async fn end(&self, store: &Store, run: &RunRecord) -> Result<Ended, StoreError> {
+    async fn end(&self, store: &State, run: &RunRecord) -> Result<Ended, StoreError> {
         let spend = self.end_spend(store, run).await?;
         let totals = store.totals(run.id).await?;
         // A signal that comes when the last page is committed stops nothing any more.
@@ -296,8 +298,8 @@ impl Job {
 }
 
 /// The segments that are left.
-pub(crate) async fn schedule(store: &Store, run: &RunRecord) -> Result<LocalScheduler, StoreError> {
+pub(crate) async fn schedule(store: &State, run: &RunRecord) -> Result<LocalScheduler, StoreError> {
     let mut scheduler = LocalScheduler::new(run.total_segments);
-    store.each_segment(run.id, |segment, state| scheduler.note(segment, state)).await?;
+    store.each_segment(run.id, &mut |segment, state| scheduler.note(segment, state)).await?;
     Ok(scheduler)
 }

@@ -31,8 +31,7 @@ use crate::playbook::{Event, Fact, Goal, Kind, Limits, Mark, Phase, Refused, Sta
 use crate::preflight::PreflightError;
 use crate::ratelimit::Budgets;
 use crate::state::phase::EXPAND;
-use crate::state::sqlite::{EventRecord, KeptFact, OpenWork, Store};
-use crate::state::{RunId, StoreError};
+use crate::state::{self, EventRecord, KeptFact, OpenWork, RunId, StoreError};
 
 /// What a migration is conducted with.
 pub struct Conductor {
@@ -47,7 +46,7 @@ pub struct Conductor {
     /// What the phases may take.
     pub budgets: Budgets,
     /// The state file.
-    pub store: Store,
+    pub store: state::State,
     /// How everything is stopped.
     pub stop: Stopper,
     /// Whether the lease is still this process's; `None` if the migration has no lease.
@@ -161,7 +160,7 @@ impl Conductor {
     /// come to name another flag, or none; nothing else is changed yet.
     pub async fn open(
         stage: Stage,
-        store: Store,
+        store: state::State,
         flags: Option<Arc<dyn FlagStore>>,
         clock: Clock,
         said: Said,
@@ -383,7 +382,7 @@ fn limits(plan: &Plan) -> Limits {
 }
 
 /// The state that a history comes to, and the newest run when each phase last began.
-async fn replay(store: &Store) -> Result<(State, Vec<(Phase, RunId)>), ConductError> {
+async fn replay(store: &state::State) -> Result<(State, Vec<(Phase, RunId)>), ConductError> {
     let (mut state, mut begun) = (State::default(), Vec::new());
     for EventRecord { event, behind } in store.events().await? {
         let event = from_text(&event)?;
@@ -398,7 +397,7 @@ fn note_begun(begun: &mut Vec<(Phase, RunId)>, event: &Event, behind: RunId) {
         match begun.iter_mut().find(|(known, _)| *known == phase) {
             Some((_, last)) => *last = behind,
             // Whatever run of it there is belongs to its first beginning.
-            None => begun.push((phase, RunId(0))),
+            None => begun.push((phase, RunId::NONE)),
         }
     }
 }

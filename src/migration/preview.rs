@@ -12,7 +12,8 @@ use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
 use crate::playbook::{BackTo, Goal, Kind, Rehearsal, State, World, one_way, rehearse};
 use crate::state::phase::EXPAND;
-use crate::state::sqlite::{Identity, KeptFact, OpenWork, StateFile};
+use crate::state::sqlite::StateFile;
+use crate::state::{Identity, KeptFact, OpenWork};
 
 /// What a command does before its first lasting work, as the state file and the flag are now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

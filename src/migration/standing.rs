@@ -13,8 +13,8 @@ use crate::cutover::schema::{from_json, to_json};
 use crate::cutover::{Flag, FlagMeta, open};
 use crate::plan::Plan;
 use crate::playbook::{Phase, Standing, State, World, standing};
-use crate::state::sqlite::{KeptFact, StateFile, StateSummary, Store};
-use crate::state::{RunStatus, StoreError, phase};
+use crate::state::sqlite::StateFile;
+use crate::state::{KeptFact, RunStatus, StateSummary, StoreError, phase};
 
 /// What is known of a migration without asking anybody.
 #[derive(Debug, Clone)]
@@ -123,7 +123,7 @@ pub async fn record_seen(
         return Ok(false);
     }
     drop(file);
-    let store = match Store::open(path, &identity, clock::now) {
+    let store = match crate::state::open(path, &identity, clock::now) {
         Err(StoreError::Locked(_)) => return Ok(false),
         opened => opened?,
     };

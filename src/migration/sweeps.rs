@@ -18,8 +18,9 @@ use crate::plan::{Limits, Plan};
 use crate::playbook::{Kind, Obstacle, Override, Phase, Scope, Way, What};
 use crate::preflight::{Accept, PreflightError, run_changes};
 use crate::ratelimit::Budgets;
-use crate::state::sqlite::{Asked, Begin, KeptFact, NewRun, RunRecord, SegmentTotals, Store};
-use crate::state::{RunId, RunStatus, StoreError, phase};
+use crate::state::{
+    self, Asked, Begin, KeptFact, NewRun, RunId, RunRecord, RunStatus, SegmentTotals, StoreError, phase,
+};
 use crate::telemetry::display::{Line, Watched};
 use crate::telemetry::{KEPT_EVERY, KeptPace, Pace};
 
@@ -61,7 +62,7 @@ pub enum Came {
 impl Conductor {
     /// How this phase's run begins, by what is on record.
     pub async fn begins(&self, phase: Phase) -> Result<Begins, ConductError> {
-        let behind = self.begun.iter().find(|(begun, _)| *begun == phase).map_or(RunId(0), |(_, behind)| *behind);
+        let behind = self.begun.iter().find(|(begun, _)| *begun == phase).map_or(RunId::NONE, |(_, behind)| *behind);
         let current = match run_name(phase) {
             Some(name) => self.store.current_run(name).await?,
             None => None,
@@ -344,7 +345,7 @@ impl Shown {
 }
 
 /// Keeps the pace of a pass in the state file for `status`, until it is dropped.
-fn keep_pace(store: Store, watched: Watched) -> AbortOnDropHandle<()> {
+fn keep_pace(store: state::State, watched: Watched) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         let (start, mut tick) = (Instant::now(), tokio::time::interval(KEPT_EVERY));
         let mut pace = Pace::new(watched.items_before, watched.item_estimate);
@@ -394,7 +395,7 @@ fn run_name(phase: Phase) -> Option<&'static str> {
         Phase::Contract => Some(phase::CONTRACT),
         Phase::OldFromNew => Some(phase::OLD_EQUAL_NEW),
         Phase::Undo => Some(phase::ROLLBACK),
-        Phase::Verify { .. } => Some(crate::state::sqlite::VERIFY_PHASE),
+        Phase::Verify { .. } => Some(phase::VERIFY),
         Phase::Retry => None,
     }
 }

@@ -7,8 +7,7 @@ use crate::engine::client::Requests;
 use crate::engine::job::Job;
 use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::writer::{Settled, Writer};
-use crate::state::sqlite::{FailureRecord, RunRecord, Store};
-use crate::state::{CheckpointStore as _, Counts, StoreError};
+use crate::state::{Counts, Cursor, FailureRecord, RunRecord, State, StoreError};
 
 /// Failures that are read from the store in one go.
 const BATCH: u32 = 1_000;
@@ -33,7 +32,7 @@ impl Job {
     /// tried at once; what each came to is durable before it counts. Counts those tried; it may end early, for the reason in
     /// the job's stopper, when what is in flight was answered and stored.
     /// What it spends is spent of the run's limits.
-    pub async fn retry_failures(&self, store: &Store, run: &RunRecord) -> Result<Retried, StoreError> {
+    pub async fn retry_failures(&self, store: &State, run: &RunRecord) -> Result<Retried, StoreError> {
         self.begin_spend(store, run).await?;
         let watch = self.requests().watch().await;
         let retried = self.retry_all(store, run).await?;
@@ -42,9 +41,9 @@ impl Job {
         Ok(retried)
     }
 
-    async fn retry_all(&self, store: &Store, run: &RunRecord) -> Result<Retried, StoreError> {
+    async fn retry_all(&self, store: &State, run: &RunRecord) -> Result<Retried, StoreError> {
         let (writer, requests) = (self.writer(store, run), self.requests());
-        let (mut all, mut after) = (Retried::default(), 0);
+        let (mut all, mut after) = (Retried::default(), Cursor::START);
         loop {
             let batch = store.failures_of(&run.phase, after, BATCH).await?;
             let Some(last) = batch.last() else { return Ok(all) };
@@ -68,7 +67,7 @@ impl Job {
 
 /// Tries one failure again and stores what it came to; none where the job stopped before.
 async fn try_again(
-    store: &Store,
+    store: &State,
     writer: &Writer,
     requests: &Requests,
     failure: &FailureRecord,
@@ -98,7 +97,7 @@ async fn retry(writer: &Writer, requests: &Requests, failure: &FailureRecord) ->
     Ok(settled)
 }
 
-async fn record(store: &Store, failure: &FailureRecord, settled: Settled) -> Result<(), StoreError> {
+async fn record(store: &State, failure: &FailureRecord, settled: Settled) -> Result<(), StoreError> {
     store.mark_refused(settled.refused).await?;
     if let Some(again) = settled.failures.into_iter().next() {
         return store.update_failure(failure.run, again).await.map(|_| ());
@@ -123,8 +122,7 @@ mod tests {
     use crate::dynamodb::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
     use crate::item::{Item, ItemKey, Value};
     use crate::ratelimit::{Budget, Budgets};
-    use crate::state::sqlite::{Begin, Identity, NewRun};
-    use crate::state::{Commit, Failure, SegmentEvent};
+    use crate::state::{Begin, Commit, Failure, Identity, NewRun, SegmentEvent};
 
     /// Every item is there and needs a write; each answer takes a while.
     #[derive(Default)]
@@ -175,12 +173,12 @@ mod tests {
     }
 
     /// A table, a run with this many open failures, and a job to retry them.
-    async fn failed(dir: &std::path::Path, failures: usize) -> (Arc<Slow>, Store, RunRecord, Job) {
+    async fn failed(dir: &std::path::Path, failures: usize) -> (Arc<Slow>, State, RunRecord, Job) {
         let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                     [[change]]\nmove = \"old\"\nto = \"new\"\n";
         let (plan, description) = (crate::plan::load("plan", text).unwrap().plan, TableDescription::of_a_test());
         let identity = Identity::of(&plan, &description);
-        let store = Store::open(&dir.join("s.db"), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
+        let store = crate::state::open(&dir.join("s.db"), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
         let new =
             NewRun { phase: "expand".into(), total_segments: 1, tool_version: "t".into(), table_items_estimate: None };
         let run = store.begin(Begin::ResumeOrNew, new).await.unwrap().run;

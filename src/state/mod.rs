@@ -1,74 +1,84 @@
-//! Durable progress: what a segment's state is, how it may change, and the port that keeps it.
+//! Durable progress: what a segment's state is, how it may change, and the ports that keep it.
 //!
-//! [`SegmentState::next`] is the only way in which progress moves, live and when a state file is read back.
+//! [`SegmentState::next`] is the only way in which progress moves, live and when a stored state is read back.
+//!
+//! | port | keeps |
+//! | --- | --- |
+//! | [`Runs`] | runs and their sessions; failures and diverged items |
+//! | [`Checkpoints`] | the progress of segments |
+//! | [`History`] | the journal of pre-images, and the baseline |
+//! | [`SpendLedger`] | what runs spend, and have reserved |
+//! | [`Verifications`] | what verifications were asked, counted and found; their reports |
+//! | [`Events`] | the events of the migration, and facts beside them |
+//!
+//! [`State`] has all of them. The rest of the program knows the ports and [`open`] alone; `sqlite/` keeps a state in one
+//! file. Another store implements the ports and passes the conformance suite (`tests/state/`).
 
+mod checkpoints;
+mod error;
+mod events;
+mod history;
+mod ids;
 mod packed;
 mod progress;
+mod records;
+mod runs;
 mod spend;
+mod spend_ledger;
+mod store;
+mod verifications;
 
 pub mod sqlite;
 
-use std::collections::HashSet;
+use std::path::Path;
 
 use async_trait::async_trait;
 
+pub use checkpoints::Checkpoints;
+pub use error::StoreError;
+pub use events::Events;
+pub use history::History;
+pub use ids::{Cursor, PreImageId, RunId};
 pub use packed::only_if_kept;
 pub use progress::{Counts, RunStatus, SegmentEvent, SegmentState, SegmentStatus, TransitionError};
+pub use records::{
+    Asked, Begin, Commit, DivergedItem, DivergedRecord, Drawn, EventRecord, Failure, FailureRecord, Filled, Holder,
+    Identity, KeptFact, ListQuery, Listed, MAX_MISMATCHES, MetPage, Mismatch, NewRun, NewVerification, OpenWork,
+    PreImageRecord, PreImageRow, RowStatus, RunProgress, RunRecord, SegmentTotals, Session, SpendRecord, StateSummary,
+    StoredReport, Unreadable, VerificationRecord, VerifiedPages,
+};
+pub use runs::Runs;
 pub use spend::{Reservation, Spend, SpendState};
+pub use spend_ledger::SpendLedger;
+pub use store::{State, StateStore};
+pub use verifications::Verifications;
 
-use crate::change::{Digest, Lookup, MetPair, OnRecord, Outcome, PreImage};
-use crate::item::{ItemKey, Path};
+use crate::change::{Lookup, OnRecord};
+use crate::item::ItemKey;
 
-/// Names one run in a state file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RunId(pub i64);
-
-/// Names one recorded pre-image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PreImageId(pub i64);
-
-/// Where progress is kept. The engine knows only this; one machine keeps it in SQLite ([`store`]), a fleet can keep it
-/// elsewhere.
-#[async_trait]
-pub trait CheckpointStore: Send + Sync {
-    /// Commits a segment's progress together with everything it rests on: failures, diverged items, refused pre-images.
-    ///
-    /// Before it returns `Ok`, nothing of it may be durable; after, all of it is. An error means that the run must stop:
-    /// what was being committed will be read and written again, which is safe.
-    async fn commit(&self, commit: Commit) -> Result<(), StoreError>;
-
-    /// Appends pre-images. When it returns they are durable, and only then may the writes that destroy them be sent.
-    async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError>;
-
-    /// What is on record of these items for a rollback, in their order. A record that cannot be read is one of its item
-    /// alone ([`OnRecord::unreadable`]). Asked to report, a store that is damaged has nothing but such records.
-    async fn recall(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError>;
-
-    /// Records what the first look at a page's items has told. When it returns it is durable, and only then may the page's
-    /// first write be sent.
-    async fn append_page(&self, page: MetPage) -> Result<(), StoreError>;
-
-    /// Digests of the keys of items that the run may have written in pages of this segment which were not committed: what
-    /// they have now is not what they had before.
-    async fn under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError>;
-
-    /// Marks pre-images whose write DynamoDB certainly did not apply, outside of a commit: for pages that are abandoned.
-    async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError>;
-
-    /// Reserves capacity before it is used. When it returns `Ok`, it is durable that the run has spent `spent` and may
-    /// have spent the slice beyond it, and only then may the slice be used; it takes the place of the slice before. Should
-    /// the process die, the whole slice counts as spent. After an error nothing of it may be used.
-    async fn reserve(&self, run: RunId, reservation: Reservation) -> Result<(), StoreError>;
+/// Opens the state of a migration in a file, or creates it, for this plan and table. Directories get mode 0700, files 0600.
+/// `clock` gives the timestamps that are stored. It blocks, for up to 0.2 s if another process holds the file's lock.
+///
+/// A session that its process did not end is closed: its run becomes `Stopped`, with `lower_bound`, and capacity that it had
+/// reserved counts as spent.
+///
+/// # Errors
+///
+/// [`StoreError::Locked`] names the process that owns the file. [`StoreError::Foreign`]: the file belongs to another plan,
+/// table or program, or to a newer version. [`StoreError::Corrupt`]: it is damaged. [`StoreError::Io`]: the disk, the
+/// directory or SQLite failed. None of them has changed a file that existed.
+pub fn open(path: &Path, identity: &Identity, clock: fn() -> String) -> Result<State, StoreError> {
+    Ok(State::new(sqlite::Store::open(path, identity, clock)?))
 }
 
-/// What is on record of items, for who only reads it.
+/// Read-only access to the recorded history of items.
 #[async_trait]
 pub trait Records: Send + Sync {
     /// Of these items, in their order.
     async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError>;
 }
 
-/// What phases are called in state files.
+/// The names of phases, as they are stored.
 pub mod phase {
     /// `run`.
     pub const EXPAND: &str = "expand";
@@ -79,117 +89,6 @@ pub mod phase {
     /// The phase of a `rollback` that undoes the expansion. Where one is complete, what was on record counts no more for an
     /// expansion that begins behind it.
     pub const ROLLBACK: &str = "rollback";
-}
-
-/// What the first look at the items of a page has told, before any of them is written.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MetPage {
-    /// The run.
-    pub run: RunId,
-    /// The segment.
-    pub segment: u32,
-    /// Number of the page in it.
-    pub number: u64,
-    /// Items with targets that were there before the migration, which, and digests of their values.
-    pub there_before: Vec<(ItemKey, Vec<(Path, Digest)>)>,
-    /// Items with pairs that a rollback changes from what they were, or whose new value readers see for the first time.
-    pub pairs: Vec<(ItemKey, Vec<(Path, MetPair)>)>,
-    /// Digests of the keys of items that may be written.
-    pub may_write: Vec<Digest>,
-    /// Items with targets that were filled behind the look at them.
-    pub filled: Vec<Filled>,
-}
-
-/// Targets that hold another value than their source, in an item of which writes may have been applied without an answer: by
-/// a process that was killed, or by this one. Those that no such write has filled are a live writer's, and count as there
-/// before the migration. Only a change that skips asks for this: of each of its writes the digest of the value is recorded.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Filled {
-    /// The item.
-    pub key: ItemKey,
-    /// The targets, with digests of their values.
-    pub targets: Vec<(Path, Digest)>,
-    /// Pre-images of writes that were certainly refused, whether or not that is recorded yet.
-    pub refused: Vec<PreImageId>,
-}
-
-impl MetPage {
-    /// Of a run, with nothing in it.
-    pub fn empty(run: RunId, segment: u32, number: u64) -> MetPage {
-        let (there_before, pairs) = (Vec::new(), Vec::new());
-        MetPage { run, segment, number, there_before, pairs, may_write: Vec::new(), filled: Vec::new() }
-    }
-}
-
-/// Progress of one segment by one or more whole pages.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Commit {
-    /// The run.
-    pub run: RunId,
-    /// The segment.
-    pub segment: u32,
-    /// What happened to it.
-    pub event: SegmentEvent,
-    /// Items that failed in these pages.
-    pub failures: Vec<Failure>,
-    /// Items that were found diverged in these pages.
-    pub diverged: Vec<DivergedItem>,
-    /// Pre-images whose write DynamoDB certainly refused; a rollback must not restore them.
-    pub refused: Vec<PreImageId>,
-}
-
-/// An item that could not be changed: a dead letter.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Failure {
-    /// Its key.
-    pub key: ItemKey,
-    /// `Conflict` or `Rejected`.
-    pub outcome: Outcome,
-    /// Why, without attribute values.
-    pub reason: String,
-}
-
-/// An item whose target holds something else than the plan implies.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DivergedItem {
-    /// Its key.
-    pub key: ItemKey,
-    /// The targets that hold something else.
-    pub paths: Vec<Path>,
-}
-
-/// What a write is about to change of an item, for the way back.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PreImageRow {
-    /// The item.
-    pub key: ItemKey,
-    /// Where, and what is there.
-    pub pre: PreImage,
-}
-
-/// Why the state could not be kept or read.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another process owns the state file.
-    #[error("{0}")]
-    Locked(String),
-    /// The state file is of another plan, another table, another version, or not ours.
-    #[error("{0}")]
-    Foreign(String),
-    /// The file cannot be read, or what is in it contradicts itself.
-    #[error("{0}")]
-    Corrupt(String),
-    /// The disk, the directory or SQLite failed.
-    #[error("{0}")]
-    Io(String),
-    /// The disk or SQLite failed while this process was storing, so it stores nothing more. What was committed before
-    /// stays, and a later process resumes from it.
-    #[error("{0}")]
-    Broken(String),
-    /// What was asked does not fit where the runs stand; nothing was changed. The text says what to ask instead.
-    #[error("{0}")]
-    Refused(String),
-    /// Progress would have moved in a way that it never may.
-    #[error("the checkpoint was refused, and nothing of it was stored: {0}")]
-    Transition(#[from] TransitionError),
+    /// `verify`.
+    pub const VERIFY: &str = "verify";
 }

@@ -6,8 +6,8 @@ use serde_json::{Value as Json, json};
 
 use crate::engine::Followed;
 use crate::ratelimit::{ScopeBudget, lines};
-use crate::state::sqlite::{KeptFact, RunRecord, StateFile};
-use crate::state::{RunId, StoreError};
+use crate::state::sqlite::StateFile;
+use crate::state::{KeptFact, RunId, RunRecord, StoreError};
 
 /// What is kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +33,7 @@ impl KeptBudgets {
     pub fn to_json(&self) -> Json {
         let Followed { scopes, changes, failed_looks } = &self.followed;
         json!({
-            "run": self.run.0, "at": self.at, "changes": changes, "failed_looks": failed_looks,
+            "run": self.run, "at": self.at, "changes": changes, "failed_looks": failed_looks,
             "budgets": scopes.iter().map(ScopeBudget::to_json).collect::<Vec<_>>(),
         })
     }
@@ -44,7 +44,11 @@ impl KeptBudgets {
         let scopes = kept["budgets"].as_array()?.iter().map(ScopeBudget::from_json).collect::<Option<_>>()?;
         let failed_looks = u32::try_from(kept["failed_looks"].as_u64()?).ok()?;
         let followed = Followed { scopes, changes: kept["changes"].as_u64()?, failed_looks };
-        Some(KeptBudgets { run: RunId(kept["run"].as_i64()?), at: kept["at"].as_str()?.to_owned(), followed })
+        Some(KeptBudgets {
+            run: RunId::from_number(kept["run"].as_i64()?),
+            at: kept["at"].as_str()?.to_owned(),
+            followed,
+        })
     }
 
     /// For people.
@@ -81,7 +85,7 @@ mod tests {
             budget(Scope::Index("by-email".into()), Access::Write, 25.0),
         ];
         let followed = Followed { scopes, changes: 2, failed_looks: 1 };
-        let kept = KeptBudgets::new(RunId(7), "2026-01-10T12:00:00Z".into(), followed);
+        let kept = KeptBudgets::new(RunId::from_number(7), "2026-01-10T12:00:00Z".into(), followed);
         assert_eq!(KeptBudgets::from_text(&kept.to_json().to_string()), Some(kept.clone()));
         let mut text = Vec::new();
         kept.write(&mut text).unwrap();

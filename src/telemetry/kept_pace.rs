@@ -9,7 +9,8 @@ use serde_json::{Value as Json, json};
 use super::display::duration;
 use super::{Pace, number};
 use crate::clock::to_text;
-use crate::state::sqlite::{Holder, KeptFact, StateFile};
+use crate::state::sqlite::StateFile;
+use crate::state::{Holder, KeptFact};
 
 /// The process keeps its pace so often.
 pub const KEPT_EVERY: Duration = Duration::from_secs(5);

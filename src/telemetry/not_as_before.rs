@@ -8,7 +8,7 @@ use super::dry_run::PAIRS_UNRECORDED;
 use crate::change::Leftover;
 use crate::figure::number;
 use crate::item::item_to_json;
-use crate::state::sqlite::Listed;
+use crate::state::Listed;
 
 /// Items that are shown to people.
 const SHOWN: usize = 5;

@@ -12,7 +12,7 @@ use crate::dynamodb::TableDescription;
 use crate::engine::{StopReason, slice};
 use crate::plan::Plan;
 use crate::ratelimit::Resolved;
-use crate::state::sqlite::{OpenWork, RunRecord, SegmentTotals, SpendRecord};
+use crate::state::{OpenWork, RunRecord, SegmentTotals, SpendRecord};
 
 /// What a report is about: names for the reader, and the commands that go on from here.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,7 @@ impl Subject<'_> {
     pub fn header(&self, resolved: &Resolved, resumed: Option<&RunRecord>) -> String {
         let begins = match resumed {
             Some(run) => {
-                format!("resumes run {} (begun {}, {} sessions so far)", run.id.0, run.started_at, run.sessions)
+                format!("resumes run {} (begun {}, {} sessions so far)", run.id, run.started_at, run.sessions)
             }
             None => "starts a new run".to_owned(),
         };
@@ -97,11 +97,11 @@ impl RunReport<'_> {
         let RunReport { subject, run, totals, spend, throttles, unusable_replies, open, stopped } = self;
         let (plan, state) = (subject.plan_path.display(), subject.state_path.display());
         match stopped {
-            None => writeln!(out, "Run {} is complete: {} segments.", run.id.0, number(totals.done.into()))?,
+            None => writeln!(out, "Run {} is complete: {} segments.", run.id, number(totals.done.into()))?,
             Some(reason) => writeln!(
                 out,
                 "Run {} stopped: {reason}.\nWhat is counted here is committed; {} of {} segments are done.",
-                run.id.0,
+                run.id,
                 number(totals.done.into()),
                 number(run.total_segments.into())
             )?,

@@ -6,8 +6,7 @@ use crate::clock;
 use crate::cost::UnitPrices;
 use crate::figure::{dollars, number, units};
 use crate::plan::Limits;
-use crate::state::sqlite::SpendRecord;
-use crate::state::{Spend, SpendState};
+use crate::state::{Spend, SpendRecord, SpendState};
 
 /// The limits of a run in one line, and in which slices it reserves what it spends; none where nothing is limited but
 /// failures.

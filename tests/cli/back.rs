@@ -241,7 +241,7 @@ async fn a_rollback_names_what_is_not_as_before() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flag_over_constants_goes_back_without_the_state_file() {
     use backfill::internals::cutover::{Flag, FlagMeta, ReadFrom, WriteTo, schema};
-    use backfill::internals::state::sqlite::{Identity, Store};
+    use backfill::internals::state::Identity;
     let bed = Bed::embedded();
     let (table, flags) = (bed.create_table().await, bed.create_table().await);
     let changes = "[[change]]\nset = \"marker\"\nvalue = \"v1\"\n";
@@ -268,7 +268,7 @@ async fn a_flag_over_constants_goes_back_without_the_state_file() {
         let (migration, table_arn) = (strategy.to_owned(), "arn:of:another:table".to_owned());
         let identity = Identity { migration, fingerprint, table_arn, table_id: None, meaning: plan.meaning() };
         let state = bed.dir().join(format!("{strategy}.db"));
-        let store = Store::open(&state, &identity, || "2026-01-01T00:00:00Z".into()).unwrap();
+        let store = backfill::internals::state::open(&state, &identity, || "2026-01-01T00:00:00Z".into()).unwrap();
         let locked = [&back[..], &["--state", text(&state)]].concat();
         let moved = tool(&bed, &locked).exits(0).json();
         assert_eq!((&moved["flag"]["read"], &moved["flag"]["write"]), (&"old".into(), &"old".into()), "{moved}");

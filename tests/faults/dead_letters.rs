@@ -82,7 +82,8 @@ async fn settled_failures_leave_room_under_the_limit() {
     let all = items(10).chain((0..11).map(too_large));
     let scene = Scene::of(all, "", &format!("{MOVE}[scan]\nsegments = 1\npage_limit = 1\n{FEW}")).await;
     scene.run().exits(6);
-    let stopped_at = scene.state().failures(ListQuery { run: None, open_only: true, after: 0, limit: 100 }).unwrap();
+    let stopped_at =
+        scene.state().failures(ListQuery { run: None, open_only: true, after: Cursor::START, limit: 100 }).unwrap();
     assert_eq!(stopped_at.len(), 6);
     for failure in stopped_at {
         let mut item = scene.before[&failure.key.to_text()].clone();

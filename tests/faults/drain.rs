@@ -9,8 +9,7 @@ use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::engine::{Job, StopReason, describe};
 use backfill::internals::plan::Access;
 use backfill::internals::ratelimit::{Budget, Budgets};
-use backfill::internals::state::RunStatus;
-use backfill::internals::state::sqlite::{Begin, Identity, NewRun};
+use backfill::internals::state::{Begin, Identity, NewRun, RunStatus};
 
 use super::*;
 
@@ -53,7 +52,8 @@ async fn a_drain_at_rate_zero_ends() {
     let identity = Identity::of(&plan, &description);
     let new =
         NewRun { phase: "expand".into(), total_segments: 4, tool_version: "test".into(), table_items_estimate: None };
-    let store = Store::open(&scene.state_path(), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
+    let store =
+        backfill::internals::state::open(&scene.state_path(), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
     let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
     let slow = Budget { write: 100.0, read: 1000.0 };
     let budgets = Budgets { table: slow, per_key_range: slow, per_partition_key: slow, indexes: Vec::new() };

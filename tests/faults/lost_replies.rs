@@ -230,7 +230,7 @@ async fn check(kind: &Kind) {
 async fn holds_pre_images(scene: &Scene, kind: &Kind) {
     let summary = scene.state().summary().unwrap();
     assert_eq!(summary.pre_images, (ITEMS * kind.pre_images.len()) as u64, "{}", kind.name);
-    let store = Store::open(&scene.state_path(), &summary.identity, || "now".to_owned()).unwrap();
+    let store = backfill::internals::state::open(&scene.state_path(), &summary.identity, || "now".to_owned()).unwrap();
     for n in 0..ITEMS {
         let before = with_key(n, (kind.before)(n));
         for text in kind.pre_images {

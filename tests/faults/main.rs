@@ -31,8 +31,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::internals::item::{Item, Value};
 use backfill::internals::local::front::FaultRule;
 use backfill::internals::local::{Fault, RequestInfo};
-use backfill::internals::state::SegmentStatus;
-use backfill::internals::state::sqlite::{ListQuery, StateFile, Store};
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{Cursor, ListQuery, SegmentStatus};
 use common::{Bed, bytes_of, from_sdk, key_of};
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value as Json, json};
@@ -150,7 +150,7 @@ impl Scene {
         let state = self.state();
         let summary = state.summary().unwrap();
         let run = summary.current.unwrap().run;
-        let all = ListQuery { run: None, open_only: false, after: 0, limit: u32::MAX };
+        let all = ListQuery { run: None, open_only: false, after: Cursor::START, limit: u32::MAX };
         assert_eq!(state.failures(all).unwrap(), [], "failures were recorded");
         let mut committed = 0;
         for (segment, stored) in state.segments_after(run.id, None, u32::MAX).unwrap() {
@@ -226,5 +226,5 @@ fn failed(json: &Json) -> u64 {
 
 /// The state file's summary and its open failures.
 fn stored_failures(state: &StateFile) -> usize {
-    state.failures(ListQuery { run: None, open_only: false, after: 0, limit: u32::MAX }).unwrap().len()
+    state.failures(ListQuery { run: None, open_only: false, after: Cursor::START, limit: u32::MAX }).unwrap().len()
 }

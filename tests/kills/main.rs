@@ -24,8 +24,8 @@ use backfill::internals::change::Outcome;
 use backfill::internals::item::{Item, ItemKey, Value};
 use backfill::internals::local::front::FaultRule;
 use backfill::internals::local::{Fault, sample};
-use backfill::internals::state::sqlite::{ListQuery, StateFile, Store};
-use backfill::internals::state::{Counts, RunStatus};
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{Counts, Cursor, ListQuery, RunStatus};
 use common::{Bed, bytes_of, key_of};
 use expected::{After, in_place, renamed};
 use fastrand::Rng;
@@ -51,7 +51,7 @@ const OPEN: usize = 2;
 
 const RENAME: &str = "[[change]]\nmove = \"email\"\nto = \"contact_email\"\n";
 
-const ALL: ListQuery = ListQuery { run: None, open_only: true, after: 0, limit: u32::MAX };
+const ALL: ListQuery = ListQuery { run: None, open_only: true, after: Cursor::START, limit: u32::MAX };
 
 /// A sample table, a plan for it, and what is to become of it.
 struct Migration {
@@ -209,7 +209,8 @@ impl Migration {
     /// For every value that the run destroyed there is a pre-image with exactly that value, and there are no others.
     async fn check_pre_images(&self) -> (u64, u64) {
         let summary = StateFile::open(&self.state).unwrap().summary().unwrap();
-        let store = Store::open(&self.state, &summary.identity, || "2026-01-01T00:00:00Z".into()).unwrap();
+        let store =
+            backfill::internals::state::open(&self.state, &summary.identity, || "2026-01-01T00:00:00Z".into()).unwrap();
         let (mut destroyed, mut recorded) = (0, 0);
         for (key, (before, after)) in &self.items {
             assert_eq!(*key, key_of(before).to_text());

@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use backfill::internals::item::{Item, ItemKey, Path, Value};
 use backfill::internals::local::{Fault, RequestInfo};
-use backfill::internals::state::sqlite::{ListQuery, StateFile, Store};
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{Cursor, ListQuery};
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
 
@@ -347,7 +348,7 @@ fn check_again(
 
 /// Keys of the diverged items that are open in the state file.
 fn diverged(state: &FilePath) -> BTreeSet<String> {
-    let query = ListQuery { run: None, open_only: true, after: 0, limit: u32::MAX };
+    let query = ListQuery { run: None, open_only: true, after: Cursor::START, limit: u32::MAX };
     let file = StateFile::open(state).unwrap();
     assert!(file.failures(query).unwrap().is_empty());
     let rows = file.diverged(query).unwrap();
@@ -366,7 +367,8 @@ async fn check_pre_images(
     lost: u64,
 ) -> u64 {
     let summary = StateFile::open(state).unwrap().summary().unwrap();
-    let store = Store::open(state, &summary.identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
+    let store =
+        backfill::internals::state::open(state, &summary.identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
     let mut checked = 0;
     for (key, history) in histories {
         let mut overwritten = history.overwritten.clone();

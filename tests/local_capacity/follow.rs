@@ -10,7 +10,7 @@ use backfill::internals::local::capacity::{Model, ModelSpec};
 use backfill::internals::plan::Access;
 use backfill::internals::preflight::run_changes;
 use backfill::internals::ratelimit::resolve;
-use backfill::internals::state::sqlite::{Begin, Identity, NewRun, Store};
+use backfill::internals::state::{Begin, Identity, NewRun};
 
 use super::{NO_BURST, PLENTY, bed, provisioned, tool};
 
@@ -47,9 +47,12 @@ async fn a_run_follows_the_capacity_of_its_table_and_status_says_so() {
     let dynamo: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table));
     let description = describe(dynamo.as_ref(), Duration::from_secs(5)).await.unwrap();
     let budgets = resolve(&plan.capacity, &description).unwrap().budgets;
-    let store =
-        Store::open(&bed.dir().join("s.db"), &Identity::of(&plan, &description), backfill::internals::clock::now)
-            .unwrap();
+    let store = backfill::internals::state::open(
+        &bed.dir().join("s.db"),
+        &Identity::of(&plan, &description),
+        backfill::internals::clock::now,
+    )
+    .unwrap();
     let new =
         NewRun { phase: "expand".into(), total_segments: 8, tool_version: "t".into(), table_items_estimate: None };
     let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use backfill::internals::item::{Item, Num, Value};
-use backfill::internals::state::sqlite::{ListQuery, StateFile};
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{Cursor, ListQuery};
 use serde_json::Value as Json;
 
 use crate::common::{Bed, bytes_of, key_of, to_sdk};
@@ -206,7 +207,7 @@ async fn contract_removes_exactly_what_it_may() {
     assert_eq!(after.len(), 210);
     // Reported: those with an old value alone. On record: old values that differed, and what the plan removed.
     let state = StateFile::open(&scene.state_path()).unwrap();
-    let all = ListQuery { run: None, open_only: true, after: 0, limit: 1000 };
+    let all = ListQuery { run: None, open_only: true, after: Cursor::START, limit: 1000 };
     let reported: BTreeSet<String> = state.diverged(all).unwrap().iter().map(|d| d.key.to_text()).collect();
     assert_eq!(reported, (200..210).map(|n| key_of(&one(n, &[])).to_text()).collect());
     assert_eq!(scene.journal("p3").await, [secret("x")]);

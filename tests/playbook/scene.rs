@@ -11,7 +11,7 @@ use backfill::internals::cutover::{Flag, schema};
 use backfill::internals::item::{Item, ItemKey, Value};
 use backfill::internals::local::Fault;
 use backfill::internals::local::front::FaultRule;
-use backfill::internals::state::sqlite::{StateFile, Store};
+use backfill::internals::state::sqlite::StateFile;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 
@@ -261,7 +261,8 @@ impl Scene {
     pub(crate) async fn journal_of(&self, pk: &str, sk: &str) -> Vec<Value> {
         let Ok(file) = StateFile::open(&self.state_path()) else { return Vec::new() };
         let identity = file.summary().unwrap().identity;
-        let store = Store::open(&self.state_path(), &identity, || "2026-01-01T00:00:00Z".into()).unwrap();
+        let store =
+            backfill::internals::state::open(&self.state_path(), &identity, || "2026-01-01T00:00:00Z".into()).unwrap();
         let rows = store.pre_images(ItemKey::new(item(pk, sk, [])), None).await.unwrap();
         store.close().await.unwrap();
         rows.into_iter().map(|row| row.value.unwrap()).collect()

@@ -171,7 +171,7 @@ fn job(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Job {
 
 /// Works through the table, as `engine/job.rs` does but for the store.
 async fn work(job: &Job, store: &Arc<MemoryStore>, service: &Arc<Service>) {
-    let run = RunId(1);
+    let run = RunId::from_number(1);
     let _rates = AbortOnDropHandle::new(tokio::spawn(note_rates(Arc::clone(service), Arc::clone(&job.scopes))));
     let requests = job.requests();
     let writer = Writer::new(Arc::clone(&job.changes), store.clone(), run);

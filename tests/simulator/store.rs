@@ -5,11 +5,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
-use backfill::internals::change::{Digest, Lookup, OnRecord};
-use backfill::internals::item::ItemKey;
+use backfill::internals::change::{Digest, Leftover, Lookup, OnRecord};
+use backfill::internals::item::{ItemKey, Path};
 use backfill::internals::state::{
-    CheckpointStore, Commit, Counts, MetPage, PreImageId, PreImageRow, Reservation, RunId, SegmentState, SegmentStatus,
-    StoreError,
+    Checkpoints, Commit, Counts, History, Listed, MetPage, PreImageId, PreImageRecord, PreImageRow, RunId,
+    SegmentState, SegmentStatus, SegmentTotals, StoreError,
 };
 
 /// Keeps segment states through the real state machine, so that a commit out of order fails as it would in SQLite.
@@ -35,7 +35,7 @@ impl MemoryStore {
 }
 
 #[async_trait]
-impl CheckpointStore for MemoryStore {
+impl Checkpoints for MemoryStore {
     async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
         let mut segments = self.segments.lock().unwrap();
         let state = segments.entry(commit.segment).or_default();
@@ -43,12 +43,39 @@ impl CheckpointStore for MemoryStore {
         Ok(())
     }
 
+    async fn segments_after(&self, _: RunId, _: Option<u32>, _: u32) -> Result<Vec<(u32, SegmentState)>, StoreError> {
+        unreachable!("{UNUSED}")
+    }
+
+    async fn totals(&self, _: RunId) -> Result<SegmentTotals, StoreError> {
+        unreachable!("{UNUSED}")
+    }
+}
+
+#[async_trait]
+impl History for MemoryStore {
     async fn append_pre_images(&self, _: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError> {
-        Ok(rows.iter().map(|_| PreImageId(self.pre_images.fetch_add(1, Ordering::Relaxed))).collect())
+        Ok(rows.iter().map(|_| PreImageId::from_number(self.pre_images.fetch_add(1, Ordering::Relaxed))).collect())
+    }
+
+    async fn mark_refused(&self, _: Vec<PreImageId>) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn recall(&self, keys: Vec<ItemKey>, _: Lookup) -> Result<Vec<OnRecord>, StoreError> {
         Ok(keys.iter().map(|_| OnRecord::default()).collect())
+    }
+
+    async fn pre_images(&self, _: ItemKey, _: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError> {
+        unreachable!("{UNUSED}")
+    }
+
+    async fn journaled(&self, _: RunId) -> Result<u64, StoreError> {
+        unreachable!("{UNUSED}")
+    }
+
+    async fn leftovers(&self, _: RunId, _: Leftover, _: u32) -> Result<Listed, StoreError> {
+        unreachable!("{UNUSED}")
     }
 
     async fn append_page(&self, _: MetPage) -> Result<(), StoreError> {
@@ -59,11 +86,25 @@ impl CheckpointStore for MemoryStore {
         Ok(HashSet::new())
     }
 
-    async fn mark_refused(&self, _: Vec<PreImageId>) -> Result<(), StoreError> {
-        Ok(())
+    async fn is_first_pass(&self, _: RunId) -> Result<bool, StoreError> {
+        unreachable!("{UNUSED}")
     }
 
-    async fn reserve(&self, _: RunId, _: Reservation) -> Result<(), StoreError> {
-        Ok(())
+    async fn there_before(&self, _: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
+        unreachable!("{UNUSED}")
+    }
+
+    async fn all_met(&self) -> Result<bool, StoreError> {
+        unreachable!("{UNUSED}")
+    }
+
+    async fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
+        unreachable!("{UNUSED}")
+    }
+
+    async fn there_before_count(&self) -> Result<u64, StoreError> {
+        unreachable!("{UNUSED}")
     }
 }
+
+const UNUSED: &str = "the engine's machinery does not ask this";

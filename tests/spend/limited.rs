@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use backfill::internals::item::Item;
-use backfill::internals::state::sqlite::{RunProgress, StateFile};
+use backfill::internals::state::RunProgress;
+use backfill::internals::state::sqlite::StateFile;
 use nix::sys::signal::Signal;
 
 use crate::common::{Bed, bytes_of};

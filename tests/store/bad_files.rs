@@ -17,7 +17,7 @@ async fn a_file_without_a_run_is_anybodys() {
     let path = dir.path().join("s.db");
     drop(open(&path));
     let other = Identity { fingerprint: "bbbbbbbbbbbbbbbbbbbb".to_owned(), ..identity() };
-    let store = Store::open(&path, &other, clock).unwrap();
+    let store = backfill::internals::state::open(&path, &other, clock).unwrap();
     assert_eq!(summary(&path).identity, other);
     begin(&store, Begin::ResumeOrNew, 1).await;
     drop(store);
@@ -44,7 +44,7 @@ async fn a_file_without_a_run_holds_nobody_to_a_preflight() {
     store.close().await.unwrap();
     assert_eq!(open(&path).events().await.unwrap().len(), 2, "the same plan goes on");
 
-    let store = Store::open(&path, &other, clock).unwrap();
+    let store = backfill::internals::state::open(&path, &other, clock).unwrap();
     assert_eq!(store.events().await.unwrap(), []);
     for (fact, left) in [(KeptFact::FlagPlace, None), (KeptFact::FlagSeen, None), (KeptFact::LeaseOwner, Some("x"))] {
         assert_eq!(store.kept(fact).await.unwrap().as_deref(), left, "{fact:?}");
@@ -89,7 +89,7 @@ async fn a_file_of_another_plan_or_table_is_refused_and_says_what_differs() {
 
     // An engine that names no id, and a plan that reads differently but means the same.
     let same = Identity { table_id: None, meaning: "other words".to_owned(), ..identity() };
-    Store::open(&path, &same, clock).unwrap();
+    backfill::internals::state::open(&path, &same, clock).unwrap();
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! Files that lost something on their way: bits that flipped, a log that is gone.
 
 use backfill::internals::change::{Digest, OnRecord};
-use backfill::internals::state::sqlite::{EventRecord, RunRecord};
-use backfill::internals::state::{MetPage, phase};
+use backfill::internals::state::{EventRecord, MetPage, RunRecord, phase};
 
 use super::*;
 
@@ -23,9 +22,9 @@ struct Decisive {
 }
 
 async fn decisive(path: &Path) -> Result<Decisive, StoreError> {
-    let store = Store::open(path, &identity(), clock)?;
+    let store = backfill::internals::state::open(path, &identity(), clock)?;
     let run = store.current_run(phase::EXPAND).await?;
-    let id = run.as_ref().map_or(RunId(1), |run| run.id);
+    let id = run.as_ref().map_or(RunId::from_number(1), |run| run.id);
     Ok(Decisive {
         items: store.recall((0..ITEMS).map(key).collect(), Lookup::ToDecide).await?,
         segments: store.segments_after(id, None, u32::MAX).await?,

@@ -32,7 +32,7 @@ struct Model {
     pre_images: Vec<(u8, u64, bool)>,
 }
 
-async fn agree(store: &Store, run: RunId, model: &Model) -> Result<(), TestCaseError> {
+async fn agree(store: &State, run: RunId, model: &Model) -> Result<(), TestCaseError> {
     prop_assert_eq!(
         &store.segments_after(run, None, u32::MAX).await.unwrap().into_iter().collect::<BTreeMap<_, _>>(),
         &model.segments
@@ -141,7 +141,7 @@ async fn a_commit_that_is_refused_stores_nothing_of_itself() {
     );
     assert!(store.failures(ALL).await.unwrap().is_empty());
     assert!(store.segments_after(run, None, u32::MAX).await.unwrap().is_empty());
-    for (run, segment) in [(run, 2), (RunId(9), 0)] {
+    for (run, segment) in [(run, 2), (RunId::from_number(9), 0)] {
         assert!(store.commit(commit(run, segment, pages(1, 1, None, &[]))).await.is_err());
     }
 }
@@ -158,7 +158,7 @@ async fn a_group_that_only_reads_commits_nothing() {
     for _ in 0..3 {
         store.current_run("expand").await.unwrap();
         store.recall(vec![key(1)], Lookup::ToDecide).await.unwrap();
-        assert!(store.commit(commit(RunId(9), 0, pages(1, 1, None, &[]))).await.is_err());
+        assert!(store.commit(commit(RunId::from_number(9), 0, pages(1, 1, None, &[]))).await.is_err());
     }
     assert!(files() == before, "a read, or a request that was refused, was committed");
     store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();

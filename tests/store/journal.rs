@@ -6,7 +6,6 @@ use backfill::internals::change::{
     By, Changes, Decision, Digest, GuardedWrite, Lookup, OnRecord, PreImage, Strategy, Was,
 };
 use backfill::internals::item::{Item, KeyAttribute, KeySchema};
-use backfill::internals::state::sqlite::VERIFY_PHASE;
 use backfill::internals::state::{Filled, MetPage, phase};
 
 use super::*;
@@ -36,7 +35,7 @@ fn digests(names: &[&str]) -> HashSet<Digest> {
     names.iter().map(|name| digest(name)).collect()
 }
 
-async fn were_there(store: &Store, names: &[&str]) -> Vec<bool> {
+async fn were_there(store: &State, names: &[&str]) -> Vec<bool> {
     let keys = names.iter().map(|name| key_named(name)).collect();
     let found = store.there_before(keys).await.unwrap();
     found.iter().map(|record| record.was_there_before(&attribute("new"))).collect()
@@ -147,7 +146,7 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
     let own = vec![row(&PreImage::of(&a, &s("of the rollback")))];
     store.append_pre_images(rollback.unwrap().run.id, own).await.unwrap();
 
-    let repairs = store.begin(Begin::ResumeOrNew, NewRun { phase: VERIFY_PHASE.to_owned(), ..new_run(1) }).await;
+    let repairs = store.begin(Begin::ResumeOrNew, NewRun { phase: phase::VERIFY.to_owned(), ..new_run(1) }).await;
     let repair = PreImage::of(&a, &s("found by a repair")).wrote(&s("z"));
     store.append_pre_images(repairs.unwrap().run.id, vec![row(&repair)]).await.unwrap();
 

@@ -111,7 +111,7 @@ async fn half_written_files_are_taken_for_what_they_are() {
         fs::write(beside(&copy, suffix), &bytes).unwrap();
         let read = StateFile::open(&copy).and_then(|file| file.summary());
         assert_eq!(read.unwrap_or_else(|e| panic!("{point}: {e}")).current.unwrap().totals.done, 1, "{point}");
-        drop(Store::open(&copy, &identity(), clock).unwrap_or_else(|e| panic!("{point}: {e}")));
+        drop(backfill::internals::state::open(&copy, &identity(), clock).unwrap_or_else(|e| panic!("{point}: {e}")));
         assert_eq!(summary(&copy).current.unwrap().totals.done, 1, "{point}");
         let _ = fs::remove_file(beside(&copy, suffix));
     }

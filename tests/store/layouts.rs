@@ -52,7 +52,7 @@ async fn a_file_of_an_older_layout_is_read_as_it_is_and_tells_the_same_when_it_i
         assert!(matches!(refusal(&path, &other), StoreError::Foreign(_)), "{fixture:?}");
         assert_eq!(StateFile::open(&path).unwrap().summary().unwrap().layout_version, 1, "{fixture:?}");
 
-        Store::open(&path, &old.identity, clock).unwrap().close().await.unwrap();
+        backfill::internals::state::open(&path, &old.identity, clock).unwrap().close().await.unwrap();
         let (new, new_keys, new_items, new_lists) = told(&path).await;
         assert_eq!((new_keys, new_items, new_lists), (keys, items, lists), "{fixture:?}");
         assert_eq!(new.layout_version, 2, "{fixture:?}");
@@ -73,7 +73,7 @@ fn a_migration_that_is_killed_is_made_whole_or_not_at_all() {
     if let Some(path) = std::env::var_os(CHILD) {
         let identity = summary(Path::new(&path)).identity;
         tell("ready");
-        let _owned = Store::open(Path::new(&path), &identity, clock).unwrap();
+        let _owned = backfill::internals::state::open(Path::new(&path), &identity, clock).unwrap();
         return tell("migrated");
     }
     let fixture = fixtures().into_iter().find(|path| path.ends_with("in-place")).unwrap();
@@ -91,7 +91,7 @@ fn a_migration_that_is_killed_is_made_whole_or_not_at_all() {
         let found = summary(&path);
         layouts.push(found.layout_version);
         assert_eq!(StateSummary { layout_version: 1, ..found }, whole);
-        let store = Store::open(&path, &whole.identity, clock).unwrap();
+        let store = backfill::internals::state::open(&path, &whole.identity, clock).unwrap();
         drop(store);
         assert_eq!(StateSummary { layout_version: 1, ..summary(&path) }, whole);
     }

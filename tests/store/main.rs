@@ -25,16 +25,15 @@ use std::time::Duration;
 
 use backfill::internals::change::{Leftover, Lookup, Outcome, PreImage};
 use backfill::internals::item::{ItemKey, Path as AttributePath, Value};
-use backfill::internals::state::sqlite::{
-    Begin, Identity, KeptFact, ListQuery, NewRun, RowStatus, Session, StateFile, StateSummary, Store,
-};
+use backfill::internals::state::sqlite::StateFile;
 use backfill::internals::state::{
-    CheckpointStore, Commit, Counts, DivergedItem, Failure, PreImageId, PreImageRow, RunId, RunStatus, SegmentEvent,
-    SegmentState, StoreError, TransitionError,
+    Begin, Commit, Counts, Cursor, DivergedItem, Failure, Identity, KeptFact, ListQuery, NewRun, PreImageId,
+    PreImageRow, RowStatus, RunId, RunStatus, SegmentEvent, SegmentState, Session, State, StateSummary, StoreError,
+    TransitionError,
 };
 use proptest::prelude::*;
 
-const ALL: ListQuery = ListQuery { run: None, open_only: false, after: 0, limit: u32::MAX };
+const ALL: ListQuery = ListQuery { run: None, open_only: false, after: Cursor::START, limit: u32::MAX };
 const OPEN: ListQuery = ListQuery { open_only: true, ..ALL };
 
 fn identity() -> Identity {
@@ -51,12 +50,12 @@ fn clock() -> String {
     "2026-01-01T00:00:00Z".to_owned()
 }
 
-fn open(path: &Path) -> Store {
-    Store::open(path, &identity(), clock).unwrap()
+fn open(path: &Path) -> State {
+    backfill::internals::state::open(path, &identity(), clock).unwrap()
 }
 
 fn refusal(path: &Path, identity: &Identity) -> StoreError {
-    Store::open(path, identity, clock).expect_err("it should have been refused")
+    backfill::internals::state::open(path, identity, clock).expect_err("it should have been refused")
 }
 
 fn new_run(total_segments: u32) -> NewRun {
@@ -68,7 +67,7 @@ fn new_run(total_segments: u32) -> NewRun {
     }
 }
 
-async fn begin(store: &Store, how: Begin, total_segments: u32) -> Session {
+async fn begin(store: &State, how: Begin, total_segments: u32) -> Session {
     store.begin(how, new_run(total_segments)).await.unwrap()
 }
 

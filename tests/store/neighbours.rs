@@ -28,7 +28,7 @@ fn a_neighbour_is_never_changed() {
                 let neighbour = dir.path().join(format!("Gemfile{suffix}"));
                 fs::write(&neighbour, text.repeat(2_000)).unwrap();
                 let before = contents(dir.path());
-                let opened = Store::open(&path, &identity(), clock);
+                let opened = backfill::internals::state::open(&path, &identity(), clock);
                 if suffix == ".new" {
                     // Another name is taken for the new file.
                     drop(opened.unwrap());
@@ -58,7 +58,7 @@ fn a_link_in_the_place_of_a_sibling_is_not_followed() {
             fs::write(&theirs, text).unwrap();
             let link = dir.path().join(format!("s.db{suffix}"));
             symlink("theirs", &link).unwrap();
-            let opened = Store::open(&path, &identity(), clock);
+            let opened = backfill::internals::state::open(&path, &identity(), clock);
             assert_eq!(opened.is_ok(), suffix == ".new", "{suffix}: {opened:?}");
             drop(opened);
             assert_eq!(fs::read_to_string(&theirs).unwrap(), text, "{suffix}");

@@ -55,7 +55,7 @@ async fn runs_begin_resume_end_and_follow_each_other() {
     assert_eq!(statuses, [(1, Superseded), (1, Complete), (2, Superseded), (2, Running)]);
 }
 
-async fn begin_after_stop(store: &Store, run: RunId) -> Session {
+async fn begin_after_stop(store: &State, run: RunId) -> Session {
     store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
     begin(store, Begin::Restart, 5).await
 }
@@ -71,7 +71,7 @@ async fn failures_are_retried_settled_and_superseded_by_a_later_pass() {
     store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
 
     let open = |after, limit| ListQuery { run: Some(run), after, limit, open_only: true };
-    let two = store.failures(open(0, 2)).await.unwrap();
+    let two = store.failures(open(Cursor::START, 2)).await.unwrap();
     assert_eq!(two.iter().map(|f| f.key.clone()).collect::<Vec<_>>(), [key(0), key(1)]);
     assert_eq!(store.failures(open(two[1].id, 9)).await.unwrap().len(), 2);
 
@@ -126,8 +126,8 @@ async fn pre_images_keep_every_type_and_the_newest_comes_first() {
         assert_eq!(found[1].path, path);
     }
     assert!(store.pre_images(key(1), Some(attribute("doc"))).await.unwrap().is_empty());
-    assert!(store.append_pre_images(RunId(9), vec![row(&values[1])]).await.is_err());
-    assert!(store.mark_refused(vec![PreImageId(99)]).await.is_err());
+    assert!(store.append_pre_images(RunId::from_number(9), vec![row(&values[1])]).await.is_err());
+    assert!(store.mark_refused(vec![PreImageId::from_number(99)]).await.is_err());
     // Neither of these errors is the file's: the store goes on.
     store.append_pre_images(run, vec![row(&values[1])]).await.unwrap();
 }

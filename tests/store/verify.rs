@@ -2,8 +2,7 @@
 
 use backfill::internals::change::{MetPair, Was};
 use backfill::internals::passes::verify::{Stage, Truth, Truths, Verdict, VerdictCounts};
-use backfill::internals::state::sqlite::{Asked, Drawn, Mismatch, NewVerification, VerifiedPages};
-use backfill::internals::state::{MetPage, phase};
+use backfill::internals::state::{Asked, Drawn, MetPage, Mismatch, NewVerification, VerifiedPages, phase};
 
 use super::*;
 
@@ -229,7 +228,7 @@ async fn a_flipped_bit_never_changes_what_a_gate_goes_by() {
                 found == expected || found.contains("Unreadable") || found.len() < expected.len(),
                 "{text}: {found}"
             );
-            match Store::open(&path, &identity(), clock) {
+            match backfill::internals::state::open(&path, &identity(), clock) {
                 Ok(store) => store.close().await.unwrap(),
                 // A stage that does not exist: SQLite's own check of the table finds that.
                 Err(StoreError::Corrupt(why)) if why.contains("CHECK constraint") => {}

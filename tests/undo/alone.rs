@@ -1,8 +1,7 @@
 //! The way back behind new-only writes meets items that no pass has given a new value, and items whose shape has changed.
 
 use backfill::internals::change::Outcome;
-use backfill::internals::state::phase;
-use backfill::internals::state::sqlite::{Begin, ListQuery};
+use backfill::internals::state::{Begin, Cursor, ListQuery, phase};
 
 use super::common::key_of;
 use super::scene::{MOVE, Scene, item, map, s};
@@ -22,7 +21,7 @@ async fn a_value_that_was_never_expanded_survives_the_whole_way_back() {
         let before = scene.bytes().await;
         let (ended, writes) = scene.complete(phase::OLD_EQUAL_NEW, Begin::ResumeOrNew).await;
         assert_eq!((ended.totals.counts.of(Outcome::Diverged), writes), (100, 0), "each is reported");
-        let open = ListQuery { run: None, open_only: true, after: 0, limit: 200 };
+        let open = ListQuery { run: None, open_only: true, after: Cursor::START, limit: 200 };
         let paths = scene.state().diverged(open).unwrap().into_iter().map(|found| found.paths.len());
         assert_eq!(paths.collect::<Vec<_>>(), [2; 100]);
         assert_eq!(scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await.1, 0);

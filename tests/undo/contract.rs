@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use backfill::internals::change::Outcome;
-use backfill::internals::state::phase;
-use backfill::internals::state::sqlite::{Begin, ListQuery};
+use backfill::internals::state::{Begin, Cursor, ListQuery, phase};
 
 use super::common::key_of;
 use super::scene::{MOVE, Scene, item, s};
@@ -44,7 +43,8 @@ async fn contract_removes_the_old_attribute_from_exactly_the_items_that_it_may()
         assert_eq!(after[&key_of(&expected).to_text()], expected, "{i}");
     }
     // Reported: those with an old value alone. On record: old values that differed, and what the plan removed.
-    let reported = scene.state().diverged(ListQuery { run: None, open_only: true, after: 0, limit: 100 }).unwrap();
+    let reported =
+        scene.state().diverged(ListQuery { run: None, open_only: true, after: Cursor::START, limit: 100 }).unwrap();
     let reported: BTreeSet<String> = reported.iter().map(|d| d.key.to_text()).collect();
     assert_eq!(reported, (400..420).map(|i| key_of(&item(i, &[])).to_text()).collect());
     assert_eq!(scene.state().summary().unwrap().pre_images, 50 + 100);

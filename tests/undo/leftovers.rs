@@ -7,8 +7,7 @@ use backfill::internals::engine::{LocalScheduler, sweep};
 use backfill::internals::item::Item;
 use backfill::internals::local::Fault;
 use backfill::internals::passes::DryRun;
-use backfill::internals::state::phase;
-use backfill::internals::state::sqlite::Begin;
+use backfill::internals::state::{Begin, phase};
 
 use super::scene::{Cut, MOVE, Scene, item, new_run, s};
 

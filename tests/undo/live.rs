@@ -9,8 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::internals::change::Outcome;
 use backfill::internals::item::{Item, Value};
 use backfill::internals::local::{Fault, RequestInfo};
-use backfill::internals::state::phase;
-use backfill::internals::state::sqlite::Begin;
+use backfill::internals::state::{Begin, phase};
 use tokio::task::JoinSet;
 
 use super::common::{key_of, to_sdk};

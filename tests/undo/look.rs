@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use backfill::internals::engine::StopReason;
 use backfill::internals::local::Fault;
-use backfill::internals::state::phase;
-use backfill::internals::state::sqlite::Begin;
+use backfill::internals::state::{Begin, phase};
 
 use super::quiet::STRATEGIES;
 use super::scene::{Cut, EVERY_KIND, Scene, every_shape, new_run};

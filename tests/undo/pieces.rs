@@ -1,8 +1,7 @@
 //! Phases that are killed again and again, and end the same.
 
 use backfill::internals::local::Fault;
-use backfill::internals::state::phase;
-use backfill::internals::state::sqlite::Begin;
+use backfill::internals::state::{Begin, phase};
 
 use super::quiet::STRATEGIES;
 use super::scene::{Cut, EVERY_KIND, Scene, every_shape};

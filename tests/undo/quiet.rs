@@ -1,8 +1,7 @@
 //! Nobody else is about: a rollback restores the table byte for byte.
 
 use backfill::internals::change::Outcome;
-use backfill::internals::state::phase;
-use backfill::internals::state::sqlite::Begin;
+use backfill::internals::state::{Begin, phase};
 
 use super::scene::{EVERY_KIND, MOVE, Scene, every_shape, item, s};
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use backfill::internals::change::Outcome;
 use backfill::internals::item::{Item, Path};
 use backfill::internals::passes::verify::{Stage, Truth, Truths, VerifyReport, begin, verify};
-use backfill::internals::state::phase;
-use backfill::internals::state::sqlite::{Asked, Begin};
+use backfill::internals::state::{Asked, Begin, phase};
 
 use super::scene::{EVERY_KIND, Scene, every_shape, s};
 

@@ -14,8 +14,8 @@ use backfill::internals::item::{Item, Num, Value};
 use backfill::internals::local::{Fault, RequestInfo};
 use backfill::internals::plan::{Plan, load};
 use backfill::internals::ratelimit::{Budget, Budgets};
-use backfill::internals::state::sqlite::{Begin, Identity, NewRun, StateFile, Store};
-use backfill::internals::state::{RunStatus, phase};
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{Begin, Identity, NewRun, RunStatus, State, phase};
 use tokio::sync::Notify;
 
 use super::common::{Bed, bytes_of};
@@ -141,15 +141,17 @@ impl Scene {
     }
 
     /// The state file of a job, which makes it where there is none.
-    pub(super) async fn store_of(&self, job: &Job) -> Store {
+    pub(super) async fn store_of(&self, job: &Job) -> State {
         let identity = Identity::of(&job.plan, &job.description);
         self.open(&identity).await
     }
 
     /// The state file, when the session before has let go of it.
-    async fn open(&self, identity: &Identity) -> Store {
+    async fn open(&self, identity: &Identity) -> State {
         for _ in 0..100 {
-            if let Ok(store) = Store::open(&self.state_path(), identity, || "2026-01-01T00:00:00Z".to_owned()) {
+            if let Ok(store) =
+                backfill::internals::state::open(&self.state_path(), identity, || "2026-01-01T00:00:00Z".to_owned())
+            {
                 return store;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -158,7 +160,7 @@ impl Scene {
     }
 
     /// What is on record, for a look.
-    pub(super) async fn store(&self) -> Store {
+    pub(super) async fn store(&self) -> State {
         let identity = self.state().summary().unwrap().identity;
         self.open(&identity).await
     }

@@ -7,8 +7,7 @@ use backfill::internals::change::Outcome;
 use backfill::internals::item::{Item, item_to_json};
 use backfill::internals::local::{Fault, RequestInfo};
 use backfill::internals::preflight::estimate_of_description;
-use backfill::internals::state::phase;
-use backfill::internals::state::sqlite::Begin;
+use backfill::internals::state::{Begin, phase};
 use serde_json::{Map, Value as Json, json};
 
 use super::scene::{EVERY_KIND, MOVE, Scene, every_shape, item, s};

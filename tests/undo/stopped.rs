@@ -6,8 +6,7 @@ use backfill::internals::change::Outcome;
 use backfill::internals::engine::{LocalScheduler, StopReason, sweep};
 use backfill::internals::local::{Fault, RequestInfo};
 use backfill::internals::passes::{Class, DryRun, Prediction};
-use backfill::internals::state::phase;
-use backfill::internals::state::sqlite::{Begin, OpenWork};
+use backfill::internals::state::{Begin, OpenWork, phase};
 
 use super::quiet::STRATEGIES;
 use super::scene::{Cut, EVERY_KIND, MOVE, Scene, every_shape, item, map, s};

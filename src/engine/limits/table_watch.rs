@@ -25,8 +25,7 @@ use crate::item::Units;
 use crate::plan::{Access, ScanOptions};
 use crate::ratelimit::backoff::Backoff;
 use crate::ratelimit::{Budget, Budgets, Following, RAISE_STEPS, Resolved, Scope, ScopeBudget, Scopes};
-use crate::state::sqlite::{KeptFact, Store};
-use crate::state::{RunId, StoreError};
+use crate::state::{Events, KeptFact, RunId, StoreError};
 use crate::telemetry::KeptBudgets;
 
 /// The table is described this often. Auto scaling raises capacity after two minutes of high use and lowers it after fifteen
@@ -108,15 +107,15 @@ impl TableWatch {
     }
 
     /// Keeps the budgets of a run in its state file from now on, for `status`. What they are now is durable when this returns.
-    pub(crate) async fn keep_in(&self, store: &Store, run: RunId) -> Result<(), StoreError> {
-        let (mut followed, store) = (self.followed(), store.clone());
+    pub(crate) async fn keep_in(&self, events: Arc<dyn Events>, run: RunId) -> Result<(), StoreError> {
+        let mut followed = self.followed();
         let text = move |now: &Followed| KeptBudgets::new(run, clock::now(), now.clone()).to_json().to_string();
         let now = text(&followed.borrow_and_update());
-        store.keep(KeptFact::Budgets, now).await?;
+        events.keep(KeptFact::Budgets, now).await?;
         let keeping = tokio::spawn(async move {
             while followed.changed().await.is_ok() {
                 let now = text(&followed.borrow_and_update());
-                if let Err(error) = store.keep(KeptFact::Budgets, now).await {
+                if let Err(error) = events.keep(KeptFact::Budgets, now).await {
                     // The next commit fails too, and stops the run.
                     tracing::warn!("the budgets could not be stored for `status`: {error}");
                 }

@@ -12,14 +12,14 @@ use crate::engine::write::probation::{Probation, Ruling};
 use crate::engine::write::writer::{Settled, Settling, Writer};
 use crate::item::Item;
 use crate::passes::baseline::first_look::FirstLook;
-use crate::state::{CheckpointStore, Commit, PreImageId, RunId, SegmentEvent};
+use crate::state::{Checkpoints, Commit, PreImageId, RunId, SegmentEvent};
 
 /// Writes pages and commits them.
 pub struct WritePages {
     writer: Writer,
     /// Where nobody has met the items before.
     first_look: Option<FirstLook>,
-    store: Arc<dyn CheckpointStore>,
+    checkpoints: Arc<dyn Checkpoints>,
     run: RunId,
     requests: Requests,
     probation: Probation,
@@ -32,7 +32,7 @@ impl WritePages {
     /// been accepted before, so that items which all fail are no sign of a wrong plan.
     pub fn new(
         writer: Writer,
-        store: Arc<dyn CheckpointStore>,
+        checkpoints: Arc<dyn Checkpoints>,
         run: RunId,
         requests: Requests,
         max_failures: u64,
@@ -40,7 +40,7 @@ impl WritePages {
         proven: bool,
     ) -> WritePages {
         let (probation, failures) = (Probation::new(proven), AtomicU64::new(failures));
-        WritePages { writer, first_look: None, store, run, requests, probation, max_failures, failures }
+        WritePages { writer, first_look: None, checkpoints, run, requests, probation, max_failures, failures }
     }
 
     /// The same, recording what was there before the first write.
@@ -69,7 +69,7 @@ impl WritePages {
         let (progress, ends) = (counts.clone(), next.is_none());
         let event = SegmentEvent::PagesDone { first, pages, next, counts };
         let commit = Commit { run: self.run, segment, event, failures, diverged, refused };
-        if let Err(error) = self.store.commit(commit).await {
+        if let Err(error) = self.checkpoints.commit(commit).await {
             self.requests.stop().stop(StopReason::Store(error.to_string()));
             return Err(Stopped);
         }
@@ -105,7 +105,7 @@ impl Handler for WritePages {
     async fn abandon(&self, refused: Vec<PreImageId>) {
         if !refused.is_empty() {
             // Not being told is safe: such a pre-image counts as one whose write may have been applied.
-            let _ = self.store.mark_refused(refused).await;
+            let _ = self.writer.history().mark_refused(refused).await;
         }
     }
 

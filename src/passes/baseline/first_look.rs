@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::change::{Changes, Digest};
 use crate::item::Item;
-use crate::state::{CheckpointStore, Filled, MetPage, RunId, StoreError};
+use crate::state::{Filled, History, MetPage, RunId, StoreError};
 
 /// Records, page by page, what was there before a run's first write of it.
 pub struct FirstLook {
     changes: Arc<Changes>,
-    store: Arc<dyn CheckpointStore>,
+    store: Arc<dyn History>,
     run: RunId,
     /// Earlier sessions may have written items of pages that they did not commit.
     resumed: bool,
@@ -26,7 +26,7 @@ impl FirstLook {
     /// For a run that is the first to meet the table's items; `resumed` where it had sessions before.
     pub fn new(
         changes: Arc<Changes>,
-        store: Arc<dyn CheckpointStore>,
+        store: Arc<dyn History>,
         run: RunId,
         resumed: bool,
         dual_writes: bool,

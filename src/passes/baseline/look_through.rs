@@ -14,8 +14,7 @@ use crate::engine::sweep;
 use crate::engine::write::write_pages::WritePages;
 use crate::engine::write::writer::Writer;
 use crate::passes::baseline::first_look::FirstLook;
-use crate::state::sqlite::{Begin, NewRun, RunRecord, Store};
-use crate::state::{RunStatus, StoreError, phase};
+use crate::state::{Begin, NewRun, RunRecord, RunStatus, State, StoreError, phase};
 
 /// What is stored as the reason why the pass ended.
 const ENDED: &str = "it was ended: the items that it had not met were looked at, and not written";
@@ -26,12 +25,12 @@ impl Job {
     /// what begins anew it may spend as much as a new run, and read all items.
     ///
     /// False where it was stopped; it then goes on where it was when it is called again.
-    pub async fn meet_the_rest(&self, store: &Store) -> Result<bool, StoreError> {
+    pub async fn meet_the_rest(&self, store: &State) -> Result<bool, StoreError> {
         let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(true) };
         tracing::info!("what the stopped run has not read is looked at first, and not written");
         let before = store.begin_spend(pass.id, self.allowance.prices()).await?;
         let from = if pass.looked_through { pass.look_from } else { before.spent };
-        self.allowance.begin_beside(Arc::new(store.clone()), pass.id, before, from);
+        self.allowance.begin_beside(store.spend_ledger(), pass.id, before, from);
         self.stop_at_limits();
         let met = self.look_through(store).await;
         self.end_spend(store, &pass).await?;
@@ -39,7 +38,7 @@ impl Job {
     }
 
     /// The same within a session of another run, of whose limits it spends.
-    pub(crate) async fn look_through(&self, store: &Store) -> Result<bool, StoreError> {
+    pub(crate) async fn look_through(&self, store: &State) -> Result<bool, StoreError> {
         let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(true) };
         let new = NewRun {
             phase: phase::EXPAND.to_owned(),
@@ -48,12 +47,13 @@ impl Job {
             table_items_estimate: pass.table_items_estimate,
         };
         let pass = store.begin(Begin::Look, new).await?.run;
-        let (keeper, requests) = (Arc::new(store.clone()), self.requests());
+        let requests = self.requests();
         let key = &self.description.key;
         let none = Changes::for_run(&[], Strategy::InPlace, key.clone(), Vec::new());
-        let writer = Writer::new(Arc::new(none), keeper.clone(), pass.id);
-        let look = FirstLook::new(Arc::new(self.expansion()), keeper.clone(), pass.id, true, self.dual_writes);
-        let handler = WritePages::new(writer, keeper, pass.id, requests.clone(), u64::MAX, 0, true).looking_first(look);
+        let writer = Writer::new(Arc::new(none), store.history(), pass.id);
+        let look = FirstLook::new(Arc::new(self.expansion()), store.history(), pass.id, true, self.dual_writes);
+        let handler = WritePages::new(writer, store.checkpoints(), pass.id, requests.clone(), u64::MAX, 0, true)
+            .looking_first(look);
         let scheduler = schedule(store, &pass).await?;
         sweep(self.reading(pass.total_segments), &scheduler, &requests, Arc::new(handler)).await;
         let met = store.totals(pass.id).await?.done == pass.total_segments;
@@ -67,7 +67,7 @@ impl Job {
     }
 
     /// A first pass that has begun, and has not met every item; none where the plan does not ask what was there before.
-    async fn stopped_first_pass(&self, store: &Store) -> Result<Option<RunRecord>, StoreError> {
+    async fn stopped_first_pass(&self, store: &State) -> Result<Option<RunRecord>, StoreError> {
         let Some(pass) = store.current_run(phase::EXPAND).await?.filter(RunRecord::is_unfinished) else {
             return Ok(None);
         };

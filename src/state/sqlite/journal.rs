@@ -44,16 +44,15 @@ use std::collections::HashSet;
 use rusqlite::{Connection, Row, params};
 
 use super::super::packed::{pack, unpack};
-use super::super::{MetPage, PreImageId, PreImageRow, RunId, phase};
+use super::super::{ListQuery, MetPage, PreImageId, PreImageRecord, PreImageRow, RunId, RunRecord, Unreadable, phase};
 use super::checksum::{self, PRE_IMAGE, THERE_BEFORE};
 use super::error::Failed;
 use super::read::{collect, collect_listed, key_from, parse_path};
-use super::records::{ListQuery, PreImageRecord, RunRecord, Unreadable};
 use crate::change::{By, Digest, Leftover, Lookup, OnRecord, PreImage, Was};
 use crate::item::{ItemKey, Path, Value};
 
 /// The phase whose pre-images are those of repairs.
-const REPAIRS: &str = super::verify::PHASE;
+const REPAIRS: &str = phase::VERIFY;
 
 /// In place of a digest, in a row of a run of the way back: whether it leaves the item otherwise is not known.
 const UNKNOWN: [u8; 8] = *b"unknown\0";
@@ -116,7 +115,7 @@ pub(super) fn list(
 ) -> Result<Vec<Result<PreImageRecord, Unreadable>>, Failed> {
     let sql = "SELECT id, run, key, path, value, at FROM pre_images \
          WHERE id > ?1 AND refused = 0 AND kind = 'value' AND (?2 IS NULL OR run = ?2) ORDER BY id LIMIT ?3";
-    collect_listed(connection, sql, params![query.after, query.run.map(|run| run.0), query.limit], record_from)
+    collect_listed(connection, sql, params![query.after.0, query.run.map(|run| run.0), query.limit], record_from)
 }
 
 /// How many values are on record whose write was not refused: of a run, or of all.

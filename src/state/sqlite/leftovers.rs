@@ -3,32 +3,12 @@
 
 use rusqlite::{Connection, Params, Row, params};
 
-use super::super::{RunId, StoreError, phase};
-use super::Store;
+use super::super::{Listed, RunId, StoreError, phase};
 use super::error::Failed;
 use super::read::{collect_readable, key_from, parse_path};
 use super::state_file::StateFile;
 use crate::change::{Leftover, MetPair};
 use crate::item::{ItemKey, Path};
-
-/// Items of one kind: how many there are, and the first of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Listed {
-    /// How many.
-    pub count: u64,
-    /// The first of them, each with the path that it is about: an item with two such paths is there twice.
-    pub first: Vec<(ItemKey, Path)>,
-    /// An earlier version of this program made the first pass and has not recorded its pairs: there may be more.
-    pub unrecorded: bool,
-}
-
-impl Store {
-    /// What a run of the way back has left otherwise than it was, for this reason, up to this number of paths by name. It reads
-    /// the journal.
-    pub async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, StoreError> {
-        self.thread.run(move |c| leftovers(c, run, leftover, limit)).await
-    }
-}
 
 impl StateFile {
     /// Pairs as the first pass met them, up to this number of paths by name. It counts them. None if an earlier version of
@@ -53,7 +33,7 @@ fn unrecorded(connection: &Connection) -> Result<bool, Failed> {
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
-fn leftovers(connection: &Connection, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, Failed> {
+pub(super) fn leftovers(connection: &Connection, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, Failed> {
     // In such a run, 'same' is a note of what it left: it makes no other rows of this kind (`change/rollback.rs`).
     let known = match leftover {
         Leftover::NewRemoved | Leftover::OldMade => "wrote IS NULL",

@@ -1,6 +1,5 @@
 //! One process owns a state file: an OS lock on a sibling file, which also names the owner.
 
-use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -8,36 +7,12 @@ use std::process;
 use std::thread;
 use std::time::Duration;
 
-use serde::Serialize;
-
-use super::super::StoreError;
+use super::super::{Holder, StoreError};
 use super::error::io_error;
 use super::siblings::{neighbour, open_regular, sibling};
 use crate::host;
 use crate::locked::LockedFile;
 use crate::outside::OutsideText;
-
-/// The process that owns a state file, as its lock file tells. A field is missing where that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Holder {
-    /// Process id.
-    pub pid: Option<u32>,
-    /// Host name.
-    pub host: Option<OutsideText>,
-    /// When it took the lock.
-    pub since: Option<OutsideText>,
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.pid {
-            Some(pid) => write!(f, "process {pid}")?,
-            None => f.write_str("an unnamed process")?,
-        }
-        let known = |text: &Option<OutsideText>| text.clone().unwrap_or_else(|| "(unknown)".into());
-        write!(f, " on host {}, since {}", known(&self.host), known(&self.since))
-    }
-}
 
 /// The lock, held while this lives. The OS frees it when the process ends, however it ends.
 #[derive(Debug)]

@@ -9,12 +9,11 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior, params};
 
-use super::super::StoreError;
+use super::super::{Identity, StoreError};
 use super::error::{Failed, io_error};
 use super::layout::{APPLICATION_ID, LAYOUT_VERSION, MIGRATIONS, check_version, migrate};
 use super::lock::{Committed, Lock, open_private};
 use super::progress::{Progress, Rows};
-use super::records::Identity;
 use super::siblings::{has_log, refuse_neighbours, refuse_what_is_not_ours, sibling};
 use super::thread::Owned;
 use super::{checksum, events, read, spend, write};

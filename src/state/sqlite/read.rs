@@ -3,12 +3,12 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use super::super::{Counts, RunId, RunStatus, SegmentEvent, SegmentState, Spend};
+use super::super::{
+    Counts, Cursor, DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, RowStatus, RunId, RunRecord,
+    RunStatus, SegmentEvent, SegmentState, SegmentTotals, Spend, Unreadable,
+};
 use super::checksum::{DIVERGED as DIVERGED_SUM, FAILURE as FAILURE_SUM, SEGMENT as SEGMENT_SUM, refuse_damaged_row};
 use super::error::Failed;
-use super::records::{
-    DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, RowStatus, RunRecord, SegmentTotals, Unreadable,
-};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
 
@@ -113,20 +113,20 @@ pub(super) fn failures(
 pub(super) fn failures_of(
     connection: &Connection,
     phase: &str,
-    after: i64,
+    after: Cursor,
     limit: u32,
 ) -> Result<Vec<Result<FailureRecord, Unreadable>>, Failed> {
     let sql = format!(
         "{FAILURE} {FAILURE_SUM} FROM failures WHERE id > ?1 AND run IN (SELECT id FROM runs WHERE phase = ?2) \
          AND status = 'open' ORDER BY id LIMIT ?3"
     );
-    collect_listed(connection, &sql, params![after, phase, limit], failure_from)
+    collect_listed(connection, &sql, params![after.0, phase, limit], failure_from)
 }
 
 fn failure_from(row: &Row<'_>) -> Result<FailureRecord, Failed> {
     refuse_damaged_row(row, 11)?;
     Ok(FailureRecord {
-        id: row.get(0)?,
+        id: Cursor(row.get(0)?),
         run: RunId(row.get(1)?),
         key: key_from(row, 2)?,
         segment: row.get(3)?,
@@ -151,7 +151,7 @@ pub(super) fn diverged(
     list(connection, query, &sql, |row| {
         refuse_damaged_row(row, 9)?;
         Ok(DivergedRecord {
-            id: row.get(0)?,
+            id: Cursor(row.get(0)?),
             run: RunId(row.get(1)?),
             key: key_from(row, 2)?,
             segment: row.get(3)?,
@@ -265,7 +265,7 @@ fn list<T>(
     let sql = format!(
         "{select} WHERE id > ?1 AND (?2 IS NULL OR run = ?2) AND (NOT ?3 OR status = 'open') ORDER BY id LIMIT ?4"
     );
-    collect_listed(connection, &sql, params![query.after, query.run.map(|r| r.0), query.open_only, query.limit], from)
+    collect_listed(connection, &sql, params![query.after.0, query.run.map(|r| r.0), query.open_only, query.limit], from)
 }
 
 /// The rows of a list; an error if one cannot be read.
@@ -282,7 +282,7 @@ pub(super) fn collect_listed<T>(
 ) -> Result<Vec<Result<T, Unreadable>>, Failed> {
     collect(connection, sql, params, |row| match from(row) {
         Ok(found) => Ok(Ok(found)),
-        Err(failed) => Ok(Err(Unreadable { id: row.get(0)?, why: failed.of_a_row()? })),
+        Err(failed) => Ok(Err(Unreadable { id: Cursor(row.get(0)?), why: failed.of_a_row()? })),
     })
 }
 

@@ -2,10 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::super::{Reservation, RunId, Spend, SpendState, StoreError};
+use super::super::{Reservation, RunId, RunRecord, Spend, SpendRecord, SpendState, StoreError};
 use super::error::Failed;
 use super::read;
-use super::records::{RunRecord, SpendRecord};
 use crate::cost::{PriceBasis, UnitPrices};
 
 const SPEND: &str = "SELECT write_units, read_units, write_slice, read_slice, write_uncounted, read_uncounted, write_lost, \

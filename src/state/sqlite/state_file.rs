@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::super::{Records, RunId, SegmentState, StoreError};
+use super::super::{
+    DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, PreImageRecord, Records, RunId, RunProgress,
+    RunRecord, SegmentState, StateSummary, StoreError, Unreadable,
+};
 use super::error::{Failed, io_error};
 use super::lock::Lock;
-use super::records::{
-    DivergedRecord, FailureRecord, ListQuery, OpenWork, PreImageRecord, RunProgress, RunRecord, StateSummary,
-    Unreadable,
-};
-use super::{Identity, accepted, journal, layout, open, read, siblings, spend};
+use super::{accepted, journal, layout, open, read, siblings, spend};
 use crate::change::{Lookup, OnRecord};
 use crate::item::ItemKey;
 
@@ -115,7 +114,7 @@ impl StateFile {
         self.read(|connection| read::open_work_of(connection, phase))
     }
 
-    /// See [`Store::no_way_back`](super::Store::no_way_back).
+    /// See [`Store::no_way_back`](super::super::History::no_way_back).
     pub fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
         self.read(journal::no_way_back)
     }

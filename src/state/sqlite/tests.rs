@@ -3,9 +3,12 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::change::PreImage;
-use crate::item::Value;
-use crate::state::{Counts, SegmentEvent};
+use crate::change::{Digest, Lookup, Outcome, PreImage};
+use crate::item::{ItemKey, Path, Value};
+use crate::state::{
+    Begin, Checkpoints, Commit, Counts, Events, History, MetPage, NewRun, PreImageId, PreImageRow, RunId, RunStatus,
+    Runs, SegmentEvent,
+};
 
 pub(super) fn scratch() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()

@@ -3,10 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::{
-    Commit, DivergedItem, Failure, RunId, RunStatus, SegmentEvent, SegmentState, SegmentStatus, Spend, StoreError,
+    Begin, Commit, DivergedItem, Failure, NewRun, RunId, RunRecord, RunStatus, SegmentEvent, SegmentState,
+    SegmentStatus, Session, Spend, StoreError,
 };
 use super::error::Failed;
-use super::records::{Begin, NewRun, RunRecord, Session};
 use super::{journal, read, spend};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};

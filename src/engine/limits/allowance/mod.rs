@@ -1,6 +1,6 @@
 //! What a run may spend and scan over all its sessions: `[limits] max_wcu`, `max_cost_usd` and `max_items`.
 //!
-//! Capacity is reserved in slices, durably, before it is used ([`CheckpointStore::reserve`]). When the process is killed,
+//! Capacity is reserved in slices, durably, before it is used ([`SpendLedger::reserve`]). When the process is killed,
 //! the open slice counts as spent; after an orderly end only what was used does. So no sequence of kills spends more than
 //! a limit, as far as the estimates of single requests hold; a kill wastes a slice at most. Without a limit nothing is
 //! reserved, and what is spent is only counted.
@@ -19,7 +19,7 @@ use crate::engine::stop::{StopReason, Stopped, Stopper};
 use crate::item::Units;
 use crate::plan::Limits;
 use crate::ratelimit::{Budget, Waiters};
-use crate::state::{CheckpointStore, Reservation, RunId, Spend, SpendState};
+use crate::state::{Reservation, RunId, Spend, SpendLedger, SpendState};
 
 /// What a job may spend. Until [`Allowance::begin`] it belongs to no run, and nothing is limited: a dry run writes nothing.
 pub struct Allowance {
@@ -42,7 +42,7 @@ struct Books {
     items: Items,
     /// Of what is spent: slices that killed processes had open.
     lost: Spend,
-    keeper: Option<(Arc<dyn CheckpointStore>, RunId)>,
+    keeper: Option<(Arc<dyn SpendLedger>, RunId)>,
 }
 
 /// Capacity that a request may use. Dropped before it is sent, it is free again; dropped after that, all of it is spent.
@@ -87,7 +87,7 @@ impl Allowance {
     }
 
     /// Begins a session of a run that has spent and scanned so much before. From here on the limits hold.
-    pub fn begin(&self, keeper: Arc<dyn CheckpointStore>, run: RunId, before: SpendState, scanned: u64) {
+    pub fn begin(&self, keeper: Arc<dyn SpendLedger>, run: RunId, before: SpendState, scanned: u64) {
         let SpendState { spent, lost, .. } = before;
         let (ledger, items) = (Ledger::new(self.bounds, spent), Items::new(self.max_items, scanned));
         *self.books() = Books { ledger, items, lost, keeper: Some((keeper, run)) };
@@ -95,7 +95,7 @@ impl Allowance {
 
     /// Begins a session that is allowed as much as a new run, beside what the run had spent before that
     /// began (`from`), and any number of items.
-    pub fn begin_beside(&self, keeper: Arc<dyn CheckpointStore>, run: RunId, before: SpendState, from: Spend) {
+    pub fn begin_beside(&self, keeper: Arc<dyn SpendLedger>, run: RunId, before: SpendState, from: Spend) {
         let SpendState { spent, lost, .. } = before;
         let (ledger, items) = (Ledger::new(self.bounds.beside(from), spent), Items::default());
         *self.books() = Books { ledger, items, lost, keeper: Some((keeper, run)) };

@@ -10,8 +10,7 @@ use crate::dynamodb::{Got, Page, ScanRequest, Table, TableDescription, TableErro
 use crate::engine::{Ended, Job, StopReason};
 use crate::item::{Item, ItemKey, Value};
 use crate::ratelimit::{Budget, Budgets};
-use crate::state::sqlite::{Begin, Identity, NewRun, Store};
-use crate::state::{RunStatus, SegmentStatus};
+use crate::state::{Begin, Identity, NewRun, RunStatus, SegmentStatus};
 
 /// One segment of these pages. Writes under the partition key `refused` are, and those under `slow-…` take a while.
 struct OneSegment {
@@ -100,7 +99,7 @@ async fn stopped(table: &Arc<OneSegment>, when: impl Fn(&OneSegment) -> bool) ->
     let new =
         NewRun { phase: "expand".into(), total_segments: 1, tool_version: "t".into(), table_items_estimate: None };
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&dir.path().join("s.db"), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
+    let store = crate::state::open(&dir.path().join("s.db"), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
     let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
     let (wide, narrow) = (Budget { write: 1000.0, read: 1000.0 }, Budget { write: 2.0, read: 1000.0 });
     let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: narrow, indexes: Vec::new() };

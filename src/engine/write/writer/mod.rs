@@ -19,7 +19,7 @@ use crate::engine::client::Lane;
 use crate::engine::client::{Attempts, Requests, stop_reason};
 use crate::engine::stop::{StopReason, Stopped};
 use crate::item::{Item, ItemKey};
-use crate::state::{CheckpointStore, PreImageId, PreImageRow, RunId, only_if_kept};
+use crate::state::{History, PreImageId, PreImageRow, RunId, only_if_kept};
 use aside::SetAside;
 use settled::End;
 
@@ -27,7 +27,7 @@ use settled::End;
 #[derive(Clone)]
 pub struct Writer {
     changes: Arc<Changes>,
-    store: Arc<dyn CheckpointStore>,
+    history: Arc<dyn History>,
     run: RunId,
     /// No pass before this one has met the items.
     is_first_pass: bool,
@@ -57,8 +57,13 @@ impl Pending {
 
 impl Writer {
     /// A writer of these changes into one run.
-    pub fn new(changes: Arc<Changes>, store: Arc<dyn CheckpointStore>, run: RunId) -> Writer {
-        Writer { changes, store, run, is_first_pass: false }
+    pub fn new(changes: Arc<Changes>, history: Arc<dyn History>, run: RunId) -> Writer {
+        Writer { changes, history, run, is_first_pass: false }
+    }
+
+    /// Where it records what its writes destroy.
+    pub(super) fn history(&self) -> &Arc<dyn History> {
+        &self.history
     }
 
     /// The same for the first pass: what a live writer puts at a target before the pass comes to write it counts as there
@@ -167,7 +172,7 @@ impl Writer {
             return Ok(vec![Arc::default(); items.len()]);
         };
         let keys: Vec<ItemKey> = items.iter().map(|item| self.key_of(item)).collect();
-        let records = self.store.recall(keys, lookup).await.map_err(|e| give_up(requests, e.to_string()))?;
+        let records = self.history.recall(keys, lookup).await.map_err(|e| give_up(requests, e.to_string()))?;
         if records.len() != items.len() {
             return Err(give_up(requests, format!("{} records of {} items", records.len(), items.len())));
         }
@@ -187,7 +192,7 @@ impl Writer {
             return Ok(());
         }
         let expected = rows.len();
-        let ids = self.store.append_pre_images(self.run, rows).await.map_err(|e| give_up(requests, e.to_string()))?;
+        let ids = self.history.append_pre_images(self.run, rows).await.map_err(|e| give_up(requests, e.to_string()))?;
         if ids.len() != expected {
             return Err(give_up(requests, format!("{} ids for {expected} pre-images", ids.len())));
         }
@@ -275,7 +280,7 @@ impl Writer {
         }
         if !settled.refused.is_empty() {
             // Not being told is safe: the pre-image then counts as one whose write may have been applied.
-            let _ = self.store.mark_refused(std::mem::take(&mut settled.refused)).await;
+            let _ = self.history.mark_refused(std::mem::take(&mut settled.refused)).await;
         }
         Err(Stopped)
     }

@@ -78,6 +78,6 @@ impl Writer {
         // It is of no page: what is there before is known by item.
         let filled = vec![Filled { key: key.clone(), targets, refused: refused.to_vec() }];
         let met = MetPage { filled, ..MetPage::empty(self.run, 0, 0) };
-        self.store.append_page(met).await.map_err(|e| give_up(requests, e.to_string()))
+        self.history.append_page(met).await.map_err(|e| give_up(requests, e.to_string()))
     }
 }

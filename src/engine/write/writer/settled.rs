@@ -6,8 +6,7 @@ use crate::engine::client::Spent;
 use crate::engine::write::writer::Rest;
 use crate::item::{ItemKey, Path};
 use crate::passes::verify::VerdictCounts;
-use crate::state::sqlite::Mismatch;
-use crate::state::{Counts, DivergedItem, Failure, PreImageId};
+use crate::state::{Counts, DivergedItem, Failure, Mismatch, PreImageId};
 
 /// The outcomes of a number of items, complete enough to be committed.
 #[derive(Debug, Clone, Default, PartialEq)]

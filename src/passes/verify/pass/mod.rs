@@ -23,10 +23,10 @@ use super::verdict::{Verdict, VerdictCounts};
 use crate::change::{Lookup, OnRecord, Outcome};
 use crate::engine::{Job, LocalScheduler, Reading, StopReason, schedule, sweep};
 use crate::item::ItemKey;
-use crate::state::sqlite::{
-    Asked, Drawn, NewRun, NewVerification, RunRecord, SpendRecord, Store, VERIFY_PHASE, VerificationRecord,
+use crate::state::{
+    Asked, Drawn, NewRun, NewVerification, RunRecord, SegmentState, SegmentStatus, SpendRecord, State, StoreError,
+    VerificationRecord, phase,
 };
-use crate::state::{CheckpointStore as _, SegmentState, SegmentStatus, StoreError};
 use shadow::Verifier;
 
 /// The phase whose segments tell where large item collections are.
@@ -44,7 +44,7 @@ pub trait Before: Send + Sync {
 }
 
 #[async_trait]
-impl Before for Store {
+impl Before for State {
     async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<OnRecord>, StoreError> {
         if writes {
             return self.recall(keys.to_vec(), Lookup::ToDecide).await;
@@ -74,7 +74,7 @@ pub struct Verified {
 /// bits are used, draws a new sample.
 pub async fn begin(
     job: &Job,
-    store: &Store,
+    store: &State,
     asked: Asked,
     anew: bool,
     seed: u64,
@@ -89,12 +89,12 @@ pub async fn begin(
         items = items.max(store.totals(run.id).await?.counts.scanned);
         total_segments = run.total_segments;
         let mut done = Vec::new();
-        let note = |segment, state: SegmentState| {
+        let mut note = |segment, state: SegmentState| {
             if state.status == SegmentStatus::Done {
                 done.push((segment, state.counts.scanned));
             }
         };
-        store.each_segment(run.id, note).await?;
+        store.each_segment(run.id, &mut note).await?;
         large = large_segments(&done);
     }
     let (mut due, mut drawn) = (total_segments, None);
@@ -106,7 +106,7 @@ pub async fn begin(
         total_segments = clusters;
     }
     let run = NewRun {
-        phase: VERIFY_PHASE.to_owned(),
+        phase: phase::VERIFY.to_owned(),
         total_segments,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         table_items_estimate: Some(job.description.item_count),
@@ -120,7 +120,7 @@ pub async fn begin(
 /// was committed before stays.
 pub async fn verify(
     job: &Job,
-    store: &Store,
+    store: &State,
     record: &VerificationRecord,
     before: Arc<dyn Before>,
 ) -> Result<Verified, StoreError> {
@@ -160,20 +160,20 @@ fn reading(job: &Job, record: &VerificationRecord) -> Reading {
 }
 
 /// Clusters that are not in the sample count as done.
-async fn schedule_sample(store: &Store, run: &RunRecord, sample: &Sample) -> Result<LocalScheduler, StoreError> {
+async fn schedule_sample(store: &State, run: &RunRecord, sample: &Sample) -> Result<LocalScheduler, StoreError> {
     let mut scheduler = LocalScheduler::new(run.total_segments);
     let clusters: BTreeSet<u32> = sample.clusters().collect();
     for cluster in (0..run.total_segments).filter(|cluster| !clusters.contains(cluster)) {
         scheduler.note(cluster, SegmentState { status: SegmentStatus::Done, ..SegmentState::default() });
     }
-    store.each_segment(run.id, |cluster, state| scheduler.note(cluster, state)).await?;
+    store.each_segment(run.id, &mut |cluster, state| scheduler.note(cluster, state)).await?;
     Ok(scheduler)
 }
 
 /// Ends the session: with a report where every segment is done and so many diverged items were settled.
 async fn end(
     job: &Job,
-    store: &Store,
+    store: &State,
     record: &VerificationRecord,
     sample: Option<&Sample>,
     closed: Option<u64>,
@@ -227,7 +227,7 @@ fn report_of(
         fingerprint: job.plan.fingerprint().as_str().to_owned(),
         table_arn: job.description.arn.clone(),
         table_id: job.description.id.clone(),
-        run: run.id.0,
+        run: run.id.number(),
         scope: if asked.wanted.is_some() { "sample" } else { "all" }.to_owned(),
         stage: asked.stage.name().to_owned(),
         truth: asked.truths.name(),

@@ -15,8 +15,9 @@ use super::Before;
 use crate::change::{Change, Changes, OnRecord, Outcome};
 use crate::engine::{Handler, Job, Pages, Requests, Settled, Settling, StopReason, Stopped, Writer};
 use crate::item::{Item, ItemKey, KeySchema};
-use crate::state::sqlite::{ListQuery, Mismatch, Store, VerificationRecord, VerifiedPages};
-use crate::state::{CheckpointStore, PreImageId, RunId, SegmentEvent, StoreError};
+use crate::state::{
+    Cursor, ListQuery, Mismatch, PreImageId, RunId, SegmentEvent, State, StoreError, VerificationRecord, VerifiedPages,
+};
 
 /// Suspects of a page that are read again at the same time: as many as a shared lane has writes outstanding.
 const AT_ONCE: usize = 8;
@@ -45,7 +46,7 @@ pub(super) struct Verifier {
     before: Arc<dyn Before>,
     /// What the migration wrote is looked up, too: a plan that skips tells its own copies from other values.
     skips: bool,
-    store: Store,
+    store: State,
     run: RunId,
     requests: Requests,
     key: KeySchema,
@@ -66,7 +67,7 @@ struct Suspect {
 impl Verifier {
     pub(super) fn new(
         job: &Job,
-        store: &Store,
+        store: &State,
         record: &VerificationRecord,
         before: Arc<dyn Before>,
         requests: Requests,
@@ -158,7 +159,7 @@ impl Verifier {
         let by = Arc::new(PageRepair { repair: repair.clone(), records });
         let changes = Changes::decided_by(by, repair.key().clone(), repair.indexes().schemas().to_vec())
             .sparing_encrypted(self.spares_encrypted);
-        let writer = Writer::new(Arc::new(changes), Arc::new(self.store.clone()), self.run);
+        let writer = Writer::new(Arc::new(changes), self.store.history(), self.run);
         let items = suspects.iter().map(|suspect| suspect.item.clone()).collect();
         let settled = writer.settle_all(items, requests).await?;
         let unexpected = |key: &ItemKey| {
@@ -175,7 +176,7 @@ impl Verifier {
     /// Looks at the diverged items that are on record: those that are equal, or gone, are settled. Returns how many.
     pub(super) async fn close_diverged(&self) -> Result<u64, Stopped> {
         let due = self.store.open_work(None).await.map_err(|error| self.give_up(&error))?.diverged;
-        let (mut closed, mut looked_at, mut after) = (0, 0, 0);
+        let (mut closed, mut looked_at, mut after) = (0, 0, Cursor::START);
         loop {
             let query = ListQuery { run: None, open_only: true, after, limit: DIVERGED_AT_ONCE };
             let open = self.store.listed_diverged(query).await.map_err(|error| self.give_up(&error))?;

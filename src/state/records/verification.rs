@@ -1,12 +1,9 @@
-//! What is stored of a verification, as plain structs.
+//! Verifications.
 
-use super::super::super::{PreImageId, RunId, SegmentEvent};
-use super::super::records::{NewRun, RunRecord};
+use super::super::{PreImageId, RunId, SegmentEvent};
+use super::{NewRun, RunRecord};
 use crate::item::{ItemKey, Path};
 use crate::passes::verify::{Stage, Truths, Verdict, VerdictCounts};
-
-/// The phase of a verification's run.
-pub const PHASE: &str = "verify";
 
 /// Mismatching items of one verdict that are kept, with their keys: enough to look into, and a few megabytes. All of them
 /// are counted.
@@ -47,7 +44,7 @@ pub struct NewVerification {
     pub drawn: Option<Drawn>,
     /// Segments that are to be read.
     pub due: u32,
-    /// `TotalSegments`, the version of the tool and the table's items; the phase is [`PHASE`].
+    /// `TotalSegments`, the version of the tool and the table's items; the phase is [`VERIFY`](super::super::phase::VERIFY).
     pub run: NewRun,
 }
 

@@ -1,97 +1,19 @@
 //! Verifications: what they were asked, what they have counted, which items they found mismatching, and their reports.
 
-mod records;
-
-pub use records::{
-    Asked, Drawn, MAX_MISMATCHES, Mismatch, NewVerification, PHASE, StoredReport, VerificationRecord, VerifiedPages,
-};
-
 use rusqlite::{Connection, Row, params};
 
-use super::super::{RunId, RunStatus, SegmentEvent, StoreError};
+use super::super::phase::VERIFY;
+use super::super::{
+    Asked, Drawn, MAX_MISMATCHES, Mismatch, NewRun, NewVerification, RunId, RunRecord, RunStatus, SegmentEvent,
+    StoreError, StoredReport, VerificationRecord, VerifiedPages,
+};
 use super::checksum::{SEGMENT_VERDICTS, VERIFICATION, refuse_damaged_row};
 use super::error::Failed;
 use super::state_file::StateFile;
-use super::{NewRun, RunRecord, Store, journal, read, write};
+use super::{journal, read, write};
 use crate::change::Outcome;
 use crate::item::ItemKey;
 use crate::passes::verify::{Stage, Truths, Verdict, VerdictCounts};
-
-impl Store {
-    /// Begins a session of a verification: resumes the newest one where it is unfinished and was asked the same, unless
-    /// `anew`; else begins a new one, and an unfinished one is superseded. Durable when it returns.
-    pub async fn begin_verification(&self, new: NewVerification, anew: bool) -> Result<VerificationRecord, StoreError> {
-        let now = (self.clock)();
-        self.thread.run(move |c| begin(c, &new, anew, &now)).await
-    }
-
-    /// Commits a segment's progress together with its verdicts and mismatches: all of it or nothing.
-    pub async fn commit_verified(&self, pages: VerifiedPages) -> Result<(), StoreError> {
-        let now = (self.clock)();
-        self.thread.run(move |c| commit(c, &pages, &now)).await
-    }
-
-    /// What every segment of a verification has counted so far, in order; those without a committed page are left out.
-    pub async fn segment_verdicts(&self, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, StoreError> {
-        self.thread.run(move |c| segment_verdicts(c, run)).await
-    }
-
-    /// The first items that a verification found with a verdict, in the order of their commits.
-    pub async fn mismatches(&self, run: RunId, verdict: Verdict, limit: u32) -> Result<Vec<Mismatch>, StoreError> {
-        self.thread.run(move |c| mismatches(c, run, verdict, limit)).await
-    }
-
-    /// Settles open diverged items that were seen equal, or gone, each in every run that has it. Returns how many it
-    /// settled.
-    pub async fn close_diverged(&self, items: Vec<(ItemKey, &'static str)>) -> Result<u64, StoreError> {
-        let now = (self.clock)();
-        self.thread.run(move |c| close_diverged(c, &items, &now)).await
-    }
-
-    /// Ends a session before the verification is complete.
-    pub async fn stop_verification(
-        &self,
-        run: RunId,
-        reason: Option<String>,
-        abandoned_pages: u64,
-    ) -> Result<RunRecord, StoreError> {
-        let now = (self.clock)();
-        self.thread
-            .run(move |c| write::end_session(c, run, RunStatus::Stopped, reason.as_deref(), abandoned_pages, &now))
-            .await
-    }
-
-    /// Ends a verification whose every due segment is done, with its report.
-    pub async fn finish_verification(
-        &self,
-        run: RunId,
-        ended_at: String,
-        json: String,
-        hash: String,
-    ) -> Result<RunRecord, StoreError> {
-        self.thread.run(move |c| finish(c, run, &ended_at, &json, &hash)).await
-    }
-
-    /// Reports of complete verifications, newest first.
-    pub async fn reports(&self, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
-        self.thread.run(move |c| reports(c, limit)).await
-    }
-
-    /// The newest of them.
-    pub async fn latest_report(&self) -> Result<Option<StoredReport>, StoreError> {
-        Ok(self.reports(1).await?.into_iter().next())
-    }
-
-    /// The newest verification, whatever became of it.
-    pub async fn newest_verification(&self) -> Result<Option<VerificationRecord>, StoreError> {
-        self.thread.run(newest).await
-    }
-
-    /// The time, as it is stored.
-    pub fn now(&self) -> String {
-        (self.clock)()
-    }
-}
 
 impl StateFile {
     /// The newest verification, whatever became of it.
@@ -110,8 +32,13 @@ impl StateFile {
     }
 }
 
-fn begin(connection: &Connection, new: &NewVerification, anew: bool, now: &str) -> Result<VerificationRecord, Failed> {
-    let current = read::current_run(connection, PHASE)?;
+pub(super) fn begin(
+    connection: &Connection,
+    new: &NewVerification,
+    anew: bool,
+    now: &str,
+) -> Result<VerificationRecord, Failed> {
+    let current = read::current_run(connection, VERIFY)?;
     if let Some(run) = &current {
         if run.open_session {
             return Err(refused("a session of this verification is already open in this process; nothing was changed"));
@@ -133,7 +60,7 @@ fn begin(connection: &Connection, new: &NewVerification, anew: bool, now: &str) 
     }
     forget_old_ones(connection)?;
     let pass = current.map_or(1, |run| run.pass + 1);
-    let run = write::insert_run(connection, &NewRun { phase: PHASE.to_owned(), ..new.run.clone() }, pass, now)?.run;
+    let run = write::insert_run(connection, &NewRun { phase: VERIFY.to_owned(), ..new.run.clone() }, pass, now)?.run;
     put(connection, run.id, new)?;
     Ok(VerificationRecord { run, asked: new.asked.clone(), drawn: new.drawn.clone(), due: new.due, resumed: false })
 }
@@ -206,11 +133,11 @@ fn asked_from(row: &Row<'_>, at: usize) -> Result<Asked, Failed> {
     })
 }
 
-fn commit(connection: &Connection, pages: &VerifiedPages, now: &str) -> Result<(), Failed> {
+pub(super) fn commit(connection: &Connection, pages: &VerifiedPages, now: &str) -> Result<(), Failed> {
     let run = write::open_run(connection, pages.run)?;
     let SegmentEvent::PagesDone { counts, .. } = &pages.event;
     let VerifiedPages { segment, verdicts, mismatches, .. } = pages;
-    if run.phase != PHASE || *segment >= run.total_segments {
+    if run.phase != VERIFY || *segment >= run.total_segments {
         return Err(refused(format!(
             "segment {segment} was to be committed in run {}, which has none such to verify; nothing of it was stored",
             run.id.0
@@ -287,7 +214,7 @@ fn counts_are_whole(connection: &Connection, run: RunId) -> Result<bool, Failed>
     Ok(connection.query_row(&sql, [run.0], |row| row.get(0))?)
 }
 
-fn segment_verdicts(connection: &Connection, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, Failed> {
+pub(super) fn segment_verdicts(connection: &Connection, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, Failed> {
     let sql = format!(
         "SELECT segment, matching, missing, stale, unexpected, raced, repaired, skipped, intact \
          FROM (SELECT *, sum IS {SEGMENT_VERDICTS} AS intact FROM segment_verdicts WHERE run = ?1) \
@@ -308,7 +235,12 @@ fn segment_verdicts(connection: &Connection, run: RunId) -> Result<Vec<(u32, Ver
     })
 }
 
-fn mismatches(connection: &Connection, run: RunId, verdict: Verdict, limit: u32) -> Result<Vec<Mismatch>, Failed> {
+pub(super) fn mismatches(
+    connection: &Connection,
+    run: RunId,
+    verdict: Verdict,
+    limit: u32,
+) -> Result<Vec<Mismatch>, Failed> {
     let sql = "SELECT key, paths, repaired, why FROM mismatches WHERE run = ?1 AND verdict = ?2 ORDER BY n LIMIT ?3";
     read::collect_readable(connection, sql, params![run.0, verdict.name(), limit], |row| {
         Ok(Mismatch {
@@ -321,7 +253,7 @@ fn mismatches(connection: &Connection, run: RunId, verdict: Verdict, limit: u32)
     })
 }
 
-fn close_diverged(connection: &Connection, items: &[(ItemKey, &str)], now: &str) -> Result<u64, Failed> {
+pub(super) fn close_diverged(connection: &Connection, items: &[(ItemKey, &str)], now: &str) -> Result<u64, Failed> {
     let sql =
         "UPDATE diverged SET status = 'resolved', resolved_as = ?2, last_at = ?3 WHERE key = ?1 AND status = 'open'";
     let mut statement = connection.prepare_cached(sql)?;
@@ -332,7 +264,13 @@ fn close_diverged(connection: &Connection, items: &[(ItemKey, &str)], now: &str)
     Ok(closed)
 }
 
-fn finish(connection: &Connection, id: RunId, ended_at: &str, json: &str, hash: &str) -> Result<RunRecord, Failed> {
+pub(super) fn finish(
+    connection: &Connection,
+    id: RunId,
+    ended_at: &str,
+    json: &str,
+    hash: &str,
+) -> Result<RunRecord, Failed> {
     let run = write::open_run(connection, id)?;
     let Some(stored) = verification(connection, run.clone())? else {
         return Err(Failed::Row(format!("verification {} does not say what it was asked", run.id.0)));
@@ -355,7 +293,7 @@ fn finish(connection: &Connection, id: RunId, ended_at: &str, json: &str, hash: 
 }
 
 /// Reports that are as they were stored.
-fn reports(connection: &Connection, limit: u32) -> Result<Vec<StoredReport>, Failed> {
+pub(super) fn reports(connection: &Connection, limit: u32) -> Result<Vec<StoredReport>, Failed> {
     let sql = format!(
         "SELECT stage, truth, repair, flag_version, wanted, run, started_at, ended_at, report, report_hash \
          FROM (SELECT * FROM verifications WHERE report IS NOT NULL AND sum IS {VERIFICATION}) \
@@ -373,7 +311,7 @@ fn reports(connection: &Connection, limit: u32) -> Result<Vec<StoredReport>, Fai
     })
 }
 
-fn newest(connection: &Connection) -> Result<Option<VerificationRecord>, Failed> {
+pub(super) fn newest(connection: &Connection) -> Result<Option<VerificationRecord>, Failed> {
     let run: Option<i64> = connection.query_row("SELECT max(run) FROM verifications", [], |row| row.get(0))?;
     match run {
         Some(run) => verification(connection, read::run(connection, RunId(run))?),

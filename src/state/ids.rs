@@ -1,0 +1,68 @@
+//! Names of stored things.
+//!
+//! They are opaque: outside of a store they are compared, shown and handed back, and nothing else. A store hands them out
+//! in ascending order. People see them as numbers, and the command line takes them as such.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+macro_rules! stored_name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub(super) i64);
+
+        impl $name {
+            /// From the number that people see. A store answers for a number that it has not handed out as for any other
+            /// name that it does not know.
+            pub const fn from_number(number: i64) -> $name {
+                $name(number)
+            }
+
+            /// The number that people see.
+            pub const fn number(self) -> i64 {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        /// As the number that people see.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_i64(self.0)
+            }
+        }
+    };
+}
+
+stored_name! {
+    /// Names one run of a state. Later runs have larger names, whatever their phase.
+    RunId
+}
+
+stored_name! {
+    /// Names one recorded pre-image of a state. Later ones have larger names.
+    PreImageId
+}
+
+stored_name! {
+    /// A place in a list of stored records: behind the record that has it. A list that is read in pieces goes on from the
+    /// last record's cursor, and shows no record twice.
+    Cursor
+}
+
+impl RunId {
+    /// Before every run.
+    pub const NONE: RunId = RunId(0);
+}
+
+impl Cursor {
+    /// Before the first record.
+    pub const START: Cursor = Cursor(0);
+}

@@ -1,0 +1,89 @@
+//! The recorded history of items: pre-images of the journal, and what the first pass found before it wrote.
+
+use super::super::{Cursor, PreImageId, RunId};
+use crate::change::{Digest, MetPair, PreImage};
+use crate::item::{ItemKey, Path, Value};
+
+/// A pre-image as stored. It holds a value of the table, which is printed only for who asks for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PreImageRecord {
+    /// Its name; later ones are larger.
+    pub id: PreImageId,
+    /// The run that destroyed the value.
+    pub run: RunId,
+    /// The item.
+    pub key: ItemKey,
+    /// Where the value was.
+    pub path: Path,
+    /// The value; none where what is stored cannot be read.
+    pub value: Option<Value>,
+    /// When it was recorded.
+    pub at: String,
+}
+
+impl PreImageRecord {
+    /// Its place in the list of pre-images, for [`ListQuery::after`](super::ListQuery::after).
+    pub fn cursor(&self) -> Cursor {
+        Cursor::from_number(self.id.number())
+    }
+}
+
+/// Items of one kind: how many there are, and the first of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// How many.
+    pub count: u64,
+    /// The first of them, each with the path that it is about: an item with two such paths is there twice.
+    pub first: Vec<(ItemKey, Path)>,
+    /// An earlier version of this program made the first pass and has not recorded its pairs: there may be more.
+    pub unrecorded: bool,
+}
+
+/// What a write is about to change of an item, for the way back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PreImageRow {
+    /// The item.
+    pub key: ItemKey,
+    /// Where, and what is there.
+    pub pre: PreImage,
+}
+
+/// What the first look at the items of a page has told, before any of them is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetPage {
+    /// The run.
+    pub run: RunId,
+    /// The segment.
+    pub segment: u32,
+    /// Number of the page in it.
+    pub number: u64,
+    /// Items with targets that were there before the migration, which, and digests of their values.
+    pub there_before: Vec<(ItemKey, Vec<(Path, Digest)>)>,
+    /// Items with pairs that a rollback changes from what they were, or whose new value readers see for the first time.
+    pub pairs: Vec<(ItemKey, Vec<(Path, MetPair)>)>,
+    /// Digests of the keys of items that may be written.
+    pub may_write: Vec<Digest>,
+    /// Items with targets that were filled behind the look at them.
+    pub filled: Vec<Filled>,
+}
+
+/// Targets that hold another value than their source, in an item of which writes may have been applied without an answer: by
+/// a process that was killed, or by this one. Those that no such write has filled are a live writer's, and count as there
+/// before the migration. Only a change that skips asks for this: of each of its writes the digest of the value is recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filled {
+    /// The item.
+    pub key: ItemKey,
+    /// The targets, with digests of their values.
+    pub targets: Vec<(Path, Digest)>,
+    /// Pre-images of writes that were certainly refused, whether or not that is recorded yet.
+    pub refused: Vec<PreImageId>,
+}
+
+impl MetPage {
+    /// Of a run, with nothing in it.
+    pub fn empty(run: RunId, segment: u32, number: u64) -> MetPage {
+        let (there_before, pairs) = (Vec::new(), Vec::new());
+        MetPage { run, segment, number, there_before, pairs, may_write: Vec::new(), filled: Vec::new() }
+    }
+}

@@ -1,0 +1,100 @@
+//! The port of runs, their sessions, and the items that they left for somebody.
+
+use async_trait::async_trait;
+
+use super::{
+    Begin, Cursor, DivergedRecord, Failure, FailureRecord, ListQuery, NewRun, OpenWork, RunId, RunRecord, RunStatus,
+    Session, StoreError, Unreadable,
+};
+use crate::change::Outcome;
+use crate::item::{ItemKey, Path};
+
+/// Runs and their sessions; their failures and diverged items.
+///
+/// Whatever changes something is durable when it returns `Ok`, all of it. After an error nothing of it is stored.
+#[async_trait]
+pub trait Runs: Send + Sync {
+    /// The newest run of a phase, complete or not.
+    async fn current_run(&self, phase: &str) -> Result<Option<RunRecord>, StoreError>;
+
+    /// Begins a session of the phase's run: of the newest one, or of a new one, as [`Begin`] says. A resumed run keeps what
+    /// it was created with; `new` does not change it. Each session raises [`RunRecord::sessions`] by one.
+    ///
+    /// [`StoreError::Refused`] if the runs of the phase do not allow it, if a session of the run is open, or if the number
+    /// of segments is not from 1 to 1,000,000.
+    async fn begin(&self, how: Begin, new: NewRun) -> Result<Session, StoreError>;
+
+    /// Ends the run's session as `Stopped` or `Complete`, with the reason. `abandoned_pages` were begun and given up: if
+    /// there are any, the run's counts are a lower bound from here on.
+    ///
+    /// A complete run resolves the failures and diverged items that earlier runs of its phase left open, because it has met
+    /// every item again: `resolved_as` is `later_pass`.
+    ///
+    /// [`StoreError::Refused`] for another status, if the run has no open session, and for a complete run if a segment is
+    /// not done or a page was abandoned. The session then stays open.
+    async fn end_session(
+        &self,
+        run: RunId,
+        status: RunStatus,
+        reason: Option<String>,
+        abandoned_pages: u64,
+    ) -> Result<RunRecord, StoreError>;
+
+    /// Records findings of the preflight that the operator accepts for a run, beside those that were accepted before.
+    async fn accept(&self, run: RunId, findings: Vec<String>) -> Result<(), StoreError>;
+
+    /// Findings of the preflight that are accepted for a run, each once, in the order of their names.
+    async fn accepted(&self, run: RunId) -> Result<Vec<String>, StoreError>;
+
+    /// Items with an open failure, and open diverged items: of one run, or of all. An item that several runs left open
+    /// counts once.
+    async fn open_work(&self, run: Option<RunId>) -> Result<OpenWork, StoreError>;
+
+    /// The same, of every run of a phase.
+    async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError>;
+
+    /// Whether a run of this phase has applied a write, is complete, or has a segment with at least 100 items that were
+    /// already applied: then what the phase does is not wrong for every item.
+    async fn is_proven(&self, phase: &str) -> Result<bool, StoreError>;
+
+    /// Failures in the order of their cursors; an error if one of them cannot be read.
+    async fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError>;
+
+    /// Up to `limit` open failures of the runs of a phase, in the order of their cursors, behind `after`. One that cannot be
+    /// read hides no other.
+    async fn failures_of(
+        &self,
+        phase: &str,
+        after: Cursor,
+        limit: u32,
+    ) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError>;
+
+    /// Diverged items in the order of their cursors; an error if one of them cannot be read.
+    async fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError>;
+
+    /// The same. One that cannot be read hides no other.
+    async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError>;
+
+    /// Resolves the run's open failure of this key by the outcome of a retry. `diverged` names the paths if, and only if,
+    /// the outcome is `Diverged`: the item is then an open diverged item of the run. False if the run has no open failure
+    /// of this key; nothing changes then.
+    ///
+    /// [`StoreError::Refused`] for an outcome that is a failure, and if the paths do not fit the outcome.
+    async fn resolve_failure(
+        &self,
+        run: RunId,
+        key: ItemKey,
+        outcome: Outcome,
+        diverged: Vec<Path>,
+    ) -> Result<bool, StoreError>;
+
+    /// Records that a retry of the run's open failure failed again, and why: one attempt more. False if the run has no open
+    /// failure of this key; nothing changes then.
+    ///
+    /// [`StoreError::Refused`] for an outcome that is no failure.
+    async fn update_failure(&self, run: RunId, failure: Failure) -> Result<bool, StoreError>;
+
+    /// Resolves open diverged items, each in every run that has it; with each key comes how it is resolved. Returns the
+    /// number of items that were open.
+    async fn close_diverged(&self, items: Vec<(ItemKey, &'static str)>) -> Result<u64, StoreError>;
+}

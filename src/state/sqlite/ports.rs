@@ -1,0 +1,289 @@
+//! The ports, each method as a request to the thread that owns the file.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+
+use super::super::{
+    Begin, Checkpoints, Commit, Cursor, DivergedRecord, EventRecord, Events, Failure, FailureRecord, History, KeptFact,
+    ListQuery, Listed, MetPage, Mismatch, NewRun, NewVerification, OpenWork, PreImageId, PreImageRecord, PreImageRow,
+    Reservation, RunId, RunRecord, RunStatus, Runs, SegmentState, SegmentTotals, Session, Spend, SpendLedger,
+    SpendRecord, SpendState, StateStore, StoreError, StoredReport, Unreadable, VerificationRecord, Verifications,
+    VerifiedPages,
+};
+use super::{Store, accepted, events, journal, leftovers, read, spend, verify, write};
+use crate::change::{Digest, Leftover, Lookup, OnRecord, Outcome};
+use crate::cost::UnitPrices;
+use crate::item::{ItemKey, Path};
+use crate::passes::verify::{Verdict, VerdictCounts};
+
+#[async_trait]
+impl Runs for Store {
+    async fn current_run(&self, phase: &str) -> Result<Option<RunRecord>, StoreError> {
+        let phase = phase.to_owned();
+        self.thread.run(move |c| read::current_run(c, &phase)).await
+    }
+
+    async fn begin(&self, how: Begin, new: NewRun) -> Result<Session, StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| write::begin(c, how, &new, &now)).await
+    }
+
+    async fn end_session(
+        &self,
+        run: RunId,
+        status: RunStatus,
+        reason: Option<String>,
+        abandoned_pages: u64,
+    ) -> Result<RunRecord, StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| write::end_session(c, run, status, reason.as_deref(), abandoned_pages, &now)).await
+    }
+
+    async fn accept(&self, run: RunId, findings: Vec<String>) -> Result<(), StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| accepted::record(c, run, &findings, &now)).await
+    }
+
+    async fn accepted(&self, run: RunId) -> Result<Vec<String>, StoreError> {
+        self.thread.run(move |c| accepted::of(c, run)).await
+    }
+
+    async fn open_work(&self, run: Option<RunId>) -> Result<OpenWork, StoreError> {
+        self.thread.run(move |c| read::open_work(c, run)).await
+    }
+
+    async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError> {
+        let phase = phase.to_owned();
+        self.thread.run(move |c| read::open_work_of(c, &phase)).await
+    }
+
+    async fn is_proven(&self, phase: &str) -> Result<bool, StoreError> {
+        let phase = phase.to_owned();
+        self.thread.run(move |c| read::is_proven(c, &phase)).await
+    }
+
+    async fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
+        self.thread.run(move |c| read::all(read::failures(c, query)?)).await
+    }
+
+    async fn failures_of(
+        &self,
+        phase: &str,
+        after: Cursor,
+        limit: u32,
+    ) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError> {
+        let phase = phase.to_owned();
+        self.thread.run(move |c| read::failures_of(c, &phase, after, limit)).await
+    }
+
+    async fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError> {
+        self.thread.run(move |c| read::all(read::diverged(c, query)?)).await
+    }
+
+    async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError> {
+        self.thread.run(move |c| read::diverged(c, query)).await
+    }
+
+    async fn resolve_failure(
+        &self,
+        run: RunId,
+        key: ItemKey,
+        outcome: Outcome,
+        diverged: Vec<Path>,
+    ) -> Result<bool, StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| write::resolve_failure(c, run, &key, outcome, diverged, &now)).await
+    }
+
+    async fn update_failure(&self, run: RunId, failure: Failure) -> Result<bool, StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| write::update_failure(c, run, &failure, &now)).await
+    }
+
+    async fn close_diverged(&self, items: Vec<(ItemKey, &'static str)>) -> Result<u64, StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| verify::close_diverged(c, &items, &now)).await
+    }
+}
+
+#[async_trait]
+impl Checkpoints for Store {
+    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| write::commit(c, &commit, &now)).await
+    }
+
+    async fn segments_after(
+        &self,
+        run: RunId,
+        after: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<(u32, SegmentState)>, StoreError> {
+        self.thread.run(move |c| read::segments_after(c, run, after, limit)).await
+    }
+
+    async fn totals(&self, run: RunId) -> Result<SegmentTotals, StoreError> {
+        self.thread.run(move |c| read::totals(c, &read::run(c, run)?)).await
+    }
+}
+
+#[async_trait]
+impl History for Store {
+    async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| journal::append_pre_images(c, run, &rows, &now)).await
+    }
+
+    async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError> {
+        self.thread.run(move |c| journal::mark_refused(c, &ids)).await
+    }
+
+    async fn recall(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError> {
+        self.thread.run(move |c| journal::recall(c, &keys, lookup)).await
+    }
+
+    async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError> {
+        self.thread.run(move |c| journal::pre_images(c, &key, path.as_ref())).await
+    }
+
+    async fn journaled(&self, run: RunId) -> Result<u64, StoreError> {
+        self.thread.run(move |c| journal::pre_image_count(c, Some(run))).await
+    }
+
+    async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, StoreError> {
+        self.thread.run(move |c| leftovers::leftovers(c, run, leftover, limit)).await
+    }
+
+    async fn append_page(&self, page: MetPage) -> Result<(), StoreError> {
+        self.thread.run(move |c| journal::append_page(c, &page)).await
+    }
+
+    async fn under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError> {
+        self.thread.run(move |c| journal::under_way(c, run, segment)).await
+    }
+
+    async fn is_first_pass(&self, run: RunId) -> Result<bool, StoreError> {
+        self.thread.run(move |c| journal::is_first_pass(c, run)).await
+    }
+
+    async fn there_before(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
+        self.thread.run(move |c| journal::there_before(c, &keys)).await
+    }
+
+    async fn all_met(&self) -> Result<bool, StoreError> {
+        self.thread.run(journal::all_met).await
+    }
+
+    async fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
+        self.thread.run(journal::no_way_back).await
+    }
+
+    async fn there_before_count(&self) -> Result<u64, StoreError> {
+        self.thread.run(journal::there_before_count).await
+    }
+}
+
+#[async_trait]
+impl SpendLedger for Store {
+    async fn spend(&self, run: RunId) -> Result<SpendRecord, StoreError> {
+        self.thread.run(move |c| spend::record(c, &read::run(c, run)?, false)).await
+    }
+
+    async fn begin_spend(&self, run: RunId, prices: UnitPrices) -> Result<SpendState, StoreError> {
+        self.thread.run(move |c| spend::begin(c, run, prices)).await
+    }
+
+    async fn reserve(&self, run: RunId, reservation: Reservation) -> Result<(), StoreError> {
+        self.thread.run(move |c| spend::reserve(c, run, reservation)).await
+    }
+
+    async fn settle_spend(&self, run: RunId, spent: Spend) -> Result<SpendRecord, StoreError> {
+        self.thread.run(move |c| spend::settle(c, run, spent)).await
+    }
+}
+
+#[async_trait]
+impl Verifications for Store {
+    async fn begin_verification(&self, new: NewVerification, anew: bool) -> Result<VerificationRecord, StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| verify::begin(c, &new, anew, &now)).await
+    }
+
+    async fn commit_verified(&self, pages: VerifiedPages) -> Result<(), StoreError> {
+        let now = (self.clock)();
+        self.thread.run(move |c| verify::commit(c, &pages, &now)).await
+    }
+
+    async fn segment_verdicts(&self, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, StoreError> {
+        self.thread.run(move |c| verify::segment_verdicts(c, run)).await
+    }
+
+    async fn mismatches(&self, run: RunId, verdict: Verdict, limit: u32) -> Result<Vec<Mismatch>, StoreError> {
+        self.thread.run(move |c| verify::mismatches(c, run, verdict, limit)).await
+    }
+
+    async fn stop_verification(
+        &self,
+        run: RunId,
+        reason: Option<String>,
+        abandoned_pages: u64,
+    ) -> Result<RunRecord, StoreError> {
+        let now = (self.clock)();
+        self.thread
+            .run(move |c| write::end_session(c, run, RunStatus::Stopped, reason.as_deref(), abandoned_pages, &now))
+            .await
+    }
+
+    async fn finish_verification(
+        &self,
+        run: RunId,
+        ended_at: String,
+        json: String,
+        hash: String,
+    ) -> Result<RunRecord, StoreError> {
+        self.thread.run(move |c| verify::finish(c, run, &ended_at, &json, &hash)).await
+    }
+
+    async fn reports(&self, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
+        self.thread.run(move |c| verify::reports(c, limit)).await
+    }
+
+    async fn newest_verification(&self) -> Result<Option<VerificationRecord>, StoreError> {
+        self.thread.run(verify::newest).await
+    }
+}
+
+#[async_trait]
+impl Events for Store {
+    async fn append_event(&self, event: String) -> Result<EventRecord, StoreError> {
+        self.thread.run(move |c| events::append(c, event)).await
+    }
+
+    async fn events(&self) -> Result<Vec<EventRecord>, StoreError> {
+        self.thread.run(events::events).await
+    }
+
+    async fn forget_unbegun(&self) -> Result<bool, StoreError> {
+        self.thread.run(events::forget_unbegun).await
+    }
+
+    async fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError> {
+        self.thread.run(move |c| events::kept(c, fact)).await
+    }
+
+    async fn keep(&self, fact: KeptFact, value: String) -> Result<(), StoreError> {
+        self.thread.run(move |c| events::keep(c, fact, &value)).await
+    }
+}
+
+#[async_trait]
+impl StateStore for Store {
+    fn now(&self) -> String {
+        (self.clock)()
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.thread.close().await
+    }
+}

@@ -1,0 +1,67 @@
+//! The port of verifications: what each was asked, what it counted, which items it found, and its report.
+
+use async_trait::async_trait;
+
+use super::{Mismatch, NewVerification, RunId, RunRecord, StoreError, StoredReport, VerificationRecord, VerifiedPages};
+use crate::passes::verify::{Verdict, VerdictCounts};
+
+/// Verifications. Each is a run of the phase [`VERIFY`](super::phase::VERIFY).
+///
+/// Whatever changes something is durable when it returns `Ok`, all of it. After an error nothing of it is stored.
+#[async_trait]
+pub trait Verifications: Send + Sync {
+    /// Begins a session of a verification. It resumes the newest one if that is unfinished, was asked the same, and its
+    /// counts can be read, unless `anew`. Else it begins a new one, and an unfinished one is superseded.
+    ///
+    /// A new one deletes the counts and mismatches of verifications older than the newest complete one. Reports stay.
+    ///
+    /// [`StoreError::Refused`] if a session of the verification is open, and if a sample comes without a draw, a draw without a
+    /// sample, or with a seed of 2^63 or more.
+    async fn begin_verification(&self, new: NewVerification, anew: bool) -> Result<VerificationRecord, StoreError>;
+
+    /// Commits a segment's progress together with its verdicts and mismatches, as
+    /// [`Checkpoints::commit`](super::Checkpoints::commit) does for other runs. Up to
+    /// [`MAX_MISMATCHES`](super::MAX_MISMATCHES) of a verdict are kept; all are counted.
+    ///
+    /// [`StoreError::Refused`] if the run is no verification, has no open session or no such segment, and if verdicts, records
+    /// and counts of the pages do not add up.
+    async fn commit_verified(&self, pages: VerifiedPages) -> Result<(), StoreError>;
+
+    /// What every segment of a verification has counted so far, in ascending order, without segments that have no committed
+    /// page.
+    async fn segment_verdicts(&self, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, StoreError>;
+
+    /// The first items that a verification found with this verdict, in the order of their commits.
+    async fn mismatches(&self, run: RunId, verdict: Verdict, limit: u32) -> Result<Vec<Mismatch>, StoreError>;
+
+    /// Ends a session before the verification is complete, like [`Runs::end_session`](super::Runs::end_session).
+    async fn stop_verification(
+        &self,
+        run: RunId,
+        reason: Option<String>,
+        abandoned_pages: u64,
+    ) -> Result<RunRecord, StoreError>;
+
+    /// Ends a verification with its report, and the hash of it.
+    ///
+    /// [`StoreError::Refused`] if the number of segments that are done is not the number that is due. The session then stays
+    /// open.
+    async fn finish_verification(
+        &self,
+        run: RunId,
+        ended_at: String,
+        json: String,
+        hash: String,
+    ) -> Result<RunRecord, StoreError>;
+
+    /// Up to `limit` reports of complete verifications, newest first. A report that is damaged is left out.
+    async fn reports(&self, limit: u32) -> Result<Vec<StoredReport>, StoreError>;
+
+    /// The newest verification, complete or not; `None` if there is none, or if its record is damaged.
+    async fn newest_verification(&self) -> Result<Option<VerificationRecord>, StoreError>;
+
+    /// The newest report.
+    async fn latest_report(&self) -> Result<Option<StoredReport>, StoreError> {
+        Ok(self.reports(1).await?.into_iter().next())
+    }
+}
