@@ -1,0 +1,110 @@
+//! Promises of `Checkpoints`.
+
+use backfill::internals::state::{PreImageId, SegmentStatus, TransitionError};
+
+use super::*;
+
+pub(super) async fn a_commit_is_durable_with_its_failures_and_diverged_items(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+    store.commit(page_with_work(run, 1, "f", "d")).await.unwrap();
+    let store = stored.crash(store);
+    let segments = store.segments_after(run, None, 9).await.unwrap();
+    let (segment, state) = &segments[0];
+    assert_eq!((segments.len(), *segment, &state.status, state.pages), (1, 1, &SegmentStatus::Done, 1));
+    assert_eq!((state.counts.scanned, state.counts.of(Outcome::Rejected)), (3, 1));
+    let failures = store.failures(OPEN).await.unwrap();
+    assert_eq!((failures.len(), &failures[0].key, failures[0].segment), (1, &key("f"), 1));
+    assert_eq!((failures[0].run, failures[0].attempts, failures[0].reason.as_str()), (run, 1, "too large"));
+    let diverged = store.diverged(OPEN).await.unwrap();
+    assert_eq!((diverged.len(), &diverged[0].key, &diverged[0].paths), (1, &key("d"), &vec![path("postcode")]));
+}
+
+pub(super) async fn a_commit_that_is_refused_stores_nothing(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+    let whole = page_with_work(run, 0, "f", "d");
+    assert_refused(store.commit(Commit { failures: vec![], ..whole.clone() }).await);
+    assert_refused(store.commit(Commit { diverged: vec![], ..whole.clone() }).await);
+    let two = vec![failure("f", "too large"), failure("g", "too large")];
+    assert_refused(store.commit(Commit { failures: two, ..whole }).await);
+    assert!(store.segments_after(run, None, 9).await.unwrap().is_empty());
+    assert!(store.failures(ALL).await.unwrap().is_empty() && store.diverged(ALL).await.unwrap().is_empty());
+}
+
+pub(super) async fn progress_never_moves_backwards(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+    let page = |first, next| commit(run, 0, pages(first, next, &[Outcome::Applied]));
+    let refused = |answer| assert!(matches!(answer, Err(StoreError::Transition(_))), "{answer:?}");
+    refused(store.commit(page(2, Some("b"))).await);
+    store.commit(page(1, Some("a"))).await.unwrap();
+    refused(store.commit(page(1, Some("a"))).await);
+    refused(store.commit(page(3, Some("c"))).await);
+    store.commit(page(2, None)).await.unwrap();
+    let done = store.commit(page(3, None)).await;
+    assert!(matches!(done, Err(StoreError::Transition(TransitionError::AlreadyDone))), "{done:?}");
+    let store = stored.crash(store);
+    assert_eq!(store.segments_after(run, None, 9).await.unwrap()[0].1.pages, 2);
+}
+
+pub(super) async fn a_commit_needs_an_open_session_and_a_segment_of_the_run(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+    let page = |run, segment| commit(run, segment, pages(1, Some("a"), &[Outcome::Applied]));
+    assert_refused(store.commit(page(run, 2)).await);
+    store.commit(page(RunId::from_number(99), 0)).await.unwrap_err();
+    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    assert_refused(store.commit(page(run, 0)).await);
+    assert!(store.segments_after(run, None, 9).await.unwrap().is_empty());
+}
+
+pub(super) async fn a_refused_pre_image_that_is_unknown_fails_the_whole_commit(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    let refused = vec![PreImageId::from_number(99)];
+    let unknown = store.commit(Commit { refused, ..page_with_work(run, 0, "f", "d") }).await;
+    assert!(matches!(unknown, Err(StoreError::Corrupt(_))), "{unknown:?}");
+    assert!(
+        store.segments_after(run, None, 9).await.unwrap().is_empty() && store.failures(ALL).await.unwrap().is_empty()
+    );
+}
+
+pub(super) async fn segments_are_read_in_order_and_in_pieces(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 9).await;
+    for segment in [7, 0, 3] {
+        store.commit(commit(run, segment, pages(1, Some("a"), &[Outcome::Applied]))).await.unwrap();
+    }
+    let numbers = |found: Vec<(u32, _)>| found.into_iter().map(|(segment, _)| segment).collect::<Vec<_>>();
+    assert_eq!(numbers(store.segments_after(run, None, 2).await.unwrap()), [0, 3]);
+    assert_eq!(numbers(store.segments_after(run, Some(3), 2).await.unwrap()), [7]);
+    assert!(store.segments_after(run, Some(7), 2).await.unwrap().is_empty());
+    let mut shown = Vec::new();
+    store.each_segment(run, &mut |segment, state| shown.push((segment, state.pages))).await.unwrap();
+    assert_eq!(shown, [(0, 1), (3, 1), (7, 1)]);
+}
+
+pub(super) async fn totals_are_the_sum_of_the_segments(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 4).await;
+    assert_eq!(store.totals(run).await.unwrap().pending, 4);
+    store.commit(commit(run, 0, pages(1, Some("a"), &[Outcome::Applied]))).await.unwrap();
+    store.commit(commit(run, 0, pages(2, Some("b"), &[Outcome::Gone]))).await.unwrap();
+    store.commit(commit(run, 2, pages(1, None, &[Outcome::Applied, Outcome::Applied]))).await.unwrap();
+    let totals = store.totals(run).await.unwrap();
+    assert_eq!((totals.pending, totals.scanning, totals.done, totals.pages), (2, 1, 1, 3));
+    assert_eq!((totals.counts.scanned, totals.counts.of(Outcome::Applied)), (4, 3));
+    assert_eq!((totals.counts.write_units, totals.counts.read_units), (4.0, 1.5));
+    assert!(totals.last_commit_at.is_some());
+}
+
+pub(super) async fn unclear_items_make_the_counts_a_lower_bound(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    let mut page = commit(run, 0, pages(1, None, &[Outcome::AlreadyApplied]));
+    let SegmentEvent::PagesDone { counts, .. } = &mut page.event;
+    counts.unclear = 1;
+    store.commit(page).await.unwrap();
+    assert!(store.current_run(phase::EXPAND).await.unwrap().unwrap().lower_bound);
+}

@@ -1,0 +1,181 @@
+//! Promises of `History`.
+
+use std::collections::HashSet;
+
+use backfill::internals::change::{Lookup, Was};
+use backfill::internals::state::{MetPage, PreImageId};
+
+use super::*;
+
+/// A page of the first pass: items that may be written, and items whose target existed before.
+fn page(run: RunId, number: u64, may_write: &[&str], existed: &[&str]) -> MetPage {
+    let mut page = MetPage::empty(run, 0, number);
+    page.may_write = may_write.iter().map(|name| digest(name)).collect();
+    page.there_before =
+        existed.iter().map(|name| (key(name), vec![(path("postcode"), Digest::of(&text("before")))])).collect();
+    page
+}
+
+fn digests(names: &[&str]) -> HashSet<Digest> {
+    names.iter().map(|name| digest(name)).collect()
+}
+
+/// Whether the target of this item existed before the migration.
+async fn existed(store: &State, name: &str) -> bool {
+    store.there_before(vec![key(name)]).await.unwrap()[0].was_there_before(&path("postcode"))
+}
+
+pub(super) async fn pre_images_are_durable_when_the_call_returns(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    let rows = vec![pre_image("a", "1"), pre_image("b", "2")];
+    let ids = store.append_pre_images(run, rows).await.unwrap();
+    assert!(ids.len() == 2 && ids[0] < ids[1], "{ids:?}");
+    let store = stored.crash(store);
+    let found = store.pre_images(key("b"), None).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].id, found[0].run, &found[0].path), (ids[1], run, &path("zip")));
+    assert_eq!(found[0].value, Some(text("2")));
+    assert_eq!(store.journaled(run).await.unwrap(), 2);
+    let records = store.recall(vec![key("none"), key("a")], Lookup::ToDecide).await.unwrap();
+    assert!(records.len() == 2 && records[0] != records[1], "the records are in the order of the keys");
+    store.append_pre_images(RunId::from_number(99), vec![pre_image("a", "1")]).await.unwrap_err();
+}
+
+pub(super) async fn pre_images_of_an_item_come_newest_first(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    for value in ["1", "2"] {
+        store.append_pre_images(run, vec![pre_image("a", value)]).await.unwrap();
+    }
+    let city = PreImageRow { pre: PreImage::of(&path("city"), &text("c")), ..pre_image("a", "") };
+    let nothing = PreImageRow { pre: PreImage { was: Was::Nothing, ..pre_image("a", "").pre }, ..pre_image("a", "") };
+    store.append_pre_images(run, vec![city, nothing]).await.unwrap();
+    let values = |found: Vec<backfill::internals::state::PreImageRecord>| {
+        found.into_iter().filter_map(|record| record.value).collect::<Vec<_>>()
+    };
+    assert_eq!(values(store.pre_images(key("a"), None).await.unwrap()), [text("c"), text("2"), text("1")]);
+    assert_eq!(values(store.pre_images(key("a"), Some(path("zip"))).await.unwrap()), [text("2"), text("1")]);
+    assert_eq!(store.journaled(run).await.unwrap(), 3, "only values that were destroyed count");
+}
+
+pub(super) async fn a_refused_pre_image_is_not_restored(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    let rows = ["a", "b", "c"].map(|name| pre_image(name, "1")).to_vec();
+    let ids = store.append_pre_images(run, rows).await.unwrap();
+    store.mark_refused(vec![ids[0]]).await.unwrap();
+    let event = pages(1, None, &[Outcome::AlreadyApplied]);
+    store.commit(Commit { refused: vec![ids[1]], ..commit(run, 0, event) }).await.unwrap();
+    let store = stored.crash(store);
+    assert_eq!(store.journaled(run).await.unwrap(), 1);
+    for (name, expected) in [("a", 0), ("b", 0), ("c", 1)] {
+        assert_eq!(store.pre_images(key(name), None).await.unwrap().len(), expected, "{name}");
+    }
+}
+
+pub(super) async fn marks_of_refusal_are_all_stored_or_none(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    let ids = store.append_pre_images(run, vec![pre_image("a", "1")]).await.unwrap();
+    let answer = store.mark_refused(vec![ids[0], PreImageId::from_number(99)]).await;
+    assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
+    assert_eq!(store.journaled(run).await.unwrap(), 1);
+}
+
+pub(super) async fn the_baseline_is_durable_when_the_call_returns(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    store.append_page(page(run, 1, &["new"], &["old"])).await.unwrap();
+    let store = stored.crash(store);
+    assert!(existed(&store, "old").await && !existed(&store, "new").await);
+    assert_eq!(store.there_before_count().await.unwrap(), 1);
+    assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["new"]));
+    assert!(store.under_way(run, 1).await.unwrap().is_empty());
+    let records = store.there_before(vec![key("old")]).await.unwrap();
+    assert!(records[0].is_existing(&path("postcode"), &text("before")));
+    assert!(!records[0].is_existing(&path("postcode"), &text("after")), "it tells the value from others");
+}
+
+pub(super) async fn the_first_record_of_an_item_stays(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    store.append_page(page(run, 1, &[], &["a"])).await.unwrap();
+    let mut later = MetPage::empty(run, 0, 2);
+    later.there_before = vec![(key("a"), vec![(path("postcode"), Digest::of(&text("after")))])];
+    store.append_page(later).await.unwrap();
+    let records = store.there_before(vec![key("a")]).await.unwrap();
+    assert!(records[0].is_existing(&path("postcode"), &text("before")));
+    assert_eq!(store.there_before_count().await.unwrap(), 1);
+}
+
+pub(super) async fn items_under_way_are_forgotten_by_the_commit_of_their_page(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    store.append_page(page(run, 1, &["a"], &[])).await.unwrap();
+    store.append_page(page(run, 2, &["b"], &[])).await.unwrap();
+    store.commit(commit(run, 0, pages(1, Some("x"), &[Outcome::Applied]))).await.unwrap();
+    assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["b"]));
+    store.commit(commit(run, 0, pages(2, None, &[Outcome::Applied]))).await.unwrap();
+    assert!(store.under_way(run, 0).await.unwrap().is_empty());
+}
+
+pub(super) async fn items_under_way_of_a_killed_session_are_kept_until_their_segment_ends(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    store.append_page(page(run, 1, &["a"], &[])).await.unwrap();
+    let store = stored.crash(store);
+    begin(&store, Begin::ResumeOrNew, 1).await;
+    store.append_page(page(run, 1, &["b"], &[])).await.unwrap();
+    store.commit(commit(run, 0, pages(1, Some("x"), &[Outcome::Applied]))).await.unwrap();
+    assert_eq!(
+        store.under_way(run, 0).await.unwrap(),
+        digests(&["a"]),
+        "another session may cut its pages differently"
+    );
+    store.commit(commit(run, 0, pages(2, None, &[Outcome::Applied]))).await.unwrap();
+    assert!(store.under_way(run, 0).await.unwrap().is_empty());
+}
+
+pub(super) async fn the_first_pass_is_the_first_that_meets_every_item(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let first = begin(&store, Begin::ResumeOrNew, 1).await;
+    assert!(store.is_first_pass(first).await.unwrap() && !store.all_met().await.unwrap());
+    store.end_session(first, RunStatus::Stopped, None, 0).await.unwrap();
+    let anew = begin(&store, Begin::Restart, 1).await;
+    assert!(store.is_first_pass(anew).await.unwrap(), "the one before has not met every item");
+    store.commit(commit(anew, 0, pages(1, None, &[]))).await.unwrap();
+    assert!(store.all_met().await.unwrap(), "all segments are done");
+    store.end_session(anew, RunStatus::Complete, None, 0).await.unwrap();
+    let again = begin(&store, Begin::Again, 1).await;
+    assert!(!store.is_first_pass(again).await.unwrap() && store.all_met().await.unwrap());
+}
+
+pub(super) async fn a_complete_rollback_ends_what_was_recorded_before_it(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    store.append_page(page(run, 1, &[], &["a"])).await.unwrap();
+    store.append_pre_images(run, vec![pre_image("b", "1")]).await.unwrap();
+    store.commit(commit(run, 0, pages(1, None, &[Outcome::Applied]))).await.unwrap();
+    store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
+    complete(&store, Begin::ResumeOrNew, phase::ROLLBACK, &[Outcome::Applied]).await;
+    assert!(existed(&store, "a").await, "another pass of the rollback decides by the same records");
+    let expansion = begin(&store, Begin::Restart, 1).await;
+    assert!(!existed(&store, "a").await && store.is_first_pass(expansion).await.unwrap());
+    assert_eq!(store.there_before_count().await.unwrap(), 0);
+    let records = store.recall(vec![key("b"), key("none")], Lookup::ToDecide).await.unwrap();
+    assert_eq!(records[0], records[1], "nothing is recorded of an item for the new expansion");
+    store.append_page(page(expansion, 1, &[], &["a"])).await.unwrap();
+    assert!(existed(&store, "a").await, "it is recorded again");
+}
+
+pub(super) async fn a_first_pass_that_was_begun_anew_leaves_no_sure_way_back(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let first = begin(&store, Begin::ResumeOrNew, 2).await;
+    store.commit(commit(first, 0, pages(1, None, &[Outcome::Applied]))).await.unwrap();
+    store.end_session(first, RunStatus::Stopped, None, 0).await.unwrap();
+    assert_eq!(store.no_way_back().await.unwrap(), None);
+    let anew = begin(&store, Begin::Restart, 1).await;
+    store.append_page(page(anew, 1, &[], &["a", "b"])).await.unwrap();
+    assert_eq!(store.no_way_back().await.unwrap(), Some(2), "the targets may be the first pass's");
+}

@@ -1,0 +1,231 @@
+//! The conformance suite of stores: every promise of the ports of `src/state/`, one function each, run over every
+//! implementation. A new store is added to [`conformance`] with its [`Stored`].
+//!
+//! `broken.rs` shows that the suite finds a store that breaks a promise.
+
+mod broken;
+mod checkpoints;
+mod events;
+mod exclusive;
+mod history;
+mod runs;
+mod spend;
+mod verifications;
+
+use std::fs;
+use std::path::PathBuf;
+
+use backfill::internals::change::{Digest, Outcome, PreImage};
+use backfill::internals::item::{ItemKey, Path, Value};
+use backfill::internals::state::{
+    self, Begin, Commit, Counts, Cursor, DivergedItem, Failure, Identity, ListQuery, NewRun, PreImageRow, RunId,
+    RunStatus, SegmentEvent, State, StoreError, phase,
+};
+use futures::future::BoxFuture;
+
+/// A place where one implementation keeps a state.
+trait Stored: Send {
+    /// Opens the state as this plan's on this table.
+    fn open_as(&mut self, identity: &Identity) -> Result<State, StoreError>;
+
+    /// The process that owns the state dies at this instant, and the next one opens what was durable.
+    fn crash(&mut self, owned: State) -> State;
+
+    /// Opens the state.
+    fn open(&mut self) -> State {
+        self.open_as(&identity()).unwrap()
+    }
+}
+
+/// A promise, and whether a store keeps it: it panics if not.
+type Promise = for<'a> fn(&'a mut dyn Stored) -> BoxFuture<'a, ()>;
+
+macro_rules! conformance {
+    ($($port:ident::$promise:ident),+ $(,)?) => {
+        /// Every promise, by its name.
+        const PROMISES: &[(&str, Promise)] = &[$((stringify!($promise), |store| Box::pin($port::$promise(store)))),+];
+
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$port::$promise(&mut super::Sqlite::new()).await;
+            })+
+        }
+    };
+}
+
+conformance! {
+    runs::a_run_that_has_begun_is_durable,
+    runs::a_session_that_a_crash_ended_is_stopped_and_its_counts_are_a_lower_bound,
+    runs::a_resumed_run_keeps_what_it_was_created_with,
+    runs::a_run_has_one_session_at_a_time,
+    runs::a_complete_run_is_followed_by_another_pass_only_if_asked_for,
+    runs::another_pass_needs_a_complete_one,
+    runs::a_restart_supersedes_the_unfinished_run,
+    runs::a_run_that_was_looked_through_is_never_resumed,
+    runs::a_run_has_one_to_a_million_segments,
+    runs::a_run_is_complete_only_when_every_segment_is_done,
+    runs::abandoned_pages_make_the_counts_a_lower_bound,
+    runs::a_complete_run_resolves_what_earlier_runs_left_open,
+    runs::findings_are_accepted_once_and_for_good,
+    runs::an_item_that_two_runs_left_open_counts_once,
+    runs::a_phase_is_proven_by_an_applied_write_or_a_complete_run,
+    runs::a_list_goes_on_from_the_cursor_of_its_last_record,
+    runs::a_failure_is_resolved_once_and_by_an_outcome_that_fits,
+    runs::a_failed_retry_is_one_attempt_more,
+    runs::a_diverged_item_is_closed_in_every_run_that_has_it,
+    checkpoints::a_commit_is_durable_with_its_failures_and_diverged_items,
+    checkpoints::a_commit_that_is_refused_stores_nothing,
+    checkpoints::progress_never_moves_backwards,
+    checkpoints::a_commit_needs_an_open_session_and_a_segment_of_the_run,
+    checkpoints::a_refused_pre_image_that_is_unknown_fails_the_whole_commit,
+    checkpoints::segments_are_read_in_order_and_in_pieces,
+    checkpoints::totals_are_the_sum_of_the_segments,
+    checkpoints::unclear_items_make_the_counts_a_lower_bound,
+    history::pre_images_are_durable_when_the_call_returns,
+    history::pre_images_of_an_item_come_newest_first,
+    history::a_refused_pre_image_is_not_restored,
+    history::marks_of_refusal_are_all_stored_or_none,
+    history::the_baseline_is_durable_when_the_call_returns,
+    history::the_first_record_of_an_item_stays,
+    history::items_under_way_are_forgotten_by_the_commit_of_their_page,
+    history::items_under_way_of_a_killed_session_are_kept_until_their_segment_ends,
+    history::the_first_pass_is_the_first_that_meets_every_item,
+    history::a_complete_rollback_ends_what_was_recorded_before_it,
+    history::a_first_pass_that_was_begun_anew_leaves_no_sure_way_back,
+    spend::nothing_is_reserved_before_the_spend_has_begun,
+    spend::a_slice_counts_as_spent_after_a_crash,
+    spend::a_settled_slice_counts_only_what_was_used,
+    spend::what_committed_pages_count_is_spent,
+    verifications::a_verification_is_resumed_only_if_it_is_asked_the_same,
+    verifications::verified_pages_are_durable_with_their_mismatches,
+    verifications::verified_pages_that_do_not_add_up_store_nothing,
+    verifications::a_verification_ends_with_its_report_when_all_due_segments_are_done,
+    verifications::reports_come_newest_first,
+    events::events_are_durable_and_in_order,
+    events::an_event_names_the_newest_run,
+    events::a_fact_replaces_the_one_before_and_is_durable,
+    events::only_what_has_not_begun_is_forgotten,
+    exclusive::another_plan_is_refused_once_something_has_begun,
+    exclusive::a_closed_state_takes_no_request_and_can_be_opened_again,
+}
+
+/// The store in one file.
+struct Sqlite {
+    dir: tempfile::TempDir,
+    /// Processes that have died.
+    deaths: u32,
+}
+
+impl Sqlite {
+    fn new() -> Sqlite {
+        Sqlite { dir: tempfile::tempdir().unwrap(), deaths: 0 }
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.dir.path().join(self.deaths.to_string())
+    }
+}
+
+impl Stored for Sqlite {
+    fn open_as(&mut self, identity: &Identity) -> Result<State, StoreError> {
+        state::open(&self.folder().join("s.db"), identity, || "2026-01-01T00:00:00Z".to_owned())
+    }
+
+    /// A copy of the files while their owner lives is what a killed process leaves.
+    fn crash(&mut self, owned: State) -> State {
+        let from = self.folder();
+        self.deaths += 1;
+        fs::create_dir(self.folder()).unwrap();
+        for file in fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            if !file.file_name().to_string_lossy().ends_with("-shm") {
+                fs::copy(file.path(), self.folder().join(file.file_name())).unwrap();
+            }
+        }
+        drop(owned);
+        self.open()
+    }
+}
+
+fn identity() -> Identity {
+    Identity {
+        migration: "rename".to_owned(),
+        fingerprint: "aaaaaaaaaaaaaaaaaaaa".to_owned(),
+        table_arn: "arn:aws:dynamodb:eu-west-1:111122223333:table/orders".to_owned(),
+        table_id: Some("id-1".to_owned()),
+        meaning: "move zip to postcode".to_owned(),
+    }
+}
+
+const ALL: ListQuery = ListQuery { run: None, open_only: false, after: Cursor::START, limit: u32::MAX };
+const OPEN: ListQuery = ListQuery { open_only: true, ..ALL };
+
+fn new_run(total_segments: u32) -> NewRun {
+    run_of(phase::EXPAND, total_segments)
+}
+
+fn run_of(phase: &str, total_segments: u32) -> NewRun {
+    NewRun { phase: phase.to_owned(), total_segments, tool_version: "0.1.0".to_owned(), table_items_estimate: Some(9) }
+}
+
+async fn begin(store: &State, how: Begin, total_segments: u32) -> RunId {
+    store.begin(how, new_run(total_segments)).await.unwrap().run.id
+}
+
+/// Does the whole of a run of one segment, with these outcomes.
+async fn complete(store: &State, how: Begin, phase: &str, outcomes: &[Outcome]) -> RunId {
+    let run = store.begin(how, run_of(phase, 1)).await.unwrap().run.id;
+    store.commit(commit(run, 0, pages(1, None, outcomes))).await.unwrap();
+    store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
+    run
+}
+
+fn key(name: impl ToString) -> ItemKey {
+    ItemKey::new([("pk".to_owned(), text(name))].into())
+}
+
+fn text(value: impl ToString) -> Value {
+    Value::S(value.to_string())
+}
+
+fn path(name: &str) -> Path {
+    Path::attribute(name)
+}
+
+fn digest(name: &str) -> Digest {
+    Digest::of_text(&key(name).to_text())
+}
+
+/// One page, number `first`, of items with these outcomes; `next` is where the segment goes on.
+fn pages(first: u64, next: Option<&str>, outcomes: &[Outcome]) -> SegmentEvent {
+    let mut counts = Counts { write_units: outcomes.len() as f64, read_units: 0.5, ..Counts::default() };
+    outcomes.iter().for_each(|outcome| counts.count(*outcome));
+    SegmentEvent::PagesDone { first, pages: 1, next: next.map(key), counts }
+}
+
+fn commit(run: RunId, segment: u32, event: SegmentEvent) -> Commit {
+    Commit { run, segment, event, failures: vec![], diverged: vec![], refused: vec![] }
+}
+
+/// A page with one failed and one diverged item, which ends its segment.
+fn page_with_work(run: RunId, segment: u32, failed: &str, diverged: &str) -> Commit {
+    Commit {
+        failures: vec![failure(failed, "too large")],
+        diverged: vec![DivergedItem { key: key(diverged), paths: vec![path("postcode")] }],
+        ..commit(run, segment, pages(1, None, &[Outcome::Rejected, Outcome::Diverged, Outcome::Applied]))
+    }
+}
+
+fn failure(name: &str, reason: &str) -> Failure {
+    Failure { key: key(name), outcome: Outcome::Rejected, reason: reason.to_owned() }
+}
+
+fn pre_image(name: &str, value: &str) -> PreImageRow {
+    PreImageRow { key: key(name), pre: PreImage::of(&path("zip"), &text(value)) }
+}
+
+#[track_caller]
+fn assert_refused<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
+    assert!(matches!(answer, Err(StoreError::Refused(_))), "{answer:?}");
+}

@@ -1,0 +1,252 @@
+//! Promises of `Runs`.
+
+use super::*;
+
+pub(super) async fn a_run_that_has_begun_is_durable(stored: &mut dyn Stored) {
+    let store = stored.open();
+    assert_eq!(store.current_run(phase::EXPAND).await.unwrap(), None);
+    let session = store.begin(Begin::ResumeOrNew, new_run(4)).await.unwrap();
+    let run = &session.run;
+    assert!(!session.resumed && run.open_session && run.status == RunStatus::Running);
+    assert_eq!((run.pass, run.total_segments, run.sessions), (1, 4, 1));
+    let store = stored.crash(store);
+    assert_eq!(store.current_run(phase::EXPAND).await.unwrap().unwrap().id, session.run.id);
+    assert_eq!(store.current_run(phase::CONTRACT).await.unwrap(), None, "each phase has its own runs");
+}
+
+pub(super) async fn a_session_that_a_crash_ended_is_stopped_and_its_counts_are_a_lower_bound(stored: &mut dyn Stored) {
+    let store = stored.open();
+    begin(&store, Begin::ResumeOrNew, 4).await;
+    let store = stored.crash(store);
+    let run = store.current_run(phase::EXPAND).await.unwrap().unwrap();
+    assert_eq!((run.status, run.open_session, run.lower_bound), (RunStatus::Stopped, false, true));
+    assert!(run.stop_reason.is_some());
+}
+
+pub(super) async fn a_resumed_run_keeps_what_it_was_created_with(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 4).await;
+    let ended = store.end_session(run, RunStatus::Stopped, Some("a signal".to_owned()), 0).await.unwrap();
+    assert_eq!((ended.status, ended.stop_reason.as_deref()), (RunStatus::Stopped, Some("a signal")));
+    assert!(!ended.lower_bound && !ended.open_session && ended.ended_at.is_some());
+    let session = store.begin(Begin::ResumeOrNew, new_run(64)).await.unwrap();
+    assert!(session.resumed);
+    let run_now = session.run;
+    assert_eq!((run_now.id, run_now.total_segments, run_now.sessions), (run, 4, 2));
+    assert_eq!((run_now.ended_at, run_now.stop_reason), (None, None));
+}
+
+pub(super) async fn a_run_has_one_session_at_a_time(stored: &mut dyn Stored) {
+    let store = stored.open();
+    begin(&store, Begin::ResumeOrNew, 4).await;
+    for how in [Begin::ResumeOrNew, Begin::Restart, Begin::Again, Begin::Look] {
+        assert_refused(store.begin(how, new_run(4)).await);
+    }
+    assert_eq!(store.current_run(phase::EXPAND).await.unwrap().unwrap().sessions, 1);
+}
+
+pub(super) async fn a_complete_run_is_followed_by_another_pass_only_if_asked_for(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let first = complete(&store, Begin::ResumeOrNew, phase::EXPAND, &[Outcome::Applied]).await;
+    assert_refused(store.begin(Begin::ResumeOrNew, new_run(1)).await);
+    let again = store.begin(Begin::Again, new_run(2)).await.unwrap();
+    assert!(!again.resumed && again.run.id > first);
+    assert_eq!((again.run.pass, again.run.total_segments), (2, 2));
+    store.end_session(again.run.id, RunStatus::Stopped, None, 0).await.unwrap();
+    assert!(store.begin(Begin::Again, new_run(2)).await.unwrap().resumed, "another pass is resumed, too");
+}
+
+pub(super) async fn another_pass_needs_a_complete_one(stored: &mut dyn Stored) {
+    let store = stored.open();
+    assert_refused(store.begin(Begin::Again, new_run(2)).await);
+    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    assert_refused(store.begin(Begin::Again, new_run(2)).await);
+}
+
+pub(super) async fn a_restart_supersedes_the_unfinished_run(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let first = begin(&store, Begin::ResumeOrNew, 2).await;
+    store.commit(commit(first, 0, pages(1, Some("a"), &[Outcome::Applied]))).await.unwrap();
+    store.end_session(first, RunStatus::Stopped, None, 0).await.unwrap();
+    let anew = store.begin(Begin::Restart, new_run(3)).await.unwrap();
+    assert!(!anew.resumed && anew.run.id > first && anew.run.total_segments == 3);
+    assert_eq!(store.segments_after(anew.run.id, None, 9).await.unwrap(), []);
+    assert_eq!(store.segments_after(first, None, 9).await.unwrap().len(), 1, "the superseded run stays");
+}
+
+pub(super) async fn a_run_that_was_looked_through_is_never_resumed(stored: &mut dyn Stored) {
+    let store = stored.open();
+    assert_refused(store.begin(Begin::Look, new_run(2)).await);
+    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    let look = store.begin(Begin::Look, new_run(2)).await.unwrap();
+    assert!(look.resumed && look.run.id == run && look.run.looked_through);
+    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    assert_refused(store.begin(Begin::ResumeOrNew, new_run(2)).await);
+    assert!(store.begin(Begin::Look, new_run(2)).await.unwrap().resumed);
+    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    assert!(!store.begin(Begin::Restart, new_run(2)).await.unwrap().resumed);
+}
+
+pub(super) async fn a_run_has_one_to_a_million_segments(stored: &mut dyn Stored) {
+    let store = stored.open();
+    for segments in [0, 1_000_001] {
+        assert_refused(store.begin(Begin::ResumeOrNew, new_run(segments)).await);
+    }
+    assert_eq!(store.current_run(phase::EXPAND).await.unwrap(), None);
+    begin(&store, Begin::ResumeOrNew, 1_000_000).await;
+}
+
+pub(super) async fn a_run_is_complete_only_when_every_segment_is_done(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+    store.commit(commit(run, 0, pages(1, None, &[Outcome::Applied]))).await.unwrap();
+    assert_refused(store.end_session(run, RunStatus::Complete, None, 0).await);
+    store.commit(commit(run, 1, pages(1, None, &[]))).await.unwrap();
+    assert_refused(store.end_session(run, RunStatus::Complete, None, 1).await);
+    for status in [RunStatus::Running, RunStatus::Superseded] {
+        store.end_session(run, status, None, 0).await.unwrap_err();
+    }
+    assert!(store.current_run(phase::EXPAND).await.unwrap().unwrap().open_session, "a refused end ends nothing");
+    let ended = store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
+    assert_eq!((ended.status, ended.open_session), (RunStatus::Complete, false));
+    assert_refused(store.end_session(run, RunStatus::Stopped, None, 0).await);
+    let store = stored.crash(store);
+    let run = store.current_run(phase::EXPAND).await.unwrap().unwrap();
+    assert_eq!((run.status, run.lower_bound), (RunStatus::Complete, false));
+}
+
+pub(super) async fn abandoned_pages_make_the_counts_a_lower_bound(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+    assert!(!store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap().lower_bound);
+    for (pages, expected) in [(3, 3), (0, 3), (2, 5)] {
+        begin(&store, Begin::ResumeOrNew, 2).await;
+        let ended = store.end_session(run, RunStatus::Stopped, None, pages).await.unwrap();
+        assert_eq!((ended.lower_bound, ended.abandoned_pages), (true, expected));
+    }
+}
+
+pub(super) async fn a_complete_run_resolves_what_earlier_runs_left_open(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let first = begin(&store, Begin::ResumeOrNew, 1).await;
+    store.commit(page_with_work(first, 0, "f", "d")).await.unwrap();
+    store.end_session(first, RunStatus::Complete, None, 0).await.unwrap();
+    let again = begin(&store, Begin::Again, 1).await;
+    store.commit(page_with_work(again, 0, "f2", "d2")).await.unwrap();
+    assert_eq!(store.open_work(None).await.unwrap().failures, 2);
+    store.end_session(again, RunStatus::Complete, None, 0).await.unwrap();
+    let store = stored.crash(store);
+    let failures = store.failures(OPEN).await.unwrap();
+    assert_eq!(failures.iter().map(|failure| &failure.key).collect::<Vec<_>>(), [&key("f2")]);
+    assert_eq!(store.failures(ALL).await.unwrap()[0].resolved_as.as_deref(), Some("later_pass"));
+    assert_eq!(store.diverged(OPEN).await.unwrap().len(), 1);
+    assert_eq!(store.diverged(ALL).await.unwrap()[0].resolved_as.as_deref(), Some("later_pass"));
+}
+
+pub(super) async fn findings_are_accepted_once_and_for_good(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    store.accept(run, vec!["stream".to_owned(), "hot-index".to_owned()]).await.unwrap();
+    store.accept(run, vec!["stream".to_owned(), "ttl".to_owned()]).await.unwrap();
+    let store = stored.crash(store);
+    assert_eq!(store.accepted(run).await.unwrap(), ["hot-index", "stream", "ttl"]);
+    let anew = begin(&store, Begin::Restart, 1).await;
+    assert!(store.accepted(anew).await.unwrap().is_empty(), "each run has its own");
+}
+
+pub(super) async fn an_item_that_two_runs_left_open_counts_once(stored: &mut dyn Stored) {
+    let store = stored.open();
+    for how in [Begin::ResumeOrNew, Begin::Restart] {
+        let run = begin(&store, how, 1).await;
+        store.commit(page_with_work(run, 0, "f", "d")).await.unwrap();
+        let work = store.open_work(Some(run)).await.unwrap();
+        assert_eq!((work.failures, work.diverged), (1, 1));
+        store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    }
+    for work in [store.open_work(None).await.unwrap(), store.open_work_of(phase::EXPAND).await.unwrap()] {
+        assert_eq!((work.failures, work.diverged), (1, 1));
+    }
+    assert_eq!(store.open_work_of(phase::CONTRACT).await.unwrap().failures, 0);
+}
+
+pub(super) async fn a_phase_is_proven_by_an_applied_write_or_a_complete_run(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    assert!(!store.is_proven(phase::EXPAND).await.unwrap());
+    store.commit(commit(run, 0, pages(1, Some("a"), &[Outcome::AlreadyApplied; 99]))).await.unwrap();
+    assert!(!store.is_proven(phase::EXPAND).await.unwrap());
+    store.commit(commit(run, 0, pages(2, Some("b"), &[Outcome::AlreadyApplied]))).await.unwrap();
+    assert!(store.is_proven(phase::EXPAND).await.unwrap(), "of so many that were applied, some writer was accepted");
+    complete(&store, Begin::ResumeOrNew, phase::CONTRACT, &[]).await;
+    assert!(store.is_proven(phase::CONTRACT).await.unwrap(), "a complete run has met no item that it could not change");
+    let undo = store.begin(Begin::ResumeOrNew, run_of(phase::ROLLBACK, 1)).await.unwrap().run.id;
+    assert!(!store.is_proven(phase::ROLLBACK).await.unwrap());
+    store.commit(commit(undo, 0, pages(1, Some("a"), &[Outcome::Applied]))).await.unwrap();
+    assert!(store.is_proven(phase::ROLLBACK).await.unwrap());
+}
+
+pub(super) async fn a_list_goes_on_from_the_cursor_of_its_last_record(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 3).await;
+    for segment in 0..3 {
+        let (failed, diverged) = (format!("f{segment}"), format!("d{segment}"));
+        store.commit(page_with_work(run, segment, &failed, &diverged)).await.unwrap();
+    }
+    let two = store.failures(ListQuery { limit: 2, run: Some(run), ..OPEN }).await.unwrap();
+    let rest = store.failures(ListQuery { after: two[1].id, ..OPEN }).await.unwrap();
+    let keys: Vec<_> = two.iter().chain(&rest).map(|failure| failure.key.clone()).collect();
+    assert_eq!(keys, ["f0", "f1", "f2"].map(key));
+    let of_phase = store.failures_of(phase::EXPAND, two[0].id, 1).await.unwrap();
+    assert_eq!(of_phase[0].as_ref().unwrap().key, key("f1"));
+    assert!(store.failures_of(phase::CONTRACT, Cursor::START, 9).await.unwrap().is_empty());
+    let one = store.listed_diverged(ListQuery { limit: 1, ..OPEN }).await.unwrap();
+    let after = one[0].as_ref().unwrap().id;
+    let rest = store.diverged(ListQuery { after, ..ALL }).await.unwrap();
+    assert_eq!(rest.iter().map(|item| item.key.clone()).collect::<Vec<_>>(), ["d1", "d2"].map(key));
+    assert_eq!(rest[0].paths, [path("postcode")]);
+}
+
+pub(super) async fn a_failure_is_resolved_once_and_by_an_outcome_that_fits(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    store.commit(page_with_work(run, 0, "f", "d")).await.unwrap();
+    for (outcome, paths) in
+        [(Outcome::Rejected, vec![]), (Outcome::Diverged, vec![]), (Outcome::Applied, vec![path("postcode")])]
+    {
+        assert_refused(store.resolve_failure(run, key("f"), outcome, paths).await);
+    }
+    assert!(!store.resolve_failure(run, key("other"), Outcome::Applied, vec![]).await.unwrap());
+    assert!(store.resolve_failure(run, key("f"), Outcome::Diverged, vec![path("postcode")]).await.unwrap());
+    assert!(!store.resolve_failure(run, key("f"), Outcome::Applied, vec![]).await.unwrap(), "it is resolved already");
+    let store = stored.crash(store);
+    assert_eq!(store.failures(ALL).await.unwrap()[0].resolved_as.as_deref(), Some("diverged"));
+    assert_eq!(store.open_work(None).await.unwrap().diverged, 2, "it is an open diverged item now");
+}
+
+pub(super) async fn a_failed_retry_is_one_attempt_more(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    store.commit(page_with_work(run, 0, "f", "d")).await.unwrap();
+    assert!(!store.update_failure(run, failure("other", "throttled")).await.unwrap());
+    assert_refused(store.update_failure(run, Failure { outcome: Outcome::Applied, ..failure("f", "") }).await);
+    assert!(store.update_failure(run, failure("f", "still too large")).await.unwrap());
+    let store = stored.crash(store);
+    let failures = store.failures(OPEN).await.unwrap();
+    assert_eq!((failures[0].attempts, failures[0].reason.as_str()), (2, "still too large"));
+}
+
+pub(super) async fn a_diverged_item_is_closed_in_every_run_that_has_it(stored: &mut dyn Stored) {
+    let store = stored.open();
+    for how in [Begin::ResumeOrNew, Begin::Restart] {
+        let run = begin(&store, how, 1).await;
+        store.commit(page_with_work(run, 0, "f", "d")).await.unwrap();
+        store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    }
+    let closed = store.close_diverged(vec![(key("d"), "verified"), (key("other"), "gone")]).await.unwrap();
+    assert_eq!(closed, 1, "it counts items that were open");
+    let store = stored.crash(store);
+    assert!(store.diverged(OPEN).await.unwrap().is_empty());
+    assert!(store.diverged(ALL).await.unwrap().iter().all(|item| item.resolved_as.as_deref() == Some("verified")));
+}

@@ -1,0 +1,124 @@
+//! Promises of `Verifications`.
+
+use backfill::internals::passes::verify::{Stage, Truth, Truths, Verdict, VerdictCounts};
+use backfill::internals::state::{Asked, Drawn, Mismatch, NewVerification, VerifiedPages};
+
+use super::*;
+
+const FULL: Asked = Asked {
+    stage: Stage::Expanded,
+    truths: Truths::All(Truth::Old),
+    repair: false,
+    flag_version: Some(3),
+    wanted: None,
+};
+
+fn verification(asked: Asked, segments: u32) -> NewVerification {
+    let drawn = asked.wanted.map(|_| Drawn { seed: u64::MAX >> 1, run_segments: 4, large: vec![1, 3] });
+    NewVerification { asked, drawn, due: segments, run: new_run(segments) }
+}
+
+/// One page of a matching and a stale item.
+fn page(run: RunId, segment: u32, first: u64, next: Option<&str>) -> VerifiedPages {
+    let stale = Mismatch {
+        key: key(format!("{segment}/{first}")),
+        verdict: Verdict::Stale,
+        paths: vec![path("postcode")],
+        repaired: false,
+        why: Some("left alone".to_owned()),
+    };
+    VerifiedPages {
+        run,
+        segment,
+        event: pages(first, next, &[Outcome::AlreadyApplied, Outcome::Diverged]),
+        verdicts: VerdictCounts { matching: 1, stale: 1, ..VerdictCounts::default() },
+        mismatches: vec![stale],
+        refused: vec![],
+    }
+}
+
+pub(super) async fn a_verification_is_resumed_only_if_it_is_asked_the_same(stored: &mut dyn Stored) {
+    let store = stored.open();
+    assert_eq!(store.newest_verification().await.unwrap(), None);
+    let sampled = Asked { wanted: Some(5), ..FULL };
+    for drawn in [None, Some(Drawn { seed: 1 << 63, run_segments: 4, large: vec![] })] {
+        let new = NewVerification { drawn, ..verification(sampled.clone(), 2) };
+        assert_refused(store.begin_verification(new, false).await);
+    }
+    let first = store.begin_verification(verification(FULL, 2), false).await.unwrap();
+    assert!(!first.resumed && first.run.phase == phase::VERIFY && first.asked == FULL);
+    assert_refused(store.begin_verification(verification(FULL, 2), false).await);
+    let store = stored.crash(store);
+    let again = store.begin_verification(verification(FULL, 9), false).await.unwrap();
+    assert!(again.resumed);
+    assert_eq!((again.run.id, again.run.total_segments, again.due), (first.run.id, 2, 2));
+    let stopped = store.stop_verification(again.run.id, Some("a signal".to_owned()), 0).await.unwrap();
+    assert_eq!(stopped.status, RunStatus::Stopped);
+    let mut newest = again.run.id;
+    for (asked, anew) in [(Asked { repair: true, ..FULL }, false), (sampled.clone(), false), (sampled.clone(), true)] {
+        let other = store.begin_verification(verification(asked.clone(), 2), anew).await.unwrap();
+        assert!(!other.resumed && other.run.id > newest && other.asked == asked);
+        assert_eq!(other.drawn.is_some(), asked.wanted.is_some());
+        newest = other.run.id;
+        store.stop_verification(newest, None, 0).await.unwrap();
+    }
+    assert_eq!(store.newest_verification().await.unwrap().unwrap().run.id, newest);
+}
+
+pub(super) async fn verified_pages_are_durable_with_their_mismatches(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = store.begin_verification(verification(FULL, 2), false).await.unwrap().run.id;
+    store.commit_verified(page(run, 1, 1, Some("a"))).await.unwrap();
+    store.commit_verified(page(run, 1, 2, None)).await.unwrap();
+    let store = stored.crash(store);
+    let counts = VerdictCounts { matching: 2, stale: 2, ..VerdictCounts::default() };
+    assert_eq!(store.segment_verdicts(run).await.unwrap(), [(1, counts)]);
+    let found = store.mismatches(run, Verdict::Stale, 9).await.unwrap();
+    assert_eq!(found.iter().map(|item| item.key.clone()).collect::<Vec<_>>(), ["1/1", "1/2"].map(key));
+    assert_eq!((&found[0].paths, found[0].why.as_deref()), (&vec![path("postcode")], Some("left alone")));
+    assert_eq!(store.mismatches(run, Verdict::Stale, 1).await.unwrap().len(), 1);
+    assert!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().is_empty());
+}
+
+pub(super) async fn verified_pages_that_do_not_add_up_store_nothing(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = store.begin_verification(verification(FULL, 2), false).await.unwrap().run.id;
+    let whole = page(run, 0, 1, None);
+    assert_refused(store.commit_verified(VerifiedPages { mismatches: vec![], ..whole.clone() }).await);
+    assert_refused(store.commit_verified(VerifiedPages { verdicts: VerdictCounts::default(), ..whole.clone() }).await);
+    assert_refused(store.commit_verified(VerifiedPages { segment: 2, ..whole }).await);
+    let expand = begin(&store, Begin::ResumeOrNew, 1).await;
+    assert_refused(store.commit_verified(page(expand, 0, 1, None)).await);
+    let out_of_order = store.commit_verified(page(run, 0, 2, None)).await;
+    assert!(matches!(out_of_order, Err(StoreError::Transition(_))), "{out_of_order:?}");
+    assert!(store.segment_verdicts(run).await.unwrap().is_empty());
+    assert!(store.mismatches(run, Verdict::Stale, 9).await.unwrap().is_empty());
+}
+
+pub(super) async fn a_verification_ends_with_its_report_when_all_due_segments_are_done(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = store.begin_verification(verification(FULL, 2), false).await.unwrap().run.id;
+    let finish = || store.finish_verification(run, "then".to_owned(), "{}".to_owned(), "hash".to_owned());
+    store.commit_verified(page(run, 0, 1, None)).await.unwrap();
+    assert_refused(finish().await);
+    assert_eq!(store.latest_report().await.unwrap(), None);
+    store.commit_verified(page(run, 1, 1, None)).await.unwrap();
+    assert_eq!(finish().await.unwrap().status, RunStatus::Complete);
+    let store = stored.crash(store);
+    let report = store.latest_report().await.unwrap().unwrap();
+    assert_eq!((report.run, report.asked), (run, FULL));
+    assert_eq!((report.ended_at.as_str(), report.json.as_str(), report.hash.as_str()), ("then", "{}", "hash"));
+}
+
+pub(super) async fn reports_come_newest_first(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let mut runs = Vec::new();
+    for number in 0..3 {
+        let run = store.begin_verification(verification(FULL, 1), false).await.unwrap().run.id;
+        store.commit_verified(page(run, 0, 1, None)).await.unwrap();
+        store.finish_verification(run, "then".to_owned(), "{}".to_owned(), format!("{number}")).await.unwrap();
+        runs.insert(0, run);
+    }
+    assert_eq!(store.reports(2).await.unwrap().iter().map(|report| report.run).collect::<Vec<_>>(), runs[..2]);
+    assert_eq!(store.latest_report().await.unwrap().unwrap().hash, "2");
+}
