@@ -5,6 +5,8 @@
 
 #[path = "architecture/engines.rs"]
 mod engines;
+#[path = "architecture/matches.rs"]
+mod matches;
 #[path = "architecture/names.rs"]
 mod names;
 

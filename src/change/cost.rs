@@ -94,11 +94,7 @@ fn changed<'a>(
     let mut changed = BTreeMap::new();
     for action in actions {
         // Every source is read as it was before the write.
-        let (path, value) = match action {
-            Action::SetFrom { to, from } => (to, from.get(image)),
-            Action::SetValue { to, value } => (to, Some(value)),
-            Action::Remove { path } => (path, None),
-        };
+        let (path, value) = (action.path(), action.value_on(image));
         let root = path.root();
         if !touched.iter().any(|index| index.holds(root)) {
             continue;
@@ -188,11 +184,14 @@ impl Touched {
     /// An item is in an index when it has every key attribute, and of the declared type. A write cannot give it one of
     /// another type or an empty one, but an item may have had that before the index was made.
     fn has_entry<'v>(&self, value: impl Fn(&str) -> Option<&'v Value>) -> bool {
-        self.key.iter().all(|key| match (value(&key.name), key.kind.as_str()) {
-            (Some(Value::S(s)), "S") => !s.is_empty(),
-            (Some(Value::B(b)), "B") => !b.is_empty(),
-            (Some(Value::N(_)), "N") => true,
-            _ => false,
+        self.key.iter().all(|key| match value(&key.name) {
+            Some(Value::S(s)) => key.kind == "S" && !s.is_empty(),
+            Some(Value::B(b)) => key.kind == "B" && !b.is_empty(),
+            Some(Value::N(_)) => key.kind == "N",
+            Some(
+                Value::Bool(_) | Value::Null | Value::Ss(_) | Value::Ns(_) | Value::Bs(_) | Value::L(_) | Value::M(_),
+            )
+            | None => false,
         })
     }
 

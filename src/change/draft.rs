@@ -177,11 +177,12 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn require(&mut self, condition: Condition) {
-        match &condition {
-            // A value that is held is there.
-            Condition::Exists(path) if self.holds_value(path) => return,
-            Condition::Equals(path, _) => self.conditions.retain(|other| *other != Condition::Exists(path.clone())),
-            _ => {}
+        // A value that is held exists.
+        if matches!(&condition, Condition::Exists(path) if self.holds_value(path)) {
+            return;
+        }
+        if let Condition::Equals(path, _) = &condition {
+            self.conditions.retain(|other| *other != Condition::Exists(path.clone()));
         }
         if !self.conditions.contains(&condition) {
             self.conditions.push(condition);
@@ -247,6 +248,6 @@ pub(super) fn bytes_at(path: &Path, value: &Value) -> usize {
     match path.steps().last() {
         // Members of a map cost one byte more than attributes of the item.
         Some(Step::Name(name)) => attribute_bytes(name, value) + usize::from(!path.is_top_level()),
-        _ => attribute_bytes("", value) + 1,
+        Some(Step::Index(_)) | None => attribute_bytes("", value) + 1,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::leftover::Leftover;
 use super::record::Digest;
-use crate::item::{ItemKey, Path, Units, Value};
+use crate::item::{Item, ItemKey, Path, Units, Value};
 
 /// One `UpdateItem`, with the condition that makes it safe against every live writer.
 ///
@@ -85,6 +85,25 @@ pub enum Action {
         /// What is removed.
         path: Path,
     },
+}
+
+impl Action {
+    /// The path that it changes.
+    pub fn path(&self) -> &Path {
+        match self {
+            Action::SetFrom { to, .. } | Action::SetValue { to, .. } => to,
+            Action::Remove { path } => path,
+        }
+    }
+
+    /// The value that it puts there, on this image; none if it removes, or copies from a path without a value.
+    pub fn value_on<'a>(&'a self, image: &'a Item) -> Option<&'a Value> {
+        match self {
+            Action::SetFrom { from, .. } => from.get(image),
+            Action::SetValue { value, .. } => Some(value),
+            Action::Remove { .. } => None,
+        }
+    }
 }
 
 /// One term of a guarded write's condition; all of them must hold.

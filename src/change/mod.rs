@@ -78,7 +78,36 @@ pub enum Change {
     },
 }
 
+/// The paths that a change concerns over a whole migration, from `run` to `contract`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect<'a> {
+    /// Paths whose values the result depends on.
+    pub reads: Vec<&'a Path>,
+    /// Paths that get a value.
+    pub writes: Vec<&'a Path>,
+    /// Paths that go: at once in place, else in `contract`.
+    pub removes: Vec<&'a Path>,
+}
+
+impl<'a> Effect<'a> {
+    /// Every path that the change reads, with every path that gets a value from it.
+    pub fn pairs(&self) -> Vec<(&'a Path, &'a Path)> {
+        self.reads.iter().flat_map(|read| self.writes.iter().map(|written| (*read, *written))).collect()
+    }
+}
+
 impl Change {
+    /// The paths that it reads, writes and removes. Code that only needs paths uses this, so that it also holds for new kinds
+    /// of change.
+    pub fn effect(&self) -> Effect<'_> {
+        match self {
+            Change::Move { from, to, .. } => Effect { reads: vec![from], writes: vec![to], removes: vec![from] },
+            Change::Copy { from, to, .. } => Effect { reads: vec![from], writes: vec![to], removes: Vec::new() },
+            Change::Set { to, .. } => Effect { reads: Vec::new(), writes: vec![to], removes: Vec::new() },
+            Change::Remove { path } => Effect { reads: Vec::new(), writes: Vec::new(), removes: vec![path] },
+        }
+    }
+
     /// What happens to another value that is already at the target; none if the change has no target.
     pub fn on_existing(&self) -> Option<OnExisting> {
         match self {
@@ -89,15 +118,7 @@ impl Change {
         }
     }
 
-    /// The path that it writes.
-    pub fn target(&self) -> Option<&Path> {
-        match self {
-            Change::Move { to, .. } | Change::Copy { to, .. } | Change::Set { to, .. } => Some(to),
-            Change::Remove { .. } => None,
-        }
-    }
-
-    /// The same change with another answer to that.
+    /// The same change with another answer for a value that is already at the target.
     #[must_use]
     pub fn with_existing(mut self, answer: OnExisting) -> Change {
         match &mut self {

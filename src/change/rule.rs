@@ -152,11 +152,7 @@ enum Written<'a> {
 fn written_keys<'a>(write: &'a GuardedWrite, image: &'a Item) -> impl Iterator<Item = (&'a str, Written<'a>)> {
     let mut written = BTreeMap::new();
     for action in &write.actions {
-        let (path, value) = match action {
-            Action::SetFrom { to, from } => (to, from.get(image)),
-            Action::SetValue { to, value } => (to, Some(value)),
-            Action::Remove { path } => (path, None),
-        };
+        let (path, value) = (action.path(), action.value_on(image));
         match (path.is_top_level(), value) {
             (true, Some(value)) => drop(written.insert(path.root(), Written::Value(value))),
             (true, None) => {}
@@ -181,11 +177,20 @@ fn index_key_rule(name: &str, written: &Written<'_>, image: &Item, indexes: &[In
 
 fn key_fault(value: &Value, kind: &str, is_partition: bool) -> Option<KeyFault> {
     let expected = KeyType::of(kind)?;
-    let bytes = match (value, expected) {
-        (Value::S(text), KeyType::S) => text.len(),
-        (Value::B(bytes), KeyType::B) => bytes.len(),
-        (Value::N(_), KeyType::N) => return None,
-        _ => return Some(KeyFault::Type { expected, found: value.type_name() }),
+    let bytes = match value {
+        Value::S(text) if expected == KeyType::S => text.len(),
+        Value::B(bytes) if expected == KeyType::B => bytes.len(),
+        Value::N(_) if expected == KeyType::N => return None,
+        Value::S(_)
+        | Value::B(_)
+        | Value::N(_)
+        | Value::Bool(_)
+        | Value::Null
+        | Value::Ss(_)
+        | Value::Ns(_)
+        | Value::Bs(_)
+        | Value::L(_)
+        | Value::M(_) => return Some(KeyFault::Type { expected, found: value.type_name() }),
     };
     match bytes {
         0 => Some(KeyFault::Empty),

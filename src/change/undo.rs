@@ -166,10 +166,12 @@ impl<'a> Draft<'a> {
                 self.require(Condition::Equals(to.clone(), value.clone()));
                 match was {
                     Was::Value(before) => self.overwrite(to, now, before),
-                    _ => self.remove(to, now),
+                    Was::Nothing | Was::Same | Was::Left(_) => self.remove(to, now),
                 }
             }
-            _ => self.diverged.push(to.clone()),
+            (None, Some(Was::Value(_))) | (Some(_), Some(Was::Value(_) | Was::Nothing)) => {
+                self.diverged.push(to.clone())
+            }
         }
     }
 
@@ -236,7 +238,7 @@ impl<'a> Draft<'a> {
             .iter()
             .filter_map(|action| match action {
                 Action::Remove { path } => Some((path.clone(), ours(path)?)),
-                _ => None,
+                Action::SetFrom { .. } | Action::SetValue { .. } => None,
             })
             .collect();
         if removed.is_empty() {

@@ -39,7 +39,7 @@ pub(super) async fn back(
                 output::waiting(&Wait::of(left, Some(&flag), clock()));
                 tokio::time::sleep(left).await;
             }
-            _ => {
+            Step::Preflight | Step::Record(_) | Step::Confirm | Step::Renew(_) | Step::Sweep(_) | Step::Done => {
                 if changed {
                     record(state, plan, (&flag, &meta), &watched).await;
                 }

@@ -71,11 +71,10 @@ impl Conducted {
 
 /// A refusal of the playbook, with the command that is next.
 pub(super) fn refusal(error: ConductError, plan: &Path) -> anyhow::Error {
-    match error {
-        ConductError::Refused(refused) => {
-            let next = refused.next.for_plan(&plan.display().to_string());
-            Refusal::error(Exit::Refused, format!("{}.\nNext: {next}", refused.why))
-        }
-        other => other.into(),
+    if let ConductError::Refused(refused) = error {
+        let next = refused.next.for_plan(&plan.display().to_string());
+        Refusal::error(Exit::Refused, format!("{}.\nNext: {next}", refused.why))
+    } else {
+        error.into()
     }
 }

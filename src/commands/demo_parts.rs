@@ -83,6 +83,6 @@ pub(super) async fn parts_behind(conductor: &Conductor) -> anyhow::Result<usize>
         _ if verified.is_some() => 3,
         _ if matches!(state.expand, Expand::Complete { .. }) => 2,
         Some(Flag { write: WriteTo::Both, .. }) => 1,
-        _ => 0,
+        Some(Flag { write: WriteTo::Old, .. }) | None => 0,
     })
 }

@@ -62,11 +62,10 @@ pub(super) fn tell_next(exit: Exit, dir: &Path) {
     let me = std::env::args().next().unwrap_or_else(|| "backfill".into());
     let (plan, state, dir) = (dir.join("plan.toml"), dir.join("state.db"), dir.display());
     let (plan, state) = (plan.display(), state.display());
-    let first = match exit {
-        Exit::Done => {
-            "The migration is over. What to try next\n   run it again and kill it anywhere (Ctrl-C, or kill -9), then again"
-        }
-        _ => "What to try next\n   go on where it stopped",
+    let first = if matches!(exit, Exit::Done) {
+        "The migration is over. What to try next\n   run it again and kill it anywhere (Ctrl-C, or kill -9), then again"
+    } else {
+        "What to try next\n   go on where it stopped"
     };
     output::stderr(&format!(
         "\n{first}:\n     {me} demo --dir {dir}\n   where the migration stands, also while it runs:\n     {me} status {plan} \

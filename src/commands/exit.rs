@@ -44,7 +44,20 @@ impl Exit {
         match reason {
             StopReason::Interrupted => Exit::Interrupted,
             StopReason::Internal(_) => Exit::Unexpected,
-            _ => Exit::Stopped,
+            StopReason::Fatal { .. }
+            | StopReason::MaxFailures { .. }
+            | StopReason::MaxWcu { .. }
+            | StopReason::MaxCost { .. }
+            | StopReason::MaxItems { .. }
+            | StopReason::Deadline(_)
+            | StopReason::AllFailing { .. }
+            | StopReason::ClientEncryption { .. }
+            | StopReason::GaveUp { .. }
+            | StopReason::TableChanged(_)
+            | StopReason::FlagMoved(_)
+            | StopReason::FlagUnread { .. }
+            | StopReason::LeaseLost(_)
+            | StopReason::Store(_) => Exit::Stopped,
         }
     }
 
@@ -76,7 +89,7 @@ impl Exit {
             Some(StoreError::Refused(_) | StoreError::Io(_)) => Exit::Refused,
             Some(StoreError::Corrupt(_)) => Exit::State,
             Some(StoreError::Broken(_)) => Exit::Stopped,
-            _ => Exit::Unexpected,
+            Some(StoreError::Transition(_)) | None => Exit::Unexpected,
         }
     }
 }

@@ -33,7 +33,7 @@ async fn retry(global: &Global, plan: &Path, accept: Vec<Accept>) -> anyhow::Res
     let (swept, stopped) = Box::pin(conducted.pursue(pursuit)).await?;
     let retried = swept.into_iter().find_map(|swept| match swept.came {
         Some(Came::Retried(retried)) => Some(retried),
-        _ => None,
+        Some(Came::Worked(_) | Came::Verified(_)) | None => None,
     });
     let (Retried { counts, encrypted }, stopped) = (retried.unwrap_or_default(), stopped.as_ref());
     let open = conducted.conductor.store.open_work(None).await?;

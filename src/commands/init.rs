@@ -60,10 +60,8 @@ async fn look_at(global: &Global, name: &str) -> TemplateTable {
             indexes: found.indexes.into_iter().filter(|i| !i.schema.local).map(|i| i.schema.name).collect(),
         },
         Err(error) => {
-            let why = match error {
-                PreflightError::Unusable { error, .. } => error.to_string(),
-                other => other.to_string(),
-            };
+            let why =
+                if let PreflightError::Unusable { error, .. } = &error { error.to_string() } else { error.to_string() };
             output::stderr(&format!(
                 "the plan is written without the table's description, which could not be had: {why}"
             ));

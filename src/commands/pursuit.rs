@@ -45,7 +45,7 @@ impl Conducted {
             Begins::Resumes(run) if !pursuit.restart => header(&self.target, Some(&run)),
             Begins::Ended(_) if !pursuit.restart => {}
             _ if asked => {}
-            _ => pursuit.ask(&self.target)?,
+            Begins::New | Begins::Resumes(_) | Begins::Ended(_) => pursuit.ask(&self.target)?,
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: Target) -> a
     let (swept, stopped) = Box::pin(conducted.pursue(pursuit)).await?;
     let ended = swept.into_iter().rev().find_map(|swept| match swept.came {
         Some(Came::Worked(ended)) => Some(*ended),
-        _ => None,
+        Some(Came::Verified(_) | Came::Retried(_)) | None => None,
     });
     finish(global, conducted, ended, stopped).await
 }

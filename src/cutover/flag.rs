@@ -287,7 +287,7 @@ impl Flag {
                 "old values may be stale: `backfill rollback` makes them equal the new ones and verifies, or \
                  `backfill cutover --back --now` accepts stale reads",
             ),
-            _ => refuse(
+            WriteTo::Old | WriteTo::New => refuse(
                 "the old value is not written: `backfill rollback`, or `backfill cutover --back`, writes both first",
             ),
         }

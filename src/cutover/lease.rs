@@ -390,9 +390,9 @@ fn to_item(record: &LeaseRecord) -> Item {
 }
 
 fn from_item(item: &Item) -> Option<LeaseRecord> {
-    let number = |name: &str| match item.get(name) {
-        Some(Value::N(number)) => number.as_str().parse::<u64>().ok(),
-        _ => None,
+    let number = |name: &str| {
+        let Some(Value::N(number)) = item.get(name) else { return None };
+        number.as_str().parse::<u64>().ok()
     };
     let (Some(Value::S(owner)), Some(Value::Bool(released)), Some(1)) =
         (item.get("owner"), item.get("released"), number("lease_version"))

@@ -221,21 +221,21 @@ impl Patience {
         error: TableError,
     ) -> Result<(), ControlError> {
         let item = of.name.clone();
-        match (error.directive(), error) {
-            (Directive::Retry, error) => {
-                let wait = BACKOFF.wait(self.attempts, fastrand::f64());
-                if Instant::now() + wait >= self.until {
-                    let message = error.to_string();
-                    return Err(ControlError::GaveUp { item, what, patience: PATIENCE, message, uncertain });
-                }
-                self.attempts += 1;
-                sleep(wait).await;
-                Ok(())
+        if error.directive() == Directive::Retry {
+            let wait = BACKOFF.wait(self.attempts, fastrand::f64());
+            if Instant::now() + wait >= self.until {
+                let message = error.to_string();
+                return Err(ControlError::GaveUp { item, what, patience: PATIENCE, message, uncertain });
             }
-            (_, TableError::Fatal { kind, message }) => Err(ControlError::Unusable { item, kind, message }),
-            // A control item is small and has no indexes of ours: what DynamoDB rejects of it, it rejects of any.
-            (_, other) => Err(ControlError::Unusable { item, kind: FatalKind::Request, message: other.to_string() }),
+            self.attempts += 1;
+            sleep(wait).await;
+            return Ok(());
         }
+        if let TableError::Fatal { kind, message } = error {
+            return Err(ControlError::Unusable { item, kind, message });
+        }
+        // A control item is small and has no indexes of ours: what DynamoDB rejects of it, it rejects of any.
+        Err(ControlError::Unusable { item, kind: FatalKind::Request, message: error.to_string() })
     }
 }
 

@@ -83,7 +83,13 @@ impl PartitionHash {
             Value::B(bytes) => bytes.hash(&mut hasher),
             Value::N(number) => number.canonical().hash(&mut hasher),
             // No key attribute has another type.
-            other => other.type_name().hash(&mut hasher),
+            other @ (Value::Bool(_)
+            | Value::Null
+            | Value::Ss(_)
+            | Value::Ns(_)
+            | Value::Bs(_)
+            | Value::L(_)
+            | Value::M(_)) => other.type_name().hash(&mut hasher),
         }
         PartitionHash(hasher.finish())
     }
@@ -108,7 +114,16 @@ impl fmt::Display for ItemKey {
             match value {
                 Value::S(s) => write!(f, "{space}{}={}", name.escape_debug(), s.escape_debug())?,
                 Value::N(n) => write!(f, "{space}{}={}", name.escape_debug(), n.as_str())?,
-                other => write!(f, "{space}{}={}", name.escape_debug(), other.to_json())?,
+                other @ (Value::B(_)
+                | Value::Bool(_)
+                | Value::Null
+                | Value::Ss(_)
+                | Value::Ns(_)
+                | Value::Bs(_)
+                | Value::L(_)
+                | Value::M(_)) => {
+                    write!(f, "{space}{}={}", name.escape_debug(), other.to_json())?;
+                }
             }
         }
         Ok(())

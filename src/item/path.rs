@@ -84,10 +84,15 @@ impl Path {
     pub fn get<'a>(&self, item: &'a Item) -> Option<&'a Value> {
         let mut value = item.get(self.root())?;
         for step in &self.0[1..] {
-            value = match (step, value) {
-                (Step::Name(name), Value::M(map)) => map.get(name)?,
-                (Step::Index(i), Value::L(list)) => list.get(*i)?,
-                _ => return None,
+            value = match step {
+                Step::Name(name) => {
+                    let Value::M(map) = value else { return None };
+                    map.get(name)?
+                }
+                Step::Index(i) => {
+                    let Value::L(list) = value else { return None };
+                    list.get(*i)?
+                }
             };
         }
         Some(value)
@@ -117,16 +122,19 @@ impl Path {
         let Step::Name(first) = first else { return None };
         let mut value = item.get_mut(first)?;
         for step in rest {
-            value = match (step, value) {
-                (Step::Name(name), Value::M(map)) => map.get_mut(name)?,
-                (Step::Index(i), Value::L(list)) => list.get_mut(*i)?,
-                _ => return None,
+            value = match step {
+                Step::Name(name) => {
+                    let Value::M(map) = value else { return None };
+                    map.get_mut(name)?
+                }
+                Step::Index(i) => {
+                    let Value::L(list) = value else { return None };
+                    list.get_mut(*i)?
+                }
             };
         }
-        match value {
-            Value::M(map) => Some((map, last)),
-            _ => None,
-        }
+        let Value::M(map) = value else { return None };
+        Some((map, last))
     }
 }
 

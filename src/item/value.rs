@@ -152,18 +152,17 @@ pub fn item_from_json(json: &Json) -> Result<Item, JsonError> {
 
 impl PartialEq for Value {
     fn eq(&self, other: &Value) -> bool {
-        match (self, other) {
-            (Value::S(a), Value::S(b)) => a == b,
-            (Value::N(a), Value::N(b)) => a == b,
-            (Value::B(a), Value::B(b)) => a == b,
-            (Value::Bool(a), Value::Bool(b)) => a == b,
-            (Value::Null, Value::Null) => true,
-            (Value::Ss(a), Value::Ss(b)) => same_set(a, b, String::as_str),
-            (Value::Ns(a), Value::Ns(b)) => same_set(a, b, Num::canonical),
-            (Value::Bs(a), Value::Bs(b)) => same_set(a, b, Vec::as_slice),
-            (Value::L(a), Value::L(b)) => a == b,
-            (Value::M(a), Value::M(b)) => a == b,
-            _ => false,
+        match self {
+            Value::S(a) => matches!(other, Value::S(b) if a == b),
+            Value::N(a) => matches!(other, Value::N(b) if a == b),
+            Value::B(a) => matches!(other, Value::B(b) if a == b),
+            Value::Bool(a) => matches!(other, Value::Bool(b) if a == b),
+            Value::Null => matches!(other, Value::Null),
+            Value::Ss(a) => matches!(other, Value::Ss(b) if same_set(a, b, String::as_str)),
+            Value::Ns(a) => matches!(other, Value::Ns(b) if same_set(a, b, Num::canonical)),
+            Value::Bs(a) => matches!(other, Value::Bs(b) if same_set(a, b, Vec::as_slice)),
+            Value::L(a) => matches!(other, Value::L(b) if a == b),
+            Value::M(a) => matches!(other, Value::M(b) if a == b),
         }
     }
 }

@@ -63,7 +63,12 @@ pub async fn preview(
             let current = if kind == Kind::Flagged { flag.as_ref() } else { known.state.stated.as_ref() };
             Goal::Back { to: current.map_or(BackTo::OldWrites, |flag| BackTo::of(flag, now, left)), now: accept_stale }
         }
-        other => other,
+        Goal::Run { .. }
+        | Goal::FailuresRetry
+        | Goal::Verify { .. }
+        | Goal::CutoverTo(_)
+        | Goal::Contract
+        | Goal::Rollback => goal,
     };
     let (fingerprint, one_way) = (plan.fingerprint(), one_way(&plan.changes, &table.key));
     let world = World {

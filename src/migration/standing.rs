@@ -124,8 +124,9 @@ pub async fn record_seen(
     }
     drop(file);
     let store = match crate::state::open(path, &identity, clock::now) {
+        Ok(store) => store,
         Err(StoreError::Locked(_)) => return Ok(false),
-        opened => opened?,
+        Err(error) => return Err(error),
     };
     let seen = Seen { at: clock::wall()(), flag: flag.clone(), meta: meta.clone(), settles: watched.to_json() };
     store.keep(KeptFact::FlagSeen, seen.to_json().to_string()).await?;

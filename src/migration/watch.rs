@@ -98,8 +98,9 @@ pub(super) fn moved(phase: Phase, began: &Flag, now: &Flag) -> Option<String> {
     let from_to = |why: &str| format!("it was [{began}], and is [{now}]{why}");
     match phase {
         Phase::Expand | Phase::Retry => may_expand(now).err().map(|refused| from_to(&format!(": {refused}"))),
-        _ if now.version != began.version => Some(from_to("")),
-        _ => None,
+        Phase::Verify { .. } | Phase::OldFromNew | Phase::Undo | Phase::Contract => {
+            (now.version != began.version).then(|| from_to(""))
+        }
     }
 }
 

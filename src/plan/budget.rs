@@ -56,30 +56,28 @@ pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
         condition_operators: 1,
     };
     for change in changes {
-        let (source, target, removed) = match change {
-            Change::Move { from, to, .. } => (path_bytes(from), Some(to), path_bytes(from)),
-            Change::Copy { from, to, .. } => (path_bytes(from), Some(to), 0),
-            // A constant has no source; the term is for a pre-image beside an absent parent.
-            Change::Set { to, .. } => (path_bytes(to), Some(to), 0),
-            Change::Remove { path } => (path_bytes(path), None, path_bytes(path)),
-        };
-        let mut terms = vec![source];
-        if let Some(to) = target {
-            bound.update_bytes += path_bytes(to) + " = ".len() + source.max(PLACEHOLDER) + ", ".len();
+        let effect = change.effect();
+        let longest = |paths: &[&Path]| paths.iter().map(|path| path_bytes(path)).max().unwrap_or(0);
+        let gone = effect.removes.iter().filter(|path| !effect.reads.contains(path));
+        let sources: Vec<&Path> = effect.reads.iter().chain(gone).copied().collect();
+        let mut terms: Vec<usize> = sources.iter().map(|path| path_bytes(path)).collect();
+        // It goes back into the map that held it.
+        terms.extend(sources.iter().filter_map(|path| path.parent()).flat_map(|parent| [path_bytes(&parent); 2]));
+        for to in &effect.writes {
+            // `SET` copies a value, or has a constant in a placeholder, which counts as long as its target at least.
+            let value = if effect.reads.is_empty() { path_bytes(to) } else { longest(&effect.reads) }.max(PLACEHOLDER);
+            bound.update_bytes += path_bytes(to) + " = ".len() + value + ", ".len();
             bound.update_operators += 1;
             terms.push(path_bytes(to));
             terms.extend(to.parent().as_ref().map(path_bytes));
+            // A constant has no source; the term is for a pre-image beside an absent parent.
+            terms.extend(sources.is_empty().then(|| path_bytes(to)));
         }
-        if removed > 0 {
+        for path in &effect.removes {
             // Or it is set again: to a value, or to what the target has.
-            let value = target.map_or(0, path_bytes).max(PLACEHOLDER);
-            bound.update_bytes += removed + " = ".len() + value + ", ".len();
+            let value = longest(&effect.writes).max(PLACEHOLDER);
+            bound.update_bytes += path_bytes(path) + " = ".len() + value + ", ".len();
             bound.update_operators += 1;
-        }
-        if let Change::Move { from: nested, .. } | Change::Copy { from: nested, .. } | Change::Remove { path: nested } =
-            change
-        {
-            terms.extend(nested.parent().iter().flat_map(|parent| [path_bytes(parent); 2]));
         }
         for path in terms {
             bound.condition_bytes += AND + TERM + path;

@@ -72,30 +72,29 @@ pub(super) fn check_index_keys(
     problems: &mut Problems,
 ) {
     for written in changes {
-        let (to, at) = match &written.change {
-            Change::Set { to, .. } => (to, &written.first),
-            Change::Move { to, .. } | Change::Copy { to, .. } => (to, &written.to),
-            Change::Remove { .. } => continue,
-        };
-        if table_key.contains(&to.root()) {
-            continue;
+        for to in written.change.effect().writes {
+            let made = made_of(to, &written.change).filter(|_| !table_key.contains(&to.root()));
+            let Some(fault) = made.and_then(|made| index_key_fault(to.root(), &made, indexes)) else { continue };
+            let (at, label) = match to.is_top_level() {
+                true => (&written.value, "no key value"),
+                false => (&written.to, "inside a key attribute"),
+            };
+            problems.add(
+                Diagnostic::new("DynamoDB would reject this change for every item", at.clone(), label)
+                    .help(fault.to_string())
+                    .help("choose another target or another value, or delete the index first"),
+            );
         }
-        let made = match (&written.change, to.is_top_level()) {
-            (Change::Set { value, .. }, true) => value.clone(),
-            (_, true) => continue,
-            (_, false) if matches!(to.steps().get(1), Some(Step::Index(_))) => Value::L(Vec::new()),
-            (_, false) => Value::M(Item::new()),
-        };
-        let Some(fault) = index_key_fault(to.root(), &made, indexes) else { continue };
-        let (at, label) = match to.is_top_level() {
-            true => (&written.value, "no key value"),
-            false => (at, "inside a key attribute"),
-        };
-        problems.add(
-            Diagnostic::new("DynamoDB would reject this change for every item", at.clone(), label)
-                .help(fault.to_string())
-                .help("choose another target or another value, or delete the index first"),
-        );
+    }
+}
+
+/// What a change makes of the top-level attribute of its target, as far as the plan says it for every item.
+fn made_of(to: &Path, change: &Change) -> Option<Value> {
+    match (to.steps().get(1), change) {
+        (Some(Step::Index(_)), _) => Some(Value::L(Vec::new())),
+        (Some(Step::Name(_)), _) => Some(Value::M(Item::new())),
+        (None, Change::Set { value, .. }) => Some(value.clone()),
+        (None, Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. }) => None,
     }
 }
 
@@ -117,9 +116,7 @@ fn check_alone(written: &WrittenChange, problems: &mut Problems) {
                 .help(format!("name the list itself, `{}`, or a member of a document", list_of(used.path))),
         );
     }
-    if let Change::Move { from, to, .. } | Change::Copy { from, to, .. } = &written.change
-        && from.overlaps(to)
-    {
+    for (from, to) in written.change.effect().pairs().into_iter().filter(|(from, to)| from.overlaps(to)) {
         let what = if from == to {
             format!("`{from}` is its own target")
         } else {
@@ -265,17 +262,15 @@ fn check_constants(changes: &[WrittenChange], problems: &mut Problems) {
 }
 
 fn uses(written: &WrittenChange) -> Vec<Use<'_>> {
-    let used = |role, path, at| Use { role, path, at };
-    match &written.change {
-        Change::Move { from, to, .. } => {
-            vec![used(Role::MovedFrom, from, &written.first), used(Role::Target, to, &written.to)]
-        }
-        Change::Copy { from, to, .. } => {
-            vec![used(Role::CopiedFrom, from, &written.first), used(Role::Target, to, &written.to)]
-        }
-        Change::Set { to, .. } => vec![used(Role::Target, to, &written.first)],
-        Change::Remove { path } => vec![used(Role::Removed, path, &written.first)],
-    }
+    let effect = written.change.effect();
+    let read = effect.reads.iter().map(|path| {
+        let role = if effect.removes.contains(path) { Role::MovedFrom } else { Role::CopiedFrom };
+        Use { role, path, at: &written.first }
+    });
+    let target = effect.writes.iter().map(|path| Use { role: Role::Target, path, at: &written.to });
+    let gone = effect.removes.iter().filter(|path| !effect.reads.contains(path));
+    let removed = gone.map(|path| Use { role: Role::Removed, path, at: &written.first });
+    read.chain(target).chain(removed).collect()
 }
 
 fn too_long_name(step: &Step) -> Option<&str> {

@@ -61,7 +61,9 @@ impl Asked<'_> {
         if matches!(self.world.kind, Kind::Flagged | Kind::Stated) && self.state.preflight.is_none() {
             return match target {
                 Target::DualWrite => Ok(Step::Preflight),
-                _ => Err(Refused::new("the migration has not begun", Goal::Run { again: false })),
+                Target::ReadNew(_) | Target::WriteNew => {
+                    Err(Refused::new("the migration has not begun", Goal::Run { again: false }))
+                }
             };
         }
         let flag = self.flag()?;
@@ -79,7 +81,7 @@ impl Asked<'_> {
         match (flag.write, flag.read) {
             (WriteTo::Old, _) => self.past(FlagChange::DualWrite, Ok(())),
             (WriteTo::Both, ReadFrom::Old) => Ok(self.settle().unwrap_or(Step::Done)),
-            _ => Err(self.beyond(flag)),
+            (WriteTo::Both, ReadFrom::New) | (WriteTo::New, _) => Err(self.beyond(flag)),
         }
     }
 
@@ -273,10 +275,12 @@ impl Asked<'_> {
 
     /// The step forward with `--force REASON`, despite the items that a repair left.
     fn forced_forward(&self, flag: &Flag) -> Next {
-        let goal = match self.goal {
-            Goal::CutoverTo(Target::ReadNew(_)) if flag.read_percent < 100 => self.goal,
-            _ if flag.read_percent < 100 => Goal::CutoverTo(Target::ReadNew(100)),
-            _ => Goal::CutoverTo(Target::WriteNew),
+        let goal = if flag.read_percent >= 100 {
+            Goal::CutoverTo(Target::WriteNew)
+        } else if let Goal::CutoverTo(Target::ReadNew(_)) = self.goal {
+            self.goal
+        } else {
+            Goal::CutoverTo(Target::ReadNew(100))
         };
         Next::from(goal).with("--force REASON")
     }

@@ -136,10 +136,8 @@ impl Kind {
     /// Of the same plan in a migration that began as this kind. Versions before led plans of constants alone through a
     /// cutover, and a migration keeps the way that it has begun.
     pub fn begun_as(self, begun: Option<Kind>, flag: bool) -> Kind {
-        match (self, begun) {
-            (Kind::SetOnly, Some(Kind::Flagged | Kind::Stated)) => Kind::of_a_cutover(flag),
-            _ => self,
-        }
+        let by_a_cutover = matches!(begun, Some(Kind::Flagged | Kind::Stated));
+        if self == Kind::SetOnly && by_a_cutover { Kind::of_a_cutover(flag) } else { self }
     }
 
     fn of_a_cutover(flag: bool) -> Kind {
@@ -261,7 +259,7 @@ impl BackTo {
         let just_back = moved_reads && lately && !left.is_zero();
         match flag.read {
             ReadFrom::Old if !flag.old_stale && !just_back => BackTo::OldWrites,
-            _ => BackTo::OldReads,
+            ReadFrom::Old | ReadFrom::New => BackTo::OldReads,
         }
     }
 }

@@ -6,13 +6,7 @@ use crate::item::{KeySchema, Path};
 /// Why [`Phase::OldFromNew`](super::Phase::OldFromNew) may fail for this plan, once applications have written new values
 /// alone; none where every old value can be made from a new one.
 pub fn one_way(changes: &[Change], key: &KeySchema) -> Option<String> {
-    let copies: Vec<(&Path, &Path)> = changes
-        .iter()
-        .filter_map(|change| match change {
-            Change::Move { from, to, .. } | Change::Copy { from, to, .. } => Some((from, to)),
-            Change::Set { .. } | Change::Remove { .. } => None,
-        })
-        .collect();
+    let copies: Vec<(&Path, &Path)> = changes.iter().flat_map(|change| change.effect().pairs()).collect();
     let alone = copies.iter().find_map(|(from, _)| {
         if from.ends_in_index() {
             Some(format!("`{from}` is an element of a list, and those are never written"))

@@ -27,7 +27,9 @@ impl Asked<'_> {
             (WriteTo::New, ..) => self.make(FlagChange::DualWriteAgain, None),
             (_, ReadFrom::New, _) => self.make(FlagChange::ReadOld { accept_stale: flag.old_stale }, None),
             (WriteTo::Both, _, BackTo::OldWrites) => self.make(FlagChange::WriteOld, None),
-            _ => Ok(self.settle().unwrap_or(Step::Done)),
+            (WriteTo::Old, ReadFrom::Old, _) | (WriteTo::Both, ReadFrom::Old, BackTo::OldReads) => {
+                Ok(self.settle().unwrap_or(Step::Done))
+            }
         }
     }
 

@@ -64,7 +64,17 @@ pub fn standing(state: &State, world: &World<'_>, now: Timestamp) -> Standing {
     let soaking = match (stage, world.kind) {
         (Stage::Soak, Kind::RemoveOnly) => state.old_writes_stopped,
         (Stage::Soak, _) => world.flag.or(state.stated.as_ref()).and_then(|flag| flag.new_since),
-        _ => None,
+        (
+            Stage::Preflight
+            | Stage::Expand
+            | Stage::Verify
+            | Stage::Cutover
+            | Stage::Contract
+            | Stage::Contracted
+            | Stage::Rollback
+            | Stage::RolledBack,
+            _,
+        ) => None,
     };
     let not_before = soaking.map(|since| later(since, world.limits.soak)).filter(|until| *until > now);
     Standing { stage, next, not_before }
@@ -81,8 +91,8 @@ impl Asked<'_> {
             (_, Way::Begun) if self.world.unfinished > 0 => (Stage::Rollback, Some("failures list".into())),
             (Way::Begun, _) => (Stage::Contract, Some(Goal::Contract.into())),
             (_, Way::Begun) => (Stage::Rollback, Some(self.back_by(Goal::Rollback))),
-            _ if contracting => (Stage::Contract, Some(Goal::Contract.into())),
-            _ => match self.world.kind {
+            (Way::Ahead, Way::Ahead) if contracting => (Stage::Contract, Some(Goal::Contract.into())),
+            (Way::Ahead, Way::Ahead) => match self.world.kind {
                 Kind::RemoveOnly => self.before_removing(),
                 Kind::InPlace | Kind::SetOnly => self.standing_without_cutover(),
                 Kind::Flagged | Kind::Stated => self.moving(),
@@ -117,7 +127,7 @@ impl Asked<'_> {
                 let verified = self.state.full.as_ref().is_some_and(|report| report.mismatches == 0);
                 (Stage::Verify, (!verified).then(|| self.ahead(None)))
             }
-            _ => (Stage::Expand, Some(self.goal.into())),
+            (Some(_), Expand::NotBegun | Expand::Open { .. }) => (Stage::Expand, Some(self.goal.into())),
         }
     }
 
@@ -165,7 +175,12 @@ impl Asked<'_> {
             Goal::CutoverTo(Target::DualWrite) => next.with(Fact::DualWritesSince { since: self.now }.option()),
             Goal::CutoverTo(Target::ReadNew(_)) => next.with(Fact::ReadersMoved.option()),
             Goal::CutoverTo(Target::WriteNew) => next.with(Fact::OldWritesStopped.option()),
-            _ => next,
+            Goal::Run { .. }
+            | Goal::FailuresRetry
+            | Goal::Verify { .. }
+            | Goal::Back { .. }
+            | Goal::Contract
+            | Goal::Rollback => next,
         }
     }
 }

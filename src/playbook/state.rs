@@ -249,7 +249,9 @@ impl State {
             Phase::Undo if self.rollback == Way::Ahead => {
                 return Err(Refused::new("the rollback has not begun", Goal::Rollback));
             }
-            _ => self.open = Some(Open { phase, began: at, under: event.flag }),
+            Phase::Retry | Phase::Verify { .. } | Phase::OldFromNew | Phase::Undo | Phase::Contract => {
+                self.open = Some(Open { phase, began: at, under: event.flag })
+            }
         }
         if phase == Phase::Contract {
             self.contract = Way::Begun;
@@ -321,7 +323,9 @@ impl State {
             match fact {
                 Fact::ReadersMoved => self.readers_moved = Some(at),
                 Fact::OldWritesStopped => self.old_writes_stopped = Some(at),
-                _ => return Err(Refused::new("a plan that only removes has no such fact", Goal::Contract)),
+                Fact::DualWritesSince { .. } | Fact::ReadersBack | Fact::NewWritesStopped => {
+                    return Err(Refused::new("a plan that only removes has no such fact", Goal::Contract));
+                }
             }
             return Ok(());
         }
@@ -372,7 +376,11 @@ impl State {
                 (self.restored, self.left) = (None, 0);
                 self.open = self.open.filter(|open| open.phase != Phase::OldFromNew);
             }
-            _ => {}
+            FlagChange::Contract
+            | FlagChange::DualWriteAgain
+            | FlagChange::OldIsFresh
+            | FlagChange::ReadOld { .. }
+            | FlagChange::WriteOld => {}
         }
     }
 
@@ -388,7 +396,9 @@ impl State {
     pub(super) fn contracting(&self) -> Refused {
         match self.contract {
             Way::Complete => Refused::new("the migration is over: the old attribute is gone", "status"),
-            _ => Refused::new("the old attribute is being removed, and there is no way back", Goal::Contract),
+            Way::Ahead | Way::Begun => {
+                Refused::new("the old attribute is being removed, and there is no way back", Goal::Contract)
+            }
         }
     }
 
@@ -399,7 +409,7 @@ impl State {
                 "the migration was rolled back, and this state file is its record: begin again with another one",
                 "run --state PATH",
             ),
-            _ => Refused::new("the rollback has begun", Goal::Rollback),
+            Way::Ahead | Way::Begun => Refused::new("the rollback has begun", Goal::Rollback),
         }
     }
 }

@@ -72,7 +72,7 @@ impl Asked<'_> {
                 format!("`{}` is for plans without a flag; here it is not the operator's to state", fact.option()),
                 self.goal,
             )),
-            _ => Ok(()),
+            (Kind::Stated | Kind::RemoveOnly, _) | (_, None) => Ok(()),
         }
     }
 
@@ -148,7 +148,7 @@ impl Asked<'_> {
                     format!("{} (for another pass, `backfill cutover --back` first)", refused.why),
                     self.ahead(Some(flag)),
                 ),
-                _ => refused,
+                Expand::NotBegun | Expand::Open { .. } => refused,
             });
         }
         Ok(self.settle())

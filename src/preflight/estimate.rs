@@ -320,10 +320,7 @@ impl Counted {
 
 /// How many items of the whole table are of a kind, by a sample.
 pub fn total(tally: &Tally, figure: Figure) -> Range {
-    match figure {
-        Figure::Items => tally.items(),
-        other => tally.count(other as usize),
-    }
+    if matches!(figure, Figure::Items) { tally.items() } else { tally.count(figure as usize) }
 }
 
 impl Setting<'_> {

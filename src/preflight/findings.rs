@@ -91,11 +91,12 @@ fn recovery(facts: &Facts) -> Option<Finding> {
             let what = "Whether there is point-in-time recovery is unknown: this local engine does not know the call";
             Some(Finding::new(Warning, "pitr", what).because(NEEDS_A_WAY_BACK).so("Nothing, on a test table"))
         }
-        (unknown, why) => {
+        (unknown @ (Fact::Denied(_) | Fact::NotSupported | Fact::Failed(_)), why) => {
             let why = why.unwrap_or_default();
-            let grant = match unknown {
-                Fact::Denied(_) => format!("Grant dynamodb:DescribeContinuousBackups on {}, or: ", table.arn),
-                _ => String::new(),
+            let grant = if let Fact::Denied(_) = unknown {
+                format!("Grant dynamodb:DescribeContinuousBackups on {}, or: ", table.arn)
+            } else {
+                String::new()
             };
             let what = format!("Point-in-time recovery counts as off, because it is not known: {why}");
             Some(refuses(what, format!("{grant}{switch_on}")))
@@ -205,7 +206,7 @@ fn item_size(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
                 Note,
                 format!("No item of the sample would grow past 400 KB; of the whole table: {}", count(range)),
             ),
-            _ => None,
+            Basis::Description | Basis::Sample(..) | Basis::Whole => None,
         };
     }
     let table = &known.facts.table;

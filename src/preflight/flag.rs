@@ -65,14 +65,16 @@ pub fn flag_findings(plan: &Plan, flag: &Fact<FlagAsked>) -> Vec<Finding> {
             .so(format!("Write `max_cache_seconds = {made}` into [cutover]")),
         ),
         Fact::Known(_) => {}
-        unknown => found.extend(unknown.unknown().map(|why| {
-            Finding::new(Warning, "flag-unread", format!("The flag could not be read: {why}"))
-                .because(
-                    "It is unknown whether its max_cache_seconds is the plan's, and every step of a cutover needs \
+        unknown @ (Fact::Denied(_) | Fact::NotSupported | Fact::Failed(_)) => {
+            found.extend(unknown.unknown().map(|why| {
+                Finding::new(Warning, "flag-unread", format!("The flag could not be read: {why}"))
+                    .because(
+                        "It is unknown whether its max_cache_seconds is the plan's, and every step of a cutover needs \
                           the flag",
-                )
-                .so("Make the flag's table readable, and check again")
-        })),
+                    )
+                    .so("Make the flag's table readable, and check again")
+            }))
+        }
     }
     let asked = if let Fact::Known(asked) = flag { *asked } else { FlagAsked::default() };
     let cache = asked.max_cache_seconds.unwrap_or(stated);

@@ -15,7 +15,7 @@ const SECONDS: &str = "a time to live in milliseconds, or as a string, expires n
 pub(super) fn time_to_live(known: &Known<'_>, touched: &Touched) -> Option<Finding> {
     let attribute = match &known.facts.time_to_live {
         Fact::Known(attribute) => attribute.as_deref()?,
-        unknown => {
+        unknown @ (Fact::Denied(_) | Fact::NotSupported | Fact::Failed(_)) => {
             let why = unknown.unknown().unwrap_or_default();
             let severity = if known.facts.loopback { Note } else { Warning };
             return Some(
@@ -59,11 +59,8 @@ pub(super) fn time_to_live(known: &Known<'_>, touched: &Touched) -> Option<Findi
 
 /// The paths that get the value of this attribute.
 fn copies_of<'p>(plan: &'p Plan, attribute: &str) -> Vec<&'p Path> {
-    let copies = plan.changes.iter().filter_map(|change| match change {
-        Change::Move { from, to, .. } | Change::Copy { from, to, .. } if from.root() == attribute => Some(to),
-        Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => None,
-    });
-    copies.collect()
+    let pairs = plan.changes.iter().flat_map(|change| change.effect().pairs());
+    pairs.filter(|(from, _)| from.root() == attribute).map(|(_, to)| to).collect()
 }
 
 /// What becomes of items that get a constant at this attribute.
@@ -94,10 +91,8 @@ fn constant(known: &Known<'_>, attribute: &str) -> Option<String> {
 
 /// The units of the values that are moved to this attribute or from it, as far as anybody looked.
 fn units(known: &Known<'_>, attribute: &str, copied: &[&Path]) -> Option<String> {
-    let moved_here = known.plan.changes.iter().filter_map(|change| match change {
-        Change::Move { to, .. } | Change::Copy { to, .. } if to.root() == attribute => Some(to),
-        Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => None,
-    });
+    let pairs = known.plan.changes.iter().flat_map(|change| change.effect().pairs());
+    let moved_here = pairs.filter(|(_, to)| to.root() == attribute).map(|(_, to)| to);
     let paths: Vec<&Path> = moved_here.chain(copied.iter().copied()).collect();
     if paths.is_empty() {
         return None;

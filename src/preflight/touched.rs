@@ -1,6 +1,6 @@
 //! What of an item a plan touches, and when. Pure.
 
-use crate::change::{Change, Strategy};
+use crate::change::Strategy;
 use crate::dynamodb::TableDescription;
 use crate::item::{Path, Projection};
 use crate::plan::Plan;
@@ -34,16 +34,13 @@ impl Touched {
     pub fn by(plan: &Plan) -> Touched {
         let mut touched = Touched { written: Vec::new(), removed: Vec::new(), removed_later: Vec::new() };
         for change in &plan.changes {
-            let (set, gone) = match change {
-                Change::Move { from, to, .. } => (Some(to), Some(from)),
-                Change::Copy { to, .. } | Change::Set { to, .. } => (Some(to), None),
-                Change::Remove { path } => (None, Some(path)),
+            let effect = change.effect();
+            touched.written.extend(effect.writes.into_iter().cloned());
+            let removed = match plan.strategy {
+                Strategy::InPlace => &mut touched.removed,
+                Strategy::ExpandContract => &mut touched.removed_later,
             };
-            touched.written.extend(set.cloned());
-            match plan.strategy {
-                Strategy::InPlace => touched.removed.extend(gone.cloned()),
-                Strategy::ExpandContract => touched.removed_later.extend(gone.cloned()),
-            }
+            removed.extend(effect.removes.into_iter().cloned());
         }
         touched
     }

@@ -205,7 +205,8 @@ impl RunStatus {
         match (self, to) {
             (RunStatus::Running | RunStatus::Stopped, _) => Ok(to),
             (RunStatus::Complete, RunStatus::Complete) => Ok(to),
-            _ => Err(TransitionError::Run { from: self.name(), to: to.name() }),
+            (RunStatus::Complete, RunStatus::Running | RunStatus::Stopped | RunStatus::Superseded)
+            | (RunStatus::Superseded, _) => Err(TransitionError::Run { from: self.name(), to: to.name() }),
         }
     }
 }

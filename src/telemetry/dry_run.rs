@@ -178,7 +178,7 @@ fn note(class: Class) -> &'static str {
         Class::Diverged => "  the target holds something else; it would be kept",
         Class::WouldExceed => "  400 KB, by estimate; DynamoDB would reject the write",
         Class::Rejected => "  because:",
-        _ => "",
+        Class::WouldChange | Class::AlreadyApplied | Class::NothingToDo => "",
     }
 }
 

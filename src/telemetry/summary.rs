@@ -24,7 +24,14 @@ pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) ->
             }
             Outcome::Diverged if counts.of(outcome) > 0 => "  the target holds something else; kept as it is",
             Outcome::Conflict | Outcome::Rejected if counts.of(outcome) > 0 => "  failures",
-            _ => "",
+            Outcome::Applied
+            | Outcome::AlreadyApplied
+            | Outcome::NothingToDo
+            | Outcome::Skipped
+            | Outcome::Gone
+            | Outcome::Diverged
+            | Outcome::Conflict
+            | Outcome::Rejected => "",
         };
         writeln!(out, "    {label:<16} {:>12}{note}", number(counts.of(outcome)))?;
     }

@@ -245,7 +245,7 @@ impl<'ast> Visit<'ast> for Reader {
 }
 
 /// `#[cfg(test)]`, and `#[cfg(all(test, …))]`.
-fn is_cfg_test(attribute: &Attribute) -> bool {
+pub(crate) fn is_cfg_test(attribute: &Attribute) -> bool {
     fn asks_for_test(meta: &Meta) -> bool {
         match meta {
             Meta::Path(path) => path.is_ident("test"),
@@ -258,7 +258,7 @@ fn is_cfg_test(attribute: &Attribute) -> bool {
     attribute.path().is_ident("cfg") && attribute.parse_args::<Meta>().is_ok_and(|meta| asks_for_test(&meta))
 }
 
-fn attributes_of(item: &Item) -> &[Attribute] {
+pub(crate) fn attributes_of(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
         Item::Enum(item) => &item.attrs,

@@ -45,9 +45,10 @@ impl Requests {
 
     /// What follows from a failed request: returns when it should be sent again, or gives up the run.
     pub(crate) async fn after_failure(&self, error: &TableError, attempts: &mut Attempts) -> Result<(), Stopped> {
-        match error {
-            TableError::Throttled { .. } => self.progress.throttled(),
-            other => self.progress.request_failed(&other.to_string()),
+        if let TableError::Throttled { .. } = error {
+            self.progress.throttled();
+        } else {
+            self.progress.request_failed(&error.to_string());
         }
         if error.directive() != Directive::Retry {
             self.stop.stop(stop_reason(error));
@@ -68,10 +69,7 @@ impl Requests {
 
 /// The reason for which an error that is not retried stops a run.
 pub(crate) fn stop_reason(error: &TableError) -> StopReason {
-    let kind = match error {
-        TableError::Fatal { kind, .. } => *kind,
-        _ => crate::dynamodb::FatalKind::Request,
-    };
+    let kind = if let TableError::Fatal { kind, .. } = error { *kind } else { crate::dynamodb::FatalKind::Request };
     StopReason::Fatal { kind, message: error.to_string() }
 }
 

@@ -299,7 +299,7 @@ fn of(budget: &ScopeBudget) -> String {
     match &budget.scope {
         Scope::Table => format!("table's {kind}"),
         Scope::Index(name) => format!("index {name}"),
-        narrow => format!("{kind} of one {narrow}"),
+        narrow @ (Scope::KeyRange | Scope::PartitionKey) => format!("{kind} of one {narrow}"),
     }
 }
 

@@ -110,7 +110,7 @@ impl Bill {
                 model.charge_range(now, &all, 1.0, consumed.table);
                 model.charge(now, demand, &ConsumedUnits { table: 0.0, ..consumed });
             }
-            (_, demands) => {
+            (Share::Items | Share::Page { .. } | Share::Everywhere, demands) => {
                 let part = 1.0 / demands.len() as f64;
                 let indexes = consumed.indexes.iter().map(|(index, units)| (*index, units * part)).collect();
                 let each = ConsumedUnits { table: consumed.table * part, indexes };

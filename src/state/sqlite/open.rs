@@ -135,10 +135,11 @@ fn become_ours(connection: &mut Connection, path: &Path, identity: &Identity, no
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| failed(error.into()))?;
     migrate(&transaction, MIGRATIONS).map_err(&failed)?;
     let begun = events::has_begun(&transaction).map_err(explain("reading its runs"))?;
-    let of_another = match check_identity(&transaction, path, identity) {
-        Err(StoreError::Foreign(_)) if !begun => true,
-        ours => ours.map(|()| false)?,
-    };
+    let checked = check_identity(&transaction, path, identity);
+    let of_another = !begun && matches!(checked, Err(StoreError::Foreign(_)));
+    if !of_another {
+        checked?;
+    }
     if !begun {
         // Somebody declined, or a process ended, before anything was done.
         begin_anew(&transaction, identity, now, of_another).map_err(explain("writing its identity"))?;

@@ -182,12 +182,14 @@ fn open_for_reading(path: &Path) -> Result<Connection, Failed> {
         read::touch(&connection)?;
         Ok(connection)
     };
-    match open(path, OpenFlags::empty()) {
-        Err(Failed::Sql(error)) if may_not_make_files(&error) && !siblings::has_log(path) => {
-            open(Path::new(&immutable_uri(path)), OpenFlags::SQLITE_OPEN_URI)
-        }
-        result => result,
+    let opened = open(path, OpenFlags::empty());
+    if let Err(Failed::Sql(error)) = &opened
+        && may_not_make_files(error)
+        && !siblings::has_log(path)
+    {
+        return open(Path::new(&immutable_uri(path)), OpenFlags::SQLITE_OPEN_URI);
     }
+    opened
 }
 
 fn may_not_make_files(error: &rusqlite::Error) -> bool {

@@ -169,9 +169,10 @@ impl Writer {
             }
         }
         for job in group {
-            job.answer(Err(match &self.poison {
-                Some(StoreError::Corrupt(why)) => StoreError::Corrupt(why.clone()),
-                why => StoreError::Broken(why.as_ref().map(StoreError::to_string).unwrap_or_default()),
+            job.answer(Err(if let Some(StoreError::Corrupt(why)) = &self.poison {
+                StoreError::Corrupt(why.clone())
+            } else {
+                StoreError::Broken(self.poison.as_ref().map(StoreError::to_string).unwrap_or_default())
             }));
         }
     }

@@ -84,9 +84,11 @@ impl Writer {
         let mut writes = Vec::new();
         let records = self.recall(&items, requests).await?;
         for (item, record) in items.into_iter().zip(records) {
-            match only_if_kept(self.changes.decide_with(&item, &record)) {
-                Decision::Write(write) => writes.push(Pending::new(write, record)),
-                decided => settled.decided(self.key_of(&item), decided, false),
+            let decided = only_if_kept(self.changes.decide_with(&item, &record));
+            if let Decision::Write(write) = decided {
+                writes.push(Pending::new(write, record));
+            } else {
+                settled.decided(self.key_of(&item), decided, false);
             }
         }
         let mut chunks = cut(writes.into_iter(), requests.max_chunk()).into_iter();

@@ -40,23 +40,20 @@ impl Writer {
             return Ok(None);
         };
         self.note_skipped(requests, &key, &image, &settled.refused).await?;
-        match only_if_kept(self.changes.decide_with(&image, &member.record)) {
-            Decision::Write(_) if member.replans >= MAX_REPLANS => {
-                let why = format!("the item changed under each of {MAX_REPLANS} attempts");
-                settled.counts.unclear += unclear;
-                settled.end(key, End::Failed(Outcome::Conflict, why));
-                Ok(None)
-            }
-            Decision::Write(write) => {
-                let (replans, unclear) = (member.replans + 1, member.unclear);
-                Ok(Some(Pending { replans, unclear, ..Pending::new(write, member.record) }))
-            }
-            decided => {
-                settled.counts.unclear += unclear;
-                settled.decided(key, decided, true);
-                Ok(None)
-            }
+        let decided = only_if_kept(self.changes.decide_with(&image, &member.record));
+        let Decision::Write(write) = decided else {
+            settled.counts.unclear += unclear;
+            settled.decided(key, decided, true);
+            return Ok(None);
+        };
+        if member.replans >= MAX_REPLANS {
+            let why = format!("the item changed under each of {MAX_REPLANS} attempts");
+            settled.counts.unclear += unclear;
+            settled.end(key, End::Failed(Outcome::Conflict, why));
+            return Ok(None);
         }
+        let (replans, unclear) = (member.replans + 1, member.unclear);
+        Ok(Some(Pending { replans, unclear, ..Pending::new(write, member.record) }))
     }
 
     /// Records targets that a live writer has filled since the first look, unless a write of this run may have: of a process

@@ -137,7 +137,7 @@ fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<(
         Change::Copy { from, to, .. } if from == path && change.skips() => {
             Some((to.clone(), Existing::of(change, strategy)))
         }
-        _ => None,
+        Change::Copy { .. } | Change::Move { .. } | Change::Set { .. } | Change::Remove { .. } => None,
     });
     skipping.collect()
 }

@@ -116,11 +116,9 @@ impl Parity {
 
     /// Whether an old value of this item stands without a new one, which matches only on the way back.
     pub fn leaves_old_alone(&self, item: &Item) -> bool {
-        self.held.iter().any(|held| match held {
-            Held::Pair { old, new, truth: Truth::NewOnTheWayBack, .. } => {
-                old.get(item).is_some() && new.get(item).is_none()
-            }
-            _ => false,
+        self.held.iter().any(|held| {
+            matches!(held, Held::Pair { old, new, truth: Truth::NewOnTheWayBack, .. }
+                if old.get(item).is_some() && new.get(item).is_none())
         })
     }
 

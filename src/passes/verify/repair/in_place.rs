@@ -32,7 +32,7 @@ impl Repair {
             Change::Copy { from, to, .. } if from == path => {
                 was_skipped(item, record, old, &(to.clone(), Existing::of(change, self.strategy)))
             }
-            _ => false,
+            Change::Copy { .. } | Change::Move { .. } | Change::Set { .. } | Change::Remove { .. } => false,
         })
     }
 }

@@ -101,11 +101,10 @@ impl Repair {
         let truth = self.truths.at(item.get(&self.key.partition.name));
         for change in &self.changes {
             match change {
-                Change::Move { from, .. } | Change::Copy { from, .. } if self.leaves_in_place(change) => {
+                Change::Move { from, to, .. } | Change::Copy { from, to, .. } if self.leaves_in_place(change) => {
                     needs.hold(from, item);
                     // Both are there, and equal: all that is left is to remove the source.
-                    let only_removes =
-                        from.get(item).is_some() && from.get(item) == change.target().and_then(|to| to.get(item));
+                    let only_removes = from.get(item).is_some() && from.get(item) == to.get(item);
                     needs.keep(from, only_removes && !self.removes);
                     needs.changes.push(overwriting(change));
                 }
@@ -135,21 +134,18 @@ impl Repair {
         // In place, because what is unexpected goes at once; overwriting, because what differs is to be made equal.
         let (way, indexes) = (Strategy::InPlace, self.indexes.schemas().to_vec());
         let changes = Changes::for_run(&needs.changes, way, self.key.clone(), indexes);
-        match changes.decide(item) {
-            Decision::Write(mut write) => {
-                for condition in needs.conditions {
-                    if let Condition::Equals(path, _) = &condition {
-                        // It says more than that there is one.
-                        write.conditions.retain(|other| *other != Condition::Exists(path.clone()));
-                    }
-                    if !write.conditions.contains(&condition) {
-                        write.conditions.push(condition);
-                    }
-                }
-                Decision::Write(write)
+        let decided = changes.decide(item);
+        let Decision::Write(mut write) = decided else { return decided };
+        for condition in needs.conditions {
+            if let Condition::Equals(path, _) = &condition {
+                // It says more than that there is one.
+                write.conditions.retain(|other| *other != Condition::Exists(path.clone()));
             }
-            decided => decided,
+            if !write.conditions.contains(&condition) {
+                write.conditions.push(condition);
+            }
         }
+        Decision::Write(write)
     }
 }
 

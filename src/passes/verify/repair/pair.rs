@@ -49,7 +49,7 @@ impl Repair {
                 // One that is done says nothing of the old value.
                 (!there.is_some_and(|there| old.get(item).is_some() && done(there))).then_some(there)
             }
-            _ => None,
+            Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => None,
         });
         let values: Vec<Option<&Value>> = targets.collect();
         // Of a list, elements are never written: another one may be there by then.
