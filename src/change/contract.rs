@@ -61,7 +61,7 @@ impl Draft<'_> {
         }
     }
 
-    /// The source of a move. Where only the new attribute was written since, the old value is kept on record. Where the move
+    /// The source of a move. Where only the new attribute was written since, the old value is recorded. Where the move
     /// was skipped, it stays: it is nowhere else.
     fn drop_moved(&mut self, from: &Path, to: &Path, skips: bool) {
         match (from.get(self.item), to.get(self.item)) {
@@ -94,8 +94,8 @@ impl Draft<'_> {
         self.remove(path, value);
     }
 
-    /// Whether the run left what is at this target beside the old value. Nobody knows of an item that no run of this state
-    /// file has met: there every other value counts as such.
+    /// Whether the run left what is at this target beside the old value. For an item without a baseline this is unknown, so
+    /// that every other value counts as such.
     fn was_skipped(&self, old: &Value, to: &Path) -> bool {
         let there = to.get(self.item);
         is_other(there, old) && (!self.record.is_met() || there.is_some_and(|there| self.record.is_existing(to, there)))

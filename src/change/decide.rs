@@ -121,13 +121,13 @@ impl Changes {
         self.ops.need_consistent_reads()
     }
 
-    /// What this item needs, where nothing is on record of it or the phase does not ask. All of it goes into one write, or
+    /// What this item needs, if it has no history or the phase does not need it. All of it goes into one write, or
     /// none of it.
     pub fn decide(&self, item: &Item) -> Decision {
         self.decide_with(item, &OnRecord::NOTHING)
     }
 
-    /// What this item needs, by what is on record of it. All of it goes into one write, or none of it.
+    /// What this item needs, with its history. All of it goes into one write, or none of it.
     pub fn decide_with(&self, item: &Item, record: &OnRecord) -> Decision {
         let decided = self.decide_unchecked(item, record);
         let Decision::Write(write) = decided else { return decided };

@@ -96,7 +96,7 @@ impl Draft<'_> {
         }
     }
 
-    /// A move or a copy of this value; a move in place removes its source, and is on record at its target. So is every one
+    /// A move or a copy of this value; a move in place removes its source, and is recorded at its target. So is every one
     /// that skips: what it wrote is then told from what was there, and its condition holds the source to that.
     fn bring(&mut self, (from, to): (&Path, &Path), value: &Value, in_place: bool, on_existing: OnExisting) {
         let recorded = in_place || on_existing == OnExisting::Skip;
@@ -117,7 +117,7 @@ impl Draft<'_> {
                 if !self.replaces(to, PreImage::of(to, there).wrote(value), on_existing) {
                     return;
                 }
-                // So that what it writes is what is on record: a later pass may find it, and must know it for its own.
+                // So that what it writes is what is recorded: a later pass may find it, and must know it for its own.
                 self.require(Condition::Equals(from.clone(), value.clone()));
                 self.copy(from, to, value);
             }

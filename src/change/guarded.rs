@@ -1,7 +1,7 @@
 //! A guarded write: one conditional update of one item, still independent of how it is sent.
 
+use super::history::Digest;
 use super::leftover::Leftover;
-use super::record::Digest;
 use crate::item::{Item, ItemKey, Path, Units, Value};
 
 /// One `UpdateItem`, with the condition that makes it safe against every live writer.

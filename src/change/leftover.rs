@@ -16,16 +16,6 @@ pub enum Leftover {
     Unknown,
 }
 
-/// A pair of attributes as the first pass found it, if a rollback may change it from what it was, or readers may see its new
-/// value for the first time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MetPair {
-    /// Both, and equal, while applications wrote both.
-    Equal,
-    /// The new one alone.
-    NewAlone,
-}
-
 impl Leftover {
     /// Its id in JSON.
     pub fn id(self) -> &'static str {
@@ -52,34 +42,6 @@ impl fmt::Display for Leftover {
             Leftover::Unknown => {
                 "unknown, because the item's record in the state file cannot be read. The rollback created the old \
                  attribute, and before the migration the item may have had only the new one"
-            }
-        })
-    }
-}
-
-impl MetPair {
-    /// Both.
-    pub const ALL: [MetPair; 2] = [MetPair::Equal, MetPair::NewAlone];
-
-    /// Its name in state files.
-    pub fn name(self) -> &'static str {
-        match self {
-            MetPair::Equal => "equal",
-            MetPair::NewAlone => "new_alone",
-        }
-    }
-}
-
-impl fmt::Display for MetPair {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            MetPair::Equal => {
-                "had equal values at both attributes when the run first read them, after dual writes began. A rollback \
-                 removes their new attribute, although it may have existed before"
-            }
-            MetPair::NewAlone => {
-                "had only the new attribute before the migration. After new-only writes, a rollback leaves them with \
-                 an old one too"
             }
         })
     }

@@ -6,6 +6,7 @@
 //! Each phase has its own operations (`ops.rs`): `run` (`expand.rs`), `contract` (`contract.rs`), and the two phases of
 //! `rollback` (`old_from_new.rs`, `undo.rs`), which decide by the recorded history of an item ([`OnRecord`]).
 
+mod baseline;
 mod contract;
 mod cost;
 mod decide;
@@ -13,14 +14,13 @@ mod draft;
 mod expand;
 mod expression;
 mod guarded;
+mod history;
+#[cfg(test)]
+mod history_tests;
 mod indexes;
 mod leftover;
-mod meet;
 mod old_from_new;
 mod ops;
-mod record;
-#[cfg(test)]
-mod record_tests;
 mod rule;
 #[cfg(test)]
 mod rule_tests;
@@ -30,13 +30,13 @@ mod undo;
 #[cfg(test)]
 mod undo_tests;
 
+pub use baseline::{Met, MetPair};
 pub use decide::{Changes, Decides, Decision};
 pub use expression::{Expression, render};
 pub use guarded::{Action, Condition, GuardedWrite, PreImage, Was, WriteCost};
+pub use history::{By, Digest, Lookup, OnRecord};
 pub use indexes::Indexes;
-pub use leftover::{Leftover, MetPair};
-pub use meet::{Lookup, Met};
-pub use record::{By, Digest, OnRecord};
+pub use leftover::Leftover;
 pub use rule::{IndexKeyFault, KeyFault, KeyType, Rule, index_key_fault};
 
 use crate::item::{Path, Value};
@@ -160,7 +160,7 @@ pub enum OnExisting {
     /// It stays, and counts as done.
     ///
     /// A constant, and every change of a plan that works in place, counts any value as done. In an expand-contract plan a
-    /// move or a copy counts a value as done as long as it is the one that the migration found: it is on record
+    /// move or a copy counts a value as done as long as it is the preexisting one
     /// ([`OnRecord::is_existing`]). A pair that became unequal later is a stale copy, which readers must not meet.
     Skip,
 }

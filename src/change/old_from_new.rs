@@ -69,7 +69,7 @@ impl Draft<'_> {
     }
 
     /// Makes the old value equal to the new one, as applications that write only the new one have left it; also where the
-    /// new one was there before the migration: an application may have written it since. An old value without a new one
+    /// new one existed before the migration: an application may have written it since. An old value without a new one
     /// stays: applications delete both, so that it is of an item which was never given a new one, and the only value there.
     /// A pair that the run skipped stays as it is, as long as the new value is the one of before.
     fn refresh_old(&mut self, from: &Path, targets: &[Target]) {

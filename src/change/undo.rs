@@ -3,7 +3,7 @@
 //!
 //! Everything is compare-and-set: what a live writer changed since stays, and is reported as diverged; so is a value that
 //! would come back where its shape has no place for it any more. The journal keeps what a removal would lose. This phase
-//! leaves alone what existed before the migration, and of items that no pass has met all but what their old value repeats.
+//! leaves alone what existed before the migration, and of items without a baseline all but what their old value repeats.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(super) enum UndoOp {
     Uncopy { from: Path, to: Path, skips: bool },
     /// The value of a move in place is at its source again.
     Unmove { from: Path, to: Path },
-    /// The constant goes, for what was there before.
+    /// The constant goes, and what existed before comes back.
     Unset { to: Path, value: Value },
     /// What was removed in place is back.
     Unremove { path: Path },
@@ -101,7 +101,7 @@ impl<'a> Draft<'a> {
                 self.pre_images.push(PreImage::left(to, Leftover::NewRemoved));
             }
         } else if !record.is_met() {
-            // Nobody knows whether it was there before. Without an old value it is none that a run has made.
+            // It is unknown whether it existed before. Without an old value it is none that a run has made.
             self.diverged.extend(old.map(|_| to.clone()));
             return;
         } else if skips && !record.made(to) {
@@ -113,7 +113,7 @@ impl<'a> Draft<'a> {
         self.remove(to, new);
     }
 
-    /// The reverse of a move in place, for an item that one is on record of.
+    /// The reverse of a move in place, for an item whose journal has one.
     fn unmove(&mut self, from: &Path, to: &Path) {
         let (item, record) = (self.item, self.record);
         let Some(was) = record.was(to) else { return };

@@ -1,5 +1,5 @@
-//! What is on record of an item when it is rolled back: values that writes destroyed, paths where there was nothing, and
-//! targets that were there before the migration.
+//! The history of an item, from which a rollback decides: its journal (values that writes destroyed, paths where there was
+//! nothing) and its baseline (preexisting targets).
 //!
 //! # Which pre-image is the one to restore
 //!
@@ -13,7 +13,7 @@
 //!   would bring back `v`, which no application ever wrote there.
 //!
 //! So it is the newest that the tool did not write itself. Of every write that moves or copies, the digest of what it wrote
-//! is kept beside the pre-image ([`PreImage::wrote`]): a pre-image whose value is what the write on record before it wrote
+//! is kept beside the pre-image ([`PreImage::wrote`]): a pre-image whose value is what the recorded write before it wrote
 //! is the tool's own, and the one before it counts. A constant never is its own pre-image, because a write that would
 //! change nothing is not made. Pre-images of writes that were refused are not among them; one whose write is uncertain
 //! may be: if the write was made, it is the right one; if it was not, what it recorded is either there still, which is
@@ -21,13 +21,13 @@
 //! migration wrote, and is left alone. A write that found the same value as a later one did was most likely never made: what
 //! the two found is told by the writes before both.
 //!
-//! # What was not there before
+//! # Targets that did not exist before
 //!
-//! A copy into an empty place leaves nothing on record, so that a later pass which overwrites it cannot tell it from a live
-//! writer's value. It need not: of an item that the first pass has met, a target that is not on record as there before the
-//! migration was not there, and goes, whatever a pass has found and overwritten there since. The journal still has that.
+//! A copy into an empty place leaves no record, so a later pass that overwrites it cannot tell it from a live writer's value.
+//! It does not need to: if the item has a baseline, a target that the baseline does not list did not exist before the
+//! migration. It goes, whatever a pass found and overwrote there since; the journal still has that value.
 //!
-//! What is left to a race: a target that was there before, was overwritten, was then taken away by a live writer alone, and
+//! What is left to a race: a preexisting target was overwritten, was then taken away by a live writer alone, and
 //! was made and overwritten anew by two more passes. A rollback brings back what the first of these two put there.
 //!
 //! # What a repair overwrote
@@ -35,7 +35,7 @@
 //! `verify --repair` puts right what is not as the plan implies, and journals it like a pass, with the digest of what it
 //! wrote. What it found is nothing that the migration began with: of a path that a pass has written, it is passed over. It
 //! counts where no pass has written the path: there it was the tool's first write. So it is with a target that was there
-//! before the migration and that the passes kept, equal or as diverged; of those a digest of the value is on record, which
+//! before the migration and that the passes kept, equal or as diverged; of those a digest of the value is recorded, which
 //! tells it from what has come in its place since.
 //!
 //! # Digests
@@ -49,7 +49,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
+use super::decide::Changes;
 use super::guarded::{PreImage, Was};
+use super::ops::Ops;
 use crate::item::{Path, Value};
 
 /// The first eight bytes of the SHA-256 of a value's DynamoDB JSON: tells values apart without keeping them.
@@ -78,18 +80,28 @@ pub enum By {
     Repair,
 }
 
-/// What is on record of one item.
+/// What the recorded history of an item is looked up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// To decide: every record is proven first, and an item whose record cannot be read is not written.
+    ToDecide,
+    /// To report what the phase leaves different from before the migration. Only preexisting targets matter. Damage to the
+    /// file does not stop the phase; what cannot be known is reported as unknown.
+    ToReport,
+}
+
+/// What is recorded about one item: its baseline and its journal.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OnRecord {
-    /// With what was there.
+    /// Preexisting targets, with digests of their values.
     there_before: BTreeMap<Path, Digest>,
     /// By path, newest first.
     journal: BTreeMap<Path, Vec<(By, PreImage)>>,
-    /// Nobody has looked, or nobody knows whether somebody has.
+    /// The item has no baseline, or it is unknown whether it has one.
     unmet: bool,
     /// Why the record cannot be read.
     unreadable: Option<String>,
-    /// Targets that were equal to their source when the first pass met them behind dual writes.
+    /// Targets that were equal to their source in the baseline, recorded after dual writes began.
     equal: BTreeSet<Path>,
 }
 
@@ -102,7 +114,7 @@ impl OnRecord {
         equal: BTreeSet::new(),
     };
 
-    /// Targets that were there before the migration, with digests of their values, and the pre-images whose write was not
+    /// Preexisting targets, with digests of their values, and the pre-images whose write was not
     /// refused, newest first.
     pub fn new(
         there_before: impl IntoIterator<Item = (Path, Digest)>,
@@ -126,19 +138,18 @@ impl OnRecord {
         self.unreadable.as_deref()
     }
 
-    /// The same, with targets that were equal to their source when they were met behind dual writes.
+    /// The same, with targets that were equal to their source in the baseline, recorded after dual writes began.
     #[must_use]
     pub fn with_equal(self, equal: impl IntoIterator<Item = Path>) -> OnRecord {
         OnRecord { equal: equal.into_iter().collect(), ..self }
     }
 
-    /// Whether nobody can tell a target that is equal to its source from one that was there before dual writes.
+    /// Whether nobody can tell a target that is equal to its source from one that existed before dual writes.
     pub(super) fn may_be_older(&self, target: &Path) -> bool {
         self.unmet || self.equal.contains(target)
     }
 
-    /// The same, of a table whose items were not all met by the first pass: what is not on record as there before may have
-    /// been there all the same.
+    /// The same, for a table whose baseline is incomplete: a target that it does not list may have existed all the same.
     #[must_use]
     pub fn unmet(self) -> OnRecord {
         OnRecord { unmet: true, ..self }
@@ -148,7 +159,7 @@ impl OnRecord {
         !self.unmet
     }
 
-    /// Whether this target was there before the migration.
+    /// Whether this target existed before the migration.
     pub fn was_there_before(&self, target: &Path) -> bool {
         self.there_before.contains_key(target)
     }
@@ -160,14 +171,14 @@ impl OnRecord {
         self.there_before.get(target).is_some_and(|before| *before == Digest::of(now))
     }
 
-    /// What was at this path before the migration wrote it; none where no write of it is on record. For paths of which every
-    /// write is.
+    /// What was at this path before the migration wrote it; none if no write of it is recorded. For paths whose every write is
+    /// recorded.
     pub(super) fn was(&self, path: &Path) -> Option<&Was> {
         self.newest_foreign(path, Some(By::Run)).or_else(|| self.newest_foreign(path, None))
     }
 
     /// The same of a target that is copied to, where this is now: a pass that makes it leaves nothing on record. None, too,
-    /// where nothing was there before the migration, or where what was is there again.
+    /// where nothing existed before the migration, or where what was is there again.
     pub(super) fn was_copied_over(&self, target: &Path, now: Option<&Value>) -> Option<&Was> {
         if !self.unmet && !self.was_there_before(target) {
             return None;
@@ -200,6 +211,24 @@ impl OnRecord {
     /// Whether the migration has made a value here, or a map, where there was nothing.
     pub(super) fn made(&self, path: &Path) -> bool {
         self.journal.get(path).is_some_and(|rows| rows.iter().any(|(_, row)| row.was == Was::Nothing))
+    }
+}
+
+impl Changes {
+    /// What this phase looks up the recorded history of an item for; nothing if it does not.
+    pub fn lookup(&self) -> Option<Lookup> {
+        if self.recalls() {
+            return Some(Lookup::ToDecide);
+        }
+        match &self.ops {
+            Ops::OldFromNew(ops) => (!ops.is_empty()).then_some(Lookup::ToReport),
+            Ops::Expand(_) | Ops::Contract(_) | Ops::Undo(_) | Ops::Rule(_) => None,
+        }
+    }
+
+    /// Whether decisions of this phase depend on the recorded history of an item.
+    pub fn recalls(&self) -> bool {
+        self.ops.need_history()
     }
 }
 

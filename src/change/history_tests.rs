@@ -59,7 +59,7 @@ proptest! {
         steps in proptest::collection::vec((any_text(), 0..4_u8), 1..6), last in any_text(),
     ) {
         let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
-        // An equal pair of an application that writes both is no value that was there before.
+        // An equal pair of an application that writes both is no value that existed before.
         let was = image.get("b").filter(|new| !dual || image.get("a") != Some(new));
         story.dual_writes = dual;
         story.run(false);
@@ -122,7 +122,7 @@ fn what_was_not_there_before_does_not_come_back() {
     assert_eq!(write.actions, [Action::SetValue { to: path("b"), value: Value::S("x".into()) }]);
 }
 
-/// The old attribute has changed since, and the tool's copy still stands over what was there before.
+/// The old attribute has changed since, and the tool's copy still stands over what existed before.
 #[test]
 fn the_tools_copy_goes_also_where_the_old_value_has_changed_since() {
     let s = |text: &str| Some(Value::S(text.into()));
@@ -137,7 +137,7 @@ fn the_tools_copy_goes_also_where_the_old_value_has_changed_since() {
         story.edit([("a".to_owned(), old.clone())].into());
         let Decision::Write(write) = story.undo() else { panic!("{old:?} {killed}") };
         assert_eq!((story.image.get("a"), story.image.get("b")), (old.as_ref(), s("x0").as_ref()));
-        // What goes is on record, and both values are held to.
+        // What goes is recorded, and both values are held to.
         assert_eq!(write.pre_images, [PreImage::of(&path("b"), &Value::S("v1".into()))]);
         let held = old.map_or(Condition::Missing(path("a")), |old| Condition::Equals(path("a"), old));
         assert!(write.conditions.contains(&held));
@@ -167,7 +167,7 @@ fn a_killed_write_over_the_tools_own_value_does_not_make_it_foreign() {
     }
 }
 
-/// What a repair found wrong does not come back, unless it was there before the migration.
+/// What a repair found wrong does not come back, unless it existed before the migration.
 #[test]
 fn a_rollback_behind_a_repair_restores_what_was_before_the_migration() {
     let s = |text: &str| Some(Value::S(text.into()));
@@ -229,7 +229,7 @@ fn a_rollback_behind_a_repair_restores_what_was_before_the_migration() {
     }
 }
 
-/// Nobody knows what was there before of items that no pass has met.
+/// Nobody knows what existed before of items that no pass has met.
 #[test]
 fn of_unmet_items_only_what_repeats_the_old_value_goes() {
     let rollback = Changes::for_rollback(&moves(), ExpandContract, key(), Vec::new());
@@ -246,7 +246,7 @@ fn of_unmet_items_only_what_repeats_the_old_value_goes() {
     assert!(matches!(met(json!({"pk": {"S": "1"}, "b": {"S": "y"}})), Decision::Write(_)));
 }
 
-/// Which pre-image comes back, where there are several (`record.rs`).
+/// Which pre-image comes back, where there are several (`history.rs`).
 #[test]
 fn what_the_tool_itself_had_written_does_not_come_back() {
     let s = |text: &str| Some(Value::S(text.into()));

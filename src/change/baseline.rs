@@ -1,0 +1,105 @@
+//! The baseline: what is recorded about an item before the migration first writes it. This is the one place that decides
+//! whether a target existed before.
+
+use std::fmt;
+
+use super::decide::Changes;
+use super::expand::ExpandOp;
+use super::{Decision, Digest, OnExisting};
+use crate::item::{Item, Path};
+
+/// What an item was like before the migration, as far as a rollback needs it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Met {
+    /// Preexisting targets of moves and copies, with digests of their values.
+    pub there_before: Vec<(Path, Digest)>,
+    /// Existing targets, with or without their source, that a rollback changes or that readers see for the first time.
+    pub pairs: Vec<(Path, MetPair)>,
+    /// Whether the phase may write a target of this item, which then looks like a preexisting one. It may even if it only
+    /// writes another change: a live writer can give the target a source meanwhile.
+    pub may_write: bool,
+}
+
+/// A pair of attributes before the migration, if a rollback may change it from what it was, or readers may see its new value
+/// for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MetPair {
+    /// Both, and equal, while applications wrote both.
+    Equal,
+    /// The new one alone.
+    NewAlone,
+}
+
+impl Changes {
+    /// Whether a rollback needs to know which targets existed before this phase. Moves in place do not need it: the journal
+    /// has each of them.
+    pub fn meets(&self) -> bool {
+        self.ops.expand().iter().any(|op| matches!(op, ExpandOp::Copy { removes_source: false, .. }))
+    }
+
+    /// The baseline of an item that the migration has not written yet. While applications write both attributes
+    /// (`dual_writes`), an equal pair counts as theirs.
+    pub fn meet(&self, item: &Item, dual_writes: bool) -> Met {
+        let mut baseline = Met::default();
+        for op in self.ops.expand() {
+            let ExpandOp::Copy { from, to, removes_source: false, on_existing, .. } = op else { continue };
+            match (from.get(item), to.get(item)) {
+                (None, None) => {}
+                (Some(_), None) => baseline.may_write = true,
+                (Some(old), Some(new)) if old == new && dual_writes => {
+                    baseline.pairs.push((to.clone(), MetPair::Equal));
+                }
+                (old, Some(new)) => {
+                    baseline.pairs.extend(old.is_none().then(|| (to.clone(), MetPair::NewAlone)));
+                    // The journal gets an overwritten value too, before the write. But the write may never happen.
+                    baseline.may_write |= old.is_some_and(|old| old != new) && *on_existing == OnExisting::Overwrite;
+                    baseline.there_before.push((to.clone(), Digest::of(new)));
+                }
+            }
+        }
+        // With a single change, the loop above already knows whether the item gets a write.
+        baseline.may_write |= self.ops.expand().len() > 1 && matches!(self.decide(item), Decision::Write(_));
+        baseline
+    }
+
+    /// Targets that a run leaves because a live writer filled them after the baseline was recorded and before the write. They
+    /// count as preexisting.
+    pub fn skipped_targets(&self, item: &Item) -> Vec<(Path, Digest)> {
+        let skipped = self.ops.expand().iter().filter_map(|op| match op {
+            ExpandOp::Copy { from, to, removes_source: false, on_existing: OnExisting::Skip, .. } => {
+                let (old, there) = (from.get(item)?, to.get(item)?);
+                (old != there).then(|| (to.clone(), Digest::of(there)))
+            }
+            ExpandOp::Copy { .. } | ExpandOp::Set { .. } | ExpandOp::Remove { .. } => None,
+        });
+        skipped.collect()
+    }
+}
+
+impl MetPair {
+    /// Both.
+    pub const ALL: [MetPair; 2] = [MetPair::Equal, MetPair::NewAlone];
+
+    /// Its name in state files.
+    pub fn name(self) -> &'static str {
+        match self {
+            MetPair::Equal => "equal",
+            MetPair::NewAlone => "new_alone",
+        }
+    }
+}
+
+impl fmt::Display for MetPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MetPair::Equal => {
+                "had equal values at both attributes when the run first read them, after dual writes began. A rollback \
+                 removes their new attribute, although it may have existed before"
+            }
+            MetPair::NewAlone => {
+                "had only the new attribute before the migration. After new-only writes, a rollback leaves them with \
+                 an old one too"
+            }
+        })
+    }
+}
