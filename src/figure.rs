@@ -34,6 +34,16 @@ pub fn dollars(amount: f64) -> String {
     text[..kept].to_owned()
 }
 
+/// A duration in its two largest units, rounded down; zero units are shown.
+pub fn whole_duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        s if s < 60 => format!("{s} s"),
+        s if s < 3_600 => format!("{} min {} s", s / 60, s % 60),
+        s if s < 86_400 => format!("{} h {} min", s / 3_600, s % 3_600 / 60),
+        s => format!("{} d {} h", s / 86_400, s % 86_400 / 3_600),
+    }
+}
+
 /// A time that somebody has to wait, in the two largest units that it has.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64().ceil() as u64;

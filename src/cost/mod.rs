@@ -1,10 +1,13 @@
 //! What capacity units cost. Every sum made of these is an estimate: list prices of one region, without taxes, discounts,
 //! storage, streams or replicas.
 
+mod spend;
+
+pub use spend::Spend;
+
 use crate::dynamodb::{TableClass, TableDescription};
 use crate::item::Units;
 use crate::plan::Prices;
-use crate::state::Spend;
 
 /// When the list below was looked up.
 pub const DATED: &str = "2026-08-15";

@@ -10,6 +10,7 @@ mod percent;
 pub mod schema;
 mod sight;
 mod store;
+mod truth;
 mod validity;
 
 pub use flag::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
@@ -19,4 +20,5 @@ pub use percent::bucket;
 pub use schema::{FlagMeta, SchemaError};
 pub use sight::{AHEAD, Sights, dated_ahead};
 pub use store::{FlagStore, FlagStoreError, Opened, TableStore, check_plan, items, open};
+pub use truth::{Truth, Truths};
 pub use validity::Validity;

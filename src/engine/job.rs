@@ -14,11 +14,12 @@ use crate::dynamodb::{Table, TableDescription};
 use crate::engine::client::{Bounds, Requests};
 use crate::engine::limits::allowance::Allowance;
 use crate::engine::limits::segments::{SegmentChoice, auto_segments};
-use crate::engine::limits::table_watch::{LOOK_EVERY, TableWatch};
+use crate::engine::limits::table_watch::{LOOK_EVERY, TableWatch, WatchedTable};
 use crate::engine::limits::window::Gate;
+use crate::engine::progress::Progress;
+use crate::engine::scan::reading::Reading;
 use crate::engine::scan::schedule::LocalScheduler;
 use crate::engine::scan::survey::surveyed_items;
-use crate::engine::scan::worker::Reading;
 use crate::engine::stop::{StopReason, Stopper};
 use crate::engine::sweep;
 use crate::engine::write::write_pages::WritePages;
@@ -30,8 +31,6 @@ use crate::ratelimit::{Budgets, Feedback, Scopes, resolve_within};
 use crate::state::{
     OpenWork, Records, RunRecord, RunStatus, SegmentTotals, Session, SpendRecord, State, StoreError, phase,
 };
-use crate::telemetry::Progress;
-use crate::telemetry::display::Watched;
 
 /// What a run works with: the table and what it is allowed.
 pub struct Job {
@@ -127,7 +126,18 @@ impl Job {
     pub fn watch_table(&mut self, described: Instant, every: Duration) {
         let of_plan = Some(resolve_within(&self.plan.capacity, &self.description));
         let of_plan = of_plan.filter(|resolved| resolved.budgets == self.budgets);
-        self.table_watch = of_plan.map(|resolved| TableWatch::new(self, &resolved, described, every));
+        self.table_watch = of_plan.map(|resolved| {
+            let table = WatchedTable {
+                table: Arc::clone(&self.table),
+                description: self.description.clone(),
+                scopes: Arc::clone(&self.scopes),
+                indexes: self.changes.indexes().clone(),
+                capacity: self.plan.capacity.clone(),
+                scan: self.plan.scan.clone(),
+                goes_back: self.goes_back,
+            };
+            TableWatch::new(table, &resolved, described, every)
+        });
     }
 
     /// Lets the job change items that are signed or encrypted on the client, as somebody has accepted by name.
@@ -192,20 +202,6 @@ impl Job {
     /// A writer of this job's changes into a run.
     pub fn writer(&self, store: &State, run: &RunRecord) -> Writer {
         Writer::new(Arc::clone(&self.changes), store.history(), run.id)
-    }
-
-    /// What a progress line shows of this job.
-    pub fn watched(&self, total_segments: u32, before: Option<&SegmentTotals>) -> Watched {
-        Watched {
-            progress: Arc::clone(&self.progress),
-            gate: Arc::clone(&self.gate),
-            allowance: Arc::clone(&self.allowance),
-            scopes: Arc::clone(&self.scopes),
-            items_before: before.map_or(0, |t| t.counts.scanned),
-            segments_before: before.map_or(0, |t| u64::from(t.done)),
-            total_segments: u64::from(total_segments),
-            item_estimate: self.description.item_count,
-        }
     }
 
     /// Begins to spend on a run: what it has spent and scanned before counts against the limits.

@@ -26,6 +26,7 @@ mod runs;
 mod spend;
 mod spend_ledger;
 mod store;
+mod verdict;
 mod verifications;
 
 pub mod sqlite;
@@ -34,6 +35,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 
+pub use crate::cost::Spend;
 pub use checkpoints::Checkpoints;
 pub use error::StoreError;
 pub use events::Events;
@@ -48,9 +50,10 @@ pub use records::{
     StoredReport, Unreadable, VerificationRecord, VerifiedPages,
 };
 pub use runs::Runs;
-pub use spend::{Reservation, Spend, SpendState};
+pub use spend::{Reservation, SpendState};
 pub use spend_ledger::SpendLedger;
 pub use store::{State, StateStore};
+pub use verdict::{Stage, Verdict, VerdictCounts};
 pub use verifications::Verifications;
 
 use crate::change::{Lookup, OnRecord};

@@ -3,18 +3,7 @@
 //! Capacity is reserved in slices before it is used. A process that dies leaves a slice of which nobody knows how much was
 //! used: all of it then counts as spent, so that no sequence of kills spends more than was reserved.
 
-use std::ops::{Add, AddAssign, Mul, Sub};
-
-use crate::item::Units;
-
-/// Capacity units, of both kinds.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Spend {
-    /// Write capacity units, indexes included.
-    pub write: Units,
-    /// Read capacity units.
-    pub read: Units,
-}
+use crate::cost::Spend;
 
 /// A slice of capacity that is about to be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -37,23 +26,6 @@ pub struct SpendState {
     /// Of what is uncounted: slices of processes that died, as far as no committed page accounts for them. At most so much
     /// less was spent.
     pub lost: Spend,
-}
-
-impl Spend {
-    /// The larger of each kind.
-    pub fn max(self, other: Spend) -> Spend {
-        Spend { write: self.write.max(other.write), read: self.read.max(other.read) }
-    }
-
-    /// The smaller of each kind.
-    pub fn min(self, other: Spend) -> Spend {
-        Spend { write: self.write.min(other.write), read: self.read.min(other.read) }
-    }
-
-    /// What is left of each kind when the other is taken away, nothing below zero.
-    pub fn beyond(self, other: Spend) -> Spend {
-        (self - other).max(Spend::default())
-    }
 }
 
 impl SpendState {
@@ -80,39 +52,10 @@ impl SpendState {
     }
 }
 
-impl Add for Spend {
-    type Output = Spend;
-
-    fn add(self, other: Spend) -> Spend {
-        Spend { write: self.write + other.write, read: self.read + other.read }
-    }
-}
-
-impl AddAssign for Spend {
-    fn add_assign(&mut self, other: Spend) {
-        *self = *self + other;
-    }
-}
-
-impl Sub for Spend {
-    type Output = Spend;
-
-    fn sub(self, other: Spend) -> Spend {
-        Spend { write: self.write - other.write, read: self.read - other.read }
-    }
-}
-
-impl Mul<f64> for Spend {
-    type Output = Spend;
-
-    fn mul(self, by: f64) -> Spend {
-        Spend { write: self.write * by, read: self.read * by }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::item::Units;
 
     fn spend(write: Units, read: Units) -> Spend {
         Spend { write, read }

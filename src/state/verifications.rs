@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Mismatch, NewVerification, RunId, RunRecord, StoreError, StoredReport, VerificationRecord, VerifiedPages};
-use crate::passes::verify::{Verdict, VerdictCounts};
+use crate::state::{Verdict, VerdictCounts};
 
 /// Verifications. Each is a run of the phase [`VERIFY`](super::phase::VERIFY).
 ///

@@ -9,10 +9,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Pace, Progress, Snapshot, number};
-use crate::engine::{Allowance, Gate};
+use crate::engine::{Allowance, Gate, Job};
+use crate::figure::whole_duration;
 use crate::outside::escaped;
 use crate::plan::Access;
 use crate::ratelimit::{NarrowStatus, ScopeStatus, Scopes};
+use crate::state::SegmentTotals;
 
 /// A log line is written so often where there is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -38,6 +40,22 @@ pub struct Watched {
     pub total_segments: u64,
     /// Items of the table, by DynamoDB's count.
     pub item_estimate: u64,
+}
+
+impl Job {
+    /// What a progress line shows of this job.
+    pub fn watched(&self, total_segments: u32, before: Option<&SegmentTotals>) -> Watched {
+        Watched {
+            progress: Arc::clone(&self.progress),
+            gate: Arc::clone(&self.gate),
+            allowance: Arc::clone(&self.allowance),
+            scopes: Arc::clone(&self.scopes),
+            items_before: before.map_or(0, |t| t.counts.scanned),
+            segments_before: before.map_or(0, |t| u64::from(t.done)),
+            total_segments: u64::from(total_segments),
+            item_estimate: self.description.item_count,
+        }
+    }
 }
 
 fn bars() -> &'static MultiProgress {
@@ -136,7 +154,7 @@ fn figures(watched: &Watched, pace: &Pace, now: &Snapshot) -> String {
 
 /// Time left, and why it is not faster.
 fn standing(watched: &Watched, pace: &Pace, now: &Snapshot, throttled_just_now: bool) -> String {
-    let eta = pace.eta().map_or_else(|| "ETA unknown".to_owned(), |eta| format!("ETA ~{}", duration(eta)));
+    let eta = pace.eta().map_or_else(|| "ETA unknown".to_owned(), |eta| format!("ETA ~{}", whole_duration(eta)));
     format!("{eta} · {}", state(watched, now, throttled_just_now))
 }
 
@@ -198,16 +216,6 @@ fn words(access: Access) -> (&'static str, &'static str) {
     match access {
         Access::Write => ("WCU/s", "writes"),
         Access::Read => ("RCU/s", "reads"),
-    }
-}
-
-/// A duration in its two largest units.
-pub fn duration(duration: Duration) -> String {
-    match duration.as_secs() {
-        s if s < 60 => format!("{s} s"),
-        s if s < 3_600 => format!("{} min {} s", s / 60, s % 60),
-        s if s < 86_400 => format!("{} h {} min", s / 3_600, s % 3_600 / 60),
-        s => format!("{} d {} h", s / 86_400, s % 86_400 / 3_600),
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-use super::display::duration;
 use super::{Pace, number};
 use crate::clock::to_text;
+use crate::figure::whole_duration;
 use crate::state::sqlite::StateFile;
 use crate::state::{Holder, KeptFact};
 
@@ -102,7 +102,7 @@ impl<'a> Worker<'a> {
 
     /// In a few words.
     pub fn words(&self) -> String {
-        let age = self.age().map_or_else(String::new, |age| format!(" ({})", duration(age)));
+        let age = self.age().map_or_else(String::new, |age| format!(" ({})", whole_duration(age)));
         let who = format!("{}{age}", self.holder);
         match self.liveliness() {
             Liveliness::Works => format!("running: {who}"),
@@ -111,7 +111,7 @@ impl<'a> Worker<'a> {
                 format!("stopped by a signal: {who}; `kill -CONT {pid}` lets it go on")
             }
             Liveliness::Silent(silent) => {
-                format!("silent for {} (its machine sleeps, or it hangs): {who}", duration(silent))
+                format!("silent for {} (its machine sleeps, or it hangs): {who}", whole_duration(silent))
             }
         }
     }
@@ -122,7 +122,7 @@ impl<'a> Worker<'a> {
         match pace.rates {
             Some((items, units)) => {
                 let left =
-                    pace.left.map_or_else(|| "ETA unknown".to_owned(), |left| format!("ETA ~{}", duration(left)));
+                    pace.left.map_or_else(|| "ETA unknown".to_owned(), |left| format!("ETA ~{}", whole_duration(left)));
                 let (items, units) = (number(items.round() as u64), number(units.round() as u64));
                 writeln!(
                     out,

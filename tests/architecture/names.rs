@@ -32,6 +32,8 @@ pub(crate) struct SourceFile {
     pub(crate) lines: usize,
     /// Modules `#[cfg(test)] mod x;` whose file is therefore for tests only, as paths from `crate`.
     pub(crate) test_modules: Vec<String>,
+    /// What `use` binds, outside tests: the local name, and the paths from the root of the tree or a crate.
+    pub(crate) bindings: BTreeMap<String, BTreeSet<Vec<String>>>,
 }
 
 impl SourceFile {
@@ -47,6 +49,7 @@ impl SourceFile {
         reader.test_lines.clear();
         reader.visit_file(&file);
         reader.found.lines = (1..=text.lines().count()).filter(|line| !reader.test_lines.contains(line)).count();
+        reader.found.bindings = reader.exports;
         Ok(reader.found)
     }
 }
@@ -65,6 +68,8 @@ struct Reader {
     /// What `use` binds in this file: the local name, and all the paths that it stands for in one place or another.
     bindings: BTreeMap<String, BTreeSet<Vec<String>>>,
     bindings_known: bool,
+    /// Those outside tests.
+    exports: BTreeMap<String, BTreeSet<Vec<String>>>,
     /// How many `#[cfg(test)]` we are inside of.
     tests: usize,
     test_lines: BTreeSet<usize>,
@@ -136,6 +141,9 @@ impl Reader {
         self.name(span, segments, "");
         if let Some(bound) = bound {
             for path in self.resolve(segments) {
+                if self.bindings_known && self.tests == 0 {
+                    self.exports.entry(bound.clone()).or_default().insert(path.clone());
+                }
                 self.bind(&bound, path);
             }
         }

@@ -25,12 +25,12 @@ use crate::dynamodb::{Consumed, Got, Page, ScanRequest, Table, TableDescription,
 use crate::engine::limits::allowance::Allowance;
 use crate::engine::limits::table_watch::TableWatch;
 use crate::engine::limits::window::Gate;
+use crate::engine::progress::Progress;
 use crate::engine::stop::{Stopped, Stopper};
 use crate::item::{Item, ItemKey, PartitionHash, Units, read_units};
 use crate::plan::{Access, Retry};
 use crate::ratelimit::{KeyRange, Scopes};
 use crate::state::Spend;
-use crate::telemetry::Progress;
 use failure::cost_of_failure;
 use slots::Slots;
 

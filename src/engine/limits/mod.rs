@@ -2,11 +2,13 @@
 //! many segments and lanes the budgets divide it.
 
 pub(crate) mod allowance;
+pub(crate) mod kept_budgets;
 pub(crate) mod segments;
 pub(crate) mod table_watch;
 pub(crate) mod window;
 
 pub use allowance::{Allowance, slice};
+pub use kept_budgets::{Followed, KeptBudgets};
 pub use segments::{SegmentChoice, auto_segments};
-pub use table_watch::{Followed, LOOK_EVERY, TableWatch};
+pub use table_watch::{LOOK_EVERY, TableWatch};
 pub use window::Gate;

@@ -1,10 +1,10 @@
 //! Into how many segments a table is divided, and how many of them are worked on at the same time. Pure.
 
 use crate::dynamodb::TableDescription;
+use crate::figure::number;
 use crate::item::Units;
 use crate::plan::ScanOptions;
 use crate::ratelimit::Budgets;
-use crate::telemetry::number;
 
 /// An ordinary segment has about so many items, one page: then its first page, which the survey reads early, reaches an
 /// item collection that begins in it.

@@ -14,19 +14,18 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::kept_budgets::{Followed, KeptBudgets};
+use super::segments::{SegmentChoice, auto_segments};
 use crate::change::Indexes;
 use crate::clock;
 use crate::dynamodb::{Directive, FatalKind, Table, TableDescription, TableError};
-use crate::engine::job::Job;
-use crate::engine::limits::segments::{SegmentChoice, auto_segments};
 use crate::engine::stop::{StopReason, Stopper};
 use crate::host;
 use crate::item::Units;
-use crate::plan::{Access, ScanOptions};
+use crate::plan::{Access, Capacity, ScanOptions};
 use crate::ratelimit::backoff::Backoff;
 use crate::ratelimit::{Budget, Budgets, Following, RAISE_STEPS, Resolved, Scope, ScopeBudget, Scopes};
 use crate::state::{Events, KeptFact, RunId, StoreError};
-use crate::telemetry::KeptBudgets;
 
 /// The table is described this often. Auto scaling raises capacity after two minutes of high use and lowers it after fifteen
 /// (developer guide, "DynamoDB metrics and dimensions"), so looking more often would see little more; and until the next
@@ -46,6 +45,24 @@ const PATIENCE: u32 = 4;
 /// A look that is due comes before the first request of a pass: the table may have been replaced since it was described. The
 /// way back waits this long for it at most. That is time for an answer; nothing that throttles or hangs holds it up.
 const FIRST_LOOK_BACK: Duration = Duration::from_secs(2);
+
+/// The table that is watched, and what follows its description.
+pub(crate) struct WatchedTable {
+    /// The table.
+    pub(crate) table: Arc<dyn Table>,
+    /// Its description at the beginning.
+    pub(crate) description: TableDescription,
+    /// The token buckets that the budgets are set in.
+    pub(crate) scopes: Arc<Scopes>,
+    /// The indexes that writes are priced for.
+    pub(crate) indexes: Indexes,
+    /// The plan's `[capacity]`, from which the budgets are resolved again.
+    pub(crate) capacity: Capacity,
+    /// The plan's `[scan]`, from which lanes follow.
+    pub(crate) scan: ScanOptions,
+    /// A pass of the way back waits only a short time for a look that is due.
+    pub(crate) goes_back: bool,
+}
 
 /// Follows the table of one job.
 pub struct TableWatch {
@@ -72,29 +89,18 @@ struct State {
     failed: u32,
 }
 
-/// The budgets of a running job as they are now.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Followed {
-    /// Every budget, widest scope first.
-    pub scopes: Vec<ScopeBudget>,
-    /// How often they have changed since the job began.
-    pub changes: u64,
-    /// Looks that have failed since the last description.
-    pub failed_looks: u32,
-}
-
 impl TableWatch {
-    /// A watch over a job that begins with these budgets, on a description of that moment.
-    pub(crate) fn new(job: &Job, resolved: &Resolved, described: Instant, every: Duration) -> Arc<TableWatch> {
-        let (description, due) = (job.description.clone(), described + every);
-        let following = Following::new(job.plan.capacity.clone(), resolved);
+    /// A watch that begins with these budgets, on a description of that moment.
+    pub(crate) fn new(of: WatchedTable, resolved: &Resolved, described: Instant, every: Duration) -> Arc<TableWatch> {
+        let WatchedTable { table, description, scopes, indexes, capacity, scan, goes_back } = of;
+        let (following, due) = (Following::new(capacity, resolved), described + every);
         Arc::new(TableWatch {
-            table: Arc::clone(&job.table),
-            scan: job.plan.scan.clone(),
-            scopes: Arc::clone(&job.scopes),
-            indexes: job.changes.indexes().clone(),
+            table,
+            scan,
+            scopes,
+            indexes,
             every,
-            goes_back: job.goes_back,
+            goes_back,
             state: Mutex::new(State { description, following, due, failed: 0 }),
             told: watch::Sender::new(Followed { scopes: resolved.scopes.clone(), ..Followed::default() }),
             keeper: Mutex::default(),

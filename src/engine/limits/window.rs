@@ -12,8 +12,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::{self, Clock};
 use crate::engine::stop::{StopReason, Stopper};
+use crate::figure::whole_duration;
 use crate::plan::{Limits, Window};
-use crate::telemetry::display::duration;
 
 /// Every wait for the wall clock looks at it so often: a window opens, and a deadline passes, no later than this.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -67,7 +67,7 @@ impl Gate {
         let Some(opens) = opens else { return Some("waiting for a window that does not open".to_owned()) };
         let (time, zone) = (window.zone.to_datetime(opens).strftime("%H:%M"), window.zone.iana_name());
         let zone = zone.unwrap_or("local time");
-        Some(format!("waiting for the window until {time} {zone} (in {})", duration(left)))
+        Some(format!("waiting for the window until {time} {zone} (in {})", whole_duration(left)))
     }
 
     /// The reason to stop, if the deadline has passed.

@@ -12,10 +12,10 @@ use tokio::sync::{Notify, watch};
 
 use crate::dynamodb::Page;
 use crate::engine::client::{Lane, Requests};
+use crate::engine::limits::Followed;
 use crate::engine::limits::segments::SegmentChoice;
-use crate::engine::limits::table_watch::Followed;
-use crate::engine::scan::survey::is_one_collection;
-use crate::engine::scan::worker::Reading;
+use crate::engine::scan::first_page::is_one_collection;
+use crate::engine::scan::reading::Reading;
 use crate::item::Units;
 
 /// The lanes of a sweep.

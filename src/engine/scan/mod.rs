@@ -3,15 +3,18 @@
 //! [`sweep`] gives open segments to lanes; `worker.rs` reads one segment to its end; `open_pages.rs` commits its pages in
 //! their order. Beside the work runs the survey, so that segments that take long begin early.
 
+pub(crate) mod first_page;
 pub(crate) mod lanes;
 pub(crate) mod open_pages;
+pub(crate) mod reading;
 pub(crate) mod schedule;
 pub(crate) mod survey;
 pub(crate) mod worker;
 
+pub use first_page::FirstPage;
+pub use reading::Reading;
 pub use schedule::{LocalScheduler, Scheduler};
-pub use survey::{FirstPage, surveyed_items};
-pub use worker::{Handler, Pages, Reading};
+pub use survey::surveyed_items;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +24,7 @@ use tokio::time::timeout;
 
 use super::client::{Lane, Requests};
 use super::stop::StopReason;
+use super::write::Handler;
 use lanes::{Lanes, MoreLanes};
 use survey::Survey;
 use worker::work_segment;

@@ -6,8 +6,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::engine::client::Requests;
 use crate::engine::limits::allowance::PageLeave;
-use crate::engine::scan::worker::{Handler, Pages};
 use crate::engine::stop::{StopReason, Stopped};
+use crate::engine::write::page::{Handler, Pages};
 use crate::engine::write::writer::Rest;
 use crate::engine::write::writer::{Settled, Settling};
 use crate::item::Item;

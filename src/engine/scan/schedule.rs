@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::engine::client::Lane;
-use crate::engine::scan::survey::FirstPage;
+use crate::engine::scan::first_page::FirstPage;
 use crate::state::{SegmentState, SegmentStatus};
 
 /// Hands out segments, and takes what is learnt of them.

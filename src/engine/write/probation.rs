@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::change::Outcome;
-use crate::engine::scan::worker::Pages;
+use crate::engine::write::page::Pages;
 
 /// So many refused writes, and not one accepted, stop the run.
 const ALL_FAILING: u64 = 100;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 
 use crate::engine::client::Requests;
-use crate::engine::scan::worker::{Handler, Pages};
 use crate::engine::stop::{StopReason, Stopped};
+use crate::engine::write::page::{Handler, Pages};
 use crate::engine::write::probation::{Probation, Ruling};
 use crate::engine::write::writer::{Settled, Settling, Writer};
 use crate::item::Item;

@@ -6,7 +6,7 @@ use super::{Prediction, recall};
 use crate::change::Changes;
 use crate::dynamodb::ScanRequest;
 use crate::engine::client::Requests;
-use crate::engine::scan::worker::{PageSize, Reading};
+use crate::engine::scan::reading::{PageSize, Reading};
 use crate::engine::stop::Stopped;
 use crate::state::Records;
 

@@ -11,15 +11,13 @@ mod repair;
 mod repair_preview;
 mod report;
 mod sample;
-mod truth;
-mod verdict;
 
+pub use crate::cutover::{Truth, Truths};
+pub use crate::state::{Stage, Verdict, VerdictCounts};
 pub use bound::{CONFIDENCE, Clusters, percent_text, upper_bound};
-pub use compare::{Comparison, Parity, Stage};
+pub use compare::{Comparison, Parity};
 pub use pass::{Before, Verified, begin, verify};
 pub use repair::Repair;
 pub use repair_preview::RepairPreview;
 pub use report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};
 pub use sample::{Sample, large_segments, split};
-pub use truth::{Truth, Truths};
-pub use verdict::{Verdict, VerdictCounts};

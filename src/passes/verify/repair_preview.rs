@@ -3,8 +3,8 @@
 use std::io::{Result, Write};
 
 use super::report::VerifyReport;
-use super::truth::{Truth, Truths};
 use crate::change::Strategy;
+use crate::cutover::{Truth, Truths};
 use crate::telemetry::number;
 
 /// What a repair depends on, beside the items.

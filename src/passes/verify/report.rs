@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::verdict::{Verdict, VerdictCounts};
 use crate::item::{ItemKey, item_from_json};
+use crate::state::{Verdict, VerdictCounts};
 use crate::telemetry::number;
 pub use sample::SampleReport;
 

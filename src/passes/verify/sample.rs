@@ -131,11 +131,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::bound::{Clusters, upper_bound};
-    use super::super::compare::{Parity, Stage};
-    use super::super::truth::Truth;
+    use super::super::compare::Parity;
     use super::*;
     use crate::change::{Change, OnExisting, OnRecord, Strategy as Way};
+    use crate::cutover::Truth;
     use crate::item::{Item, PartitionHash, Value};
+    use crate::state::Stage;
 
     proptest! {
         #[test]

@@ -2,8 +2,9 @@
 
 use super::super::{PreImageId, RunId, SegmentEvent};
 use super::{NewRun, RunRecord};
+use crate::cutover::Truths;
 use crate::item::{ItemKey, Path};
-use crate::passes::verify::{Stage, Truths, Verdict, VerdictCounts};
+use crate::state::{Stage, Verdict, VerdictCounts};
 
 /// Mismatching items of one verdict that are kept, with their keys: enough to look into, and a few megabytes. All of them
 /// are counted.

@@ -15,7 +15,7 @@ use super::{Store, accepted, events, journal, leftovers, read, spend, verify, wr
 use crate::change::{Digest, Leftover, Lookup, OnRecord, Outcome};
 use crate::cost::UnitPrices;
 use crate::item::{ItemKey, Path};
-use crate::passes::verify::{Verdict, VerdictCounts};
+use crate::state::{Verdict, VerdictCounts};
 
 #[async_trait]
 impl Runs for Store {

@@ -12,8 +12,9 @@ use super::error::Failed;
 use super::state_file::StateFile;
 use super::{journal, read, write};
 use crate::change::Outcome;
+use crate::cutover::Truths;
 use crate::item::ItemKey;
-use crate::passes::verify::{Stage, Truths, Verdict, VerdictCounts};
+use crate::state::{Stage, Verdict, VerdictCounts};
 
 impl StateFile {
     /// The newest verification, whatever became of it.

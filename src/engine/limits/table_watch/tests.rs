@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::change::GuardedWrite;
 use crate::dynamodb::{Got, IndexDescription, Page, ScanRequest, ThrottlingReason, WriteReply};
+use crate::engine::Job;
 use crate::item::{IndexSchema, ItemKey, KeyAttribute, Projection};
 use crate::preflight::run_changes;
 

@@ -13,12 +13,12 @@ use crate::change::{GuardedWrite, Outcome};
 use crate::clock;
 use crate::cost::UnitPrices;
 use crate::dynamodb::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
+use crate::engine::progress::Progress;
 use crate::engine::{Allowance, Bounds, Gate, Handler, LocalScheduler, Pages, Settled, Settling, Stopper, sweep};
-use crate::item::{ItemKey, KeySchema, Value};
+use crate::item::{Item, ItemKey, KeySchema, Value};
 use crate::plan::{Limits, Prices, Retry};
 use crate::ratelimit::{Budget, Budgets, Feedback, Scopes};
 use crate::state::{PreImageId, SegmentState, SegmentStatus};
-use crate::telemetry::Progress;
 
 /// A read takes so long.
 const LATENCY: Duration = Duration::from_millis(20);

@@ -16,14 +16,6 @@ use crate::engine::stop::Stopped;
 use crate::engine::write::writer::{Pending, Settled, Writer, writes_of};
 use crate::item::PartitionHash;
 
-/// Items that are set aside because their partition key has to wait for its own units.
-pub struct Rest {
-    /// Bytes of those items: what the queue of a segment is bounded by.
-    pub bytes: usize,
-    /// Settles them. To be driven to its end, whatever happens: it may have requests in flight.
-    pub settled: BoxFuture<'static, Result<Settled, Stopped>>,
-}
-
 /// The turn of a partition key.
 type Turn = Arc<Mutex<()>>;
 

@@ -10,8 +10,7 @@ use futures::future::join;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 
-pub use aside::Rest;
-pub use settled::{Settled, Settling};
+pub use settled::{Rest, Settled, Settling};
 
 use crate::change::{Changes, Decision, GuardedWrite, OnRecord, Outcome, PreImage};
 use crate::dynamodb::{Directive, FatalKind, TableError, WriteReply};

@@ -1,11 +1,13 @@
 //! The outcomes of a number of items.
 
+use futures::future::BoxFuture;
+
 use super::Pending;
 use crate::change::{Decision, Outcome};
 use crate::engine::client::Spent;
-use crate::engine::write::writer::Rest;
+use crate::engine::stop::Stopped;
 use crate::item::{ItemKey, Path};
-use crate::passes::verify::VerdictCounts;
+use crate::state::VerdictCounts;
 use crate::state::{Counts, DivergedItem, Failure, Mismatch, PreImageId};
 
 /// The outcomes of a number of items, complete enough to be committed.
@@ -37,6 +39,14 @@ pub struct Settling {
     pub settled: Settled,
     /// The others, if there are any.
     pub rest: Option<Rest>,
+}
+
+/// Items that are set aside because their partition key has to wait for its own units.
+pub struct Rest {
+    /// Bytes of those items: what the queue of a segment is bounded by.
+    pub bytes: usize,
+    /// Settles them. To be driven to its end, whatever happens: it may have requests in flight.
+    pub settled: BoxFuture<'static, Result<Settled, Stopped>>,
 }
 
 /// The end of one item's way.

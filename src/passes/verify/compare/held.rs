@@ -1,10 +1,9 @@
 //! One change of the plan, as it is held against an image.
 
-use super::super::truth::Truth;
-use super::super::verdict::Verdict;
-use super::Stage;
 use crate::change::{Change, OnRecord, Strategy};
+use crate::cutover::Truth;
 use crate::item::{Item, Path, Value};
+use crate::state::{Stage, Verdict};
 
 /// One change as it is held against an image.
 #[derive(Debug, Clone)]

@@ -36,36 +36,12 @@ mod held;
 #[cfg(test)]
 mod tests;
 
-use super::truth::{Truth, Truths};
-use super::verdict::Verdict;
 use crate::change::{Change, OnRecord, Strategy};
+use crate::cutover::{Truth, Truths};
 use crate::item::{Item, Path};
+use crate::state::{Stage, Verdict};
 use held::Held;
 pub(super) use held::{Existing, was_skipped};
-
-/// How far the migration is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stage {
-    /// From `run` on: what `contract` will remove is still there.
-    Expanded,
-    /// `contract` has removed it.
-    Contracted,
-}
-
-impl Stage {
-    /// The name in state files and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::Expanded => "expanded",
-            Stage::Contracted => "contracted",
-        }
-    }
-
-    /// Reads [`Stage::name`] back.
-    pub fn from_name(name: &str) -> Option<Stage> {
-        [Stage::Expanded, Stage::Contracted].into_iter().find(|stage| stage.name() == name)
-    }
-}
 
 /// What is expected of every item: the plan's changes, ready to be held against images.
 #[derive(Debug, Clone)]

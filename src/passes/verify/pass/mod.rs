@@ -16,16 +16,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::bound::Clusters;
-use super::compare::Stage;
 use super::report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};
 use super::sample::{Sample, large_segments, split};
-use super::verdict::{Verdict, VerdictCounts};
 use crate::change::{Lookup, OnRecord, Outcome};
 use crate::engine::{Job, LocalScheduler, Reading, StopReason, schedule, sweep};
 use crate::item::ItemKey;
 use crate::state::{
-    Asked, Drawn, NewRun, NewVerification, RunRecord, SegmentState, SegmentStatus, SpendRecord, State, StoreError,
-    VerificationRecord, phase,
+    Asked, Drawn, NewRun, NewVerification, RunRecord, SegmentState, SegmentStatus, SpendRecord, Stage, State,
+    StoreError, Verdict, VerdictCounts, VerificationRecord, phase,
 };
 use shadow::Verifier;
 

@@ -10,13 +10,13 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 
 use super::super::compare::{Comparison, Parity};
 use super::super::repair::{PageRepair, Repair};
-use super::super::verdict::{Verdict, VerdictCounts};
 use super::Before;
 use crate::change::{Change, Changes, OnRecord, Outcome};
 use crate::engine::{Handler, Job, Pages, Requests, Settled, Settling, StopReason, Stopped, Writer};
 use crate::item::{Item, ItemKey, KeySchema};
 use crate::state::{
-    Cursor, ListQuery, Mismatch, PreImageId, RunId, SegmentEvent, State, StoreError, VerificationRecord, VerifiedPages,
+    Cursor, ListQuery, Mismatch, PreImageId, RunId, SegmentEvent, State, StoreError, Verdict, VerdictCounts,
+    VerificationRecord, VerifiedPages,
 };
 
 /// Suspects of a page that are read again at the same time: as many as a shared lane has writes outstanding.

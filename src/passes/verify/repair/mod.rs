@@ -14,8 +14,8 @@ mod tests;
 use std::collections::BTreeMap;
 
 use super::compare::Existing;
-use super::truth::{Truth, Truths};
 use crate::change::{Change, Changes, Condition, Decides, Decision, Indexes, OnExisting, OnRecord, Strategy};
+use crate::cutover::{Truth, Truths};
 use crate::item::{Item, KeySchema, Path};
 use pair::Pair;
 

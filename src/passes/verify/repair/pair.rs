@@ -1,9 +1,9 @@
 //! One pair: which of its sides is derived from the other, and when neither is.
 
 use super::super::compare::Existing;
-use super::super::truth::Truth;
 use super::{Needs, Repair};
 use crate::change::{Change, OnExisting, OnRecord};
+use crate::cutover::Truth;
 use crate::item::{Item, Path, Value};
 
 /// A move or a copy.

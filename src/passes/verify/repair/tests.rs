@@ -2,11 +2,12 @@ use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, propte
 use proptest::strategy::Strategy as Generator;
 use serde_json::{Value as Json, json};
 
-use super::super::compare::{Parity, Stage};
+use super::super::compare::Parity;
 use super::*;
 use crate::change::OnExisting::{Keep, Skip};
 use crate::change::{Digest, GuardedWrite, PreImage, Was};
 use crate::item::{KeyAttribute, Value, item_from_json, item_to_json};
+use crate::state::Stage;
 
 /// What DynamoDB does with a guarded write of an item that exists.
 fn update(write: &GuardedWrite, image: &Item) -> Option<Item> {

@@ -4,10 +4,20 @@ use std::io::{Result, Write};
 
 use serde_json::{Value as Json, json};
 
-use crate::engine::Followed;
 use crate::ratelimit::{ScopeBudget, lines};
 use crate::state::sqlite::StateFile;
 use crate::state::{KeptFact, RunId, RunRecord, StoreError};
+
+/// The budgets of a running job as they are now.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Followed {
+    /// Every budget, widest scope first.
+    pub scopes: Vec<ScopeBudget>,
+    /// How often they have changed since the job began.
+    pub changes: u64,
+    /// Looks that have failed since the last description.
+    pub failed_looks: u32,
+}
 
 /// What is kept.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,9 +1,10 @@
-//! Which side of a pair the other one is derived from, by what the flag says.
+//! The truth: which side of a pair the other one is derived from, by what the flag says.
 //!
 //! Below 100 % the flag says it of each key by itself, by its bucket ([`bucket`]), which is computed from the item's
 //! partition key alone, here as in the applications: so the tool knows of every item which side its readers read.
 
-use crate::cutover::{Flag, ReadFrom, WriteTo, bucket};
+use super::flag::{Flag, ReadFrom, WriteTo};
+use super::percent::bucket;
 use crate::item::Value;
 
 /// Which side of a pair the other one is derived from.
@@ -41,7 +42,7 @@ impl Truth {
     }
 
     /// Whether old values may be stale.
-    pub(super) fn is_new_alone(self) -> bool {
+    pub(crate) fn is_new_alone(self) -> bool {
         matches!(self, Truth::New | Truth::NewOnTheWayBack)
     }
 }

@@ -1,5 +1,29 @@
 //! What shadow reads establish, of one item and of many.
 
+/// How far the migration is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// From `run` on: what `contract` will remove is still there.
+    Expanded,
+    /// `contract` has removed it.
+    Contracted,
+}
+
+impl Stage {
+    /// The name in state files and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Expanded => "expanded",
+            Stage::Contracted => "contracted",
+        }
+    }
+
+    /// Reads [`Stage::name`] back.
+    pub fn from_name(name: &str) -> Option<Stage> {
+        [Stage::Expanded, Stage::Contracted].into_iter().find(|stage| stage.name() == name)
+    }
+}
+
 /// What a shadow read establishes of an item: the last one is the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {

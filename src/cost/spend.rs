@@ -1,0 +1,61 @@
+//! Capacity units that requests consume, and sums of them.
+
+use std::ops::{Add, AddAssign, Mul, Sub};
+
+use crate::item::Units;
+
+/// Capacity units, of both kinds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Spend {
+    /// Write capacity units, indexes included.
+    pub write: Units,
+    /// Read capacity units.
+    pub read: Units,
+}
+
+impl Spend {
+    /// The larger of each kind.
+    pub fn max(self, other: Spend) -> Spend {
+        Spend { write: self.write.max(other.write), read: self.read.max(other.read) }
+    }
+
+    /// The smaller of each kind.
+    pub fn min(self, other: Spend) -> Spend {
+        Spend { write: self.write.min(other.write), read: self.read.min(other.read) }
+    }
+
+    /// What is left of each kind when the other is taken away, nothing below zero.
+    pub fn beyond(self, other: Spend) -> Spend {
+        (self - other).max(Spend::default())
+    }
+}
+
+impl Add for Spend {
+    type Output = Spend;
+
+    fn add(self, other: Spend) -> Spend {
+        Spend { write: self.write + other.write, read: self.read + other.read }
+    }
+}
+
+impl AddAssign for Spend {
+    fn add_assign(&mut self, other: Spend) {
+        *self = *self + other;
+    }
+}
+
+impl Sub for Spend {
+    type Output = Spend;
+
+    fn sub(self, other: Spend) -> Spend {
+        Spend { write: self.write - other.write, read: self.read - other.read }
+    }
+}
+
+impl Mul<f64> for Spend {
+    type Output = Spend;
+
+    fn mul(self, by: f64) -> Spend {
+        Spend { write: self.write * by, read: self.read * by }
+    }
+}

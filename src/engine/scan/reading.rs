@@ -1,0 +1,108 @@
+//! How a pass reads the table, and how large its pages are.
+
+use std::time::Duration;
+
+use crate::dynamodb::Page;
+use crate::engine::client::Requests;
+use crate::item::{Units, read_units};
+use crate::plan::Access;
+
+/// Items of one page at most, whatever the budgets: it bounds what a page takes in memory, and what a kill repeats. Few
+/// enough that a table of 20,000 items already takes the memory that any larger one does (`tests/memory.rs`).
+const MAX_PAGE_ITEMS: f64 = 250.0;
+
+/// A small write budget does not make pages smaller than this: each costs a request.
+const MIN_PAGE_ITEMS: f64 = 25.0;
+
+/// A page's writes take about this long, in seconds.
+const WRITE_SECONDS: f64 = 1.0;
+
+/// How a run reads the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// Segments of the run; fixed for its life.
+    pub total_segments: u32,
+    /// Segments worked on at the same time.
+    pub active: u32,
+    /// Items per page, where the plan states it.
+    pub page_limit: Option<u32>,
+    /// Strongly consistent.
+    pub consistent: bool,
+    /// Mean bytes of an item, where the table's description tells: sizes the first page.
+    pub mean_item_bytes: Option<u64>,
+    /// Segments worked on beside them, where they are known to be large.
+    pub large: u32,
+    /// Items of a first page that is read ahead; none reads none ahead.
+    pub survey: Option<u32>,
+    /// Name of the partition key.
+    pub partition_key: String,
+}
+
+impl Reading {
+    /// Reads so many segments of a table with this partition key, one at a time, with nothing known of its items.
+    pub fn new(total_segments: u32, partition_key: impl Into<String>) -> Reading {
+        Reading {
+            total_segments,
+            active: 1,
+            page_limit: None,
+            consistent: false,
+            mean_item_bytes: None,
+            large: 0,
+            survey: None,
+            partition_key: partition_key.into(),
+        }
+    }
+
+    /// Between how many items a page has, where the segment has so many.
+    pub fn page_items(&self) -> (u64, u64) {
+        let stated = self.page_limit.map(|limit| (u64::from(limit), u64::from(limit)));
+        stated.unwrap_or((MIN_PAGE_ITEMS as u64, MAX_PAGE_ITEMS as u64))
+    }
+}
+
+/// What the pages of a segment cost so far, and how long they take; from it, how many items the next one asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageSize {
+    read_units_per_item: Units,
+    /// Items that are settled in about [`WRITE_SECONDS`].
+    paced: f64,
+}
+
+impl PageSize {
+    /// The first page is for a segment's share of the write budget, as if every item needed a write.
+    pub(crate) fn first(reading: &Reading, requests: &Requests) -> PageSize {
+        // Without a description: items of 4 KB, which is more than most have.
+        let bytes = reading.mean_item_bytes.filter(|b| *b > 0).unwrap_or(4096) as f64;
+        let read_units_per_item = bytes / 4096.0 * if reading.consistent { 1.0 } else { 0.5 };
+        let share = requests.table_rate(Access::Write) / f64::from(reading.active.max(1));
+        let paced = share.min(requests.rate(Access::Write)) * WRITE_SECONDS / (bytes / 1024.0).max(1.0);
+        PageSize { read_units_per_item, paced: paced.clamp(MIN_PAGE_ITEMS, MAX_PAGE_ITEMS) }
+    }
+
+    pub(crate) fn learn_cost(&mut self, page: &Page) {
+        if let (Some(units), items @ 1..) = (page.units, page.items.len()) {
+            self.read_units_per_item = units / items as f64;
+        }
+    }
+
+    /// A page that was settled in half the time may be followed by one of twice the size, and the other way round.
+    pub(crate) fn learn_pace(&mut self, took: Duration) {
+        let factor = (WRITE_SECONDS / took.as_secs_f64().max(1e-3)).clamp(0.5, 2.0);
+        self.paced = (self.paced * factor).clamp(MIN_PAGE_ITEMS, MAX_PAGE_ITEMS);
+    }
+
+    /// So many items that reading them takes about one second of the read budget, and writing them about one second at
+    /// the segment's pace: a kill repeats little, and a drain abandons little.
+    pub(crate) fn limit(self, reading: &Reading, requests: &Requests) -> u32 {
+        if let Some(limit) = reading.page_limit {
+            return limit;
+        }
+        let readable = requests.table_rate(Access::Read) / self.read_units_per_item.max(1e-6);
+        readable.min(self.paced).clamp(1.0, MAX_PAGE_ITEMS) as u32
+    }
+
+    pub(crate) fn estimate(self, limit: u32) -> Units {
+        // A page never costs more than 1 MB read strongly consistently.
+        (f64::from(limit) * self.read_units_per_item).clamp(0.5, read_units(1024 * 1024, true))
+    }
+}
