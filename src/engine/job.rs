@@ -21,16 +21,11 @@ use crate::engine::scan::reading::Reading;
 use crate::engine::scan::schedule::LocalScheduler;
 use crate::engine::scan::survey::surveyed_items;
 use crate::engine::stop::{StopReason, Stopper};
-use crate::engine::sweep;
-use crate::engine::write::write_pages::WritePages;
 use crate::engine::write::writer::Writer;
 use crate::host;
-use crate::passes::baseline::first_look::FirstLook;
 use crate::plan::{Plan, ScanOptions};
 use crate::ratelimit::{Budgets, Feedback, Scopes, resolve_within};
-use crate::state::{
-    OpenWork, Records, RunRecord, RunStatus, SegmentTotals, Session, SpendRecord, State, StoreError, phase,
-};
+use crate::state::{OpenWork, Records, RunRecord, SegmentTotals, SpendRecord, State, StoreError};
 
 /// What a run works with: the table and what it is allowed.
 pub struct Job {
@@ -181,7 +176,7 @@ impl Job {
         self.read_as(total_segments, self.plan.scan.consistent || self.changes.needs_consistent_reads())
     }
 
-    fn read_as(&self, total_segments: u32, consistent: bool) -> Reading {
+    pub(crate) fn read_as(&self, total_segments: u32, consistent: bool) -> Reading {
         let (table, choice) = (&self.description, self.segments().within(host::connections()));
         let scan = &ScanOptions { consistent, ..self.plan.scan.clone() };
         Reading {
@@ -226,70 +221,6 @@ impl Job {
     pub(crate) async fn end_spend(&self, store: &State, run: &RunRecord) -> Result<SpendRecord, StoreError> {
         self.table_watch.iter().for_each(|watch| watch.keep_no_longer());
         store.settle_spend(run.id, self.allowance.end().await).await
-    }
-
-    /// Works on a run's open segments until all are done or the job is stopped, and ends the session in the store. A
-    /// rollback of a first pass that was stopped begins with the items that the pass has not met (`passes/baseline/look_through.rs`).
-    ///
-    /// When it returns, everything that is reported is durable. An error means that not even the end could be stored;
-    /// what was committed before stays.
-    pub async fn work(&self, store: &State, session: &Session) -> Result<Ended, StoreError> {
-        let run = &session.run;
-        self.begin_spend(store, run).await?;
-        let scheduler = schedule(store, run).await?;
-        self.stop_at_limits();
-        if run.phase == phase::ROLLBACK {
-            // Where it is stopped, so is the sweep below, before its first page.
-            self.look_through(store).await?;
-        }
-        let requests = self.requests();
-        let first_look = self.first_look(store, session).await?;
-        let writer = self.writer(store, run);
-        let writer = if first_look.is_some() { writer.meeting_first() } else { writer };
-        let limit = self.plan.limits.max_failures;
-        let failures = store.open_work(Some(run.id)).await?.failures;
-        let proven = store.is_proven(&run.phase).await?;
-        let mut handler =
-            WritePages::new(writer, store.checkpoints(), run.id, requests.clone(), limit, failures, proven);
-        if let Some(first_look) = first_look {
-            handler = handler.looking_first(first_look);
-        }
-        let handler = Arc::new(handler);
-        // Behind a complete pass, "nothing to do" says that nothing is missing any more.
-        let again = run.phase == phase::EXPAND && !store.is_first_pass(run.id).await?;
-        let reading = self.read_as(run.total_segments, again || self.reads_consistently());
-        sweep(reading, &scheduler, &requests, handler.clone()).await;
-        // An error stands in the stopper like every other.
-        let _ = handler.finish(!self.stop.is_stopping()).await;
-        self.end(store, run).await
-    }
-
-    /// What was there before the migration is recorded by the first pass of its expansion.
-    async fn first_look(
-        &self,
-        store: &State,
-        Session { run, resumed }: &Session,
-    ) -> Result<Option<FirstLook>, StoreError> {
-        if run.phase != phase::EXPAND || !self.changes.meets() || !store.is_first_pass(run.id).await? {
-            return Ok(None);
-        }
-        let (changes, history) = (Arc::clone(&self.changes), store.history());
-        Ok(Some(FirstLook::new(changes, history, run.id, *resumed, self.dual_writes)))
-    }
-
-    async fn end(&self, store: &State, run: &RunRecord) -> Result<Ended, StoreError> {
-        let spend = self.end_spend(store, run).await?;
-        let totals = store.totals(run.id).await?;
-        // A signal that comes when the last page is committed stops nothing any more.
-        let complete = totals.done == run.total_segments;
-        let left = || StopReason::Internal("segments were left over".into());
-        let stopped = (!complete).then(|| self.stop.reason().cloned().unwrap_or_else(left));
-        let status = if complete { RunStatus::Complete } else { RunStatus::Stopped };
-        let abandoned = if complete { 0 } else { self.progress.snapshot().abandoned_pages };
-        let run = store.end_session(run.id, status, stopped.as_ref().map(ToString::to_string), abandoned).await?;
-        let open = store.open_work(Some(run.id)).await?;
-        let (throttles, unusable_replies) = (self.scopes.throttles(), self.progress.unusable_replies());
-        Ok(Ended { run, totals, spend, throttles, unusable_replies, open, stopped })
     }
 }
 

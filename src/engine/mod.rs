@@ -19,4 +19,4 @@ pub use limits::{Allowance, Followed, Gate, KeptBudgets, LOOK_EVERY, SegmentChoi
 pub use progress::{Progress, Snapshot};
 pub use scan::{FirstPage, LocalScheduler, Reading, Scheduler, surveyed_items, sweep};
 pub use stop::{StopReason, Stopped, Stopper};
-pub use write::{Handler, Pages, Rest, Settled, Settling, WritePages, Writer};
+pub use write::{CommitPage, PageItems, PageOutcome, Pages, ProcessPage, Rest, Settled, Settling, WritePages, Writer};

@@ -1,10 +1,40 @@
-//! The passes: each is one walk over the table for one purpose.
+//! The passes: each is one walk over the table for one purpose, on the machinery of the engine.
+//!
+//! A pass is a [`ProcessPage`](crate::engine::ProcessPage), which says what happens to the items of a page, and a
+//! [`CommitPage`](crate::engine::CommitPage), which makes the outcome durable.
 
 pub(crate) mod baseline;
+mod contract;
 pub(crate) mod dry_run;
+mod expand;
+mod old_from_new;
 pub(crate) mod retry;
+mod undo;
 pub mod verify;
+mod writes;
 
 pub use baseline::FirstLook;
-pub use dry_run::{Class, DryRun, Group, Heaviest, Load, Prediction, Shape, read_clusters};
+pub use dry_run::{Class, DryRun, Group, Heaviest, Load, Predicted, Prediction, Shape, read_clusters};
 pub use retry::Retried;
+
+use crate::engine::{Ended, Job};
+use crate::state::{Session, State, StoreError, phase};
+
+impl Job {
+    /// Works on a run's open segments until all are done or the job is stopped, and ends the session in the store. The pass
+    /// follows from the run's phase.
+    ///
+    /// When it returns, everything that is reported is durable.
+    ///
+    /// # Errors
+    /// Not even the end could be stored; what was committed before stays.
+    pub async fn work(&self, store: &State, session: &Session) -> Result<Ended, StoreError> {
+        match session.run.phase.as_str() {
+            phase::EXPAND => expand::work(self, store, session).await,
+            phase::CONTRACT => contract::work(self, store, session).await,
+            phase::OLD_EQUAL_NEW => old_from_new::work(self, store, session).await,
+            phase::ROLLBACK => undo::work(self, store, session).await,
+            other => Err(StoreError::Refused(format!("a run of phase `{other}` writes nothing. Nothing was done"))),
+        }
+    }
+}

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use super::client::{Lane, Requests};
 use super::stop::StopReason;
-use super::write::Handler;
+use super::write::{CommitPage, ProcessPage};
 use lanes::{Lanes, MoreLanes};
 use survey::Survey;
 use worker::work_segment;
@@ -32,12 +32,17 @@ use worker::work_segment;
 /// A drain waits this long for requests in flight, and then gives them up: what they did is found again on the next run.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Reads the whole table through a handler, until every segment has ended or the run is asked to stop. Beside the work runs
+/// Walks over the whole table for a pass, until every segment has ended or the run is asked to stop. Beside the work runs
 /// the survey (`survey.rs`), so that segments that take long begin early.
 ///
 /// When it returns, no request of the run is in flight, unless the drain took longer than ten seconds. Why it stopped
 /// early, if it did, stands in the stopper.
-pub async fn sweep(reading: Reading, scheduler: &dyn Scheduler, requests: &Requests, handler: Arc<dyn Handler>) {
+pub async fn sweep<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
+    reading: Reading,
+    scheduler: &dyn Scheduler,
+    requests: &Requests,
+    pass: Arc<P>,
+) {
     let stop = requests.stop().clone();
     let _watch = requests.watch().await;
     let lanes = Lanes::new(reading.active, reading.large);
@@ -51,8 +56,8 @@ pub async fn sweep(reading: Reading, scheduler: &dyn Scheduler, requests: &Reque
             while let Some(seat) = lanes.seat(lane) {
                 let Some((segment, state)) = scheduler.next(lane) else { break };
                 requests.progress().segment_started();
-                let (reading, handler) = (Arc::clone(&reading), Arc::clone(&handler));
-                let work = work_segment(segment, state, reading, requests.in_segment(), handler, seat);
+                let (reading, pass) = (Arc::clone(&reading), Arc::clone(&pass));
+                let work = work_segment(segment, state, reading, requests.in_segment(), pass, seat);
                 workers.spawn(async move {
                     // What it came to stands in the store and in the stopper.
                     let _ = work.await;

@@ -7,9 +7,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::engine::client::Requests;
 use crate::engine::limits::allowance::PageLeave;
 use crate::engine::stop::{StopReason, Stopped};
-use crate::engine::write::page::{Handler, Pages};
+use crate::engine::write::outcome::PageOutcome;
+use crate::engine::write::page::{CommitPage, PageItems, Pages, ProcessPage};
 use crate::engine::write::writer::Rest;
-use crate::engine::write::writer::{Settled, Settling};
+use crate::engine::write::writer::Settling;
 use crate::item::Item;
 
 /// Items that a segment sets aside take at most about so many bytes; then the segment waits for them. Enough for some
@@ -23,28 +24,28 @@ const MAX_ASIDE_BYTES: usize = 1 << 20;
 const MAX_OPEN_PAGES: usize = 8;
 
 /// The pages of one segment that wait for their commit.
-pub(crate) struct OpenPages<'a> {
-    handler: &'a dyn Handler,
-    pages: VecDeque<OpenPage>,
+pub(crate) struct OpenPages<'a, P: ProcessPage> {
+    pass: &'a P,
+    pages: VecDeque<OpenPage<P::Outcome>>,
     bytes: usize,
     /// A page was not committed: none behind it may be.
     broken: bool,
 }
 
-struct OpenPage {
-    pages: Pages,
+struct OpenPage<O> {
+    pages: Pages<O>,
     items: u64,
     /// Leave to scan those.
     leave: PageLeave,
     /// Bytes of the items that were set aside.
     aside: usize,
     /// Settles those, until it has ended.
-    rest: Option<AbortOnDropHandle<Result<Settled, Stopped>>>,
+    rest: Option<AbortOnDropHandle<Result<O, Stopped>>>,
     /// Some of them were given up because the run is stopping.
     given_up: bool,
 }
 
-impl OpenPage {
+impl<O: PageOutcome> OpenPage<O> {
     fn is_settled(&self) -> bool {
         self.rest.as_ref().is_none_or(AbortOnDropHandle::is_finished)
     }
@@ -67,23 +68,23 @@ impl OpenPage {
     }
 }
 
-impl<'a> OpenPages<'a> {
-    pub(crate) fn new(handler: &'a dyn Handler) -> OpenPages<'a> {
-        OpenPages { handler, pages: VecDeque::new(), bytes: 0, broken: false }
+impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
+    pub(crate) fn new(pass: &'a P) -> OpenPages<'a, P> {
+        OpenPages { pass, pages: VecDeque::new(), bytes: 0, broken: false }
     }
 
-    /// Settles the items of a page, and commits what is complete. Returns when there is room for another page.
-    pub(crate) async fn settle(
+    /// Processes the items of a page, and commits what is complete. Returns when there is room for another page.
+    pub(crate) async fn process(
         &mut self,
-        mut pages: Pages,
+        mut pages: Pages<P::Outcome>,
         items: Vec<Item>,
         leave: PageLeave,
         requests: &Requests,
     ) -> Result<(), Stopped> {
         let count = items.len() as u64;
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
-        self.handler.meet(pages.segment, pages.first, &items).await.inspect_err(abandoned)?;
-        let Settling { settled, rest } = self.handler.settle(items, requests).await.inspect_err(abandoned)?;
+        let page = PageItems { segment: pages.segment, number: pages.first, items };
+        let Settling { settled, rest } = self.pass.process(page, requests).await.inspect_err(abandoned)?;
         pages.settled.merge(settled);
         let aside = rest.as_ref().map_or(0, |rest| rest.bytes);
         let rest = rest.map(|Rest { settled, .. }| AbortOnDropHandle::new(tokio::spawn(settled)));
@@ -119,7 +120,7 @@ impl<'a> OpenPages<'a> {
             // Either way it cannot be committed: a page before it is not.
             let _ = page.settled(requests).await;
             requests.progress().page_abandoned();
-            self.handler.abandon(page.pages.settled.refused).await;
+            self.pass.abandon(page.pages.settled).await;
         }
     }
 
@@ -133,15 +134,15 @@ impl<'a> OpenPages<'a> {
         self.broken = true;
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
         if let Err(Stopped) = settled {
-            self.handler.abandon(pages.settled.refused).await;
+            self.pass.abandon(pages.settled).await;
             return Err(Stopped).inspect_err(abandoned);
         }
-        if pages.settled.counts.scanned != items {
-            let why = format!("{} outcomes for {items} items of a page", pages.settled.counts.scanned);
+        if pages.settled.counts().scanned != items {
+            let why = format!("{} outcomes for {items} items of a page", pages.settled.counts().scanned);
             requests.stop().stop(StopReason::Internal(why));
             return Err(Stopped).inspect_err(abandoned);
         }
-        self.handler.commit(pages).await.inspect_err(abandoned)?;
+        self.pass.commit(pages).await.inspect_err(abandoned)?;
         leave.done();
         self.broken = false;
         Ok(())

@@ -12,8 +12,8 @@ use crate::engine::scan::lanes::Seat;
 use crate::engine::scan::open_pages::OpenPages;
 use crate::engine::scan::reading::{PageSize, Reading};
 use crate::engine::stop::{StopReason, Stopped};
-use crate::engine::write::page::{Handler, Pages};
-use crate::engine::write::writer::Settled;
+use crate::engine::write::outcome::PageOutcome as _;
+use crate::engine::write::page::{CommitPage, Pages, ProcessPage};
 use crate::item::ItemKey;
 use crate::state::{SegmentState, SegmentStatus};
 
@@ -21,12 +21,12 @@ use crate::state::{SegmentState, SegmentStatus};
 ///
 /// The next page is fetched while the current one is written. A page of which items are set aside stays open behind them;
 /// pages are committed in their order (`open_pages.rs`).
-pub(crate) async fn work_segment(
+pub(crate) async fn work_segment<P: ProcessPage + CommitPage<P::Outcome>>(
     segment: u32,
     state: SegmentState,
     reading: Arc<Reading>,
     requests: Requests,
-    handler: Arc<dyn Handler>,
+    pass: Arc<P>,
     seat: Seat,
 ) -> Result<(), Stopped> {
     let start_key = match state.status {
@@ -34,7 +34,7 @@ pub(crate) async fn work_segment(
         SegmentStatus::Scanning(key) => Some(key),
         SegmentStatus::Done => return Ok(()),
     };
-    let mut open = OpenPages::new(handler.as_ref());
+    let mut open = OpenPages::new(pass.as_ref());
     let worked = work_pages(segment, start_key, state.pages, &reading, &requests, &seat, &mut open).await;
     let worked = match worked {
         Ok(()) => open.finish(&requests).await,
@@ -46,14 +46,14 @@ pub(crate) async fn work_segment(
     worked
 }
 
-async fn work_pages(
+async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
     segment: u32,
     start_key: Option<ItemKey>,
     mut number: u64,
     reading: &Reading,
     requests: &Requests,
     seat: &Seat,
-    open: &mut OpenPages<'_>,
+    open: &mut OpenPages<'_, P>,
 ) -> Result<(), Stopped> {
     let mut size = PageSize::first(reading, requests);
     let mut fetching = Fetch::start(segment, start_key, size, reading, requests);
@@ -74,9 +74,9 @@ async fn work_pages(
         let next = page.next.clone();
         let following = next.clone().map(|key| Fetch::start(segment, Some(key), size, reading, requests));
         let since = Instant::now();
-        let mut pages = Pages { segment, first: number, pages: 1, next, settled: Settled::default() };
-        pages.settled.counts.read_units = page.units.unwrap_or(0.0) + seat.take_surveyed();
-        open.settle(pages, page.items, leave, requests).await?;
+        let mut pages = Pages { segment, first: number, pages: 1, next, settled: P::Outcome::default() };
+        pages.settled.counts_mut().read_units = page.units.unwrap_or(0.0) + seat.take_surveyed();
+        open.process(pages, page.items, leave, requests).await?;
         size.learn_pace(since.elapsed());
         match following {
             Some(fetch) => fetching = fetch,

@@ -1,10 +1,12 @@
 //! Writes: from the items of a page to their outcomes, and the commit of whole pages.
 
+pub(crate) mod outcome;
 pub(crate) mod page;
 pub(crate) mod probation;
 pub(crate) mod write_pages;
 pub(crate) mod writer;
 
-pub use page::{Handler, Pages};
+pub use outcome::PageOutcome;
+pub use page::{CommitPage, PageItems, Pages, ProcessPage};
 pub use write_pages::WritePages;
 pub use writer::{Rest, Settled, Settling, Writer};

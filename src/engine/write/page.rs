@@ -1,30 +1,31 @@
-//! What a pass does with the items of a page, and how the result is committed.
+//! The two halves of a pass: what it does with the items of a page, and how the result is committed. An item's path only goes
+//! forward, from one to the other.
 
+use super::outcome::PageOutcome;
 use super::writer::{Settled, Settling};
 use crate::engine::client::Requests;
 use crate::engine::stop::Stopped;
 use crate::item::{Item, ItemKey};
-use crate::state::PreImageId;
 
-/// One or more whole pages of a segment, settled and ready to be committed.
+/// One or more whole pages of a segment, processed and ready to be committed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pages {
+pub struct Pages<O = Settled> {
     /// The segment.
     pub segment: u32,
     /// Number of the first page, from 1.
     pub first: u64,
-    /// How many pages.
+    /// Number of pages.
     pub pages: u64,
     /// `LastEvaluatedKey` of the last; none ends the segment.
     pub next: Option<ItemKey>,
-    /// What became of their items.
-    pub settled: Settled,
+    /// The outcome of their items.
+    pub settled: O,
 }
 
-impl Pages {
-    /// Appends the pages that follow; false, and nothing is appended, where others lie in between.
+impl<O: PageOutcome> Pages<O> {
+    /// Appends the pages that follow. Returns false, and appends nothing, if others lie in between.
     #[must_use = "pages that do not follow must not be committed"]
-    pub(crate) fn append(&mut self, following: Pages) -> bool {
+    pub(crate) fn append(&mut self, following: Pages<O>) -> bool {
         if following.first != self.first + self.pages {
             return false;
         }
@@ -35,22 +36,35 @@ impl Pages {
     }
 }
 
-/// What a run does with the items of a page, and with the result.
+/// Items of one page, in the order of the scan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PageItems {
+    /// The segment.
+    pub segment: u32,
+    /// Number of the page in its segment, from 1.
+    pub number: u64,
+    /// The items as they were read.
+    pub items: Vec<Item>,
+}
+
+/// What a pass does with the items of a page.
 #[async_trait::async_trait]
-pub trait Handler: Send + Sync {
-    /// The first look at the items of a page, before any of them is settled. An `Err` abandons the page.
-    async fn meet(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), Stopped> {
-        let _ = (segment, number, items);
-        Ok(())
-    }
+pub trait ProcessPage: Send + Sync {
+    /// What it finds out about them.
+    type Outcome: PageOutcome;
 
-    /// Settles the items of a page through the requests of its segment, but for those that are set aside. An `Err`
-    /// abandons the page.
-    async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped>;
+    /// Processes the items of a page through the requests of its segment. Items that are set aside come back as a future.
+    /// Nothing of the page is committed yet. An `Err` abandons the page.
+    async fn process(&self, page: PageItems, requests: &Requests) -> Result<Settling<Self::Outcome>, Stopped>;
+}
 
-    /// Pages are given up because the run is stopping, with these pre-images whose write was certainly refused.
-    async fn abandon(&self, refused: Vec<PreImageId>);
+/// How a pass makes the outcome of pages durable.
+#[async_trait::async_trait]
+pub trait CommitPage<O>: Send + Sync {
+    /// Commits pages whose items all have an outcome. When it returns `Ok`, the progress is as durable as this pass makes
+    /// it.
+    async fn commit(&self, pages: Pages<O>) -> Result<(), Stopped>;
 
-    /// Commits pages that are settled. When it returns `Ok`, the progress is as durable as this run makes it.
-    async fn commit(&self, pages: Pages) -> Result<(), Stopped>;
+    /// Gives up pages because the run is stopping. Stores at most what is certain about writes that were refused.
+    async fn abandon(&self, outcome: O);
 }

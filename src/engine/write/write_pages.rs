@@ -1,4 +1,4 @@
-//! A phase that writes: every page is looked at, written and committed.
+//! A pass that writes: every page is written and committed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,18 +7,14 @@ use async_trait::async_trait;
 
 use crate::engine::client::Requests;
 use crate::engine::stop::{StopReason, Stopped};
-use crate::engine::write::page::{Handler, Pages};
+use crate::engine::write::page::{CommitPage, PageItems, Pages, ProcessPage};
 use crate::engine::write::probation::{Probation, Ruling};
 use crate::engine::write::writer::{Settled, Settling, Writer};
-use crate::item::Item;
-use crate::passes::baseline::first_look::FirstLook;
-use crate::state::{Checkpoints, Commit, PreImageId, RunId, SegmentEvent};
+use crate::state::{Checkpoints, Commit, RunId, SegmentEvent};
 
 /// Writes pages and commits them.
 pub struct WritePages {
     writer: Writer,
-    /// Where nobody has met the items before.
-    first_look: Option<FirstLook>,
     checkpoints: Arc<dyn Checkpoints>,
     run: RunId,
     requests: Requests,
@@ -40,12 +36,7 @@ impl WritePages {
         proven: bool,
     ) -> WritePages {
         let (probation, failures) = (Probation::new(proven), AtomicU64::new(failures));
-        WritePages { writer, first_look: None, checkpoints, run, requests, probation, max_failures, failures }
-    }
-
-    /// The same, recording what was there before the first write.
-    pub fn looking_first(self, first_look: FirstLook) -> WritePages {
-        WritePages { first_look: Some(first_look), ..self }
+        WritePages { writer, checkpoints, run, requests, probation, max_failures, failures }
     }
 
     /// Commits what was held back until a first write was accepted, as far as it may be. To be called when no worker is
@@ -56,7 +47,7 @@ impl WritePages {
             if may_commit {
                 self.make_durable(pages).await?;
             } else {
-                self.abandon(pages.settled.refused).await;
+                self.abandon(pages.settled).await;
             }
         }
         Ok(())
@@ -73,9 +64,6 @@ impl WritePages {
             self.requests.stop().stop(StopReason::Store(error.to_string()));
             return Err(Stopped);
         }
-        if let Some(first_look) = self.first_look.as_ref().filter(|_| ends) {
-            first_look.left(segment);
-        }
         self.requests.progress().committed(&progress, pages, ends);
         if encrypted > 0 {
             self.requests.stop().stop(StopReason::ClientEncryption);
@@ -89,22 +77,19 @@ impl WritePages {
 }
 
 #[async_trait]
-impl Handler for WritePages {
-    async fn meet(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), Stopped> {
-        let Some(first_look) = &self.first_look else { return Ok(()) };
-        first_look.meet(segment, number, items).await.map_err(|error| {
-            self.requests.stop().stop(StopReason::Store(error.to_string()));
-            Stopped
-        })
-    }
+impl ProcessPage for WritePages {
+    type Outcome = Settled;
 
-    async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped> {
-        self.writer.settle(items, requests).await
+    async fn process(&self, page: PageItems, requests: &Requests) -> Result<Settling, Stopped> {
+        self.writer.settle(page.items, requests).await
     }
+}
 
-    async fn abandon(&self, refused: Vec<PreImageId>) {
+#[async_trait]
+impl CommitPage<Settled> for WritePages {
+    async fn abandon(&self, Settled { refused, .. }: Settled) {
         if !refused.is_empty() {
-            // Not being told is safe: such a pre-image counts as one whose write may have been applied.
+            // A failure here is safe: such a pre-image counts as one whose write may have been applied.
             let _ = self.writer.history().mark_refused(refused).await;
         }
     }

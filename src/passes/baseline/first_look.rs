@@ -67,7 +67,7 @@ impl FirstLook {
         self.store.append_page(page).await
     }
 
-    /// A segment's last page is committed.
+    /// A segment's last page is processed: nothing of it is looked up any more.
     pub(crate) fn left(&self, segment: u32) {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
     }

@@ -7,13 +7,14 @@
 
 use std::sync::Arc;
 
+use super::RecordFirst;
+use super::first_look::FirstLook;
 use crate::change::{Changes, Strategy};
 use crate::engine::job::{Job, schedule};
 use crate::engine::stop::StopReason;
 use crate::engine::sweep;
 use crate::engine::write::write_pages::WritePages;
 use crate::engine::write::writer::Writer;
-use crate::passes::baseline::first_look::FirstLook;
 use crate::state::{Begin, NewRun, RunRecord, RunStatus, State, StoreError, phase};
 
 /// What is stored as the reason why the pass ended.
@@ -52,8 +53,8 @@ impl Job {
         let none = Changes::for_run(&[], Strategy::InPlace, key.clone(), Vec::new());
         let writer = Writer::new(Arc::new(none), store.history(), pass.id);
         let look = FirstLook::new(Arc::new(self.expansion()), store.history(), pass.id, true, self.dual_writes);
-        let handler = WritePages::new(writer, store.checkpoints(), pass.id, requests.clone(), u64::MAX, 0, true)
-            .looking_first(look);
+        let pages = WritePages::new(writer, store.checkpoints(), pass.id, requests.clone(), u64::MAX, 0, true);
+        let handler = RecordFirst::new(look, pages, requests.clone());
         let scheduler = schedule(store, &pass).await?;
         sweep(self.reading(pass.total_segments), &scheduler, &requests, Arc::new(handler)).await;
         let met = store.totals(pass.id).await?.done == pass.total_segments;

@@ -2,5 +2,7 @@
 
 pub(crate) mod first_look;
 mod look_through;
+mod record_first;
 
 pub use first_look::FirstLook;
+pub(crate) use record_first::RecordFirst;

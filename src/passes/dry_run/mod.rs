@@ -20,10 +20,9 @@ use crate::change::{Changes, OnRecord};
 use crate::engine::client::Requests;
 use crate::engine::job::Job;
 use crate::engine::stop::{StopReason, Stopped};
-use crate::engine::write::page::{Handler, Pages};
-use crate::engine::write::writer::{Settled, Settling};
+use crate::engine::write::{CommitPage, PageItems, PageOutcome, Pages, ProcessPage, Settling};
 use crate::item::{Item, ItemKey};
-use crate::state::{PreImageId, Records};
+use crate::state::{Counts, Records};
 
 /// Decides on every item and writes none.
 pub struct DryRun {
@@ -64,26 +63,53 @@ async fn recall(
     })
 }
 
-#[async_trait]
-impl Handler for DryRun {
-    async fn settle(&self, items: Vec<Item>, _: &Requests) -> Result<Settling, Stopped> {
-        let mut settled = Settled::default();
-        let mut page = Prediction::default();
-        let records = recall(&self.changes, self.records.as_deref(), &items, &self.requests).await?;
-        for (item, record) in items.iter().zip(&records) {
-            settled.counts.count(page.add(item, &self.changes, record).outcome());
-        }
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).merge(page);
-        Ok(Settling { settled, rest: None })
+/// What a dry run makes of a number of items.
+#[derive(Default)]
+pub struct Predicted {
+    counts: Counts,
+    found: Prediction,
+}
+
+impl PageOutcome for Predicted {
+    fn counts(&self) -> &Counts {
+        &self.counts
     }
 
-    async fn abandon(&self, _: Vec<PreImageId>) {}
+    fn counts_mut(&mut self) -> &mut Counts {
+        &mut self.counts
+    }
 
-    async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
+    fn merge(&mut self, other: Predicted) {
+        self.counts.add(&other.counts);
+        self.found.merge(other.found);
+    }
+}
+
+#[async_trait]
+impl ProcessPage for DryRun {
+    type Outcome = Predicted;
+
+    async fn process(&self, PageItems { items, .. }: PageItems, _: &Requests) -> Result<Settling<Predicted>, Stopped> {
+        let mut page = Predicted::default();
+        let records = recall(&self.changes, self.records.as_deref(), &items, &self.requests).await?;
+        for (item, record) in items.iter().zip(&records) {
+            page.counts.count(page.found.add(item, &self.changes, record).outcome());
+        }
+        Ok(Settling { settled: page, rest: None })
+    }
+}
+
+#[async_trait]
+impl CommitPage<Predicted> for DryRun {
+    async fn abandon(&self, _: Predicted) {}
+
+    async fn commit(&self, pages: Pages<Predicted>) -> Result<(), Stopped> {
+        let Predicted { counts, found } = pages.settled;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.read_units += pages.settled.counts.read_units;
+        seen.merge(found);
+        seen.read_units += counts.read_units;
         seen.pages += pages.pages;
-        self.requests.progress().committed(&pages.settled.counts, pages.pages, pages.next.is_none());
+        self.requests.progress().committed(&counts, pages.pages, pages.next.is_none());
         Ok(())
     }
 }

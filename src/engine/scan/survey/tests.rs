@@ -14,11 +14,14 @@ use crate::clock;
 use crate::cost::UnitPrices;
 use crate::dynamodb::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
 use crate::engine::progress::Progress;
-use crate::engine::{Allowance, Bounds, Gate, Handler, LocalScheduler, Pages, Settled, Settling, Stopper, sweep};
+use crate::engine::{
+    Allowance, Bounds, CommitPage, Gate, LocalScheduler, PageItems, Pages, ProcessPage, Settled, Settling, Stopper,
+    sweep,
+};
 use crate::item::{Item, ItemKey, KeySchema, Value};
 use crate::plan::{Limits, Prices, Retry};
 use crate::ratelimit::{Budget, Budgets, Feedback, Scopes};
-use crate::state::{PreImageId, SegmentState, SegmentStatus};
+use crate::state::{SegmentState, SegmentStatus};
 
 /// A read takes so long.
 const LATENCY: Duration = Duration::from_millis(20);
@@ -103,16 +106,21 @@ struct Slow {
 }
 
 #[async_trait]
-impl Handler for Slow {
-    async fn settle(&self, items: Vec<Item>, _: &Requests) -> Result<Settling, Stopped> {
+impl ProcessPage for Slow {
+    type Outcome = Settled;
+
+    async fn process(&self, PageItems { items, .. }: PageItems, _: &Requests) -> Result<Settling, Stopped> {
         self.most_active.fetch_max(self.progress.snapshot().segments_active, Ordering::Relaxed);
         tokio::time::sleep(WRITE * u32::try_from(items.len()).unwrap()).await;
         let mut settled = Settled::default();
         items.iter().for_each(|_| settled.counts.count(Outcome::NothingToDo));
         Ok(Settling { settled, rest: None })
     }
+}
 
-    async fn abandon(&self, _: Vec<PreImageId>) {}
+#[async_trait]
+impl CommitPage<Settled> for Slow {
+    async fn abandon(&self, _: Settled) {}
 
     async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
         let ends = pages.next.is_none();

@@ -13,6 +13,7 @@ use tokio::task::unconstrained;
 
 use crate::engine::client::Requests;
 use crate::engine::stop::Stopped;
+use crate::engine::write::outcome::PageOutcome as _;
 use crate::engine::write::writer::{Pending, Settled, Writer, writes_of};
 use crate::item::PartitionHash;
 

@@ -17,6 +17,7 @@ use crate::dynamodb::{Directive, FatalKind, TableError, WriteReply};
 use crate::engine::client::Lane;
 use crate::engine::client::{Attempts, Requests, stop_reason};
 use crate::engine::stop::{StopReason, Stopped};
+use crate::engine::write::outcome::PageOutcome as _;
 use crate::item::{Item, ItemKey};
 use crate::state::{History, PreImageId, PreImageRow, RunId, only_if_kept};
 use aside::SetAside;

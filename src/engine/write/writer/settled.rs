@@ -6,9 +6,9 @@ use super::Pending;
 use crate::change::{Decision, Outcome};
 use crate::engine::client::Spent;
 use crate::engine::stop::Stopped;
+use crate::engine::write::outcome::PageOutcome;
 use crate::item::{ItemKey, Path};
-use crate::state::VerdictCounts;
-use crate::state::{Counts, DivergedItem, Failure, Mismatch, PreImageId};
+use crate::state::{Counts, DivergedItem, Failure, PreImageId};
 
 /// The outcomes of a number of items, complete enough to be committed.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,27 +26,28 @@ pub struct Settled {
     pub rejected_writes: u64,
     /// Items that were not written because they are signed or encrypted on the client.
     pub encrypted: u64,
-    /// Where items are verified: what they came to.
-    pub verdicts: VerdictCounts,
-    /// And those that did not match.
-    pub mismatches: Vec<Mismatch>,
 }
 
-/// A page's items, settled as far as nothing of them was set aside.
-#[derive(Default)]
-pub struct Settling {
+/// A page's items, settled as far as none of them was set aside.
+pub struct Settling<O = Settled> {
     /// The outcomes of the items that were not set aside.
-    pub settled: Settled,
+    pub settled: O,
     /// The others, if there are any.
-    pub rest: Option<Rest>,
+    pub rest: Option<Rest<O>>,
+}
+
+impl<O: Default> Default for Settling<O> {
+    fn default() -> Settling<O> {
+        Settling { settled: O::default(), rest: None }
+    }
 }
 
 /// Items that are set aside because their partition key has to wait for its own units.
-pub struct Rest {
+pub struct Rest<O = Settled> {
     /// Bytes of those items: what the queue of a segment is bounded by.
     pub bytes: usize,
     /// Settles them. To be driven to its end, whatever happens: it may have requests in flight.
-    pub settled: BoxFuture<'static, Result<Settled, Stopped>>,
+    pub settled: BoxFuture<'static, Result<O, Stopped>>,
 }
 
 /// The end of one item's way.
@@ -93,17 +94,24 @@ impl Settled {
             self.refused.extend(journaled);
         }
     }
+}
 
-    /// Adds the outcomes of other items.
-    pub fn merge(&mut self, other: Settled) {
+impl PageOutcome for Settled {
+    fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    fn counts_mut(&mut self) -> &mut Counts {
+        &mut self.counts
+    }
+
+    fn merge(&mut self, other: Settled) {
         self.counts.add(&other.counts);
         self.failures.extend(other.failures);
         self.diverged.extend(other.diverged);
         self.refused.extend(other.refused);
         self.rejected_writes += other.rejected_writes;
         self.encrypted += other.encrypted;
-        self.verdicts.add(&other.verdicts);
-        self.mismatches.extend(other.mismatches);
     }
 }
 

@@ -12,10 +12,13 @@ use super::super::compare::{Comparison, Parity};
 use super::super::repair::{PageRepair, Repair};
 use super::Before;
 use crate::change::{Change, Changes, OnRecord, Outcome};
-use crate::engine::{Handler, Job, Pages, Requests, Settled, Settling, StopReason, Stopped, Writer};
+use crate::engine::{
+    CommitPage, Job, PageItems, PageOutcome, Pages, ProcessPage, Requests, Settled, Settling, StopReason, Stopped,
+    Writer,
+};
 use crate::item::{Item, ItemKey, KeySchema};
 use crate::state::{
-    Cursor, ListQuery, Mismatch, PreImageId, RunId, SegmentEvent, State, StoreError, Verdict, VerdictCounts,
+    Counts, Cursor, ListQuery, Mismatch, PreImageId, RunId, SegmentEvent, State, StoreError, Verdict, VerdictCounts,
     VerificationRecord, VerifiedPages,
 };
 
@@ -217,11 +220,45 @@ impl Verifier {
     }
 }
 
+/// What shadow reads found out about a number of items.
+#[derive(Default)]
+pub(super) struct PageVerdicts {
+    counts: Counts,
+    verdicts: VerdictCounts,
+    /// Items that did not match.
+    mismatches: Vec<Mismatch>,
+    /// Pre-images whose write was certainly refused.
+    refused: Vec<PreImageId>,
+}
+
+impl PageOutcome for PageVerdicts {
+    fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    fn counts_mut(&mut self) -> &mut Counts {
+        &mut self.counts
+    }
+
+    fn merge(&mut self, other: PageVerdicts) {
+        self.counts.add(&other.counts);
+        self.verdicts.add(&other.verdicts);
+        self.mismatches.extend(other.mismatches);
+        self.refused.extend(other.refused);
+    }
+}
+
 #[async_trait]
-impl Handler for Verifier {
-    async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped> {
+impl ProcessPage for Verifier {
+    type Outcome = PageVerdicts;
+
+    async fn process(
+        &self,
+        PageItems { items, .. }: PageItems,
+        requests: &Requests,
+    ) -> Result<Settling<PageVerdicts>, Stopped> {
         let (mut suspects, fine, new_alone) = self.suspects(items).await?;
-        let mut settled = Settled { verdicts: fine, ..Settled::default() };
+        let mut settled = PageVerdicts { verdicts: fine, ..PageVerdicts::default() };
         let mut confirmed = Vec::new();
         while !suspects.is_empty() {
             let some = suspects.split_off(suspects.len().saturating_sub(AT_ONCE));
@@ -261,17 +298,20 @@ impl Handler for Verifier {
         }
         Ok(Settling { settled, rest: None })
     }
+}
 
-    async fn abandon(&self, refused: Vec<PreImageId>) {
+#[async_trait]
+impl CommitPage<PageVerdicts> for Verifier {
+    async fn abandon(&self, PageVerdicts { refused, .. }: PageVerdicts) {
         if !refused.is_empty() {
-            // Not being told is safe: such a pre-image counts as one whose write may have been applied.
+            // A failure here is safe: such a pre-image counts as one whose write may have been applied.
             let _ = self.store.mark_refused(refused).await;
         }
     }
 
-    async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
+    async fn commit(&self, pages: Pages<PageVerdicts>) -> Result<(), Stopped> {
         let Pages { segment, first, pages, next, settled } = pages;
-        let Settled { counts, verdicts, mismatches, refused, .. } = settled;
+        let PageVerdicts { counts, verdicts, mismatches, refused } = settled;
         let (progress, ends) = (counts.clone(), next.is_none());
         let event = SegmentEvent::PagesDone { first, pages, next, counts };
         let verified = VerifiedPages { run: self.run, segment, event, verdicts, mismatches, refused };

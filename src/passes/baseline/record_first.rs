@@ -1,0 +1,55 @@
+//! A pass that records the baseline of a page's items before it writes any of them.
+
+use async_trait::async_trait;
+
+use super::first_look::FirstLook;
+use crate::engine::{
+    CommitPage, PageItems, Pages, ProcessPage, Requests, Settled, Settling, StopReason, Stopped, WritePages,
+};
+
+/// Writes pages, each after its baseline.
+pub(crate) struct RecordFirst {
+    baseline: FirstLook,
+    pages: WritePages,
+    requests: Requests,
+}
+
+impl RecordFirst {
+    pub(crate) fn new(baseline: FirstLook, pages: WritePages, requests: Requests) -> RecordFirst {
+        RecordFirst { baseline, pages, requests }
+    }
+
+    /// What writes and commits the pages.
+    pub(crate) fn pages(&self) -> &WritePages {
+        &self.pages
+    }
+}
+
+#[async_trait]
+impl ProcessPage for RecordFirst {
+    type Outcome = Settled;
+
+    async fn process(&self, page: PageItems, requests: &Requests) -> Result<Settling, Stopped> {
+        if let Err(error) = self.baseline.meet(page.segment, page.number, &page.items).await {
+            self.requests.stop().stop(StopReason::Store(error.to_string()));
+            return Err(Stopped);
+        }
+        self.pages.process(page, requests).await
+    }
+}
+
+#[async_trait]
+impl CommitPage<Settled> for RecordFirst {
+    async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
+        let (segment, ends) = (pages.segment, pages.next.is_none());
+        self.pages.commit(pages).await?;
+        if ends {
+            self.baseline.left(segment);
+        }
+        Ok(())
+    }
+
+    async fn abandon(&self, outcome: Settled) {
+        self.pages.abandon(outcome).await;
+    }
+}

@@ -1,0 +1,21 @@
+//! The expand pass: writes the new attributes. The first pass of an expansion records the baseline of each item first.
+
+use std::sync::Arc;
+
+use super::baseline::FirstLook;
+use super::writes::Writes;
+use crate::engine::{Ended, Job};
+use crate::state::{Session, State, StoreError};
+
+/// A session of an expansion.
+pub(super) async fn work(job: &Job, store: &State, session: &Session) -> Result<Ended, StoreError> {
+    let run = &session.run;
+    let writes = Writes::begin(job, store, run).await?;
+    let first = store.is_first_pass(run.id).await?;
+    // After a complete pass, "nothing to do" says that nothing is missing any more.
+    let consistent = !first || job.reads_consistently();
+    let baseline = (first && job.changes.meets())
+        .then(|| FirstLook::new(Arc::clone(&job.changes), store.history(), run.id, session.resumed, job.dual_writes));
+    writes.walk(baseline, consistent).await?;
+    writes.end().await
+}

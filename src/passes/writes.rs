@@ -1,0 +1,76 @@
+//! What the passes that write have in common: a session of a run, from its checkpoints to its end or to where it was stopped.
+
+use std::sync::Arc;
+
+use super::baseline::{FirstLook, RecordFirst};
+use crate::engine::{Ended, Job, LocalScheduler, Requests, StopReason, WritePages, schedule, sweep};
+use crate::state::{RunRecord, RunStatus, State, StoreError};
+
+/// A session of a run that writes.
+pub(super) struct Writes<'a> {
+    job: &'a Job,
+    store: &'a State,
+    run: &'a RunRecord,
+    scheduler: LocalScheduler,
+}
+
+impl<'a> Writes<'a> {
+    /// Begins to spend on the run, and stops the job at once if nothing is left of a limit.
+    pub(super) async fn begin(job: &'a Job, store: &'a State, run: &'a RunRecord) -> Result<Writes<'a>, StoreError> {
+        job.begin_spend(store, run).await?;
+        let scheduler = schedule(store, run).await?;
+        job.stop_at_limits();
+        Ok(Writes { job, store, run, scheduler })
+    }
+
+    /// Walks over the segments that are left and writes what the job's changes ask for. With `baseline`, records it before
+    /// the first write of an item.
+    pub(super) async fn walk(&self, baseline: Option<FirstLook>, consistent: bool) -> Result<(), StoreError> {
+        let (requests, reading) = (self.job.requests(), self.job.read_as(self.run.total_segments, consistent));
+        match baseline {
+            None => {
+                let pages = Arc::new(self.pages(&requests, false).await?);
+                sweep(reading, &self.scheduler, &requests, Arc::clone(&pages)).await;
+                self.finish(&pages).await;
+            }
+            Some(baseline) => {
+                let pages = self.pages(&requests, true).await?;
+                let pass = Arc::new(RecordFirst::new(baseline, pages, requests.clone()));
+                sweep(reading, &self.scheduler, &requests, Arc::clone(&pass)).await;
+                self.finish(pass.pages()).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn pages(&self, requests: &Requests, meets_first: bool) -> Result<WritePages, StoreError> {
+        let (job, store, run) = (self.job, self.store, self.run);
+        let writer = job.writer(store, run);
+        let writer = if meets_first { writer.meeting_first() } else { writer };
+        let failures = store.open_work(Some(run.id)).await?.failures;
+        let (limit, proven) = (job.plan.limits.max_failures, store.is_proven(&run.phase).await?);
+        Ok(WritePages::new(writer, store.checkpoints(), run.id, requests.clone(), limit, failures, proven))
+    }
+
+    async fn finish(&self, pages: &WritePages) {
+        // An error stands in the stopper like every other.
+        let _ = pages.finish(!self.job.stop.is_stopping()).await;
+    }
+
+    /// Ends the session. When it returns, everything that it reports is durable.
+    pub(super) async fn end(self) -> Result<Ended, StoreError> {
+        let Writes { job, store, run, .. } = self;
+        let spend = job.end_spend(store, run).await?;
+        let totals = store.totals(run.id).await?;
+        // A signal that comes when the last page is committed stops nothing any more.
+        let complete = totals.done == run.total_segments;
+        let left = || StopReason::Internal("segments were left over".into());
+        let stopped = (!complete).then(|| job.stop.reason().cloned().unwrap_or_else(left));
+        let status = if complete { RunStatus::Complete } else { RunStatus::Stopped };
+        let abandoned = if complete { 0 } else { job.progress.snapshot().abandoned_pages };
+        let run = store.end_session(run.id, status, stopped.as_ref().map(ToString::to_string), abandoned).await?;
+        let open = store.open_work(Some(run.id)).await?;
+        let (throttles, unusable_replies) = (job.scopes.throttles(), job.progress.unusable_replies());
+        Ok(Ended { run, totals, spend, throttles, unusable_replies, open, stopped })
+    }
+}
