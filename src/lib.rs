@@ -14,10 +14,10 @@
 //! | [`plan::PlanFile`] → [`plan::Plan`] | [`plan::load`] | `plan/` |
 //! | job, session | [`engine::Job`], [`state::Runs::begin`] | `engine/job.rs` |
 //! | segment | [`engine::Scheduler`], [`engine::sweep`], by what the survey finds | `engine/scan/` |
-//! | page → items | [`dynamodb::Table::scan`], by the segment worker | `engine/scan/worker.rs` |
+//! | page → items | [`dynamodb::Source::read_page`], by the segment worker | `engine/scan/worker.rs` |
 //! | item → decision → guarded write | [`change::Changes::decide_with`] | `change/decide.rs` |
 //! | permits | [`ratelimit::Scopes`], from narrow to wide | `engine/client/` |
-//! | outcome | [`dynamodb::Table::write`], by the writer | `engine/write/writer/` |
+//! | outcome | [`dynamodb::Sink::write`], by the writer | `engine/write/writer/` |
 //! | checkpoint | [`state::Checkpoints::commit`] | `engine/write/write_pages.rs` |
 //! | verdict | [`passes::verify::Parity::compare`], by a verification's shadow reads | `passes/verify/` |
 //! | events → state → next step | [`playbook::State::next`], [`playbook::step`]: every command is a loop over it | `playbook/` |
@@ -83,8 +83,9 @@
 //!
 //! # Seams
 //!
-//! [`dynamodb::Table`] is all that the engine knows of DynamoDB; it takes chunks of guarded writes, so that a batched
-//! transport can stand beside the single one. The ports of [`state`] and [`engine::Scheduler`] are where a fleet
+//! The ports [`dynamodb::Source`], [`dynamodb::Sink`] and [`dynamodb::Describe`] are all that the engine knows of DynamoDB. A
+//! source yields pages and durable positions; a sink takes chunks of guarded writes, so that a batched transport can stand
+//! beside the single one. One table may be both. The ports of [`state`] and [`engine::Scheduler`] are where a fleet
 //! would keep its checkpoints and hand out its segments.
 //!
 //! Who may name what (only `dynamodb/sdk` names the AWS SDK, only the store names SQLite, only `ratelimit` names governor,

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use backfill::internals::dynamodb::Table;
+use backfill::internals::dynamodb::Tables;
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::engine::{Job, describe};
 use backfill::internals::item::{IndexSchema, Item, Projection, Value};
@@ -207,11 +207,11 @@ async fn a_sample_brackets_the_whole_table() {
     let path = bed.plan("sampled", &table, "", &format!("{EXPAND}{CAPACITY}"));
     let whole = tool(&bed, &path, &["--dry-run"], 0);
     let plan = backfill::internals::plan::load("p", &std::fs::read_to_string(&path).unwrap()).unwrap().plan;
-    let table: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table));
-    let description = describe(table.as_ref(), Duration::from_secs(5)).await.unwrap();
+    let tables = Tables::one(Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table)));
+    let description = describe(tables.described.as_ref(), Duration::from_secs(5)).await.unwrap();
     let (changes, budgets) =
         (run_changes(&plan, &description).unwrap(), resolve(&plan.capacity, &description).unwrap());
-    let job = Job::new(plan, changes, table, description, &budgets.budgets);
+    let job = Job::new(plan, changes, tables, description, &budgets.budgets);
     let mut held = 0;
     for seed in 0..5 {
         bed.front().reset_tally();

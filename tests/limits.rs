@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use backfill::internals::dynamodb::Table;
+use backfill::internals::dynamodb::Tables;
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::engine::{Gate, Job, StopReason, describe};
 use backfill::internals::preflight::run_changes;
@@ -204,8 +204,8 @@ async fn it_goes_on_by_itself_when_the_window_opens() {
     let scene = Scene::of(600, "window = \"22:00-06:00 Europe/Paris\"\n[capacity]\nwrite = 150").await;
     let text = std::fs::read_to_string(&scene.plan).unwrap();
     let plan = backfill::internals::plan::load("plan", &text).unwrap().plan;
-    let table: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &scene.table));
-    let description = describe(table.as_ref(), Duration::from_secs(5)).await.unwrap();
+    let tables = Tables::one(Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &scene.table)));
+    let description = describe(tables.described.as_ref(), Duration::from_secs(5)).await.unwrap();
     let changes = run_changes(&plan, &description).unwrap();
     let identity = Identity {
         migration: plan.name.clone(),
@@ -229,7 +229,7 @@ async fn it_goes_on_by_itself_when_the_window_opens() {
     };
     let all = Budget { write: 150.0, read: 2_000.0 };
     let budgets = Budgets { table: all, per_key_range: all, per_partition_key: all, indexes: Vec::new() };
-    let mut job = Job::new(plan, changes, table, description, &budgets);
+    let mut job = Job::new(plan, changes, tables, description, &budgets);
     job.gate = Gate::new(&job.plan.limits, clock);
     let job = Arc::new(job);
     let working = {

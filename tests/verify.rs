@@ -16,7 +16,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::internals::change::{Digest, OnRecord, Outcome};
-use backfill::internals::dynamodb::Table;
+use backfill::internals::dynamodb::Tables;
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::engine::{Job, StopReason, describe};
 use backfill::internals::item::{Item, ItemKey, Path, Value};
@@ -137,12 +137,12 @@ impl Scene {
 
     async fn job(&self) -> Job {
         let plan = backfill::internals::plan::load("plan", &std::fs::read_to_string(&self.plan).unwrap()).unwrap().plan;
-        let table: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &self.table));
-        let description = describe(table.as_ref(), Duration::from_secs(5)).await.unwrap();
+        let tables = Tables::one(Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &self.table)));
+        let description = describe(tables.described.as_ref(), Duration::from_secs(5)).await.unwrap();
         let changes = run_changes(&plan, &description).unwrap();
         let all = Budget { write: 20_000.0, read: 80_000.0 };
         let budgets = Budgets { table: all, per_key_range: all, per_partition_key: all, indexes: Vec::new() };
-        Job { repair_remove: true, ..Job::new(plan, changes, table, description, &budgets) }
+        Job { repair_remove: true, ..Job::new(plan, changes, tables, description, &budgets) }
     }
 
     fn store(&self, job: &Job) -> State {

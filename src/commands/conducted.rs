@@ -76,7 +76,7 @@ impl Conducted {
         }
         let stage = Stage {
             plan: target.plan.clone(),
-            table: target.table.clone(),
+            tables: target.tables.clone(),
             description: target.description.clone(),
             budgets: target.resolved.budgets.clone(),
             described: target.described,

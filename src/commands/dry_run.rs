@@ -34,8 +34,8 @@ pub(super) async fn dry_run(global: &Global, args: &RunArgs, target: &Target) ->
 pub(super) async fn dry_run_of(global: &Global, plan: &Path, phase: Phase, accept: &[Accept]) -> anyhow::Result<Exit> {
     let fits: Fits = if phase == Phase::Contract { check_begun_plan } else { check_way_back };
     let target = Target::open(global, plan, fits).await?;
-    let Target { plan, table, description, resolved, .. } = &target;
-    let mut job = job_of(phase, plan, table, description, &resolved.budgets)?;
+    let Target { plan, tables, description, resolved, .. } = &target;
+    let mut job = job_of(phase, plan, tables, description, &resolved.budgets)?;
     let recorded = recorded(&target, EXPAND).into_iter().flat_map(|(_, accepted)| accepted);
     let accepted: Vec<Accept> = accept.iter().copied().chain(recorded).collect();
     if accepted.contains(&Accept::ClientEncryption) {

@@ -30,7 +30,7 @@ pub(super) enum Read<'a> {
 
 /// Asks what is to be known of the table. Nothing is changed.
 pub(super) async fn preflight(target: &Target, job: &Job, read: Read<'_>, accepted: Vec<Accept>) -> Preflight {
-    let (table, plan) = (target.table.as_ref(), &target.plan);
+    let (table, plan) = (target.tables.described.as_ref(), &target.plan);
     let facts = Facts::gather(table, target.on_loopback, &target.description, PATIENCE);
     let (facts, flag) = tokio::join!(facts, Box::pin(ask_flag(plan, &target.description, PATIENCE)));
     let none = Prediction::default();

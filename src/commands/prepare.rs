@@ -52,8 +52,8 @@ impl Pursuit<'_> {
     /// Holds the preflight, and gives what was accepted of it.
     pub(super) async fn preflight(&self, target: &Target) -> anyhow::Result<Vec<String>> {
         let phase = if self.goal == Goal::Contract { Phase::Contract } else { Phase::Expand };
-        let Target { plan, table, description, resolved, .. } = target;
-        let job = job_of(phase, plan, table, description, &resolved.budgets)?;
+        let Target { plan, tables, description, resolved, .. } = target;
+        let job = job_of(phase, plan, tables, description, &resolved.budgets)?;
         let found = preflight(target, &job, Read::Nothing, self.accept.to_vec()).await;
         found.hold()?;
         found.tell();

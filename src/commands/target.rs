@@ -1,14 +1,13 @@
 //! From a plan file to the table that it is about.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::exit::{Exit, Refusal};
 use super::output;
 use crate::cli::Global;
-use backfill::internals::dynamodb::{Table, TableDescription};
+use backfill::internals::dynamodb::{TableDescription, Tables};
 use backfill::internals::engine::Job;
 use backfill::internals::plan::{Loaded, Plan, TableRef, load_bytes};
 use backfill::internals::preflight::{Fits, Reached, check_table, reach, run_changes};
@@ -20,7 +19,7 @@ pub(super) struct Target {
     pub(super) path: PathBuf,
     pub(super) state: PathBuf,
     pub(super) plan: Plan,
-    pub(super) table: Arc<dyn Table>,
+    pub(super) tables: Tables,
     pub(super) description: TableDescription,
     pub(super) described: Instant,
     /// Whether the table is in a local engine.
@@ -68,21 +67,21 @@ impl Target {
     pub(super) async fn open(global: &Global, path: &Path, fits: Fits) -> anyhow::Result<Target> {
         let loaded = read_plan(global, path)?;
         let described = Instant::now();
-        let Reached { table, description, on_loopback } = reach(&loaded.plan.table).await?;
+        let Reached { tables, description, on_loopback } = reach(&loaded.plan.table).await?;
         check_table(&loaded.plan.table, &description)?;
         let resolved = fits(&loaded, &description)?;
         resolved.cut.iter().for_each(|line| output::stderr(line));
         let plan = loaded.plan;
         let state = state_path(global, &plan);
         let path = path.to_owned();
-        Ok(Target { path, state, plan, table, description, described, on_loopback, resolved, advice: true })
+        Ok(Target { path, state, plan, tables, description, described, on_loopback, resolved, advice: true })
     }
 
     /// The work that `run` does on this table.
     pub(super) fn job(&self) -> anyhow::Result<Job> {
         let changes = run_changes(&self.plan, &self.description)?;
-        let (table, description) = (self.table.clone(), self.description.clone());
-        Ok(Job::new(self.plan.clone(), changes, table, description, &self.resolved.budgets))
+        let (tables, description) = (self.tables.clone(), self.description.clone());
+        Ok(Job::new(self.plan.clone(), changes, tables, description, &self.resolved.budgets))
     }
 
     /// Takes the state file of this plan and table.

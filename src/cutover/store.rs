@@ -11,7 +11,7 @@ use super::schema::{from_item, to_item};
 use super::sight::AHEAD;
 use super::{Flag, FlagMeta, SchemaError};
 use crate::clock::Clock;
-use crate::dynamodb::control::{ControlError, ControlItem, ControlTable, WRITER};
+use crate::dynamodb::control::{Control, ControlError, ControlItem, WRITER};
 use crate::dynamodb::sdk::{DynamoTable, connect};
 use crate::dynamodb::{TableDescription, TableError};
 use crate::item::{Item, ItemKey, KeySchema, Value};
@@ -111,7 +111,7 @@ pub async fn open(
             if let Some(described) = described {
                 connection.was_described(&plan.table.name, described);
             }
-            let table: Arc<dyn ControlTable> = Arc::new(DynamoTable::new(&connection, name));
+            let table: Arc<dyn Control> = Arc::new(DynamoTable::new(&connection, name));
             let (item, lease) = items(table, name, key).await?;
             Ok(Some(Opened { flag: Arc::new(TableStore::new(item, clock)), lease: Some(lease) }))
         }
@@ -120,7 +120,7 @@ pub async fn open(
 
 /// The items of the flag and of the lease beside it.
 pub async fn items(
-    table: Arc<dyn ControlTable>,
+    table: Arc<dyn Control>,
     name: &str,
     key: &FlagKey,
 ) -> Result<(ControlItem, ControlItem), ControlError> {

@@ -15,7 +15,7 @@ use crate::ratelimit::backoff::Backoff;
 
 /// A table of control items. An implementation sends each request once and reports what came of it.
 #[async_trait]
-pub trait ControlTable: Send + Sync {
+pub trait Control: Send + Sync {
     /// The table's key, by its description.
     async fn key(&self) -> Result<KeySchema, TableError>;
 
@@ -110,7 +110,7 @@ const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duratio
 /// One control item, by its key.
 #[derive(Clone)]
 pub struct ControlItem {
-    table: Arc<dyn ControlTable>,
+    table: Arc<dyn Control>,
     name: String,
     key: ItemKey,
     partition: String,
@@ -118,7 +118,7 @@ pub struct ControlItem {
 
 impl ControlItem {
     /// The item of this key; `table_name` is for messages, `partition` the name of its partition key.
-    pub fn new(table: Arc<dyn ControlTable>, table_name: &str, key: ItemKey, partition: &str) -> ControlItem {
+    pub fn new(table: Arc<dyn Control>, table_name: &str, key: ItemKey, partition: &str) -> ControlItem {
         ControlItem { table, name: format!("item {key} of table {table_name}"), key, partition: partition.to_owned() }
     }
 

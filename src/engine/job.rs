@@ -10,7 +10,7 @@ use crate::change::Changes;
 use crate::clock;
 use crate::cost::UnitPrices;
 use crate::cutover::Validity;
-use crate::dynamodb::{Table, TableDescription};
+use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::client::{Bounds, Requests};
 use crate::engine::limits::allowance::Allowance;
 use crate::engine::limits::segments::{SegmentChoice, auto_segments};
@@ -33,9 +33,9 @@ pub struct Job {
     pub plan: Plan,
     /// The plan's changes, for this phase.
     pub changes: Arc<Changes>,
-    /// The table.
-    pub table: Arc<dyn Table>,
-    /// Its description.
+    /// Where its items come from and where its writes go.
+    pub tables: Tables,
+    /// The table's description.
     pub description: TableDescription,
     /// The token buckets of every scope.
     pub scopes: Arc<Scopes>,
@@ -89,7 +89,7 @@ impl Job {
     pub fn new(
         plan: Plan,
         changes: Arc<Changes>,
-        table: Arc<dyn Table>,
+        tables: Tables,
         description: TableDescription,
         budgets: &Budgets,
     ) -> Job {
@@ -101,7 +101,7 @@ impl Job {
             gate: Gate::new(&plan.limits, clock::wall()),
             plan,
             changes,
-            table,
+            tables,
             description,
             scopes: Scopes::new(budgets, &indexes, Feedback::default()),
             stop: Stopper::default(),
@@ -123,7 +123,7 @@ impl Job {
         let of_plan = of_plan.filter(|resolved| resolved.budgets == self.budgets);
         self.table_watch = of_plan.map(|resolved| {
             let table = WatchedTable {
-                table: Arc::clone(&self.table),
+                table: Arc::clone(&self.tables.described),
                 description: self.description.clone(),
                 scopes: Arc::clone(&self.scopes),
                 indexes: self.changes.indexes().clone(),
@@ -149,8 +149,9 @@ impl Job {
             retry: self.plan.retry.clone(),
             connections: host::connections(),
         };
-        let (table, progress) = (Arc::clone(&self.table), Arc::clone(&self.progress));
-        let requests = Requests::new(table, &self.description, bounds, self.stop.clone(), progress);
+        let Tables { source, sink, .. } = self.tables.clone();
+        let (stop, progress) = (self.stop.clone(), Arc::clone(&self.progress));
+        let requests = Requests::new(source, sink, &self.description, bounds, stop, progress);
         requests.following(self.table_watch.clone()).while_valid(&self.validities)
     }
 

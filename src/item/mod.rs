@@ -7,6 +7,7 @@ mod index;
 mod key;
 mod num;
 mod path;
+mod position;
 mod size;
 mod value;
 
@@ -17,5 +18,6 @@ pub use key::{ItemKey, KeyAttribute, KeySchema, PartitionHash};
 pub(crate) use num::MAX_NUMBER_TEXT;
 pub use num::{Num, NumError};
 pub use path::{MAX_LEVELS, Path, PathError, Step};
+pub use position::Position;
 pub use size::{MAX_ITEM_BYTES, Units, attribute_bytes, item_bytes, read_units, value_bytes, write_units};
 pub use value::{Item, JsonError, Value, item_from_json, item_to_json};

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::cutover::{Flag, FlagError, FlagMeta, FlagStore, FlagStoreError, Validity, check_plan};
-use crate::dynamodb::{Table, TableDescription};
+use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::Stopper;
 use crate::plan::Plan;
 use crate::playbook::{Event, Fact, Goal, Kind, Limits, Mark, Phase, Refused, State, Step, What, World, one_way, step};
@@ -37,9 +37,9 @@ use crate::state::{self, EventRecord, KeptFact, OpenWork, RunId, StoreError};
 pub struct Conductor {
     /// The plan.
     pub plan: Plan,
-    /// The table.
-    pub table: Arc<dyn Table>,
-    /// Its description.
+    /// Where its items come from and where its writes go.
+    pub tables: Tables,
+    /// The table's description.
     pub description: TableDescription,
     /// When it was described.
     pub described: Instant,
@@ -145,9 +145,9 @@ pub enum ConductError {
 pub struct Stage {
     /// The plan.
     pub plan: Plan,
-    /// The table.
-    pub table: Arc<dyn Table>,
-    /// Its description.
+    /// Where its items come from and where its writes go.
+    pub tables: Tables,
+    /// The table's description.
     pub description: TableDescription,
     /// When it was described.
     pub described: Instant,
@@ -165,7 +165,7 @@ impl Conductor {
         clock: Clock,
         said: Said,
     ) -> Result<Conductor, ConductError> {
-        let Stage { plan, table, description, described, budgets } = stage;
+        let Stage { plan, tables, description, described, budgets } = stage;
         let (mut state, mut begun) = replay(&store).await?;
         let other = other_flag(store.kept(KeptFact::FlagPlace).await?, &plan);
         let another_way = state.kind().is_some_and(|before| before != kind_of(&plan, &state));
@@ -177,7 +177,7 @@ impl Conductor {
         let flags = flags.filter(|_| kind_of(&plan, &state) == Kind::Flagged);
         Ok(Conductor {
             plan,
-            table,
+            tables,
             description,
             described,
             budgets,

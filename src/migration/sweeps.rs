@@ -10,7 +10,7 @@ use super::{ConductError, Conductor};
 use crate::change::Changes;
 use crate::clock::{moments, wall};
 use crate::cutover::{Flag, WriteTo};
-use crate::dynamodb::{Table, TableDescription};
+use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::{Ended, Job, LOOK_EVERY, StopReason};
 use crate::passes::Retried;
 use crate::passes::verify::{Stage, Truth, Truths, Verified, begin, verify};
@@ -78,7 +78,7 @@ impl Conductor {
     pub fn job(&self, phase: Phase) -> Result<Job, ConductError> {
         let lifted = self.goes_back.then(|| Plan { limits: Limits::none(), ..self.plan.clone() });
         let plan = lifted.as_ref().unwrap_or(&self.plan);
-        let mut job = job_of(phase, plan, &self.table, &self.description, &self.budgets)?;
+        let mut job = job_of(phase, plan, &self.tables, &self.description, &self.budgets)?;
         job.stop = self.stop.clone();
         job.goes_back = self.goes_back;
         // Between two phases of one process may lie a week: the first look is due by then.
@@ -360,11 +360,11 @@ fn keep_pace(store: state::State, watched: Watched) -> AbortOnDropHandle<()> {
     }))
 }
 
-/// The job of a phase on this table.
+/// The job of a phase on these tables.
 pub fn job_of(
     phase: Phase,
     plan: &Plan,
-    table: &Arc<dyn Table>,
+    tables: &Tables,
     description: &TableDescription,
     budgets: &Budgets,
 ) -> Result<Job, PreflightError> {
@@ -382,7 +382,7 @@ pub fn job_of(
         // Nothing but the rate holds up the way back.
         plan.limits = Limits::none();
     }
-    Ok(Job::new(plan, changes, Arc::clone(table), description.clone(), budgets))
+    Ok(Job::new(plan, changes, tables.clone(), description.clone(), budgets))
 }
 
 /// Clusters of a sample, where nobody says how many: none of them differing bounds those that do to 0.075 %.

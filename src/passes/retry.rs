@@ -119,7 +119,9 @@ mod tests {
 
     use super::*;
     use crate::change::{Changes, GuardedWrite};
-    use crate::dynamodb::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
+    use crate::dynamodb::{
+        Describe, Got, Page, PageRequest, Sink, Source, TableDescription, TableError, Tables, WriteReply,
+    };
     use crate::item::{Item, ItemKey, Value};
     use crate::ratelimit::{Budget, Budgets};
     use crate::state::{Begin, Commit, Failure, Identity, NewRun, SegmentEvent};
@@ -141,13 +143,28 @@ mod tests {
     }
 
     #[async_trait]
-    impl Table for Slow {
+    impl Describe for Slow {
         async fn describe(&self) -> Result<TableDescription, TableError> {
             Ok(TableDescription::of_a_test())
         }
+    }
 
-        async fn scan(&self, _: &ScanRequest) -> Result<Page, TableError> {
+    #[async_trait]
+    impl Source for Slow {
+        async fn read_page(&self, _: &PageRequest) -> Result<Page, TableError> {
             unreachable!("failures are read one by one")
+        }
+    }
+
+    #[async_trait]
+    impl Sink for Slow {
+        async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+            self.answer().await;
+            chunk.iter().map(|_| Ok(WriteReply::Applied { consumed: None })).collect()
+        }
+
+        fn max_chunk(&self) -> usize {
+            1
         }
 
         async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
@@ -156,15 +173,6 @@ mod tests {
             let mut item = key.attributes().clone();
             item.insert("old".into(), Value::Null);
             Ok(Got { item: Some(item), units: Some(1.0) })
-        }
-
-        async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
-            self.answer().await;
-            chunk.iter().map(|_| Ok(WriteReply::Applied { consumed: None })).collect()
-        }
-
-        fn max_chunk(&self) -> usize {
-            1
         }
     }
 
@@ -193,7 +201,7 @@ mod tests {
         let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: wide, indexes: Vec::new() };
         let changes = Changes::for_run(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
         let table = Arc::new(Slow::default());
-        let job = Job::new(plan, Arc::new(changes), Arc::clone(&table) as Arc<dyn Table>, description, &budgets);
+        let job = Job::new(plan, Arc::new(changes), Tables::one(Arc::clone(&table)), description, &budgets);
         (table, store, run, job)
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::dynamodb::patience::ask;
-use crate::dynamodb::{FatalKind, Recovery, Table, TableDescription, TableError};
+use crate::dynamodb::{Describe, FatalKind, Recovery, TableDescription, TableError};
 
 /// What came of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Facts {
 impl Facts {
     /// Asks what the description does not say; each question as long as `patience` lasts, see [`ask`].
     pub async fn gather(
-        table: &dyn Table,
+        table: &dyn Describe,
         loopback: bool,
         description: &TableDescription,
         patience: Duration,

@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use crate::change::Changes;
 use crate::dynamodb::sdk::{DynamoTable, connect};
-use crate::dynamodb::{Directive, Table, TableDescription, TableError};
+use crate::dynamodb::{Directive, TableDescription, TableError, Tables};
 use crate::engine::describe;
 use crate::plan::{Loaded, Plan, PlanErrors, TableRef};
 use crate::ratelimit::{Resolved, resolve, resolve_within};
@@ -96,8 +96,8 @@ pub enum PreflightError {
 
 /// A table that answers.
 pub struct Reached {
-    /// The table.
-    pub table: Arc<dyn Table>,
+    /// The table as source and sink.
+    pub tables: Tables,
     /// What it says of itself.
     pub description: TableDescription,
     /// Whether it is on loopback: in a local engine.
@@ -108,9 +108,9 @@ pub struct Reached {
 pub async fn reach(table: &TableRef) -> Result<Reached, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
     let connection = connect(table).await.map_err(unusable)?;
-    let dynamo: Arc<dyn Table> = Arc::new(DynamoTable::new(&connection, &table.name));
-    let description = describe(dynamo.as_ref(), PATIENCE).await.map_err(unusable)?;
-    Ok(Reached { table: dynamo, description, on_loopback: connection.is_on_loopback() })
+    let tables = Tables::one(Arc::new(DynamoTable::new(&connection, &table.name)));
+    let description = describe(tables.described.as_ref(), PATIENCE).await.map_err(unusable)?;
+    Ok(Reached { tables, description, on_loopback: connection.is_on_loopback() })
 }
 
 /// Holds a table's description against what the plan says of it.

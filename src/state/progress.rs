@@ -2,7 +2,7 @@
 
 use super::Spend;
 use crate::change::Outcome;
-use crate::item::{ItemKey, Units};
+use crate::item::{Position, Units};
 
 /// What was counted over pages that are committed.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -79,8 +79,8 @@ pub enum SegmentStatus {
     /// No page is committed.
     #[default]
     Pending,
-    /// The next page starts behind this key.
-    Scanning(ItemKey),
+    /// The next page starts behind this position.
+    Scanning(Position),
     /// The last page is committed.
     Done,
 }
@@ -94,8 +94,8 @@ pub enum SegmentEvent {
         first: u64,
         /// How many.
         pages: u64,
-        /// `LastEvaluatedKey` of the last of them; none ends the segment.
-        next: Option<ItemKey>,
+        /// The position behind the last of them; none ends the segment.
+        next: Option<Position>,
         /// What they counted.
         counts: Counts,
     },
@@ -158,10 +158,10 @@ impl SegmentState {
         }
         let status = match next {
             None => SegmentStatus::Done,
-            Some(key) if self.status == SegmentStatus::Scanning(key.clone()) => {
+            Some(position) if self.status == SegmentStatus::Scanning(position.clone()) => {
                 return Err(TransitionError::StuckKey);
             }
-            Some(key) => SegmentStatus::Scanning(key.clone()),
+            Some(position) => SegmentStatus::Scanning(position.clone()),
         };
         let mut total = self.counts.clone();
         total.add(counts);
@@ -216,10 +216,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::item::Value;
+    use crate::item::{ItemKey, Value};
 
-    fn key(n: u64) -> ItemKey {
-        ItemKey::new([("pk".to_owned(), Value::S(n.to_string()))].into())
+    fn key(n: u64) -> Position {
+        Position::Key(ItemKey::new([("pk".to_owned(), Value::S(n.to_string()))].into()))
     }
 
     fn counts(n: u64) -> Counts {

@@ -7,7 +7,7 @@ use backfill::internals::change::OnExisting::Overwrite;
 use backfill::internals::change::Strategy::InPlace;
 use backfill::internals::change::{Change, Changes, Decision, GuardedWrite};
 use backfill::internals::dynamodb::sdk::DynamoTable;
-use backfill::internals::dynamodb::{Consumed, Table, WriteReply};
+use backfill::internals::dynamodb::{Consumed, Sink, WriteReply};
 use backfill::internals::item::{IndexSchema, Item, Projection, Value, attribute_bytes};
 use serde_json::json;
 

@@ -8,7 +8,7 @@ use backfill::internals::cutover::{
     Flag, FlagChange, FlagMeta, FlagStoreError, Lease, LeaseError, Opened, ReadFrom, WriteTo, items, open,
 };
 use backfill::internals::dynamodb::FatalKind;
-use backfill::internals::dynamodb::control::{ControlError, ControlItem, ControlTable};
+use backfill::internals::dynamodb::control::{Control, ControlError, ControlItem};
 use backfill::internals::item::{Item, Num, Value};
 use backfill::internals::local::Fault;
 use backfill::internals::plan::{FlagKey, Plan, load};
@@ -17,7 +17,7 @@ use crate::common::Bed;
 use crate::table;
 
 async fn control_items(bed: &Bed, name: &str, key: &FlagKey) -> (ControlItem, ControlItem) {
-    let table: Arc<dyn ControlTable> = Arc::new(table(bed, name).await);
+    let table: Arc<dyn Control> = Arc::new(table(bed, name).await);
     items(table, name, key).await.unwrap()
 }
 

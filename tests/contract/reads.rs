@@ -7,26 +7,27 @@ use aws_sdk_dynamodb::types::{
     Projection as SdkProjection, ProjectionType, ProvisionedThroughput, ScalarAttributeType as Kind,
 };
 use backfill::internals::change::{Action, Condition, GuardedWrite, WriteCost};
-use backfill::internals::dynamodb::{FatalKind, ScanRequest, Table, TableError, WriteReply};
-use backfill::internals::item::{IndexSchema, Item, ItemKey, KeyAttribute, Num, Path, Projection, Value};
+use backfill::internals::dynamodb::{Describe, FatalKind, PageRequest, Sink, Source, TableError, WriteReply};
+use backfill::internals::item::{IndexSchema, Item, ItemKey, KeyAttribute, Num, Path, Position, Projection, Value};
 use serde_json::json;
 
 use crate::common::{Bed, bytes_of, key_of, to_sdk};
 use crate::{item, table};
 
 /// Every item of every segment, in pages of at most `limit`. Start keys take the way through their stored text.
-async fn scan(table: &dyn Table, total_segments: u32, limit: Option<u32>, consistent: bool) -> Vec<Item> {
+async fn scan(table: &dyn Source, total_segments: u32, limit: Option<u32>, consistent: bool) -> Vec<Item> {
     let mut items = Vec::new();
     for segment in 0..total_segments {
-        let mut start_key = None;
+        let mut start = None;
         loop {
-            let request = ScanRequest { segment, total_segments, start_key, limit, consistent, keys_only: false };
-            let page = table.scan(&request).await.unwrap();
+            let request = PageRequest { segment, total_segments, start, limit, consistent, keys_only: false };
+            let page = table.read_page(&request).await.unwrap();
             assert!(limit.is_none_or(|limit| page.items.len() <= limit as usize));
             assert!(page.units.is_some_and(|units| units > 0.0) || page.items.is_empty(), "{:?}", page.units);
             items.extend(page.items);
             let Some(next) = page.next else { break };
-            start_key = Some(ItemKey::from_text(&next.to_text()).unwrap());
+            let Position::Key(next) = next;
+            start = Some(Position::Key(ItemKey::from_text(&next.to_text()).unwrap()));
         }
     }
     items
@@ -66,19 +67,13 @@ async fn a_scan_for_keys_gives_keys_at_the_same_cost() {
     let name = bed.create_table().await;
     bed.load(&name, (0..40).map(|n| item(&format!("k{n}"), &json!({"text": {"S": "y".repeat(2_000)}})))).await;
     let table = table(&bed, &name).await;
-    let whole = ScanRequest {
-        segment: 0,
-        total_segments: 1,
-        start_key: None,
-        limit: Some(25),
-        consistent: true,
-        keys_only: false,
-    };
-    let keys = ScanRequest { keys_only: true, ..whole.clone() };
-    let page = table.scan(&whole).await.unwrap();
-    assert_eq!(table.scan(&keys).await.unwrap(), page, "it does not know the key yet");
+    let whole =
+        PageRequest { segment: 0, total_segments: 1, start: None, limit: Some(25), consistent: true, keys_only: false };
+    let keys = PageRequest { keys_only: true, ..whole.clone() };
+    let page = table.read_page(&whole).await.unwrap();
+    assert_eq!(table.read_page(&keys).await.unwrap(), page, "it does not know the key yet");
     let schema = table.describe().await.unwrap().key;
-    let looked = table.scan(&keys).await.unwrap();
+    let looked = table.read_page(&keys).await.unwrap();
     assert_eq!((looked.items.len(), &looked.next, looked.units), (25, &page.next, page.units));
     for (key, item) in looked.items.iter().zip(&page.items) {
         assert_eq!(key, schema.key_of(item).unwrap().attributes());
@@ -238,14 +233,8 @@ async fn a_missing_table_stops_the_run_whatever_is_asked_of_it() {
     let bed = Bed::start();
     let table = table(&bed, "no-such-table").await;
     let key = key_of(&item("x", &json!({})));
-    let request = ScanRequest {
-        segment: 0,
-        total_segments: 1,
-        start_key: None,
-        limit: None,
-        consistent: false,
-        keys_only: false,
-    };
+    let request =
+        PageRequest { segment: 0, total_segments: 1, start: None, limit: None, consistent: false, keys_only: false };
     let write = GuardedWrite {
         key: key.clone(),
         actions: vec![Action::SetValue { to: Path::attribute("v"), value: Value::Null }],
@@ -257,7 +246,7 @@ async fn a_missing_table_stops_the_run_whatever_is_asked_of_it() {
     };
     let errors = [
         table.describe().await.unwrap_err(),
-        table.scan(&request).await.unwrap_err(),
+        table.read_page(&request).await.unwrap_err(),
         table.get(&key).await.unwrap_err(),
         table.write(&[&write]).await.remove(0).unwrap_err(),
     ];

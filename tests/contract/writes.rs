@@ -5,7 +5,7 @@ use backfill::internals::change::Strategy::{ExpandContract, InPlace};
 use backfill::internals::change::{Action, Decision, GuardedWrite};
 use backfill::internals::dynamodb::memory::rules::{Effect, effect};
 use backfill::internals::dynamodb::sdk::DynamoTable;
-use backfill::internals::dynamodb::{Table, TableError, WriteReply};
+use backfill::internals::dynamodb::{Sink, TableError, WriteReply};
 use backfill::internals::item::{Item, KeyAttribute, KeySchema};
 use futures::StreamExt as _;
 use serde_json::{Value as Json, json};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use backfill::internals::change::{Changes, Decision, IndexKeyFault, KeyFault, OnRecord, Rule};
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
-use backfill::internals::dynamodb::{Table, TableDescription, TableError};
+use backfill::internals::dynamodb::{Sink, TableDescription, TableError};
 use backfill::internals::engine::describe;
 use backfill::internals::item::{IndexSchema, Item, Num, Projection, Value};
 use backfill::internals::passes::{Class, Prediction};
@@ -52,7 +52,7 @@ struct Scene {
     table: String,
     plan: PathBuf,
     loaded: Loaded,
-    dynamo: Arc<dyn Table>,
+    dynamo: Arc<DynamoTable>,
     description: TableDescription,
     before: BTreeMap<String, Item>,
 }
@@ -74,8 +74,7 @@ impl Scene {
                 continue;
             };
             if dynamo.is_none() {
-                let reached: Arc<dyn Table> =
-                    Arc::new(DynamoTable::new(&connect(&loaded.plan.table).await.unwrap(), &table));
+                let reached = Arc::new(DynamoTable::new(&connect(&loaded.plan.table).await.unwrap(), &table));
                 let description = describe(reached.as_ref(), Duration::from_secs(5)).await.unwrap();
                 dynamo = Some((reached, description));
             }

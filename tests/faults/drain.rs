@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use backfill::internals::change::Changes;
-use backfill::internals::dynamodb::Table;
+use backfill::internals::dynamodb::Tables;
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::engine::{Job, StopReason, describe};
 use backfill::internals::plan::Access;
@@ -46,8 +46,8 @@ impl Scene {
 async fn a_drain_at_rate_zero_ends() {
     let scene = Scene::moving(300, QUICK).await;
     let plan = backfill::internals::plan::load("plan", &std::fs::read_to_string(&scene.plan).unwrap()).unwrap().plan;
-    let table: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &scene.table));
-    let description = describe(table.as_ref(), Duration::from_secs(5)).await.unwrap();
+    let tables = Tables::one(Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &scene.table)));
+    let description = describe(tables.described.as_ref(), Duration::from_secs(5)).await.unwrap();
     let changes = Changes::for_run(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
     let identity = Identity::of(&plan, &description);
     let new =
@@ -57,7 +57,7 @@ async fn a_drain_at_rate_zero_ends() {
     let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
     let slow = Budget { write: 100.0, read: 1000.0 };
     let budgets = Budgets { table: slow, per_key_range: slow, per_partition_key: slow, indexes: Vec::new() };
-    let job = Arc::new(Job::new(plan, Arc::new(changes), table, description, &budgets));
+    let job = Arc::new(Job::new(plan, Arc::new(changes), tables, description, &budgets));
     let working = {
         let (job, store) = (Arc::clone(&job), store.clone());
         tokio::spawn(async move { job.work(&store, &session).await })

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::internals::item::{Item, Value};
+use backfill::internals::item::{Item, Position, Value};
 use backfill::internals::local::front::FaultRule;
 use backfill::internals::local::{Fault, RequestInfo};
 use backfill::internals::state::sqlite::StateFile;
@@ -155,7 +155,7 @@ impl Scene {
         let mut committed = 0;
         for (segment, stored) in state.segments_after(run.id, None, u32::MAX).unwrap() {
             let until = match &stored.status {
-                SegmentStatus::Scanning(key) => Some(key.clone()),
+                SegmentStatus::Scanning(Position::Key(key)) => Some(key.clone()),
                 SegmentStatus::Done => None,
                 SegmentStatus::Pending => continue,
             };

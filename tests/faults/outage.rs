@@ -1,7 +1,7 @@
 //! What certainly never left costs nothing, and leaves nothing in doubt: a connection that was never opened carried no write.
 
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
-use backfill::internals::dynamodb::{Directive, Table, TableError};
+use backfill::internals::dynamodb::{Directive, Sink, TableError};
 use backfill::internals::item::{Item, ItemKey};
 use backfill::internals::plan::TableRef;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use backfill::internals::item::Position;
 use backfill::internals::local::front::ScanPage;
 use backfill::internals::state::SegmentStatus;
 use backfill::internals::state::sqlite::StateFile;
@@ -162,7 +163,7 @@ fn committed(state: &Path) -> BTreeMap<u32, Committed> {
         .into_iter()
         .map(|(segment, state)| {
             let start_key = match &state.status {
-                SegmentStatus::Scanning(key) => Some(key.to_text()),
+                SegmentStatus::Scanning(Position::Key(key)) => Some(key.to_text()),
                 SegmentStatus::Pending | SegmentStatus::Done => None,
             };
             let done = state.status == SegmentStatus::Done;

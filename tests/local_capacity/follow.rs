@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backfill::internals::dynamodb::Table;
+use backfill::internals::dynamodb::Tables;
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::engine::{Job, describe};
 use backfill::internals::local::capacity::{Model, ModelSpec};
@@ -44,8 +44,8 @@ async fn a_run_follows_the_capacity_of_its_table_and_status_says_so() {
     let rest = "[[change]]\nmove = \"old\"\nto = \"new\"\n[capacity]\nwrite = \"50%\"\n";
     let path = bed.plan("follow", &table, "", rest);
     let plan = backfill::internals::plan::load("plan", &std::fs::read_to_string(&path).unwrap()).unwrap().plan;
-    let dynamo: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table));
-    let description = describe(dynamo.as_ref(), Duration::from_secs(5)).await.unwrap();
+    let tables = Tables::one(Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table)));
+    let description = describe(tables.described.as_ref(), Duration::from_secs(5)).await.unwrap();
     let budgets = resolve(&plan.capacity, &description).unwrap().budgets;
     let store = backfill::internals::state::open(
         &bed.dir().join("s.db"),
@@ -57,7 +57,7 @@ async fn a_run_follows_the_capacity_of_its_table_and_status_says_so() {
         NewRun { phase: "expand".into(), total_segments: 8, tool_version: "t".into(), table_items_estimate: None };
     let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
     let changes = run_changes(&plan, &description).unwrap();
-    let mut job = Job::new(plan, changes, dynamo, description, &budgets);
+    let mut job = Job::new(plan, changes, tables, description, &budgets);
     job.watch_table(tokio::time::Instant::now(), EVERY);
     let job = Arc::new(job);
     let working = {

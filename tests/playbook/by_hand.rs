@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::internals::clock;
 use backfill::internals::cutover::{Flag, FlagChange, FlagMeta, FlagStore, TableStore};
-use backfill::internals::dynamodb::control::{ControlItem, ControlTable};
+use backfill::internals::dynamodb::control::{Control, ControlItem};
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::item::{Item, ItemKey, Value};
 use backfill::internals::plan::TableRef;
@@ -37,8 +37,7 @@ impl Hand<'_> {
             profile: None,
             account: None,
         };
-        let table: Arc<dyn ControlTable> =
-            Arc::new(DynamoTable::new(&connect(&reference).await.unwrap(), &scene.flags));
+        let table: Arc<dyn Control> = Arc::new(DynamoTable::new(&connect(&reference).await.unwrap(), &scene.flags));
         let key = ItemKey::new(Item::from([("id".to_owned(), Value::S(NAME.to_owned()))]));
         let store = TableStore::new(ControlItem::new(table, &scene.flags, key, "id"), clock::wall());
         let flag = store.change(None, &Flag::first(CACHE, jiff::Timestamp::now()), &meta()).await.unwrap();

@@ -1,6 +1,6 @@
 //! Runs the real engine in virtual time against a simulated table: hours of a run in seconds, the same each time.
 //!
-//! Everything above the [`backfill::internals::dynamodb::Table`] port is what a run of the binary uses. Below it stand synthetic items
+//! Everything above the ports of [`backfill::internals::dynamodb`] is what a run of the binary uses. Below it stand synthetic items
 //! ([`data`]), the capacity model ([`model`]) and an application ([`application`]), all on Tokio's paused clock, which
 //! jumps to the next timer when nobody has anything to do.
 #![expect(dead_code, unreachable_pub, reason = "tests and benchmarks each use their own part of this module")]
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backfill::internals::change::Changes;
-use backfill::internals::dynamodb::TableDescription;
+use backfill::internals::dynamodb::{TableDescription, Tables};
 use backfill::internals::engine::{Job, LOOK_EVERY, LocalScheduler, WritePages, Writer, sweep};
 use backfill::internals::local::capacity::ModelSpec;
 use backfill::internals::plan::{Access, Capacity, Plan, load};
@@ -163,7 +163,7 @@ fn job(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Job {
     let budgets = &budgets;
     let changes = Arc::new(changes(&plan, &description));
     let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
-    let mut job = Job::new(plan, changes, table.clone(), description, budgets);
+    let mut job = Job::new(plan, changes, Tables::one(table.clone()), description, budgets);
     job.scopes = Scopes::new(budgets, &indexes, setup.feedback);
     job.watch_table(tokio::time::Instant::now(), LOOK_EVERY);
     job

@@ -6,10 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backfill::internals::change::GuardedWrite;
 use backfill::internals::dynamodb::{
-    Consumed, Features, Got, IndexDescription, Page, ScanRequest, Table, TableDescription, TableError,
+    Consumed, Describe, Features, Got, IndexDescription, Page, PageRequest, Sink, Source, TableDescription, TableError,
     ThrottlingReason, WriteReply,
 };
-use backfill::internals::item::{IndexSchema, ItemKey, KeyAttribute, KeySchema, Projection, read_units, write_units};
+use backfill::internals::item::{
+    IndexSchema, ItemKey, KeyAttribute, KeySchema, Position, Projection, read_units, write_units,
+};
 use backfill::internals::local::capacity::{Kind, ModelSpec};
 
 use super::data::{Data, INDEX_KEY, SOURCE, TARGET};
@@ -77,10 +79,10 @@ impl SimTable {
         })
     }
 
-    fn page(&self, request: &ScanRequest) -> (Page, Ask) {
+    fn page(&self, request: &PageRequest) -> (Page, Ask) {
         let data = self.data.lock().unwrap();
         let segment = data.segment(request.segment, request.total_segments);
-        let start = request.start_key.as_ref().map_or(segment.start, |key| Data::place(key) + 1);
+        let start = request.start.as_ref().map_or(segment.start, |Position::Key(key)| Data::place(key) + 1);
         assert!((segment.start..=segment.end).contains(&start), "a start key of another segment");
         let limit = request.limit.map_or(usize::MAX, |limit| limit as usize);
         let (mut bytes, mut end) = (0, start);
@@ -96,7 +98,7 @@ impl SimTable {
             |place: usize| data.items.get(place).filter(|_| place < segment.end).map_or(bound, |item| item.position);
         let (position, to) = (at(start), at(end.saturating_sub(1).max(start)));
         let key = data.items.get(start).map_or(0, |item| item.partition_key);
-        let next = (full && end > start).then(|| data.key(end - 1));
+        let next = (full && end > start).then(|| Position::Key(data.key(end - 1)));
         let page = Page { items: (start..end).map(|place| data.item(place)).collect(), next, units: Some(units) };
         (page, Ask { kind: Kind::Read, position, to, key, units, index: 0.0 })
     }
@@ -123,17 +125,34 @@ impl SimTable {
 }
 
 #[async_trait]
-impl Table for SimTable {
+impl Describe for SimTable {
     async fn describe(&self) -> Result<TableDescription, TableError> {
         Ok(self.description())
     }
+}
 
-    async fn scan(&self, request: &ScanRequest) -> Result<Page, TableError> {
+#[async_trait]
+impl Source for SimTable {
+    async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
         self.travel().await;
         let (page, ask) = self.page(request);
         let answer = self.ask(&ask);
         self.travel().await;
         answer.map(|()| page)
+    }
+}
+
+#[async_trait]
+impl Sink for SimTable {
+    async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+        self.travel().await;
+        let replies = chunk.iter().map(|write| self.apply(write)).collect();
+        self.travel().await;
+        replies
+    }
+
+    fn max_chunk(&self) -> usize {
+        1
     }
 
     async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
@@ -146,17 +165,6 @@ impl Table for SimTable {
         let answer = self.ask(&Ask::read(stored.position, stored.partition_key, units));
         self.travel().await;
         answer.map(|()| Got { item: Some(item), units: Some(units) })
-    }
-
-    async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
-        self.travel().await;
-        let replies = chunk.iter().map(|write| self.apply(write)).collect();
-        self.travel().await;
-        replies
-    }
-
-    fn max_chunk(&self) -> usize {
-        1
     }
 }
 

@@ -16,7 +16,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use backfill::internals::change::{Digest, Outcome, PreImage};
-use backfill::internals::item::{ItemKey, Path, Value};
+use backfill::internals::item::{ItemKey, Path, Position, Value};
 use backfill::internals::state::{
     self, Begin, Commit, Counts, Cursor, DivergedItem, Failure, Identity, ListQuery, NewRun, PreImageRow, RunId,
     RunStatus, SegmentEvent, State, StoreError, phase,
@@ -201,7 +201,7 @@ fn digest(name: &str) -> Digest {
 fn pages(first: u64, next: Option<&str>, outcomes: &[Outcome]) -> SegmentEvent {
     let mut counts = Counts { write_units: outcomes.len() as f64, read_units: 0.5, ..Counts::default() };
     outcomes.iter().for_each(|outcome| counts.count(*outcome));
-    SegmentEvent::PagesDone { first, pages: 1, next: next.map(key), counts }
+    SegmentEvent::PagesDone { first, pages: 1, next: next.map(|name| Position::Key(key(name))), counts }
 }
 
 fn commit(run: RunId, segment: u32, event: SegmentEvent) -> Commit {

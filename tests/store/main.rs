@@ -24,7 +24,7 @@ use std::thread;
 use std::time::Duration;
 
 use backfill::internals::change::{Leftover, Lookup, Outcome, PreImage};
-use backfill::internals::item::{ItemKey, Path as AttributePath, Value};
+use backfill::internals::item::{ItemKey, Path as AttributePath, Position, Value};
 use backfill::internals::state::sqlite::StateFile;
 use backfill::internals::state::{
     Begin, Commit, Counts, Cursor, DivergedItem, Failure, Identity, KeptFact, ListQuery, NewRun, PreImageId,
@@ -82,7 +82,7 @@ fn attribute(name: &str) -> AttributePath {
 fn pages(first: u64, pages: u64, next: Option<ItemKey>, outcomes: &[Outcome]) -> SegmentEvent {
     let mut counts = Counts { write_units: outcomes.len() as f64, read_units: 0.5, ..Counts::default() };
     outcomes.iter().for_each(|o| counts.count(*o));
-    SegmentEvent::PagesDone { first, pages, next, counts }
+    SegmentEvent::PagesDone { first, pages, next: next.map(Position::Key), counts }
 }
 
 fn commit(run: RunId, segment: u32, event: SegmentEvent) -> Commit {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backfill::internals::change::Changes;
-use backfill::internals::dynamodb::Table;
+use backfill::internals::dynamodb::Tables;
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::engine::{Ended, Job, describe};
 use backfill::internals::item::{Item, Num, Value};
@@ -35,7 +35,7 @@ pub(super) struct Scene {
     pub(super) bed: Bed,
     pub(super) table: String,
     plan: Plan,
-    dynamo: Arc<dyn Table>,
+    tables: Tables,
 }
 
 /// When a session is killed: at the so manieth write that it sends, to which this is done.
@@ -58,8 +58,8 @@ impl Scene {
         let scan = format!("{changes}[scan]\nsegments = 4\nconsistent = {consistent}\n");
         let path = bed.plan("undone", &table, migration, &scan);
         let plan = load("plan", &std::fs::read_to_string(path).unwrap()).unwrap().plan;
-        let dynamo: Arc<dyn Table> = Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table));
-        Scene { bed, table, plan, dynamo }
+        let tables = Tables::one(Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table)));
+        Scene { bed, table, plan, tables }
     }
 
     pub(super) fn state_path(&self) -> PathBuf {
@@ -132,12 +132,12 @@ impl Scene {
 
     /// A job of a phase.
     pub(super) async fn job(&self, phase: &str, page_limit: Option<u32>) -> Job {
-        let description = describe(self.dynamo.as_ref(), Duration::from_secs(5)).await.unwrap();
+        let description = describe(self.tables.described.as_ref(), Duration::from_secs(5)).await.unwrap();
         let mut plan = self.plan.clone();
         plan.scan.page_limit = page_limit;
         let budgets = Budgets { table: PLENTY, per_key_range: PLENTY, per_partition_key: PLENTY, indexes: Vec::new() };
         let changes = Arc::new(self.changes(phase, &description.key));
-        Job::new(plan, changes, Arc::clone(&self.dynamo), description, &budgets)
+        Job::new(plan, changes, self.tables.clone(), description, &budgets)
     }
 
     /// The state file of a job, which makes it where there is none.

@@ -116,7 +116,7 @@ async fn a_state_that_was_edited_by_hand_is_noticed() {
 
 #[tokio::test(start_paused = true)]
 async fn the_lease_is_beside_the_flag() {
-    let table: Arc<dyn ControlTable> = FakeTable::new();
+    let table: Arc<dyn Control> = FakeTable::new();
     let names = |(flag, lease): (ControlItem, ControlItem)| (flag.name().to_owned(), lease.name().to_owned());
     let found = names(items(Arc::clone(&table), "ops", &FlagKey::Partition("x".into())).await.unwrap());
     assert_eq!(found, ("item id=x of table ops".into(), "item id=x#lease of table ops".into()));

@@ -76,7 +76,7 @@ impl FakeTable {
 }
 
 #[async_trait]
-impl ControlTable for FakeTable {
+impl Control for FakeTable {
     async fn key(&self) -> Result<KeySchema, TableError> {
         Ok(KeySchema { partition: KeyAttribute { name: "id".into(), kind: "S".into() }, sort: None })
     }

@@ -19,9 +19,11 @@ use tokio::time::{Instant, sleep};
 pub use faults::{Fault, FaultPlan};
 pub use history::{Author, History, Version};
 
-use super::{Got, Page, ScanRequest, Table, TableDescription, TableError, ThrottlingReason, WriteReply};
+use super::{
+    Describe, Got, Page, PageRequest, Sink, Source, TableDescription, TableError, ThrottlingReason, WriteReply,
+};
 use crate::change::GuardedWrite;
-use crate::item::{IndexSchema, Item, ItemKey, item_bytes, read_units};
+use crate::item::{IndexSchema, Item, ItemKey, Position, item_bytes, read_units};
 use faults::{Faults, Request};
 use history::Place;
 use rules::Effect;
@@ -208,7 +210,7 @@ impl MemoryTable {
         Some(self.noted(fault, error))
     }
 
-    fn page(&self, request: &ScanRequest, fault: Option<Fault>) -> Page {
+    fn page(&self, request: &PageRequest, fault: Option<Fault>) -> Page {
         let mut guard = self.inner();
         let Inner { history, faults } = &mut *guard;
         let now = self.began.elapsed();
@@ -220,7 +222,7 @@ impl MemoryTable {
         if history.has_changed(segment, total, at) {
             faults.fired(Fault::StaleRead);
         }
-        let after = request.start_key.as_ref().map(|key| self.place(key));
+        let after = request.start.as_ref().map(|Position::Key(key)| self.place(key));
         let limit = request.limit.map_or(usize::MAX, |limit| limit as usize);
         let short = if fault == Some(Fault::ShortPage) { faults.rng.usize(1..=5) } else { limit };
         let (mut items, mut last, mut bytes, mut next) = (Vec::new(), None, 0, None);
@@ -241,7 +243,7 @@ impl MemoryTable {
             faults.fired(Fault::EmptyPage);
             next = last;
         }
-        Page { items, next, units: Some(read_units(bytes, request.consistent)) }
+        Page { items, next: next.map(Position::Key), units: Some(read_units(bytes, request.consistent)) }
     }
 
     fn read(&self, key: &ItemKey) -> Got {
@@ -284,23 +286,24 @@ pub struct Connection {
 }
 
 #[async_trait]
-impl Table for Connection {
+impl Describe for Connection {
     async fn describe(&self) -> Result<TableDescription, TableError> {
         self.table.travel().await;
         Ok(TableDescription::clone(&self.table.description))
     }
+}
 
-    async fn scan(&self, request: &ScanRequest) -> Result<Page, TableError> {
+#[async_trait]
+impl Source for Connection {
+    async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
         let kind = if request.consistent { Request::StrongScan } else { Request::Scan };
         let request = request.clone();
         self.table.send(kind, "Scan", move |table, fault| Ok(table.page(&request, fault))).await
     }
+}
 
-    async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
-        let key = key.clone();
-        self.table.send(Request::Get, "GetItem", move |table, _| Ok(table.read(&key))).await
-    }
-
+#[async_trait]
+impl Sink for Connection {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         let mut replies = Vec::with_capacity(chunk.len());
         for write in chunk {
@@ -314,6 +317,11 @@ impl Table for Connection {
 
     fn max_chunk(&self) -> usize {
         1
+    }
+
+    async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
+        let key = key.clone();
+        self.table.send(Request::Get, "GetItem", move |table, _| Ok(table.read(&key))).await
     }
 }
 

@@ -40,20 +40,20 @@ fn write(n: u32) -> GuardedWrite {
 
 /// Reads a whole segment, each page until it comes.
 async fn segment(connection: &Connection, segment: u32, total_segments: u32) -> Vec<Item> {
-    let (mut items, mut start_key) = (Vec::new(), None);
+    let (mut items, mut start) = (Vec::new(), None);
     loop {
-        let request = ScanRequest {
+        let request = PageRequest {
             segment,
             total_segments,
-            start_key: start_key.clone(),
+            start: start.clone(),
             limit: Some(20),
             consistent: true,
             keys_only: false,
         };
-        let Ok(page) = connection.scan(&request).await else { continue };
+        let Ok(page) = connection.read_page(&request).await else { continue };
         items.extend(page.items);
         let Some(next) = page.next else { return items };
-        start_key = Some(next);
+        start = Some(next);
     }
 }
 
@@ -141,10 +141,10 @@ async fn a_stale_read_shows_what_was_and_a_strong_one_never_does() {
     let table = MemoryTable::new(TableDescription::of_a_test(), LATENCY, plan, 5);
     let key = write(0).key;
     let connection = table.connect(1);
-    let request = |consistent| ScanRequest {
+    let request = |consistent| PageRequest {
         segment: 0,
         total_segments: 1,
-        start_key: None,
+        start: None,
         limit: None,
         consistent,
         keys_only: false,
@@ -158,10 +158,10 @@ async fn a_stale_read_shows_what_was_and_a_strong_one_never_does() {
             item.insert("old".into(), now.clone());
             Some(item)
         });
-        if let Ok(page) = connection.scan(&request(false)).await {
+        if let Ok(page) = connection.read_page(&request(false)).await {
             stale += u32::from(page.items[0]["old"] != now);
         }
-        if let Ok(page) = connection.scan(&request(true)).await {
+        if let Ok(page) = connection.read_page(&request(true)).await {
             assert_eq!(page.items[0]["old"], now);
         }
     }

@@ -1,4 +1,4 @@
-//! The AWS SDK adapter of [`ControlTable`].
+//! The AWS SDK adapter of [`Control`].
 
 use std::collections::HashMap;
 
@@ -10,12 +10,12 @@ use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use super::classify::{Call, classify};
 use super::values::{from_sdk_item, to_sdk, to_sdk_item};
 use super::{DynamoTable, some_unless_empty};
-use crate::dynamodb::control::{ControlTable, Expected, PutReply};
-use crate::dynamodb::{Table, TableError};
+use crate::dynamodb::control::{Control, Expected, PutReply};
+use crate::dynamodb::{Describe, TableError};
 use crate::item::{Item, ItemKey, KeySchema};
 
 #[async_trait]
-impl ControlTable for DynamoTable {
+impl Control for DynamoTable {
     async fn key(&self) -> Result<KeySchema, TableError> {
         Ok(self.describe().await?.key)
     }

@@ -1,4 +1,4 @@
-//! The AWS SDK adapter of [`Table`]: one request for each call, every reply checked, every error classified. Nothing
+//! The AWS SDK adapter of [`Describe`], [`Source`] and [`Sink`]: one request for each call, every reply checked, every error classified. Nothing
 //! is retried, but for a request whose credentials were refused: once, with those that lie ready by then.
 
 mod classify;
@@ -24,9 +24,11 @@ use aws_sdk_dynamodb::types::{
 
 pub use client::{Connection, connect};
 
-use super::{Consumed, Got, Page, Recovery, ScanRequest, Table, TableDescription, TableError, WriteReply};
+use super::{
+    Consumed, Describe, Got, Page, PageRequest, Recovery, Sink, Source, TableDescription, TableError, WriteReply,
+};
 use crate::change::{GuardedWrite, render};
-use crate::item::{ItemKey, KeySchema, Units};
+use crate::item::{ItemKey, KeySchema, Position, Units};
 use classify::{Call, classify, unusable_reply};
 use describe::describe;
 use values::{from_sdk_item, to_sdk, to_sdk_item};
@@ -91,7 +93,7 @@ impl DynamoTable {
 }
 
 #[async_trait]
-impl Table for DynamoTable {
+impl Describe for DynamoTable {
     async fn describe(&self) -> Result<TableDescription, TableError> {
         let reply = self.connection.send(|client| client.describe_table().table_name(&self.name).send()).await;
         let reply = reply.map_err(|e| classify(&e, Call::DescribeTable))?;
@@ -101,52 +103,6 @@ impl Table for DynamoTable {
         self.key.get_or_init(|| table.key.clone());
         self.connection.was_described(&self.name, &table);
         Ok(table)
-    }
-
-    async fn scan(&self, request: &ScanRequest) -> Result<Page, TableError> {
-        let segment = i32::try_from(request.segment).map_err(|_| unusable_reply("the segment number is too large"))?;
-        let total = i32::try_from(request.total_segments).map_err(|_| unusable_reply("there are too many segments"))?;
-        let keys = self.key.get().filter(|_| request.keys_only).map(projection);
-        let reply = self
-            .connection
-            .send(|client| {
-                client
-                    .scan()
-                    .table_name(&self.name)
-                    .segment(segment)
-                    .total_segments(total)
-                    .set_exclusive_start_key(request.start_key.as_ref().map(|k| to_sdk_item(k.attributes())))
-                    .set_limit(request.limit.and_then(|n| i32::try_from(n).ok()))
-                    .consistent_read(request.consistent)
-                    .set_projection_expression(keys.clone().map(|(expression, _)| expression))
-                    .set_expression_attribute_names(keys.clone().map(|(_, names)| names))
-                    .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                    .send()
-            })
-            .await
-            .map_err(|e| classify(&e, Call::Scan))?;
-        let units = units(reply.consumed_capacity());
-        // An empty `LastEvaluatedKey` object is how some engines spell an absent one.
-        let next = reply.last_evaluated_key.filter(|key| !key.is_empty());
-        Ok(Page {
-            items: reply.items.unwrap_or_default().into_iter().map(from_sdk_item).collect::<Result<_, _>>()?,
-            next: next.map(from_sdk_item).transpose()?.map(ItemKey::new),
-            units,
-        })
-    }
-
-    async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
-        let reply = self.get_item(key).await?;
-        let units = units(reply.consumed_capacity());
-        Ok(Got { item: reply.item.map(from_sdk_item).transpose()?, units })
-    }
-
-    async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
-        futures::future::join_all(chunk.iter().map(|write| self.update(write))).await
-    }
-
-    fn max_chunk(&self) -> usize {
-        1
     }
 
     async fn recovery(&self) -> Result<Recovery, TableError> {
@@ -161,6 +117,59 @@ impl Table for DynamoTable {
         let reply = self.connection.send(|client| client.describe_time_to_live().table_name(&self.name).send()).await;
         let reply = reply.map_err(|e| classify(&e, Call::DescribeTimeToLive))?;
         Ok(reply.time_to_live_description().and_then(surroundings::time_to_live))
+    }
+}
+
+#[async_trait]
+impl Source for DynamoTable {
+    async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
+        let segment = i32::try_from(request.segment).map_err(|_| unusable_reply("the segment number is too large"))?;
+        let total = i32::try_from(request.total_segments).map_err(|_| unusable_reply("there are too many segments"))?;
+        let start = request.start.as_ref().map(|Position::Key(key)| to_sdk_item(key.attributes()));
+        let keys = self.key.get().filter(|_| request.keys_only).map(projection);
+        let reply = self
+            .connection
+            .send(|client| {
+                client
+                    .scan()
+                    .table_name(&self.name)
+                    .segment(segment)
+                    .total_segments(total)
+                    .set_exclusive_start_key(start.clone())
+                    .set_limit(request.limit.and_then(|n| i32::try_from(n).ok()))
+                    .consistent_read(request.consistent)
+                    .set_projection_expression(keys.clone().map(|(expression, _)| expression))
+                    .set_expression_attribute_names(keys.clone().map(|(_, names)| names))
+                    .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                    .send()
+            })
+            .await
+            .map_err(|e| classify(&e, Call::Scan))?;
+        let units = units(reply.consumed_capacity());
+        // An empty `LastEvaluatedKey` object is how some engines spell an absent one.
+        let next = reply.last_evaluated_key.filter(|key| !key.is_empty());
+        Ok(Page {
+            items: reply.items.unwrap_or_default().into_iter().map(from_sdk_item).collect::<Result<_, _>>()?,
+            next: next.map(from_sdk_item).transpose()?.map(|key| Position::Key(ItemKey::new(key))),
+            units,
+        })
+    }
+}
+
+#[async_trait]
+impl Sink for DynamoTable {
+    async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+        futures::future::join_all(chunk.iter().map(|write| self.update(write))).await
+    }
+
+    fn max_chunk(&self) -> usize {
+        1
+    }
+
+    async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
+        let reply = self.get_item(key).await?;
+        let units = units(reply.consumed_capacity());
+        Ok(Got { item: reply.item.map(from_sdk_item).transpose()?, units })
     }
 }
 

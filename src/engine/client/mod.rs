@@ -21,13 +21,15 @@ pub use lane::Lane;
 use crate::change::{GuardedWrite, WriteCost};
 use crate::cutover::Validity;
 use crate::dynamodb::patience::ask;
-use crate::dynamodb::{Consumed, Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
+use crate::dynamodb::{
+    Consumed, Describe, Got, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteReply,
+};
 use crate::engine::limits::allowance::Allowance;
 use crate::engine::limits::table_watch::TableWatch;
 use crate::engine::limits::window::Gate;
 use crate::engine::progress::Progress;
 use crate::engine::stop::{Stopped, Stopper};
-use crate::item::{Item, ItemKey, PartitionHash, Units, read_units};
+use crate::item::{Item, ItemKey, PartitionHash, Position, Units, read_units};
 use crate::plan::{Access, Retry};
 use crate::ratelimit::{KeyRange, Scopes};
 use crate::state::Spend;
@@ -51,7 +53,8 @@ pub struct Bounds {
 /// What every request of a run goes through.
 #[derive(Clone)]
 pub struct Requests {
-    table: Arc<dyn Table>,
+    source: Arc<dyn Source>,
+    sink: Arc<dyn Sink>,
     /// Name of the attribute that is the partition key.
     partition_key: Arc<str>,
     scopes: Arc<Scopes>,
@@ -87,9 +90,10 @@ pub(crate) struct Spent {
 }
 
 impl Requests {
-    /// Requests to this table, within these bounds. They are of no segment until [`Requests::in_segment`].
+    /// Requests to this source and this sink, within these bounds; `description` is that of the table. They are of no segment until [`Requests::in_segment`].
     pub fn new(
-        table: Arc<dyn Table>,
+        source: Arc<dyn Source>,
+        sink: Arc<dyn Sink>,
         description: &TableDescription,
         bounds: Bounds,
         stop: Stopper,
@@ -100,7 +104,8 @@ impl Requests {
         let partition_key = description.key.partition.name.as_str().into();
         let range = scopes.key_range();
         Requests {
-            table,
+            source,
+            sink,
             partition_key,
             scopes,
             range,
@@ -175,7 +180,7 @@ impl Requests {
     }
 
     pub(crate) fn max_chunk(&self) -> usize {
-        self.table.max_chunk().max(1)
+        self.sink.max_chunk().max(1)
     }
 
     /// Capacity units per second that a segment may use now, of its own and of the table's.
@@ -189,22 +194,22 @@ impl Requests {
     }
 
     /// Reads one page; `estimate` is what it will probably cost.
-    pub(crate) async fn scan(&self, request: &ScanRequest, estimate: Units) -> Result<Page, Stopped> {
-        // A page begins among the items of its start key's partition key.
-        let key = request.start_key.as_ref().map(|key| key.partition_hash(&self.partition_key));
+    pub(crate) async fn read_page(&self, request: &PageRequest, estimate: Units) -> Result<Page, Stopped> {
+        // A page begins among the items of the partition key at its position.
+        let key = request.start.as_ref().map(|Position::Key(key)| key.partition_hash(&self.partition_key));
         let share = |page: &Page| {
             let of_key = |item: &&Item| item.get(&*self.partition_key).map(PartitionHash::of) == key;
             page.items.iter().filter(of_key).count() as f64 / page.items.len().max(1) as f64
         };
         let consumed = |page: &Page| page.units.map(|units| (units, units * share(page)));
-        self.read(key, estimate, || self.table.scan(request), consumed).await
+        self.read(key, estimate, || self.source.read_page(request), consumed).await
     }
 
     /// Reads one item, strongly consistently.
     pub(crate) async fn get(&self, key: &ItemKey) -> Result<Got, Stopped> {
         let hash = key.partition_hash(&self.partition_key);
         let consumed = |got: &Got| got.units.map(|units| (units, units));
-        self.read(Some(hash), read_units(4096, true), || self.table.get(key), consumed).await
+        self.read(Some(hash), read_units(4096, true), || self.sink.get(key), consumed).await
     }
 
     async fn read<'a, T>(
@@ -259,7 +264,7 @@ impl Requests {
     ) -> (Vec<Result<WriteReply, TableError>>, Spent) {
         let Admission { mut grant, _slot, .. } = admission;
         grant.send();
-        let replies = self.table.write(chunk).await;
+        let replies = self.sink.write(chunk).await;
         if replies.iter().any(Result::is_ok) {
             self.accepted.store(true, Ordering::Relaxed);
         }
@@ -304,7 +309,7 @@ impl Requests {
 }
 
 /// Describes the table before anything runs, retrying for a short while.
-pub async fn describe(table: &dyn Table, patience: Duration) -> Result<TableDescription, TableError> {
+pub async fn describe(table: &dyn Describe, patience: Duration) -> Result<TableDescription, TableError> {
     ask(patience, || table.describe()).await
 }
 

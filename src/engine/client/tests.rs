@@ -37,20 +37,15 @@ impl Noting {
 }
 
 #[async_trait]
-impl Table for Noting {
-    async fn describe(&self) -> Result<TableDescription, TableError> {
-        unreachable!("a request does not describe")
-    }
-
-    async fn scan(&self, _: &ScanRequest) -> Result<Page, TableError> {
+impl Source for Noting {
+    async fn read_page(&self, _: &PageRequest) -> Result<Page, TableError> {
         self.note().await;
         Ok(Page { items: Vec::new(), next: None, units: Some(1.0) })
     }
+}
 
-    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
-        unreachable!("no condition fails")
-    }
-
+#[async_trait]
+impl Sink for Noting {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         self.note().await;
         let consumed = |write: &&GuardedWrite| Some(Consumed { table: write.cost.table, indexes: Vec::new() });
@@ -59,6 +54,10 @@ impl Table for Noting {
 
     fn max_chunk(&self) -> usize {
         1
+    }
+
+    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
+        unreachable!("no condition fails")
     }
 }
 
@@ -86,7 +85,8 @@ fn at_night([table, range, key]: [Units; 3]) -> (Requests, Arc<Noting>) {
         connections: usize::MAX,
     };
     let table = Arc::new(Noting { began, asked: std::sync::Mutex::default() });
-    let requests = Requests::new(table.clone(), &description, bounds, Stopper::default(), Arc::default());
+    let requests =
+        Requests::new(table.clone(), table.clone(), &description, bounds, Stopper::default(), Arc::default());
     (requests, table)
 }
 
@@ -156,15 +156,15 @@ async fn reads_that_the_window_kept_do_not_go_at_once_when_it_opens() {
     let reads = (0..300).map(|_| {
         let requests = requests.clone();
         tokio::spawn(async move {
-            let request = ScanRequest {
+            let request = PageRequest {
                 segment: 0,
                 total_segments: 1,
-                start_key: None,
+                start: None,
                 limit: None,
                 consistent: false,
                 keys_only: false,
             };
-            requests.scan(&request, 1.0).await.unwrap();
+            requests.read_page(&request, 1.0).await.unwrap();
         })
     });
     futures::future::join_all(reads).await.into_iter().for_each(Result::unwrap);

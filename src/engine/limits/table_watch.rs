@@ -18,7 +18,7 @@ use super::kept_budgets::{Followed, KeptBudgets};
 use super::segments::{SegmentChoice, auto_segments};
 use crate::change::Indexes;
 use crate::clock;
-use crate::dynamodb::{Directive, FatalKind, Table, TableDescription, TableError};
+use crate::dynamodb::{Describe, Directive, FatalKind, TableDescription, TableError};
 use crate::engine::stop::{StopReason, Stopper};
 use crate::host;
 use crate::item::Units;
@@ -49,7 +49,7 @@ const FIRST_LOOK_BACK: Duration = Duration::from_secs(2);
 /// The table that is watched, and what follows its description.
 pub(crate) struct WatchedTable {
     /// The table.
-    pub(crate) table: Arc<dyn Table>,
+    pub(crate) table: Arc<dyn Describe>,
     /// Its description at the beginning.
     pub(crate) description: TableDescription,
     /// The token buckets that the budgets are set in.
@@ -66,7 +66,7 @@ pub(crate) struct WatchedTable {
 
 /// Follows the table of one job.
 pub struct TableWatch {
-    table: Arc<dyn Table>,
+    table: Arc<dyn Describe>,
     scan: ScanOptions,
     scopes: Arc<Scopes>,
     indexes: Indexes,

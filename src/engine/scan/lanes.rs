@@ -184,13 +184,13 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::item::{Item, ItemKey, Value};
+    use crate::item::{Item, ItemKey, Position, Value};
 
     fn page(keys: &[&str], goes_on: bool) -> Page {
         let item = |key: &&str| Item::from([("pk".to_owned(), Value::S((*key).to_owned()))]);
         Page {
             items: keys.iter().map(item).collect(),
-            next: goes_on.then(|| ItemKey::new(Item::new())),
+            next: goes_on.then(|| Position::Key(ItemKey::new(Item::new()))),
             units: Some(1.0),
         }
     }

@@ -303,6 +303,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::item::{Item, ItemKey, Position};
 
     fn drain(scheduler: &LocalScheduler, lane: Lane) -> Vec<u32> {
         std::iter::from_fn(|| scheduler.next(lane)).map(|(segment, _)| segment).collect()
@@ -314,8 +315,8 @@ mod tests {
         state
     }
 
-    fn key() -> crate::item::ItemKey {
-        crate::item::ItemKey::new(crate::item::Item::new())
+    fn position() -> Position {
+        Position::Key(ItemKey::new(Item::new()))
     }
 
     proptest! {
@@ -393,16 +394,16 @@ mod tests {
     fn begun_segments_come_first_and_the_longest_before_the_others() {
         let mut scheduler = LocalScheduler::new(8);
         scheduler.note(1, begun(300));
-        scheduler.note(3, SegmentState { status: SegmentStatus::Scanning(key()), ..begun(50) });
-        scheduler.note(6, SegmentState { status: SegmentStatus::Scanning(key()), ..begun(90_000) });
-        scheduler.note(7, SegmentState { status: SegmentStatus::Scanning(key()), ..begun(1_100) });
+        scheduler.note(3, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(50) });
+        scheduler.note(6, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(90_000) });
+        scheduler.note(7, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(1_100) });
         let state = scheduler.next(Lane::Large).unwrap();
         assert_eq!((state.0, state.1.counts.scanned), (6, 90_000), "known to be large from its checkpoint");
         assert_eq!(scheduler.next(Lane::Large), None, "not four times the 300 items of the finished one");
         assert_eq!(drain(&scheduler, Lane::Shared), [7, 3, 0, 4, 2, 5]);
 
         let mut unknown = LocalScheduler::new(2);
-        unknown.note(1, SegmentState { status: SegmentStatus::Scanning(key()), ..begun(90_000) });
+        unknown.note(1, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(90_000) });
         assert_eq!(unknown.next(Lane::Large), None, "all may be so long");
     }
 

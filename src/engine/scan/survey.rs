@@ -8,7 +8,7 @@
 //!
 //! The survey runs beside the work and ahead of it, through the same budgets, in the same order, with few reads in flight:
 //! where reads are short it gets the share of its few, and segments that the work reaches first it leaves alone. It asks
-//! for keys only; DynamoDB charges whole items all the same (`dynamodb/mod.rs`), and what it charged is counted with the next
+//! for keys only; DynamoDB charges whole items all the same (`dynamodb/source.rs`), and what it charged is counted with the next
 //! page that is committed. Nothing is committed on a surveyed page, so a killed run surveys again what is left.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use futures::stream::FuturesUnordered;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::dynamodb::{Page, ScanRequest, TableDescription};
+use crate::dynamodb::{Page, PageRequest, TableDescription};
 use crate::engine::client::Requests;
 use crate::engine::scan::first_page::{FirstPage, LEAST_TELLING};
 use crate::engine::scan::lanes::Lanes;
@@ -119,10 +119,10 @@ impl<'a> Survey<'a> {
 
     /// A first page on its way, on a task of its own: what it waits for and unpacks holds up nobody.
     fn read(&self, segment: u32, limit: u32) -> Read {
-        let request = ScanRequest {
+        let request = PageRequest {
             segment,
             total_segments: self.reading.total_segments,
-            start_key: None,
+            start: None,
             limit: Some(limit),
             consistent: self.reading.consistent,
             keys_only: true,
@@ -131,7 +131,7 @@ impl<'a> Survey<'a> {
         let estimate = PageSize::first(&self.reading, &requests).estimate(limit);
         let read = AbortOnDropHandle::new(tokio::spawn(async move {
             let stop = requests.stop().clone();
-            stop.unless_stopping(requests.scan(&request, estimate)).await?
+            stop.unless_stopping(requests.read_page(&request, estimate)).await?
         }));
         Box::pin(async move { (segment, read.await) })
     }

@@ -1,11 +1,11 @@
-//! The segment worker: page → items → outcomes → checkpoint, one segment from its start key to its end.
+//! The segment worker: page → items → outcomes → checkpoint, one segment from its committed position to its end.
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::dynamodb::{Page, ScanRequest};
+use crate::dynamodb::{Page, PageRequest};
 use crate::engine::client::Requests;
 use crate::engine::limits::allowance::PageLeave;
 use crate::engine::scan::lanes::Seat;
@@ -14,7 +14,7 @@ use crate::engine::scan::reading::{PageSize, Reading};
 use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::outcome::PageOutcome as _;
 use crate::engine::write::page::{CommitPage, Pages, ProcessPage};
-use crate::item::ItemKey;
+use crate::item::Position;
 use crate::state::{SegmentState, SegmentStatus};
 
 /// Works on one segment until it ends or the run stops.
@@ -29,13 +29,13 @@ pub(crate) async fn work_segment<P: ProcessPage + CommitPage<P::Outcome>>(
     pass: Arc<P>,
     seat: Seat,
 ) -> Result<(), Stopped> {
-    let start_key = match state.status {
+    let start = match state.status {
         SegmentStatus::Pending => None,
-        SegmentStatus::Scanning(key) => Some(key),
+        SegmentStatus::Scanning(position) => Some(position),
         SegmentStatus::Done => return Ok(()),
     };
     let mut open = OpenPages::new(pass.as_ref());
-    let worked = work_pages(segment, start_key, state.pages, &reading, &requests, &seat, &mut open).await;
+    let worked = work_pages(segment, start, state.pages, &reading, &requests, &seat, &mut open).await;
     let worked = match worked {
         Ok(()) => open.finish(&requests).await,
         stopped => stopped,
@@ -48,7 +48,7 @@ pub(crate) async fn work_segment<P: ProcessPage + CommitPage<P::Outcome>>(
 
 async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
     segment: u32,
-    start_key: Option<ItemKey>,
+    start: Option<Position>,
     mut number: u64,
     reading: &Reading,
     requests: &Requests,
@@ -56,7 +56,7 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
     open: &mut OpenPages<'_, P>,
 ) -> Result<(), Stopped> {
     let mut size = PageSize::first(reading, requests);
-    let mut fetching = Fetch::start(segment, start_key, size, reading, requests);
+    let mut fetching = Fetch::start(segment, start, size, reading, requests);
     loop {
         let mut page = std::pin::pin!(fetching.page(requests));
         let (page, leave) = loop {
@@ -72,7 +72,7 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
         seat.look_at(&page, reading);
         requests.move_to(seat.lane());
         let next = page.next.clone();
-        let following = next.clone().map(|key| Fetch::start(segment, Some(key), size, reading, requests));
+        let following = next.clone().map(|next| Fetch::start(segment, Some(next), size, reading, requests));
         let since = Instant::now();
         let mut pages = Pages { segment, first: number, pages: 1, next, settled: P::Outcome::default() };
         pages.settled.counts_mut().read_units = page.units.unwrap_or(0.0) + seat.take_surveyed();
@@ -89,20 +89,14 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
 struct Fetch(AbortOnDropHandle<Result<(Page, PageLeave), Stopped>>);
 
 impl Fetch {
-    fn start(
-        segment: u32,
-        start_key: Option<ItemKey>,
-        size: PageSize,
-        reading: &Reading,
-        requests: &Requests,
-    ) -> Fetch {
+    fn start(segment: u32, start: Option<Position>, size: PageSize, reading: &Reading, requests: &Requests) -> Fetch {
         let limit = size.limit(reading, requests);
         let (total_segments, consistent, requests) = (reading.total_segments, reading.consistent, requests.clone());
         Fetch(AbortOnDropHandle::new(tokio::spawn(async move {
             let mut leave = requests.allowance().items(limit, requests.stop()).await?;
             let limit = Some(leave.items());
-            let request = ScanRequest { segment, total_segments, start_key, limit, consistent, keys_only: false };
-            let page = requests.scan(&request, size.estimate(leave.items())).await?;
+            let request = PageRequest { segment, total_segments, start, limit, consistent, keys_only: false };
+            let page = requests.read_page(&request, size.estimate(leave.items())).await?;
             leave.had(page.items.len());
             Ok((page, leave))
         })))

@@ -5,7 +5,7 @@ use super::outcome::PageOutcome;
 use super::writer::{Settled, Settling};
 use crate::engine::client::Requests;
 use crate::engine::stop::Stopped;
-use crate::item::{Item, ItemKey};
+use crate::item::{Item, Position};
 
 /// One or more whole pages of a segment, processed and ready to be committed.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,8 +16,8 @@ pub struct Pages<O = Settled> {
     pub first: u64,
     /// Number of pages.
     pub pages: u64,
-    /// `LastEvaluatedKey` of the last; none ends the segment.
-    pub next: Option<ItemKey>,
+    /// The position behind the last; none ends the segment.
+    pub next: Option<Position>,
     /// The outcome of their items.
     pub settled: O,
 }

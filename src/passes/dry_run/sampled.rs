@@ -4,7 +4,7 @@ use futures::stream::{self, StreamExt};
 
 use super::{Prediction, recall};
 use crate::change::Changes;
-use crate::dynamodb::ScanRequest;
+use crate::dynamodb::PageRequest;
 use crate::engine::client::Requests;
 use crate::engine::scan::reading::{PageSize, Reading};
 use crate::engine::stop::Stopped;
@@ -45,12 +45,11 @@ async fn read_cluster(
     let mut cluster = Prediction::default();
     let (total_segments, consistent) = (reading.total_segments, reading.consistent);
     let mut size = PageSize::first(reading, &requests);
-    let mut start_key = None;
+    let mut start = None;
     loop {
         let limit = size.limit(reading, &requests);
-        let request =
-            ScanRequest { segment, total_segments, start_key, limit: Some(limit), consistent, keys_only: false };
-        let page = requests.stop().unless_stopping(requests.scan(&request, size.estimate(limit))).await??;
+        let request = PageRequest { segment, total_segments, start, limit: Some(limit), consistent, keys_only: false };
+        let page = requests.stop().unless_stopping(requests.read_page(&request, size.estimate(limit))).await??;
         size.learn_cost(&page);
         let mut found = Prediction { pages: 1, read_units: page.units.unwrap_or(0.0), ..Prediction::default() };
         let mut counts = crate::state::Counts { read_units: found.read_units, ..Default::default() };
@@ -60,8 +59,8 @@ async fn read_cluster(
         }
         cluster.merge(found);
         requests.progress().committed(&counts, 1, page.next.is_none());
-        start_key = page.next;
-        if start_key.is_none() {
+        start = page.next;
+        if start.is_none() {
             requests.progress().segment_left();
             return Ok(cluster);
         }

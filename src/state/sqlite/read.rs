@@ -10,7 +10,7 @@ use super::super::{
 use super::checksum::{DIVERGED as DIVERGED_SUM, FAILURE as FAILURE_SUM, SEGMENT as SEGMENT_SUM, refuse_damaged_row};
 use super::error::Failed;
 use crate::change::Outcome;
-use crate::item::{ItemKey, Path};
+use crate::item::{ItemKey, Path, Position};
 
 /// Whose file this is, and since when.
 pub(super) fn read_identity(connection: &Connection) -> Result<(Identity, String), Failed> {
@@ -210,7 +210,7 @@ fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), Failed> {
     let status: String = row.get(1)?;
     let start_key = row.get::<_, Option<String>>(2)?;
     let next = match (status.as_str(), start_key) {
-        ("scanning", Some(_)) => Some(key_from(row, 2)?),
+        ("scanning", Some(_)) => Some(Position::Key(key_from(row, 2)?)),
         ("done", None) => None,
         _ => return Err(Failed::Row(format!("the status of segment {segment} does not fit its start key"))),
     };

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::change::{Digest, Lookup, Outcome, PreImage};
-use crate::item::{ItemKey, Path, Value};
+use crate::item::{ItemKey, Path, Position, Value};
 use crate::state::{
     Begin, Checkpoints, Commit, Counts, Events, History, MetPage, NewRun, PreImageId, PreImageRow, RunId, RunStatus,
     Runs, SegmentEvent,
@@ -42,7 +42,7 @@ fn page(run: RunId, segment: u32, first: u64) -> Commit {
     let key = ItemKey::new([("pk".to_owned(), Value::S(format!("{segment}/{first}")))].into());
     let mut counts = Counts::default();
     counts.count(Outcome::Applied);
-    let event = SegmentEvent::PagesDone { first, pages: 1, next: Some(key), counts };
+    let event = SegmentEvent::PagesDone { first, pages: 1, next: Some(Position::Key(key)), counts };
     Commit { run, segment, event, failures: vec![], diverged: vec![], refused: vec![] }
 }
 

@@ -9,7 +9,7 @@ use super::super::{
 use super::error::Failed;
 use super::{journal, read, spend};
 use crate::change::Outcome;
-use crate::item::{ItemKey, Path};
+use crate::item::{ItemKey, Path, Position};
 
 const KILLED: &str = "the process ended without closing its session: it was killed, or the machine went down";
 
@@ -200,7 +200,7 @@ pub(super) fn put_segment(
 ) -> Result<(), Failed> {
     let (status, start_key) = match &state.status {
         SegmentStatus::Pending => return Err(Failed::Row("a commit left its segment pending".to_owned())),
-        SegmentStatus::Scanning(key) => ("scanning", Some(key.to_text())),
+        SegmentStatus::Scanning(Position::Key(key)) => ("scanning", Some(key.to_text())),
         SegmentStatus::Done => ("done", None),
     };
     let counts = &state.counts;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::change::GuardedWrite;
-use crate::dynamodb::{Got, IndexDescription, Page, ScanRequest, ThrottlingReason, WriteReply};
+use crate::dynamodb::{Got, IndexDescription, Page, PageRequest, Sink, Source, Tables, ThrottlingReason, WriteReply};
 use crate::engine::Job;
 use crate::item::{IndexSchema, ItemKey, KeyAttribute, Projection};
 use crate::preflight::run_changes;
@@ -23,7 +23,7 @@ enum Answer {
 struct Described(Mutex<VecDeque<Answer>>);
 
 #[async_trait]
-impl Table for Described {
+impl Describe for Described {
     async fn describe(&self) -> Result<TableDescription, TableError> {
         let answer = {
             let mut answers = self.0.lock().unwrap();
@@ -39,21 +39,27 @@ impl Table for Described {
             Answer::Never => std::future::pending().await,
         }
     }
+}
 
-    async fn scan(&self, _: &ScanRequest) -> Result<Page, TableError> {
+#[async_trait]
+impl Source for Described {
+    async fn read_page(&self, _: &PageRequest) -> Result<Page, TableError> {
         Ok(Page { items: Vec::new(), next: None, units: Some(0.5) })
     }
+}
 
-    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
-        unreachable!("nothing is read")
-    }
-
+#[async_trait]
+impl Sink for Described {
     async fn write(&self, _: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         unreachable!("nothing is written")
     }
 
     fn max_chunk(&self) -> usize {
         1
+    }
+
+    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
+        unreachable!("nothing is read")
     }
 }
 
@@ -96,7 +102,7 @@ fn scene(capacity: &str, answers: impl IntoIterator<Item = Answer>) -> (Job, Arc
     let changes = run_changes(&plan, &description).unwrap();
     let budgets = crate::ratelimit::resolve(&plan.capacity, &description).unwrap().budgets;
     let table = Arc::new(Described(Mutex::new(answers.into_iter().collect())));
-    let mut job = Job::new(plan, changes, table.clone(), description, &budgets);
+    let mut job = Job::new(plan, changes, Tables::one(Arc::clone(&table)), description, &budgets);
     job.watch_table(Instant::now(), EVERY);
     (job, table)
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::change::{Changes, GuardedWrite};
-use crate::dynamodb::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
+use crate::dynamodb::{
+    Describe, Got, Page, PageRequest, Sink, Source, TableDescription, TableError, Tables, WriteReply,
+};
 use crate::engine::{Ended, Job, StopReason};
-use crate::item::{Item, ItemKey, Value};
+use crate::item::{Item, ItemKey, Position, Value};
 use crate::ratelimit::{Budget, Budgets};
 use crate::state::{Begin, Identity, NewRun, RunStatus, SegmentStatus};
 
@@ -50,23 +52,26 @@ impl OneSegment {
 }
 
 #[async_trait]
-impl Table for OneSegment {
+impl Describe for OneSegment {
     async fn describe(&self) -> Result<TableDescription, TableError> {
         Ok(TableDescription::of_a_test())
     }
+}
 
-    async fn scan(&self, request: &ScanRequest) -> Result<Page, TableError> {
+#[async_trait]
+impl Source for OneSegment {
+    async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
         let behind = |key: &ItemKey| (0..self.pages.len()).find(|page| self.last_key(*page).as_ref() == Some(key));
-        let page = request.start_key.as_ref().and_then(behind).map_or(0, |before| before + 1);
+        let page = request.start.as_ref().and_then(|Position::Key(key)| behind(key)).map_or(0, |before| before + 1);
         *self.scans.lock().unwrap() += 1;
         let next = if page + 1 < self.pages.len() { self.last_key(page) } else { None };
+        let next = next.map(Position::Key);
         Ok(Page { items: self.pages[page].clone(), next, units: Some(1.0) })
     }
+}
 
-    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
-        unreachable!("no condition fails")
-    }
-
+#[async_trait]
+impl Sink for OneSegment {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         let mut replies = Vec::new();
         for write in chunk {
@@ -87,6 +92,10 @@ impl Table for OneSegment {
     fn max_chunk(&self) -> usize {
         1
     }
+
+    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
+        unreachable!("no condition fails")
+    }
 }
 
 /// Works on the table, two writes a second for one partition key, until it is time; and stops there.
@@ -103,7 +112,7 @@ async fn stopped(table: &Arc<OneSegment>, when: impl Fn(&OneSegment) -> bool) ->
     let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
     let (wide, narrow) = (Budget { write: 1000.0, read: 1000.0 }, Budget { write: 2.0, read: 1000.0 });
     let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: narrow, indexes: Vec::new() };
-    let job = Arc::new(Job::new(plan, Arc::new(changes), Arc::clone(table) as Arc<dyn Table>, description, &budgets));
+    let job = Arc::new(Job::new(plan, Arc::new(changes), Tables::one(Arc::clone(table)), description, &budgets));
     let run = session.run.id;
     let working = {
         let (job, store) = (Arc::clone(&job), store.clone());
@@ -135,14 +144,14 @@ async fn stopped_in_the_second_page(first: Item) -> (Ended, SegmentStatus) {
 async fn no_page_is_committed_behind_one_that_was_given_up() {
     let (ended, segment) = stopped_in_the_second_page(item("first", 1, false)).await;
     assert_eq!((ended.totals.pages, ended.totals.counts.scanned), (1, 1));
-    assert_eq!(segment, SegmentStatus::Scanning(key("first", 1)));
+    assert_eq!(segment, SegmentStatus::Scanning(Position::Key(key("first", 1))));
 }
 
 /// The first page is held back when the second is given up: the third must not be appended to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_held_back_is_not_followed_by_a_gap() {
     let (ended, segment) = stopped_in_the_second_page(item("refused", 1, true)).await;
-    let first = SegmentStatus::Scanning(key("refused", 1));
+    let first = SegmentStatus::Scanning(Position::Key(key("refused", 1)));
     assert!(segment == SegmentStatus::Pending || segment == first, "{segment:?}");
     assert!(ended.totals.counts.scanned <= 1, "{:?}", ended.totals);
 }
@@ -156,5 +165,5 @@ async fn a_page_that_is_complete_at_a_stop_is_committed() {
     let slow = table.written("slow");
     assert!((1..40).contains(&slow), "{slow}");
     assert_eq!((ended.totals.pages, ended.totals.counts.scanned), (1, 2));
-    assert_eq!((segment, ended.run.abandoned_pages), (SegmentStatus::Scanning(key("hot", 2)), 1));
+    assert_eq!((segment, ended.run.abandoned_pages), (SegmentStatus::Scanning(Position::Key(key("hot", 2))), 1));
 }

@@ -12,13 +12,13 @@ use super::*;
 use crate::change::{GuardedWrite, Outcome};
 use crate::clock;
 use crate::cost::UnitPrices;
-use crate::dynamodb::{Got, Page, ScanRequest, Table, TableDescription, TableError, WriteReply};
+use crate::dynamodb::{Got, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteReply};
 use crate::engine::progress::Progress;
 use crate::engine::{
     Allowance, Bounds, CommitPage, Gate, LocalScheduler, PageItems, Pages, ProcessPage, Settled, Settling, Stopper,
     sweep,
 };
-use crate::item::{Item, ItemKey, KeySchema, Value};
+use crate::item::{Item, ItemKey, KeySchema, Position, Value};
 use crate::plan::{Limits, Prices, Retry};
 use crate::ratelimit::{Budget, Budgets, Feedback, Scopes};
 use crate::state::{SegmentState, SegmentStatus};
@@ -51,9 +51,9 @@ struct MemoryTable {
 }
 
 impl MemoryTable {
-    fn page(&self, request: &ScanRequest) -> Page {
+    fn page(&self, request: &PageRequest) -> Page {
         let keys = &self.segments[request.segment as usize];
-        let start = request.start_key.as_ref().map_or(0, |key| match key.attributes().get("place") {
+        let start = request.start.as_ref().map_or(0, |Position::Key(key)| match key.attributes().get("place") {
             Some(Value::S(place)) => place.parse().unwrap(),
             other => panic!("{other:?}"),
         });
@@ -64,19 +64,19 @@ impl MemoryTable {
         // A quarter of a unit for each item of 1 KB, read eventually consistently; half a unit at least.
         let units = ((end - start) as f64 / 8.0).max(0.5);
         *self.charged.lock().unwrap() += units;
-        Page { items: keys[start..end].iter().map(item).collect(), next: full.then(next), units: Some(units) }
+        Page {
+            items: keys[start..end].iter().map(item).collect(),
+            next: full.then(next).map(Position::Key),
+            units: Some(units),
+        }
     }
 }
 
 #[async_trait]
-impl Table for MemoryTable {
-    async fn describe(&self) -> Result<TableDescription, TableError> {
-        unreachable!("a sweep does not describe")
-    }
-
-    async fn scan(&self, request: &ScanRequest) -> Result<Page, TableError> {
-        let ScanRequest { segment, keys_only, .. } = *request;
-        let asked = Asked { at: self.began.elapsed(), segment, first: request.start_key.is_none(), keys_only };
+impl Source for MemoryTable {
+    async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
+        let PageRequest { segment, keys_only, .. } = *request;
+        let asked = Asked { at: self.began.elapsed(), segment, first: request.start.is_none(), keys_only };
         self.asked.lock().unwrap().push(asked);
         tokio::time::sleep(LATENCY).await;
         if keys_only && self.began.elapsed() < self.throttles {
@@ -84,17 +84,20 @@ impl Table for MemoryTable {
         }
         Ok(self.page(request))
     }
+}
 
-    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
-        unreachable!("nothing is written")
-    }
-
+#[async_trait]
+impl Sink for MemoryTable {
     async fn write(&self, _: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         unreachable!("nothing is written")
     }
 
     fn max_chunk(&self) -> usize {
         1
+    }
+
+    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
+        unreachable!("nothing is written")
     }
 }
 
@@ -205,6 +208,7 @@ impl Scene {
         let (allowance, gate) = (Allowance::new(&limits, all, prices), Gate::new(&limits, clock::wall()));
         let requests = Requests::new(
             table.clone(),
+            table.clone(),
             &TableDescription::of_a_test(),
             Bounds { scopes, allowance, gate, retry, connections: usize::MAX },
             stop,
@@ -296,7 +300,8 @@ async fn a_resumed_run_surveys_what_has_no_checkpoint() {
     let mut scene = Scene::of(64, &[]);
     let done = SegmentState { status: SegmentStatus::Done, pages: 1, ..SegmentState::default() };
     let key = ItemKey::new([("place".to_owned(), Value::S("100".into()))].into());
-    let begun = SegmentState { status: SegmentStatus::Scanning(key), pages: 1, ..SegmentState::default() };
+    let begun =
+        SegmentState { status: SegmentStatus::Scanning(Position::Key(key)), pages: 1, ..SegmentState::default() };
     (0..20).for_each(|segment| scene.scheduler.note(segment, done.clone()));
     (20..30).for_each(|segment| scene.scheduler.note(segment, begun.clone()));
     let swept = scene.sweep().await;
@@ -350,7 +355,7 @@ async fn it_stops_with_the_run() {
 fn page(keys: &[(&str, usize)], goes_on: bool) -> Page {
     let item = |key: &str| Item::from([("pk".to_owned(), Value::S(key.to_owned()))]);
     let items = keys.iter().flat_map(|(key, items)| std::iter::repeat_n(item(key), *items)).collect();
-    Page { items, next: goes_on.then(|| ItemKey::new(Item::new())), units: None }
+    Page { items, next: goes_on.then(|| Position::Key(ItemKey::new(Item::new()))), units: None }
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! The port [`Describe`]: what a table says of itself.
+
+use async_trait::async_trait;
+
+use super::{Features, Recovery, TableError};
+use crate::item::{IndexSchema, KeySchema};
+
+/// Describes a table. Budgets, the item key and the indexes come from it, and a run that lasts looks again and again.
+///
+/// An implementation promises:
+/// - Each call asks the service once and changes nothing. It does not retry: the caller does.
+/// - A description is that of the moment. It never answers from a cache.
+/// - A call that the service does not know fails with [`FatalKind::Unsupported`](super::FatalKind::Unsupported).
+#[async_trait]
+pub trait Describe: Send + Sync {
+    /// The table's description: `DescribeTable`.
+    async fn describe(&self) -> Result<TableDescription, TableError>;
+
+    /// Whether a point-in-time recovery can restore the table: `DescribeContinuousBackups`.
+    async fn recovery(&self) -> Result<Recovery, TableError> {
+        Err(TableError::unsupported("DescribeContinuousBackups"))
+    }
+
+    /// The attribute by which items expire; none if they do not: `DescribeTimeToLive`.
+    async fn time_to_live(&self) -> Result<Option<String>, TableError> {
+        Err(TableError::unsupported("DescribeTimeToLive"))
+    }
+}
+
+/// What `DescribeTable` says, as far as the tool uses it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableDescription {
+    /// Table name.
+    pub name: String,
+    /// `arn:aws:dynamodb:region:account:table/name`.
+    pub arn: String,
+    /// The table's unique id; a recreated table has another. Some engines have none.
+    pub id: Option<String>,
+    /// `ACTIVE`, `UPDATING`, ….
+    pub status: String,
+    /// Primary key.
+    pub key: KeySchema,
+    /// Items, refreshed by DynamoDB about every six hours.
+    pub item_count: u64,
+    /// Bytes, refreshed likewise.
+    pub size_bytes: u64,
+    /// Provisioned (read, write) capacity units per second; none on demand.
+    pub provisioned: Option<(f64, f64)>,
+    /// The table's own (read, write) maxima on demand, where it has them.
+    pub on_demand_max: (Option<f64>, Option<f64>),
+    /// Warm throughput (read, write): what the table serves at once, where DynamoDB says so.
+    pub warm: Option<(f64, f64)>,
+    /// Global and local secondary indexes.
+    pub indexes: Vec<IndexDescription>,
+    /// What else it is: for the preflight.
+    pub features: Features,
+}
+
+/// A secondary index, as far as the tool uses it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IndexDescription {
+    /// Name, key and projection.
+    pub schema: IndexSchema,
+    /// Provisioned (read, write) capacity units per second of a global index; none on demand, and none of a local one.
+    pub provisioned: Option<(f64, f64)>,
+    /// The index's own (read, write) maxima on demand, where it has them.
+    pub on_demand_max: (Option<f64>, Option<f64>),
+    /// Warm throughput (read, write).
+    pub warm: Option<(f64, f64)>,
+}
+
+impl TableDescription {
+    /// The account in the ARN.
+    pub fn account(&self) -> &str {
+        self.arn.split(':').nth(4).unwrap_or("")
+    }
+
+    /// The region in the ARN.
+    pub fn region(&self) -> &str {
+        self.arn.split(':').nth(3).unwrap_or("")
+    }
+}
+
+#[cfg(test)]
+impl TableDescription {
+    /// An empty table on demand, with the string keys `pk` and `sk`.
+    pub(crate) fn of_a_test() -> TableDescription {
+        let attribute = |name: &str| crate::item::KeyAttribute { name: name.into(), kind: "S".into() };
+        TableDescription {
+            name: "t".into(),
+            arn: String::new(),
+            id: None,
+            status: "ACTIVE".into(),
+            key: KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) },
+            item_count: 0,
+            size_bytes: 0,
+            provisioned: None,
+            on_demand_max: (None, None),
+            warm: None,
+            indexes: Vec::new(),
+            features: Features::default(),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The port [`Source`]: where items come from.
+
+use async_trait::async_trait;
+
+use super::TableError;
+use crate::item::{Item, Position, Units};
+
+/// Yields the items of a run, page by page: a table scan, later an index, an export or a stream.
+///
+/// A source has segments, which are read independently of each other. The caller commits the position behind a page when
+/// every outcome of the page is known, and starts there after a crash. An implementation promises:
+/// - **Order.** A segment is read in one order, the same in every process and in every attempt. A request that starts at a
+///   position returns what follows it. The pages from a segment's beginning to its end hold each item of the segment that
+///   exists all the while at least once.
+/// - **Positions are durable.** A position stays valid for the life of a run, whatever is written in between. It moves
+///   forward with every page. A source that gets a position of another kind fails with [`TableError::Fatal`].
+/// - **Ends are certain.** `next` is none only if the segment has ended. A reply that is cut short, damaged or empty
+///   without saying so is an error, never an end.
+/// - **Consistency.** With `consistent`, a page shows every write that was answered before the request. A source that
+///   cannot do that (an index, an export, a stream) fails the request instead.
+/// - **One request.** Each call sends one request and reports how it ended. It does not retry and does not wait for
+///   capacity: the caller does. Dropping the future gives up the read and changes nothing.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Reads one page of one segment.
+    async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError>;
+}
+
+/// One page to read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PageRequest {
+    /// The segment, from 0.
+    pub segment: u32,
+    /// Number of segments of the run; fixed for its life.
+    pub total_segments: u32,
+    /// The page begins behind this position; none at the segment's beginning.
+    pub start: Option<Position>,
+    /// Items evaluated at most; none leaves it to the source. DynamoDB's own bound is 1 MB.
+    pub limit: Option<u32>,
+    /// Strongly consistent.
+    pub consistent: bool,
+    /// Only the key of each item is needed. An implementation that does not know the key yet returns whole items. The page
+    /// costs the same either way: DynamoDB charges whole items (developer guide, "Scan").
+    pub keys_only: bool,
+}
+
+/// One page of a segment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The items; may be empty with more to come.
+    pub items: Vec<Item>,
+    /// The position behind the page. None, and only none, means that the segment has ended.
+    pub next: Option<Position>,
+    /// Read capacity units consumed, if the server stated them.
+    pub units: Option<Units>,
+}
