@@ -149,7 +149,7 @@ const RULES: &[Rule] = &[
         says: "only the SDK adapter names the AWS SDK",
         at: At::OnlyIn(&["dynamodb/sdk"]),
         names: &["aws_*"],
-        way_out: "go through the `Table` port",
+        way_out: "go through the ports of `dynamodb`",
     },
     Rule {
         says: "nothing outside `state` names the store that keeps it",

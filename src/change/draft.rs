@@ -97,10 +97,10 @@ impl<'a> Draft<'a> {
         self.pre_images.push(pre);
     }
 
-    /// The value at `from` to `to`.
+    /// Copies the value at `from` to `to`; `value` is what the image has at `from`.
     pub(super) fn copy(&mut self, from: &Path, to: &Path, value: &Value) {
         self.grows += bytes_at(to, value);
-        self.actions.push(Action::SetFrom { to: to.clone(), from: from.clone() });
+        self.actions.push(Action::SetFrom { to: to.clone(), from: from.clone(), value: value.clone() });
     }
 
     pub(super) fn set(&mut self, to: &Path, value: &Value) {
@@ -148,10 +148,9 @@ impl<'a> Draft<'a> {
         let mut after = self.item.clone();
         for action in &self.actions {
             match action {
-                Action::SetFrom { to, from } => {
-                    from.get(self.item).map(|value| to.set(&mut after, value.clone()));
+                Action::SetFrom { to, value, .. } | Action::SetValue { to, value } => {
+                    to.set(&mut after, value.clone());
                 }
-                Action::SetValue { to, value } => drop(to.set(&mut after, value.clone())),
                 Action::Remove { path } => drop(path.remove(&mut after)),
             }
         }

@@ -25,7 +25,7 @@ pub fn render(write: &GuardedWrite) -> Expression {
     let (mut sets, mut removes) = (Vec::new(), Vec::new());
     for action in &write.actions {
         match action {
-            Action::SetFrom { to, from } => sets.push(format!("{} = {}", out.path(to), out.path(from))),
+            Action::SetFrom { to, from, .. } => sets.push(format!("{} = {}", out.path(to), out.path(from))),
             Action::SetValue { to, value } => sets.push(format!("{} = {}", out.path(to), out.value(value))),
             Action::Remove { path } => removes.push(out.path(path)),
         }

@@ -31,6 +31,33 @@ pub struct GuardedWrite {
 const JOURNAL_ROW: usize = 80;
 
 impl GuardedWrite {
+    /// The same write for a transport that cannot let DynamoDB copy a value: a batch of statements, or a write to another
+    /// table. The copied values travel, and the condition pins each source to the value that travels, so that a writer who
+    /// changes a source in between makes the write fail. Whenever it is accepted, its effect is that of the copying write.
+    pub fn pinned(&self) -> GuardedWrite {
+        let mut pinned = self.clone();
+        pinned.actions = Vec::with_capacity(self.actions.len());
+        for action in &self.actions {
+            match action {
+                Action::SetFrom { to, from, value } => {
+                    pinned.actions.push(Action::SetValue { to: to.clone(), value: value.clone() });
+                    pinned.pin(from, value);
+                }
+                Action::SetValue { .. } | Action::Remove { .. } => pinned.actions.push(action.clone()),
+            }
+        }
+        pinned
+    }
+
+    /// Requires that a path has this value. That it exists is then no condition of its own.
+    fn pin(&mut self, path: &Path, value: &Value) {
+        let pin = Condition::Equals(path.clone(), value.clone());
+        if !self.conditions.contains(&pin) {
+            self.conditions.retain(|condition| *condition != Condition::Exists(path.clone()));
+            self.conditions.push(pin);
+        }
+    }
+
     /// Bytes that the journal takes for this write at most: an estimate from above, as values are compressed where that
     /// makes them smaller.
     pub fn journal_bytes(&self) -> usize {
@@ -72,6 +99,8 @@ pub enum Action {
         to: Path,
         /// Source.
         from: Path,
+        /// What the source had in the image that the write was planned from. A transport that lets DynamoDB copy does not send it.
+        value: Value,
     },
     /// The value travels with the request.
     SetValue {

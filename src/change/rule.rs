@@ -119,7 +119,7 @@ fn update_bytes(write: &GuardedWrite) -> usize {
     let target = |path: &Path| path.steps().iter().map(|step| 4 + element(step)).sum::<usize>() - 4;
     let source = |path: &Path| 1 + path.steps().iter().map(|step| 14 + element(step)).sum::<usize>();
     let action = |action: &Action| match action {
-        Action::SetFrom { to, from } => 19 + target(to) + source(from),
+        Action::SetFrom { to, from, .. } => 19 + target(to) + source(from),
         Action::SetValue { to, value } => 19 + target(to) + value_bytes(value),
         Action::Remove { path } => 1 + target(path),
     };
@@ -130,8 +130,8 @@ fn nesting(write: &GuardedWrite, image: &Item) -> Option<Rule> {
     write.actions.iter().find_map(|action| {
         let (to, value) = match action {
             // What is no deeper than where it comes from is as DynamoDB has it already.
-            Action::SetFrom { to, from } if to.steps().len() <= from.steps().len() => return None,
-            Action::SetFrom { to, from } => (to, from.get(image)?),
+            Action::SetFrom { to, from, .. } if to.steps().len() <= from.steps().len() => return None,
+            Action::SetFrom { to, from, .. } => (to, from.get(image)?),
             Action::SetValue { to, value } => (to, value),
             Action::Remove { .. } => return None,
         };

@@ -9,6 +9,7 @@ use super::Strategy::{self, ExpandContract, InPlace};
 use super::*;
 use crate::item::{Item, KeyAttribute, KeySchema, MAX_ITEM_BYTES, Num, item_bytes, item_from_json};
 
+mod pinned;
 mod skip;
 
 /// What DynamoDB does with a guarded write: the new image, or none where a condition does not hold. Panics where
@@ -30,7 +31,7 @@ pub(crate) fn update(write: &GuardedWrite, item: Option<&Item>) -> Option<Item> 
     let mut after = image.clone();
     for action in &write.actions {
         match action {
-            Action::SetFrom { to, from } => {
+            Action::SetFrom { to, from, .. } => {
                 let value = from.get(image).expect("the source exists").clone();
                 assert!(to.set(&mut after, value), "the target's parent exists");
             }

@@ -11,8 +11,8 @@ use crate::item::{Item, ItemKey, Units};
 /// The chunk is the seam for another transport: a batch of statements takes several writes in one request, `UpdateItem`
 /// takes one. An implementation promises:
 /// - **Guards.** A write takes effect only if all of its conditions hold at that instant, and then all of its actions take
-///   effect at once. A transport that cannot let DynamoDB copy a value sends [`GuardedWrite::actions`] as values, and pins
-///   each source to the value that it sends.
+///   effect at once. A transport that cannot let DynamoDB copy a value sends [`GuardedWrite::pinned`] instead: the values
+///   travel, and the condition pins each source to the value that travels.
 /// - **Replies.** There is exactly one reply for each write, in order. A write that was applied is never reported as refused. An
 ///   error that leaves open whether the write was applied is ambiguous ([`TableError::is_ambiguous`]).
 /// - **Durability.** [`WriteReply::Applied`] means that the write is durable, and visible to [`Sink::get`].

@@ -259,7 +259,7 @@ fn update(write: &GuardedWrite, item: Item) -> Option<Item> {
     let mut after = image.clone();
     for action in write.actions.iter().take_while(|_| holds) {
         match action {
-            Action::SetFrom { to, from } => assert!(to.set(&mut after, from.get(&image).unwrap().clone())),
+            Action::SetFrom { to, from, .. } => assert!(to.set(&mut after, from.get(&image).unwrap().clone())),
             Action::SetValue { to, value } => assert!(to.set(&mut after, value.clone())),
             Action::Remove { path } => assert!(path.remove(&mut after).is_some()),
         }

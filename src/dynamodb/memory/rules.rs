@@ -56,7 +56,7 @@ fn holds(condition: &Condition, item: &Item) -> bool {
 /// Carries out one action. Values are read from the item as it was before the whole write.
 fn act(action: &Action, before: &Item, after: &mut Item, key: &KeySchema) -> Result<(), &'static str> {
     let (to, value) = match action {
-        Action::SetFrom { to, from } => {
+        Action::SetFrom { to, from, .. } => {
             let value =
                 from.get(before).ok_or("The expression refers to an attribute that does not exist in the item")?;
             (to, Some(value))

@@ -274,7 +274,7 @@ impl Prediction {
     fn keep_types(&mut self, item: &Item, write: &GuardedWrite) {
         for action in &write.actions {
             let (path, value) = match action {
-                Action::SetFrom { to, from } => (to, from.get(item)),
+                Action::SetFrom { to, from, .. } => (to, from.get(item)),
                 Action::SetValue { to, value } => (to, Some(value)),
                 Action::Remove { .. } => continue,
             };
@@ -313,7 +313,7 @@ fn shape(item: &Item, write: &GuardedWrite) -> Shape {
     let kind = |path: &Path| path.get(item).map_or("-", |v| v.type_name());
     for action in &write.actions {
         match action {
-            Action::SetFrom { to, from } => {
+            Action::SetFrom { to, from, .. } => {
                 before.insert(from, kind(from));
                 before.insert(to, kind(to));
                 after.entry(from).or_insert_with(|| kind(from));

@@ -1,0 +1,75 @@
+//! The pinned form of a guarded write, held against the copying form on the rules of the table in memory.
+
+use super::*;
+use crate::dynamodb::memory::rules::{Effect, effect};
+
+/// The sources that a write copies, with the values that it knows of them.
+fn sources(write: &GuardedWrite) -> Vec<(&Path, &Value)> {
+    let source = |action| match action {
+        &Action::SetFrom { ref from, ref value, .. } => Some((from, value)),
+        &Action::SetValue { .. } | &Action::Remove { .. } => None,
+    };
+    write.actions.iter().filter_map(source).collect()
+}
+
+#[test]
+fn a_pinned_write_sends_the_value_and_holds_the_source_to_it() {
+    let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}}));
+    let Decision::Write(write) = decide(&[copy("a", "b")], ExpandContract, Keep, &image) else { panic!() };
+    let pinned = write.pinned();
+    assert_eq!(pinned.actions, [Action::SetValue { to: path("b"), value: Value::S("v".into()) }]);
+    let expected = [
+        Condition::ItemExists("pk".into()),
+        Condition::Missing(path("b")),
+        Condition::Equals(path("a"), Value::S("v".into())),
+    ];
+    assert_eq!(pinned.conditions, expected);
+    assert_eq!(pinned.pinned(), pinned);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// On the image that it was planned from, a pinned write does what the copying one does. On any other image it has the
+    /// same effect if it is accepted, and its condition fails if a source changed.
+    #[test]
+    fn a_pinned_write_has_the_same_effect_or_none(
+        plan in any_plan(), image in any_item(), other in any_item(), edits in any_edits(),
+        in_place in any::<bool>(), back in any::<bool>(), on_existing in any_answer(),
+    ) {
+        let strategy = if in_place { InPlace } else { ExpandContract };
+        let decision = if back {
+            Changes::for_old_equal_new(&answering(&plan, on_existing), strategy, key(), Vec::new()).decide(&image)
+        } else {
+            decide(&plan, strategy, on_existing, &image)
+        };
+        if let Decision::Write(write) = decision {
+            let pinned = write.pinned();
+            for (from, value) in sources(&write) {
+                prop_assert_eq!(from.get(&image), Some(value), "the value is that of the image");
+            }
+            prop_assert_eq!(sources(&pinned), []);
+            prop_assert!(matches!(pinned.conditions[0], Condition::ItemExists(_)));
+            let on = |write: &GuardedWrite, image: &Item| effect(write, Some(image), &key(), &[]);
+            prop_assert!(matches!(on(&write, &image), Effect::Applied(_)));
+            prop_assert_eq!(on(&pinned, &image), on(&write, &image));
+            let mut edited = image.clone();
+            for (name, value) in edits {
+                match value {
+                    Some(value) => drop(edited.insert(name, value)),
+                    None => drop(edited.remove(&name)),
+                }
+            }
+            for raced in [other, edited] {
+                let changed = sources(&write).iter().any(|(from, value)| from.get(&raced) != Some(*value));
+                let (copying, effect) = (on(&write, &raced), on(&pinned, &raced));
+                if changed {
+                    prop_assert_eq!(effect, Effect::ConditionFailed, "a source changed");
+                } else {
+                    prop_assert_eq!(effect, copying);
+                }
+            }
+            prop_assert_eq!(effect(&pinned, None, &key(), &[]), Effect::ConditionFailed);
+        }
+    }
+}
