@@ -57,6 +57,7 @@ impl Exit {
             | StopReason::FlagMoved(_)
             | StopReason::FlagUnread { .. }
             | StopReason::LeaseLost(_)
+            | StopReason::Scheduler(_)
             | StopReason::Store(_) => Exit::Stopped,
         }
     }

@@ -227,7 +227,7 @@ impl Job {
 
 /// The segments that are left.
 pub(crate) async fn schedule(store: &State, run: &RunRecord) -> Result<LocalScheduler, StoreError> {
-    let mut scheduler = LocalScheduler::new(run.total_segments);
+    let mut scheduler = LocalScheduler::new(run.total_segments).in_session(run.sessions);
     store.each_segment(run.id, &mut |segment, state| scheduler.note(segment, state)).await?;
     Ok(scheduler)
 }

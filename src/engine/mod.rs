@@ -17,6 +17,6 @@ pub(crate) use job::schedule;
 pub use job::{Ended, Job};
 pub use limits::{Allowance, Followed, Gate, KeptBudgets, LOOK_EVERY, SegmentChoice, TableWatch, auto_segments, slice};
 pub use progress::{Progress, Snapshot};
-pub use scan::{FirstPage, LocalScheduler, Reading, Scheduler, surveyed_items, sweep};
+pub use scan::{FirstPage, LocalScheduler, Reading, Scheduler, SchedulerError, WorkLease, surveyed_items, sweep};
 pub use stop::{StopReason, Stopped, Stopper};
 pub use write::{CommitPage, PageItems, PageOutcome, Pages, ProcessPage, Rest, Settled, Settling, WritePages, Writer};

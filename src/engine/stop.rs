@@ -134,6 +134,9 @@ pub enum StopReason {
     /// Another process may work on this migration now.
     #[error("{0}. Nothing more is read or written by this process")]
     LeaseLost(LeaseLost),
+    /// The scheduler could not hand out work.
+    #[error("the next piece of work could not be assigned: {0}. Run the same command again")]
+    Scheduler(String),
     /// Progress could not be made durable.
     #[error("progress could not be stored: {0}")]
     Store(String),

@@ -13,7 +13,7 @@ pub(crate) mod worker;
 
 pub use first_page::FirstPage;
 pub use reading::Reading;
-pub use schedule::{LocalScheduler, Scheduler};
+pub use schedule::{LocalScheduler, Scheduler, SchedulerError, WorkLease};
 pub use survey::surveyed_items;
 
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::client::{Lane, Requests};
-use super::stop::StopReason;
+use super::stop::{StopReason, Stopped, Stopper};
 use super::write::{CommitPage, ProcessPage};
 use lanes::{Lanes, MoreLanes};
 use survey::Survey;
@@ -54,14 +54,14 @@ pub async fn sweep<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
     while !stop.is_stopping() {
         for lane in [Lane::Large, Lane::Shared] {
             while let Some(seat) = lanes.seat(lane) {
-                let Some((segment, state)) = scheduler.next(lane) else { break };
+                let Ok(Some(lease)) = answered(&stop, scheduler.next(lane)).await else { break };
                 requests.progress().segment_started();
                 let (reading, pass) = (Arc::clone(&reading), Arc::clone(&pass));
-                let work = work_segment(segment, state, reading, requests.in_segment(), pass, seat);
+                let requests = requests.in_segment();
                 workers.spawn(async move {
                     // What it came to stands in the store and in the stopper.
-                    let _ = work.await;
-                    segment
+                    let _ = work_segment(&lease, reading, requests, pass, seat).await;
+                    lease
                 });
             }
         }
@@ -79,8 +79,10 @@ pub async fn sweep<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
         };
         match ended {
             None => break,
-            Some(Ok(segment)) => {
-                scheduler.left(segment);
+            Some(Ok(lease)) => {
+                if let Err(error) = scheduler.left(lease).await {
+                    stop.stop(StopReason::Scheduler(error.to_string()));
+                }
                 requests.progress().segment_left();
             }
             Some(Err(panic)) => {
@@ -91,10 +93,26 @@ pub async fn sweep<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
     }
     drop(survey);
     // Workers take no new items and wait for no permits by now; each only awaits what it has in flight.
-    let drained = timeout(DRAIN, async { while workers.join_next().await.is_some() {} }).await;
+    let drained = timeout(DRAIN, async {
+        while let Some(ended) = workers.join_next().await {
+            if let Ok(lease) = ended {
+                // A lease that cannot be given back ends by itself.
+                let _ = scheduler.left(lease).await;
+            }
+        }
+    })
+    .await;
     if drained.is_err() {
         tracing::warn!(seconds = DRAIN.as_secs(), "requests were still in flight at the end of the drain; given up");
         (0..workers.len()).for_each(|_| requests.progress().page_abandoned());
         workers.shutdown().await;
     }
+}
+
+/// Waits for an answer of the scheduler, unless the run stops. An error stops the run, which can be resumed.
+async fn answered<T>(stop: &Stopper, answer: impl Future<Output = Result<T, SchedulerError>>) -> Result<T, Stopped> {
+    stop.unless_stopping(answer).await?.map_err(|error| {
+        stop.stop(StopReason::Scheduler(error.to_string()));
+        Stopped
+    })
 }

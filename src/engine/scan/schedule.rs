@@ -1,4 +1,4 @@
-//! Which segment is worked on next. The port is where a fleet would hand out segments to many machines.
+//! Which segment is worked on next. The port [`Scheduler`] is where a fleet would lease segments to many machines.
 //!
 //! Parallel-scan segments are ranges of the key hash, so neighbours share a partition. Fresh segments are therefore handed
 //! out in bit-reversed order: any aligned run of 2^k of them has one in each 2^k-th of the hash space. And since segments
@@ -12,31 +12,58 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use async_trait::async_trait;
+
 use crate::engine::client::Lane;
 use crate::engine::scan::first_page::FirstPage;
 use crate::state::{SegmentState, SegmentStatus};
 
-/// Hands out segments, and takes what is learnt of them.
+/// Leases work units to holders, and takes what is learnt of them. A unit is a segment of the run.
 ///
-/// A fleet implements it over a table of leases: [`Scheduler::next`] takes a lease for this machine, so that "once" holds
-/// over all machines; [`Scheduler::next_unknown`] spreads the survey over them; and what one machine is told by
-/// [`Scheduler::learn`] decides what every machine takes next. All of it is advice but the leases: a survey that is lost is
-/// made again, or not at all.
+/// An implementation promises:
+/// - **One holder.** A unit is leased to one holder at a time. A lease is taken durably before it is returned, so that this
+///   holds over all processes. A later lease of the same unit has a higher epoch, and commits of an earlier epoch are refused.
+/// - **Every unit.** Every unit is leased until it is done. What a holder leaves unfinished, or what a lost holder had, is
+///   leased again, with the state that is committed by then.
+/// - **Errors** stop the run, and it can be resumed: a caller never takes an error for the end of the work.
+/// - **Dropped calls.** A call whose future is dropped leaves either no lease, or one that ends by itself.
+///
+/// Everything but the leases is advice: a first page that is never learnt of is read again, or not at all. In a fleet
+/// [`Scheduler::next_unknown`] spreads the survey over the machines, and what one of them learns decides what each takes next.
+#[async_trait]
 pub trait Scheduler: Send + Sync {
-    /// The next segment to work on in a lane of this kind, with its committed state. Each is handed out once. For a shared
-    /// lane none means that all have been handed out; for a large one, that no segment that waits is known to be large.
-    fn next(&self, lane: Lane) -> Option<(u32, SegmentState)>;
+    /// Leases the next unit to work on in a lane of this kind. For a shared lane none means that no unit waits; for a large
+    /// one, that no unit that waits is known to be large.
+    async fn next(&self, lane: Lane) -> Result<Option<WorkLease>, SchedulerError>;
 
-    /// A fresh segment of which nothing is known, so that its first page is worth a look; none when there is none left.
-    /// Each is named once.
-    fn next_unknown(&self) -> Option<u32>;
+    /// Gives a lease back: its holder no longer works on the unit. The unit is done, or is leased again. A lease that is
+    /// dropped instead ends by itself: by time, or with the process.
+    async fn left(&self, lease: WorkLease) -> Result<(), SchedulerError>;
 
-    /// A segment that was handed out is no longer worked on.
-    fn left(&self, segment: u32);
+    /// A unit of which nothing is known, so that its first page is worth reading early; none if there is none left. Each is
+    /// named once. It is no lease.
+    async fn next_unknown(&self) -> Result<Option<u32>, SchedulerError>;
 
-    /// What a segment's first page told. Of no effect where the segment has been handed out meanwhile.
-    fn learn(&self, segment: u32, first_page: FirstPage);
+    /// Notes what a unit's first page shows. It has no effect if the unit has been leased meanwhile.
+    async fn learn(&self, unit: u32, first_page: FirstPage) -> Result<(), SchedulerError>;
 }
+
+/// The right of one holder to work on one unit. It is not `Clone`: there is one holder.
+#[derive(Debug, PartialEq)]
+pub struct WorkLease {
+    /// The unit: a segment of the run, from 0.
+    pub unit: u32,
+    /// What is committed of it: where the holder goes on.
+    pub state: SegmentState,
+    /// Fences the holder off: a later lease of the unit has a higher epoch. Of a local state, which one process owns, it is
+    /// the number of the run's session.
+    pub epoch: u64,
+}
+
+/// The scheduler could not answer; the message says why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SchedulerError(pub String);
 
 /// A begun segment is known to be large when it has so many times the items of a finished one behind it, on average.
 const LARGE: u64 = 4;
@@ -44,7 +71,8 @@ const LARGE: u64 = 4;
 /// And no fewer items than this: they are written in seconds.
 const LEAST_LARGE: u64 = 1_000;
 
-/// One machine's scheduler. To shared lanes it gives begun segments first, the longest before the others; then those known
+/// The scheduler of one process, which owns the state of its run. It answers at once and never fails. A unit that is left
+/// unfinished is leased again in the run's next session. To shared lanes it gives begun segments first, the longest before the others; then those known
 /// to be large, those that go on behind their first page, those of which nothing is known, and those that end with it.
 #[derive(Debug)]
 pub struct LocalScheduler(Mutex<Queue>);
@@ -69,6 +97,8 @@ enum Known {
 
 #[derive(Debug)]
 struct Queue {
+    /// The epoch of every lease.
+    epoch: u64,
     /// Begun segments, the longest so far first.
     begun: BTreeMap<(Reverse<u64>, u32), SegmentState>,
     /// Items and number of the segments that are done.
@@ -175,6 +205,7 @@ impl LocalScheduler {
         let mut classes = [Class::default(); 6];
         classes[Known::Nothing as usize].members = total;
         LocalScheduler(Mutex::new(Queue {
+            epoch: 0,
             begun: BTreeMap::new(),
             done: (0, 0),
             order: Order::of(total),
@@ -182,6 +213,12 @@ impl LocalScheduler {
             known,
             classes,
         }))
+    }
+
+    /// The same, of this session of the run: the epoch of its leases.
+    pub fn in_session(mut self, session: u32) -> LocalScheduler {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).epoch = u64::from(session);
+        self
     }
 
     /// Notes where a segment stands, before any is handed out.
@@ -203,43 +240,46 @@ impl LocalScheduler {
     }
 }
 
+#[async_trait]
 impl Scheduler for LocalScheduler {
-    fn next(&self, lane: Lane) -> Option<(u32, SegmentState)> {
-        self.with(|queue| {
-            let next = match lane {
+    async fn next(&self, lane: Lane) -> Result<Option<WorkLease>, SchedulerError> {
+        Ok(self.with(|queue| {
+            let (unit, state) = match lane {
                 Lane::Large => queue.begun(queue.large()).or_else(|| queue.fresh(&[Known::Large])),
                 Lane::Shared => queue
                     .begun(0)
                     .or_else(|| queue.fresh(&[Known::Large, Known::GoesOn, Known::Nothing, Known::Asked, Known::Ends])),
             }?;
-            queue.active.add(next.0);
-            Some(next)
-        })
+            queue.active.add(unit);
+            Some(WorkLease { unit, state, epoch: queue.epoch })
+        }))
     }
 
-    fn left(&self, segment: u32) {
-        self.with(|queue| queue.active.remove(segment));
+    async fn left(&self, lease: WorkLease) -> Result<(), SchedulerError> {
+        self.with(|queue| queue.active.remove(lease.unit));
+        Ok(())
     }
 
-    fn next_unknown(&self) -> Option<u32> {
-        self.with(|queue| {
+    async fn next_unknown(&self) -> Result<Option<u32>, SchedulerError> {
+        Ok(self.with(|queue| {
             let segment = queue.first(Known::Nothing)?;
             queue.mark(segment, Known::Asked);
             Some(segment)
-        })
+        }))
     }
 
-    fn learn(&self, segment: u32, first_page: FirstPage) {
+    async fn learn(&self, unit: u32, first_page: FirstPage) -> Result<(), SchedulerError> {
         self.with(|queue| {
-            if queue.known.get(segment as usize) == Some(&Known::Asked) {
+            if queue.known.get(unit as usize) == Some(&Known::Asked) {
                 let known = match first_page {
                     FirstPage::Ends => Known::Ends,
                     FirstPage::GoesOn => Known::GoesOn,
                     FirstPage::InCollection => Known::Large,
                 };
-                queue.mark(segment, known);
+                queue.mark(unit, known);
             }
         });
+        Ok(())
     }
 }
 
@@ -297,131 +337,4 @@ impl Queue {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::item::{Item, ItemKey, Position};
-
-    fn drain(scheduler: &LocalScheduler, lane: Lane) -> Vec<u32> {
-        std::iter::from_fn(|| scheduler.next(lane)).map(|(segment, _)| segment).collect()
-    }
-
-    fn begun(items: u64) -> SegmentState {
-        let mut state = SegmentState { pages: 1, status: SegmentStatus::Done, ..SegmentState::default() };
-        state.counts.scanned = items;
-        state
-    }
-
-    fn position() -> Position {
-        Position::Key(ItemKey::new(Item::new()))
-    }
-
-    proptest! {
-        /// Each segment is handed out once, and none but these.
-        #[test]
-        fn the_order_is_a_permutation(total in 1_u32..2_000) {
-            let handed_out = drain(&LocalScheduler::new(total), Lane::Shared);
-            prop_assert_eq!(handed_out.len(), total as usize);
-            prop_assert_eq!(handed_out.into_iter().collect::<BTreeSet<_>>(), (0..total).collect());
-        }
-
-        /// Of a power of two of segments, any aligned 2^k consecutive ones lie in distinct 2^k-ths of the hash space.
-        #[test]
-        fn aligned_runs_have_one_in_each_part(bits in 0_u32..13, k in 0_u32..13, run in any::<usize>()) {
-            let k = k.min(bits);
-            let order = drain(&LocalScheduler::new(1 << bits), Lane::Shared);
-            let runs: Vec<&[u32]> = order.chunks(1 << k).collect();
-            let parts: BTreeSet<u32> = runs[run % runs.len()].iter().map(|segment| segment >> (bits - k)).collect();
-            prop_assert_eq!(parts, (0..1 << k).collect());
-        }
-
-        /// Whatever the number of segments and whichever of them end first: of 2^k that are worked on at the same time, no
-        /// part of the hash space that should have four has more than eight, until half is handed out.
-        #[test]
-        fn what_is_worked_on_is_spread(total in 512_u32..2_000, k in 2_u32..=LEVELS, ends in any::<u64>()) {
-            let (scheduler, mut rng) = (LocalScheduler::new(total), fastrand::Rng::with_seed(ends));
-            let mut active = Vec::new();
-            for _ in 0..total / 2 {
-                active.push(scheduler.next(Lane::Shared).unwrap().0);
-                if active.len() > 1 << k {
-                    scheduler.left(active.swap_remove(rng.usize(..active.len())));
-                }
-                let mut parts = vec![0; 1 << (k - 2)];
-                let part = |segment: u32| ((u64::from(segment) << (k - 2)) / u64::from(total)) as usize;
-                active.iter().for_each(|segment| parts[part(*segment)] += 1);
-                prop_assert!(parts.iter().all(|n| *n <= 8), "{:?}", parts);
-            }
-        }
-
-        /// Whatever is learnt, in whatever order, and however late: each segment is handed out once, and named to the
-        /// survey at most once.
-        #[test]
-        fn nothing_is_lost_or_handed_out_twice(
-            total in 1_u32..200,
-            steps in proptest::collection::vec((0_u8..4, 0_u8..3), 0..600),
-        ) {
-            let scheduler = LocalScheduler::new(total);
-            let (mut asked, mut named, mut out) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-            for (step, told) in steps {
-                match step {
-                    0 => if let Some(segment) = scheduler.next_unknown() {
-                        prop_assert!(named.insert(segment) && !out.contains(&segment));
-                        asked.push(segment);
-                    },
-                    1 => if let Some(segment) = asked.pop() {
-                        let pages = [FirstPage::Ends, FirstPage::GoesOn, FirstPage::InCollection];
-                        scheduler.learn(segment, pages[usize::from(told)]);
-                    },
-                    2 => if let Some((segment, _)) = scheduler.next(Lane::Large) {
-                        prop_assert!(out.insert(segment));
-                    },
-                    _ => if let Some((segment, _)) = scheduler.next(Lane::Shared) {
-                        prop_assert!(out.insert(segment));
-                    },
-                }
-            }
-            for segment in drain(&scheduler, Lane::Shared) {
-                prop_assert!(out.insert(segment));
-            }
-            prop_assert_eq!(out, (0..total).collect());
-        }
-    }
-
-    #[test]
-    fn begun_segments_come_first_and_the_longest_before_the_others() {
-        let mut scheduler = LocalScheduler::new(8);
-        scheduler.note(1, begun(300));
-        scheduler.note(3, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(50) });
-        scheduler.note(6, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(90_000) });
-        scheduler.note(7, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(1_100) });
-        let state = scheduler.next(Lane::Large).unwrap();
-        assert_eq!((state.0, state.1.counts.scanned), (6, 90_000), "known to be large from its checkpoint");
-        assert_eq!(scheduler.next(Lane::Large), None, "not four times the 300 items of the finished one");
-        assert_eq!(drain(&scheduler, Lane::Shared), [7, 3, 0, 4, 2, 5]);
-
-        let mut unknown = LocalScheduler::new(2);
-        unknown.note(1, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(90_000) });
-        assert_eq!(unknown.next(Lane::Large), None, "all may be so long");
-    }
-
-    #[test]
-    fn what_is_known_goes_over_the_order() {
-        let scheduler = LocalScheduler::new(8);
-        let asked: Vec<u32> = std::iter::from_fn(|| scheduler.next_unknown()).take(5).collect();
-        assert_eq!(asked, [0, 4, 2, 6, 1], "the survey reads in the same order");
-        assert_eq!(scheduler.next(Lane::Large), None);
-        scheduler.learn(4, FirstPage::Ends);
-        scheduler.learn(6, FirstPage::InCollection);
-        scheduler.learn(1, FirstPage::InCollection);
-        scheduler.learn(0, FirstPage::GoesOn);
-        scheduler.learn(5, FirstPage::InCollection);
-        assert_eq!(scheduler.next(Lane::Large).unwrap().0, 6);
-        // 5 was never asked about; 2 is being read; 4 is known to be short.
-        assert_eq!(drain(&scheduler, Lane::Shared), [1, 0, 5, 3, 7, 2, 4]);
-        scheduler.learn(2, FirstPage::InCollection);
-        assert_eq!((scheduler.next(Lane::Large), scheduler.next_unknown()), (None, None), "it has been handed out");
-    }
-}
+mod tests;

@@ -21,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::dynamodb::{Page, PageRequest, TableDescription};
 use crate::engine::client::Requests;
+use crate::engine::scan::answered;
 use crate::engine::scan::first_page::{FirstPage, LEAST_TELLING};
 use crate::engine::scan::lanes::Lanes;
 use crate::engine::scan::reading::{PageSize, Reading};
@@ -97,17 +98,18 @@ impl<'a> Survey<'a> {
         while self.reads.len() < IN_FLIGHT
             && let Some(limit) = self.limit
         {
-            match self.scheduler.next_unknown() {
-                Some(segment) => self.reads.push(self.read(segment, limit)),
-                None => self.limit = None,
+            match answered(self.requests.stop(), self.scheduler.next_unknown()).await {
+                Ok(Some(segment)) => self.reads.push(self.read(segment, limit)),
+                Ok(None) => self.limit = None,
+                Err(Stopped) => return false,
             }
         }
         let Some((segment, read)) = self.reads.next().await else { return false };
         match read {
             Ok(Ok(page)) => {
                 self.lanes.surveyed(page.units.unwrap_or(0.0));
-                self.scheduler.learn(segment, FirstPage::of(&page, &self.reading.partition_key));
-                true
+                let learnt = self.scheduler.learn(segment, FirstPage::of(&page, &self.reading.partition_key));
+                answered(self.requests.stop(), learnt).await.is_ok()
             }
             Ok(Err(Stopped)) => false,
             Err(panic) => {

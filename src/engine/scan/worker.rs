@@ -11,31 +11,31 @@ use crate::engine::limits::allowance::PageLeave;
 use crate::engine::scan::lanes::Seat;
 use crate::engine::scan::open_pages::OpenPages;
 use crate::engine::scan::reading::{PageSize, Reading};
+use crate::engine::scan::schedule::WorkLease;
 use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::outcome::PageOutcome as _;
 use crate::engine::write::page::{CommitPage, Pages, ProcessPage};
 use crate::item::Position;
-use crate::state::{SegmentState, SegmentStatus};
+use crate::state::SegmentStatus;
 
-/// Works on one segment until it ends or the run stops.
+/// Works on one leased segment until it ends or the run stops.
 ///
 /// The next page is fetched while the current one is written. A page of which items are set aside stays open behind them;
 /// pages are committed in their order (`open_pages.rs`).
 pub(crate) async fn work_segment<P: ProcessPage + CommitPage<P::Outcome>>(
-    segment: u32,
-    state: SegmentState,
+    lease: &WorkLease,
     reading: Arc<Reading>,
     requests: Requests,
     pass: Arc<P>,
     seat: Seat,
 ) -> Result<(), Stopped> {
-    let start = match state.status {
+    let start = match &lease.state.status {
         SegmentStatus::Pending => None,
-        SegmentStatus::Scanning(position) => Some(position),
+        SegmentStatus::Scanning(position) => Some(position.clone()),
         SegmentStatus::Done => return Ok(()),
     };
     let mut open = OpenPages::new(pass.as_ref());
-    let worked = work_pages(segment, start, state.pages, &reading, &requests, &seat, &mut open).await;
+    let worked = work_pages(lease.unit, start, lease.state.pages, &reading, &requests, &seat, &mut open).await;
     let worked = match worked {
         Ok(()) => open.finish(&requests).await,
         stopped => stopped,

@@ -23,6 +23,8 @@ use crate::plan::{Limits, Prices, Retry};
 use crate::ratelimit::{Budget, Budgets, Feedback, Scopes};
 use crate::state::{SegmentState, SegmentStatus};
 
+mod failing;
+
 /// A read takes so long.
 const LATENCY: Duration = Duration::from_millis(20);
 
@@ -178,7 +180,12 @@ impl Scene {
         Scene { table, reading, scheduler: LocalScheduler::new(segments), stop: Stopper::default() }
     }
 
-    async fn sweep(self) -> Swept {
+    async fn sweep(mut self) -> Swept {
+        let scheduler = std::mem::replace(&mut self.scheduler, LocalScheduler::new(0));
+        self.sweep_by(&scheduler).await
+    }
+
+    async fn sweep_by(self, scheduler: &dyn Scheduler) -> Swept {
         let progress = Arc::new(Progress::default());
         let handler = Arc::new(Slow {
             progress: Arc::clone(&progress),
@@ -214,7 +221,7 @@ impl Scene {
             stop,
             progress_of,
         );
-        sweep(self.reading, &self.scheduler, &requests, handler.clone()).await;
+        sweep(self.reading, scheduler, &requests, handler.clone()).await;
         let (asked, charged) = (table.asked.lock().unwrap().clone(), *table.charged.lock().unwrap());
         Swept {
             took: table.began.elapsed(),

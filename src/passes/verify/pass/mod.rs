@@ -159,7 +159,7 @@ fn reading(job: &Job, record: &VerificationRecord) -> Reading {
 
 /// Clusters that are not in the sample count as done.
 async fn schedule_sample(store: &State, run: &RunRecord, sample: &Sample) -> Result<LocalScheduler, StoreError> {
-    let mut scheduler = LocalScheduler::new(run.total_segments);
+    let mut scheduler = LocalScheduler::new(run.total_segments).in_session(run.sessions);
     let clusters: BTreeSet<u32> = sample.clusters().collect();
     for cluster in (0..run.total_segments).filter(|cluster| !clusters.contains(cluster)) {
         scheduler.note(cluster, SegmentState { status: SegmentStatus::Done, ..SegmentState::default() });

@@ -1,0 +1,189 @@
+use std::collections::BTreeSet;
+
+use futures::FutureExt as _;
+use proptest::prelude::*;
+
+use super::*;
+use crate::item::{Item, ItemKey, Position};
+
+/// What a local scheduler answers: at once, and without an error.
+fn now<T>(answer: impl Future<Output = Result<T, SchedulerError>>) -> T {
+    answer.now_or_never().expect("it answers at once").unwrap()
+}
+
+fn next(scheduler: &LocalScheduler, lane: Lane) -> Option<WorkLease> {
+    now(scheduler.next(lane))
+}
+
+fn next_unknown(scheduler: &LocalScheduler) -> Option<u32> {
+    now(scheduler.next_unknown())
+}
+
+fn learn(scheduler: &LocalScheduler, unit: u32, first_page: FirstPage) {
+    now(scheduler.learn(unit, first_page));
+}
+
+fn drain(scheduler: &LocalScheduler, lane: Lane) -> Vec<u32> {
+    std::iter::from_fn(|| next(scheduler, lane)).map(|lease| lease.unit).collect()
+}
+
+fn begun(items: u64) -> SegmentState {
+    let mut state = SegmentState { pages: 1, status: SegmentStatus::Done, ..SegmentState::default() };
+    state.counts.scanned = items;
+    state
+}
+
+fn position() -> Position {
+    Position::Key(ItemKey::new(Item::new()))
+}
+
+proptest! {
+    /// Each segment is handed out once, and none but these.
+    #[test]
+    fn the_order_is_a_permutation(total in 1_u32..2_000) {
+        let handed_out = drain(&LocalScheduler::new(total), Lane::Shared);
+        prop_assert_eq!(handed_out.len(), total as usize);
+        prop_assert_eq!(handed_out.into_iter().collect::<BTreeSet<_>>(), (0..total).collect());
+    }
+
+    /// Of a power of two of segments, any aligned 2^k consecutive ones lie in distinct 2^k-ths of the hash space.
+    #[test]
+    fn aligned_runs_have_one_in_each_part(bits in 0_u32..13, k in 0_u32..13, run in any::<usize>()) {
+        let k = k.min(bits);
+        let order = drain(&LocalScheduler::new(1 << bits), Lane::Shared);
+        let runs: Vec<&[u32]> = order.chunks(1 << k).collect();
+        let parts: BTreeSet<u32> = runs[run % runs.len()].iter().map(|segment| segment >> (bits - k)).collect();
+        prop_assert_eq!(parts, (0..1 << k).collect());
+    }
+
+    /// Whatever the number of segments and whichever of them end first: of 2^k that are worked on at the same time, no
+    /// part of the hash space that should have four has more than eight, until half is handed out.
+    #[test]
+    fn what_is_worked_on_is_spread(total in 512_u32..2_000, k in 2_u32..=LEVELS, ends in any::<u64>()) {
+        let (scheduler, mut rng) = (LocalScheduler::new(total), fastrand::Rng::with_seed(ends));
+        let mut active = Vec::new();
+        for _ in 0..total / 2 {
+            active.push(next(&scheduler, Lane::Shared).unwrap());
+            if active.len() > 1 << k {
+                now(scheduler.left(active.swap_remove(rng.usize(..active.len()))));
+            }
+            let mut parts = vec![0; 1 << (k - 2)];
+            let part = |segment: u32| ((u64::from(segment) << (k - 2)) / u64::from(total)) as usize;
+            active.iter().for_each(|lease| parts[part(lease.unit)] += 1);
+            prop_assert!(parts.iter().all(|n| *n <= 8), "{:?}", parts);
+        }
+    }
+
+    /// Whatever is learnt, in whatever order, and however late: each segment is handed out once, and named to the
+    /// survey at most once.
+    #[test]
+    fn nothing_is_lost_or_handed_out_twice(
+        total in 1_u32..200,
+        steps in proptest::collection::vec((0_u8..4, 0_u8..3), 0..600),
+    ) {
+        let scheduler = LocalScheduler::new(total);
+        let (mut asked, mut named, mut out) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        for (step, told) in steps {
+            match step {
+                0 => if let Some(segment) = next_unknown(&scheduler) {
+                    prop_assert!(named.insert(segment) && !out.contains(&segment));
+                    asked.push(segment);
+                },
+                1 => if let Some(segment) = asked.pop() {
+                    let pages = [FirstPage::Ends, FirstPage::GoesOn, FirstPage::InCollection];
+                    learn(&scheduler, segment, pages[usize::from(told)]);
+                },
+                2 => if let Some(lease) = next(&scheduler, Lane::Large) {
+                    prop_assert!(out.insert(lease.unit));
+                },
+                _ => if let Some(lease) = next(&scheduler, Lane::Shared) {
+                    prop_assert!(out.insert(lease.unit));
+                },
+            }
+        }
+        for segment in drain(&scheduler, Lane::Shared) {
+            prop_assert!(out.insert(segment));
+        }
+        prop_assert_eq!(out, (0..total).collect());
+    }
+}
+
+proptest! {
+    /// Over all sessions of a run, some of them killed: a unit has one holder at a time, a later session leases it under a
+    /// higher epoch and from what is committed, and every unit is leased until it is done.
+    #[test]
+    fn a_unit_has_one_holder_and_every_unit_is_leased_until_done(
+        total in 1_u32..60,
+        sessions in proptest::collection::vec(proptest::collection::vec((0_u8..4, any::<usize>()), 0..80), 0..4),
+    ) {
+        let mut committed = BTreeMap::new();
+        let mut epochs = BTreeMap::new();
+        // The last session is not stopped.
+        let whole = (0..4 * total as usize).flat_map(|n| [(0, n), (2, n)]).collect();
+        for (session, steps) in sessions.into_iter().chain([whole]).enumerate() {
+            let mut scheduler = LocalScheduler::new(total).in_session(u32::try_from(session).unwrap() + 1);
+            committed.iter().for_each(|(unit, state): (&u32, &SegmentState)| scheduler.note(*unit, state.clone()));
+            let mut held: Vec<WorkLease> = Vec::new();
+            for (step, which) in steps {
+                match step {
+                    0 | 1 => if let Some(lease) = next(&scheduler, if step == 0 { Lane::Shared } else { Lane::Large }) {
+                        prop_assert!(held.iter().all(|other| other.unit != lease.unit), "two holders");
+                        let state = committed.get(&lease.unit).cloned().unwrap_or_default();
+                        prop_assert!(state.status != SegmentStatus::Done, "it is done");
+                        prop_assert_eq!(&lease.state, &state);
+                        prop_assert!(epochs.insert(lease.unit, lease.epoch).is_none_or(|before| before < lease.epoch));
+                        held.push(lease);
+                    },
+                    2 if !held.is_empty() => {
+                        let lease = held.swap_remove(which % held.len());
+                        committed.insert(lease.unit, begun(1));
+                        now(scheduler.left(lease));
+                    },
+                    3 if !held.is_empty() => {
+                        let unit = held[which % held.len()].unit;
+                        let state = SegmentState { status: SegmentStatus::Scanning(position()), ..begun(1) };
+                        committed.insert(unit, state);
+                    },
+                    _ => {}
+                }
+            }
+        }
+        prop_assert_eq!(committed.len(), total as usize);
+        prop_assert!(committed.values().all(|state| state.status == SegmentStatus::Done));
+    }
+}
+
+#[test]
+fn begun_segments_come_first_and_the_longest_before_the_others() {
+    let mut scheduler = LocalScheduler::new(8);
+    scheduler.note(1, begun(300));
+    scheduler.note(3, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(50) });
+    scheduler.note(6, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(90_000) });
+    scheduler.note(7, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(1_100) });
+    let lease = next(&scheduler, Lane::Large).unwrap();
+    assert_eq!((lease.unit, lease.state.counts.scanned), (6, 90_000), "known to be large from its checkpoint");
+    assert_eq!(next(&scheduler, Lane::Large), None, "not four times the 300 items of the finished one");
+    assert_eq!(drain(&scheduler, Lane::Shared), [7, 3, 0, 4, 2, 5]);
+
+    let mut unknown = LocalScheduler::new(2);
+    unknown.note(1, SegmentState { status: SegmentStatus::Scanning(position()), ..begun(90_000) });
+    assert_eq!(next(&unknown, Lane::Large), None, "all may be so long");
+}
+
+#[test]
+fn what_is_known_goes_over_the_order() {
+    let scheduler = LocalScheduler::new(8);
+    let asked: Vec<u32> = std::iter::from_fn(|| next_unknown(&scheduler)).take(5).collect();
+    assert_eq!(asked, [0, 4, 2, 6, 1], "the survey reads in the same order");
+    assert_eq!(next(&scheduler, Lane::Large), None);
+    learn(&scheduler, 4, FirstPage::Ends);
+    learn(&scheduler, 6, FirstPage::InCollection);
+    learn(&scheduler, 1, FirstPage::InCollection);
+    learn(&scheduler, 0, FirstPage::GoesOn);
+    learn(&scheduler, 5, FirstPage::InCollection);
+    assert_eq!(next(&scheduler, Lane::Large).unwrap().unit, 6);
+    // 5 was never asked about; 2 is being read; 4 is known to be short.
+    assert_eq!(drain(&scheduler, Lane::Shared), [1, 0, 5, 3, 7, 2, 4]);
+    learn(&scheduler, 2, FirstPage::InCollection);
+    assert_eq!((next(&scheduler, Lane::Large), next_unknown(&scheduler)), (None, None), "it has been handed out");
+}
