@@ -70,6 +70,7 @@ const PURE: &[&str] = &[
     "state/ids",
     "state/packed",
     "state/progress",
+    "state/reader",
     "state/records",
     "state/runs",
     "state/spend",
@@ -154,8 +155,8 @@ const RULES: &[Rule] = &[
     Rule {
         says: "nothing outside `state` names the store that keeps it",
         at: At::OnlyIn(&["state/mod", "state/sqlite"]),
-        names: &["crate::state::sqlite::Store"],
-        way_out: "take a `State`, or the port that is needed; `state::open` opens it",
+        names: &["crate::state::sqlite::Reader", "crate::state::sqlite::StateFile", "crate::state::sqlite::Store"],
+        way_out: "take a `State`, a `StateReader` or the port that is needed; `state::open` and `state::read` open them",
     },
     Rule {
         says: "only the store, and the index of the embedded engine's own file, name SQLite",

@@ -9,7 +9,7 @@ use backfill::internals::cutover::{Flag, FlagMeta, FlagStore};
 use backfill::internals::migration::{ConductError, Seen, Wait, Watched, record_seen};
 use backfill::internals::plan::Plan;
 use backfill::internals::playbook::{BackTo, Step, step_back};
-use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state;
 
 /// One step back: no gate, no lock, whatever else is running. The state file, if it exists, only tells which waits are over.
 pub(super) async fn back(
@@ -19,7 +19,10 @@ pub(super) async fn back(
     state: &Path,
 ) -> Result<Flag, ConductError> {
     let clock = wall();
-    let seen = StateFile::open(state).ok().as_ref().and_then(Seen::of);
+    let seen = match state::read(state) {
+        Ok(file) => Seen::of(file.as_ref()).await,
+        Err(_) => None,
+    };
     let mut watched = seen.map(|seen| seen.watched(&flag)).unwrap_or_default();
     let left = watched.look(&flag, flags.lead());
     let to = BackTo::of(&flag, clock(), left);

@@ -16,7 +16,7 @@ use backfill::internals::item::item_to_json;
 use backfill::internals::migration::preview;
 use backfill::internals::playbook::{Goal, Next};
 use backfill::internals::preflight::check_plan;
-use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state;
 use backfill::internals::telemetry::number;
 
 /// Items that are named; all are counted.
@@ -36,7 +36,7 @@ pub(super) async fn dry_run(global: &Global, args: &CutoverArgs, goal: Goal) -> 
     if previewed.map_err(|error| refusal(error, &args.plan))?.is_none() {
         return Err(unreadable(state));
     }
-    let listed = if state.exists() { StateFile::open(state)?.met_pairs(MetPair::NewAlone, NAMED)? } else { None };
+    let listed = if state.exists() { state::read(state)?.met_pairs(MetPair::NewAlone, NAMED).await? } else { None };
     let next = Next::from(goal).for_plan(&args.plan.display().to_string());
     output::result(
         global,
@@ -76,7 +76,7 @@ pub(super) async fn dry_run(global: &Global, args: &CutoverArgs, goal: Goal) -> 
 
 /// Why the state file could not be read.
 fn unreadable(state: &Path) -> anyhow::Error {
-    match StateFile::open(state) {
+    match state::read(state) {
         Err(error) => error.into(),
         Ok(_) => Refusal::error(
             Exit::State,

@@ -32,7 +32,7 @@ const LONG_PAGES_FROM: u64 = 50_000;
 pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit> {
     let (dir, items) = (args.dir, args.items);
     let (db, plan) = (dir.join("table.db"), dir.join("plan.toml"));
-    demo_folder::prepare(&dir, PLAN, args.fresh)?;
+    demo_folder::prepare(&dir, PLAN, args.fresh).await?;
     output::stderr("The table: DynamoDB's API on loopback, with sample data. No AWS account is touched.");
     let front = items >= LONG_PAGES_FROM;
     let options = LocalOptions { db: Some(db), items: Some(items), seed: SEED, front, ..LocalOptions::default() };

@@ -12,7 +12,7 @@ use backfill::internals::local::{Local, LocalOptions};
 use backfill::internals::migration::known;
 use backfill::internals::plan::load;
 use backfill::internals::playbook::Way;
-use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state;
 
 /// What a demo makes beside its plan.
 const MADE: [&str; 6] = ["table.db", "table.db-wal", "table.db-shm", "state.db", "state.db-wal", "state.db-shm"];
@@ -22,8 +22,8 @@ const FLAGS: &str = "flags";
 
 /// Makes the folder ready: clears a demo that is finished, or any when it is to be `fresh`, and keeps one that was stopped
 /// in the middle. A folder that holds something else is refused, untouched.
-pub(super) fn prepare(dir: &Path, plan: &str, fresh: bool) -> anyhow::Result<()> {
-    if is_finished(dir, plan)? || fresh {
+pub(super) async fn prepare(dir: &Path, plan: &str, fresh: bool) -> anyhow::Result<()> {
+    if is_finished(dir, plan).await? || fresh {
         clear(dir).with_context(|| format!("{} could not be cleared; nothing was started", dir.display()))?;
     }
     std::fs::create_dir_all(dir).with_context(|| format!("{} cannot be made; nothing was done", dir.display()))?;
@@ -37,7 +37,7 @@ pub(super) fn prepare(dir: &Path, plan: &str, fresh: bool) -> anyhow::Result<()>
 }
 
 /// Whether the folder holds a demo that ran to its end; an error where it holds something else, or one that runs now.
-fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
+async fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
     let (plan_file, state) = (dir.join("plan.toml"), dir.join("state.db"));
     let refuse = |what: &str| {
         let text = format!("{} {what}. Nothing was touched. Name another folder with --dir", dir.display());
@@ -52,9 +52,9 @@ fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
         _ if !state.exists() => return Ok(false),
         _ => {}
     }
-    let (file, ours) = (StateFile::open(&state)?, load("the demo's plan", plan)?.plan);
-    let summary = file.summary()?;
-    match known(&file, &summary, &ours, wall()(), None)?.state.contract {
+    let (file, ours) = (state::read(&state)?, load("the demo's plan", plan)?.plan);
+    let summary = file.summary().await?;
+    match known(file.as_ref(), &summary, &ours, wall()(), None).await?.state.contract {
         _ if summary.identity.fingerprint != ours.fingerprint().as_str() => {
             refuse("has a state.db that is not the demo's")
         }

@@ -14,14 +14,13 @@ use backfill::internals::migration::{job_of, kind};
 use backfill::internals::passes::{DryRun, Prediction};
 use backfill::internals::playbook::{Goal, Kind, Next, Phase, Target as Step};
 use backfill::internals::preflight::{Accept, Fits, SampleSize, check_begun_plan, check_way_back, sample};
-use backfill::internals::state::Identity;
 use backfill::internals::state::phase::EXPAND;
-use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{self, Identity};
 use backfill::internals::telemetry::{DryRunReport, display};
 
 /// Counts what a run would do, and says what the preflight found; refuses nothing.
 pub(super) async fn dry_run(global: &Global, args: &RunArgs, target: &Target) -> anyhow::Result<Exit> {
-    let recorded = recorded(target, EXPAND).filter(|(run, _)| run.can_be_resumed());
+    let recorded = recorded(target, EXPAND).await.filter(|(run, _)| run.can_be_resumed());
     let accepted: Vec<Accept> = args.accept.iter().copied().chain(recorded.into_iter().flat_map(|r| r.1)).collect();
     let job = target.job_accepting(&accepted)?;
     // With a flag, both are written first: what is inserted behind the scan has both, then.
@@ -36,14 +35,14 @@ pub(super) async fn dry_run_of(global: &Global, plan: &Path, phase: Phase, accep
     let target = Target::open(global, plan, fits).await?;
     let Target { plan, tables, description, resolved, .. } = &target;
     let mut job = job_of(phase, plan, tables, description, &resolved.budgets)?;
-    let recorded = recorded(&target, EXPAND).into_iter().flat_map(|(_, accepted)| accepted);
+    let recorded = recorded(&target, EXPAND).await.into_iter().flat_map(|(_, accepted)| accepted);
     let accepted: Vec<Accept> = accept.iter().copied().chain(recorded).collect();
     if accepted.contains(&Accept::ClientEncryption) {
         job.edit_encrypted();
     }
-    let file = StateFile::open(&target.state)?;
-    file.check_is_of(&Identity::of(plan, description))?;
-    job.records = Some(file.into_records());
+    let file = state::read(&target.state)?;
+    file.check_is_of(&Identity::of(plan, description)).await?;
+    job.records = Some(file);
     let goal = if phase == Phase::Contract { Goal::Contract } else { Goal::Rollback };
     count(global, &target, &job, goal, None, &accepted).await
 }
@@ -69,7 +68,10 @@ async fn count(
     found.tell();
     let stopped = job.stop.reason();
     let next = Next::from(goal).for_plan(&target.path.display().to_string());
-    let state = StateFile::open(&target.state).ok().filter(|_| goal == Goal::Rollback);
+    let pairs_unrecorded = match state::read(&target.state) {
+        Ok(state) if goal == Goal::Rollback => state.pairs_unrecorded().await?,
+        _ => false,
+    };
     let report = DryRunReport {
         subject: subject(target),
         found: sampled.as_ref().map_or(&all, |sampled| &sampled.seen),
@@ -78,7 +80,7 @@ async fn count(
         findings: &found.findings,
         accepted: &found.accepted,
         stopped,
-        pairs_unrecorded: state.map(|state| state.pairs_unrecorded()).transpose()?.unwrap_or_default(),
+        pairs_unrecorded,
         next: &next,
     };
     output::result(global, || report.to_json(), |out| report.write(out));

@@ -20,7 +20,7 @@ use backfill::internals::telemetry::{counts_json, number, write_counts};
 /// Lists or retries failures.
 pub(super) async fn failures(global: &Global, args: FailuresArgs) -> anyhow::Result<Exit> {
     match args.action {
-        FailuresAction::List { limit } => list(global, &args.plan, limit),
+        FailuresAction::List { limit } => list(global, &args.plan, limit).await,
         FailuresAction::Retry { accept } => retry(global, &args.plan, accept).await,
     }
 }

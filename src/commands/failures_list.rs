@@ -9,20 +9,19 @@ use super::exit::Exit;
 use super::output;
 use super::target::{read_plan, state_path};
 use crate::cli::Global;
-use backfill::internals::state::sqlite::StateFile;
-use backfill::internals::state::{Cursor, DivergedRecord, FailureRecord, ListQuery, Unreadable};
+use backfill::internals::state::{self, Cursor, DivergedRecord, FailureRecord, ListQuery, Unreadable};
 use backfill::internals::telemetry::number;
 
 /// Rows of a list.
 type Rows<T> = Vec<Result<T, Unreadable>>;
 
 /// Lists open failures and diverged items.
-pub(super) fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Result<Exit> {
+pub(super) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Result<Exit> {
     let loaded = read_plan(global, plan)?;
-    let state = StateFile::open(&state_path(global, &loaded.plan))?;
+    let state = state::read(&state_path(global, &loaded.plan))?;
     let query = ListQuery { run: None, open_only: true, after: Cursor::START, limit };
-    let (failures, diverged) = (state.listed_failures(query)?, state.listed_diverged(query)?);
-    let summary = state.summary()?;
+    let (failures, diverged) = (state.listed_failures(query).await?, state.listed_diverged(query).await?);
+    let summary = state.summary().await?;
     let (failed, unequal) = (summary.open_failures, summary.open_diverged);
     output::result(
         global,

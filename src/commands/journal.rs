@@ -9,13 +9,12 @@ use super::output;
 use super::target::{read_plan, state_path};
 use crate::cli::{Global, JournalArgs};
 use backfill::internals::item::{Value, item_to_json};
-use backfill::internals::state::sqlite::StateFile;
-use backfill::internals::state::{Cursor, ListQuery, PreImageRecord, RunId, Unreadable};
+use backfill::internals::state::{self, Cursor, ListQuery, PreImageRecord, RunId, Unreadable};
 
 /// Lists what is in it, oldest first.
-pub(super) fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit> {
+pub(super) async fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit> {
     let loaded = read_plan(global, &args.plan)?;
-    let state = StateFile::open(&state_path(global, &loaded.plan))?;
+    let state = state::read(&state_path(global, &loaded.plan))?;
     // One more than is listed tells whether there are more.
     let limit = args.limit.saturating_add(1);
     let query = ListQuery {
@@ -24,7 +23,7 @@ pub(super) fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit
         after: Cursor::from_number(args.after),
         limit,
     };
-    let (mut found, runs) = (state.journal(query)?, state.summary()?.runs);
+    let (mut found, runs) = (state.journal(query).await?, state.summary().await?.runs);
     let more = found.len() > args.limit as usize;
     found.truncate(args.limit as usize);
     let phase = |row: &PreImageRecord| runs.iter().find(|run| run.id == row.run).map_or("?", |run| run.phase.as_str());

@@ -69,7 +69,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Rollback(args) => Box::pin(rollback::rollback(&global, args)).await,
         Command::Status(args) => Box::pin(status::status(&global, args)).await,
         Command::Failures(args) => failures::failures(&global, args).await,
-        Command::Journal(args) => journal::journal(&global, args),
+        Command::Journal(args) => journal::journal(&global, args).await,
         #[cfg(feature = "local")]
         Command::Local(args) => local::local(&global, args).await,
     }

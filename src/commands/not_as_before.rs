@@ -11,8 +11,7 @@ use super::target::Target;
 use backfill::internals::change::{Leftover, MetPair};
 use backfill::internals::engine::Ended;
 use backfill::internals::state::phase::{OLD_EQUAL_NEW, ROLLBACK};
-use backfill::internals::state::sqlite::StateFile;
-use backfill::internals::state::{Listed, RunRecord};
+use backfill::internals::state::{self, Listed, RunRecord};
 use backfill::internals::telemetry::{NotAsBefore, PAIRS_UNRECORDED, RunReport, Subject, number, write_listed};
 
 /// Items that a report names; all are counted.
@@ -44,19 +43,18 @@ pub(super) async fn left_by(conducted: &Conducted, run: &RunRecord) -> anyhow::R
 }
 
 /// What is to be known before a rollback is confirmed.
-pub(super) fn tell(target: &Target) {
+pub(super) async fn tell(target: &Target) {
     let mut text = Vec::new();
-    let file = StateFile::open(&target.state).ok();
+    // A file that cannot be opened is explained where it is opened for writing.
+    let Ok(file) = state::read(&target.state) else { return };
     for kind in MetPair::ALL {
-        let listed = match file.as_ref().map(|file| file.met_pairs(kind, NAMED)) {
-            Some(Ok(Some(listed))) => listed,
-            Some(Ok(None)) => return output::stderr(PAIRS_UNRECORDED),
-            Some(Err(_)) => {
+        let listed = match file.met_pairs(kind, NAMED).await {
+            Ok(Some(listed)) => listed,
+            Ok(None) => return output::stderr(PAIRS_UNRECORDED),
+            Err(_) => {
                 let _ = writeln!(text, "{UNREADABLE}");
                 break;
             }
-            // A file that cannot be opened is explained where it is opened for writing.
-            None => return,
         };
         if listed.count == 0 {
             continue;

@@ -10,8 +10,7 @@ use backfill::internals::preflight::{
     Accept, Estimate, Facts, Finding, Known, PATIENCE, Sampled, Severity, ask_flag, estimate_of_description,
     estimate_of_sample, estimate_of_whole, findings, flag_findings, needed, refusal, write_finding,
 };
-use backfill::internals::state::sqlite::StateFile;
-use backfill::internals::state::{RunRecord, RunStatus};
+use backfill::internals::state::{self, RunRecord, RunStatus};
 
 /// What the preflight came to.
 pub(super) struct Preflight {
@@ -87,9 +86,9 @@ impl Preflight {
 
 /// The newest run of a phase, if there is one, and what was accepted for it. A file that cannot be read is met again, and
 /// explained, where it is opened to be written.
-pub(super) fn recorded(target: &Target, phase: &str) -> Option<(RunRecord, Vec<Accept>)> {
-    let state = StateFile::open(&target.state).ok()?;
-    let (run, accepted) = state.current_run(phase).ok()??;
+pub(super) async fn recorded(target: &Target, phase: &str) -> Option<(RunRecord, Vec<Accept>)> {
+    let state = state::read(&target.state).ok()?;
+    let (run, accepted) = state.current_run(phase).await.ok()??;
     Some((run, accepted.iter().filter_map(|name| Accept::from_name(name)).collect()))
 }
 

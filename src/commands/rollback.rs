@@ -24,7 +24,7 @@ pub(super) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Res
         return dry_run_of(global, &args.on.plan, Phase::Undo, &args.go.accept).await;
     }
     let (target, decide) = (Box::pin(Target::open(global, &args.on.plan, check_way_back)).await?, args.decide());
-    not_as_before::tell(&target);
+    not_as_before::tell(&target).await;
     let question = format!("Undo the migration on {} now?", target.description.arn);
     let mut pursuit = Pursuit::of(Goal::Rollback, &decide, question);
     let mut conducted = Box::pin(Conducted::prepared(target, said(&decide), &mut pursuit)).await?;

@@ -29,7 +29,7 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
 pub(super) async fn expand(global: &Global, args: &RunArgs, target: Target) -> anyhow::Result<Exit> {
     // Before the state file is made: a run that is refused leaves no trace.
     let accepted = hold(args, &target).await?;
-    if args.again && !recorded(&target, EXPAND).is_some_and(|(run, _)| is_complete(&run) || run.pass > 1) {
+    if args.again && !recorded(&target, EXPAND).await.is_some_and(|(run, _)| is_complete(&run) || run.pass > 1) {
         return Err(Refusal::error(Exit::Refused, NOT_YET_AGAIN));
     }
     let decide = Decide { yes: args.yes, accept: args.accept.clone(), ..Decide::default() };
@@ -50,7 +50,7 @@ pub(super) async fn expand(global: &Global, args: &RunArgs, target: Target) -> a
 /// be written.
 async fn hold(args: &RunArgs, target: &Target) -> anyhow::Result<Vec<String>> {
     let job = target.job()?;
-    let recorded = recorded(target, EXPAND).filter(|_| !args.restart);
+    let recorded = recorded(target, EXPAND).await.filter(|_| !args.restart);
     if recorded.as_ref().is_some_and(|(run, _)| is_complete(run)) && !args.again {
         return Ok(Vec::new());
     }

@@ -14,7 +14,7 @@ use crate::cli::{Global, StatusArgs};
 use backfill::internals::clock::wall;
 use backfill::internals::host;
 use backfill::internals::migration::{Seen, known, read_now};
-use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state;
 use backfill::internals::telemetry::{KeptBudgets, KeptPace, Worker};
 
 /// For so long the flag is asked for.
@@ -23,20 +23,21 @@ const FLAG_LIMIT: Duration = Duration::from_secs(2);
 /// Prints the state of the plan's migration.
 pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<Exit> {
     let loaded = read_plan(global, &args.plan)?;
-    let file = StateFile::open(&state_path(global, &loaded.plan))?;
-    let summary = file.summary()?;
+    let file = state::read(&state_path(global, &loaded.plan))?;
+    let summary = file.summary().await?;
     let fingerprint = loaded.plan.fingerprint();
     let same_plan = summary.identity.fingerprint == fingerprint.as_str();
-    let read = match Seen::of(&file).is_some() && !args.offline {
+    let read = match Seen::of(file.as_ref()).await.is_some() && !args.offline {
         true => Some(Box::pin(read_now(&loaded.plan, wall(), FLAG_LIMIT)).await),
         false => None,
     };
-    let known = known(&file, &summary, &loaded.plan, wall()(), read)?;
+    let known = known(file.as_ref(), &summary, &loaded.plan, wall()(), read).await?;
+    let pace = KeptPace::in_file(file.as_ref(), summary.holder.as_ref()).await;
     let worker = summary.holder.as_ref().map(|holder| {
         let stopped = holder.host == Some(host::name().into()) && holder.pid.is_some_and(host::is_stopped);
-        Worker::new(holder, KeptPace::in_file(&file, Some(holder)), stopped, wall()())
+        Worker::new(holder, pace.clone(), stopped, wall()())
     });
-    let budgets = KeptBudgets::of(&file, summary.current.as_ref().map(|current| &current.run))?;
+    let budgets = KeptBudgets::of(file.as_ref(), summary.current.as_ref().map(|current| &current.run)).await?;
     let path = args.plan.display().to_string();
     let options = global.state.as_ref().map_or_else(String::new, |state| format!(" --state {}", state.display()));
     output::result(

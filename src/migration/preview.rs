@@ -12,8 +12,7 @@ use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
 use crate::playbook::{BackTo, Goal, Kind, Rehearsal, State, World, one_way, rehearse};
 use crate::state::phase::EXPAND;
-use crate::state::sqlite::StateFile;
-use crate::state::{Identity, KeptFact, OpenWork};
+use crate::state::{self, Identity, KeptFact, OpenWork};
 
 /// What a command does before its first lasting work, as the state file and the flag are now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +43,7 @@ pub async fn preview(
     goal: Goal,
     now: Timestamp,
 ) -> Result<Option<Preview>, ConductError> {
-    let Some(known) = Known::of(path, plan, table)? else { return Ok(None) };
+    let Some(known) = Known::of(path, plan, table).await? else { return Ok(None) };
     let kind = kind_of(plan, &known.state);
     let flag = match flags.filter(|_| kind == Kind::Flagged) {
         Some(flags) => read(flags, plan).await?.map(|(flag, _)| flag),
@@ -94,23 +93,23 @@ pub async fn preview(
 }
 
 impl Known {
-    fn of(path: &Path, plan: &Plan, table: &TableDescription) -> Result<Option<Known>, ConductError> {
+    async fn of(path: &Path, plan: &Plan, table: &TableDescription) -> Result<Option<Known>, ConductError> {
         if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             return Ok(Some(Known::default()));
         }
-        let Ok(file) = StateFile::open(path) else { return Ok(None) };
-        let begun = file.has_begun()?;
+        let Ok(file) = state::read(path) else { return Ok(None) };
+        let begun = file.has_begun().await?;
         let ours = Identity::of(plan, table);
-        file.check_is_of(&ours)?;
-        if !file.identity()?.is_of(&ours) {
+        file.check_is_of(&ours).await?;
+        if !file.identity().await?.is_of(&ours) {
             // Nothing has begun in it: it becomes this plan's.
             return Ok(Some(Known::default()));
         }
         let mut state = State::default();
-        for record in file.events()? {
+        for record in file.events().await? {
             state = state.next(&from_text(&record.event)?)?;
         }
-        let other = other_flag(file.kept(KeptFact::FlagPlace)?, plan);
+        let other = other_flag(file.kept(KeptFact::FlagPlace).await?, plan);
         let another_way = state.kind().is_some_and(|before| before != kind_of(plan, &state));
         if !begun && (other.is_some() || another_way) {
             return Ok(Some(Known::default()));
@@ -118,8 +117,8 @@ impl Known {
         if let Some(other) = other {
             return Err(other);
         }
-        let seen = file.kept(KeptFact::FlagSeen)?.map(|text| Seen::from_text(&text)).transpose()?;
-        let (open, no_way_back) = (file.open_work_of(EXPAND)?, file.no_way_back()?);
+        let seen = file.kept(KeptFact::FlagSeen).await?.map(|text| Seen::from_text(&text)).transpose()?;
+        let (open, no_way_back) = (file.open_work_of(EXPAND).await?, file.no_way_back().await?);
         Ok(Some(Known { state, seen, open, no_way_back }))
     }
 }

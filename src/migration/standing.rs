@@ -13,8 +13,7 @@ use crate::cutover::schema::{from_json, to_json};
 use crate::cutover::{Flag, FlagMeta, open};
 use crate::plan::Plan;
 use crate::playbook::{Phase, Standing, State, World, standing};
-use crate::state::sqlite::StateFile;
-use crate::state::{KeptFact, RunStatus, StateSummary, StoreError, phase};
+use crate::state::{self, KeptFact, RunStatus, StateReader, StateSummary, StoreError, phase};
 
 /// What is known of a migration without asking anybody.
 #[derive(Debug, Clone)]
@@ -45,18 +44,18 @@ pub struct Seen {
 /// Reads what a state file knows of this plan's migration.
 ///
 /// `read` is the result of reading the flag just now; `None` if that was not tried.
-pub fn known(
-    file: &StateFile,
+pub async fn known(
+    file: &dyn StateReader,
     summary: &StateSummary,
     plan: &Plan,
     now: Timestamp,
     read: Option<Result<Option<Seen>, String>>,
 ) -> Result<Known, ConductError> {
     let mut state = State::default();
-    for record in file.events()? {
+    for record in file.events().await? {
         state = state.next(&from_text(&record.event)?)?;
     }
-    let kept = file.kept(KeptFact::FlagSeen)?.map(|text| Seen::from_text(&text)).transpose()?;
+    let kept = file.kept(KeptFact::FlagSeen).await?.map(|text| Seen::from_text(&text)).transpose()?;
     let (seen, may_be_stale) = match read {
         Some(Ok(Some(read))) => (Some(read), None),
         Some(Ok(None)) => (kept, Some("the flag is missing now".to_owned())),
@@ -70,7 +69,7 @@ pub fn known(
         flag: seen.as_ref().map(|seen| &seen.flag),
         left: Duration::ZERO,
         failures: summary.open_failures,
-        unfinished: unfinished(file, &state)?,
+        unfinished: unfinished(file, &state).await?,
         diverged: summary.open_diverged,
         limits: limits(plan),
         no_way_back: None,
@@ -117,13 +116,13 @@ pub async fn record_seen(
     (flag, meta): (&Flag, &FlagMeta),
     watched: &Watched,
 ) -> Result<bool, StoreError> {
-    let Ok(file) = StateFile::open(path) else { return Ok(false) };
-    let identity = file.summary()?.identity;
+    let Ok(file) = state::read(path) else { return Ok(false) };
+    let identity = file.summary().await?.identity;
     if identity.fingerprint != plan.fingerprint().as_str() {
         return Ok(false);
     }
     drop(file);
-    let store = match crate::state::open(path, &identity, clock::now) {
+    let store = match state::open(path, &identity, clock::now) {
         Ok(store) => store,
         Err(StoreError::Locked(_)) => return Ok(false),
         Err(error) => return Err(error),
@@ -135,21 +134,21 @@ pub async fn record_seen(
 }
 
 /// Open failures of the pass that a contract, a rollback or a way back has open, if it has been over the whole table.
-fn unfinished(file: &StateFile, state: &State) -> Result<u64, StoreError> {
+async fn unfinished(file: &dyn StateReader, state: &State) -> Result<u64, StoreError> {
     let name = match state.open.map(|open| open.phase) {
         Some(Phase::Contract) => phase::CONTRACT,
         Some(Phase::OldFromNew) => phase::OLD_EQUAL_NEW,
         Some(Phase::Undo) => phase::ROLLBACK,
         Some(Phase::Expand | Phase::Retry | Phase::Verify { .. }) | None => return Ok(0),
     };
-    let ended = file.current_run(name)?.is_some_and(|(run, _)| run.status == RunStatus::Complete);
-    Ok(if ended { file.open_work_of(name)?.failures } else { 0 })
+    let ended = file.current_run(name).await?.is_some_and(|(run, _)| run.status == RunStatus::Complete);
+    Ok(if ended { file.open_work_of(name).await?.failures } else { 0 })
 }
 
 impl Seen {
     /// The flag as the state file has it, where it does; what cannot be read tells nothing.
-    pub fn of(file: &StateFile) -> Option<Seen> {
-        Seen::from_text(&file.kept(KeptFact::FlagSeen).ok()??).ok()
+    pub async fn of(file: &dyn StateReader) -> Option<Seen> {
+        Seen::from_text(&file.kept(KeptFact::FlagSeen).await.ok()??).ok()
     }
 
     /// How long an earlier state of this flag may still be obeyed, as far as the command that saw it knew. It knew that of

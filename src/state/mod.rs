@@ -11,7 +11,8 @@
 //! | [`Verifications`] | what verifications were asked, counted and found; their reports |
 //! | [`Events`] | the events of the migration, and facts beside them |
 //!
-//! [`State`] has all of them. The rest of the program knows the ports and [`open`] alone; `sqlite/` keeps a state in one
+//! [`State`] has all of them; [`StateReader`] is for everyone who does not own the state. The rest of the program knows the
+//! ports, [`open`] and [`read`] alone; `sqlite/` keeps a state in one
 //! file. Another store implements the ports and passes the conformance suite (`tests/state/`).
 
 mod checkpoints;
@@ -21,6 +22,7 @@ mod history;
 mod ids;
 mod packed;
 mod progress;
+mod reader;
 mod records;
 mod runs;
 mod spend;
@@ -32,8 +34,7 @@ mod verifications;
 pub mod sqlite;
 
 use std::path::Path;
-
-use async_trait::async_trait;
+use std::sync::Arc;
 
 pub use crate::cost::Spend;
 pub use checkpoints::Checkpoints;
@@ -43,6 +44,7 @@ pub use history::History;
 pub use ids::{Cursor, PreImageId, RunId};
 pub use packed::only_if_kept;
 pub use progress::{Counts, RunStatus, SegmentEvent, SegmentState, SegmentStatus, TransitionError};
+pub use reader::{Records, StateReader};
 pub use records::{
     Asked, Begin, Commit, DivergedItem, DivergedRecord, Drawn, EventRecord, Failure, FailureRecord, Filled, Holder,
     Identity, KeptFact, ListQuery, Listed, MAX_MISMATCHES, MetPage, Mismatch, NewRun, NewVerification, OpenWork,
@@ -55,9 +57,6 @@ pub use spend_ledger::SpendLedger;
 pub use store::{State, StateStore};
 pub use verdict::{Stage, Verdict, VerdictCounts};
 pub use verifications::Verifications;
-
-use crate::change::{Lookup, OnRecord};
-use crate::item::ItemKey;
 
 /// Opens the state of a migration in a file, or creates it, for this plan and table. Directories get mode 0700, files 0600.
 /// `clock` gives the timestamps that are stored. It blocks, for up to 0.2 s if another process holds the file's lock.
@@ -74,11 +73,14 @@ pub fn open(path: &Path, identity: &Identity, clock: fn() -> String) -> Result<S
     Ok(State::new(sqlite::Store::open(path, identity, clock)?))
 }
 
-/// Read-only access to the recorded history of items.
-#[async_trait]
-pub trait Records: Send + Sync {
-    /// Of these items, in their order.
-    async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError>;
+/// Opens a state file to read it, whatever plan it belongs to: [`StateReader::identity`] says. It takes no lock.
+///
+/// # Errors
+///
+/// [`StoreError::Io`] if it does not exist or cannot be read, [`StoreError::Foreign`] if it is another program's or a newer
+/// version's, [`StoreError::Corrupt`] if it is damaged.
+pub fn read(path: &Path) -> Result<Arc<dyn StateReader>, StoreError> {
+    Ok(Arc::new(sqlite::Reader::open(path)?))
 }
 
 /// The names of phases, as they are stored.

@@ -9,8 +9,7 @@ use serde_json::{Value as Json, json};
 use super::{Pace, number};
 use crate::clock::to_text;
 use crate::figure::whole_duration;
-use crate::state::sqlite::StateFile;
-use crate::state::{Holder, KeptFact};
+use crate::state::{Holder, KeptFact, StateReader};
 
 /// The process keeps its pace so often.
 pub const KEPT_EVERY: Duration = Duration::from_secs(5);
@@ -35,8 +34,8 @@ impl KeptPace {
     }
 
     /// The pace recorded by the process that works on this file now; `None` if no process works, or it recorded none.
-    pub fn in_file(file: &StateFile, holder: Option<&Holder>) -> Option<KeptPace> {
-        let kept = KeptPace::from_text(&file.kept(KeptFact::Pace).ok()??)?;
+    pub async fn in_file(file: &dyn StateReader, holder: Option<&Holder>) -> Option<KeptPace> {
+        let kept = KeptPace::from_text(&file.kept(KeptFact::Pace).await.ok()??)?;
         let since = holder?.since.as_ref()?.as_it_is().parse::<Timestamp>().ok()?;
         // What another process of the same number kept is of before this one began; times are kept to the second.
         (holder?.pid == Some(kept.pid) && kept.at.as_second() >= since.as_second()).then_some(kept)

@@ -5,8 +5,7 @@ use std::io::{Result, Write};
 use serde_json::{Value as Json, json};
 
 use crate::ratelimit::{ScopeBudget, lines};
-use crate::state::sqlite::StateFile;
-use crate::state::{KeptFact, RunId, RunRecord, StoreError};
+use crate::state::{KeptFact, RunId, RunRecord, StateReader, StoreError};
 
 /// The budgets of a running job as they are now.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,8 +33,11 @@ impl KeptBudgets {
     }
 
     /// Those that the process of this run kept last, if it did.
-    pub fn of(file: &StateFile, run: Option<&RunRecord>) -> std::result::Result<Option<KeptBudgets>, StoreError> {
-        let kept = file.kept(KeptFact::Budgets)?.and_then(|text| KeptBudgets::from_text(&text));
+    pub async fn of(
+        file: &dyn StateReader,
+        run: Option<&RunRecord>,
+    ) -> std::result::Result<Option<KeptBudgets>, StoreError> {
+        let kept = file.kept(KeptFact::Budgets).await?.and_then(|text| KeptBudgets::from_text(&text));
         Ok(kept.filter(|kept| run.is_some_and(|run| run.id == kept.run && run.is_unfinished())))
     }
 

@@ -15,6 +15,7 @@ mod open;
 mod ports;
 mod progress;
 mod read;
+mod reader;
 mod siblings;
 mod spend;
 mod state_file;
@@ -28,6 +29,7 @@ mod tests;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
+pub use reader::Reader;
 pub use state_file::StateFile;
 
 use super::{Identity, StoreError};

@@ -1,9 +1,8 @@
 //! A state file for everyone who does not own it: read-only, while a run is on and after it died.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::super::{
@@ -12,9 +11,8 @@ use super::super::{
 };
 use super::error::{Failed, io_error};
 use super::lock::Lock;
+use super::reader::Reader;
 use super::{accepted, journal, layout, open, read, siblings, spend};
-use crate::change::{Lookup, OnRecord};
-use crate::item::ItemKey;
 
 /// A state file, opened to be read. It takes no lock and stands in nobody's way.
 #[derive(Debug)]
@@ -121,7 +119,7 @@ impl StateFile {
 
     /// Read-only access to the recorded history of items, for a dry run of a rollback; another process may own the file.
     pub fn into_records(self) -> Arc<dyn Records> {
-        Arc::new(ReadRecords(Arc::new(Mutex::new(self))))
+        Arc::new(Reader::new(self))
     }
 
     /// Diverged items, oldest first; an error if one cannot be read.
@@ -154,23 +152,6 @@ impl StateFile {
             Ok(value)
         };
         read().map_err(|failed: Failed| failed.explain(&self.path, "reading it"))
-    }
-}
-
-/// The records of a file that is only read.
-#[derive(Debug)]
-struct ReadRecords(Arc<Mutex<StateFile>>);
-
-#[async_trait]
-impl Records for ReadRecords {
-    async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError> {
-        let file = Arc::clone(&self.0);
-        let read = move || {
-            let file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.read(|connection| journal::recall(connection, &keys, lookup))
-        };
-        let read = tokio::task::spawn_blocking(read).await;
-        read.unwrap_or_else(|panic| Err(StoreError::Io(format!("the state file could not be read: {panic}"))))
     }
 }
 
@@ -212,6 +193,7 @@ fn immutable_uri(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::Lookup;
     use crate::state::sqlite::tests::{identity, scratch};
 
     /// A dry run of a rollback asks for every page: comparing the whole file each time would grow with its square.

@@ -1,0 +1,70 @@
+//! The read-only port: a state for everyone who does not own it.
+
+use async_trait::async_trait;
+
+use super::{
+    DivergedRecord, EventRecord, FailureRecord, Identity, KeptFact, ListQuery, Listed, OpenWork, PreImageRecord,
+    RunRecord, StateSummary, StoreError, Unreadable,
+};
+use crate::change::{Lookup, MetPair, OnRecord};
+use crate::item::ItemKey;
+
+/// Read-only access to the recorded history of items.
+#[async_trait]
+pub trait Records: Send + Sync {
+    /// Of these items, in their order.
+    async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError>;
+}
+
+/// A state that is only read, while its owner works on it and after the owner died. It takes no lock, holds nobody up and
+/// changes nothing. Each answer is of one moment, and shows everything that was durable then; later answers may show more.
+///
+/// Every method fails with [`StoreError::Corrupt`] if what it reads is damaged, and with [`StoreError::Io`] if it cannot be
+/// read.
+#[async_trait]
+pub trait StateReader: Records {
+    /// Everything that `status` shows.
+    async fn summary(&self) -> Result<StateSummary, StoreError>;
+
+    /// The plan and table that the state belongs to.
+    async fn identity(&self) -> Result<Identity, StoreError>;
+
+    /// [`StoreError::Foreign`] if the state belongs to another plan or table, unless nothing has begun in it: such a state
+    /// becomes its next owner's.
+    async fn check_is_of(&self, ours: &Identity) -> Result<(), StoreError>;
+
+    /// Whether there is a run, or an event that says more than that a preflight was accepted and a first pass was about to
+    /// begin.
+    async fn has_begun(&self) -> Result<bool, StoreError>;
+
+    /// All events, oldest first.
+    async fn events(&self) -> Result<Vec<EventRecord>, StoreError>;
+
+    /// A kept fact.
+    async fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError>;
+
+    /// The newest run of a phase, and the findings of the preflight that were accepted for it.
+    async fn current_run(&self, phase: &str) -> Result<Option<(RunRecord, Vec<String>)>, StoreError>;
+
+    /// Items with an open failure, and open diverged items, of every run of a phase. An item counts once.
+    async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError>;
+
+    /// Failures in the order of their cursors. One that cannot be read hides no other.
+    async fn listed_failures(&self, query: ListQuery) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError>;
+
+    /// Diverged items in the order of their cursors. One that cannot be read hides no other.
+    async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError>;
+
+    /// Values that writes destroyed and that were not refused, oldest first. One that cannot be read hides no other.
+    async fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, Unreadable>>, StoreError>;
+
+    /// The number of targets for which a rollback cannot know whether they existed before; `None` if it knows for all.
+    async fn no_way_back(&self) -> Result<Option<u64>, StoreError>;
+
+    /// Pairs of this kind as the first pass found them: their number, and up to `limit` paths by name. `None` if an earlier
+    /// version of this program made that pass, which did not record them.
+    async fn met_pairs(&self, kind: MetPair, limit: u32) -> Result<Option<Listed>, StoreError>;
+
+    /// Whether an earlier version of this program made the first pass and did not record its pairs.
+    async fn pairs_unrecorded(&self) -> Result<bool, StoreError>;
+}

@@ -1,0 +1,109 @@
+//! The read-only port over a state file.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::super::{
+    DivergedRecord, EventRecord, FailureRecord, Identity, KeptFact, ListQuery, Listed, OpenWork, PreImageRecord,
+    Records, RunRecord, StateReader, StateSummary, StoreError, Unreadable,
+};
+use super::StateFile;
+use super::journal::recall;
+use crate::change::{Lookup, MetPair, OnRecord};
+use crate::item::ItemKey;
+
+/// A state file that is read by several callers in turn.
+///
+/// Commands read little, and read it before and after their work, so that they read in place. A dry run asks for the
+/// history of every page, so that [`Records::of`] does not block its worker.
+#[derive(Debug)]
+pub struct Reader(Arc<Mutex<StateFile>>);
+
+impl Reader {
+    /// Opens a state file as [`StateFile::open`] does.
+    pub fn open(path: &Path) -> Result<Reader, StoreError> {
+        StateFile::open(path).map(Reader::new)
+    }
+
+    pub(super) fn new(file: StateFile) -> Reader {
+        Reader(Arc::new(Mutex::new(file)))
+    }
+
+    fn file(&self) -> MutexGuard<'_, StateFile> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Records for Reader {
+    async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError> {
+        let file = Arc::clone(&self.0);
+        let read = move || {
+            let file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.read(|connection| recall(connection, &keys, lookup))
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        read.unwrap_or_else(|panic| Err(StoreError::Io(format!("the state file could not be read: {panic}"))))
+    }
+}
+
+#[async_trait]
+impl StateReader for Reader {
+    async fn summary(&self) -> Result<StateSummary, StoreError> {
+        self.file().summary()
+    }
+
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        self.file().identity()
+    }
+
+    async fn check_is_of(&self, ours: &Identity) -> Result<(), StoreError> {
+        self.file().check_is_of(ours)
+    }
+
+    async fn has_begun(&self) -> Result<bool, StoreError> {
+        self.file().has_begun()
+    }
+
+    async fn events(&self) -> Result<Vec<EventRecord>, StoreError> {
+        self.file().events()
+    }
+
+    async fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError> {
+        self.file().kept(fact)
+    }
+
+    async fn current_run(&self, phase: &str) -> Result<Option<(RunRecord, Vec<String>)>, StoreError> {
+        self.file().current_run(phase)
+    }
+
+    async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError> {
+        self.file().open_work_of(phase)
+    }
+
+    async fn listed_failures(&self, query: ListQuery) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError> {
+        self.file().listed_failures(query)
+    }
+
+    async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError> {
+        self.file().listed_diverged(query)
+    }
+
+    async fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, Unreadable>>, StoreError> {
+        self.file().journal(query)
+    }
+
+    async fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
+        self.file().no_way_back()
+    }
+
+    async fn met_pairs(&self, kind: MetPair, limit: u32) -> Result<Option<Listed>, StoreError> {
+        self.file().met_pairs(kind, limit)
+    }
+
+    async fn pairs_unrecorded(&self) -> Result<bool, StoreError> {
+        self.file().pairs_unrecorded()
+    }
+}
