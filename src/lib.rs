@@ -102,6 +102,7 @@ mod figure;
 mod host;
 mod item;
 mod locked;
+mod machine;
 mod migration;
 mod outside;
 mod passes;
@@ -149,6 +150,9 @@ pub mod internals {
     }
     pub mod locked {
         pub use crate::locked::*;
+    }
+    pub mod machine {
+        pub use crate::machine::*;
     }
     pub mod migration {
         pub use crate::migration::*;

@@ -220,7 +220,7 @@ const LAYERS: &[&[&str]] = &[
     &["change"],
     &["figure"],
     &["item"],
-    &["clock", "host", "locked", "outside"],
+    &["clock", "host", "locked", "machine", "outside"],
 ];
 
 /// A dependency that breaks the layers or closes a circle, until somebody takes it out.

@@ -278,6 +278,7 @@ async fn renew_until(
     loop {
         let third = record.duration / 3;
         tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             () = sleep_until(renewed.monotonic + third) => {}
             // Something waits to be sent: the machine slept, and its timers stood still.
@@ -285,6 +286,7 @@ async fn renew_until(
         }
         let mut why = String::from("no reply");
         let result = tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             // As long as this takes, also after a sleep; from two thirds of the duration on nothing is sent meanwhile.
             result = timeout(third, renew(&item, &mut record, &validity, &mut why)) => result,

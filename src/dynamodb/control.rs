@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Directive, FatalKind, TableError};
 use crate::item::{Item, ItemKey, KeySchema, Value};
+use crate::machine::Random;
 use crate::ratelimit::backoff::Backoff;
 
 /// A table of control items. An implementation sends each request once and reports what came of it.
@@ -114,12 +115,20 @@ pub struct ControlItem {
     name: String,
     key: ItemKey,
     partition: String,
+    /// The names of its writes and the jitter of its backoff are drawn from it.
+    random: Random,
 }
 
 impl ControlItem {
     /// The item of this key; `table_name` is for messages, `partition` the name of its partition key.
     pub fn new(table: Arc<dyn Control>, table_name: &str, key: ItemKey, partition: &str) -> ControlItem {
-        ControlItem { table, name: format!("item {key} of table {table_name}"), key, partition: partition.to_owned() }
+        let (name, random) = (format!("item {key} of table {table_name}"), Random::of_system());
+        ControlItem { table, name, key, partition: partition.to_owned(), random }
+    }
+
+    /// The same item, with its randomness from here.
+    pub fn drawing_from(self, random: Random) -> ControlItem {
+        ControlItem { random, ..self }
     }
 
     /// Its name in messages.
@@ -155,7 +164,7 @@ impl ControlItem {
     pub async fn put(&self, attributes: Item, expected: Option<&Item>) -> Result<Item, ControlError> {
         let mut item = attributes;
         item.extend(self.key.attributes().clone());
-        item.insert(WRITER.to_owned(), Value::S(format!("{:032x}", fastrand::u128(..))));
+        item.insert(WRITER.to_owned(), Value::S(format!("{:032x}", self.random.name())));
         let expected = match expected {
             Some(attributes) => Expected::These(attributes.clone()),
             None => Expected::Absent { partition: self.partition.clone() },
@@ -222,7 +231,7 @@ impl Patience {
     ) -> Result<(), ControlError> {
         let item = of.name.clone();
         if error.directive() == Directive::Retry {
-            let wait = BACKOFF.wait(self.attempts, fastrand::f64());
+            let wait = BACKOFF.wait(self.attempts, of.random.fraction());
             if Instant::now() + wait >= self.until {
                 let message = error.to_string();
                 return Err(ControlError::GaveUp { item, what, patience: PATIENCE, message, uncertain });

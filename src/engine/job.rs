@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::change::Changes;
-use crate::clock;
 use crate::cost::UnitPrices;
 use crate::cutover::Validity;
 use crate::dynamodb::{TableDescription, Tables};
@@ -23,6 +22,7 @@ use crate::engine::scan::survey::surveyed_items;
 use crate::engine::stop::{StopReason, Stopper};
 use crate::engine::write::writer::Writer;
 use crate::host;
+use crate::machine::Machine;
 use crate::plan::{Plan, ScanOptions};
 use crate::ratelimit::{Budgets, Feedback, Scopes, resolve_within};
 use crate::state::{OpenWork, Records, RunRecord, SegmentTotals, SpendRecord, State, StoreError};
@@ -49,6 +49,8 @@ pub struct Job {
     pub table_watch: Option<Arc<TableWatch>>,
     /// How it is stopped.
     pub stop: Stopper,
+    /// Its clocks and its randomness.
+    pub machine: Machine,
     /// What it tells.
     pub progress: Arc<Progress>,
     /// Applications write both attributes, all of them and since before this session: an item that has both, and equal,
@@ -95,16 +97,18 @@ impl Job {
     ) -> Job {
         let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
         let prices = UnitPrices::of(&description, &plan.prices);
+        let machine = Machine::this();
         let mut job = Job {
             budgets: budgets.clone(),
             allowance: Allowance::new(&plan.limits, budgets.table, prices),
-            gate: Gate::new(&plan.limits, clock::wall()),
+            gate: Gate::new(&plan.limits, machine.wall()),
             plan,
             changes,
             tables,
             description,
             scopes: Scopes::new(budgets, &indexes, Feedback::default()),
             stop: Stopper::default(),
+            machine,
             progress: Arc::new(Progress::default()),
             dual_writes: false,
             validities: Vec::new(),
@@ -115,6 +119,11 @@ impl Job {
         };
         job.watch_table(Instant::now(), LOOK_EVERY);
         job
+    }
+
+    /// The same job, by these clocks and this randomness. To be called before [`Job::watch_table`].
+    pub fn on(self, machine: Machine) -> Job {
+        Job { gate: Gate::new(&self.plan.limits, machine.wall()), machine, ..self }
     }
 
     /// Follows the table, described at that moment, by looking at it this often.
@@ -130,6 +139,7 @@ impl Job {
                 capacity: self.plan.capacity.clone(),
                 scan: self.plan.scan.clone(),
                 goes_back: self.goes_back,
+                machine: self.machine.clone(),
             };
             TableWatch::new(table, &resolved, described, every)
         });
@@ -148,6 +158,7 @@ impl Job {
             gate: Arc::clone(&self.gate),
             retry: self.plan.retry.clone(),
             connections: host::connections(),
+            random: self.machine.random.clone(),
         };
         let Tables { source, sink, .. } = self.tables.clone();
         let (stop, progress) = (self.stop.clone(), Arc::clone(&self.progress));

@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::cutover::{Flag, FlagError, FlagMeta, FlagStore, FlagStoreError, Validity, check_plan};
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::Stopper;
+use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::playbook::{Event, Fact, Goal, Kind, Limits, Mark, Phase, Refused, State, Step, What, World, one_way, step};
 use crate::preflight::PreflightError;
@@ -49,6 +50,8 @@ pub struct Conductor {
     pub store: state::State,
     /// How everything is stopped.
     pub stop: Stopper,
+    /// The clocks and the randomness of what it does. Its own timestamps are by the clock that it was opened with.
+    pub machine: Machine,
     /// Whether the lease is still this process's; `None` if the migration has no lease.
     pub lease: Option<Validity>,
     flags: Option<Arc<dyn FlagStore>>,
@@ -183,6 +186,7 @@ impl Conductor {
             budgets,
             store,
             stop: Stopper::default(),
+            machine: Machine::this(),
             lease: None,
             flags,
             clock,

@@ -127,7 +127,12 @@ pub async fn record_seen(
         Err(StoreError::Locked(_)) => return Ok(false),
         Err(error) => return Err(error),
     };
-    let seen = Seen { at: clock::wall()(), flag: flag.clone(), meta: meta.clone(), settles: watched.to_json() };
+    let seen = Seen {
+        at: clock::wall()(),
+        flag: flag.clone(),
+        meta: meta.clone(),
+        settles: watched.to_json(clock::boot_time()),
+    };
     store.keep(KeptFact::FlagSeen, seen.to_json().to_string()).await?;
     store.close().await?;
     Ok(true)
@@ -156,7 +161,7 @@ impl Seen {
     pub fn watched(&self, flag: &Flag) -> Watched {
         let mut watched = Watched::default();
         if self.flag == *flag {
-            watched.restore(flag, &self.settles);
+            watched.restore(flag, &self.settles, clock::boot_time());
         }
         watched
     }
@@ -190,7 +195,7 @@ impl Conductor {
             && let Some(before) = self.seen_before().await?
             && before.flag == flag
         {
-            self.watched.restore(&flag, &before.settles);
+            self.watched.restore(&flag, &before.settles, self.machine.booted());
             self.seen = Some(Box::new(OnRecord { at: before.at, flag: before.flag, settled: false }));
         }
         self.watched.look(&flag, lead);
@@ -219,7 +224,7 @@ impl Conductor {
         let known = self.seen.as_ref().filter(|seen| seen.flag == *flag);
         if known.is_none_or(|known| known.settled != settled) {
             let at = known.map_or_else(|| (self.clock)(), |known| known.at);
-            let settles = self.watched.to_json();
+            let settles = self.watched.to_json(self.machine.booted());
             let seen = Seen { at, flag: flag.clone(), meta: meta.clone(), settles };
             self.store.keep(KeptFact::FlagSeen, seen.to_json().to_string()).await?;
             self.seen = Some(Box::new(OnRecord { at, flag: flag.clone(), settled }));

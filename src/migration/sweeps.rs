@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::watch::{FlagWatch, gone, moved};
 use super::{ConductError, Conductor};
 use crate::change::Changes;
-use crate::clock::{moments, wall};
+use crate::clock::Clock;
 use crate::cutover::{Flag, WriteTo};
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::{Ended, Job, LOOK_EVERY, StopReason};
@@ -78,7 +78,7 @@ impl Conductor {
     pub fn job(&self, phase: Phase) -> Result<Job, ConductError> {
         let lifted = self.goes_back.then(|| Plan { limits: Limits::none(), ..self.plan.clone() });
         let plan = lifted.as_ref().unwrap_or(&self.plan);
-        let mut job = job_of(phase, plan, &self.tables, &self.description, &self.budgets)?;
+        let mut job = job_of(phase, plan, &self.tables, &self.description, &self.budgets)?.on(self.machine.clone());
         job.stop = self.stop.clone();
         job.goes_back = self.goes_back;
         // Between two phases of one process may lie a week: the first look is due by then.
@@ -90,12 +90,13 @@ impl Conductor {
     /// Goes over the table for this phase: a run that has begun is resumed. Its end is on record when this returns without
     /// a reason to stop. `restart` begins an expansion anew.
     pub async fn sweep(&mut self, phase: Phase, restart: bool) -> Result<Swept, ConductError> {
-        let asked = moments()();
+        let moments = Arc::clone(&self.machine.moments);
+        let asked = moments();
         let flag = self.flag().await?;
         let mut job = self.job(phase)?;
         let watched = self.flags.as_ref().zip(flag.as_ref()).map(|(flags, flag)| {
             let (flags, plan, began, stop) = (Arc::clone(flags), self.plan.clone(), flag.clone(), self.stop.clone());
-            FlagWatch { flags, plan, phase, began, stop }.begin(asked, moments())
+            FlagWatch { flags, plan, phase, began, stop }.begin(asked, moments)
         });
         let (validity, _watch) = watched.unzip();
         job.validities.extend(validity);
@@ -296,7 +297,7 @@ impl Conductor {
             self.store.accept(run.id, self.said.accepted.clone()).await?;
         }
         let anew = !matches!(self.begins(phase).await?, Begins::Resumes(_));
-        let record = begin(job, &self.store, asked, anew, fastrand::u64(..)).await?;
+        let record = begin(job, &self.store, asked, anew, self.machine.random.number()).await?;
         let line = self.line(job, record.run.total_segments, None);
         let before = Arc::new(self.store.clone());
         let verified = verify(job, &self.store, &record, before).await;
@@ -328,7 +329,7 @@ impl Conductor {
 
     fn line(&self, job: &Job, total_segments: u32, before: Option<&SegmentTotals>) -> Shown {
         let watched = || job.watched(total_segments, before);
-        Shown { _kept: keep_pace(self.store.clone(), watched()), line: Line::show(watched()) }
+        Shown { _kept: keep_pace(self.store.clone(), watched(), self.machine.wall()), line: Line::show(watched()) }
     }
 }
 
@@ -345,7 +346,7 @@ impl Shown {
 }
 
 /// Keeps the pace of a pass in the state file for `status`, until it is dropped.
-fn keep_pace(store: state::State, watched: Watched) -> AbortOnDropHandle<()> {
+fn keep_pace(store: state::State, watched: Watched, wall: Clock) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         let (start, mut tick) = (Instant::now(), tokio::time::interval(KEPT_EVERY));
         let mut pace = Pace::new(watched.items_before, watched.item_estimate);
@@ -353,7 +354,7 @@ fn keep_pace(store: state::State, watched: Watched) -> AbortOnDropHandle<()> {
             tick.tick().await;
             let now = watched.progress.snapshot();
             pace.note(start.elapsed(), now.counts.scanned, now.counts.spend().write);
-            let kept = KeptPace::of(&pace, wall()());
+            let kept = KeptPace::of(&pace, wall());
             // A store that fails stops the pass by its commits; that `status` does not know the pace is no reason.
             let _ = store.keep(KeptFact::Pace, kept.to_json().to_string()).await;
         }

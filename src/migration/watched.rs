@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
-use crate::clock::{BootTime, boot_time};
+use crate::clock::BootTime;
 use crate::cutover::{Flag, Sights, dated_ahead};
 
 /// A wait until applications obey what the flag says.
@@ -67,15 +67,17 @@ impl Watched {
     }
 
     /// Goes on with what an earlier process knew of this flag, if that can be told.
-    pub fn restore(&mut self, flag: &Flag, kept: &Json) {
-        if let Some(left) = left_by(kept, boot_time()) {
+    /// `now` is the time since this machine started.
+    pub fn restore(&mut self, flag: &Flag, kept: &Json, now: Option<BootTime>) {
+        if let Some(left) = left_by(kept, now) {
             self.sights.restore(flag, left, self.began.elapsed());
         }
     }
 
     /// What a later process of this host goes on with.
-    pub fn to_json(&self) -> Json {
-        kept(self.left(), boot_time())
+    /// `now` is the time since this machine started.
+    pub fn to_json(&self, now: Option<BootTime>) -> Json {
+        kept(self.left(), now)
     }
 }
 
@@ -103,6 +105,8 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_os = "linux")]
+    use crate::clock::boot_time;
 
     fn boot(boot: &str, seconds: u64) -> Option<BootTime> {
         Some(BootTime { boot: boot.to_owned(), since: Duration::from_secs(seconds) })

@@ -132,6 +132,7 @@ impl Bucket {
                 let wait = Duration::try_from_secs_f64(wait.as_secs_f64() / speed).unwrap_or(Duration::from_secs(3600));
                 let wait = if recovers { wait.min(LOOK_AGAIN) } else { wait };
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep(wait.max(Duration::from_millis(1))) => {}
                     () = changed => {}
                 }

@@ -63,7 +63,7 @@ impl Requests {
         }
         let backoff = Backoff { base: self.retry.base, cap: self.retry.cap };
         let _backing_off = self.progress.backing_off();
-        self.stop.unless_stopping(tokio::time::sleep(backoff.wait(attempts.failed, fastrand::f64()))).await
+        self.stop.unless_stopping(tokio::time::sleep(backoff.wait(attempts.failed, self.random.fraction()))).await
     }
 }
 

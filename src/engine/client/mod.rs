@@ -30,6 +30,7 @@ use crate::engine::limits::window::Gate;
 use crate::engine::progress::Progress;
 use crate::engine::stop::{Stopped, Stopper};
 use crate::item::{Item, ItemKey, PartitionHash, Position, Units, read_units};
+use crate::machine::Random;
 use crate::plan::{Access, Retry};
 use crate::ratelimit::{KeyRange, Scopes};
 use crate::state::Spend;
@@ -48,6 +49,8 @@ pub struct Bounds {
     pub retry: Retry,
     /// How many connections they may use at a time.
     pub connections: usize,
+    /// The jitter of their backoff is drawn from it.
+    pub random: Random,
 }
 
 /// What every request of a run goes through.
@@ -60,6 +63,7 @@ pub struct Requests {
     scopes: Arc<Scopes>,
     range: Arc<KeyRange>,
     retry: Retry,
+    random: Random,
     stop: Stopper,
     progress: Arc<Progress>,
     allowance: Arc<Allowance>,
@@ -99,7 +103,7 @@ impl Requests {
         stop: Stopper,
         progress: Arc<Progress>,
     ) -> Requests {
-        let Bounds { scopes, allowance, gate, retry, connections } = bounds;
+        let Bounds { scopes, allowance, gate, retry, connections, random } = bounds;
         let slots = Arc::new(Slots::new(scopes.table(Access::Write).budget(), connections));
         let partition_key = description.key.partition.name.as_str().into();
         let range = scopes.key_range();
@@ -110,6 +114,7 @@ impl Requests {
             scopes,
             range,
             retry,
+            random,
             stop,
             progress,
             allowance,

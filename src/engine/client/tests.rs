@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::*;
 use crate::cost::UnitPrices;
 use crate::item::Value;
+use crate::machine::Random;
 use crate::plan::{Limits, Prices, Window};
 use crate::ratelimit::{Budget, Budgets, Feedback};
 
@@ -83,6 +84,7 @@ fn at_night([table, range, key]: [Units; 3]) -> (Requests, Arc<Noting>) {
             give_up_after: Duration::from_secs(60),
         },
         connections: usize::MAX,
+        random: Random::with_seed(1),
     };
     let table = Arc::new(Noting { began, asked: std::sync::Mutex::default() });
     let requests =

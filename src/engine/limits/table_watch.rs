@@ -22,6 +22,7 @@ use crate::dynamodb::{Describe, Directive, FatalKind, TableDescription, TableErr
 use crate::engine::stop::{StopReason, Stopper};
 use crate::host;
 use crate::item::Units;
+use crate::machine::Machine;
 use crate::plan::{Access, Capacity, ScanOptions};
 use crate::ratelimit::backoff::Backoff;
 use crate::ratelimit::{Budget, Budgets, Following, RAISE_STEPS, Resolved, Scope, ScopeBudget, Scopes};
@@ -62,6 +63,8 @@ pub(crate) struct WatchedTable {
     pub(crate) scan: ScanOptions,
     /// A pass of the way back waits only a short time for a look that is due.
     pub(crate) goes_back: bool,
+    /// The clocks of the job, and the jitter of its backoff.
+    pub(crate) machine: Machine,
 }
 
 /// Follows the table of one job.
@@ -73,6 +76,8 @@ pub struct TableWatch {
     every: Duration,
     /// A pass of the way back waits only [`FIRST_LOOK_BACK`] for a look that is due.
     goes_back: bool,
+    /// The clocks of the job, and the jitter of its backoff.
+    machine: Machine,
     state: Mutex<State>,
     told: watch::Sender<Followed>,
     /// Keeps the budgets in the state file.
@@ -92,7 +97,7 @@ struct State {
 impl TableWatch {
     /// A watch that begins with these budgets, on a description of that moment.
     pub(crate) fn new(of: WatchedTable, resolved: &Resolved, described: Instant, every: Duration) -> Arc<TableWatch> {
-        let WatchedTable { table, description, scopes, indexes, capacity, scan, goes_back } = of;
+        let WatchedTable { table, description, scopes, indexes, capacity, scan, goes_back, machine } = of;
         let (following, due) = (Following::new(capacity, resolved), described + every);
         Arc::new(TableWatch {
             table,
@@ -101,6 +106,7 @@ impl TableWatch {
             indexes,
             every,
             goes_back,
+            machine,
             state: Mutex::new(State { description, following, due, failed: 0 }),
             told: watch::Sender::new(Followed { scopes: resolved.scopes.clone(), ..Followed::default() }),
             keeper: Mutex::default(),
@@ -114,8 +120,10 @@ impl TableWatch {
 
     /// Keeps the budgets of a run in its state file from now on, for `status`. What they are now is durable when this returns.
     pub(crate) async fn keep_in(&self, events: Arc<dyn Events>, run: RunId) -> Result<(), StoreError> {
-        let mut followed = self.followed();
-        let text = move |now: &Followed| KeptBudgets::new(run, clock::now(), now.clone()).to_json().to_string();
+        let (mut followed, machine) = (self.followed(), self.machine.clone());
+        let text = move |now: &Followed| {
+            KeptBudgets::new(run, clock::to_text(machine.now()), now.clone()).to_json().to_string()
+        };
         let now = text(&followed.borrow_and_update());
         events.keep(KeptFact::Budgets, now).await?;
         let keeping = tokio::spawn(async move {
@@ -194,7 +202,7 @@ impl TableWatch {
             let described =
                 attempt.unwrap_or_else(|_| Err(TableError::Transient { message: message(), ambiguous: false }));
             failed += 1;
-            let again = Instant::now() + backoff.wait(failed, fastrand::f64());
+            let again = Instant::now() + backoff.wait(failed, self.machine.random.fraction());
             match described {
                 Err(error) if error.directive() == Directive::Retry && again < ends => {
                     tokio::time::sleep_until(again).await;

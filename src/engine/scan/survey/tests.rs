@@ -19,6 +19,7 @@ use crate::engine::{
     sweep,
 };
 use crate::item::{Item, ItemKey, KeySchema, Position, Value};
+use crate::machine::Random;
 use crate::plan::{Limits, Prices, Retry};
 use crate::ratelimit::{Budget, Budgets, Feedback, Scopes};
 use crate::state::{SegmentState, SegmentStatus};
@@ -217,7 +218,7 @@ impl Scene {
             table.clone(),
             table.clone(),
             &TableDescription::of_a_test(),
-            Bounds { scopes, allowance, gate, retry, connections: usize::MAX },
+            Bounds { scopes, allowance, gate, retry, connections: usize::MAX, random: Random::with_seed(1) },
             stop,
             progress_of,
         );

@@ -1,7 +1,7 @@
 //! Items that are set aside because their partition key has to wait for its own units, so that the rest of their segment
 //! goes on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ type Place = Pin<Box<MaybeDone<BoxFuture<'static, OwnedMutexGuard<()>>>>>;
 /// Items that are set aside, by partition key, in the order of the scan.
 #[derive(Default)]
 pub(crate) struct SetAside {
-    pub(crate) keys: HashMap<PartitionHash, (Turn, Vec<Vec<Pending>>)>,
+    pub(crate) keys: BTreeMap<PartitionHash, (Turn, Vec<Vec<Pending>>)>,
     pub(crate) bytes: usize,
 }
 
