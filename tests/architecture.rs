@@ -154,8 +154,13 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "nothing outside `state` names the store that keeps it",
-        at: At::OnlyIn(&["state/mod", "state/sqlite"]),
-        names: &["crate::state::sqlite::Reader", "crate::state::sqlite::StateFile", "crate::state::sqlite::Store"],
+        at: At::OnlyIn(&["state/mod", "state/memory", "state/sqlite"]),
+        names: &[
+            "crate::state::memory::MemoryState",
+            "crate::state::sqlite::Reader",
+            "crate::state::sqlite::StateFile",
+            "crate::state::sqlite::Store",
+        ],
         way_out: "take a `State`, a `StateReader` or the port that is needed; `state::open` and `state::read` open them",
     },
     Rule {

@@ -3,8 +3,8 @@
 #
 #     tests/long.sh [PART...]
 #
-# PART is damage, durable, tables, kills or playbook; by default all of them, for about 25 minutes on two cores (an estimate). Figures go
-# into tests/RELIABILITY.md with the commit that they were measured at.
+# PART is damage, durable, tables, kills, playbook or world; by default all of them, for about 30 minutes on two cores (an estimate).
+# Figures go into tests/RELIABILITY.md with the commit that they were measured at.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -22,13 +22,18 @@ part() {
     kills) for _ in {1..10}; do cargo test --test kills -- --nocapture; done ;;
     # Every command of the playbook under kills, from new seeds.
     playbook) for _ in {1..5}; do cargo test --test playbook kills:: -- --nocapture; done ;;
+    # Whole migrations from a seed, optimised: the same code many thousand times.
+    world)
+        CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_TARGET_DIR=target/long BACKFILL_TEST_WORLDS=10000 \
+            cargo test --test world no_seed_violates -- --nocapture
+        ;;
     *)
-        echo "usage: $0 [damage|durable|tables|kills|playbook]..." >&2
+        echo "usage: $0 [damage|durable|tables|kills|playbook|world]..." >&2
         exit 2
         ;;
     esac
     echo "== $name: ok after $((SECONDS - began)) s"
 }
 
-if [ $# -eq 0 ]; then set -- damage durable tables kills playbook; fi
+if [ $# -eq 0 ]; then set -- damage durable tables kills playbook world; fi
 for name; do part "$name"; done

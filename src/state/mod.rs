@@ -12,8 +12,8 @@
 //! | [`Events`] | the events of the migration, and facts beside them |
 //!
 //! [`State`] has all of them; [`StateReader`] is for everyone who does not own the state. The rest of the program knows the
-//! ports, [`open`] and [`read`] alone; `sqlite/` keeps a state in one
-//! file. Another store implements the ports and passes the conformance suite (`tests/state/`).
+//! ports, [`open`] and [`read`] alone; `sqlite/` keeps a state in one file, [`memory`] in memory, for tests. Another store
+//! implements the ports and passes the conformance suite (`tests/state/`).
 
 mod checkpoints;
 mod error;
@@ -31,6 +31,7 @@ mod store;
 mod verdict;
 mod verifications;
 
+pub mod memory;
 pub mod sqlite;
 
 use std::path::Path;

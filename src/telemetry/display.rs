@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Pace, Progress, Snapshot, number};
 use crate::engine::{Allowance, Gate, Job};
@@ -68,13 +68,13 @@ pub fn suspend<T>(f: impl FnOnce() -> T) -> T {
     bars().suspend(f)
 }
 
-/// A progress line that is being shown.
-pub struct Line(JoinHandle<()>);
+/// A progress line that is being shown, until it is cleared or dropped.
+pub struct Line(AbortOnDropHandle<()>);
 
 impl Line {
     /// Shows progress until it is cleared.
     pub fn show(watched: Watched) -> Line {
-        Line(tokio::spawn(show(watched)))
+        Line(AbortOnDropHandle::new(tokio::spawn(show(watched))))
     }
 
     /// Takes the line off the screen; returns when it is gone, so that what is written next stands alone.

@@ -14,9 +14,11 @@ mod verifications;
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use backfill::internals::change::{Digest, Outcome, PreImage};
 use backfill::internals::item::{ItemKey, Path, Position, Value};
+use backfill::internals::state::memory::MemoryState;
 use backfill::internals::state::{
     self, Begin, Commit, Counts, Cursor, DivergedItem, Failure, Identity, ListQuery, NewRun, PreImageRow, RunId,
     RunStatus, SegmentEvent, State, StoreError, phase,
@@ -49,6 +51,13 @@ macro_rules! conformance {
             $(#[tokio::test]
             async fn $promise() {
                 super::$port::$promise(&mut super::Sqlite::new()).await;
+            })+
+        }
+
+        mod memory {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$port::$promise(&mut super::Memory::new()).await;
             })+
         }
     };
@@ -143,6 +152,27 @@ impl Stored for Sqlite {
                 fs::copy(file.path(), self.folder().join(file.file_name())).unwrap();
             }
         }
+        drop(owned);
+        self.open()
+    }
+}
+
+/// The state in memory of the deterministic world.
+struct Memory(MemoryState);
+
+impl Memory {
+    fn new() -> Memory {
+        Memory(MemoryState::new(Arc::new(|| "2026-01-01T00:00:00Z".to_owned())))
+    }
+}
+
+impl Stored for Memory {
+    fn open_as(&mut self, identity: &Identity) -> Result<State, StoreError> {
+        self.0 = self.0.open_as(identity)?;
+        Ok(State::new(self.0.clone()))
+    }
+
+    fn crash(&mut self, owned: State) -> State {
         drop(owned);
         self.open()
     }

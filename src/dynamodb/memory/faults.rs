@@ -82,11 +82,13 @@ pub struct FaultPlan {
     pub late: Duration,
     /// A stale read is this old at most.
     pub stale: Duration,
+    /// This kind happens instead of any other to a request that it can happen to: for kinds that seldom make a difference.
+    pub favours: Option<Fault>,
 }
 
 impl FaultPlan {
     /// Nothing goes wrong.
-    pub const NONE: FaultPlan = FaultPlan { share: 0.0, late: Duration::ZERO, stale: Duration::ZERO };
+    pub const NONE: FaultPlan = FaultPlan { share: 0.0, late: Duration::ZERO, stale: Duration::ZERO, favours: None };
 }
 
 /// Draws faults, and counts those that took effect.
@@ -106,6 +108,9 @@ impl Faults {
     pub(super) fn draw(&mut self, request: Request) -> Option<Fault> {
         if self.rng.f64() >= self.plan.share {
             return None;
+        }
+        if let Some(fault) = self.plan.favours.filter(|fault| fault.happens_to(request)) {
+            return Some(fault);
         }
         let possible: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| fault.happens_to(request)).collect();
         self.rng.choice(possible)

@@ -9,7 +9,7 @@ use crate::item::{Path, Value, item_from_json};
 const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(12));
 
 fn table(share: f64, seed: u64) -> MemoryTable {
-    let plan = FaultPlan { share, late: Duration::from_secs(5), stale: Duration::from_secs(2) };
+    let plan = FaultPlan { share, late: Duration::from_secs(5), stale: Duration::from_secs(2), favours: None };
     let table = MemoryTable::new(TableDescription::of_a_test(), LATENCY, plan, seed);
     for n in 0..200 {
         let item = item(n);
@@ -137,7 +137,7 @@ async fn replies_say_what_happened() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_read_shows_what_was_and_a_strong_one_never_does() {
-    let plan = FaultPlan { share: 1.0, late: Duration::ZERO, stale: Duration::from_secs(2) };
+    let plan = FaultPlan { share: 1.0, late: Duration::ZERO, stale: Duration::from_secs(2), favours: None };
     let table = MemoryTable::new(TableDescription::of_a_test(), LATENCY, plan, 5);
     let key = write(0).key;
     let connection = table.connect(1);

@@ -1,0 +1,105 @@
+//! The progress of segments.
+
+use async_trait::async_trait;
+
+use super::super::{
+    Checkpoints, Commit, Counts, RunId, SegmentEvent, SegmentState, SegmentStatus, SegmentTotals, StoreError,
+};
+use super::runs::must_be_failure;
+use super::{MemoryState, Tables, refused};
+use crate::change::Outcome;
+
+#[async_trait]
+impl Checkpoints for MemoryState {
+    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        self.call(|tables, now| tables.commit(&commit, now)).await
+    }
+
+    async fn segments_after(
+        &self,
+        run: RunId,
+        after: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<(u32, SegmentState)>, StoreError> {
+        self.call(|tables, _| {
+            let behind = tables.segments_of(run).filter(|(segment, _)| after.is_none_or(|after| *segment > after));
+            Ok(behind.take(limit as usize).map(|(segment, state)| (segment, state.clone())).collect())
+        })
+        .await
+    }
+
+    async fn totals(&self, run: RunId) -> Result<SegmentTotals, StoreError> {
+        self.call(|tables, _| tables.totals(run)).await
+    }
+}
+
+impl Tables {
+    fn commit(&mut self, commit: &Commit, now: &str) -> Result<(), StoreError> {
+        let run = self.open_run(commit.run)?.clone();
+        if commit.segment >= run.total_segments {
+            return Err(refused(format!(
+                "segment {} was to be committed in a run of {} segments; nothing of it was stored",
+                commit.segment, run.total_segments
+            )));
+        }
+        let SegmentEvent::PagesDone { first, pages, next, counts } = &commit.event;
+        let (failures, diverged) = (commit.failures.len() as u64, commit.diverged.len() as u64);
+        if counts.failures() != failures || counts.of(Outcome::Diverged) != diverged {
+            return Err(refused(format!(
+                "pages that count {} failures and {} diverged items came with {failures} and {diverged} records; nothing \
+                 of them was stored",
+                counts.failures(),
+                counts.of(Outcome::Diverged)
+            )));
+        }
+        commit.failures.iter().try_for_each(|failure| must_be_failure(failure.outcome))?;
+        self.check_pre_images(&commit.refused)?;
+        self.move_segment(commit.run, commit.segment, &commit.event, now)?;
+        self.run_mut(commit.run)?.lower_bound |= counts.unclear > 0;
+        for failure in &commit.failures {
+            self.put_failure(commit.run, commit.segment, failure, now);
+        }
+        for item in &commit.diverged {
+            self.put_diverged(commit.run, commit.segment, item, now);
+        }
+        let (last, segment_ends) = (first + pages - 1, next.is_none());
+        self.under_way.retain(|page| {
+            let of_segment = page.run == commit.run && page.segment == commit.segment;
+            !(of_segment && (segment_ends || (page.session == run.sessions && page.page <= last)))
+        });
+        self.mark_refused(&commit.refused);
+        Ok(())
+    }
+
+    /// Moves a segment on. What its counts say of uncertain items is not kept by segment: the run is marked.
+    pub(super) fn move_segment(
+        &mut self,
+        run: RunId,
+        segment: u32,
+        event: &SegmentEvent,
+        now: &str,
+    ) -> Result<(), StoreError> {
+        let state = self.segments.get(&(run, segment)).map(|(state, _)| state.clone()).unwrap_or_default();
+        let mut state = state.next(event)?;
+        state.counts.unclear = 0;
+        self.segments.insert((run, segment), (state, now.to_owned()));
+        Ok(())
+    }
+
+    pub(super) fn totals(&self, run: RunId) -> Result<SegmentTotals, StoreError> {
+        let total = self.run(run)?.total_segments;
+        let (mut scanning, mut done, mut pages, mut counts) = (0, 0, 0, Counts::default());
+        for (_, state) in self.segments_of(run) {
+            match &state.status {
+                SegmentStatus::Pending => {}
+                SegmentStatus::Scanning(_) => scanning += 1,
+                SegmentStatus::Done => done += 1,
+            }
+            pages += state.pages;
+            counts.add(&state.counts);
+        }
+        let times = self.segments.range((run, 0)..=(run, u32::MAX)).map(|(_, (_, at))| at);
+        let last_commit_at = times.max().cloned();
+        Ok(SegmentTotals { pending: total - scanning - done, scanning, done, pages, counts, last_commit_at })
+    }
+}

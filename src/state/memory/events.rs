@@ -1,0 +1,61 @@
+//! The events of a migration, and the facts beside them.
+
+use async_trait::async_trait;
+use serde_json::Value as Json;
+
+use super::super::{EventRecord, Events, KeptFact, RunId, StoreError};
+use super::{MemoryState, Tables};
+
+#[async_trait]
+impl Events for MemoryState {
+    async fn append_event(&self, event: String) -> Result<EventRecord, StoreError> {
+        self.call(|tables, _| {
+            let behind = tables.runs.last().map_or(RunId::NONE, |run| run.id);
+            let record = EventRecord { event, behind };
+            tables.events.push(record.clone());
+            Ok(record)
+        })
+        .await
+    }
+
+    async fn events(&self) -> Result<Vec<EventRecord>, StoreError> {
+        self.call(|tables, _| Ok(tables.events.clone())).await
+    }
+
+    async fn forget_unbegun(&self) -> Result<bool, StoreError> {
+        self.call(|tables, _| Ok(tables.forget_unbegun())).await
+    }
+
+    async fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError> {
+        self.call(|tables, _| Ok(tables.kept.get(fact.name()).cloned())).await
+    }
+
+    async fn keep(&self, fact: KeptFact, value: String) -> Result<(), StoreError> {
+        self.call(|tables, _| {
+            tables.kept.insert(fact.name(), value);
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Tables {
+    /// Deletes the events, and the facts except the lease's owner, of a migration that has not begun. False if it has.
+    pub(super) fn forget_unbegun(&mut self) -> bool {
+        if self.has_begun() {
+            return false;
+        }
+        self.events.clear();
+        self.kept.retain(|name, _| *name == KeptFact::LeaseOwner.name());
+        true
+    }
+
+    /// Whether more happened than that a preflight was accepted, and that a first pass was about to begin.
+    fn has_begun(&self) -> bool {
+        let comes_before = |line: &EventRecord| {
+            let event: Json = serde_json::from_str(&line.event).unwrap_or_default();
+            event["type"] == "preflight_accepted" || (event["type"] == "phase_begun" && event["phase"] == "expand")
+        };
+        !self.runs.is_empty() || !self.events.iter().all(comes_before)
+    }
+}

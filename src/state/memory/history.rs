@@ -1,0 +1,254 @@
+//! The recorded history of items: the journal of pre-images, and the baseline.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use async_trait::async_trait;
+
+use super::super::{
+    Filled, History, Listed, MetPage, PreImageId, PreImageRecord, PreImageRow, RunId, RunStatus, SegmentStatus,
+    StoreError, phase,
+};
+use super::{ByItem, JournalRow, MemoryState, PageUnderWay, Tables, name_of};
+use crate::change::{By, Digest, Leftover, Lookup, MetPair, OnRecord, Outcome, PreImage, Was};
+use crate::item::{ItemKey, Path};
+
+#[async_trait]
+impl History for MemoryState {
+    async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError> {
+        self.call(|tables, now| {
+            tables.run(run)?;
+            Ok(rows.into_iter().map(|row| tables.append(run, row, now)).collect())
+        })
+        .await
+    }
+
+    async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError> {
+        self.call(|tables, _| {
+            tables.check_pre_images(&ids)?;
+            tables.mark_refused(&ids);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn recall(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError> {
+        self.call(|tables, _| {
+            let of = |key: &ItemKey| match lookup {
+                Lookup::ToDecide => tables.recall(key),
+                Lookup::ToReport => OnRecord::new(tables.targets_before(&key.to_text()), []),
+            };
+            Ok(keys.iter().map(of).collect())
+        })
+        .await
+    }
+
+    async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError> {
+        self.call(|tables, _| {
+            let key = key.to_text();
+            let rows = tables.journal_of(&key);
+            let rows = rows.filter(|(_, row)| path.as_ref().is_none_or(|path| row.pre.path == *path));
+            let record = |(id, row): (PreImageId, &JournalRow)| match &row.pre.was {
+                Was::Value(value) => Some(PreImageRecord {
+                    id,
+                    run: row.run,
+                    key: row.key.clone(),
+                    path: row.pre.path.clone(),
+                    value: Some(value.clone()),
+                    at: row.at.clone(),
+                }),
+                Was::Nothing | Was::Same | Was::Left(_) => None,
+            };
+            Ok(rows.filter_map(record).collect())
+        })
+        .await
+    }
+
+    async fn journaled(&self, run: RunId) -> Result<u64, StoreError> {
+        self.call(|tables, _| {
+            let destroys = |row: &&JournalRow| row.run == run && !row.refused && matches!(row.pre.was, Was::Value(_));
+            Ok(tables.journal.iter().filter(destroys).count() as u64)
+        })
+        .await
+    }
+
+    async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, StoreError> {
+        self.call(|tables, _| {
+            tables.run(run)?;
+            let left = |was: &Was, wrote: Option<Digest>| match was {
+                Was::Left(Leftover::Unknown) => leftover == Leftover::Unknown,
+                Was::Left(Leftover::NewRemoved | Leftover::OldMade) => leftover != Leftover::Unknown,
+                Was::Same => wrote.is_some() == (leftover == Leftover::Unknown),
+                Was::Value(_) | Was::Nothing => false,
+            };
+            let is_left = |row: &&JournalRow| row.run == run && !row.refused && left(&row.pre.was, row.pre.wrote);
+            let mut seen = BTreeSet::new();
+            let rows = tables.journal.iter().filter(is_left);
+            // A write that was planned anew, or sent again after a kill, has a row for each time.
+            let first: Vec<(ItemKey, Path)> = rows
+                .filter(|row| seen.insert((row.key.to_text(), row.pre.path.clone())))
+                .map(|row| (row.key.clone(), row.pre.path.clone()))
+                .collect();
+            let count = first.iter().map(|(key, _)| key.to_text()).collect::<BTreeSet<_>>().len() as u64;
+            Ok(Listed { count, first: first.into_iter().take(limit as usize).collect(), unrecorded: false })
+        })
+        .await
+    }
+
+    async fn append_page(&self, page: MetPage) -> Result<(), StoreError> {
+        self.call(|tables, _| tables.append_page(page)).await
+    }
+
+    async fn under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError> {
+        self.call(|tables, _| {
+            let pages = tables.under_way.iter().filter(|page| page.run == run && page.segment == segment);
+            Ok(pages.flat_map(|page| page.items.iter().copied()).collect())
+        })
+        .await
+    }
+
+    async fn is_first_pass(&self, run: RunId) -> Result<bool, StoreError> {
+        self.call(|tables, _| Ok(!tables.all_met_before(run))).await
+    }
+
+    async fn there_before(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
+        self.recall(keys, Lookup::ToReport).await
+    }
+
+    async fn all_met(&self) -> Result<bool, StoreError> {
+        self.call(|tables, _| Ok(tables.all_met_before(RunId::from_number(i64::MAX)))).await
+    }
+
+    async fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
+        self.call(|tables, _| Ok(tables.no_way_back())).await
+    }
+
+    async fn there_before_count(&self) -> Result<u64, StoreError> {
+        self.call(|tables, _| Ok(tables.preexisting_behind(tables.last_rollback()))).await
+    }
+}
+
+impl Tables {
+    fn append(&mut self, run: RunId, PreImageRow { key, pre }: PreImageRow, now: &str) -> PreImageId {
+        let place = self.journal.len();
+        self.journal_of.entry(key.to_text()).or_default().push(place);
+        self.journal.push(JournalRow { run, key, pre, at: now.to_owned(), refused: false });
+        name_of(place)
+    }
+
+    /// Rows of an item that were not refused, newest first.
+    fn journal_of<'a>(&'a self, key: &str) -> impl Iterator<Item = (PreImageId, &'a JournalRow)> {
+        let places = self.journal_of.get(key).map(Vec::as_slice).unwrap_or_default();
+        let rows = places.iter().rev().map(|place| (name_of(*place), &self.journal[*place]));
+        rows.filter(|(_, row)| !row.refused)
+    }
+
+    /// The recorded history of an item: of the expansion and of repairs, as far as no rollback has undone them.
+    fn recall(&self, key: &ItemKey) -> OnRecord {
+        let (since, text) = (self.last_rollback(), key.to_text());
+        let by = |run: RunId| match self.run(run).ok()?.phase.as_str() {
+            phase::EXPAND => Some(By::Run),
+            phase::VERIFY => Some(By::Repair),
+            _ => None,
+        };
+        let rows = self.journal_of(&text).filter(|(_, row)| row.run > since);
+        let journal: Vec<(By, PreImage)> = rows.filter_map(|(_, row)| Some((by(row.run)?, row.pre.clone()))).collect();
+        let pairs = of_key(&self.pairs, &text).filter(|(_, (run, _))| *run > since);
+        let equal = pairs.filter(|(_, (_, kind))| *kind == MetPair::Equal).map(|(path, _)| path.clone());
+        let record = OnRecord::new(self.targets_before(&text), journal).with_equal(equal);
+        if self.all_met_before(RunId::from_number(i64::MAX)) { record } else { record.unmet() }
+    }
+
+    fn targets_before(&self, key: &str) -> Vec<(Path, Digest)> {
+        let since = self.last_rollback();
+        let targets = of_key(&self.preexisting, key).filter(|(_, (run, _))| *run > since);
+        targets.map(|(path, (_, digest))| (path.clone(), *digest)).collect()
+    }
+
+    fn append_page(&mut self, page: MetPage) -> Result<(), StoreError> {
+        let (sessions, since) = (self.run(page.run)?.sessions, self.last_rollback());
+        for (key, targets) in page.there_before {
+            for (path, digest) in targets {
+                record(&mut self.preexisting, key.to_text(), path, (page.run, digest), since);
+            }
+        }
+        for Filled { key, targets, refused } in page.filled {
+            let key = key.to_text();
+            for (path, digest) in targets {
+                if !self.may_have_written(&key, &path, digest, &refused, since) {
+                    record(&mut self.preexisting, key.clone(), path, (page.run, digest), since);
+                }
+            }
+        }
+        for (key, pairs) in page.pairs {
+            for (path, kind) in pairs {
+                record(&mut self.pairs, key.to_text(), path, (page.run, kind), since);
+            }
+        }
+        if !page.may_write.is_empty() {
+            let MetPage { run, segment, number, may_write, .. } = page;
+            self.under_way.push(PageUnderWay { run, segment, session: sessions, page: number, items: may_write });
+        }
+        Ok(())
+    }
+
+    /// Whether a write of this expansion may have put a value of this digest at a path.
+    fn may_have_written(&self, key: &str, path: &Path, value: Digest, refused: &[PreImageId], since: RunId) -> bool {
+        self.journal_of(key).any(|(id, row)| {
+            let of_path = row.pre.path == *path && row.run > since;
+            of_path && !refused.contains(&id) && row.pre.wrote == Some(value)
+        })
+    }
+
+    /// The last run that undid an expansion before the present one: what was recorded up to it counts no more.
+    fn last_rollback(&self) -> RunId {
+        let Some(expansion) = self.current_run(phase::EXPAND).map(|run| run.id) else { return RunId::NONE };
+        let undone = self.of_phase(phase::ROLLBACK).filter(|run| run.status == RunStatus::Complete);
+        undone.map(|run| run.id).filter(|id| *id < expansion).max().unwrap_or(RunId::NONE)
+    }
+
+    /// Whether a pass of this expansion before this run has met every item of the table.
+    fn all_met_before(&self, before: RunId) -> bool {
+        let since = self.last_rollback();
+        let mut passes = self.of_phase(phase::EXPAND).filter(|run| run.id > since && run.id < before);
+        passes.any(|run| run.status == RunStatus::Complete || self.done(run.id) == run.total_segments)
+    }
+
+    fn done(&self, run: RunId) -> u32 {
+        self.segments_of(run).filter(|(_, state)| state.status == SegmentStatus::Done).count() as u32
+    }
+
+    fn no_way_back(&self) -> Option<u64> {
+        let since = self.last_rollback();
+        let complete = |before: RunId| {
+            let mut passes = self.of_phase(phase::EXPAND).filter(|run| run.id > since && run.id < before);
+            passes.any(|run| run.status == RunStatus::Complete)
+        };
+        let has_written = |run: RunId| {
+            self.segments_of(run).any(|(_, state)| state.counts.of(Outcome::Applied) > 0)
+                || self.under_way.iter().any(|page| page.run == run)
+        };
+        let mut passes = self.of_phase(phase::EXPAND).filter(|run| run.id > since);
+        let one = passes.find(|run| {
+            let superseded = run.status == RunStatus::Superseded && !complete(run.id);
+            superseded && run.total_segments > self.done(run.id) && has_written(run.id)
+        })?;
+        let unsure = self.preexisting_behind(one.id);
+        (unsure > 0).then_some(unsure)
+    }
+
+    fn preexisting_behind(&self, run: RunId) -> u64 {
+        self.preexisting.values().flat_map(BTreeMap::values).filter(|(of, _)| *of > run).count() as u64
+    }
+}
+
+/// Records what was found first. What was recorded before the last rollback gives way to it.
+fn record<T>(known: &mut ByItem<T>, key: String, path: Path, found: (RunId, T), since: RunId) {
+    let of_item = known.entry(key).or_default();
+    if of_item.get(&path).is_none_or(|(run, _)| *run <= since) {
+        of_item.insert(path, found);
+    }
+}
+
+fn of_key<'a, T>(known: &'a ByItem<T>, key: &str) -> impl Iterator<Item = (&'a Path, &'a (RunId, T))> {
+    known.get(key).into_iter().flatten()
+}

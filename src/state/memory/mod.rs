@@ -1,0 +1,257 @@
+//! A state in memory, for tests: the ports without SQLite, threads or a clock of its own.
+//!
+//! A call takes effect at one instant, and is durable then. A process that is killed before that has changed nothing;
+//! behind it, nothing is lost. [`MemoryState::crash`] is that kill.
+
+mod checkpoints;
+mod events;
+mod history;
+mod runs;
+mod spend;
+mod verifications;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{
+    Asked, DivergedRecord, Drawn, EventRecord, FailureRecord, Identity, Mismatch, PreImageId, RunId, RunRecord,
+    RunStatus, SegmentState, SpendState, StateStore, StoreError, VerdictCounts,
+};
+use crate::change::{Digest, MetPair, PreImage};
+use crate::cost::UnitPrices;
+use crate::item::{ItemKey, Path};
+
+/// What is recorded of items: by the text of the key, by path; with the run that recorded it.
+type ByItem<T> = BTreeMap<String, BTreeMap<Path, (RunId, T)>>;
+
+/// Gives the timestamps that are stored.
+pub type StoredTime = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Gives the time that the next request takes on its way, or the next answer.
+pub type Takes = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// Why the last session of a run ended that no process has closed.
+const KILLED: &str = "the process ended without closing its session: it was killed, or the machine went down";
+
+/// The state of one migration, as one process has it.
+#[derive(Clone)]
+pub struct MemoryState {
+    tables: Arc<Mutex<Tables>>,
+    /// Which owner of the state this is. One that is not the newest can do nothing any more.
+    owner: u64,
+    time: StoredTime,
+    /// How long a request takes to arrive, and its answer to come back; none if both are at once.
+    takes: Option<Takes>,
+}
+
+/// What is stored. Everything in it is ordered, so that the same calls give the same answers.
+#[derive(Debug, Clone, Default)]
+struct Tables {
+    owner: u64,
+    identity: Option<Identity>,
+    runs: Vec<RunRecord>,
+    accepted: BTreeSet<(RunId, String)>,
+    /// With the time of the last commit.
+    segments: BTreeMap<(RunId, u32), (SegmentState, String)>,
+    failures: Vec<FailureRecord>,
+    diverged: Vec<DivergedRecord>,
+    journal: Vec<JournalRow>,
+    /// Places in the journal, by the text of the item's key.
+    journal_of: BTreeMap<String, Vec<usize>>,
+    /// Targets that existed before the migration: by key and path, with the run that recorded them.
+    preexisting: ByItem<Digest>,
+    /// Pairs as the first pass found them, likewise.
+    pairs: ByItem<MetPair>,
+    under_way: Vec<PageUnderWay>,
+    spend: BTreeMap<RunId, (SpendState, UnitPrices)>,
+    verifications: BTreeMap<RunId, Verification>,
+    verdicts: BTreeMap<(RunId, u32), VerdictCounts>,
+    mismatches: BTreeMap<RunId, Vec<Mismatch>>,
+    events: Vec<EventRecord>,
+    kept: BTreeMap<&'static str, String>,
+}
+
+#[derive(Debug, Clone)]
+struct JournalRow {
+    run: RunId,
+    key: ItemKey,
+    pre: PreImage,
+    at: String,
+    refused: bool,
+}
+
+/// A page of which items may have been written, and which is not committed.
+#[derive(Debug, Clone)]
+struct PageUnderWay {
+    run: RunId,
+    segment: u32,
+    session: u32,
+    page: u64,
+    items: Vec<Digest>,
+}
+
+#[derive(Debug, Clone)]
+struct Verification {
+    asked: Asked,
+    drawn: Option<Drawn>,
+    due: u32,
+    /// The report, and its hash.
+    report: Option<(String, String)>,
+}
+
+impl MemoryState {
+    /// A new state. `time` gives the timestamps that are stored.
+    pub fn new(time: StoredTime) -> MemoryState {
+        MemoryState { tables: Arc::default(), owner: 0, time, takes: None }
+    }
+
+    /// The same, whose calls take time, before they take effect and after: a process that is killed meanwhile does not know
+    /// whether they did.
+    pub fn taking(self, takes: Takes) -> MemoryState {
+        MemoryState { takes: Some(takes), ..self }
+    }
+
+    /// The owner dies. Returns the state as the next owner opens it: with exactly what was durable, sessions that were open
+    /// as stopped, and their reserved capacity as spent. Every later call on this handle or a clone of it fails and changes
+    /// nothing.
+    pub fn crash(&self) -> MemoryState {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.owner += 1;
+        for run in tables.runs.iter_mut().filter(|run| run.open_session) {
+            run.status = RunStatus::Stopped;
+            run.open_session = false;
+            run.lower_bound = true;
+            run.stop_reason = Some(KILLED.to_owned());
+        }
+        tables.note_lost_slices();
+        MemoryState { owner: tables.owner, ..self.clone() }
+    }
+
+    /// Opens the state again, as this plan's on this table: as its next owner, like [`MemoryState::crash`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Foreign`] if something has begun in it that belongs to another plan or table. Nothing is changed then.
+    pub fn open_as(&self, identity: &Identity) -> Result<MemoryState, StoreError> {
+        {
+            let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+            if tables.identity.as_ref().is_some_and(|theirs| !theirs.is_of(identity)) && !tables.forget_unbegun() {
+                return Err(StoreError::Foreign("the state belongs to another plan or table".to_owned()));
+            }
+            tables.identity = Some(identity.clone());
+        }
+        Ok(self.crash())
+    }
+
+    /// Everything that is stored, as text: equal texts are equal states.
+    pub fn dump(&self) -> String {
+        format!("{:#?}", self.tables.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Carries out one call, if this is still the owner. What fails changes nothing.
+    async fn call<T: Send>(
+        &self,
+        call: impl FnOnce(&mut Tables, &str) -> Result<T, StoreError> + Send,
+    ) -> Result<T, StoreError> {
+        self.travel().await;
+        let result = self.carry_out(call);
+        self.travel().await;
+        result
+    }
+
+    /// Half of the time that a call takes.
+    async fn travel(&self) {
+        if let Some(takes) = &self.takes {
+            tokio::time::sleep(takes()).await;
+        }
+    }
+
+    fn carry_out<T>(&self, call: impl FnOnce(&mut Tables, &str) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if tables.owner != self.owner {
+            return Err(StoreError::Broken("another process owns the state now".to_owned()));
+        }
+        call(&mut tables, &(self.time)())
+    }
+}
+
+#[async_trait]
+impl StateStore for MemoryState {
+    fn now(&self) -> String {
+        (self.time)()
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        // A session that is open is closed as the next owner would.
+        self.call(|_, _| Ok(())).await?;
+        drop(self.crash());
+        Ok(())
+    }
+}
+
+impl Tables {
+    fn run(&self, id: RunId) -> Result<&RunRecord, StoreError> {
+        let found = self.runs.iter().find(|run| run.id == id);
+        found.ok_or_else(|| StoreError::Corrupt(format!("run {id} is not on record")))
+    }
+
+    fn run_mut(&mut self, id: RunId) -> Result<&mut RunRecord, StoreError> {
+        let found = self.runs.iter_mut().find(|run| run.id == id);
+        found.ok_or_else(|| StoreError::Corrupt(format!("run {id} is not on record")))
+    }
+
+    /// A run with an open session: nothing else of it changes.
+    fn open_run(&self, id: RunId) -> Result<&RunRecord, StoreError> {
+        let run = self.run(id)?;
+        if run.open_session {
+            Ok(run)
+        } else {
+            Err(refused(format!("run {id} has no open session; nothing was stored")))
+        }
+    }
+
+    fn current_run(&self, phase: &str) -> Option<&RunRecord> {
+        self.runs.iter().rev().find(|run| run.phase == phase)
+    }
+
+    fn of_phase<'a>(&'a self, phase: &'a str) -> impl Iterator<Item = &'a RunRecord> {
+        self.runs.iter().filter(move |run| run.phase == phase)
+    }
+
+    fn segments_of(&self, run: RunId) -> impl Iterator<Item = (u32, &SegmentState)> {
+        let range = (run, 0)..=(run, u32::MAX);
+        self.segments.range(range).map(|((_, segment), (state, _))| (*segment, state))
+    }
+
+    /// Whether all of these pre-images are stored.
+    fn check_pre_images(&self, ids: &[PreImageId]) -> Result<(), StoreError> {
+        let known = |id: &PreImageId| place_of(*id).is_some_and(|place| place < self.journal.len());
+        match ids.iter().find(|id| !known(id)) {
+            Some(id) => Err(StoreError::Corrupt(format!("pre-image {id} is not on record"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Marks pre-images that [`Tables::check_pre_images`] has found.
+    fn mark_refused(&mut self, ids: &[PreImageId]) {
+        for place in ids.iter().filter_map(|id| place_of(*id)) {
+            self.journal[place].refused = true;
+        }
+    }
+}
+
+/// The place of a pre-image in the journal; names begin at 1.
+fn place_of(id: PreImageId) -> Option<usize> {
+    usize::try_from(id.number() - 1).ok()
+}
+
+fn name_of(place: usize) -> PreImageId {
+    PreImageId::from_number(place as i64 + 1)
+}
+
+fn refused(what: impl Into<String>) -> StoreError {
+    StoreError::Refused(what.into())
+}

@@ -1,0 +1,372 @@
+//! Runs, their sessions, and the items that they left for somebody.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+
+use super::super::{
+    Begin, Cursor, DivergedItem, DivergedRecord, Failure, FailureRecord, ListQuery, NewRun, OpenWork, RowStatus, RunId,
+    RunRecord, RunStatus, Runs, Session, Spend, StoreError, Unreadable,
+};
+use super::{MemoryState, Tables, refused};
+use crate::change::Outcome;
+use crate::item::{ItemKey, Path};
+
+#[async_trait]
+impl Runs for MemoryState {
+    async fn current_run(&self, phase: &str) -> Result<Option<RunRecord>, StoreError> {
+        self.call(|tables, _| Ok(tables.current_run(phase).cloned())).await
+    }
+
+    async fn begin(&self, how: Begin, new: NewRun) -> Result<Session, StoreError> {
+        self.call(|tables, now| tables.begin(how, &new, now)).await
+    }
+
+    async fn end_session(
+        &self,
+        run: RunId,
+        status: RunStatus,
+        reason: Option<String>,
+        abandoned_pages: u64,
+    ) -> Result<RunRecord, StoreError> {
+        self.call(|tables, now| tables.end_session(run, status, reason, abandoned_pages, now)).await
+    }
+
+    async fn accept(&self, run: RunId, findings: Vec<String>) -> Result<(), StoreError> {
+        self.call(|tables, _| {
+            tables.accepted.extend(findings.into_iter().map(|finding| (run, finding)));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn accepted(&self, run: RunId) -> Result<Vec<String>, StoreError> {
+        self.call(|tables, _| {
+            let of_run = tables.accepted.iter().filter(|(of, _)| *of == run);
+            Ok(of_run.map(|(_, finding)| finding.clone()).collect())
+        })
+        .await
+    }
+
+    async fn open_work(&self, run: Option<RunId>) -> Result<OpenWork, StoreError> {
+        self.call(|tables, _| Ok(tables.open_work(|of| run.is_none_or(|run| run == of)))).await
+    }
+
+    async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError> {
+        self.call(|tables, _| {
+            let runs: BTreeSet<RunId> = tables.of_phase(phase).map(|run| run.id).collect();
+            Ok(tables.open_work(|of| runs.contains(&of)))
+        })
+        .await
+    }
+
+    async fn is_proven(&self, phase: &str) -> Result<bool, StoreError> {
+        self.call(|tables, _| {
+            let proves = |run: &RunRecord| {
+                let mut counts = tables.segments_of(run.id).map(|(_, state)| &state.counts);
+                run.status == RunStatus::Complete
+                    || counts.any(|c| c.of(Outcome::Applied) > 0 || c.of(Outcome::AlreadyApplied) >= 100)
+            };
+            Ok(tables.of_phase(phase).any(proves))
+        })
+        .await
+    }
+
+    async fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
+        self.call(|tables, _| {
+            let is_listed = |row: &&FailureRecord| is_listed(query, row.id, row.run, row.status);
+            Ok(tables.failures.iter().filter(is_listed).take(query.limit as usize).cloned().collect())
+        })
+        .await
+    }
+
+    async fn failures_of(
+        &self,
+        phase: &str,
+        after: Cursor,
+        limit: u32,
+    ) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError> {
+        self.call(|tables, _| {
+            let runs: BTreeSet<RunId> = tables.of_phase(phase).map(|run| run.id).collect();
+            let is_due =
+                |row: &&FailureRecord| row.id > after && runs.contains(&row.run) && row.status == RowStatus::Open;
+            Ok(tables.failures.iter().filter(is_due).take(limit as usize).cloned().map(Ok).collect())
+        })
+        .await
+    }
+
+    async fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError> {
+        self.call(|tables, _| {
+            let is_listed = |row: &&DivergedRecord| is_listed(query, row.id, row.run, row.status);
+            Ok(tables.diverged.iter().filter(is_listed).take(query.limit as usize).cloned().collect())
+        })
+        .await
+    }
+
+    async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError> {
+        Ok(self.diverged(query).await?.into_iter().map(Ok).collect())
+    }
+
+    async fn resolve_failure(
+        &self,
+        run: RunId,
+        key: ItemKey,
+        outcome: Outcome,
+        diverged: Vec<Path>,
+    ) -> Result<bool, StoreError> {
+        self.call(|tables, now| {
+            if outcome.is_failure() || diverged.is_empty() != (outcome != Outcome::Diverged) {
+                return Err(refused(format!(
+                    "a failure cannot be settled as {} with {} diverged paths; it stays open",
+                    outcome.name(),
+                    diverged.len()
+                )));
+            }
+            let Some(failure) = tables.open_failure(run, &key) else { return Ok(false) };
+            failure.status = RowStatus::Resolved;
+            failure.resolved_as = Some(outcome.name().to_owned());
+            failure.last_at = now.to_owned();
+            let segment = failure.segment;
+            if outcome == Outcome::Diverged {
+                tables.put_diverged(run, segment, &DivergedItem { key, paths: diverged }, now);
+            }
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn update_failure(&self, run: RunId, failure: Failure) -> Result<bool, StoreError> {
+        self.call(|tables, now| {
+            must_be_failure(failure.outcome)?;
+            let Some(stored) = tables.open_failure(run, &failure.key) else { return Ok(false) };
+            stored.outcome = failure.outcome;
+            stored.reason = failure.reason;
+            stored.attempts += 1;
+            stored.last_at = now.to_owned();
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn close_diverged(&self, items: Vec<(ItemKey, &'static str)>) -> Result<u64, StoreError> {
+        self.call(|tables, now| {
+            let mut closed = 0;
+            for (key, how) in items {
+                let is_open = |row: &&mut DivergedRecord| row.key == key && row.status == RowStatus::Open;
+                let mut of_item = tables.diverged.iter_mut().filter(is_open).peekable();
+                closed += u64::from(of_item.peek().is_some());
+                for row in of_item {
+                    row.status = RowStatus::Resolved;
+                    row.resolved_as = Some(how.to_owned());
+                    row.last_at = now.to_owned();
+                }
+            }
+            Ok(closed)
+        })
+        .await
+    }
+}
+
+impl Tables {
+    fn begin(&mut self, how: Begin, new: &NewRun, now: &str) -> Result<Session, StoreError> {
+        let current = self.current_run(&new.phase).cloned();
+        if current.as_ref().is_some_and(|run| run.open_session) {
+            return Err(refused("a session of this run is already open in this process; nothing was changed"));
+        }
+        match (how, current) {
+            (Begin::ResumeOrNew, Some(run)) if run.can_be_resumed() => self.resume(run.id),
+            (Begin::ResumeOrNew, Some(run)) if run.looked_through && run.is_unfinished() => {
+                Err(refused("this run was ended: pages that it had not read were looked at, and not written"))
+            }
+            (Begin::Look, Some(run)) if run.is_unfinished() => {
+                if !run.looked_through {
+                    let Spend { write, read } = self.spend_record(run.id)?.state.spent;
+                    let stored = self.run_mut(run.id)?;
+                    stored.looked_through = true;
+                    stored.look_from = Spend { write, read };
+                }
+                self.resume(run.id)
+            }
+            (Begin::Look, _) => Err(refused("there is no unfinished run to look at the rest of. Nothing was changed")),
+            (Begin::Again, Some(run)) if run.can_be_resumed() && run.pass > 1 => self.resume(run.id),
+            (Begin::ResumeOrNew, Some(run)) if run.status == RunStatus::Complete => {
+                Err(refused(format!("pass {} is complete, so there is nothing to resume", run.pass)))
+            }
+            (Begin::Restart, Some(run)) if run.is_unfinished() => {
+                run.status.next(RunStatus::Superseded)?;
+                check_segments(new)?;
+                let stored = self.run_mut(run.id)?;
+                stored.status = RunStatus::Superseded;
+                stored.stop_reason = Some("superseded by --restart".to_owned());
+                self.insert_run(new, run.pass, now)
+            }
+            (Begin::ResumeOrNew | Begin::Restart, _) => self.insert_run(new, 1, now),
+            (Begin::Again, Some(run)) if run.status == RunStatus::Complete => self.insert_run(new, run.pass + 1, now),
+            (Begin::Again, _) => Err(refused("another pass can be made only after a complete one")),
+        }
+    }
+
+    pub(super) fn resume(&mut self, id: RunId) -> Result<Session, StoreError> {
+        let run = self.run_mut(id)?;
+        run.status = run.status.next(RunStatus::Running)?;
+        run.open_session = true;
+        run.sessions += 1;
+        run.ended_at = None;
+        run.stop_reason = None;
+        Ok(Session { run: run.clone(), resumed: true })
+    }
+
+    pub(super) fn insert_run(&mut self, new: &NewRun, pass: u32, now: &str) -> Result<Session, StoreError> {
+        check_segments(new)?;
+        let run = RunRecord {
+            id: RunId::from_number(self.runs.len() as i64 + 1),
+            phase: new.phase.clone(),
+            pass,
+            total_segments: new.total_segments,
+            status: RunStatus::Running,
+            started_at: now.to_owned(),
+            ended_at: None,
+            sessions: 1,
+            open_session: true,
+            lower_bound: false,
+            abandoned_pages: 0,
+            stop_reason: None,
+            table_items_estimate: new.table_items_estimate,
+            tool_version: new.tool_version.clone(),
+            looked_through: false,
+            look_from: Spend::default(),
+        };
+        self.runs.push(run.clone());
+        Ok(Session { run, resumed: false })
+    }
+
+    pub(super) fn end_session(
+        &mut self,
+        id: RunId,
+        to: RunStatus,
+        reason: Option<String>,
+        abandoned_pages: u64,
+        now: &str,
+    ) -> Result<RunRecord, StoreError> {
+        let run = self.open_run(id)?.clone();
+        let status = run.status.next(to)?;
+        match status {
+            RunStatus::Stopped => {}
+            RunStatus::Complete => {
+                let done = self.totals(id)?.done;
+                if done != run.total_segments || abandoned_pages > 0 {
+                    return Err(refused(format!(
+                        "a run cannot be complete with {done} of {} segments done and {abandoned_pages} pages abandoned; \
+                         its session stays open",
+                        run.total_segments
+                    )));
+                }
+                self.resolve_earlier(&run, now);
+            }
+            RunStatus::Running | RunStatus::Superseded => {
+                return Err(refused(format!("a session cannot end as {}; it stays open", status.name())));
+            }
+        }
+        let run = self.run_mut(id)?;
+        run.status = status;
+        run.open_session = false;
+        run.ended_at = Some(now.to_owned());
+        run.stop_reason = reason;
+        run.abandoned_pages += abandoned_pages;
+        run.lower_bound |= abandoned_pages > 0;
+        Ok(run.clone())
+    }
+
+    /// A complete run has met every item again: what earlier runs of its phase left open is its own, or is over.
+    fn resolve_earlier(&mut self, run: &RunRecord, now: &str) {
+        let earlier: BTreeSet<RunId> = self.of_phase(&run.phase).map(|run| run.id).filter(|id| *id < run.id).collect();
+        for row in self.failures.iter_mut().filter(|row| row.status == RowStatus::Open && earlier.contains(&row.run)) {
+            row.status = RowStatus::Resolved;
+            row.resolved_as = Some("later_pass".to_owned());
+            row.last_at = now.to_owned();
+        }
+        for row in self.diverged.iter_mut().filter(|row| row.status == RowStatus::Open && earlier.contains(&row.run)) {
+            row.status = RowStatus::Resolved;
+            row.resolved_as = Some("later_pass".to_owned());
+            row.last_at = now.to_owned();
+        }
+    }
+
+    fn open_work(&self, of: impl Fn(RunId) -> bool) -> OpenWork {
+        let failures = self.failures.iter().filter(|row| row.status == RowStatus::Open && of(row.run));
+        let diverged = self.diverged.iter().filter(|row| row.status == RowStatus::Open && of(row.run));
+        let failures: BTreeSet<String> = failures.map(|row| row.key.to_text()).collect();
+        let diverged: BTreeSet<String> = diverged.map(|row| row.key.to_text()).collect();
+        OpenWork { failures: failures.len() as u64, diverged: diverged.len() as u64 }
+    }
+
+    fn open_failure(&mut self, run: RunId, key: &ItemKey) -> Option<&mut FailureRecord> {
+        let is_it = |row: &&mut FailureRecord| row.run == run && row.key == *key && row.status == RowStatus::Open;
+        self.failures.iter_mut().find(is_it)
+    }
+
+    pub(super) fn put_failure(&mut self, run: RunId, segment: u32, failure: &Failure, now: &str) {
+        let known = self.failures.iter_mut().find(|row| row.run == run && row.key == failure.key);
+        let Failure { key, outcome, reason } = failure.clone();
+        match known {
+            Some(row) => {
+                (row.outcome, row.reason, row.last_at) = (outcome, reason, now.to_owned());
+                row.attempts += 1;
+                (row.status, row.resolved_as) = (RowStatus::Open, None);
+            }
+            None => self.failures.push(FailureRecord {
+                id: Cursor::from_number(self.failures.len() as i64 + 1),
+                run,
+                key,
+                segment,
+                outcome,
+                reason,
+                attempts: 1,
+                first_at: now.to_owned(),
+                last_at: now.to_owned(),
+                status: RowStatus::Open,
+                resolved_as: None,
+            }),
+        }
+    }
+
+    pub(super) fn put_diverged(&mut self, run: RunId, segment: u32, item: &DivergedItem, now: &str) {
+        let known = self.diverged.iter_mut().find(|row| row.run == run && row.key == item.key);
+        let DivergedItem { key, paths } = item.clone();
+        match known {
+            Some(row) => {
+                (row.paths, row.last_at) = (paths, now.to_owned());
+                (row.status, row.resolved_as) = (RowStatus::Open, None);
+            }
+            None => self.diverged.push(DivergedRecord {
+                id: Cursor::from_number(self.diverged.len() as i64 + 1),
+                run,
+                key,
+                segment,
+                paths,
+                first_at: now.to_owned(),
+                last_at: now.to_owned(),
+                status: RowStatus::Open,
+                resolved_as: None,
+            }),
+        }
+    }
+}
+
+fn is_listed(query: ListQuery, id: Cursor, run: RunId, status: RowStatus) -> bool {
+    id > query.after && query.run.is_none_or(|of| of == run) && (!query.open_only || status == RowStatus::Open)
+}
+
+fn check_segments(new: &NewRun) -> Result<(), StoreError> {
+    if (1..=1_000_000).contains(&new.total_segments) {
+        return Ok(());
+    }
+    Err(refused(format!("a run has 1 to 1,000,000 segments, not {}; nothing was changed", new.total_segments)))
+}
+
+pub(super) fn must_be_failure(outcome: Outcome) -> Result<(), StoreError> {
+    if outcome.is_failure() {
+        return Ok(());
+    }
+    Err(refused(format!("an item that is {} was recorded as a failure; nothing of it was stored", outcome.name())))
+}

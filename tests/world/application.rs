@@ -1,0 +1,76 @@
+//! The live application: it changes, deletes and inserts items while the tool works, and obeys the flag.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backfill::internals::cutover::WriteTo;
+use backfill::internals::dynamodb::memory::{Author, MemoryTable};
+use backfill::internals::item::{Item, ItemKey, Value};
+use fastrand::Rng;
+use tokio::time::sleep;
+
+use super::flag::MemoryFlag;
+use super::plan;
+
+/// One application, and what it may still do.
+pub(crate) struct Application {
+    pub(crate) table: MemoryTable,
+    pub(crate) keys: Vec<ItemKey>,
+    pub(crate) flag: Arc<MemoryFlag>,
+    pub(crate) in_place: bool,
+    pub(crate) rng: Rng,
+}
+
+impl Application {
+    /// Makes this number of changes, some milliseconds apart.
+    pub(crate) async fn work(mut self, changes: u32) {
+        for n in 0..changes {
+            sleep(Duration::from_micros(self.rng.u64(1_000..60_000))).await;
+            let key = self.keys[self.rng.usize(..self.keys.len())].clone();
+            self.change(&key, n);
+        }
+    }
+
+    fn change(&mut self, key: &ItemKey, n: u32) {
+        let (what, write, in_place) = (self.rng.u8(..10), self.flag.write_to(), self.in_place);
+        let fresh = plan::item(1_000 + n, &mut self.rng);
+        self.table.change(key, Author::Application, |item| match (item.cloned(), what) {
+            (Some(_), 0 | 1) => None,
+            (Some(mut item), 2..=5) => {
+                let value = Value::S(format!("app{n}"));
+                let in_new = item.contains_key("new") && !item.contains_key("old");
+                match write {
+                    WriteTo::Old if in_place && in_new => put(&mut item, "new", value),
+                    WriteTo::Old => put(&mut item, "old", value),
+                    WriteTo::Both => {
+                        put(&mut item, "old", value.clone());
+                        put(&mut item, "new", value);
+                    }
+                    WriteTo::New => put(&mut item, "new", value),
+                }
+                Some(item)
+            }
+            (Some(mut item), _) => {
+                put(&mut item, "n", Value::S(format!("touched{n}")));
+                Some(item)
+            }
+            (None, _) => {
+                let mut item = fresh;
+                item.extend(key.attributes().clone());
+                match (write, item.get("old").cloned()) {
+                    (WriteTo::Both, Some(old)) => put(&mut item, "new", old),
+                    (WriteTo::New, Some(old)) => {
+                        item.remove("old");
+                        put(&mut item, "new", old);
+                    }
+                    (WriteTo::Old, _) | (WriteTo::Both | WriteTo::New, None) => drop(item.remove("new")),
+                }
+                Some(item)
+            }
+        });
+    }
+}
+
+fn put(item: &mut Item, name: &str, value: Value) {
+    item.insert(name.to_owned(), value);
+}

@@ -1,0 +1,164 @@
+//! What must hold in every world, by the table's history and the state (design: guards, checkpoints, capacity).
+
+use backfill::internals::change::Strategy;
+use backfill::internals::dynamodb::memory::{Author, Version};
+use backfill::internals::item::{Item, ItemKey, Num, Path, Value};
+use backfill::internals::state::{Checkpoints, Cursor, History, ListQuery, RunId, Runs, Verifications, phase};
+
+use super::plan;
+use super::scene::World;
+
+/// Everything, of every run.
+const ALL: ListQuery = ListQuery { run: None, open_only: false, after: Cursor::START, limit: 1_000_000 };
+
+/// Attributes that the tool may change, each with the one that its value comes from or goes to.
+const OURS: [(&str, Option<&str>); 5] =
+    [("old", Some("new")), ("new", Some("old")), ("copied", None), ("marker", None), ("legacy", None)];
+
+impl World {
+    fn versions(&self) -> Vec<(ItemKey, Vec<Version>)> {
+        self.table.history(|history| history.all().map(|(key, versions)| (key.clone(), versions.to_vec())).collect())
+    }
+
+    /// Every write of the tool: of an item that exists, with an effect, to its own attributes, and nothing is lost by it.
+    pub(crate) async fn check_versions(&self, during: &str) {
+        for (key, versions) in self.versions() {
+            for (n, version) in versions.iter().enumerate() {
+                let Author::Tool(process) = version.author else { continue };
+                let before = n.checked_sub(1).and_then(|n| versions[n].item.as_ref());
+                let at = format!("{during}: process {process} and {key} at {:?}", version.at);
+                match (before, version.item.as_ref()) {
+                    (None, _) => self.violation(format!("{at}: an item that was deleted is brought back")),
+                    (Some(_), None) => self.violation(format!("{at}: an item is deleted")),
+                    (Some(before), Some(after)) if before == after => {
+                        self.violation(format!("{at}: a write without an effect"));
+                    }
+                    (Some(before), Some(after)) => self.check_change(&key, before, after, &at).await,
+                }
+            }
+        }
+    }
+
+    async fn check_change(&self, key: &ItemKey, before: &Item, after: &Item, at: &str) {
+        let names = before.keys().chain(after.keys()).filter(|name| before.get(*name) != after.get(*name));
+        for name in names {
+            let Some((_, other)) = OURS.iter().find(|(ours, _)| ours == name) else {
+                self.violation(format!("{at}: {name} is the application's alone"));
+                continue;
+            };
+            let path: Path = name.parse().unwrap();
+            let journal = self.state.pre_images(key.clone(), Some(path)).await.unwrap_or_default();
+            let journaled = |value: &Value| journal.iter().any(|record| record.value.as_ref() == Some(value));
+            let in_other = |item: &Item, value: &Value| other.is_some_and(|other| item.get(other) == Some(value));
+            if let Some(value) = before.get(name) {
+                let copied = name == "copied" && source_of_copy(before) == Some(value);
+                let kept = in_other(after, value) || in_other(before, value) || copied || is_constant(name, value);
+                if !kept && !journaled(value) {
+                    self.violation(format!("{at}: the last copy of {name} is lost"));
+                }
+            }
+            if let Some(value) = after.get(name) {
+                let copied = name == "copied" && source_of_copy(before) == Some(value);
+                let known = in_other(before, value) || copied || is_constant(name, value);
+                if !known && !journaled(value) {
+                    self.violation(format!("{at}: {name} gets a value that comes from nowhere"));
+                }
+            }
+        }
+    }
+
+    /// Behind a complete pass: each item that the application has left alone is as the plan says, or is listed.
+    pub(crate) async fn check_nothing_is_passed_over(&self) {
+        let failures = self.state.failures(ALL).await.unwrap();
+        let diverged = self.state.diverged(ALL).await.unwrap();
+        let listed: Vec<&ItemKey> =
+            failures.iter().map(|row| &row.key).chain(diverged.iter().map(|row| &row.key)).collect();
+        for (key, item) in self.left_alone() {
+            let moved = match (item.get("old"), item.get("new")) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(old), Some(new)) => self.plan.strategy == Strategy::ExpandContract && old == new,
+            };
+            // With `skip`, another value of the new attribute counts as done.
+            let skipped = item.contains_key("new") && item.contains_key("old");
+            if !moved && !skipped && !listed.contains(&&key) {
+                self.violation(format!("{key} is passed over"));
+            }
+        }
+    }
+
+    /// Items of the seed that the application never changed, as they are.
+    fn left_alone(&self) -> Vec<(ItemKey, Item)> {
+        let untouched = |versions: &[Version]| versions.iter().all(|version| version.author != Author::Application);
+        let items = self.versions().into_iter().filter(|(_, versions)| untouched(versions));
+        items.filter_map(|(key, versions)| Some((key, versions.last()?.item.clone()?))).collect()
+    }
+
+    /// What runs have counted adds up, and is no more than what happened.
+    pub(crate) async fn check_counts(&self) {
+        let (mut counted, mut id) = (0.0, 1);
+        while let Ok(totals) = self.state.totals(RunId::from_number(id)).await {
+            counted += totals.counts.write_units;
+            id += 1;
+        }
+        for name in [phase::EXPAND, phase::ROLLBACK, phase::OLD_EQUAL_NEW] {
+            let Ok(Some(run)) = self.state.current_run(name).await else { continue };
+            let Ok(totals) = self.state.totals(run.id).await else { continue };
+            let outcomes: u64 = totals.counts.outcomes.iter().sum();
+            let segments = totals.pending + totals.scanning + totals.done;
+            if outcomes != totals.counts.scanned || segments != run.total_segments {
+                self.violation(format!("{name}: the counts do not add up: {totals:?}"));
+            }
+        }
+        let units = self.seen.lock().unwrap().units;
+        if counted > units + 0.001 {
+            self.violation(format!("the runs count {counted} write units, more than the table consumed: {units}"));
+        }
+    }
+
+    /// The verification's own count is that of the table, as it is when nobody writes.
+    /// True if every item matches.
+    pub(crate) async fn check_verdict(&self) -> bool {
+        let Ok(Some(report)) = self.state.latest_report().await else {
+            self.violation("`verify` has no report");
+            return false;
+        };
+        let json: serde_json::Value = serde_json::from_str(&report.json).unwrap();
+        let items = self.table.history(|history| history.items().count() as u64);
+        if json["compared"].as_u64() != Some(items) {
+            self.violation(format!("`verify` compared {} of {items} items", json["compared"]));
+        }
+        json["mismatches"] == 0
+    }
+
+    /// Behind a contract: no item of the seed that the application never changed has its old attribute beside the new one.
+    pub(crate) fn check_contracted(&self) {
+        for (key, item) in self.left_alone() {
+            if item.contains_key("old") && item.get("old") == item.get("new") {
+                self.violation(format!("{key} still has its old attribute"));
+            }
+        }
+    }
+
+    /// Behind a rollback: each item that the application never changed is what it was.
+    pub(crate) async fn check_restored(&self) {
+        let failures = self.state.failures(ALL).await.unwrap();
+        for (key, item) in self.left_alone() {
+            let Some(seed) = self.seed_items.iter().find(|item| plan::key_of(item) == key) else { continue };
+            // An equal pair counts as the applications' own while they write both.
+            let equal = seed.get("old").is_some() && seed.get("old") == seed.get("new");
+            let failed = failures.iter().any(|row| row.key == key);
+            if item != *seed && !(failed || (equal && !plan::in_place(&self.plan))) {
+                self.violation(format!("{key} is not restored: it was {seed:?}, and is {item:?}"));
+            }
+        }
+    }
+}
+
+fn source_of_copy(item: &Item) -> Option<&Value> {
+    if let Some(Value::M(doc)) = item.get("doc") { doc.get("x") } else { None }
+}
+
+fn is_constant(name: &str, value: &Value) -> bool {
+    name == "marker" && *value == Value::N(Num::parse("2").unwrap())
+}

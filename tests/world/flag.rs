@@ -1,0 +1,44 @@
+//! The cutover flag in memory. Applications of the world read it before each write, so that no cache has to be waited out by
+//! them; the tool waits as long as the flag says all the same.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backfill::internals::cutover::{Flag, FlagMeta, FlagStore, FlagStoreError, WriteTo};
+
+#[derive(Default)]
+pub(crate) struct MemoryFlag(Mutex<Option<(Flag, FlagMeta)>>);
+
+impl MemoryFlag {
+    pub(crate) fn new() -> Arc<MemoryFlag> {
+        Arc::default()
+    }
+
+    /// Which attributes applications write now.
+    pub(crate) fn write_to(&self) -> WriteTo {
+        self.0.lock().unwrap().as_ref().map_or(WriteTo::Old, |(flag, _)| flag.write)
+    }
+}
+
+#[async_trait]
+impl FlagStore for MemoryFlag {
+    async fn read(&self) -> Result<Option<(Flag, FlagMeta)>, FlagStoreError> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+
+    async fn change(&self, expected: Option<&Flag>, next: &Flag, meta: &FlagMeta) -> Result<Flag, FlagStoreError> {
+        let mut flag = self.0.lock().unwrap();
+        assert_eq!(flag.as_ref().map(|(flag, _)| flag), expected, "nobody else changes the flag");
+        *flag = Some((next.clone(), meta.clone()));
+        Ok(next.clone())
+    }
+
+    fn lead(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn place(&self) -> String {
+        "the flag of the world".into()
+    }
+}

@@ -1,0 +1,92 @@
+//! Plans and items, drawn by a seed.
+
+use backfill::internals::change::Strategy;
+use backfill::internals::dynamodb::{Features, TableDescription};
+use backfill::internals::item::{Item, ItemKey, KeyAttribute, KeySchema, item_from_json};
+use backfill::internals::plan::{Plan, load};
+use fastrand::Rng;
+use serde_json::{Value as Json, json};
+
+/// The table of every seed: on demand, with two string keys.
+pub(crate) fn description() -> TableDescription {
+    let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
+    TableDescription {
+        name: "shop".into(),
+        arn: "arn:aws:dynamodb:us-east-1:000000000000:table/shop".into(),
+        id: Some("the-table".into()),
+        status: "ACTIVE".into(),
+        key: KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) },
+        item_count: 60,
+        size_bytes: 60 * 200,
+        provisioned: None,
+        on_demand_max: (None, None),
+        warm: None,
+        indexes: Vec::new(),
+        features: Features::default(),
+    }
+}
+
+/// A plan with a move, and some of: a copy out of a document, a constant, a removal.
+pub(crate) fn plan(rng: &mut Rng) -> Plan {
+    let strategy = if rng.bool() { "in-place" } else { "expand-contract" };
+    let on_existing = ["keep", "skip", "overwrite"][rng.usize(..3)];
+    let segments = [1, 2, 4, 7][rng.usize(..4)];
+    let (write, page) = ([20, 100, 1_000][rng.usize(..3)], [2, 5, 20][rng.usize(..3)]);
+    let mut text = format!(
+        "[migration]\nname = \"world\"\nstrategy = \"{strategy}\"\non_existing = \"{on_existing}\"\n\
+         [table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
+         [scan]\nsegments = {segments}\npage_limit = {page}\n\
+         [capacity]\nwrite = {write}\nread = 1000\n\
+         [limits]\nmax_failures = 1000\n"
+    );
+    if strategy == "expand-contract" {
+        text += "[cutover]\ntable = \"flags\"\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
+    }
+    text += "[[change]]\nmove = \"old\"\nto = \"new\"\n";
+    // Without a copy, a pass in place reads eventually consistently.
+    if rng.u8(..4) < if strategy == "in-place" { 1 } else { 2 } {
+        text += "[[change]]\ncopy = \"doc.x\"\nto = \"copied\"\n";
+    }
+    if rng.bool() {
+        text += "[[change]]\nset = \"marker\"\nvalue = 2\n";
+    }
+    if rng.bool() && strategy == "in-place" {
+        text += "[[change]]\nremove = \"legacy\"\n";
+    }
+    load("plan.toml", &text).unwrap_or_else(|error| panic!("{error:?}\n{text}")).plan
+}
+
+/// Whether a plan writes in place.
+pub(crate) fn in_place(plan: &Plan) -> bool {
+    plan.strategy == Strategy::InPlace
+}
+
+/// The n-th item: some in a hot collection, some without the old attribute, some with the new one already.
+pub(crate) fn item(n: u32, rng: &mut Rng) -> Item {
+    let pk = if rng.u8(..3) == 0 { "hot".to_owned() } else { format!("p{}", n / 2) };
+    let mut json = json!({ "pk": { "S": pk }, "sk": { "S": format!("{n:03}") }, "n": { "N": "0" } });
+    let mut put = |name: &str, value: Json| json[name] = value;
+    if rng.u8(..8) > 0 {
+        put("old", json!({ "S": format!("v{n}") }));
+    }
+    match rng.u8(..12) {
+        0 => put("new", json!({ "S": format!("v{n}") })),
+        1 => put("new", json!({ "S": "another" })),
+        _ => {}
+    }
+    if rng.bool() {
+        put("doc", json!({ "M": { "x": { "L": [{ "N": n.to_string() }, { "NULL": true }] } } }));
+    }
+    if rng.u8(..4) == 0 {
+        put("legacy", json!({ "B": "AAEC" }));
+    }
+    if rng.u8(..10) == 0 {
+        put("marker", json!({ "N": "1" }));
+    }
+    item_from_json(&json).unwrap()
+}
+
+/// The key of an item.
+pub(crate) fn key_of(item: &Item) -> ItemKey {
+    description().key.key_of(item).unwrap()
+}

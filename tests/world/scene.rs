@@ -1,0 +1,304 @@
+//! One world: a seed is played from the first run to the way back, with kills, and checked at every step.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use backfill::internals::clock::{BootTime, Moment};
+use backfill::internals::cutover::FlagStore;
+use backfill::internals::dynamodb::memory::{Author, Fault, FaultPlan, MemoryTable};
+use backfill::internals::dynamodb::{TableDescription, Tables};
+use backfill::internals::item::Item;
+use backfill::internals::machine::{Machine, Random};
+use backfill::internals::migration::{Advance, ConductError, Conductor, Said, Stage};
+use backfill::internals::plan::Plan;
+use backfill::internals::playbook::{Goal, Scope, Target};
+use backfill::internals::ratelimit::{Budgets, resolve};
+use backfill::internals::state::State;
+use backfill::internals::state::memory::MemoryState;
+use fastrand::Rng;
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::{Instant, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::application::Application;
+use super::flag::MemoryFlag;
+use super::plan;
+use super::wire::{Planted, Seen, Wire};
+
+const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(12));
+
+/// A stale read is this old at most.
+const STALE: Duration = Duration::from_secs(5);
+
+/// Kills of one command at most: then it comes to its end.
+const KILLS: u32 = 4;
+
+/// Attempts of one command at most, kills and stops included.
+const ATTEMPTS: u32 = 30;
+
+/// What a seed came to.
+pub(crate) struct Played {
+    /// Everything that happened, as text.
+    pub(crate) trace: String,
+    /// What must never happen, and did.
+    pub(crate) violations: Vec<String>,
+    /// Faults that made a difference.
+    pub(crate) fired: BTreeMap<Fault, u64>,
+    pub(crate) kills: u64,
+    /// Write requests of the tool.
+    pub(crate) writes: u64,
+}
+
+/// Plays a seed, in milliseconds.
+pub(crate) fn play(seed: u64, planted: Option<Planted>) -> Played {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(seed, planted);
+        world.live().await;
+        world.played().await
+    })
+}
+
+/// How an attempt ended.
+enum Ended {
+    Done,
+    Stopped(String),
+}
+
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    pub(crate) plan: Plan,
+    pub(crate) description: TableDescription,
+    pub(crate) budgets: Budgets,
+    pub(crate) table: MemoryTable,
+    pub(crate) seed_items: Vec<Item>,
+    pub(crate) flag: Arc<MemoryFlag>,
+    pub(crate) state: MemoryState,
+    pub(crate) seen: Arc<Mutex<Seen>>,
+    began: Instant,
+    random: Random,
+    planted: Option<Planted>,
+    process: u32,
+    kills: u64,
+    /// A kind of fault that seldom makes a difference, and is frequent in this world.
+    favours: Option<Fault>,
+}
+
+impl World {
+    fn new(seed: u64, planted: Option<Planted>) -> World {
+        let mut rng = Rng::with_seed(seed);
+        let (began, description) = (Instant::now(), plan::description());
+        let plan = plan::plan(&mut rng);
+        let share = [0.0, 0.05, 0.15, 0.3][rng.usize(..4)];
+        let faults = faults(share, favoured(seed));
+        let table = MemoryTable::new(description.clone(), LATENCY, faults, rng.u64(..));
+        let seed_items: Vec<Item> = (0..rng.u32(5..60)).map(|n| plan::item(n, &mut rng)).collect();
+        for item in &seed_items {
+            table.change(&plan::key_of(item), Author::Seed, |_| Some(item.clone()));
+        }
+        let takes = Mutex::new(Rng::with_seed(rng.u64(..)));
+        let state = MemoryState::new(Arc::new(move || wall(began).to_string()));
+        let state = state.taking(Arc::new(move || Duration::from_micros(takes.lock().unwrap().u64(50..1_500))));
+        World {
+            budgets: resolve(&plan.capacity, &description).unwrap_or_else(|errors| panic!("{errors:?}")).budgets,
+            random: Random::with_seed(rng.u64(..)),
+            flag: MemoryFlag::new(),
+            seen: Arc::default(),
+            process: 0,
+            kills: 0,
+            favours: favoured(seed),
+            rng,
+            plan,
+            description,
+            table,
+            seed_items,
+            state,
+            began,
+            planted,
+        }
+    }
+
+    /// The life of the migration.
+    async fn live(&mut self) {
+        let run = |again| Goal::Run { again };
+        let verify = Goal::Verify { scope: Scope::Full, repair: false };
+        if !plan::in_place(&self.plan) {
+            self.command(Goal::CutoverTo(Target::DualWrite), 0).await;
+        }
+        let changes = [0, 20, 60][self.rng.usize(..3)];
+        let over = self.command(run(false), changes).await;
+        self.check_versions("run").await;
+        if !over {
+            return self.violation("`run` does not come to its end");
+        }
+        self.check_nothing_is_passed_over().await;
+        self.check_counts().await;
+        self.table.set_faults(FaultPlan::NONE);
+        // What was written behind the scan is the next pass's. Then nothing is left.
+        self.command(run(true), 0).await;
+        let writes = self.writes();
+        self.command(run(true), 0).await;
+        if self.writes() > writes {
+            self.violation("a run over a table that needs nothing has written");
+        }
+        self.command(verify, 0).await;
+        let matching = self.check_verdict().await;
+        self.table.set_faults(faults(0.1, self.favours));
+        let changes = [0, 20][self.rng.usize(..2)];
+        if matching && !plan::in_place(&self.plan) && self.rng.bool() {
+            return self.contract(changes).await;
+        }
+        let over = self.command(Goal::Rollback, changes).await;
+        self.check_versions("rollback").await;
+        self.check_counts().await;
+        if over {
+            self.check_restored().await;
+        }
+    }
+
+    /// Readers and writers move to the new attribute, and the old one goes.
+    async fn contract(&mut self, changes: u32) {
+        for goal in [Goal::CutoverTo(Target::ReadNew(100)), Goal::CutoverTo(Target::WriteNew)] {
+            if !self.command(goal, 0).await {
+                return self.violation(format!("{goal:?} does not come to its end"));
+            }
+        }
+        let over = self.command(Goal::Contract, changes).await;
+        self.check_versions("contract").await;
+        self.check_counts().await;
+        if over {
+            self.check_contracted();
+        }
+    }
+
+    /// Gives a command until it is done, killing it now and then, while the application makes this number of changes. False
+    /// if it does not come to its end.
+    async fn command(&mut self, goal: Goal, changes: u32) -> bool {
+        let application = Application {
+            table: self.table.clone(),
+            keys: self.seed_items.iter().map(plan::key_of).collect(),
+            flag: Arc::clone(&self.flag),
+            in_place: plan::in_place(&self.plan),
+            rng: Rng::with_seed(self.rng.u64(..)),
+        };
+        let application = AbortOnDropHandle::new(tokio::spawn(application.work(changes)));
+        let may_kill = self.rng.u32(..=KILLS);
+        let (mut killed, mut over) = (0, false);
+        for _ in 0..ATTEMPTS {
+            let lives = if killed < may_kill { self.rng.u64(1..2_000) } else { u64::MAX / 1_000_000 };
+            self.process += 1;
+            match timeout(Duration::from_millis(lives), self.attempt(goal)).await {
+                Ok(Ok(Ended::Done)) => {
+                    over = true;
+                    break;
+                }
+                Ok(Ok(Ended::Stopped(why))) => self.note(&format!("stopped: {why}")),
+                Ok(Err(error)) => {
+                    self.violation(format!("{goal:?} is refused: {error}"));
+                    self.state = self.state.crash();
+                    break;
+                }
+                Err(_) => {
+                    killed += 1;
+                    self.note("killed");
+                }
+            }
+            self.state = self.state.crash();
+        }
+        self.kills += u64::from(killed);
+        // What the application still does, and what is still on its way, is over before anything is checked.
+        drop(application.await);
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        self.note(&format!("{goal:?}: over {over}"));
+        over
+    }
+
+    /// One process with one command.
+    async fn attempt(&self, goal: Goal) -> Result<Ended, ConductError> {
+        let (began, random) = (self.began, self.random.clone());
+        let wire = Wire {
+            connection: self.table.connect(self.process),
+            process: self.process,
+            state: self.state.clone(),
+            planted: self.planted,
+            began,
+            seen: Arc::clone(&self.seen),
+        };
+        let stage = Stage {
+            plan: self.plan.clone(),
+            tables: Tables::one(Arc::new(wire)),
+            description: self.description.clone(),
+            described: Instant::now(),
+            budgets: self.budgets.clone(),
+        };
+        let flags = (!plan::in_place(&self.plan)).then(|| Arc::clone(&self.flag) as Arc<dyn FlagStore>);
+        let said = Said { actor: "the world".into(), ..Said::default() };
+        let clock = Arc::new(move || wall(began));
+        let mut conductor = Conductor::open(stage, State::new(self.state.clone()), flags, clock, said).await?;
+        conductor.machine = Machine {
+            moments: Arc::new(move || Moment { monotonic: Instant::now(), wall: wall(began) }),
+            boot: Arc::new(move || Some(BootTime { boot: "the world".into(), since: began.elapsed() })),
+            random,
+        };
+        conductor.confirm();
+        loop {
+            match conductor.advance(goal).await? {
+                Advance::Done => return Ok(Ended::Done),
+                Advance::Preflight => conductor.accept(Vec::new()).await?,
+                Advance::Confirm => conductor.confirm(),
+                Advance::Recorded | Advance::Changed(_) => {}
+                Advance::Wait(wait) => drop(conductor.wait(wait.left).await),
+                Advance::Sweep(phase) => {
+                    let swept = conductor.sweep(phase, false).await?;
+                    if let Some(why) = &swept.stopped {
+                        return Ok(Ended::Stopped(why.to_string()));
+                    }
+                    if swept.unfinished {
+                        return Ok(Ended::Stopped("items failed".into()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn writes(&self) -> u64 {
+        self.seen.lock().unwrap().writes
+    }
+
+    fn note(&self, what: &str) {
+        self.seen.lock().unwrap().trace += &format!("{:?} {what}\n", self.began.elapsed());
+    }
+
+    pub(crate) fn violation(&self, what: impl Into<String>) {
+        self.seen.lock().unwrap().violations.push(what.into());
+    }
+
+    async fn played(self) -> Played {
+        let Seen { mut trace, violations, writes, .. } = std::mem::take(&mut *self.seen.lock().unwrap());
+        trace += &self.table.history(|history| format!("{history:#?}\n"));
+        trace += &self.state.dump();
+        Played { trace, violations, fired: self.table.fired(), kills: self.kills, writes }
+    }
+}
+
+/// Every third seed favours one of the two kinds that seldom make a difference, so that a small campaign meets them often.
+fn favoured(seed: u64) -> Option<Fault> {
+    match seed % 6 {
+        0 => Some(Fault::NoImage),
+        3 => Some(Fault::StaleRead),
+        _ => None,
+    }
+}
+
+/// Faults in this share of the requests, or in many if a kind is favoured.
+fn faults(share: f64, favours: Option<Fault>) -> FaultPlan {
+    let share = if favours.is_some() { 0.3 } else { share };
+    FaultPlan { share, late: Duration::from_secs(3), stale: STALE, favours }
+}
+
+/// The wall clock of the world.
+fn wall(began: Instant) -> Timestamp {
+    let since = SignedDuration::try_from(began.elapsed()).unwrap_or_default();
+    Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * 365 * 56) + since
+}

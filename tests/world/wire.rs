@@ -1,0 +1,141 @@
+//! What travels between the tool and the table: every request and reply is noted, a write that destroys a value is checked
+//! before it is sent, and a planted bug of the tool is played here.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use backfill::internals::change::{Condition, GuardedWrite, Outcome, Was};
+use backfill::internals::dynamodb::memory::Connection;
+use backfill::internals::dynamodb::{
+    Describe, Got, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteReply,
+};
+use backfill::internals::item::ItemKey;
+use backfill::internals::state::memory::MemoryState;
+use backfill::internals::state::{Checkpoints, Commit, Counts, History, Runs, SegmentEvent, phase};
+use tokio::time::Instant;
+
+/// A bug of the tool that the world has to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Planted {
+    /// A page is committed before its items are written.
+    EarlyCheckpoint,
+    /// Writes go without the condition that the item exists.
+    NoExistenceCheck,
+    /// What a write consumed is counted twice.
+    ReconciledTwice,
+}
+
+/// What the wire has seen.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) trace: String,
+    pub(crate) violations: Vec<String>,
+    /// Write requests that were sent.
+    pub(crate) writes: u64,
+    /// Write units that replies to the tool stated.
+    pub(crate) units: f64,
+}
+
+/// The table for one process, over a wire that is watched.
+pub(crate) struct Wire {
+    pub(crate) connection: Connection,
+    pub(crate) process: u32,
+    pub(crate) state: MemoryState,
+    pub(crate) planted: Option<Planted>,
+    pub(crate) began: Instant,
+    pub(crate) seen: Arc<Mutex<Seen>>,
+}
+
+impl Wire {
+    fn note(&self, what: &str) {
+        let line = format!("{:?} process {}: {what}\n", self.began.elapsed(), self.process);
+        self.seen.lock().unwrap().trace += &line;
+    }
+
+    fn violation(&self, what: String) {
+        self.seen.lock().unwrap().violations.push(what);
+    }
+
+    /// Every value that a write destroys is durable, and can be read, before the write is sent.
+    async fn check_journal(&self, write: &GuardedWrite) {
+        for pre in &write.pre_images {
+            let Was::Value(value) = &pre.was else { continue };
+            // A process that is no longer the owner cannot ask; it cannot go on for long either.
+            let Ok(stored) = self.state.pre_images(write.key.clone(), Some(pre.path.clone())).await else { continue };
+            if !stored.iter().any(|record| record.value.as_ref() == Some(value)) {
+                self.violation(format!("a write to {} was sent before what it destroys was durable", write.key));
+            }
+        }
+    }
+
+    /// Commits a page as if every item of it were done.
+    async fn commit_early(&self, request: &PageRequest, page: &Page) {
+        let Ok(Some(run)) = self.state.current_run(phase::EXPAND).await else { return };
+        let after = request.segment.checked_sub(1);
+        let Ok(known) = self.state.segments_after(run.id, after, 1).await else { return };
+        let pages = known.into_iter().find(|(segment, _)| *segment == request.segment).map_or(0, |(_, s)| s.pages);
+        let mut counts = Counts::default();
+        page.items.iter().for_each(|_| counts.count(Outcome::AlreadyApplied));
+        let event = SegmentEvent::PagesDone { first: pages + 1, pages: 1, next: page.next.clone(), counts };
+        let (failures, diverged, refused) = Default::default();
+        let commit = Commit { run: run.id, segment: request.segment, event, failures, diverged, refused };
+        drop(self.state.commit(commit).await);
+    }
+}
+
+#[async_trait]
+impl Describe for Wire {
+    async fn describe(&self) -> Result<TableDescription, TableError> {
+        self.connection.describe().await
+    }
+}
+
+#[async_trait]
+impl Source for Wire {
+    async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
+        self.note(&format!("{request:?}"));
+        let page = self.connection.read_page(request).await;
+        self.note(&format!("{page:?}"));
+        if let (Some(Planted::EarlyCheckpoint), Ok(page), false) = (self.planted, &page, request.keys_only) {
+            self.commit_early(request, page).await;
+        }
+        page
+    }
+}
+
+#[async_trait]
+impl Sink for Wire {
+    async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+        let mut replies = Vec::new();
+        for write in chunk {
+            self.check_journal(write).await;
+            self.seen.lock().unwrap().writes += 1;
+            self.note(&format!("{write:?}"));
+            let mut write = GuardedWrite::clone(write);
+            if self.planted == Some(Planted::NoExistenceCheck) {
+                write.conditions.retain(|condition| !matches!(condition, Condition::ItemExists(_)));
+            }
+            let mut sent = self.connection.write(&[&write]).await;
+            self.note(&format!("{sent:?}"));
+            for reply in &mut sent {
+                let Ok(WriteReply::Applied { consumed: Some(consumed) }) = reply else { continue };
+                self.seen.lock().unwrap().units += consumed.total();
+                if self.planted == Some(Planted::ReconciledTwice) {
+                    consumed.table *= 2.0;
+                }
+            }
+            replies.extend(sent);
+        }
+        replies
+    }
+
+    fn max_chunk(&self) -> usize {
+        1
+    }
+
+    async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
+        let got = self.connection.get(key).await;
+        self.note(&format!("get {key:?}: {got:?}"));
+        got
+    }
+}
