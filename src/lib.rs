@@ -1,96 +1,124 @@
 //! `backfill` moves, copies, sets or removes attributes on every item of a live Amazon DynamoDB table, for hours, while
-//! the application keeps serving from it.
+//! the application keeps using it.
 //!
-//! It can be killed at any moment and continues from its checkpoint. It never overwrites what a live writer wrote, and
+//! You can kill it at any moment and it resumes from its checkpoint. It never overwrites what a live writer wrote, and it
 //! never takes more capacity than it was given.
 //!
-//! # The way of the data
+//! # Use as a library
 //!
-//! Each arrow is a function that returns the next noun. No noun travels backwards, but for one: a failed condition brings
-//! the item's current image, which re-enters at *item*.
+//! [`Migration`] is the way in. It takes a plan and [`Options`] and has a method for each command: [`Migration::check`],
+//! [`Migration::dry_run`], [`Migration::run`], [`Migration::verify`], [`Migration::cutover`], [`Migration::contract`],
+//! [`Migration::rollback`] and [`Migration::status`]. An [`Observer`] hears of progress and answers questions. A
+//! [`Stopper`] drains the command that works.
 //!
-//! | noun | made by | in |
-//! | --- | --- | --- |
-//! | [`plan::PlanFile`] → [`plan::Plan`] | [`plan::load`] | `plan/` |
-//! | job, session | [`engine::Job`], [`state::Runs::begin`] | `engine/job.rs` |
-//! | segment | [`engine::Scheduler`], [`engine::sweep`], by what the survey finds | `engine/scan/` |
-//! | page → items | [`dynamodb::Source::read_page`], by the segment worker | `engine/scan/worker.rs` |
-//! | item → decision → guarded write | [`change::Changes::decide_with`] | `change/decide.rs` |
-//! | permits | [`ratelimit::Scopes`], from narrow to wide | `engine/client/` |
-//! | outcome | [`dynamodb::Sink::write`], by the writer | `engine/write/writer/` |
-//! | checkpoint | [`state::Checkpoints::commit`] | `engine/write/write_pages.rs` |
-//! | verdict | [`passes::verify::Parity::compare`], by a verification's shadow reads | `passes/verify/` |
-//! | events → state → next step | [`playbook::State::next`], [`playbook::step`]: every command is a loop over it | `playbook/` |
-//! | report → exit code | [`telemetry::RunReport`] | `telemetry/`, `commands/exit.rs` |
+//! ```no_run
+//! use std::sync::Arc;
 //!
-//! # The way of a migration
+//! use backfill::{Answer, Migration, MigrationError, Observer, Options, Question, RunOptions};
 //!
-//! From plan to report in a straight line; each command is a loop over the playbook's next step.
+//! struct Agree;
 //!
-//! | room | what it is for | command |
-//! | --- | --- | --- |
-//! | [`preflight`] | findings and estimates, before anything is written | `check`, `run --dry-run` |
-//! | [`playbook`] | which step is next, and which is refused: pure | all of them, `status` |
-//! | [`migration`] | carries the steps out: records, changes the flag, waits, goes over the table | all of them |
-//! | [`passes`] | one walk over the table for one purpose | `run`, `verify`, `contract`, `rollback` |
-//! | [`engine`] | the machinery of every pass: scan, write, client, limits | |
-//! | [`cutover`] | the flag that applications obey, and the lease beside it | `cutover` |
-//! | [`telemetry`] | what came of it | every report |
+//! impl Observer for Agree {
+//!     fn confirm(&self, _question: &Question<'_>) -> Answer {
+//!         Answer::Yes
+//!     }
+//! }
+//!
+//! # async fn embed() -> Result<(), MigrationError> {
+//! let mut options = Options::default();
+//! options.observer = Arc::new(Agree);
+//! let outcome = Migration::open("plan.toml", options)?.run(&RunOptions::default()).await?;
+//! println!("{} failures", outcome.open().failures);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `docs/api.txt` lists every item of the supported API. `examples/embed.rs` is a whole program.
+//!
+//! # Data path
+//!
+//! Each arrow is a function that returns the next noun. Nothing travels backwards, with one exception: a failed condition
+//! returns the item's current image, which re-enters at *item*.
+//!
+//! `plan.toml` → [`Plan`] → run → segment → page → item → decision → guarded write → permit → outcome → commit → report →
+//! exit code
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `plan` | parses TOML once into a valid [`Plan`] |
+//! | `preflight`, `cost` | findings and estimates before anything is written |
+//! | `playbook` | decides which step is next and which is refused (pure) |
+//! | `migration` | carries the steps out: the driver, the session, and [`Migration`] |
+//! | `passes` | one walk over the table for one purpose: expand, verify, contract, undo, dry run |
+//! | `engine` | the machinery of every pass: scan, write, client, limits |
+//! | `change`, `item` | from an item's image to a decision and a guarded write (pure) |
+//! | `ratelimit` | permits in capacity units, for every scope that a request touches |
+//! | `dynamodb` | the ports to the table; only `dynamodb/sdk` names the AWS SDK |
+//! | `state` | durable progress and history; only `state/sqlite` names SQLite |
+//! | `cutover` | the flag that applications obey, and the lease beside it |
+//! | `telemetry` | progress and reports |
+//!
+//! `tests/architecture.rs` holds which module may name what.
 //!
 //! # What always holds
 //!
 //! **Guards.** Every write carries `attribute_exists` of the partition key, so that a deleted item is never brought back.
-//! A value that is moved or copied does not pass through the client; where it must, because a parent map has to be made,
-//! the condition holds the source to it. What a live writer already put at the target is kept, unless the plan says
-//! otherwise, and then its pre-image is durable before the write is sent and stands in its condition. Every race ends as
-//! a failed condition, never as a validation error. All changes of an item go in one write. An item that needs nothing
-//! gets none.
+//! A value that is moved or copied does not pass through the client if DynamoDB can copy it; otherwise the condition pins
+//! the source to the value that travels. What a live writer already put at the target is kept, unless the plan says
+//! otherwise; then its prior value is durable before the write is sent and is part of its condition. Every race ends as a
+//! failed condition, never as a validation error. All changes of an item go in one write. An item that needs nothing gets
+//! no write.
 //!
-//! **Checkpoints.** A page's start key is committed when every outcome of the page, and of all pages before it in its
-//! segment, is known and, if a failure, recorded: in one transaction. Progress moves only through
-//! [`state::SegmentState::next`]. A commit that fails stops the run. Until DynamoDB has accepted one write, pages
-//! with refused writes are held back, up to a bound, so that a plan that fails everywhere leaves nothing behind.
+//! **Checkpoints.** A page's position is committed when every outcome of the page, and of all pages before it in its
+//! segment, is known and, if a failure, recorded: in one transaction. A commit that fails stops the run. Until DynamoDB has
+//! accepted one write, pages with rejected writes are held back, up to a bound, so that a plan that fails everywhere leaves
+//! nothing behind.
 //!
 //! **Capacity.** Nothing is sent without permits from every scope that it touches, in capacity units: partition key, key
-//! range (the item's segment), each index, table, in this order, so that who waits for a narrow scope holds nothing of a
-//! wider one. Items of a hot partition key are set aside, and the rest of their segment goes on. Permits are settled
-//! afterwards against what DynamoDB says it consumed. A throttle slows the scope that its reasons name, and the rate comes
-//! back by itself ([`ratelimit::Feedback`]). Budgets that are a share of the table, and defaults, follow its description while
-//! a run lasts ([`engine::TableWatch`]). The SDK's retries are off: one place owns retry, backoff and the bound. What
-//! a run may spend in all is reserved durably, in slices, before it is used ([`engine::Allowance`]): a process that dies has
-//! spent its whole slice.
+//! range (the item's segment), each index, table, in this order, so that a request that waits for a narrow scope holds
+//! nothing of a wider one. Items of a hot partition key are set aside, and the rest of their segment goes on. Permits are
+//! reconciled against what DynamoDB says it consumed. A throttle slows the scope that its reasons name; the rate recovers
+//! automatically. Budgets that are a share of the table, and defaults, follow its description while a run lasts. The SDK's
+//! retries are off: one place owns retry, backoff and the bound. What a run may spend is reserved durably, in slices, before
+//! it is used: a process that dies has spent its whole slice.
 //!
-//! **Honesty.** Every figure was counted, or says what it is an estimate of. Attribute values never reach logs, errors
-//! or reports.
+//! **Honesty.** Every figure was counted, or is labelled an estimate with its basis. Attribute values never reach logs,
+//! errors or reports.
 //!
 //! # Crash points
 //!
 //! | killed | what is found on resume |
 //! | --- | --- |
-//! | before the first look at a page is durable | nothing of the page was written; it is read and looked at again |
-//! | after that | what was there before is recorded; items that may have been written do not count as such, except targets of a plan with `skip` that no recorded write can have filled |
-//! | while a rollback, or a run that begins anew, looks at what a stopped pass has not met | nothing was written; the look goes on from its checkpoints, and nothing else ever resumes that pass |
-//! | before a page's pre-images are durable | nothing of those items was written; the page is read again |
-//! | after that, before all its writes are answered | some items are written; read again they are `AlreadyApplied` |
+//! | before a page's baseline is durable | nothing of the page was written; it is read and recorded again |
+//! | after that | the baseline is recorded; items that may have been written do not count as preexisting, except targets of a plan with `skip` that no recorded write can have filled |
+//! | while a rollback, or a run that begins anew, records the baseline of what a stopped pass has not read | nothing was written; it continues from its checkpoints, and nothing else ever resumes that pass |
+//! | before a page's prior values are durable | nothing of those items was written; the page is read again |
+//! | after that, before all its writes are answered | some items are written; read again they are already applied |
 //! | after the writes, before the commit | the same, for all items of the page |
 //! | after the commit | the page is never read again |
 //! | after capacity is reserved, before it is used | the slice counts as spent |
 //!
 //! At any moment each active segment has at most two pages that are read and not committed: the one being written and the
-//! prefetched one; beside them up to eight that wait for items which were set aside (about one megabyte), or, in a large
-//! lane, for writes under way; and, until a first write is accepted, the pages that are held back. Counts of a run that
-//! was killed are a lower bound for `applied`, and say so.
+//! prefetched one. In addition, up to eight pages (about one megabyte) wait for items that were set aside or, in a large
+//! lane, for writes in flight; and, until a first write is accepted, the pages that are held back. Counts of a run that was
+//! killed are a lower bound for `applied`, and say so.
 //!
 //! # Seams
 //!
-//! The ports [`dynamodb::Source`], [`dynamodb::Sink`] and [`dynamodb::Describe`] are all that the engine knows of DynamoDB. A
-//! source yields pages and durable positions; a sink takes chunks of guarded writes, so that a batched transport can stand
-//! beside the single one. One table may be both. The ports of [`state`] and [`engine::Scheduler`] are where a fleet
-//! would keep its checkpoints and hand out its segments.
-//!
-//! Who may name what (only `dynamodb/sdk` names the AWS SDK, only the store names SQLite, only `ratelimit` names governor,
-//! only `local` names the embedded engine; `plan`, `item`, `change`, `playbook` and the checkpoint's state are pure) is held
-//! by `tests/architecture.rs`.
+//! The ports of `dynamodb` (`Source`, `Sink` and `Describe`) are all that the engine knows of DynamoDB. A source yields pages
+//! and durable positions; a sink takes chunks of guarded writes, so that a batched transport can stand beside the single
+//! one. One table may be both. The [`ports`] of the state and the engine's `Scheduler` are where a fleet would keep its
+//! checkpoints and hand out its segments.
+
+#![cfg_attr(
+    not(feature = "internals"),
+    expect(
+        dead_code,
+        unreachable_pub,
+        unused_imports,
+        reason = "the binary, the tests and the benchmarks use more than the supported API"
+    )
+)]
 
 mod change;
 mod clock;
@@ -115,6 +143,35 @@ mod telemetry;
 
 #[cfg(feature = "local")]
 mod local;
+
+pub use change::{Change, OnExisting, Strategy};
+pub use cutover::{Flag, ReadFrom, WriteTo};
+pub use engine::{StopReason, Stopper};
+pub use item::{Path, Value};
+pub use migration::{
+    Answer, CheckOptions, CheckOutcome, CutoverDryRunOutcome, CutoverOutcome, CutoverStep, DriverError, DryRunOf,
+    DryRunOptions, DryRunOutcome, Figures, Migration, MigrationError, Notice, Observer, Options, PassOutcome, Question,
+    RetryOutcome, RunOptions, RunOutcome, Silent, StatusOptions, StatusOutcome, StepOptions, VerifyOptions,
+    VerifyOutcome, WorkedPass,
+};
+pub use plan::{Plan, PlanErrors};
+pub use playbook::{Fact, Phase};
+pub use preflight::{Accept, Finding, FinishIn, PreflightError, SampleSize, Severity};
+pub use state::StoreError;
+
+/// What the commands report: each writes itself for people and gives itself as JSON.
+pub mod reports {
+    pub use crate::passes::verify::VerifyReport;
+    pub use crate::preflight::CheckReport;
+    pub use crate::telemetry::{DryRunReport, NotAsBefore, RunReport};
+}
+
+/// The ports of the state: what another store implements, by capability.
+pub mod ports {
+    pub use crate::state::{
+        Checkpoints, EventRecord, Events, History, KeptFact, RunId, Runs, SpendLedger, Verifications,
+    };
+}
 
 /// What the `backfill` binary, its tests and its benchmarks use. No promise is made about any of it: it changes between
 /// patch versions. It is there with the feature `internals`.

@@ -252,7 +252,6 @@ const EXCEPTIONS: &[Exception] = &[
     Exception { from: "change/history", to: "change/ops", why: OPS },
     Exception { from: "change/old_from_new", to: "change/ops", why: OPS },
     Exception { from: "change/ops", to: "change/decide", why: OPS },
-    Exception { from: "commands/conducted", to: "commands/pursuit", why: SIBLING },
     Exception { from: "local/capacity", to: "local/traffic", why: SIBLING },
     Exception { from: "plan/capacity", to: "plan/file", why: FILE },
     Exception { from: "plan/cutover", to: "plan/file", why: FILE },

@@ -112,13 +112,6 @@ impl Decide {
     fn of(go: &Go, force: Option<&String>) -> Decide {
         Decide { yes: go.yes, accept: go.accept.clone(), force: force.cloned(), ..Decide::default() }
     }
-
-    /// Names of what is accepted although nobody may have found it yet. The rest stands against findings of the preflight, and
-    /// is recorded with that.
-    pub(crate) fn accepted_for_later(&self) -> Vec<String> {
-        let later = self.accept.iter().filter(|accept| **accept == Accept::ClientEncryption);
-        later.map(|accept| accept.name().to_owned()).collect()
-    }
 }
 
 #[cfg(test)]

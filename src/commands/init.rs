@@ -2,15 +2,15 @@
 
 use std::io::Write as _;
 
-use super::exit::{Exit, Refusal};
-use super::output;
-use super::target::apply;
 use crate::cli::{Global, InitArgs};
+use crate::commands::shared::exit::{Exit, Refusal};
+use crate::commands::shared::{output, terminal};
+use backfill::internals::migration::apply;
 use backfill::internals::plan::{TableRef, TemplateTable, template};
 use backfill::internals::preflight::{PreflightError, Reached, reach};
 
 /// Writes the plan. A file that is there is never overwritten.
-pub(super) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
     let table = match &args.table {
         Some(name) => Some(look_at(global, name).await),
         None => None,
@@ -48,7 +48,7 @@ pub(super) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit
 async fn look_at(global: &Global, name: &str) -> TemplateTable {
     let mut table =
         TableRef { name: name.to_owned(), key: None, region: None, endpoint_url: None, profile: None, account: None };
-    apply(global, &mut table);
+    apply(&terminal::options(global, false), &mut table);
     match reach(&table).await {
         Ok(Reached { description: found, on_loopback, .. }) => TemplateTable {
             name: found.name.clone(),

@@ -4,17 +4,16 @@ use std::io::{Result as IoResult, Write as _};
 
 use serde_json::{Value as Json, json};
 
-use super::exit::Exit;
-use super::output;
-use super::target::{read_plan, state_path};
 use crate::cli::{Global, JournalArgs};
+use crate::commands::shared::exit::Exit;
+use crate::commands::shared::{output, terminal};
 use backfill::internals::item::{Value, item_to_json};
 use backfill::internals::state::{self, Cursor, ListQuery, PreImageRecord, RunId, Unreadable};
 
 /// Lists what is in it, oldest first.
-pub(super) async fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit> {
-    let loaded = read_plan(global, &args.plan)?;
-    let state = state::read(&state_path(global, &loaded.plan))?;
+pub(crate) async fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit> {
+    let migration = terminal::open(global, &args.plan, false)?;
+    let state = state::read(migration.state_path())?;
     // One more than is listed tells whether there are more.
     let limit = args.limit.saturating_add(1);
     let query = ListQuery {

@@ -6,16 +6,16 @@ use std::path::Path;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::exit::{Exit, Refusal};
-use super::output;
 use crate::cli::{Global, LocalArgs};
+use crate::commands::shared::exit::{Exit, Refusal};
+use crate::commands::shared::output;
 use backfill::internals::local::capacity::ModelSpec;
 use backfill::internals::local::traffic::narrate;
 use backfill::internals::local::{Local, LocalOptions};
 use backfill::internals::telemetry::number;
 
 /// Serves until it is interrupted.
-pub(super) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn local(global: &Global, args: LocalArgs) -> anyhow::Result<Exit> {
     let capacity = args.capacity.as_deref().map(read).transpose()?;
     let LocalArgs { listen, port, db, items, seed, .. } = args;
     let options = LocalOptions { listen: Some(listen), port, db, items, seed, front: true, capacity: capacity.clone() };

@@ -1,20 +1,48 @@
 //! A migration at work: the playbook's steps, carried out.
 //!
-//! A command is a loop over [`Conductor::advance`], which asks [`crate::playbook::step`] for the one next thing to do and
+//! A command is a loop over [`Driver::advance`], which asks [`crate::playbook::step`] for the one next thing to do and
 //! does it. What it did is durable before it is asked again, so that a command that was killed is given once more and
 //! goes on where it was. What needs somebody at a keyboard comes back to the command: a preflight, a confirmation, and a
 //! sweep, which takes long.
 
+mod back;
+mod error;
+mod facade;
+mod look;
+mod not_as_before;
+mod observer;
+mod options;
+mod order;
+mod outcome;
+mod preflight;
 mod preview;
+mod pursue;
+mod repair;
+mod session;
 mod standing;
 mod sweeps;
+mod target;
 mod watch;
 mod watched;
 
+pub use error::MigrationError;
+pub use facade::Migration;
+pub use observer::{Answer, Figures, Notice, Observer, Question, Silent};
+pub use options::{
+    CheckOptions, CutoverStep, DryRunOf, DryRunOptions, Options, RunOptions, StatusOptions, StepOptions, VerifyOptions,
+};
+pub use order::Order;
+pub use outcome::{
+    CheckOutcome, CutoverDryRunOutcome, CutoverOutcome, DryRunOutcome, PassOutcome, RetryOutcome, RunOutcome,
+    StatusOutcome, VerifyOutcome, WorkedPass,
+};
+pub use preflight::{Preflight, Read, hold_preflight};
 pub use preview::{Preview, preview};
+pub use session::Session;
 use standing::OnRecord;
 pub use standing::{Known, Seen, known, read_now, record_seen};
-pub use sweeps::{Begins, Came, Swept, job_of};
+pub use sweeps::{Begins, PassEnd, PassResult, job_of};
+pub use target::{Target, apply, read_plan, state_path};
 pub use watched::{Wait, Watched};
 
 use std::sync::Arc;
@@ -35,7 +63,7 @@ use crate::state::phase::EXPAND;
 use crate::state::{self, EventRecord, KeptFact, OpenWork, RunId, StoreError};
 
 /// What a migration is conducted with.
-pub struct Conductor {
+pub struct Driver {
     /// The plan.
     pub plan: Plan,
     /// Where its items come from and where its writes go.
@@ -54,9 +82,11 @@ pub struct Conductor {
     pub machine: Machine,
     /// Whether the lease is still this process's; `None` if the migration has no lease.
     pub lease: Option<Validity>,
+    /// What hears of its passes.
+    pub observer: Arc<dyn Observer>,
     flags: Option<Arc<dyn FlagStore>>,
     clock: Clock,
-    said: Said,
+    input: OperatorInput,
     confirmed: bool,
     state: State,
     /// What this process has gone over the table for, to the end.
@@ -75,7 +105,7 @@ pub struct Conductor {
 
 /// What the command line says.
 #[derive(Debug, Clone, Default)]
-pub struct Said {
+pub struct OperatorInput {
     /// Who says it: user and host.
     pub actor: String,
     /// Facts that are stated.
@@ -97,17 +127,17 @@ pub struct Said {
 /// What came of one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advance {
-    /// Somebody has to look at the table first: [`Conductor::accept`].
+    /// Somebody has to look at the table first: [`Driver::accept`].
     Preflight,
-    /// Somebody has to confirm: [`Conductor::confirm`].
+    /// Somebody has to confirm: [`Driver::confirm`].
     Confirm,
     /// A line was added to the history.
     Recorded,
     /// The flag was changed to this.
     Changed(Box<Flag>),
-    /// Applications may obey what the flag said before for so long: [`Conductor::wait`].
+    /// Applications may obey what the flag said before for so long: [`Driver::wait`].
     Wait(Wait),
-    /// This phase goes over the table: [`Conductor::sweep`].
+    /// This phase goes over the table: [`Driver::sweep`].
     Sweep(Phase),
     /// The command has brought about what it is for.
     Done,
@@ -115,7 +145,7 @@ pub enum Advance {
 
 /// Why a command does not go on. What was done before stays, and the same command goes on from there.
 #[derive(Debug, thiserror::Error)]
-pub enum ConductError {
+pub enum DriverError {
     /// It is out of order, or a gate is closed.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -144,7 +174,7 @@ pub enum ConductError {
     Preflight(#[from] PreflightError),
 }
 
-/// What a [`Conductor`] is made of, beside the state file and the flag.
+/// What a [`Driver`] is made of, beside the state file and the flag.
 pub struct Stage {
     /// The plan.
     pub plan: Plan,
@@ -158,7 +188,7 @@ pub struct Stage {
     pub budgets: Budgets,
 }
 
-impl Conductor {
+impl Driver {
     /// Goes on with the migration of a state file. What is on record of a preflight alone is forgotten where the plan has
     /// come to name another flag, or none; nothing else is changed yet.
     pub async fn open(
@@ -166,8 +196,8 @@ impl Conductor {
         store: state::State,
         flags: Option<Arc<dyn FlagStore>>,
         clock: Clock,
-        said: Said,
-    ) -> Result<Conductor, ConductError> {
+        input: OperatorInput,
+    ) -> Result<Driver, DriverError> {
         let Stage { plan, tables, description, described, budgets } = stage;
         let (mut state, mut begun) = replay(&store).await?;
         let other = other_flag(store.kept(KeptFact::FlagPlace).await?, &plan);
@@ -178,7 +208,7 @@ impl Conductor {
             return Err(other);
         }
         let flags = flags.filter(|_| kind_of(&plan, &state) == Kind::Flagged);
-        Ok(Conductor {
+        Ok(Driver {
             plan,
             tables,
             description,
@@ -188,9 +218,10 @@ impl Conductor {
             stop: Stopper::default(),
             machine: Machine::this(),
             lease: None,
+            observer: Arc::new(Silent),
             flags,
             clock,
-            said,
+            input,
             confirmed: false,
             state,
             swept: Vec::new(),
@@ -209,7 +240,7 @@ impl Conductor {
 
     /// Whether a repair removes values that nothing implies.
     pub fn repairs_by_removing(&self) -> bool {
-        self.said.repair_remove
+        self.input.repair_remove
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -217,7 +248,7 @@ impl Conductor {
     }
 
     /// The flag as it is now: the one that applications read, or what was stated in its place.
-    pub async fn flag(&self) -> Result<Option<Flag>, ConductError> {
+    pub async fn flag(&self) -> Result<Option<Flag>, DriverError> {
         match &self.flags {
             Some(flags) => Ok(read(flags.as_ref(), &self.plan).await?.map(|(flag, _)| flag)),
             None => Ok(self.state.stated.clone()),
@@ -225,7 +256,7 @@ impl Conductor {
     }
 
     /// Does the next thing for this goal, or says what it is.
-    pub async fn advance(&mut self, goal: Goal) -> Result<Advance, ConductError> {
+    pub async fn advance(&mut self, goal: Goal) -> Result<Advance, DriverError> {
         self.goes_back = matches!(goal, Goal::Back { .. } | Goal::Rollback);
         let seen = self.look().await?;
         let flag = seen.as_ref().map(|(flag, _)| flag.clone());
@@ -245,9 +276,9 @@ impl Conductor {
             limits: limits(&self.plan),
             no_way_back,
             one_way: one_way.as_deref(),
-            facts: &self.said.facts,
-            force: self.said.force.as_deref(),
-            accept_empty: self.said.accept_empty,
+            facts: &self.input.facts,
+            force: self.input.force.as_deref(),
+            accept_empty: self.input.accept_empty,
             confirmed: self.confirmed,
             swept: &self.swept,
             first: self.first,
@@ -290,7 +321,7 @@ impl Conductor {
     }
 
     /// A preflight was held, and this was accepted by name. Makes the flag, where there is none yet.
-    pub async fn accept(&mut self, accepted: Vec<String>) -> Result<(), ConductError> {
+    pub async fn accept(&mut self, accepted: Vec<String>) -> Result<(), DriverError> {
         if let Some(flags) = &self.flags {
             if let Some(place) = &self.plan.cutover.flag {
                 self.store.keep(KeptFact::FlagPlace, place.to_string()).await?;
@@ -319,12 +350,12 @@ impl Conductor {
         }
     }
 
-    async fn record(&mut self, what: What) -> Result<(), ConductError> {
+    async fn record(&mut self, what: What) -> Result<(), DriverError> {
         // The history is in order, also where the clock was set back.
         let at = (self.clock)().max(self.state.latest);
         let event = Event {
             at,
-            actor: self.said.actor.clone(),
+            actor: self.input.actor.clone(),
             flag: self.seen.as_ref().map(|seen| Mark::of(&seen.flag)),
             what,
         };
@@ -344,16 +375,16 @@ impl Conductor {
         FlagMeta {
             plan: self.plan.fingerprint().as_str().into(),
             report: report.map(|report| report.hash.as_str().into()),
-            actor: self.said.actor.as_str().into(),
-            reason: self.said.force.as_ref().or(self.said.reason.as_ref()).map(|reason| reason.as_str().into()),
+            actor: self.input.actor.as_str().into(),
+            reason: self.input.force.as_ref().or(self.input.reason.as_ref()).map(|reason| reason.as_str().into()),
         }
     }
 }
 
 /// The error of a migration that has begun with another flag than the plan names.
-fn other_flag(begun: Option<String>, plan: &Plan) -> Option<ConductError> {
+fn other_flag(begun: Option<String>, plan: &Plan) -> Option<DriverError> {
     let (begun, named) = (begun?, plan.cutover.flag.as_ref()?.to_string());
-    (begun != named).then_some(ConductError::OtherFlag { begun, named })
+    (begun != named).then_some(DriverError::OtherFlag { begun, named })
 }
 
 /// The kind of a plan in a migration that has come to this state.
@@ -386,7 +417,7 @@ fn limits(plan: &Plan) -> Limits {
 }
 
 /// The state that a history comes to, and the newest run when each phase last began.
-async fn replay(store: &state::State) -> Result<(State, Vec<(Phase, RunId)>), ConductError> {
+async fn replay(store: &state::State) -> Result<(State, Vec<(Phase, RunId)>), DriverError> {
     let (mut state, mut begun) = (State::default(), Vec::new());
     for EventRecord { event, behind } in store.events().await? {
         let event = from_text(&event)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::standing::Seen;
-use super::{ConductError, Said, from_text, kind_of, limits, other_flag, read};
+use super::{DriverError, OperatorInput, from_text, kind_of, limits, other_flag, read};
 use crate::cutover::{Flag, FlagStore};
 use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
@@ -39,10 +39,10 @@ pub async fn preview(
     plan: &Plan,
     table: &TableDescription,
     flags: Option<&dyn FlagStore>,
-    said: &Said,
+    input: &OperatorInput,
     goal: Goal,
     now: Timestamp,
-) -> Result<Option<Preview>, ConductError> {
+) -> Result<Option<Preview>, DriverError> {
     let Some(known) = Known::of(path, plan, table).await? else { return Ok(None) };
     let kind = kind_of(plan, &known.state);
     let flag = match flags.filter(|_| kind == Kind::Flagged) {
@@ -81,9 +81,9 @@ pub async fn preview(
         limits: limits(plan),
         no_way_back: known.no_way_back,
         one_way: one_way.as_deref(),
-        facts: &said.facts,
-        force: said.force.as_deref(),
-        accept_empty: said.accept_empty,
+        facts: &input.facts,
+        force: input.force.as_deref(),
+        accept_empty: input.accept_empty,
         confirmed: false,
         swept: &[],
         first: flag.as_ref().map(|flag| flag.version),
@@ -93,7 +93,7 @@ pub async fn preview(
 }
 
 impl Known {
-    async fn of(path: &Path, plan: &Plan, table: &TableDescription) -> Result<Option<Known>, ConductError> {
+    async fn of(path: &Path, plan: &Plan, table: &TableDescription) -> Result<Option<Known>, DriverError> {
         if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             return Ok(Some(Known::default()));
         }

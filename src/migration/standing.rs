@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-use super::{ConductError, Conductor, Watched, from_text, kind, limits, read};
+use super::{Driver, DriverError, Watched, from_text, kind, limits, read};
 use crate::clock::{self, Clock};
 use crate::cutover::schema::{from_json, to_json};
 use crate::cutover::{Flag, FlagMeta, open};
@@ -50,7 +50,7 @@ pub async fn known(
     plan: &Plan,
     now: Timestamp,
     read: Option<Result<Option<Seen>, String>>,
-) -> Result<Known, ConductError> {
+) -> Result<Known, DriverError> {
     let mut state = State::default();
     for record in file.events().await? {
         state = state.next(&from_text(&record.event)?)?;
@@ -181,9 +181,9 @@ impl Seen {
     }
 }
 
-impl Conductor {
+impl Driver {
     /// Reads the flag.
-    pub(super) async fn look(&mut self) -> Result<Option<(Flag, FlagMeta)>, ConductError> {
+    pub(super) async fn look(&mut self) -> Result<Option<(Flag, FlagMeta)>, DriverError> {
         let Some(flags) = &self.flags else { return Ok(None) };
         let lead = flags.lead();
         let Some((flag, meta)) = read(flags.as_ref(), &self.plan).await? else {
@@ -203,23 +203,23 @@ impl Conductor {
     }
 
     /// The flag was changed to this, and the change is in effect.
-    pub(super) async fn made(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), ConductError> {
+    pub(super) async fn made(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), DriverError> {
         self.watched.made(flag);
         self.keep_seen(flag, meta).await
     }
 
-    async fn seen_before(&self) -> Result<Option<Seen>, ConductError> {
+    async fn seen_before(&self) -> Result<Option<Seen>, DriverError> {
         Ok(self.store.kept(KeptFact::FlagSeen).await?.map(|text| Seen::from_text(&text)).transpose()?)
     }
 
     /// The flag as a command of this state file saw it last; as it is created where none did.
-    pub(super) async fn last_seen(&self) -> Result<Flag, ConductError> {
+    pub(super) async fn last_seen(&self) -> Result<Flag, DriverError> {
         let first = Flag::first(self.plan.cutover.max_cache_seconds, (self.clock)());
         Ok(self.seen_before().await?.map_or(first, |seen| seen.flag))
     }
 
     /// One durable line for each state of the flag that this process meets, and one more when nobody obeys an earlier one.
-    pub(super) async fn keep_seen(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), ConductError> {
+    pub(super) async fn keep_seen(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), DriverError> {
         let settled = self.watched.left().is_zero();
         let known = self.seen.as_ref().filter(|seen| seen.flag == *flag);
         if known.is_none_or(|known| known.settled != settled) {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::watch::{FlagWatch, gone, moved};
-use super::{ConductError, Conductor};
+use super::{Driver, DriverError, Figures, Observer};
 use crate::change::Changes;
 use crate::clock::Clock;
 use crate::cutover::{Flag, WriteTo};
@@ -37,11 +37,11 @@ pub enum Begins {
 
 /// How far a phase got.
 #[derive(Debug)]
-pub struct Swept {
+pub struct PassEnd {
     /// Which.
     pub phase: Phase,
     /// What it came to; none where it had nothing to do.
-    pub came: Option<Came>,
+    pub result: Option<PassResult>,
     /// Why it stopped before its end, if it did: the same command resumes it.
     pub stopped: Option<StopReason>,
     /// Some items failed, and the phase is not over without them: the same command makes another pass.
@@ -50,7 +50,7 @@ pub struct Swept {
 
 /// What a phase came to.
 #[derive(Debug)]
-pub enum Came {
+pub enum PassResult {
     /// Of one that writes.
     Worked(Box<Ended>),
     /// Of a verification.
@@ -59,9 +59,9 @@ pub enum Came {
     Retried(Retried),
 }
 
-impl Conductor {
+impl Driver {
     /// How this phase's run begins, by what is on record.
-    pub async fn begins(&self, phase: Phase) -> Result<Begins, ConductError> {
+    pub async fn begins(&self, phase: Phase) -> Result<Begins, DriverError> {
         let behind = self.begun.iter().find(|(begun, _)| *begun == phase).map_or(RunId::NONE, |(_, behind)| *behind);
         let current = match run_name(phase) {
             Some(name) => self.store.current_run(name).await?,
@@ -75,7 +75,7 @@ impl Conductor {
     }
 
     /// The job of a phase.
-    pub fn job(&self, phase: Phase) -> Result<Job, ConductError> {
+    pub fn job(&self, phase: Phase) -> Result<Job, DriverError> {
         let lifted = self.goes_back.then(|| Plan { limits: Limits::none(), ..self.plan.clone() });
         let plan = lifted.as_ref().unwrap_or(&self.plan);
         let mut job = job_of(phase, plan, &self.tables, &self.description, &self.budgets)?.on(self.machine.clone());
@@ -89,7 +89,7 @@ impl Conductor {
 
     /// Goes over the table for this phase: a run that has begun is resumed. Its end is on record when this returns without
     /// a reason to stop. `restart` begins an expansion anew.
-    pub async fn sweep(&mut self, phase: Phase, restart: bool) -> Result<Swept, ConductError> {
+    pub async fn sweep(&mut self, phase: Phase, restart: bool) -> Result<PassEnd, DriverError> {
         let moments = Arc::clone(&self.machine.moments);
         let asked = moments();
         let flag = self.flag().await?;
@@ -104,7 +104,7 @@ impl Conductor {
             job.edit_encrypted();
         }
         let dual = flag.as_ref().is_some_and(|flag| flag.write == WriteTo::Both);
-        job.repair_remove = self.said.repair_remove;
+        job.repair_remove = self.input.repair_remove;
         job.dual_writes = dual || (phase == Phase::Undo && self.state.dual_written);
         match phase {
             Phase::Verify { scope, repair } => Box::pin(self.verify(&job, scope, repair, flag)).await,
@@ -118,7 +118,7 @@ impl Conductor {
     /// Whether somebody has accepted by name that items which are signed on the client are changed: with this command, or
     /// with the newest run, for which a retry or a repair records it as well. A `run` that does not resume that run is
     /// accepted anew.
-    async fn edits_encrypted(&self, phase: Phase, restart: bool) -> Result<bool, ConductError> {
+    async fn edits_encrypted(&self, phase: Phase, restart: bool) -> Result<bool, DriverError> {
         let run = self.store.current_run(phase::EXPAND).await?;
         let of_before = phase != Phase::Expand || (!restart && matches!(self.begins(phase).await?, Begins::Resumes(_)));
         let of_run = match run.filter(|_| of_before) {
@@ -126,11 +126,11 @@ impl Conductor {
             None => Vec::new(),
         };
         let name = Accept::ClientEncryption.name();
-        Ok(self.said.accepted.iter().chain(&of_run).any(|accepted| accepted == name))
+        Ok(self.input.accepted.iter().chain(&of_run).any(|accepted| accepted == name))
     }
 
     /// Puts the end of a phase on record that this process went over the table for.
-    async fn end(&mut self, phase: Phase, flag: Option<Flag>, what: What) -> Result<Option<StopReason>, ConductError> {
+    async fn end(&mut self, phase: Phase, flag: Option<Flag>, what: What) -> Result<Option<StopReason>, DriverError> {
         let stopped = self.put_end(phase, flag, what).await?;
         if stopped.is_none() {
             self.swept.push(phase);
@@ -144,7 +144,7 @@ impl Conductor {
         phase: Phase,
         flag: Option<Flag>,
         what: What,
-    ) -> Result<Option<StopReason>, ConductError> {
+    ) -> Result<Option<StopReason>, DriverError> {
         if let (Some(_), Some(began)) = (&self.flags, flag) {
             let why = match self.flag().await? {
                 Some(now) => moved(phase, &began, &now),
@@ -164,7 +164,7 @@ impl Conductor {
         phase: Phase,
         restart: bool,
         flag: Option<Flag>,
-    ) -> Result<Swept, ConductError> {
+    ) -> Result<PassEnd, DriverError> {
         let begins = self.begins(phase).await?;
         let over = match &begins {
             Begins::Ended(run) => {
@@ -183,7 +183,7 @@ impl Conductor {
                 Begins::Ended(_) => self.put_end(phase, flag, what).await?,
                 Begins::New | Begins::Resumes(_) => self.end(phase, flag, what).await?,
             };
-            return Ok(Swept { phase, came: None, stopped, unfinished: false });
+            return Ok(PassEnd { phase, result: None, stopped, unfinished: false });
         }
         let name = run_name(phase).unwrap_or(phase::EXPAND);
         let how = match (restart, begins, self.store.current_run(name).await?) {
@@ -202,11 +202,11 @@ impl Conductor {
         // What the pass before has not met would count as there before the migration, although that pass may have written it.
         if (phase, how) == (Phase::Expand, Begin::Restart) && !self.meet_the_rest(job).await? {
             let stopped = self.stop.reason().cloned();
-            return Ok(Swept { phase, came: None, stopped, unfinished: false });
+            return Ok(PassEnd { phase, result: None, stopped, unfinished: false });
         }
         let session = self.store.begin(how, new).await?;
         if phase == Phase::Expand {
-            self.store.accept(session.run.id, self.said.accepted.clone()).await?;
+            self.store.accept(session.run.id, self.input.accepted.clone()).await?;
         }
         let line = self.line(job, session.run.total_segments, Some(&self.store.totals(session.run.id).await?));
         let ended = job.work(&self.store, &session).await;
@@ -218,33 +218,33 @@ impl Conductor {
             let scanned = self.read_by(job, phase, ended.run.id).await?;
             stopped = self.end(phase, flag, What::PhaseComplete { phase, scanned }).await?;
         }
-        Ok(Swept { phase, came: Some(Came::Worked(Box::new(ended))), stopped, unfinished })
+        Ok(PassEnd { phase, result: Some(PassResult::Worked(Box::new(ended))), stopped, unfinished })
     }
 
     /// Items that a complete run read, if it read strongly consistently.
-    async fn read_by(&self, job: &Job, phase: Phase, run: RunId) -> Result<Option<u64>, ConductError> {
+    async fn read_by(&self, job: &Job, phase: Phase, run: RunId) -> Result<Option<u64>, DriverError> {
         let again = phase == Phase::Expand && !self.store.is_first_pass(run).await?;
         let strongly = again || job.reads_consistently();
         Ok(if strongly { Some(self.store.totals(run).await?.counts.scanned) } else { None })
     }
 
     /// Whether a run left failures that its phase cannot be over with. Those of expand are `failures retry`'s.
-    async fn left_failures(&self, phase: Phase, run: RunId) -> Result<bool, ConductError> {
+    async fn left_failures(&self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         Ok(phase != Phase::Expand && self.store.open_work(Some(run)).await?.failures > 0)
     }
 
     /// Whether the operator leaves what failed on the way back as it is: the reason goes on record, with how many those are
     /// by the pass before this command. What is found behind it is more.
-    async fn leaves_them(&mut self, phase: Phase, run: RunId) -> Result<bool, ConductError> {
+    async fn leaves_them(&mut self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         let goes_back = matches!(phase, Phase::OldFromNew | Phase::Undo);
-        let Some(reason) = self.said.force.clone().filter(|_| goes_back) else { return Ok(false) };
+        let Some(reason) = self.input.force.clone().filter(|_| goes_back) else { return Ok(false) };
         let failed = self.store.open_work(Some(run)).await?.failures;
         let obstacle = Obstacle::ItemsFailed { items: failed };
         self.record(What::Overridden(Override { obstacle, reason })).await?;
         Ok(true)
     }
 
-    async fn meet_the_rest(&self, of: &Job) -> Result<bool, ConductError> {
+    async fn meet_the_rest(&self, of: &Job) -> Result<bool, DriverError> {
         let mut job = self.job(Phase::Expand)?;
         job.dual_writes = of.dual_writes || self.state.dual_written;
         let Some(pass) = self.store.current_run(phase::EXPAND).await? else { return Ok(true) };
@@ -254,24 +254,26 @@ impl Conductor {
         Ok(met?)
     }
 
-    async fn retry(&mut self, job: &Job, flag: Option<Flag>) -> Result<Swept, ConductError> {
+    async fn retry(&mut self, job: &Job, flag: Option<Flag>) -> Result<PassEnd, DriverError> {
         let phase = Phase::Retry;
         let Some(run) = self.store.current_run(phase::EXPAND).await? else {
             return Err(
                 StoreError::Refused("there is no run yet, so there are no failures. Nothing was done".into()).into()
             );
         };
-        self.store.accept(run.id, self.said.accepted.clone()).await?;
+        self.store.accept(run.id, self.input.accepted.clone()).await?;
         let due = self.store.open_work_of(&run.phase).await?.failures;
-        let line = Line::show(Watched { item_estimate: due, ..job.watched(0, None) });
+        let line = self.show(Watched { item_estimate: due, ..job.watched(0, None) });
         let retried = job.retry_failures(&self.store, &run).await;
-        line.clear().await;
+        if let Some(line) = line {
+            line.clear().await;
+        }
         let retried = retried?;
         let mut stopped = self.stop.reason().cloned();
         if stopped.is_none() {
             stopped = self.end(phase, flag, What::PhaseComplete { phase, scanned: None }).await?;
         }
-        Ok(Swept { phase, came: Some(Came::Retried(retried)), stopped, unfinished: false })
+        Ok(PassEnd { phase, result: Some(PassResult::Retried(retried)), stopped, unfinished: false })
     }
 
     async fn verify(
@@ -280,7 +282,7 @@ impl Conductor {
         scope: Scope,
         repair: bool,
         flag: Option<Flag>,
-    ) -> Result<Swept, ConductError> {
+    ) -> Result<PassEnd, DriverError> {
         let phase = Phase::Verify { scope, repair };
         let (stage, truths) = self.held_against(flag.as_ref());
         let asked = Asked {
@@ -290,11 +292,11 @@ impl Conductor {
             flag_version: flag.as_ref().filter(|_| self.kind() == Kind::Flagged).map(|flag| flag.version),
             wanted: match scope {
                 Scope::Full => None,
-                Scope::Sampled => Some(self.said.sample.unwrap_or(DEFAULT_SAMPLE)),
+                Scope::Sampled => Some(self.input.sample.unwrap_or(DEFAULT_SAMPLE)),
             },
         };
         if repair && let Some(run) = self.store.current_run(phase::EXPAND).await? {
-            self.store.accept(run.id, self.said.accepted.clone()).await?;
+            self.store.accept(run.id, self.input.accepted.clone()).await?;
         }
         let anew = !matches!(self.begins(phase).await?, Begins::Resumes(_));
         let record = begin(job, &self.store, asked, anew, self.machine.random.number()).await?;
@@ -314,11 +316,11 @@ impl Conductor {
             let what = What::Verified { scope, repair, mismatches, plan, hash, compared };
             stopped = self.end(phase, flag, what).await?;
         }
-        Ok(Swept { phase, came: Some(Came::Verified(Box::new(verified))), stopped, unfinished: false })
+        Ok(PassEnd { phase, result: Some(PassResult::Verified(Box::new(verified))), stopped, unfinished: false })
     }
 
     /// What a verification that begins now holds items against.
-    pub async fn verifies_by(&self) -> Result<(Stage, Truths), ConductError> {
+    pub async fn verifies_by(&self) -> Result<(Stage, Truths), DriverError> {
         Ok(self.held_against(self.flag().await?.as_ref()))
     }
 
@@ -329,24 +331,32 @@ impl Conductor {
 
     fn line(&self, job: &Job, total_segments: u32, before: Option<&SegmentTotals>) -> Shown {
         let watched = || job.watched(total_segments, before);
-        Shown { _kept: keep_pace(self.store.clone(), watched(), self.machine.wall()), line: Line::show(watched()) }
+        let kept = keep_pace(self.store.clone(), watched(), self.machine.wall(), Arc::clone(&self.observer));
+        Shown { _kept: kept, line: self.show(watched()) }
+    }
+
+    /// Shows the progress line, if the observer wants it.
+    fn show(&self, watched: Watched) -> Option<Line> {
+        self.observer.shows_progress_line().then(|| Line::show(watched))
     }
 }
 
 /// A pass, as it is shown while it lasts: in a line, and in the state file.
 struct Shown {
-    line: Line,
+    line: Option<Line>,
     _kept: AbortOnDropHandle<()>,
 }
 
 impl Shown {
     async fn clear(self) {
-        self.line.clear().await;
+        if let Some(line) = self.line {
+            line.clear().await;
+        }
     }
 }
 
-/// Keeps the pace of a pass in the state file for `status`, until it is dropped.
-fn keep_pace(store: state::State, watched: Watched, wall: Clock) -> AbortOnDropHandle<()> {
+/// Keeps the pace of a pass in the state file for `status`, and tells the observer, until it is dropped.
+fn keep_pace(store: state::State, watched: Watched, wall: Clock, observer: Arc<dyn Observer>) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         let (start, mut tick) = (Instant::now(), tokio::time::interval(KEPT_EVERY));
         let mut pace = Pace::new(watched.items_before, watched.item_estimate);
@@ -354,6 +364,13 @@ fn keep_pace(store: state::State, watched: Watched, wall: Clock) -> AbortOnDropH
             tick.tick().await;
             let now = watched.progress.snapshot();
             pace.note(start.elapsed(), now.counts.scanned, now.counts.spend().write);
+            observer.progress(&Figures {
+                items: watched.items_before + now.counts.scanned,
+                item_estimate: watched.item_estimate,
+                segments_done: watched.segments_before + now.segments_done,
+                total_segments: watched.total_segments,
+                throttled: now.throttled,
+            });
             let kept = KeptPace::of(&pace, wall());
             // A store that fails stops the pass by its commits; that `status` does not know the pace is no reason.
             let _ = store.keep(KeptFact::Pace, kept.to_json().to_string()).await;

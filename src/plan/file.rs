@@ -73,6 +73,24 @@ pub fn load_bytes(label: &str, bytes: &[u8]) -> Result<Loaded, PlanErrors> {
     }
 }
 
+impl Plan {
+    /// Reads a plan from TOML. `label` is what errors call it, usually its path.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of the text at once, with its line and a remedy.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// let errors = backfill::Plan::parse("plan.toml", "[migration]\nnam = 1").unwrap_err();
+    /// assert!(errors.to_string().contains("plan.toml"));
+    /// ```
+    pub fn parse(label: &str, text: &str) -> Result<Plan, PlanErrors> {
+        load(label, text).map(|loaded| loaded.plan)
+    }
+}
+
 impl Loaded {
     /// Checks what only the table's description can tell: that the stated key is its key, and that no change writes,
     /// moves away or removes a key attribute.

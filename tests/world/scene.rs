@@ -10,7 +10,7 @@ use backfill::internals::dynamodb::memory::{Author, Fault, FaultPlan, MemoryTabl
 use backfill::internals::dynamodb::{TableDescription, Tables};
 use backfill::internals::item::Item;
 use backfill::internals::machine::{Machine, Random};
-use backfill::internals::migration::{Advance, ConductError, Conductor, Said, Stage};
+use backfill::internals::migration::{Advance, Driver, DriverError, OperatorInput, Stage};
 use backfill::internals::plan::Plan;
 use backfill::internals::playbook::{Goal, Scope, Target};
 use backfill::internals::ratelimit::{Budgets, resolve};
@@ -215,7 +215,7 @@ impl World {
     }
 
     /// One process with one command.
-    async fn attempt(&self, goal: Goal) -> Result<Ended, ConductError> {
+    async fn attempt(&self, goal: Goal) -> Result<Ended, DriverError> {
         let (began, random) = (self.began, self.random.clone());
         let wire = Wire {
             connection: self.table.connect(self.process),
@@ -233,24 +233,24 @@ impl World {
             budgets: self.budgets.clone(),
         };
         let flags = (!plan::in_place(&self.plan)).then(|| Arc::clone(&self.flag) as Arc<dyn FlagStore>);
-        let said = Said { actor: "the world".into(), ..Said::default() };
+        let input = OperatorInput { actor: "the world".into(), ..OperatorInput::default() };
         let clock = Arc::new(move || wall(began));
-        let mut conductor = Conductor::open(stage, State::new(self.state.clone()), flags, clock, said).await?;
-        conductor.machine = Machine {
+        let mut driver = Driver::open(stage, State::new(self.state.clone()), flags, clock, input).await?;
+        driver.machine = Machine {
             moments: Arc::new(move || Moment { monotonic: Instant::now(), wall: wall(began) }),
             boot: Arc::new(move || Some(BootTime { boot: "the world".into(), since: began.elapsed() })),
             random,
         };
-        conductor.confirm();
+        driver.confirm();
         loop {
-            match conductor.advance(goal).await? {
+            match driver.advance(goal).await? {
                 Advance::Done => return Ok(Ended::Done),
-                Advance::Preflight => conductor.accept(Vec::new()).await?,
-                Advance::Confirm => conductor.confirm(),
+                Advance::Preflight => driver.accept(Vec::new()).await?,
+                Advance::Confirm => driver.confirm(),
                 Advance::Recorded | Advance::Changed(_) => {}
-                Advance::Wait(wait) => drop(conductor.wait(wait.left).await),
+                Advance::Wait(wait) => drop(driver.wait(wait.left).await),
                 Advance::Sweep(phase) => {
-                    let swept = conductor.sweep(phase, false).await?;
+                    let swept = driver.sweep(phase, false).await?;
                     if let Some(why) = &swept.stopped {
                         return Ok(Ended::Stopped(why.to_string()));
                     }

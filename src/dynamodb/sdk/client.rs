@@ -185,7 +185,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Builds the client that `[table]` describes. Nothing is sent yet.
 ///
 /// An endpoint on loopback is a local engine: it gets made-up credentials unless some are configured for it
-/// ([`local_credentials`]), so that nobody needs an AWS account to try the tool, and no real credentials are sent to it by
+/// (`local_credentials`), so that nobody needs an AWS account to try the tool, and no real credentials are sent to it by
 /// accident.
 pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
     let replies = SharedInterceptor::new(ReplyCheck::default());

@@ -1,0 +1,81 @@
+//! A program that embeds the tool: it rehearses a plan, then runs it with an observer that prints progress.
+//!
+//! ```text
+//! cargo run --example embed -- PLAN [ENDPOINT]
+//! ```
+//!
+//! The endpoint may also come from the variable `AWS_ENDPOINT_URL_DYNAMODB`; by default the plan names it.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it is told")]
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use backfill::{
+    Answer, DryRunOptions, Figures, Migration, MigrationError, Notice, Observer, Options, Question, RunOptions,
+};
+
+/// Prints what happens, and agrees to what the dry run has shown.
+struct Console;
+
+impl Observer for Console {
+    fn notice(&self, notice: &Notice<'_>) {
+        eprintln!("{notice}");
+    }
+
+    fn progress(&self, figures: &Figures) {
+        eprintln!("{} of about {} items", figures.items, figures.item_estimate);
+    }
+
+    fn confirm(&self, question: &Question<'_>) -> Answer {
+        eprintln!("{question} Yes: the dry run refused nothing.");
+        Answer::Yes
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let Some(plan) = arguments.next() else {
+        eprintln!("usage: embed PLAN [ENDPOINT]");
+        return ExitCode::from(2);
+    };
+    let endpoint = arguments.next().or_else(|| std::env::var("AWS_ENDPOINT_URL_DYNAMODB").ok());
+    match Box::pin(migrate(&plan, endpoint)).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn migrate(plan: &str, endpoint: Option<String>) -> Result<ExitCode, MigrationError> {
+    let mut options = Options::default();
+    options.endpoint_url = endpoint;
+    options.observer = Arc::new(Console);
+    let migration = Migration::open(plan, options)?;
+
+    let rehearsal = migration.dry_run(&DryRunOptions::default()).await?;
+    println!("{:#}", rehearsal.report().to_json());
+
+    // Ctrl-C drains the run: completed pages are committed, and the same command resumes it.
+    let stopper = migration.stopper();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stopper.stop(backfill::StopReason::Interrupted);
+        }
+    });
+    let outcome = migration.run(&RunOptions::default()).await?;
+    if let Some(report) = outcome.report() {
+        println!("{:#}", report.to_json(0));
+    }
+    Ok(match outcome.stopped() {
+        Some(reason) => {
+            eprintln!("stopped: {reason}. Run it again to resume");
+            ExitCode::from(6)
+        }
+        None if outcome.open().failures > 0 => ExitCode::from(4),
+        None => ExitCode::SUCCESS,
+    })
+}

@@ -1,0 +1,46 @@
+//! `cutover`: the flag, a step forward or back.
+
+mod dry_run;
+
+use serde_json::json;
+
+use crate::cli::{CutoverArgs, CutoverStep, Global};
+use crate::commands::shared::exit::Exit;
+use crate::commands::shared::{output, terminal};
+use backfill::internals::cutover::Flag;
+use backfill::internals::migration::CutoverStep as Step;
+
+/// Moves the flag.
+pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Result<Exit> {
+    let (decide, step) = (args.decide(), step_of(&args));
+    let (migration, options) = (terminal::open(global, &args.plan, decide.yes)?, terminal::step_options(&decide));
+    if args.dry_run {
+        return dry_run::dry_run(global, &migration, step, &options).await;
+    }
+    let outcome = Box::pin(migration.cutover(step, &options)).await?;
+    report(global, outcome.flag());
+    Ok(outcome.stopped().map_or(Exit::Done, output::stopped))
+}
+
+fn step_of(args: &CutoverArgs) -> Step {
+    match args.to {
+        Some(CutoverStep::DualWrite) => Step::DualWrite,
+        Some(CutoverStep::ReadNew) => Step::ReadNew(args.percent),
+        Some(CutoverStep::WriteNew) => Step::WriteNew,
+        None => Step::Back { now: args.now },
+    }
+}
+
+fn report(global: &Global, flag: Option<&Flag>) {
+    let json = || {
+        let flag = flag.map(|flag| {
+            json!({ "version": flag.version, "write": flag.write.as_str(), "read": flag.read.as_str(),
+                    "read_percent": flag.read_percent, "old_stale": flag.old_stale, "contracting": flag.contracting })
+        });
+        json!({ "type": "cutover", "flag": flag })
+    };
+    output::result(global, json, |out| match flag {
+        Some(flag) => std::io::Write::write_fmt(out, format_args!("The flag is at {flag}.\n")),
+        None => std::io::Write::write_all(out, b"There is no flag.\n"),
+    });
+}

@@ -1,0 +1,64 @@
+//! `failures list`: what could not be changed, and what is diverged.
+
+use std::io::{Result as IoResult, Write as _};
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+
+use crate::cli::Global;
+use crate::commands::shared::exit::Exit;
+use crate::commands::shared::{output, terminal};
+use backfill::internals::state::{self, Cursor, DivergedRecord, FailureRecord, ListQuery, Unreadable};
+use backfill::internals::telemetry::number;
+
+/// Rows of a list.
+type Rows<T> = Vec<Result<T, Unreadable>>;
+
+/// Lists open failures and diverged items.
+pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Result<Exit> {
+    let migration = terminal::open(global, plan, false)?;
+    let state = state::read(migration.state_path())?;
+    let query = ListQuery { run: None, open_only: true, after: Cursor::START, limit };
+    let (failures, diverged) = (state.listed_failures(query).await?, state.listed_diverged(query).await?);
+    let summary = state.summary().await?;
+    let (failed, unequal) = (summary.open_failures, summary.open_diverged);
+    output::result(
+        global,
+        || {
+            json!({ "type": "failures", "open_failures": failed, "open_diverged": unequal,
+                    "failures": rows_json(&failures), "diverged": rows_json(&diverged) })
+        },
+        |out| {
+            write_lists(out, &failures, &diverged)?;
+            writeln!(out, "{} open failures, {} diverged items", number(failed), number(unequal))
+        },
+    );
+    Ok(Exit::Done)
+}
+
+fn write_lists(out: &mut Vec<u8>, failures: &Rows<FailureRecord>, diverged: &Rows<DivergedRecord>) -> IoResult<()> {
+    for row in failures {
+        match row {
+            Ok(f) => writeln!(out, "{:<9} {}  {} ({} attempts)", f.outcome.name(), f.key, f.reason, f.attempts)?,
+            Err(row) => writeln!(out, "unreadable  failure {}: {}", row.id, row.why)?,
+        }
+    }
+    for row in diverged {
+        match row {
+            Ok(d) => {
+                let paths = d.paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                writeln!(out, "diverged  {}  {paths} holds something else than the plan implies", d.key)?;
+            }
+            Err(row) => writeln!(out, "unreadable  diverged item {}: {}", row.id, row.why)?,
+        }
+    }
+    Ok(())
+}
+
+fn rows_json<T: serde::Serialize>(rows: &Rows<T>) -> Vec<Json> {
+    let json = |row: &Result<T, Unreadable>| match row {
+        Ok(record) => serde_json::to_value(record).unwrap_or_default(),
+        Err(row) => json!({ "id": row.id, "readable": false, "why": row.why }),
+    };
+    rows.iter().map(json).collect()
+}

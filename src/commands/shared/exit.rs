@@ -1,0 +1,121 @@
+//! Exit codes, and the one place that maps an error to one.
+
+use std::process::ExitCode;
+
+use backfill::internals::cutover::LeaseError;
+use backfill::internals::engine::StopReason;
+use backfill::internals::migration::{DriverError, MigrationError};
+use backfill::internals::state::{OpenWork, StoreError};
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Done = 0,
+    /// Something unexpected.
+    Unexpected = 1,
+    /// Bad usage or a bad plan.
+    Usage = 2,
+    /// The preflight refused.
+    Refused = 3,
+    /// Finished, but some items failed.
+    Failures = 4,
+    /// Finished, but some items hold something else than the plan implies.
+    Mismatch = 5,
+    /// Stopped by a limit or an error of the whole; resumable.
+    Stopped = 6,
+    /// The state is locked, damaged, or belongs to another plan or table.
+    State = 7,
+    /// Interrupted; resumable.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// The exit code of a run that stopped for this reason.
+    pub(crate) fn of_stop(reason: &StopReason) -> Exit {
+        match reason {
+            StopReason::Interrupted => Exit::Interrupted,
+            StopReason::Internal(_) => Exit::Unexpected,
+            StopReason::Fatal { .. }
+            | StopReason::MaxFailures { .. }
+            | StopReason::MaxWcu { .. }
+            | StopReason::MaxCost { .. }
+            | StopReason::MaxItems { .. }
+            | StopReason::Deadline(_)
+            | StopReason::AllFailing { .. }
+            | StopReason::ClientEncryption
+            | StopReason::GaveUp { .. }
+            | StopReason::TableChanged(_)
+            | StopReason::FlagMoved(_)
+            | StopReason::FlagUnread { .. }
+            | StopReason::LeaseLost(_)
+            | StopReason::Scheduler(_)
+            | StopReason::Store(_) => Exit::Stopped,
+        }
+    }
+
+    /// The exit code of a run that leaves this open: a stop says more than what was found on the way.
+    pub(crate) fn of_run(open: OpenWork, stopped: Option<&StopReason>) -> Exit {
+        match stopped {
+            Some(reason) => Exit::of_stop(reason),
+            None if open.failures > 0 => Exit::Failures,
+            None if open.diverged > 0 => Exit::Mismatch,
+            None => Exit::Done,
+        }
+    }
+
+    pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
+        if let Some(Refusal { exit, .. }) = error.downcast_ref() {
+            return *exit;
+        }
+        match error.downcast_ref::<MigrationError>() {
+            Some(error) => Exit::of_migration(error),
+            None => error.downcast_ref::<StoreError>().map_or(Exit::Unexpected, Exit::of_store),
+        }
+    }
+
+    fn of_migration(error: &MigrationError) -> Exit {
+        if let MigrationError::State(store) | MigrationError::Driver(DriverError::Store(store)) = error {
+            return Exit::of_store(store);
+        }
+        if matches!(error, MigrationError::PlanFile { .. } | MigrationError::Plan(_)) {
+            return Exit::Usage;
+        }
+        let held = matches!(error, MigrationError::Lease(error) if !matches!(error, LeaseError::Control(_)));
+        if held || matches!(error, MigrationError::StateChanged(_)) {
+            return Exit::State;
+        }
+        if matches!(error, MigrationError::Io(_)) { Exit::Unexpected } else { Exit::Refused }
+    }
+
+    fn of_store(error: &StoreError) -> Exit {
+        match error {
+            StoreError::Locked(_) | StoreError::Foreign(_) | StoreError::Corrupt(_) => Exit::State,
+            StoreError::Refused(_) | StoreError::Io(_) => Exit::Refused,
+            StoreError::Broken(_) => Exit::Stopped,
+            StoreError::Transition(_) => Exit::Unexpected,
+        }
+    }
+}
+
+/// A command that declines to go on, with its exit code.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Refusal {
+    /// How the command ends.
+    pub exit: Exit,
+    /// What happened, what was not done, what to do.
+    pub message: String,
+}
+
+impl Refusal {
+    pub(crate) fn error(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+        Refusal { exit, message: message.into() }.into()
+    }
+}

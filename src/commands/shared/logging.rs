@@ -1,0 +1,79 @@
+//! Log lines on stderr.
+
+use std::io::Write;
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::cli::{Global, LogFormat};
+use backfill::internals::outside::{escaped_json, escaped_styled};
+
+/// Starts logging as the options and `BACKFILL_LOG` say.
+pub(crate) fn init(global: &Global) {
+    // Our own lines alone. What the SDK and the embedded engine warn of is about their own affairs; whatever concerns the
+    // operator is in our errors.
+    let level = match global.verbose {
+        0 => "off,backfill=info",
+        1 => "off,backfill=debug",
+        _ => "off,backfill=trace",
+    };
+    let filter = EnvFilter::try_from_env("BACKFILL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let escape: fn(&str) -> String = match global.log_format {
+        // Values of fields are escaped by then; colours are the line's own.
+        LogFormat::Text => escaped_styled,
+        LogFormat::Json => escaped_json,
+    };
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(BesideTheBar(escape)).with_target(false);
+    // A second start, in tests, changes nothing.
+    let _ = match global.log_format {
+        LogFormat::Text => {
+            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            builder.with_ansi(ansi).finish().with(filter_fn(shows_no_values)).try_init()
+        }
+        LogFormat::Json => builder.json().finish().with(filter_fn(shows_no_values)).try_init(),
+    };
+}
+
+/// Whatever the options and `BACKFILL_LOG` say: below `info` the AWS SDK and the HTTP stack print requests and replies,
+/// attribute values among them, so only our own lines are let through there.
+fn shows_no_values(of: &Metadata<'_>) -> bool {
+    *of.level() <= Level::INFO || of.target() == "backfill" || of.target().starts_with("backfill::")
+}
+
+/// Writes a log line without tearing the progress bar.
+struct BesideTheBar(fn(&str) -> String);
+
+impl<'a> MakeWriter<'a> for BesideTheBar {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line(Vec::new(), self.0)
+    }
+}
+
+struct Line(Vec<u8>, fn(&str) -> String);
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        backfill::internals::telemetry::display::suspend(|| {
+            let line = (self.1)(&String::from_utf8_lossy(&self.0));
+            let _ = std::io::stderr().write_all(line.as_bytes());
+        });
+    }
+}

@@ -1,0 +1,8 @@
+//! What the commands have in common: exit codes, output, signals, and the terminal that answers a migration's questions.
+
+pub(crate) mod exit;
+pub(crate) mod logging;
+pub(crate) mod output;
+pub(crate) mod signals;
+pub(crate) mod terminal;
+pub(crate) mod usage;

@@ -1,0 +1,69 @@
+//! What `status` says of the newest run, and of the process that works on it.
+
+use std::io::Write as _;
+
+use backfill::internals::plan::Limits;
+use backfill::internals::state::StateSummary;
+use backfill::internals::state::phase::EXPAND;
+use backfill::internals::telemetry::{Worker, number, write_counts, write_spend};
+
+const LOOKED_THROUGH: &str = "ended; the pages that it did not read are only read and counted now, not written";
+
+/// For people.
+pub(crate) fn write_status(
+    out: &mut Vec<u8>,
+    state: &StateSummary,
+    worker: Option<&Worker<'_>>,
+    limits: &Limits,
+) -> std::io::Result<()> {
+    writeln!(out, "migration {} on {}", state.identity.migration, state.identity.table_arn)?;
+    writeln!(out, "  {}", state.identity.meaning)?;
+    let Some(current) = &state.current else {
+        return writeln!(out, "  no run yet");
+    };
+    let run = &current.run;
+    let standing = match (worker, current.died) {
+        (_, died) if run.looked_through && (died || !run.open_session) => LOOKED_THROUGH.to_owned(),
+        (_, true) if run.phase == EXPAND => "its process died; `run` resumes it".to_owned(),
+        (_, true) => "its process died; the next step resumes it".to_owned(),
+        (Some(worker), _) if run.open_session => worker.words(),
+        _ => run.status.name().to_owned(),
+    };
+    writeln!(
+        out,
+        "run {} ({}, pass {}): {standing}; begun {}, {} sessions",
+        run.id, run.phase, run.pass, run.started_at, run.sessions
+    )?;
+    if let Some(worker) = worker.filter(|_| run.open_session) {
+        worker.write(out)?;
+    }
+    if let Some(reason) = run.stop_reason.as_ref().filter(|_| !run.open_session) {
+        writeln!(out, "  stopped because {reason}")?;
+    }
+    if !current.accepted.is_empty() {
+        writeln!(out, "  accepted: {}", current.accepted.join(", "))?;
+    }
+    let totals = &current.totals;
+    writeln!(
+        out,
+        "  segments {} done, {} begun, {} not begun; {} pages; last commit {}",
+        number(totals.done.into()),
+        number(totals.scanning.into()),
+        number(totals.pending.into()),
+        number(totals.pages),
+        totals.last_commit_at.as_deref().unwrap_or("never")
+    )?;
+    if let Some(estimate) = run.table_items_estimate.filter(|n| *n > 0) {
+        let percent = (totals.counts.scanned * 100 / estimate).min(if run.is_unfinished() { 99 } else { 100 });
+        writeln!(out, "  about {percent} % of {} items (DynamoDB's count when the run began)", number(estimate))?;
+    }
+    write_counts(out, &totals.counts, run.lower_bound || current.died)?;
+    write_spend(out, &current.spend, limits)?;
+    writeln!(
+        out,
+        "open: {} failures, {} diverged items; {} pre-images recorded",
+        number(state.open_failures),
+        number(state.open_diverged),
+        number(state.pre_images)
+    )
+}

@@ -1,0 +1,100 @@
+//! Why a command of a migration ends without a result.
+
+use super::DriverError;
+use crate::cutover::{FlagStoreError, LeaseError};
+use crate::plan::PlanErrors;
+use crate::preflight::PreflightError;
+use crate::state::StoreError;
+
+/// Why a command ends without a result. What was done before stays durable, and the same command continues from there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MigrationError {
+    /// The plan's file cannot be read.
+    #[error("the plan {path} cannot be read: {error}. Nothing was done. `backfill init` writes a plan to start from")]
+    PlanFile {
+        /// The file.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The plan is not valid, or does not fit the table. Holds every problem at once.
+    #[error(transparent)]
+    Plan(#[from] PlanErrors),
+    /// The table cannot be reached, or is not the one that the plan means.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    /// The preflight found something that refuses a run and was not accepted.
+    #[error("{0}")]
+    Findings(String),
+    /// The command is out of order, or a gate is closed.
+    #[error("{why}.\nNext: {next}")]
+    Refused {
+        /// Every unmet precondition.
+        why: String,
+        /// The command to run instead.
+        next: String,
+    },
+    /// Another pass was asked for, and no pass is complete yet.
+    #[error(
+        "another pass can be made only after a complete one. Nothing was written. Start it without --again, to begin or to \
+         resume"
+    )]
+    NoCompletePass,
+    /// [`super::Observer::confirm`] said no.
+    #[error("not confirmed. Nothing was written")]
+    NotConfirmed,
+    /// [`super::Observer::can_confirm`] said no.
+    #[error(
+        "this command writes to the table or changes its cutover flag, and nobody is here to confirm it. The table \
+         was not written, and the flag was not moved. Run it again with --yes. To look first without writing: \
+         `run`, `contract`, `rollback` and `cutover --to` take --dry-run, and `verify` without --repair only \
+         compares"
+    )]
+    CannotConfirm,
+    /// The flag was moved between the question and the answer.
+    #[error(
+        "the flag was moved meanwhile, so that a repair would not do what was shown. Nothing was repaired. Run the same \
+         command again: it shows what a repair does now"
+    )]
+    RepairChanged,
+    /// The state file was replaced while it was read.
+    #[error("the state file {0} was changed while it was read. Nothing was done; run the same command again")]
+    StateChanged(String),
+    /// The driver cannot carry out the next step.
+    #[error(transparent)]
+    Driver(DriverError),
+    /// The state file cannot be opened, read or written.
+    #[error(transparent)]
+    State(#[from] StoreError),
+    /// Another process works on this migration, or the lease cannot be taken.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// [`super::Observer::opened`] failed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl MigrationError {
+    /// A driver's error, with the next command of a refusal spelled for this plan.
+    pub(crate) fn of_driver(error: DriverError, plan: &std::path::Path) -> MigrationError {
+        if let DriverError::Refused(refused) = error {
+            let next = refused.next.for_plan(&plan.display().to_string());
+            MigrationError::Refused { why: refused.why, next }
+        } else {
+            MigrationError::Driver(error)
+        }
+    }
+}
+
+impl From<DriverError> for MigrationError {
+    fn from(error: DriverError) -> MigrationError {
+        MigrationError::Driver(error)
+    }
+}
+
+impl From<FlagStoreError> for MigrationError {
+    fn from(error: FlagStoreError) -> MigrationError {
+        MigrationError::Driver(DriverError::Flag(error))
+    }
+}

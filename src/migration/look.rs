@@ -1,0 +1,175 @@
+//! The commands that only read the table: a check and a dry run.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::preflight::recorded;
+use super::target::Target;
+use super::{
+    CheckOptions, CheckOutcome, DryRunOf, DryRunOptions, DryRunOutcome, Migration, MigrationError, Read,
+    hold_preflight, job_of, kind,
+};
+use crate::engine::{Job, LOOK_EVERY, LocalScheduler, Reading, auto_segments, sweep};
+use crate::passes::{DryRun, Prediction};
+use crate::playbook::{Goal, Kind, Next, Phase, Target as Step};
+use crate::preflight::{
+    Accept, Finish, Fits, SampleSize, Sampled, check_begun_plan, check_plan, check_way_back, sample,
+};
+use crate::ratelimit::Budgets;
+use crate::state::phase::EXPAND;
+use crate::state::{self, Identity};
+use crate::telemetry::display::Line;
+
+impl Migration {
+    /// Checks the plan against the table, and estimates what a run would take. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The table cannot be reached, or the plan does not fit it. Findings are not an error: [`CheckOutcome::refuses`] says
+    /// whether a run would be refused for them.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn embed(migration: backfill::Migration) -> Result<(), backfill::MigrationError> {
+    /// let outcome = migration.check(&backfill::CheckOptions::default()).await?;
+    /// for finding in outcome.findings() {
+    ///     println!("{}: {}", finding.id, finding.text());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn check(&self, options: &CheckOptions) -> Result<CheckOutcome, MigrationError> {
+        let target = Box::pin(self.target(check_plan)).await?;
+        // A plan that leaves `run` nothing to do is refused here too.
+        let mut job = target.job_accepting(&options.accept)?;
+        let sampled: Option<Sampled> = match options.sample {
+            None => None,
+            Some(size) => Some(self.sampled(&mut job, size).await?),
+        };
+        let read = sampled.as_ref().map_or(Read::Nothing, Read::Part);
+        let found = hold_preflight(&target, &job, read, options.accept.clone()).await;
+        let (plan, table, budgets) = (&target.plan, &target.description, &target.resolved.budgets);
+        let lanes = |budgets: &Budgets| auto_segments(&plan.scan, table, budgets).lanes();
+        let finish = options.finish_in.map(|time| Finish::of(time, &found.estimate, plan, table, budgets, lanes));
+        let (segments, stopped) = (job.segments(), job.stop.reason().cloned());
+        let super::Preflight { findings, estimate, accepted } = found;
+        Ok(CheckOutcome { target, segments, estimate, finish, findings, accepted, stopped })
+    }
+
+    /// Counts what a command would do to the table as it is now, and says what the preflight finds. Writes nothing and
+    /// refuses nothing.
+    ///
+    /// # Errors
+    ///
+    /// The table cannot be reached, the plan does not fit it, or, for a contract or a rollback, there is no state file.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn embed(migration: backfill::Migration) -> Result<(), backfill::MigrationError> {
+    /// let outcome = migration.dry_run(&backfill::DryRunOptions::default()).await?;
+    /// println!("{}", outcome.report().to_json());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn dry_run(&self, options: &DryRunOptions) -> Result<DryRunOutcome, MigrationError> {
+        match options.of {
+            DryRunOf::Run => {
+                let target = Box::pin(self.target(check_plan)).await?;
+                let recorded = recorded(&target, EXPAND).await.filter(|(run, _)| run.can_be_resumed());
+                let accepted: Vec<Accept> = with(&options.accept, recorded.into_iter().flat_map(|run| run.1));
+                let job = target.job_accepting(&accepted)?;
+                // With a flag, both are written first: what is inserted behind the scan has both then.
+                let begins = kind(&target.plan) == Kind::Flagged && !target.state.exists();
+                let goal = if begins { Goal::CutoverTo(Step::DualWrite) } else { Goal::Run { again: false } };
+                Box::pin(self.count(target, job, goal, options.sample, accepted)).await
+            }
+            DryRunOf::Contract => Box::pin(self.dry_run_of(Phase::Contract, &options.accept)).await,
+            DryRunOf::Rollback => Box::pin(self.dry_run_of(Phase::Undo, &options.accept)).await,
+        }
+    }
+
+    /// A dry run of a later phase, by what the state file has recorded.
+    async fn dry_run_of(&self, phase: Phase, accept: &[Accept]) -> Result<DryRunOutcome, MigrationError> {
+        let fits: Fits = if phase == Phase::Contract { check_begun_plan } else { check_way_back };
+        let target = Box::pin(self.target(fits)).await?;
+        let Target { plan, tables, description, resolved, .. } = &target;
+        let mut job = job_of(phase, plan, tables, description, &resolved.budgets)?;
+        let accepted = with(accept, recorded(&target, EXPAND).await.into_iter().flat_map(|run| run.1));
+        if accepted.contains(&Accept::ClientEncryption) {
+            job.edit_encrypted();
+        }
+        let file = state::read(&target.state)?;
+        file.check_is_of(&Identity::of(plan, description)).await?;
+        job.records = Some(file);
+        let goal = if phase == Phase::Contract { Goal::Contract } else { Goal::Rollback };
+        self.count(target, job, goal, None, accepted).await
+    }
+
+    async fn count(
+        &self,
+        target: Target,
+        mut job: Job,
+        goal: Goal,
+        size: Option<SampleSize>,
+        accepted: Vec<Accept>,
+    ) -> Result<DryRunOutcome, MigrationError> {
+        let (found, sampled) = match size {
+            None => (self.whole(&mut job).await?, None),
+            Some(size) => (Prediction::default(), Some(self.sampled(&mut job, size).await?)),
+        };
+        let read = sampled.as_ref().map_or(Read::Whole(&found), Read::Part);
+        let held = hold_preflight(&target, &job, read, accepted).await;
+        held.tell(self.observer.as_ref());
+        let pairs_unrecorded = match state::read(&target.state) {
+            Ok(state) if goal == Goal::Rollback => state.pairs_unrecorded().await?,
+            _ => false,
+        };
+        let next = Next::from(goal).for_plan(&target.path.display().to_string());
+        let super::Preflight { findings, estimate, accepted } = held;
+        let stopped = job.stop.reason().cloned();
+        Ok(DryRunOutcome { target, found, estimate, sampled, findings, accepted, stopped, pairs_unrecorded, next })
+    }
+
+    /// Reads a sample of the table.
+    async fn sampled(&self, job: &mut Job, size: SampleSize) -> Result<Sampled, MigrationError> {
+        let line = self.begin(job)?;
+        let sampled = sample(job, size, fastrand::u64(..)).await;
+        clear(line).await;
+        Ok(sampled?)
+    }
+
+    /// Reads the whole table.
+    async fn whole(&self, job: &mut Job) -> Result<Prediction, MigrationError> {
+        let line = self.begin(job)?;
+        let segments = job.segments().segments;
+        let handler = Arc::new(DryRun::new(job));
+        // Nothing is written, so no collection takes long enough for an early start to pay for the survey's reads.
+        let reading = Reading { survey: None, ..job.reading_only(segments) };
+        sweep(reading, &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;
+        clear(line).await;
+        Ok(handler.prediction())
+    }
+
+    /// Lets this migration's stop drain the job, and shows its progress.
+    fn begin(&self, job: &mut Job) -> Result<Option<Line>, MigrationError> {
+        job.stop = self.stop.clone();
+        // What follows the table has to stop with it.
+        job.watch_table(Instant::now(), LOOK_EVERY);
+        self.observer.opened(&job.stop)?;
+        let shows = self.observer.shows_progress_line();
+        Ok(shows.then(|| Line::show(job.watched(job.segments().segments, None))))
+    }
+}
+
+fn with(accept: &[Accept], recorded: impl Iterator<Item = Accept>) -> Vec<Accept> {
+    accept.iter().copied().chain(recorded).collect()
+}
+
+async fn clear(line: Option<Line>) {
+    if let Some(line) = line {
+        line.clear().await;
+    }
+}

@@ -1,0 +1,60 @@
+//! Items that a rollback does not restore exactly: before it is confirmed, and in its report.
+
+use std::io::Write as _;
+
+use super::target::Target;
+use super::{MigrationError, Notice, Observer};
+use crate::change::{Leftover, MetPair};
+use crate::state::phase::{OLD_EQUAL_NEW, ROLLBACK};
+use crate::state::{self, Listed, RunRecord, State};
+use crate::telemetry::{NotAsBefore, PAIRS_UNRECORDED, number, write_listed};
+
+/// Items that a report names; all are counted.
+const NAMED: u32 = 1_000;
+
+/// The notice for a state file that recorded its pairs, if these records are damaged.
+const UNREADABLE: &str = "not as before: unknown. The state file recorded which items had equal values or only the new \
+                          attribute, but these records cannot be read";
+
+/// What a run has not restored exactly; none if that is nothing, or the run is not of the way back.
+pub(super) async fn left_by(store: &State, run: &RunRecord) -> Result<Option<NotAsBefore>, MigrationError> {
+    let reason = match run.phase.as_str() {
+        ROLLBACK => Leftover::NewRemoved,
+        OLD_EQUAL_NEW => Leftover::OldMade,
+        _ => return Ok(None),
+    };
+    let items = store.leftovers(run.id, reason, NAMED).await?;
+    // A rollback decides by its records: an item without a readable one fails.
+    let unreadable = match reason {
+        Leftover::OldMade => store.leftovers(run.id, Leftover::Unknown, NAMED).await?,
+        Leftover::NewRemoved | Leftover::Unknown => Listed::default(),
+    };
+    let left = NotAsBefore { reason, items, unreadable };
+    Ok((!left.is_empty()).then_some(left))
+}
+
+/// Tells the observer what an operator should know before a rollback is confirmed.
+pub(super) async fn tell(target: &Target, observer: &dyn Observer) {
+    let mut text = Vec::new();
+    // A file that cannot be opened is explained when it is opened for writing.
+    let Ok(file) = state::read(&target.state) else { return };
+    for kind in MetPair::ALL {
+        let listed = match file.met_pairs(kind, NAMED).await {
+            Ok(Some(listed)) => listed,
+            Ok(None) => return observer.notice(&Notice::NotAsBefore(PAIRS_UNRECORDED)),
+            Err(_) => {
+                let _ = writeln!(text, "{UNREADABLE}");
+                break;
+            }
+        };
+        if listed.count == 0 {
+            continue;
+        }
+        // Writing to memory does not fail.
+        let _ = writeln!(text, "not as before: {} items {kind}.", number(listed.count))
+            .and_then(|()| write_listed(&mut text, &listed));
+    }
+    if !text.is_empty() {
+        observer.notice(&Notice::NotAsBefore(&String::from_utf8_lossy(&text)));
+    }
+}

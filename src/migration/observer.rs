@@ -1,0 +1,223 @@
+//! What a migration tells while it works, and what it asks: the embedding program answers, never a terminal.
+
+use std::fmt::{Display, Formatter};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::Wait;
+use crate::clock::to_text;
+use crate::cutover::{AHEAD, Flag};
+use crate::engine::Stopper;
+use crate::outside::OutsideText;
+use crate::passes::verify::VerifyReport;
+use crate::playbook::Phase;
+use crate::preflight::{Accept, Finding, write_finding};
+use crate::state::StoreError;
+
+/// What an embedding program hears of a migration, and how it answers.
+///
+/// Every method has a default, so that an observer implements only what it needs. The default refuses every question, so
+/// that nothing is written by accident. Methods are called from async code: they must not block for long.
+///
+/// # Example
+///
+/// ```
+/// use backfill::{Answer, Notice, Observer, Question};
+///
+/// struct Agree;
+///
+/// impl Observer for Agree {
+///     fn notice(&self, notice: &Notice<'_>) {
+///         eprintln!("{notice}");
+///     }
+///     fn confirm(&self, question: &Question<'_>) -> Answer {
+///         eprintln!("{question}: yes");
+///         Answer::Yes
+///     }
+/// }
+/// ```
+pub trait Observer: Send + Sync {
+    /// Something happened that an operator wants to know. [`Notice`] is `Display`.
+    fn notice(&self, _notice: &Notice<'_>) {}
+
+    /// Live figures, every few seconds while a pass works.
+    fn progress(&self, _figures: &Figures) {}
+
+    /// Whether [`Observer::confirm`] can be answered at all. If not, a command that would ask refuses before it begins work.
+    fn can_confirm(&self) -> bool {
+        true
+    }
+
+    /// Asked before the first step that writes to the table or changes the flag.
+    fn confirm(&self, _question: &Question<'_>) -> Answer {
+        Answer::No
+    }
+
+    /// From here on the migration belongs to this process alone, and a stop drains it. A program that handles signals
+    /// connects them here.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the command before it does anything.
+    fn opened(&self, _stop: &Stopper) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether the library draws its progress line on stderr: a bar on a terminal, a log line elsewhere.
+    fn shows_progress_line(&self) -> bool {
+        false
+    }
+}
+
+/// Hears nothing and refuses every question.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}
+
+/// The answer to a [`Question`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Go on.
+    Yes,
+    /// Do not: the command ends with [`super::MigrationError::NotConfirmed`].
+    No,
+}
+
+/// What is asked before something is written. `Display` gives the text.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    pub(crate) text: &'a str,
+}
+
+impl Display for Question<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.text)
+    }
+}
+
+/// Figures of a pass that is at work.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Figures {
+    /// Items read so far, over all sessions of the run.
+    pub items: u64,
+    /// Items of the table, by DynamoDB's count, which is up to six hours old; 0 if unknown.
+    pub item_estimate: u64,
+    /// Segments done so far, over all sessions of the run.
+    pub segments_done: u64,
+    /// Segments of the run; 0 if the pass has none.
+    pub total_segments: u64,
+    /// Requests of this session that DynamoDB throttled.
+    pub throttled: u64,
+}
+
+/// One thing that happened. `Display` gives the text that the command line prints.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Notice<'a> {
+    /// A budget of the plan was cut to what the table can have.
+    BudgetCut(&'a str),
+    /// Another process holds the lease. This one waits, at most for the given time, for it to expire.
+    LeaseHeld {
+        /// Who holds it.
+        owner: &'a OutsideText,
+        /// The longest wait.
+        within: Duration,
+    },
+    /// What the run works on, with which budgets and limits, and whether it starts or resumes.
+    RunHeader(&'a str),
+    /// The preflight found something that an operator should decide about.
+    Finding {
+        /// What was found.
+        finding: &'a Finding,
+        /// What the operator accepts.
+        accepted: &'a [Accept],
+    },
+    /// A pass other than expand begins.
+    PassBegins(Phase),
+    /// A way back is exempt from these `[limits]`.
+    LimitsLifted(&'a [&'static str]),
+    /// The cutover flag was changed to this.
+    FlagChanged(&'a Flag),
+    /// The command waits until applications have stopped using the flag's earlier value.
+    Waiting(&'a Wait),
+    /// The table is compared first, because no recent verification says what a repair would do.
+    ComparesFirst,
+    /// What a repair would do.
+    RepairPreview(&'a str),
+    /// A verification on the way found mismatches.
+    Mismatches(&'a VerifyReport),
+    /// Items that a rollback does not restore exactly.
+    NotAsBefore(&'a str),
+    /// The flag was changed, but the state file does not know it.
+    FlagNotRecorded(&'a StoreError),
+}
+
+impl Display for Notice<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Notice::BudgetCut(text)
+            | Notice::RunHeader(text)
+            | Notice::RepairPreview(text)
+            | Notice::NotAsBefore(text) => f.write_str(text),
+            Notice::LeaseHeld { owner, within } => write!(
+                f,
+                "waiting  {owner} holds the lease of this migration, or died with it: if it is not renewed within {} s, this \
+                 process takes it",
+                within.as_secs_f64().ceil()
+            ),
+            Notice::Finding { finding, accepted } => {
+                let mut text = Vec::new();
+                // Writing to memory does not fail.
+                let _ = write_finding(&mut text, finding, accepted);
+                f.write_str(&String::from_utf8_lossy(&text))
+            }
+            Notice::PassBegins(phase) => write!(f, "over the table: {}", words(*phase)),
+            Notice::LimitsLifted(limits) => {
+                write!(f, "the way back is exempt from [limits] {}; the rate budget still holds", limits.join(", "))
+            }
+            Notice::FlagChanged(flag) => write!(f, "flag     {flag}"),
+            Notice::Waiting(wait) => write_wait(f, wait),
+            Notice::ComparesFirst => f.write_str(
+                "no verification of all items since the table or the flag was last changed: comparing the table first",
+            ),
+            Notice::Mismatches(report) => {
+                let mut text = Vec::new();
+                // Writing to memory does not fail.
+                let _ = report.write(&mut text);
+                f.write_str(&String::from_utf8_lossy(&text))
+            }
+            Notice::FlagNotRecorded(error) => {
+                write!(f, "note     this change of the flag could not be recorded in the state file: {error}")
+            }
+        }
+    }
+}
+
+/// Until when a change of the flag is waited out.
+fn write_wait(f: &mut Formatter<'_>, wait: &Wait) -> std::fmt::Result {
+    let until = SignedDuration::try_from(wait.left).ok().and_then(|left| wait.now.checked_add(left).ok());
+    let (seconds, until) = (wait.left.as_secs_f64().ceil(), to_text(until.unwrap_or(wait.now)));
+    write!(f, "waiting  {seconds} s, until {until}, for application caches of the flag to expire")?;
+    let Some(ahead) = wait.ahead else { return Ok(()) };
+    let why = if ahead > AHEAD { "" } else { ", or that change is still being made" };
+    let seconds = ahead.as_secs_f64().ceil();
+    write!(
+        f,
+        "\n         the flag's last change is dated {seconds} s ahead of this host's clock: the clocks of the hosts differ{why}. \
+         This wait does not depend on them"
+    )
+}
+
+fn words(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Expand => "expand",
+        Phase::Retry => "the failures once more",
+        Phase::Verify { .. } => "shadow reads",
+        Phase::OldFromNew => "old is made equal new",
+        Phase::Undo => "what the migration made is taken away, what it overwrote or removed comes back",
+        Phase::Contract => "the old attribute is removed",
+    }
+}

@@ -1,0 +1,177 @@
+//! What an embedding program asks for: how a migration is opened, and the operator input of each command.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Observer, OperatorInput, Silent};
+use crate::playbook::{BackTo, Fact, Goal, Target};
+use crate::preflight::{Accept, FinishIn, SampleSize};
+
+/// How a migration is opened. What is not given comes from the plan.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// The state file. By default `.backfill/<migration name>.db`.
+    pub state: Option<PathBuf>,
+    /// The DynamoDB endpoint.
+    pub endpoint_url: Option<String>,
+    /// The AWS region.
+    pub region: Option<String>,
+    /// The AWS profile.
+    pub profile: Option<String>,
+    /// Who gives the commands, for the record. By default the user and the host.
+    pub actor: String,
+    /// What hears of the migration, and answers its questions. The default refuses every question.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "(unknown)".into());
+        let actor = format!("{user}@{}", crate::host::name());
+        Options { state: None, endpoint_url: None, region: None, profile: None, actor, observer: Arc::new(Silent) }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Options { state, endpoint_url, region, profile, actor, observer: _ } = self;
+        f.debug_struct("Options")
+            .field("state", state)
+            .field("endpoint_url", endpoint_url)
+            .field("region", region)
+            .field("profile", profile)
+            .field("actor", actor)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Input of [`super::Migration::check`].
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct CheckOptions {
+    /// Estimate from a sample of the table that is read now.
+    pub sample: Option<SampleSize>,
+    /// Compute the budgets that let a run end within this time.
+    pub finish_in: Option<FinishIn>,
+    /// Findings that the operator accepts.
+    pub accept: Vec<Accept>,
+}
+
+/// Input of [`super::Migration::dry_run`].
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct DryRunOptions {
+    /// Which command is rehearsed.
+    pub of: DryRunOf,
+    /// Read a sample of the table and estimate the rest; only for [`DryRunOf::Run`].
+    pub sample: Option<SampleSize>,
+    /// Findings that the operator accepts.
+    pub accept: Vec<Accept>,
+}
+
+/// Which command a dry run rehearses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DryRunOf {
+    /// [`super::Migration::run`].
+    #[default]
+    Run,
+    /// [`super::Migration::contract`].
+    Contract,
+    /// [`super::Migration::rollback`].
+    Rollback,
+}
+
+/// Input of [`super::Migration::run`].
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct RunOptions {
+    /// Make another pass after a complete one.
+    pub again: bool,
+    /// Start a new run from the beginning. The old one stays recorded.
+    pub restart: bool,
+    /// Findings that the operator accepts. They are recorded with the run.
+    pub accept: Vec<Accept>,
+}
+
+/// Input of [`super::Migration::verify`].
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct VerifyOptions {
+    /// Compare only this number of randomly chosen clusters. By default every item is compared.
+    pub sample: Option<u32>,
+    /// Fix mismatches: fill or overwrite the side that is not the truth. Asks first.
+    pub repair: bool,
+    /// With `repair`: also remove values that nothing implies.
+    pub repair_remove: bool,
+    /// With `repair`: findings that the operator accepts.
+    pub accept: Vec<Accept>,
+}
+
+/// A step of [`super::Migration::cutover`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CutoverStep {
+    /// Writers write both attributes.
+    DualWrite,
+    /// Readers read the new attribute, for this percentage of the keys (1 to 100).
+    ReadNew(u8),
+    /// Writers write only the new attribute.
+    WriteNew,
+    /// One step back. While both attributes are written it asks nobody and needs no lock.
+    Back {
+        /// Do not wait, although readers may then read stale old values.
+        now: bool,
+    },
+}
+
+impl CutoverStep {
+    pub(super) fn goal(self) -> Goal {
+        match self {
+            CutoverStep::DualWrite => Goal::CutoverTo(Target::DualWrite),
+            CutoverStep::ReadNew(percent) => Goal::CutoverTo(Target::ReadNew(percent)),
+            CutoverStep::WriteNew => Goal::CutoverTo(Target::WriteNew),
+            // The flag decides how far, once everything is checked.
+            CutoverStep::Back { now } => Goal::Back { to: BackTo::OldReads, now },
+        }
+    }
+}
+
+/// What an operator states and accepts for a cutover, a contract or a rollback.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct StepOptions {
+    /// The reason to override the obstacles that a refusal named. It is recorded.
+    pub force: Option<String>,
+    /// What a flag would prove, for a plan that names no flag.
+    pub facts: Vec<Fact>,
+    /// Findings that the operator accepts.
+    pub accept: Vec<Accept>,
+}
+
+/// Input of [`super::Migration::status`].
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct StatusOptions {
+    /// Read only the state file. By default the flag is read too, for at most 2 seconds.
+    pub offline: bool,
+}
+
+impl OperatorInput {
+    /// The input of an operator who accepts these findings. Of those, only what a run may still find is recorded now; the
+    /// preflight records the others when it meets them.
+    pub fn of(actor: &str, accept: &[Accept]) -> OperatorInput {
+        let later = accept.iter().filter(|accept| **accept == Accept::ClientEncryption);
+        OperatorInput {
+            actor: actor.to_owned(),
+            accepted: later.map(|accept| accept.name().to_owned()).collect(),
+            accept_empty: accept.contains(&Accept::EmptyTable),
+            ..OperatorInput::default()
+        }
+    }
+
+    pub(super) fn of_step(actor: &str, step: &StepOptions) -> OperatorInput {
+        let StepOptions { force, facts, accept } = step;
+        OperatorInput { facts: facts.clone(), force: force.clone(), ..OperatorInput::of(actor, accept) }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a command wants of the playbook, and what is checked, shown and asked before it takes the state file: a refused
+//! command creates and changes nothing.
+
+use super::target::Target;
+use super::{
+    MigrationError, Notice, Observer, OperatorInput, Preview, Question, Read, hold_preflight, job_of, preview,
+};
+use crate::clock::wall;
+use crate::cutover::FlagStore;
+use crate::playbook::{Goal, Phase};
+use crate::preflight::Accept;
+use crate::state::RunRecord;
+
+/// What a command wants of the playbook.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// What it is to reach.
+    pub goal: Goal,
+    /// Asked before the first step that changes anything.
+    pub question: String,
+    /// Findings that the operator accepts.
+    pub accept: Vec<Accept>,
+    /// What was accepted in the preflight, if that was held before.
+    pub held: Option<Vec<String>>,
+    /// The question was answered before.
+    pub confirmed: bool,
+    /// An expansion begins anew.
+    pub restart: bool,
+}
+
+impl Order {
+    /// An order for this goal.
+    pub fn of(goal: Goal, accept: &[Accept], question: impl Into<String>) -> Order {
+        let (question, accept) = (question.into(), accept.to_vec());
+        Order { goal, question, accept, held: None, confirmed: false, restart: false }
+    }
+
+    /// Checks every precondition of the command's first durable work, holds the preflight and asks, if those come before
+    /// that work.
+    pub(super) async fn prepare(
+        &mut self,
+        target: &Target,
+        flags: Option<&dyn FlagStore>,
+        input: &OperatorInput,
+        observer: &dyn Observer,
+    ) -> Result<(), MigrationError> {
+        let Target { path, state, plan, description, .. } = target;
+        let previewed = preview(state, plan, description, flags, input, self.goal, wall()()).await;
+        let Some(Preview { goal, rehearsal }) = previewed.map_err(|error| MigrationError::of_driver(error, path))?
+        else {
+            return Ok(());
+        };
+        self.goal = goal;
+        if rehearsal.preflight && self.held.is_none() {
+            self.held = Some(self.preflight(target, observer).await?);
+        }
+        // What a repair would do is known once the state file is open: it is shown before it is asked for.
+        let asks_later = matches!(self.goal, Goal::Verify { repair: true, .. });
+        match (rehearsal.confirm, asks_later) {
+            (true, true) if !observer.can_confirm() => return Err(MigrationError::CannotConfirm),
+            (true, false) => {
+                self.ask(target, observer)?;
+                self.confirmed = true;
+            }
+            (true, true) | (false, _) => {}
+        }
+        Ok(())
+    }
+
+    /// Asks before the first step that changes anything. Before a run, it says what the run works on.
+    pub(super) fn ask(&self, target: &Target, observer: &dyn Observer) -> Result<(), MigrationError> {
+        if matches!(self.goal, Goal::Run { .. }) {
+            header(target, None, observer);
+        }
+        if !observer.can_confirm() {
+            return Err(MigrationError::CannotConfirm);
+        }
+        match observer.confirm(&Question { text: &self.question }) {
+            super::Answer::Yes => Ok(()),
+            super::Answer::No => Err(MigrationError::NotConfirmed),
+        }
+    }
+
+    /// Holds the preflight, and gives what was accepted of it.
+    pub(super) async fn preflight(
+        &self,
+        target: &Target,
+        observer: &dyn Observer,
+    ) -> Result<Vec<String>, MigrationError> {
+        let phase = if self.goal == Goal::Contract { Phase::Contract } else { Phase::Expand };
+        let Target { plan, tables, description, resolved, .. } = target;
+        let job = job_of(phase, plan, tables, description, &resolved.budgets)?;
+        let found = hold_preflight(target, &job, Read::Nothing, self.accept.clone()).await;
+        found.hold()?;
+        found.tell(observer);
+        Ok(found.to_record())
+    }
+}
+
+/// Says what a run works on, and whether it begins or resumes.
+pub(super) fn header(target: &Target, resumed: Option<&RunRecord>, observer: &dyn Observer) {
+    observer.notice(&Notice::RunHeader(&target.subject().header(&target.resolved, resumed)));
+}

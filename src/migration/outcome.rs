@@ -1,0 +1,317 @@
+//! What the commands of a migration give back.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::target::Target;
+use super::{Known, MigrationError};
+use crate::cutover::Flag;
+use crate::engine::{Ended, SegmentChoice, StopReason};
+use crate::passes::verify::{Verified, VerifyReport};
+use crate::passes::{Prediction, Retried};
+use crate::plan::Fingerprint;
+use crate::preflight::{Accept, CheckReport, Estimate, Finding, Finish, Sampled};
+use crate::state::phase::EXPAND;
+use crate::state::{Listed, OpenWork, State, StateSummary};
+use crate::telemetry::{DryRunReport, KeptBudgets, KeptPace, NotAsBefore, RunReport, Subject, Worker};
+
+/// The result of [`super::Migration::check`].
+pub struct CheckOutcome {
+    pub(super) target: Target,
+    pub(super) segments: SegmentChoice,
+    pub(super) estimate: Estimate,
+    pub(super) finish: Option<Finish>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) accepted: Vec<Accept>,
+    pub(super) stopped: Option<StopReason>,
+}
+
+impl CheckOutcome {
+    /// What was found, the weightiest first.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Whether `run` would be refused.
+    pub fn refuses(&self) -> bool {
+        self.report().refuses()
+    }
+
+    /// Why the sample was stopped before its end, if it was. The estimate is then from the table's description.
+    pub fn stopped(&self) -> Option<&StopReason> {
+        self.stopped.as_ref()
+    }
+
+    /// The report, for people and as JSON.
+    pub fn report(&self) -> CheckReport<'_> {
+        CheckReport {
+            plan: &self.target.plan,
+            plan_path: &self.target.path,
+            state_path: &self.target.state,
+            table: &self.target.description,
+            resolved: &self.target.resolved,
+            segments: &self.segments,
+            estimate: &self.estimate,
+            finish: self.finish.as_ref(),
+            findings: &self.findings,
+            accepted: &self.accepted,
+        }
+    }
+}
+
+/// The result of [`super::Migration::dry_run`].
+pub struct DryRunOutcome {
+    pub(super) target: Target,
+    pub(super) found: Prediction,
+    pub(super) estimate: Estimate,
+    pub(super) sampled: Option<Sampled>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) accepted: Vec<Accept>,
+    pub(super) stopped: Option<StopReason>,
+    pub(super) pairs_unrecorded: bool,
+    pub(super) next: String,
+}
+
+impl DryRunOutcome {
+    /// What the preflight found, the weightiest first. A dry run refuses nothing.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Why it stopped before its end, if it did. Its figures are then of a part of the table.
+    pub fn stopped(&self) -> Option<&StopReason> {
+        self.stopped.as_ref()
+    }
+
+    /// The report, for people and as JSON.
+    pub fn report(&self) -> DryRunReport<'_> {
+        DryRunReport {
+            subject: self.target.subject(),
+            found: self.sampled.as_ref().map_or(&self.found, |sampled| &sampled.seen),
+            estimate: &self.estimate,
+            sampled: self.sampled.as_ref(),
+            findings: &self.findings,
+            accepted: &self.accepted,
+            stopped: self.stopped.as_ref(),
+            pairs_unrecorded: self.pairs_unrecorded,
+            next: &self.next,
+        }
+    }
+}
+
+/// The result of [`super::Migration::run`].
+pub struct RunOutcome {
+    pub(super) target: Target,
+    pub(super) ended: Option<Ended>,
+    pub(super) worked: bool,
+    pub(super) stopped: Option<StopReason>,
+}
+
+impl RunOutcome {
+    /// Whether this command worked on the run. If not, the report is about the run that is recorded.
+    pub fn worked(&self) -> bool {
+        self.worked
+    }
+
+    /// Why it stopped before its end, if it did. The same command resumes it.
+    pub fn stopped(&self) -> Option<&StopReason> {
+        self.stopped.as_ref()
+    }
+
+    /// Failures and diverged items that are open.
+    pub fn open(&self) -> OpenWork {
+        self.ended.as_ref().map(|ended| ended.open).unwrap_or_default()
+    }
+
+    /// The report, for people and as JSON; none if there is no run.
+    pub fn report(&self) -> Option<RunReport<'_>> {
+        let Ended { run, totals, spend, throttles, unusable_replies, open, .. } = self.ended.as_ref()?;
+        let (subject, stopped) = (self.target.subject(), self.stopped.as_ref());
+        Some(RunReport { subject, run, totals, spend, throttles, unusable_replies, open: *open, stopped })
+    }
+}
+
+/// The newest run of expand, as it is recorded.
+pub(super) async fn recorded_run(store: &State) -> Result<Option<Ended>, MigrationError> {
+    let Some(run) = store.current_run(EXPAND).await? else { return Ok(None) };
+    let (totals, open) = (store.totals(run.id).await?, store.open_work(Some(run.id)).await?);
+    let spend = store.spend(run.id).await?;
+    let (throttles, unusable_replies, stopped) = (Vec::new(), BTreeMap::new(), None);
+    Ok(Some(Ended { run, totals, spend, throttles, unusable_replies, open, stopped }))
+}
+
+/// The result of [`super::Migration::verify`].
+pub struct VerifyOutcome {
+    pub(super) verified: Option<Verified>,
+    pub(super) stopped: Option<StopReason>,
+}
+
+impl VerifyOutcome {
+    /// The report and its hash, if the verification reached its end and that is recorded.
+    pub fn report(&self) -> Option<&(VerifyReport, String)> {
+        self.verified.as_ref()?.report.as_ref().filter(|_| self.stopped.is_none())
+    }
+
+    /// Whether everything was compared, but the result could not be recorded and so proves nothing.
+    pub fn unrecorded(&self) -> bool {
+        self.stopped.is_some() && self.verified.as_ref().is_some_and(|verified| verified.report.is_some())
+    }
+
+    /// Whether a verification worked at all.
+    pub fn worked(&self) -> bool {
+        self.verified.is_some()
+    }
+
+    /// Why it stopped before its end, if it did. The same command resumes it.
+    pub fn stopped(&self) -> Option<&StopReason> {
+        self.stopped.as_ref()
+    }
+}
+
+/// The result of [`super::Migration::cutover`].
+pub struct CutoverOutcome {
+    pub(super) flag: Option<Flag>,
+    pub(super) stopped: Option<StopReason>,
+}
+
+impl CutoverOutcome {
+    /// The flag as it is now; none if the migration has no flag.
+    pub fn flag(&self) -> Option<&Flag> {
+        self.flag.as_ref()
+    }
+
+    /// Why it stopped before its end, if it did. The same command resumes it.
+    pub fn stopped(&self) -> Option<&StopReason> {
+        self.stopped.as_ref()
+    }
+}
+
+/// The result of [`super::Migration::cutover_dry_run`].
+pub struct CutoverDryRunOutcome {
+    pub(super) new_alone: Option<Listed>,
+    pub(super) next: String,
+}
+
+impl CutoverDryRunOutcome {
+    /// Items that had only the new attribute before the migration: readers would see those values for the first time. None if
+    /// that is not recorded.
+    pub fn new_alone(&self) -> Option<&Listed> {
+        self.new_alone.as_ref()
+    }
+
+    /// The command that takes the step.
+    pub fn next(&self) -> &str {
+        &self.next
+    }
+}
+
+/// One pass of a [`PassOutcome`].
+pub struct WorkedPass {
+    /// How its session ended.
+    pub ended: Ended,
+    /// Values that its run overwrote or removed and that the journal keeps.
+    pub journaled: u64,
+    /// What it has not restored exactly.
+    pub not_as_before: Option<NotAsBefore>,
+}
+
+/// The result of [`super::Migration::contract`] and [`super::Migration::rollback`].
+pub struct PassOutcome {
+    pub(super) target: Target,
+    pub(super) passes: Vec<WorkedPass>,
+    pub(super) unfinished: bool,
+    pub(super) stopped: Option<StopReason>,
+}
+
+impl PassOutcome {
+    /// The passes that worked, in order.
+    pub fn passes(&self) -> &[WorkedPass] {
+        &self.passes
+    }
+
+    /// Whether items failed, so that the same command has to make another pass.
+    pub fn unfinished(&self) -> bool {
+        self.unfinished
+    }
+
+    /// Why it stopped before its end, if it did. The same command resumes it.
+    pub fn stopped(&self) -> Option<&StopReason> {
+        self.stopped.as_ref()
+    }
+
+    /// The report of one of its passes, for people and as JSON.
+    pub fn report<'a>(&'a self, pass: &'a WorkedPass) -> RunReport<'a> {
+        let subject = Subject { advice: false, ..self.target.subject() };
+        let Ended { run, totals, spend, throttles, unusable_replies, open, stopped } = &pass.ended;
+        RunReport { subject, run, totals, spend, throttles, unusable_replies, open: *open, stopped: stopped.as_ref() }
+    }
+}
+
+/// The result of [`super::Migration::retry_failures`].
+pub struct RetryOutcome {
+    pub(super) retried: Retried,
+    pub(super) open: OpenWork,
+    pub(super) stopped: Option<StopReason>,
+}
+
+impl RetryOutcome {
+    /// What came of the retried failures.
+    pub fn retried(&self) -> &Retried {
+        &self.retried
+    }
+
+    /// Failures and diverged items that are open.
+    pub fn open(&self) -> OpenWork {
+        self.open
+    }
+
+    /// Why it stopped before its end, if it did. What was not counted was not tried.
+    pub fn stopped(&self) -> Option<&StopReason> {
+        self.stopped.as_ref()
+    }
+}
+
+/// The result of [`super::Migration::status`].
+pub struct StatusOutcome {
+    pub(super) summary: StateSummary,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) known: Known,
+    pub(super) budgets: Option<KeptBudgets>,
+    pub(super) pace: Option<KeptPace>,
+    pub(super) suspended: bool,
+    pub(super) now: Timestamp,
+}
+
+impl StatusOutcome {
+    /// The process that works on the migration now, if there is one.
+    pub fn worker(&self) -> Option<Worker<'_>> {
+        let holder = self.summary.holder.as_ref()?;
+        Some(Worker::new(holder, self.pace.clone(), self.suspended, self.now))
+    }
+
+    /// What the state file says of its runs.
+    pub fn summary(&self) -> &StateSummary {
+        &self.summary
+    }
+
+    /// The fingerprint of the plan as it is now.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    /// Whether the state is of the plan as it is now.
+    pub fn is_of_this_plan(&self) -> bool {
+        self.summary.identity.fingerprint == self.fingerprint.as_str()
+    }
+
+    /// Where the migration stands, and which command is next.
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// The budgets of the newest run, if it recorded them.
+    pub fn budgets(&self) -> Option<&KeptBudgets> {
+        self.budgets.as_ref()
+    }
+}

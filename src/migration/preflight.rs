@@ -1,0 +1,93 @@
+//! The preflight of a command: facts, findings, and whether they refuse a run.
+
+use super::target::Target;
+use super::{MigrationError, Notice, Observer};
+use crate::clock::wall;
+use crate::engine::Job;
+use crate::passes::Prediction;
+use crate::preflight::{
+    Accept, Estimate, Facts, Finding, Known, PATIENCE, Sampled, Severity, ask_flag, estimate_of_description,
+    estimate_of_sample, estimate_of_whole, findings, flag_findings, needed, refusal,
+};
+use crate::state::{self, RunRecord, RunStatus};
+
+/// The result of a preflight.
+#[derive(Debug)]
+pub struct Preflight {
+    /// What was found, the weightiest first.
+    pub findings: Vec<Finding>,
+    /// What a run would take.
+    pub estimate: Estimate,
+    /// What the operator accepts, now or when the run began.
+    pub accepted: Vec<Accept>,
+}
+
+/// What of the table has been read, if any: it makes the estimate, and tells the types of what will be written.
+pub enum Read<'a> {
+    /// Only the description.
+    Nothing,
+    /// A sample.
+    Part(&'a Sampled),
+    /// Everything.
+    Whole(&'a Prediction),
+}
+
+/// Asks what is to be known of the table. Nothing is changed.
+pub async fn hold_preflight(target: &Target, job: &Job, read: Read<'_>, accepted: Vec<Accept>) -> Preflight {
+    let (table, plan) = (target.tables.described.as_ref(), &target.plan);
+    let facts = Facts::gather(table, target.on_loopback, &target.description, PATIENCE);
+    let (facts, flag) = tokio::join!(facts, Box::pin(ask_flag(plan, &target.description, PATIENCE)));
+    let none = Prediction::default();
+    let (estimate, seen) = match read {
+        Read::Nothing => (estimate_of_description(job), &none),
+        Read::Part(sampled) => (estimate_of_sample(job, sampled), &sampled.seen),
+        // What was read until somebody stopped it is not the whole.
+        Read::Whole(seen) if job.stop.is_stopping() => (estimate_of_description(job), seen),
+        Read::Whole(seen) => (estimate_of_whole(job, seen), seen),
+    };
+    let (types, times, signed) = (&seen.types, &seen.times, (seen.scanned, seen.encrypted));
+    let now = wall()().as_second() as f64;
+    let mut findings = findings(&Known { facts: &facts, plan, estimate: &estimate, types, times, signed, now });
+    findings.extend(flag_findings(plan, &flag));
+    findings.sort_by_key(|finding| finding.severity);
+    Preflight { findings, estimate, accepted }
+}
+
+impl Preflight {
+    /// Tells the observer what an operator should decide about.
+    pub fn tell(&self, observer: &dyn Observer) {
+        for finding in self.findings.iter().filter(|finding| finding.severity != Severity::Note) {
+            observer.notice(&Notice::Finding { finding, accepted: &self.accepted });
+        }
+    }
+
+    /// Refuses a run if a finding does.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::Findings`].
+    pub fn hold(&self) -> Result<(), MigrationError> {
+        match refusal(&self.findings, &self.accepted) {
+            Some(why) => Err(MigrationError::Findings(why)),
+            None => Ok(()),
+        }
+    }
+
+    /// The names of what was accepted and is worth a record.
+    pub fn to_record(&self) -> Vec<String> {
+        needed(&self.findings, &self.accepted).into_iter().map(|accept| accept.name().to_owned()).collect()
+    }
+}
+
+/// The newest run of a phase, if there is one, and what was accepted for it. A file that cannot be read is met again, and
+/// explained, when it is opened to be written.
+pub(super) async fn recorded(target: &Target, phase: &str) -> Option<(RunRecord, Vec<Accept>)> {
+    let state = state::read(&target.state).ok()?;
+    let (run, accepted) = state.current_run(phase).await.ok()??;
+    Some((run, accepted.iter().filter_map(|name| Accept::from_name(name)).collect()))
+}
+
+/// Whether `run` has nothing left to do, so that nothing needs to be asked.
+pub(super) fn is_complete(run: &RunRecord) -> bool {
+    run.status == RunStatus::Complete
+}

@@ -1,0 +1,112 @@
+//! The loop over the playbook's steps that all commands share.
+
+use super::order::header;
+use super::{Advance, Begins, MigrationError, Notice, Order, PassEnd, PassResult, Session};
+use crate::engine::StopReason;
+use crate::playbook::{Goal, Phase};
+
+impl Session {
+    /// Takes the playbook's steps until the goal is reached or the session is stopped. Gives the passes that worked, and why
+    /// it was stopped, if it was. Each step is durable before the next one begins.
+    ///
+    /// # Errors
+    ///
+    /// A step is refused, not confirmed, or fails.
+    pub async fn pursue(&mut self, mut order: Order) -> Result<(Vec<PassEnd>, Option<StopReason>), MigrationError> {
+        let (mut passes, mut asked) = (Vec::new(), order.confirmed);
+        if asked {
+            self.driver.confirm();
+        }
+        loop {
+            // Nothing begins after a stop was asked for, or after the lease was lost.
+            if self.driver.stop.is_stopping() {
+                return Ok((passes, self.driver.stop.reason().cloned()));
+            }
+            match self.advance(order.goal).await? {
+                Advance::Done => return Ok((passes, None)),
+                Advance::Recorded => {}
+                Advance::Confirm => {
+                    if let Some(stopped) = self.ask(&order).await? {
+                        return Ok((passes, Some(stopped)));
+                    }
+                    self.driver.confirm();
+                    asked = true;
+                }
+                Advance::Changed(flag) => self.observer.notice(&Notice::FlagChanged(&flag)),
+                Advance::Wait(wait) => {
+                    self.observer.notice(&Notice::Waiting(&wait));
+                    if !self.driver.wait(wait.left).await {
+                        return Ok((passes, self.driver.stop.reason().cloned()));
+                    }
+                }
+                Advance::Preflight => self.accept_preflight(&order).await?,
+                Advance::Sweep(phase) => {
+                    self.announce(phase, &order, asked).await?;
+                    let end = self.driver.sweep(phase, std::mem::take(&mut order.restart)).await?;
+                    if !matches!(order.goal, Goal::Verify { .. }) {
+                        self.tell_mismatches(&end);
+                    }
+                    let (stopped, unfinished) = (end.stopped.clone(), end.unfinished);
+                    passes.push(end);
+                    if stopped.is_some() || unfinished {
+                        return Ok((passes, stopped));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next step.
+    ///
+    /// # Errors
+    ///
+    /// A refusal names the command that is next instead.
+    pub async fn advance(&mut self, goal: Goal) -> Result<Advance, MigrationError> {
+        self.driver.advance(goal).await.map_err(|error| MigrationError::of_driver(error, &self.target.path))
+    }
+
+    /// Asks what the order asks. Gives why the table's comparison before a repair was stopped, if it was.
+    async fn ask(&mut self, order: &Order) -> Result<Option<StopReason>, MigrationError> {
+        if let Goal::Verify { scope, repair: true } = order.goal {
+            return self.ask_for_repair(scope, order).await;
+        }
+        order.ask(&self.target, self.observer.as_ref())?;
+        Ok(None)
+    }
+
+    /// Says which pass begins. A new run is asked for, unless it was.
+    async fn announce(&self, phase: Phase, order: &Order, asked: bool) -> Result<(), MigrationError> {
+        let observer = self.observer.as_ref();
+        if phase != Phase::Expand {
+            observer.notice(&Notice::PassBegins(phase));
+            if matches!(order.goal, Goal::Back { .. } | Goal::Rollback) {
+                observer.notice(&Notice::LimitsLifted(&self.target.plan.limits.named()));
+            }
+            return Ok(());
+        }
+        match self.driver.begins(phase).await? {
+            Begins::Resumes(run) if !order.restart => header(&self.target, Some(&run), observer),
+            Begins::Ended(_) if !order.restart => {}
+            Begins::New | Begins::Resumes(_) | Begins::Ended(_) if asked => {}
+            Begins::New | Begins::Resumes(_) | Begins::Ended(_) => order.ask(&self.target, observer)?,
+        }
+        Ok(())
+    }
+
+    /// Holds the preflight, unless that was done before the state file was made, and records what was accepted of it.
+    async fn accept_preflight(&mut self, order: &Order) -> Result<(), MigrationError> {
+        let accepted = match &order.held {
+            Some(accepted) => accepted.clone(),
+            None => order.preflight(&self.target, self.observer.as_ref()).await?,
+        };
+        Ok(self.driver.accept(accepted).await?)
+    }
+
+    /// Which items a verification on the way found not to match: the refusal that follows gives their number.
+    fn tell_mismatches(&self, end: &PassEnd) {
+        let Some(PassResult::Verified(verified)) = &end.result else { return };
+        if let Some((report, _)) = verified.report.as_ref().filter(|(report, _)| report.mismatches > 0) {
+            self.observer.notice(&Notice::Mismatches(report));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What a repair would do, shown before it is asked for.
+
+use super::{MigrationError, Notice, Order, PassResult, Session};
+use crate::engine::StopReason;
+use crate::passes::verify::{RepairPreview, Stage, Truths, VerifyReport};
+use crate::playbook::{Goal, Scope};
+
+impl Session {
+    /// Shows what a repair would do, by the last full verification under the truth of now, and asks. If there is none, the
+    /// table is compared first. Gives why that was stopped, if it was.
+    ///
+    /// The answer may take a while. If the repair would no longer do what was shown, it is refused.
+    pub(super) async fn ask_for_repair(
+        &mut self,
+        scope: Scope,
+        order: &Order,
+    ) -> Result<Option<StopReason>, MigrationError> {
+        let today = self.driver.verifies_by().await?;
+        let mut found = self.last_full_report(today).await?;
+        if found.is_none() {
+            let (report, stopped) = self.compare(scope).await?;
+            if stopped.is_some() {
+                return Ok(stopped);
+            }
+            found = report;
+        }
+        if found.as_ref().is_some_and(|found| !is_of(found, today)) {
+            return Err(MigrationError::RepairChanged);
+        }
+        if let Some(found) = found {
+            self.show(&found, today.1);
+        }
+        order.ask(&self.target, self.observer.as_ref())?;
+        if self.driver.verifies_by().await? == today { Ok(None) } else { Err(MigrationError::RepairChanged) }
+    }
+
+    fn show(&self, found: &VerifyReport, truths: Truths) {
+        let (strategy, removes) = (self.target.plan.strategy, self.driver.repairs_by_removing());
+        let mut text = Vec::new();
+        // Writing to memory does not fail.
+        let _ = RepairPreview { strategy, truths, removes }.write(found, &mut text);
+        self.observer.notice(&Notice::RepairPreview(String::from_utf8_lossy(&text).trim_end()));
+    }
+
+    /// Compares the table, and changes nothing: what it found, and why it was stopped, if it was.
+    async fn compare(&mut self, scope: Scope) -> Result<(Option<VerifyReport>, Option<StopReason>), MigrationError> {
+        self.observer.notice(&Notice::ComparesFirst);
+        let order = Order::of(Goal::Verify { scope, repair: false }, &[], "");
+        let (passes, stopped) = Box::pin(self.pursue(order)).await?;
+        let report = passes.into_iter().next_back().and_then(|end| match end.result {
+            Some(PassResult::Verified(verified)) => verified.report.map(|(report, _)| report),
+            Some(PassResult::Worked(_) | PassResult::Retried(_)) | None => None,
+        });
+        Ok((report, stopped))
+    }
+
+    async fn last_full_report(&self, today: (Stage, Truths)) -> Result<Option<VerifyReport>, MigrationError> {
+        let Some(known) = &self.driver.state().full else { return Ok(None) };
+        let stored = self.driver.store.reports(REPORTS).await?.into_iter().find(|stored| stored.hash == known.hash);
+        let report = stored.and_then(|stored| VerifyReport::from_canonical(&stored.json).ok());
+        Ok(report.filter(|report| is_of(report, today)))
+    }
+}
+
+/// Whether a verification of now would compare items with the same side: else its counts say nothing of a repair.
+fn is_of(report: &VerifyReport, (stage, truths): (Stage, Truths)) -> bool {
+    report.stage == stage.name() && report.truth == truths.name()
+}
+
+/// The newest reports among which the last full one is looked for: samples may have been taken since.
+const REPORTS: u32 = 100;

@@ -1,0 +1,117 @@
+//! A session: a migration that this process has to itself. The state file is locked, and the lease beside the flag taken.
+
+use std::sync::Arc;
+
+use super::target::Target;
+use super::{Driver, MigrationError, Notice, Observer, OperatorInput, Order, Stage};
+use crate::clock::wall;
+use crate::cutover::{LEASE_DURATION, Lease, Opened, lease_owner};
+use crate::engine::{StopReason, Stopper};
+use crate::state::{KeptFact, State};
+
+/// An exclusive, opened migration.
+pub struct Session {
+    /// The plan and its table.
+    pub target: Target,
+    /// Carries out the playbook's steps.
+    pub driver: Driver,
+    pub(super) observer: Arc<dyn Observer>,
+    lease: Option<Lease>,
+}
+
+impl Session {
+    /// Takes the state file, and the lease beside the flag if the plan names a flag. `stop` drains the session from here on.
+    ///
+    /// # Errors
+    ///
+    /// The state file or the lease is taken, or belongs to something else.
+    pub async fn open(
+        target: Target,
+        input: OperatorInput,
+        observer: Arc<dyn Observer>,
+        stop: Stopper,
+    ) -> Result<Session, MigrationError> {
+        let opened = target.open_flag().await?;
+        Box::pin(Session::of(target, input, opened, observer, stop)).await
+    }
+
+    /// The same for a command that may be refused, or not confirmed, before anything is created or changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::open`]; and the playbook or the preflight refuses, or the observer does not confirm.
+    pub async fn prepared(
+        target: Target,
+        input: OperatorInput,
+        order: &mut Order,
+        observer: Arc<dyn Observer>,
+        stop: Stopper,
+    ) -> Result<Session, MigrationError> {
+        let opened = target.open_flag().await?;
+        let flags = opened.as_ref().map(|opened| opened.flag.as_ref());
+        Box::pin(order.prepare(&target, flags, &input, observer.as_ref())).await?;
+        Box::pin(Session::of(target, input, opened, observer, stop)).await
+    }
+
+    async fn of(
+        target: Target,
+        input: OperatorInput,
+        opened: Option<Opened>,
+        observer: Arc<dyn Observer>,
+        stop: Stopper,
+    ) -> Result<Session, MigrationError> {
+        let store = target.open_store()?;
+        let (flag, item) = opened.map_or((None, None), |opened| (Some(opened.flag), opened.lease));
+        let mut lease = None;
+        if let Some(item) = item {
+            let (owner, gone) = owners(&store, &target).await?;
+            let waits = |owner: &_, within| observer.notice(&Notice::LeaseHeld { owner, within });
+            lease = Some(Lease::acquire(item, &owner, gone.as_deref(), LEASE_DURATION, waits).await?);
+        }
+        let stage = Stage {
+            plan: target.plan.clone(),
+            tables: target.tables.clone(),
+            description: target.description.clone(),
+            budgets: target.resolved.budgets.clone(),
+            described: target.described,
+        };
+        let mut driver = Driver::open(stage, store, flag, wall(), input).await?;
+        driver.stop = stop;
+        driver.observer = Arc::clone(&observer);
+        observer.opened(&driver.stop)?;
+        if let Some(lease) = &lease {
+            driver.lease = Some(lease.validity());
+            let (lost, stop) = (lease.lost(), driver.stop.clone());
+            tokio::spawn(async move { stop.stop(StopReason::LeaseLost(lost.await)) });
+        }
+        Ok(Session { target, driver, observer, lease })
+    }
+
+    /// Gives the lease back and closes the state file. Returns the target, for reports. Everything that was reported is durable before.
+    ///
+    /// # Errors
+    ///
+    /// The state file cannot be closed.
+    pub async fn close(self) -> Result<Target, MigrationError> {
+        if let Some(lease) = self.lease {
+            lease.release().await;
+        }
+        self.driver.store.close().await?;
+        Ok(self.target)
+    }
+}
+
+/// The owner that this process is in a lease, which is durable in the state file when this returns, and the owner that held
+/// this state file before, if that process is known to be dead: its lock was free. That holds on this host and at this
+/// path only: a copy of the file proves nothing.
+async fn owners(store: &State, target: &Target) -> Result<(String, Option<String>), MigrationError> {
+    let host = crate::host::name();
+    let owner = lease_owner(&host, std::process::id());
+    let path = target.state.canonicalize().unwrap_or_else(|_| target.state.clone());
+    let with = format!(" with {}", path.display());
+    let before = store.kept(KeptFact::LeaseOwner).await?;
+    let gone = before.as_deref().and_then(|before| before.strip_suffix(&with));
+    let gone = gone.filter(|owner| owner.starts_with(&format!("{host} pid "))).map(str::to_owned);
+    store.keep(KeptFact::LeaseOwner, format!("{owner}{with}")).await?;
+    Ok((owner, gone))
+}

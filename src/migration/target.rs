@@ -1,0 +1,139 @@
+//! From a plan to the table that it is about.
+
+use std::path::{Path, PathBuf};
+
+use tokio::time::Instant;
+
+use super::{DriverError, MigrationError, Notice, Observer, Options};
+use crate::clock::wall;
+use crate::cutover::Opened;
+use crate::dynamodb::{TableDescription, Tables};
+use crate::engine::Job;
+use crate::plan::{Loaded, Plan, TableRef, load, load_bytes};
+use crate::preflight::{Accept, Fits, Reached, check_table, reach, run_changes};
+use crate::ratelimit::Resolved;
+use crate::state::{self, Identity, State};
+use crate::telemetry::Subject;
+
+/// A plan, and the table that it has been checked against.
+pub struct Target {
+    /// The plan's file, or the name that its text was given.
+    pub path: PathBuf,
+    /// The state file.
+    pub state: PathBuf,
+    /// The plan.
+    pub plan: Plan,
+    /// The table as source and sink.
+    pub tables: Tables,
+    /// The table's description.
+    pub description: TableDescription,
+    /// When it was described.
+    pub described: Instant,
+    /// Whether the table is in a local engine.
+    pub on_loopback: bool,
+    /// The budgets of the plan on this table.
+    pub resolved: Resolved,
+    /// Whether reports say which command comes next.
+    pub advice: bool,
+}
+
+/// Reads a plan file, with the options over its own `[table]`.
+///
+/// # Errors
+///
+/// [`MigrationError::PlanFile`] and [`MigrationError::Plan`].
+pub fn read_plan(path: &Path, options: &Options) -> Result<Loaded, MigrationError> {
+    let bytes =
+        std::fs::read(path).map_err(|error| MigrationError::PlanFile { path: path.display().to_string(), error })?;
+    let mut loaded = load_bytes(&path.display().to_string(), &bytes)?;
+    apply(options, &mut loaded.plan.table);
+    Ok(loaded)
+}
+
+/// Reads a plan from text. Errors call it `name`.
+pub(super) fn read_text(name: &str, text: &str, options: &Options) -> Result<Loaded, MigrationError> {
+    let mut loaded = load(name, text)?;
+    apply(options, &mut loaded.plan.table);
+    Ok(loaded)
+}
+
+/// Puts the options over those of `[table]`.
+pub fn apply(options: &Options, table: &mut TableRef) {
+    let over = |mine: &Option<String>, theirs: &mut Option<String>| {
+        if mine.is_some() {
+            theirs.clone_from(mine);
+        }
+    };
+    over(&options.endpoint_url, &mut table.endpoint_url);
+    over(&options.region, &mut table.region);
+    over(&options.profile, &mut table.profile);
+}
+
+/// The state file of a plan.
+pub fn state_path(options: &Options, plan: &Plan) -> PathBuf {
+    options.state.clone().unwrap_or_else(|| Path::new(".backfill").join(format!("{}.db", plan.name)))
+}
+
+impl Target {
+    /// Reaches the table and checks the plan against it. Nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// The table cannot be reached or is not the right one, or the plan does not fit it.
+    pub async fn open(
+        loaded: Loaded,
+        path: PathBuf,
+        state: PathBuf,
+        fits: Fits,
+        observer: &dyn Observer,
+    ) -> Result<Target, MigrationError> {
+        let described = Instant::now();
+        let Reached { tables, description, on_loopback } = reach(&loaded.plan.table).await?;
+        check_table(&loaded.plan.table, &description)?;
+        let resolved = fits(&loaded, &description)?;
+        resolved.cut.iter().for_each(|line| observer.notice(&Notice::BudgetCut(line)));
+        let plan = loaded.plan;
+        Ok(Target { path, state, plan, tables, description, described, on_loopback, resolved, advice: true })
+    }
+
+    /// The work that `run` does on this table.
+    ///
+    /// # Errors
+    ///
+    /// The plan leaves nothing to do.
+    pub fn job(&self) -> Result<Job, MigrationError> {
+        let changes = run_changes(&self.plan, &self.description)?;
+        let (tables, description) = (self.tables.clone(), self.description.clone());
+        Ok(Job::new(self.plan.clone(), changes, tables, description, &self.resolved.budgets))
+    }
+
+    /// The work that `run` does on this table if these findings are accepted.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::job`].
+    pub fn job_accepting(&self, accepted: &[Accept]) -> Result<Job, MigrationError> {
+        let mut job = self.job()?;
+        if accepted.contains(&Accept::ClientEncryption) {
+            job.edit_encrypted();
+        }
+        Ok(job)
+    }
+
+    /// Takes the state file of this plan and table.
+    pub(super) fn open_store(&self) -> Result<State, MigrationError> {
+        let identity = Identity::of(&self.plan, &self.description);
+        Ok(state::open(&self.state, &identity, crate::clock::now)?)
+    }
+
+    /// Opens what the plan names in `[cutover]`, by a connection that keeps to the account of this table.
+    pub(super) async fn open_flag(&self) -> Result<Option<Opened>, DriverError> {
+        Ok(crate::cutover::open(&self.plan, wall(), Some(&self.description)).await?)
+    }
+
+    /// What reports of this target are about.
+    pub fn subject(&self) -> Subject<'_> {
+        let Target { plan, path, state, description, advice, .. } = self;
+        Subject { plan, plan_path: path, state_path: state, table: description, advice: *advice }
+    }
+}
