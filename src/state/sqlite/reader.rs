@@ -27,12 +27,19 @@ impl Reader {
         StateFile::open(path).map(Reader::new)
     }
 
-    pub(super) fn new(file: StateFile) -> Reader {
+    fn new(file: StateFile) -> Reader {
         Reader(Arc::new(Mutex::new(file)))
     }
 
     fn file(&self) -> MutexGuard<'_, StateFile> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StateFile {
+    /// Read-only access to the recorded history of items, for a dry run of a rollback; another process may own the file.
+    pub fn into_records(self) -> Arc<dyn Records> {
+        Arc::new(Reader::new(self))
     }
 }
 

@@ -1,17 +1,15 @@
 //! A state file for everyone who does not own it: read-only, while a run is on and after it died.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::super::{
-    DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, PreImageRecord, Records, RunId, RunProgress,
-    RunRecord, SegmentState, StateSummary, StoreError, Unreadable,
+    DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, PreImageRecord, RunId, RunProgress, RunRecord,
+    SegmentState, StateSummary, StoreError, Unreadable,
 };
 use super::error::{Failed, io_error};
 use super::lock::Lock;
-use super::reader::Reader;
 use super::{accepted, journal, layout, open, read, siblings, spend};
 
 /// A state file, opened to be read. It takes no lock and stands in nobody's way.
@@ -115,11 +113,6 @@ impl StateFile {
     /// See [`Store::no_way_back`](super::super::History::no_way_back).
     pub fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
         self.read(journal::no_way_back)
-    }
-
-    /// Read-only access to the recorded history of items, for a dry run of a rollback; another process may own the file.
-    pub fn into_records(self) -> Arc<dyn Records> {
-        Arc::new(Reader::new(self))
     }
 
     /// Diverged items, oldest first; an error if one cannot be read.
