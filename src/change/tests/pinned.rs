@@ -5,11 +5,11 @@ use crate::dynamodb::memory::rules::{Effect, effect};
 
 /// The sources that a write copies, with the values that it knows of them.
 fn sources(write: &GuardedWrite) -> Vec<(&Path, &Value)> {
-    let source = |action| match action {
-        &Action::SetFrom { ref from, ref value, .. } => Some((from, value)),
-        &Action::SetValue { .. } | &Action::Remove { .. } => None,
-    };
-    write.actions.iter().filter_map(source).collect()
+    let copied = write.actions.iter().filter_map(|action| match action {
+        Action::SetFrom { from, value, .. } => Some((from, value)),
+        Action::SetValue { .. } | Action::Remove { .. } => None,
+    });
+    copied.collect()
 }
 
 #[test]
