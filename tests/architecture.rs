@@ -1,7 +1,7 @@
 //! Holds who may name what in `src/`, that dependencies point downwards without circles, and that no file names somebody's
 //! home directory.
 //!
-//! The rules are the table [`RULES`], the layers [`LAYERS`]; `tests/architecture/names.rs` finds the names, and
+//! The rules are in `tests/architecture/rules.rs`; `tests/architecture/names.rs` finds the names, and
 //! `tests/architecture/graph.rs` the dependencies that they make. Code under `#[cfg(test)]` obeys
 //! the same rules, except that it may name any crate of `[dev-dependencies]`: a pure room's tests may use `tokio::test`.
 
@@ -13,6 +13,10 @@ mod graph;
 mod matches;
 #[path = "architecture/names.rs"]
 mod names;
+#[path = "architecture/page.rs"]
+mod page;
+#[path = "architecture/rules.rs"]
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,255 +24,7 @@ use std::process::Command;
 
 use graph::Graph;
 use names::{Name, SourceFile, module_of};
-
-/// One rule. Rooms are files or folders of `src/`, without `.rs`: `dynamodb/sdk` is `dynamodb/sdk.rs` and everything
-/// in `dynamodb/sdk/`; `state/mod` is that one file.
-struct Rule {
-    /// As a violation quotes it.
-    says: &'static str,
-    /// Where it holds.
-    at: At,
-    /// Paths that it is about, with all that is below them; `aws_*` is every crate whose name begins so.
-    names: &'static [&'static str],
-    /// What to do instead.
-    way_out: &'static str,
-}
-
-enum At {
-    /// These rooms must not name it.
-    In(&'static [&'static str]),
-    /// Every room but these must not name it.
-    OnlyIn(&'static [&'static str]),
-}
-
-/// The rooms that are pure: their functions depend on their arguments alone.
-const PURE: &[&str] = &[
-    "plan",
-    "item",
-    "outside",
-    "change",
-    "cost",
-    "figure",
-    "preflight/aws",
-    "preflight/constants",
-    "preflight/finding",
-    "preflight/findings",
-    "preflight/estimate",
-    "preflight/finish",
-    "preflight/pace",
-    "preflight/range",
-    "preflight/sample",
-    "preflight/stream",
-    "preflight/tally",
-    "preflight/time_to_live",
-    "preflight/touched",
-    "state/mod",
-    "state/checkpoints",
-    "state/error",
-    "state/events",
-    "state/history",
-    "state/ids",
-    "state/packed",
-    "state/progress",
-    "state/reader",
-    "state/records",
-    "state/runs",
-    "state/spend",
-    "state/spend_ledger",
-    "state/store",
-    "state/verifications",
-    "cutover/flag",
-    "cutover/percent",
-    "cutover/schema",
-    "cutover/sight",
-    "playbook",
-    "dynamodb/memory/rules",
-    "ratelimit/backoff",
-    "ratelimit/budget",
-    "ratelimit/window",
-    "passes/verify/bound",
-    "passes/verify/compare",
-    "passes/verify/repair",
-    "passes/verify/sample",
-    "state/verdict",
-    "cutover/truth",
-];
-
-/// The rooms that a simulation runs in virtual time.
-const VIRTUAL: &[&str] = &["local/capacity", "local/traffic/generate"];
-
-const RULES: &[Rule] = &[
-    Rule {
-        says: "a pure room does not know the async runtime",
-        at: At::In(PURE),
-        names: &["tokio", "tokio_util"],
-        way_out: "return what is to be done, and let `engine` wait and spawn",
-    },
-    Rule {
-        says: "a pure room does not know the AWS SDK",
-        at: At::In(PURE),
-        names: &["aws_*", "crate::dynamodb::sdk"],
-        way_out: "use the types of `item` and `change`; `dynamodb/sdk` translates them",
-    },
-    Rule {
-        says: "a pure room does not know SQLite",
-        at: At::In(PURE),
-        names: &["rusqlite"],
-        way_out: "speak to the ports of `state`; `state/sqlite` keeps them",
-    },
-    Rule {
-        says: "a pure room reads no clock",
-        at: At::In(PURE),
-        names: &[
-            "crate::clock",
-            "std::time::Instant",
-            "std::time::SystemTime",
-            "jiff::Timestamp::now",
-            "jiff::Zoned::now",
-        ],
-        way_out: "take the time as an argument",
-    },
-    Rule {
-        says: "a pure room does not look at the environment",
-        at: At::In(PURE),
-        names: &["std::env", "jiff::tz::db", "jiff::tz::TimeZone::get", "jiff::tz::TimeZone::system"],
-        way_out: "take it as an argument, `commands` reads the environment; time zones are in jiff's bundled database",
-    },
-    Rule {
-        says: "a pure room does not lean on one that is not",
-        at: At::In(PURE),
-        names: &["crate::engine", "crate::local", "crate::telemetry", "crate::cli", "crate::commands"],
-        way_out: "turn the dependency round: the other room calls this one",
-    },
-    Rule {
-        says: "the capacity model and the traffic's schedule live in the time that they are given",
-        at: At::In(VIRTUAL),
-        names: &["tokio::net", "tokio::spawn", "hyper", "crate::clock", "std::time::Instant", "std::time::SystemTime"],
-        way_out: "take the time as an argument; `local/front` and `local/traffic/http` bring the real one",
-    },
-    Rule {
-        says: "only the SDK adapter names the AWS SDK",
-        at: At::OnlyIn(&["dynamodb/sdk"]),
-        names: &["aws_*"],
-        way_out: "go through the ports of `dynamodb`",
-    },
-    Rule {
-        says: "nothing outside `state` names the store that keeps it",
-        at: At::OnlyIn(&["state/mod", "state/memory", "state/sqlite"]),
-        names: &[
-            "crate::state::memory::MemoryState",
-            "crate::state::sqlite::Reader",
-            "crate::state::sqlite::StateFile",
-            "crate::state::sqlite::Store",
-        ],
-        way_out: "take a `State`, a `StateReader` or the port that is needed; `state::open` and `state::read` open them",
-    },
-    Rule {
-        says: "only the store, and the index of the embedded engine's own file, name SQLite",
-        at: At::OnlyIn(&["state/sqlite", "local/beneath"]),
-        names: &["rusqlite"],
-        way_out: "go through the ports of `state`, or add a method to one of them",
-    },
-    Rule {
-        says: "only `ratelimit` names governor",
-        at: At::OnlyIn(&["ratelimit"]),
-        names: &["governor"],
-        way_out: "ask `ratelimit` for a permit",
-    },
-    Rule {
-        says: "only `local` names the embedded engine",
-        at: At::OnlyIn(&["local"]),
-        names: &["dynoxide"],
-        way_out: "start it through `local`, and speak to it through its endpoint",
-    },
-    Rule {
-        says: "only `main`, `cli` and `commands` parse arguments",
-        at: At::OnlyIn(COMMAND_LINE),
-        names: &["clap"],
-        way_out: "take a type of your own, which `commands` fills from `cli`",
-    },
-    Rule {
-        says: "only `main`, `cli` and `commands` use untyped errors",
-        at: At::OnlyIn(COMMAND_LINE),
-        names: &["anyhow"],
-        way_out: "return a typed error (`thiserror`)",
-    },
-    Rule {
-        says: "only `main`, `cli` and `commands` write to stdout",
-        at: At::OnlyIn(COMMAND_LINE),
-        names: &["println!", "print!", "std::println!", "std::print!", "std::io::stdout", "std::io::Stdout"],
-        way_out: "write to an `impl Write` that the caller hands in",
-    },
-];
-
-const COMMAND_LINE: &[&str] = &["main", "cli", "commands"];
-
-/// Rooms whose files stay short, and how long one may be; lines under `#[cfg(test)]` do not count.
-const LONGEST: &[(&str, usize, &str)] = &[("main", 40, "main.rs has no logic: put it into `commands`")];
-
-/// The modules at the top of `src/`, from the top down. A module names only modules of its own layer and of those below it;
-/// within a layer and within a module there are no circles.
-const LAYERS: &[&[&str]] = &[
-    &["cli", "commands"],
-    &["migration"],
-    &["telemetry"],
-    &["preflight"],
-    &["passes"],
-    &["engine"],
-    &["local"],
-    &["playbook"],
-    &["cutover", "state"],
-    &["cost"],
-    &["ratelimit"],
-    &["dynamodb"],
-    &["plan"],
-    &["change"],
-    &["figure"],
-    &["item"],
-    &["clock", "host", "locked", "machine", "outside"],
-];
-
-/// A dependency that breaks the layers or closes a circle, until somebody takes it out.
-struct Exception {
-    from: &'static str,
-    to: &'static str,
-    why: &'static str,
-}
-
-/// No new one may come. Take one out as soon as it is not needed: the test names it.
-const EXCEPTIONS: &[Exception] = &[
-    Exception {
-        from: "cutover/store",
-        to: "cutover/hooks",
-        why: "the store of hooks opens through the store, which knows it as a variant",
-    },
-    Exception { from: "dynamodb", to: "ratelimit", why: "retries use the pure backoff, which stands in `ratelimit`" },
-    Exception { from: "change/contract", to: "change/ops", why: OPS },
-    Exception { from: "change/draft", to: "change/decide", why: OPS },
-    Exception { from: "change/expand", to: "change/ops", why: OPS },
-    Exception { from: "change/guarded", to: "change/leftover", why: OPS },
-    Exception { from: "change/guarded", to: "change/history", why: OPS },
-    Exception { from: "change/history", to: "change/decide", why: OPS },
-    Exception { from: "change/history", to: "change/ops", why: OPS },
-    Exception { from: "change/old_from_new", to: "change/ops", why: OPS },
-    Exception { from: "change/ops", to: "change/decide", why: OPS },
-    Exception { from: "local/capacity", to: "local/traffic", why: SIBLING },
-    Exception { from: "plan/capacity", to: "plan/file", why: FILE },
-    Exception { from: "plan/cutover", to: "plan/file", why: FILE },
-    Exception { from: "plan/limits", to: "plan/file", why: FILE },
-    Exception { from: "playbook/rehearse", to: "playbook/step", why: SIBLING },
-    Exception { from: "playbook/step", to: "playbook/cutover", why: SIBLING },
-    Exception { from: "preflight/findings", to: "preflight/time_to_live", why: SIBLING },
-    Exception { from: "preflight/pace", to: "preflight/estimate", why: SIBLING },
-    Exception { from: "state/sqlite/error", to: "state/sqlite/checksum", why: STORE },
-    Exception { from: "state/sqlite/events", to: "state/sqlite/state_file", why: STORE },
-    Exception { from: "state/sqlite/thread", to: "state/sqlite/open", why: STORE },
-];
-
-const OPS: &str = "the operations of a phase and the decision that they share name each other";
-const FILE: &str = "a section of the plan file is read by the file, whose helpers it uses";
-const STORE: &str = "the rows of the state file and the connection that keeps them name each other";
-const SIBLING: &str = "two files of one concept share a type";
+use rules::{At, EXCEPTIONS, Exception, LAYERS, LONGEST, RULES, Rule};
 
 impl Rule {
     fn holds_in(&self, file: &str) -> bool {
@@ -369,9 +125,10 @@ fn dependencies_point_downwards_and_make_no_circles() {
     };
     let mut wrong = graph.upward(LAYERS, &mut excepted);
     wrong.extend(graph.circles(&mut excepted));
-    for (_, Exception { from, to, why }) in EXCEPTIONS.iter().enumerate().filter(|(at, _)| !needed.contains(at)) {
-        println!("`{from}` no longer depends on `{to}` ({why}): take the exception out");
-    }
+    let idle = EXCEPTIONS.iter().enumerate().filter(|(at, _)| !needed.contains(at));
+    wrong.extend(idle.map(|(_, Exception { from, to, why })| {
+        format!("`{from}` no longer depends on `{to}` ({why}): take the exception out")
+    }));
     wrong.extend(
         LAYERS
             .iter()
