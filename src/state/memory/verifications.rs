@@ -22,7 +22,7 @@ impl Verifications for MemoryState {
     async fn segment_verdicts(&self, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, StoreError> {
         self.call(|tables, _| {
             let of_run = tables.verdicts.range((run, 0)..=(run, u32::MAX));
-            Ok(of_run.map(|((_, segment), counts)| (*segment, counts.clone())).collect())
+            Ok(of_run.map(|((_, segment), counts)| (*segment, *counts)).collect())
         })
         .await
     }
