@@ -6,10 +6,10 @@
 //!
 //! # Use as a library
 //!
-//! [`Migration`] is the way in. It takes a plan and [`Options`] and has a method for each command: [`Migration::check`],
-//! [`Migration::dry_run`], [`Migration::run`], [`Migration::verify`], [`Migration::cutover`], [`Migration::contract`],
-//! [`Migration::rollback`] and [`Migration::status`]. An [`Observer`] hears of progress and answers questions. A
-//! [`Stopper`] drains the command that works.
+//! [`Migration`] is the entry point. It takes a plan and [`Options`] and has a method for each command:
+//! [`Migration::check`], [`Migration::dry_run`], [`Migration::run`], [`Migration::verify`], [`Migration::cutover`],
+//! [`Migration::contract`], [`Migration::rollback`] and [`Migration::status`]. An [`Observer`] receives progress and
+//! answers questions. A [`Stopper`] drains the running command.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -58,7 +58,7 @@
 //! | `cutover` | the flag that applications obey, and the lease beside it |
 //! | `telemetry` | progress and reports |
 //!
-//! `tests/architecture.rs` holds which module may name what.
+//! `tests/architecture.rs` enforces which names each module may use.
 //!
 //! # What always holds
 //!
@@ -70,9 +70,9 @@
 //! no write.
 //!
 //! **Checkpoints.** A page's position is committed when every outcome of the page, and of all pages before it in its
-//! segment, is known and, if a failure, recorded: in one transaction. A commit that fails stops the run. Until DynamoDB has
-//! accepted one write, pages with rejected writes are held back, up to a bound, so that a plan that fails everywhere leaves
-//! nothing behind.
+//! segment, is known. The same transaction records the failures. A commit that fails stops the run. Until DynamoDB has
+//! accepted one write, pages with rejected writes are held back, up to a bound, so that a plan that fails everywhere
+//! leaves nothing behind.
 //!
 //! **Capacity.** Nothing is sent without permits from every scope that it touches, in capacity units: partition key, key
 //! range (the item's segment), each index, table, in this order, so that a request that waits for a narrow scope holds
@@ -159,7 +159,7 @@ pub use playbook::{Fact, Phase};
 pub use preflight::{Accept, Finding, FinishIn, PreflightError, SampleSize, Severity};
 pub use state::StoreError;
 
-/// What the commands report: each writes itself for people and gives itself as JSON.
+/// The reports of the commands. Each has a text form and a JSON form.
 pub mod reports {
     pub use crate::passes::verify::VerifyReport;
     pub use crate::preflight::CheckReport;

@@ -61,8 +61,8 @@ impl Draft<'_> {
         }
     }
 
-    /// The source of a move. Where only the new attribute was written since, the old value is recorded. Where the move
-    /// was skipped, it stays: it is nowhere else.
+    /// Removes the source of a move. If only the new attribute was written since, the old value is recorded first. If
+    /// the move was skipped, the source stays: its value is nowhere else.
     fn drop_moved(&mut self, from: &Path, to: &Path, skips: bool) {
         match (from.get(self.item), to.get(self.item)) {
             (None, _) => self.require(Condition::Missing(from.clone())),

@@ -69,8 +69,9 @@ impl ExpandOp {
 impl Draft<'_> {
     /// Plans one operation.
     ///
-    /// An operation that needs no action here has a condition all the same: if a live writer makes it need one before another
-    /// operation of this item is written, the item must not end half changed, or be written although it is diverged by then.
+    /// An operation that needs no action still adds a condition. A live writer may make an action necessary before the
+    /// item's other operations are written. Then the write must fail: otherwise it would leave the item half changed,
+    /// or change an item that has diverged.
     pub(super) fn expand(&mut self, op: &ExpandOp) {
         match op {
             ExpandOp::Copy { from, to, is_move, removes_source, on_existing } => match from.get(self.item) {
@@ -96,8 +97,9 @@ impl Draft<'_> {
         }
     }
 
-    /// A move or a copy of this value; a move in place removes its source, and is recorded at its target. So is every one
-    /// that skips: what it wrote is then told from what was there, and its condition holds the source to that.
+    /// A move or a copy of this value; a move in place removes its source, and is recorded at its target. A move or a
+    /// copy that skips is recorded too. The record distinguishes what it wrote from what was there, and the condition
+    /// requires that the source is unchanged.
     fn bring(&mut self, (from, to): (&Path, &Path), value: &Value, in_place: bool, on_existing: OnExisting) {
         let recorded = in_place || on_existing == OnExisting::Skip;
         match to.get(self.item) {
@@ -117,7 +119,8 @@ impl Draft<'_> {
                 if !self.replaces(to, PreImage::of(to, there).wrote(value), on_existing) {
                     return;
                 }
-                // So that what it writes is what is recorded: a later pass may find it, and must know it for its own.
+                // The write must store exactly the recorded value: a later pass may find it, and must recognise it as
+                // the tool's own.
                 self.require(Condition::Equals(from.clone(), value.clone()));
                 self.copy(from, to, value);
             }

@@ -27,8 +27,8 @@
 //! It does not need to: if the item has a baseline, a target that the baseline does not list did not exist before the
 //! migration. It goes, whatever a pass found and overwrote there since; the journal still has that value.
 //!
-//! What is left to a race: a preexisting target was overwritten, was then taken away by a live writer alone, and
-//! was made and overwritten anew by two more passes. A rollback brings back what the first of these two put there.
+//! One race remains: a pass overwrote a preexisting target, a live writer removed the target alone, and two more passes
+//! created and overwrote it. A rollback restores what the first of these two wrote.
 //!
 //! # What a repair overwrote
 //!
@@ -177,8 +177,8 @@ impl OnRecord {
         self.newest_foreign(path, Some(By::Run)).or_else(|| self.newest_foreign(path, None))
     }
 
-    /// The same of a target that is copied to, where this is now: a pass that makes it leaves nothing on record. None, too,
-    /// where nothing existed before the migration, or where what was is there again.
+    /// The same for the target of a copy, whose value is now `now`. A pass that creates the target records nothing.
+    /// Also `None` if nothing existed before the migration, or if the earlier value is back.
     pub(super) fn was_copied_over(&self, target: &Path, now: Option<&Value>) -> Option<&Was> {
         if !self.unmet && !self.was_there_before(target) {
             return None;

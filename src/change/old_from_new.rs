@@ -70,8 +70,8 @@ impl Draft<'_> {
 
     /// Makes the old value equal to the new one, as applications that write only the new one have left it; also where the
     /// new one existed before the migration: an application may have written it since. An old value without a new one
-    /// stays: applications delete both, so that it is of an item which was never given a new one, and the only value there.
-    /// A pair that the run skipped stays as it is, as long as the new value is the one of before.
+    /// stays: applications delete both, so this item never had a new value, and the old one is its only value. A pair
+    /// that the run skipped stays as it is while its new value is the preexisting one.
     fn refresh_old(&mut self, from: &Path, targets: &[Target]) {
         let item = self.item;
         let old = from.get(item);

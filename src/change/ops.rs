@@ -24,7 +24,7 @@ pub(super) enum Ops {
     OldFromNew(Vec<OldFromNewOp>),
     /// Of the last phase of `rollback`.
     Undo(Vec<UndoOp>),
-    /// None of a plan: this rule decides on each item.
+    /// No operations of a plan: this rule decides on each item.
     Rule(Arc<dyn Decides>),
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The targets that these changes copy a path to. A move is none: it takes its source with it.
+    /// The targets that these changes copy a path to. A move is not a copy: it takes its source with it.
     pub(super) fn copies_of(changes: &[Change], path: &Path) -> Vec<Target> {
         let copy = |change: &Change| match change {
             Change::Copy { from, to, .. } if from == path => Some(Target { to: to.clone(), skips: change.skips() }),

@@ -2,8 +2,9 @@
 //! or removed comes back.
 //!
 //! Everything is compare-and-set: what a live writer changed since stays, and is reported as diverged; so is a value that
-//! would come back where its shape has no place for it any more. The journal keeps what a removal would lose. This phase
-//! leaves alone what existed before the migration, and of items without a baseline all but what their old value repeats.
+//! would come back where its shape has no place for it any more. The journal keeps what a removal would lose. This
+//! phase keeps what existed before the migration. From an item without a baseline it removes only values that are equal
+//! to the item's old value.
 
 use std::collections::BTreeMap;
 
@@ -101,7 +102,7 @@ impl<'a> Draft<'a> {
                 self.pre_images.push(PreImage::left(to, Leftover::NewRemoved));
             }
         } else if !record.is_met() {
-            // It is unknown whether it existed before. Without an old value it is none that a run has made.
+            // It is unknown whether the target existed before. Without an old value, no run made it.
             self.diverged.extend(old.map(|_| to.clone()));
             return;
         } else if skips && !record.made(to) {

@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use super::{Features, Recovery, TableError};
 use crate::item::{IndexSchema, KeySchema};
 
-/// Describes a table. Budgets, the item key and the indexes come from it, and a run that lasts looks again and again.
+/// Describes a table. Budgets, the item key and the indexes come from the description. A long run requests it
+/// repeatedly.
 ///
 /// An implementation promises:
 /// - Each call asks the service once and changes nothing. It does not retry: the caller does.

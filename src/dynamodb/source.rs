@@ -9,9 +9,9 @@ use crate::item::{Item, Position, Units};
 ///
 /// A source has segments, which are read independently of each other. The caller commits the position behind a page when
 /// every outcome of the page is known, and starts there after a crash. An implementation promises:
-/// - **Order.** A segment is read in one order, the same in every process and in every attempt. A request that starts at a
-///   position returns what follows it. The pages from a segment's beginning to its end hold each item of the segment that
-///   exists all the while at least once.
+/// - **Order.** A segment is read in one order, the same in every process and in every attempt. A request that starts
+///   at a position returns what follows it. An item that exists throughout a read of its segment, from beginning to
+///   end, is in the pages at least once.
 /// - **Positions are durable.** A position stays valid for the life of a run, whatever is written in between. It moves
 ///   forward with every page. A source that gets a position of another kind fails with [`TableError::Fatal`].
 /// - **Ends are certain.** `next` is none only if the segment has ended. A reply that is cut short, damaged or empty

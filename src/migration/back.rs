@@ -18,7 +18,8 @@ pub(super) struct StepBack<'a> {
 }
 
 impl StepBack<'_> {
-    /// One step back: no gate, no lock, whatever else runs. The state file, if it exists, only tells which waits are over.
+    /// Takes one step back without a gate or a lock, even while other commands run. The state file, if it exists, only
+    /// shows which waits are over.
     pub(super) async fn take(&self, flags: &dyn FlagStore, mut flag: Flag) -> Result<Flag, DriverError> {
         let StepBack { plan, state, actor, observer } = self;
         let clock = wall();

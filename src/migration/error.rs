@@ -24,7 +24,7 @@ pub enum MigrationError {
     /// The table cannot be reached, or is not the one that the plan means.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
-    /// The preflight found something that refuses a run and was not accepted.
+    /// The preflight found a problem that blocks a run, and the operator did not accept it.
     #[error("{0}")]
     Findings(String),
     /// The command is out of order, or a gate is closed.

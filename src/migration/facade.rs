@@ -29,11 +29,11 @@ const NAMED: u32 = 1_000;
 /// The flag is read for at most this long for a status.
 const FLAG_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// A plan and where its state is: the way to every command of the playbook.
+/// A plan and the location of its state. The methods are the commands of the playbook.
 ///
 /// A command opens the table and the state, works, and closes them again. What it reports is durable. A command that was
 /// killed, stopped or refused can be called again: it continues from what is durable, or refuses and names the command
-/// that is next. [`Migration::stopper`] drains the command that works.
+/// that is next. [`Migration::stopper`] drains the running command.
 ///
 /// # Example
 ///
@@ -127,8 +127,8 @@ impl Migration {
         &self.state
     }
 
-    /// Drains the command that works: no new items are taken, requests in flight are waited for (at most 10 s), completed
-    /// pages are committed. A stopped `Migration` begins nothing more; open another one to resume.
+    /// Drains the running command: it takes no new items, waits at most 10 s for requests in flight, and commits
+    /// completed pages. A stopped `Migration` starts nothing more; open another one to resume.
     pub fn stopper(&self) -> Stopper {
         self.stop.clone()
     }
@@ -177,8 +177,8 @@ impl Migration {
         Ok(RunOutcome { target, ended, worked, stopped })
     }
 
-    /// The preflight of a new or resumed run: what was accepted of it. None is held if the run is complete and nothing will
-    /// be written.
+    /// Runs the preflight of a new or resumed run, and returns the findings that were accepted. Skips it if the run is
+    /// complete and nothing will be written.
     async fn hold(&self, options: &RunOptions, target: &Target) -> Result<Vec<String>, MigrationError> {
         let job = target.job()?;
         let recorded = recorded(target, EXPAND).await.filter(|_| !options.restart);
@@ -299,7 +299,7 @@ impl Migration {
         Ok(CutoverOutcome { flag, stopped })
     }
 
-    /// A step back that asks nobody and needs no state; none if this one does.
+    /// Takes the step back if it needs neither a confirmation nor the state; otherwise returns `None`.
     async fn step_back(&self) -> Result<Option<crate::cutover::Flag>, MigrationError> {
         let plan = self.plan();
         let Some(opened) = crate::cutover::open(plan, wall(), None).await? else { return Ok(None) };
@@ -348,7 +348,7 @@ impl Migration {
         Ok(CutoverDryRunOutcome { new_alone, next: Next::from(goal).for_plan(&self.path.display().to_string()) })
     }
 
-    /// Removes the old attribute, or resumes that. There is no way back from it.
+    /// Removes the old attribute, or resumes the removal. This cannot be undone.
     ///
     /// # Errors
     ///
@@ -369,7 +369,7 @@ impl Migration {
         Box::pin(self.passes(target, Goal::Contract, question, options)).await
     }
 
-    /// Undoes the migration from wherever it is before contract, or resumes that.
+    /// Undoes the migration from any point before contract, or resumes the rollback.
     ///
     /// # Errors
     ///
@@ -418,8 +418,8 @@ impl Migration {
         Ok(PassOutcome { target, passes, unfinished, stopped })
     }
 
-    /// Where the migration is and which command is next, from the state file and the flag. Works while a command works, and
-    /// after its process died. Changes nothing.
+    /// Where the migration is and which command is next, from the state file and the flag. Can be called while another
+    /// command is running, and after its process died. Changes nothing.
     ///
     /// # Errors
     ///

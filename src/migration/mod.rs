@@ -1,9 +1,8 @@
 //! A migration at work: the playbook's steps, carried out.
 //!
 //! A command is a loop over [`Driver::advance`], which asks [`crate::playbook::step`] for the one next thing to do and
-//! does it. What it did is durable before it is asked again, so that a command that was killed is given once more and
-//! goes on where it was. What needs somebody at a keyboard comes back to the command: a preflight, a confirmation, and a
-//! sweep, which takes long.
+//! does it. Each step is durable before the next one is requested, so a killed command can be run again and continues
+//! where it stopped. The command itself carries out a preflight, a confirmation, and a sweep, which takes long.
 
 mod back;
 mod error;
@@ -78,7 +77,7 @@ pub struct Driver {
     pub store: state::State,
     /// How everything is stopped.
     pub stop: Stopper,
-    /// The clocks and the randomness of what it does. Its own timestamps are by the clock that it was opened with.
+    /// The clocks and the randomness of its passes. Its own timestamps come from the clock that it was opened with.
     pub machine: Machine,
     /// Whether the lease is still this process's; `None` if the migration has no lease.
     pub lease: Option<Validity>,
@@ -124,7 +123,7 @@ pub struct OperatorInput {
     pub repair_remove: bool,
 }
 
-/// What came of one step.
+/// The result of one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advance {
     /// Somebody has to look at the table first: [`Driver::accept`].
@@ -135,7 +134,7 @@ pub enum Advance {
     Recorded,
     /// The flag was changed to this.
     Changed(Box<Flag>),
-    /// Applications may obey what the flag said before for so long: [`Driver::wait`].
+    /// Applications may still obey the flag's previous value for this long: [`Driver::wait`].
     Wait(Wait),
     /// This phase goes over the table: [`Driver::sweep`].
     Sweep(Phase),

@@ -16,7 +16,8 @@ const NAMED: u32 = 1_000;
 const UNREADABLE: &str = "not as before: unknown. The state file recorded which items had equal values or only the new \
                           attribute, but these records cannot be read";
 
-/// What a run has not restored exactly; none if that is nothing, or the run is not of the way back.
+/// Items that a run did not restore exactly; `None` if it restored all of them, or if it belongs to neither a rollback
+/// nor a step back.
 pub(super) async fn left_by(store: &State, run: &RunRecord) -> Result<Option<NotAsBefore>, MigrationError> {
     let reason = match run.phase.as_str() {
         ROLLBACK => Leftover::NewRemoved,

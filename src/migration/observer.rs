@@ -1,4 +1,5 @@
-//! What a migration tells while it works, and what it asks: the embedding program answers, never a terminal.
+//! Notices, progress and questions of a running migration. The embedding program answers; the library never reads a
+//! terminal.
 
 use std::fmt::{Display, Formatter};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::playbook::Phase;
 use crate::preflight::{Accept, Finding, write_finding};
 use crate::state::StoreError;
 
-/// What an embedding program hears of a migration, and how it answers.
+/// Receives the notices and progress of a migration, and answers its questions.
 ///
 /// Every method has a default, so that an observer implements only what it needs. The default refuses every question, so
 /// that nothing is written by accident. Methods are called from async code: they must not block for long.
@@ -54,7 +55,7 @@ pub trait Observer: Send + Sync {
         Answer::No
     }
 
-    /// From here on the migration belongs to this process alone, and a stop drains it. A program that handles signals
+    /// Called when this process owns the migration. From then on, the stopper drains it. A program that handles signals
     /// connects them here.
     ///
     /// # Errors
@@ -147,7 +148,7 @@ pub enum Notice<'a> {
     ComparesFirst,
     /// What a repair would do.
     RepairPreview(&'a str),
-    /// A verification on the way found mismatches.
+    /// A verification that the command needs found mismatches.
     Mismatches(&'a VerifyReport),
     /// Items that a rollback does not restore exactly.
     NotAsBefore(&'a str),
@@ -196,7 +197,7 @@ impl Display for Notice<'_> {
     }
 }
 
-/// Until when a change of the flag is waited out.
+/// Writes until when the command waits after a change of the flag.
 fn write_wait(f: &mut Formatter<'_>, wait: &Wait) -> std::fmt::Result {
     let until = SignedDuration::try_from(wait.left).ok().and_then(|left| wait.now.checked_add(left).ok());
     let (seconds, until) = (wait.left.as_secs_f64().ceil(), to_text(until.unwrap_or(wait.now)));

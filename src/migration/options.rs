@@ -1,4 +1,4 @@
-//! What an embedding program asks for: how a migration is opened, and the operator input of each command.
+//! The input of an embedding program: how to open a migration, and the options of each command.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Options {
     pub profile: Option<String>,
     /// Who gives the commands, for the record. By default the user and the host.
     pub actor: String,
-    /// What hears of the migration, and answers its questions. The default refuses every question.
+    /// Receives notices and progress, and answers questions. The default refuses every question.
     pub observer: Arc<dyn Observer>,
 }
 
@@ -158,8 +158,8 @@ pub struct StatusOptions {
 }
 
 impl OperatorInput {
-    /// The input of an operator who accepts these findings. Of those, only what a run may still find is recorded now; the
-    /// preflight records the others when it meets them.
+    /// The input of an operator who accepts these findings. Only findings that a run itself can still make are recorded
+    /// now. The preflight records the others when it finds them.
     pub fn of(actor: &str, accept: &[Accept]) -> OperatorInput {
         let later = accept.iter().filter(|accept| **accept == Accept::ClientEncryption);
         OperatorInput {

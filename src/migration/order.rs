@@ -1,4 +1,4 @@
-//! What a command wants of the playbook, and what is checked, shown and asked before it takes the state file: a refused
+//! A command's request to the playbook, and the checks and questions before the command takes the state file. A refused
 //! command creates and changes nothing.
 
 use super::target::Target;
@@ -14,15 +14,15 @@ use crate::state::RunRecord;
 /// What a command wants of the playbook.
 #[derive(Debug, Clone)]
 pub struct Order {
-    /// What it is to reach.
+    /// The goal to reach.
     pub goal: Goal,
     /// Asked before the first step that changes anything.
     pub question: String,
     /// Findings that the operator accepts.
     pub accept: Vec<Accept>,
-    /// What was accepted in the preflight, if that was held before.
+    /// Findings that were accepted, if the preflight has already run.
     pub held: Option<Vec<String>>,
-    /// The question was answered before.
+    /// Whether the question has already been answered.
     pub confirmed: bool,
     /// An expansion begins anew.
     pub restart: bool,
@@ -35,8 +35,8 @@ impl Order {
         Order { goal, question, accept, held: None, confirmed: false, restart: false }
     }
 
-    /// Checks every precondition of the command's first durable work, holds the preflight and asks, if those come before
-    /// that work.
+    /// Checks every precondition of the command's first durable step. Runs the preflight and asks for confirmation, if
+    /// those come before that step.
     pub(super) async fn prepare(
         &mut self,
         target: &Target,

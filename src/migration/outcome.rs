@@ -1,4 +1,4 @@
-//! What the commands of a migration give back.
+//! The results of a migration's commands.
 
 use std::collections::BTreeMap;
 
@@ -109,7 +109,7 @@ pub struct RunOutcome {
 }
 
 impl RunOutcome {
-    /// Whether this command worked on the run. If not, the report is about the run that is recorded.
+    /// Whether this command did any work on the run. If not, the report describes the recorded run.
     pub fn worked(&self) -> bool {
         self.worked
     }
@@ -256,7 +256,7 @@ pub struct RetryOutcome {
 }
 
 impl RetryOutcome {
-    /// What came of the retried failures.
+    /// The outcomes of the retried failures.
     pub fn retried(&self) -> &Retried {
         &self.retried
     }
@@ -266,7 +266,7 @@ impl RetryOutcome {
         self.open
     }
 
-    /// Why it stopped before its end, if it did. What was not counted was not tried.
+    /// Why it stopped before its end, if it did. Failures that are not counted were not retried.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }

@@ -79,8 +79,8 @@ impl Preflight {
     }
 }
 
-/// The newest run of a phase, if there is one, and what was accepted for it. A file that cannot be read is met again, and
-/// explained, when it is opened to be written.
+/// The newest run of a phase, if there is one, and what was accepted for it. An unreadable file counts as no run here;
+/// the error is reported when the file is opened for writing.
 pub(super) async fn recorded(target: &Target, phase: &str) -> Option<(RunRecord, Vec<Accept>)> {
     let state = state::read(&target.state).ok()?;
     let (run, accepted) = state.current_run(phase).await.ok()??;

@@ -6,8 +6,8 @@ use crate::engine::StopReason;
 use crate::playbook::{Goal, Phase};
 
 impl Session {
-    /// Takes the playbook's steps until the goal is reached or the session is stopped. Gives the passes that worked, and why
-    /// it was stopped, if it was. Each step is durable before the next one begins.
+    /// Takes the playbook's steps until the goal is reached or the session is stopped. Returns the passes that ran, and
+    /// the reason if the session was stopped. Each step is durable before the next one begins.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl Session {
         self.driver.advance(goal).await.map_err(|error| MigrationError::of_driver(error, &self.target.path))
     }
 
-    /// Asks what the order asks. Gives why the table's comparison before a repair was stopped, if it was.
+    /// Asks the order's question. If the comparison before a repair was stopped, returns the reason.
     async fn ask(&mut self, order: &Order) -> Result<Option<StopReason>, MigrationError> {
         if let Goal::Verify { scope, repair: true } = order.goal {
             return self.ask_for_repair(scope, order).await;
@@ -74,7 +74,7 @@ impl Session {
         Ok(None)
     }
 
-    /// Says which pass begins. A new run is asked for, unless it was.
+    /// Announces the pass that begins. Asks for confirmation of a new run, unless that is already given.
     async fn announce(&self, phase: Phase, order: &Order, asked: bool) -> Result<(), MigrationError> {
         let observer = self.observer.as_ref();
         if phase != Phase::Expand {
@@ -102,7 +102,8 @@ impl Session {
         Ok(self.driver.accept(accepted).await?)
     }
 
-    /// Which items a verification on the way found not to match: the refusal that follows gives their number.
+    /// Shows the items that an intermediate verification found not to match. The refusal that follows gives their
+    /// number.
     fn tell_mismatches(&self, end: &PassEnd) {
         let Some(PassResult::Verified(verified)) = &end.result else { return };
         if let Some((report, _)) = verified.report.as_ref().filter(|(report, _)| report.mismatches > 0) {

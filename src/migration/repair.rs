@@ -6,8 +6,9 @@ use crate::passes::verify::{RepairPreview, Stage, Truths, VerifyReport};
 use crate::playbook::{Goal, Scope};
 
 impl Session {
-    /// Shows what a repair would do, by the last full verification under the truth of now, and asks. If there is none, the
-    /// table is compared first. Gives why that was stopped, if it was.
+    /// Shows what a repair would do, based on the last full verification under the current truth, and asks for
+    /// confirmation. Without such a verification, it compares the table first; if that comparison is stopped, it
+    /// returns the reason.
     ///
     /// The answer may take a while. If the repair would no longer do what was shown, it is refused.
     pub(super) async fn ask_for_repair(
@@ -42,7 +43,7 @@ impl Session {
         self.observer.notice(&Notice::RepairPreview(String::from_utf8_lossy(&text).trim_end()));
     }
 
-    /// Compares the table, and changes nothing: what it found, and why it was stopped, if it was.
+    /// Compares the table without changing it. Returns what it found, and the reason if it was stopped.
     async fn compare(&mut self, scope: Scope) -> Result<(Option<VerifyReport>, Option<StopReason>), MigrationError> {
         self.observer.notice(&Notice::ComparesFirst);
         let order = Order::of(Goal::Verify { scope, repair: false }, &[], "");
@@ -62,10 +63,10 @@ impl Session {
     }
 }
 
-/// Whether a verification of now would compare items with the same side: else its counts say nothing of a repair.
+/// Whether a verification now would compare items with the same side. Otherwise this report does not predict a repair.
 fn is_of(report: &VerifyReport, (stage, truths): (Stage, Truths)) -> bool {
     report.stage == stage.name() && report.truth == truths.name()
 }
 
-/// The newest reports among which the last full one is looked for: samples may have been taken since.
+/// Number of reports, newest first, that are searched for the last full one: later ones may be samples.
 const REPORTS: u32 = 100;

@@ -87,7 +87,8 @@ impl Session {
         Ok(Session { target, driver, observer, lease })
     }
 
-    /// Gives the lease back and closes the state file. Returns the target, for reports. Everything that was reported is durable before.
+    /// Releases the lease and closes the state file. Returns the target, for reports. Everything that was reported is
+    /// already durable.
     ///
     /// # Errors
     ///
@@ -101,9 +102,9 @@ impl Session {
     }
 }
 
-/// The owner that this process is in a lease, which is durable in the state file when this returns, and the owner that held
-/// this state file before, if that process is known to be dead: its lock was free. That holds on this host and at this
-/// path only: a copy of the file proves nothing.
+/// Returns the name of this process as a lease owner, and the previous owner of this state file if that process is
+/// known to be dead: its lock was free. The new name is durable in the state file when this returns. A free lock proves
+/// this only on this host and at this path: a copy of the file proves nothing.
 async fn owners(store: &State, target: &Target) -> Result<(String, Option<String>), MigrationError> {
     let host = crate::host::name();
     let owner = lease_owner(&host, std::process::id());

@@ -27,7 +27,7 @@ impl Job {
     /// When it returns, everything that is reported is durable.
     ///
     /// # Errors
-    /// Not even the end could be stored; what was committed before stays.
+    /// The end of the session could not be stored. What was committed before stays.
     pub async fn work(&self, store: &State, session: &Session) -> Result<Ended, StoreError> {
         match session.run.phase.as_str() {
             phase::EXPAND => expand::work(self, store, session).await,

@@ -14,14 +14,14 @@ pub trait Events: Send + Sync {
     /// All events, oldest first.
     async fn events(&self) -> Result<Vec<EventRecord>, StoreError>;
 
-    /// Deletes the events, and the facts except [`KeptFact::LeaseOwner`], of a migration that has not begun: it has no run,
-    /// and its events say no more than that a preflight was accepted and that a first pass was about to begin. Durable when
+    /// Deletes the events, and the facts except [`KeptFact::LeaseOwner`], of a migration that has not begun: it has no
+    /// run, and no events except that a preflight was accepted and that a first pass was about to begin. Durable when
     /// it returns `Ok(true)`. `Ok(false)` if the migration has begun; nothing is deleted then.
     async fn forget_unbegun(&self) -> Result<bool, StoreError>;
 
     /// A kept fact.
     async fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError>;
 
-    /// Keeps a fact in place of the one before. Durable when it returns `Ok`.
+    /// Stores a fact, and replaces its previous value. Durable when it returns `Ok`.
     async fn keep(&self, fact: KeptFact, value: String) -> Result<(), StoreError>;
 }

@@ -11,8 +11,8 @@ use crate::item::{ItemKey, Path};
 /// The journal: what writes found at the paths that they change. And the baseline: what the first pass found at an item
 /// before the migration first wrote it.
 ///
-/// Both count from the last complete rollback on: what was recorded before a rollback that was complete says nothing about
-/// an expansion that began after it.
+/// Only records since the last complete rollback count: earlier ones say nothing about an expansion that began after
+/// it.
 #[async_trait]
 pub trait History: Send + Sync {
     /// Appends pre-images. When it returns `Ok`, they are durable and can be read, and only then may the writes that destroy
@@ -36,7 +36,8 @@ pub trait History: Send + Sync {
     /// The number of values that a run's writes have destroyed and that were not refused.
     async fn journaled(&self, run: RunId) -> Result<u64, StoreError>;
 
-    /// What a run of the way back has left different from what it was, for this reason, with up to `limit` paths by name.
+    /// Paths that a run of a rollback or of a step back left different from before the migration, for this reason: the
+    /// number of them, and up to `limit` by name.
     async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, StoreError>;
 
     /// Records the baseline of a page's items. When it returns `Ok`, it is durable, and only then may the first write of the
@@ -48,7 +49,7 @@ pub trait History: Send + Sync {
     /// recorded them, and all of them by the commit that ends the segment.
     async fn under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError>;
 
-    /// Whether no pass before this run has met every item of the table, so that it has to record the baseline.
+    /// Whether this run has to record the baseline, because no earlier pass has met every item of the table.
     async fn is_first_pass(&self, run: RunId) -> Result<bool, StoreError>;
 
     /// Which targets of these items existed before the migration, in the order of the items. A record that cannot be read

@@ -14,8 +14,8 @@ macro_rules! stored_name {
         pub struct $name(pub(super) i64);
 
         impl $name {
-            /// From the number that people see. A store answers for a number that it has not handed out as for any other
-            /// name that it does not know.
+            /// From the number that people see. A store treats a number that it has not assigned like any other unknown
+            /// name.
             pub const fn from_number(number: i64) -> $name {
                 $name(number)
             }
@@ -52,8 +52,8 @@ stored_name! {
 }
 
 stored_name! {
-    /// A place in a list of stored records: behind the record that has it. A list that is read in pieces goes on from the
-    /// last record's cursor, and shows no record twice.
+    /// A position in a list of stored records: directly after the record that has it. A list that is read in pieces
+    /// goes on from the last record's cursor, and shows no record twice.
     Cursor
 }
 

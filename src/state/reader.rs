@@ -16,8 +16,9 @@ pub trait Records: Send + Sync {
     async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError>;
 }
 
-/// A state that is only read, while its owner works on it and after the owner died. It takes no lock, holds nobody up and
-/// changes nothing. Each answer is of one moment, and shows everything that was durable then; later answers may show more.
+/// Read-only access to a state, even while its owner works on it and after the owner died. It takes no lock, blocks
+/// nobody and changes nothing. Each answer is of one moment, and shows everything that was durable then; later answers
+/// may show more.
 ///
 /// Every method fails with [`StoreError::Corrupt`] if what it reads is damaged, and with [`StoreError::Io`] if it cannot be
 /// read.

@@ -11,7 +11,8 @@ use crate::item::{ItemKey, Path};
 
 /// Runs and their sessions; their failures and diverged items.
 ///
-/// Whatever changes something is durable when it returns `Ok`, all of it. After an error nothing of it is stored.
+/// When a method that changes something returns `Ok`, the whole change is durable. After an error, none of it is
+/// stored.
 #[async_trait]
 pub trait Runs: Send + Sync {
     /// The newest run of a phase, complete or not.
@@ -54,7 +55,7 @@ pub trait Runs: Send + Sync {
     async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError>;
 
     /// Whether a run of this phase has applied a write, is complete, or has a segment with at least 100 items that were
-    /// already applied: then what the phase does is not wrong for every item.
+    /// already applied. This shows that the phase does not fail for every item.
     async fn is_proven(&self, phase: &str) -> Result<bool, StoreError>;
 
     /// Failures in the order of their cursors; an error if one of them cannot be read.

@@ -11,7 +11,7 @@ use crate::cost::UnitPrices;
 /// owner of the state finds it so ([`SpendState::died`]).
 #[async_trait]
 pub trait SpendLedger: Send + Sync {
-    /// What a run has spent by now: what is stored, or what its committed pages count, whichever is more.
+    /// What a run has spent so far: the stored amount or the sum of its committed pages, whichever is larger.
     async fn spend(&self, run: RunId) -> Result<SpendRecord, StoreError>;
 
     /// Begins to count what a session spends, at these prices, and returns what the run has spent before. Durable when it

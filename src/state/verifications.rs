@@ -7,11 +7,12 @@ use crate::state::{Verdict, VerdictCounts};
 
 /// Verifications. Each is a run of the phase [`VERIFY`](super::phase::VERIFY).
 ///
-/// Whatever changes something is durable when it returns `Ok`, all of it. After an error nothing of it is stored.
+/// When a method that changes something returns `Ok`, the whole change is durable. After an error, none of it is
+/// stored.
 #[async_trait]
 pub trait Verifications: Send + Sync {
-    /// Begins a session of a verification. It resumes the newest one if that is unfinished, was asked the same, and its
-    /// counts can be read, unless `anew`. Else it begins a new one, and an unfinished one is superseded.
+    /// Begins a session of a verification. Resumes the newest one if it is unfinished, has the same parameters and has
+    /// readable counts, unless `anew`. Otherwise begins a new one, which supersedes an unfinished one.
     ///
     /// A new one deletes the counts and mismatches of verifications older than the newest complete one. Reports stay.
     ///

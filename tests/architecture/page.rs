@@ -58,7 +58,7 @@ fn dependencies(graph: &Graph) -> String {
     for known in EXCEPTIONS.iter().filter(|known| between.contains_key(&(known.from, known.to))) {
         writeln!(text, "    {} -. exception .-> {}", known.from, known.to).unwrap();
     }
-    text += "```\n\nThe diagram leaves out each arrow that follows from others. All of them:\n\n";
+    text += "```\n\nThe diagram leaves out each dependency that is also reached through another module. The table has all of them:\n\n";
     text += "| module | depends on |\n| --- | --- |\n";
     for from in modules() {
         let all = modules().filter(|to| between.contains_key(&(from, *to)));

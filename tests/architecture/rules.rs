@@ -207,7 +207,7 @@ pub(crate) const LAYERS: &[&[&str]] = &[
     &["clock", "host", "locked", "machine", "outside"],
 ];
 
-/// A dependency that breaks the layers or closes a circle, until somebody takes it out.
+/// A known dependency that breaks the layers or closes a cycle, until somebody removes it.
 pub(crate) struct Exception {
     pub(crate) from: &'static str,
     pub(crate) to: &'static str,

@@ -99,7 +99,7 @@ struct Broken {
 }
 
 impl Broken {
-    /// Takes pre-images to store them later, and names them by a guess. Returns those that were taken before.
+    /// Postpones storing pre-images, and guesses their names. Returns those that were postponed before.
     fn postpone(&self, run: RunId, rows: Vec<PreImageRow>) -> (Vec<PreImageId>, Vec<(RunId, Vec<PreImageRow>)>) {
         let ids = (1..).take(rows.len()).map(PreImageId::from_number).collect();
         let before = std::mem::replace(&mut *self.late.lock().unwrap(), vec![(run, rows)]);

@@ -20,7 +20,8 @@ impl World {
         self.table.history(|history| history.all().map(|(key, versions)| (key.clone(), versions.to_vec())).collect())
     }
 
-    /// Every write of the tool: of an item that exists, with an effect, to its own attributes, and nothing is lost by it.
+    /// Every write of the tool was to an existing item, had an effect, changed only the tool's own attributes, and lost
+    /// no value.
     pub(crate) async fn check_versions(&self, during: &str) {
         for (key, versions) in self.versions() {
             for (n, version) in versions.iter().enumerate() {

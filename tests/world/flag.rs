@@ -1,5 +1,5 @@
-//! The cutover flag in memory. Applications of the world read it before each write, so that no cache has to be waited out by
-//! them; the tool waits as long as the flag says all the same.
+//! The cutover flag in memory. The applications read it before each write, so they have no caches to wait for. The tool
+//! still waits as long as the flag says.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -37,7 +37,7 @@ const KILLS: u32 = 4;
 /// Attempts of one command at most, kills and stops included.
 const ATTEMPTS: u32 = 30;
 
-/// What a seed came to.
+/// The result of playing one seed.
 pub(crate) struct Played {
     /// Everything that happened, as text.
     pub(crate) trace: String,
@@ -172,8 +172,8 @@ impl World {
         }
     }
 
-    /// Gives a command until it is done, killing it now and then, while the application makes this number of changes. False
-    /// if it does not come to its end.
+    /// Repeats a command until it is done, killing it now and then, while the application makes this number of changes.
+    /// False if it never completes.
     async fn command(&mut self, goal: Goal, changes: u32) -> bool {
         let application = Application {
             table: self.table.clone(),

@@ -82,7 +82,7 @@ pub struct FaultPlan {
     pub late: Duration,
     /// A stale read is this old at most.
     pub stale: Duration,
-    /// This kind happens instead of any other to a request that it can happen to: for kinds that seldom make a difference.
+    /// If set, a request that this kind can affect gets no other kind. For kinds that seldom make a difference.
     pub favours: Option<Fault>,
 }
 

@@ -1,5 +1,6 @@
-//! The AWS SDK adapter of [`Describe`], [`Source`] and [`Sink`]: one request for each call, every reply checked, every error classified. Nothing
-//! is retried, but for a request whose credentials were refused: once, with those that lie ready by then.
+//! The AWS SDK adapter of [`Describe`], [`Source`] and [`Sink`]: one request for each call, every reply checked, every
+//! error classified. Nothing is retried, except a request whose credentials were refused: it is sent once more, with
+//! the credentials available by then.
 
 mod classify;
 mod client;

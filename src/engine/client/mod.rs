@@ -94,7 +94,8 @@ pub(crate) struct Spent {
 }
 
 impl Requests {
-    /// Requests to this source and this sink, within these bounds; `description` is that of the table. They are of no segment until [`Requests::in_segment`].
+    /// Requests to this source and this sink, within these bounds; `description` is the table's. They belong to no
+    /// segment until [`Requests::in_segment`].
     pub fn new(
         source: Arc<dyn Source>,
         sink: Arc<dyn Sink>,

@@ -28,20 +28,21 @@ use crate::state::{SegmentState, SegmentStatus};
 /// - **Errors** stop the run, and it can be resumed: a caller never takes an error for the end of the work.
 /// - **Dropped calls.** A call whose future is dropped leaves either no lease, or one that ends by itself.
 ///
-/// Everything but the leases is advice: a first page that is never learnt of is read again, or not at all. In a fleet
-/// [`Scheduler::next_unknown`] spreads the survey over the machines, and what one of them learns decides what each takes next.
+/// Everything except the leases is advisory: a first page that is never reported to [`Scheduler::learn`] is read again,
+/// or not at all. In a fleet [`Scheduler::next_unknown`] spreads the survey over the machines, and what one of them
+/// learns decides what each takes next.
 #[async_trait]
 pub trait Scheduler: Send + Sync {
-    /// Leases the next unit to work on in a lane of this kind. For a shared lane none means that no unit waits; for a large
-    /// one, that no unit that waits is known to be large.
+    /// Leases the next unit to work on in a lane of this kind. For a shared lane, `None` means that no unit is waiting;
+    /// for a large lane, that no waiting unit is known to be large.
     async fn next(&self, lane: Lane) -> Result<Option<WorkLease>, SchedulerError>;
 
     /// Gives a lease back: its holder no longer works on the unit. The unit is done, or is leased again. A lease that is
     /// dropped instead ends by itself: by time, or with the process.
     async fn left(&self, lease: WorkLease) -> Result<(), SchedulerError>;
 
-    /// A unit of which nothing is known, so that its first page is worth reading early; none if there is none left. Each is
-    /// named once. It is no lease.
+    /// A unit about which nothing is known yet, so its first page is worth reading early; `None` if no such unit is
+    /// left. Returns each unit once, and does not lease it.
     async fn next_unknown(&self) -> Result<Option<u32>, SchedulerError>;
 
     /// Notes what a unit's first page shows. It has no effect if the unit has been leased meanwhile.
@@ -71,9 +72,10 @@ const LARGE: u64 = 4;
 /// And no fewer items than this: they are written in seconds.
 const LEAST_LARGE: u64 = 1_000;
 
-/// The scheduler of one process, which owns the state of its run. It answers at once and never fails. A unit that is left
-/// unfinished is leased again in the run's next session. To shared lanes it gives begun segments first, the longest before the others; then those known
-/// to be large, those that go on behind their first page, those of which nothing is known, and those that end with it.
+/// The scheduler of one process, which owns the state of its run. It answers at once and never fails. A unit that is
+/// left unfinished is leased again in the run's next session. Shared lanes get begun segments first, the longest before
+/// the others; then segments known to be large, those that continue after their first page, unknown ones, and those
+/// that end with their first page.
 #[derive(Debug)]
 pub struct LocalScheduler(Mutex<Queue>);
 
@@ -215,7 +217,7 @@ impl LocalScheduler {
         }))
     }
 
-    /// The same, of this session of the run: the epoch of its leases.
+    /// The same scheduler for this session of the run, whose number is the epoch of its leases.
     pub fn in_session(mut self, session: u32) -> LocalScheduler {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner).epoch = u64::from(session);
         self

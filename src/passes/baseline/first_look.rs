@@ -1,6 +1,6 @@
 //! The first look at a page's items: which of them have their new attribute before the migration writes any.
 //!
-//! Why this is known for items and not for pages, and what later passes do, is told in `state/sqlite/journal.rs`.
+//! `state/sqlite/journal.rs` explains why this is recorded for items instead of pages, and what later passes do.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,8 +1,9 @@
 //! A dry run: the whole pipeline but the writes. It counts what a run would do, over the table or over a sample of it.
 //!
-//! A phase that goes by what is on record is given it from a state file that is only read. A rollback of a pass that was
-//! stopped first looks at the items that the pass had not met (`passes/baseline/look_through.rs`), which a dry run cannot: of those it
-//! counts equal values as to be removed, though some were there before, and unequal ones as diverged.
+//! A phase that depends on recorded history reads it from a state file that is opened read-only. A rollback of a
+//! stopped pass first records the items that the pass did not meet (`passes/baseline/look_through.rs`). A dry run
+//! cannot do that: for these items it counts equal values as to be removed, although some existed before, and unequal
+//! ones as diverged.
 
 mod heaviest;
 mod prediction;

@@ -1,7 +1,7 @@
 //! A state in memory, for tests: the ports without SQLite, threads or a clock of its own.
 //!
-//! A call takes effect at one instant, and is durable then. A process that is killed before that has changed nothing;
-//! behind it, nothing is lost. [`MemoryState::crash`] is that kill.
+//! A call takes effect at one instant, and is durable then. A process that is killed before that instant has changed
+//! nothing; after it, nothing is lost. [`MemoryState::crash`] is that kill.
 
 mod checkpoints;
 mod events;
@@ -33,7 +33,7 @@ pub type StoredTime = Arc<dyn Fn() -> String + Send + Sync>;
 /// Gives the time that the next request takes on its way, or the next answer.
 pub type Takes = Arc<dyn Fn() -> Duration + Send + Sync>;
 
-/// Why the last session of a run ended that no process has closed.
+/// The stop reason of a run whose last session was not closed by its process.
 const KILLED: &str = "the process ended without closing its session: it was killed, or the machine went down";
 
 /// The state of one migration, as one process has it.
@@ -83,7 +83,7 @@ struct JournalRow {
     refused: bool,
 }
 
-/// A page of which items may have been written, and which is not committed.
+/// An uncommitted page, whose items may have been written.
 #[derive(Debug, Clone)]
 struct PageUnderWay {
     run: RunId,
@@ -108,8 +108,8 @@ impl MemoryState {
         MemoryState { tables: Arc::default(), owner: 0, time, takes: None }
     }
 
-    /// The same, whose calls take time, before they take effect and after: a process that is killed meanwhile does not know
-    /// whether they did.
+    /// The same state, but calls take time, before and after they take effect. A process that is killed meanwhile does
+    /// not know whether they took effect.
     pub fn taking(self, takes: Takes) -> MemoryState {
         MemoryState { takes: Some(takes), ..self }
     }
