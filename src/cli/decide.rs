@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{ContractArgs, CutoverArgs, RollbackArgs, accept_parser};
+use backfill::internals::migration;
 use backfill::internals::preflight::Accept;
 
 /// What goes before a step of the playbook.
@@ -68,22 +69,8 @@ pub(crate) struct Decide {
 
 /// The reason of a `--force`: something that a person reads later. Refuses one that shows nothing.
 pub(super) fn reason(text: &str) -> Result<String, String> {
-    let shown = |c: char| !c.is_whitespace() && !c.is_control() && !is_invisible(c);
-    if text.chars().any(shown) {
-        Ok(text.trim().to_owned())
-    } else {
-        Err("the reason is blank: say why, for those who read the record later".to_owned())
-    }
-}
-
-/// Characters that take no room or leave it empty (Unicode's default-ignorable code points, fillers and the blank Braille
-/// pattern).
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
-        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
-        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+    migration::reason(text)
+        .ok_or_else(|| "the reason is blank: say why, for those who read the record later".to_owned())
 }
 
 impl CutoverArgs {

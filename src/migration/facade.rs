@@ -29,6 +29,9 @@ const NAMED: u32 = 1_000;
 /// The flag is read for at most this long for a status.
 const FLAG_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// Clusters that a sample draws at most.
+const MAX_CLUSTERS: u32 = 1_000_000;
+
 /// A plan and the location of its state. The methods are the commands of the playbook.
 ///
 /// A command opens the table and the state, works, and closes them again. What it reports is durable. A command that was
@@ -128,7 +131,8 @@ impl Migration {
     }
 
     /// Drains the running command: it takes no new items, waits at most 10 s for requests in flight, and commits
-    /// completed pages. A stopped `Migration` starts nothing more; open another one to resume.
+    /// completed pages. A stopped `Migration` makes no pass and changes no flag, except that a
+    /// step back from dual writes is still taken; open another one to resume.
     pub fn stopper(&self) -> Stopper {
         self.stop.clone()
     }
@@ -246,7 +250,8 @@ impl Migration {
         let scope = if sample.is_some() { Scope::Sampled } else { Scope::Full };
         let target = Box::pin(self.target(check_begun_plan)).await?;
         let of = OperatorInput::of(&self.actor, accept);
-        let input = OperatorInput { sample: *sample, repair_remove: *repair_remove, ..of };
+        let sample = sample.map(|clusters| clusters.clamp(1, MAX_CLUSTERS));
+        let input = OperatorInput { sample, repair_remove: *repair_remove, ..of };
         let question = format!("Repair items of {} now?", target.description.arn);
         let order = Order::of(Goal::Verify { scope, repair: *repair }, accept, question);
         let (session, passes, stopped) = Box::pin(self.carry_out(target, input, order)).await?;
@@ -466,8 +471,14 @@ impl Migration {
     ) -> Result<(Session, Vec<PassEnd>, Option<StopReason>), MigrationError> {
         let (observer, stop) = (Arc::clone(&self.observer), self.stop.clone());
         let mut session = Box::pin(Session::prepared(target, input, &mut order, observer, stop)).await?;
-        let (passes, stopped) = Box::pin(session.pursue(order)).await?;
-        Ok((session, passes, stopped))
+        match Box::pin(session.pursue(order)).await {
+            Ok((passes, stopped)) => Ok((session, passes, stopped)),
+            Err(error) => {
+                // The reason counts. A lease that cannot be given back expires.
+                let _ = session.close().await;
+                Err(error)
+            }
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod outcome;
 mod preflight;
 mod preview;
 mod pursue;
+mod reason;
 mod repair;
 mod session;
 mod standing;
@@ -37,6 +38,7 @@ pub use outcome::{
 };
 pub use preflight::{Preflight, Read, hold_preflight};
 pub use preview::{Preview, preview};
+pub use reason::reason;
 pub use session::Session;
 use standing::OnRecord;
 pub use standing::{Known, Seen, known, read_now, record_seen};

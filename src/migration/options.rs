@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Observer, OperatorInput, Silent};
+use super::{Observer, OperatorInput, Silent, reason};
 use crate::playbook::{BackTo, Fact, Goal, Target};
 use crate::preflight::{Accept, FinishIn, SampleSize};
 
@@ -98,7 +98,7 @@ pub struct RunOptions {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct VerifyOptions {
-    /// Compare only this number of randomly chosen clusters. By default every item is compared.
+    /// Compare only this number of randomly chosen clusters, from 1 to 1,000,000. By default every item is compared.
     pub sample: Option<u32>,
     /// Fix mismatches: fill or overwrite the side that is not the truth. Asks first.
     pub repair: bool,
@@ -141,7 +141,7 @@ impl CutoverStep {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct StepOptions {
-    /// The reason to override the obstacles that a refusal named. It is recorded.
+    /// The reason to override the obstacles that a refusal named. It is recorded. A blank one counts as none.
     pub force: Option<String>,
     /// What a flag would prove, for a plan that names no flag.
     pub facts: Vec<Fact>,
@@ -172,6 +172,7 @@ impl OperatorInput {
 
     pub(super) fn of_step(actor: &str, step: &StepOptions) -> OperatorInput {
         let StepOptions { force, facts, accept } = step;
-        OperatorInput { facts: facts.clone(), force: force.clone(), ..OperatorInput::of(actor, accept) }
+        let force = force.as_deref().and_then(reason);
+        OperatorInput { facts: facts.clone(), force, ..OperatorInput::of(actor, accept) }
     }
 }
