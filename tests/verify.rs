@@ -409,7 +409,7 @@ async fn a_repair_loses_no_update_of_live_writers() {
         }
         let queued = seen.len() as u64 - done.load(Ordering::Relaxed);
         let _ = hint.send(key);
-        Fault::Delay(Duration::from_millis(30 + 10 * queued))
+        Fault::Delay(Duration::from_millis(100 + 40 * queued))
     };
     scene.bed.front().set_faults(Some(Arc::new(hold)));
     let writer = {
