@@ -92,7 +92,7 @@ pub mod phase {
     pub const CONTRACT: &str = "contract";
     /// The first phase of a `rollback` behind writes of the new attribute alone.
     pub const OLD_EQUAL_NEW: &str = "rollback:old-equal-new";
-    /// The phase of a `rollback` that undoes the expansion. Where one is complete, what was on record counts no more for an
+    /// The phase of a `rollback` that undoes the expansion. Once it is complete, the earlier history no longer counts for an
     /// expansion that begins behind it.
     pub const ROLLBACK: &str = "rollback";
     /// `verify`.

@@ -22,7 +22,7 @@ pub(crate) enum Exit {
     Failures = 4,
     /// Finished, but some items hold something else than the plan implies.
     Mismatch = 5,
-    /// Stopped by a limit or an error of the whole; resumable.
+    /// Stopped by a limit, or by an error that concerns the whole run; resumable.
     Stopped = 6,
     /// The state is locked, damaged, or belongs to another plan or table.
     State = 7,

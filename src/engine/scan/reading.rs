@@ -39,7 +39,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Reads so many segments of a table with this partition key, one at a time, with nothing known of its items.
+    /// Reads a table with this partition key in this number of segments, one at a time. Nothing is known of its items.
     pub fn new(total_segments: u32, partition_key: impl Into<String>) -> Reading {
         Reading {
             total_segments,
@@ -53,7 +53,7 @@ impl Reading {
         }
     }
 
-    /// Between how many items a page has, where the segment has so many.
+    /// The smallest and the largest number of items of a page that is not the last one.
     pub fn page_items(&self) -> (u64, u64) {
         let stated = self.page_limit.map(|limit| (u64::from(limit), u64::from(limit)));
         stated.unwrap_or((MIN_PAGE_ITEMS as u64, MAX_PAGE_ITEMS as u64))
@@ -91,7 +91,7 @@ impl PageSize {
         self.paced = (self.paced * factor).clamp(MIN_PAGE_ITEMS, MAX_PAGE_ITEMS);
     }
 
-    /// So many items that reading them takes about one second of the read budget, and writing them about one second at
+    /// Number of items that take about one second of the read budget to read, and about one second to write at
     /// the segment's pace: a kill repeats little, and a drain abandons little.
     pub(crate) fn limit(self, reading: &Reading, requests: &Requests) -> u32 {
         if let Some(limit) = reading.page_limit {

@@ -4,7 +4,7 @@ use super::super::{Cursor, PreImageId, RunId};
 use crate::change::{Digest, MetPair, PreImage};
 use crate::item::{ItemKey, Path, Value};
 
-/// A pre-image as stored. It holds a value of the table, which is printed only for who asks for it.
+/// A pre-image as stored. It holds a value of the table, which is printed only on request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreImageRecord {
     /// Its name; later ones are larger.
@@ -15,7 +15,7 @@ pub struct PreImageRecord {
     pub key: ItemKey,
     /// Where the value was.
     pub path: Path,
-    /// The value; none where what is stored cannot be read.
+    /// The value; `None` if the stored row cannot be read.
     pub value: Option<Value>,
     /// When it was recorded.
     pub at: String,
@@ -48,7 +48,7 @@ pub struct PreImageRow {
     pub pre: PreImage,
 }
 
-/// What the first look at the items of a page has told, before any of them is written.
+/// The baseline of the items of a page, recorded before any of them is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetPage {
     /// The run.
