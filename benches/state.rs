@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use backfill::internals::change::{Digest, Lookup, PreImage};
 use backfill::internals::item::{ItemKey, Path as AttributePath, Value};
 use backfill::internals::state::sqlite::StateFile;
-use backfill::internals::state::{Begin, Identity, MetPage, NewRun, PreImageRow, RunId, RunStatus};
+use backfill::internals::state::{BaselinePage, Begin, Identity, NewRun, PreImageRow, RunId, RunStatus};
 
 /// Rows that are appended in one request.
 const BATCH: u64 = 1_000;
@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let store = backfill::internals::state::open(&path, &identity(), clock)?;
         open.push(began.elapsed());
         let began = Instant::now();
-        let found = (store.journaled(run).await?, store.there_before_count().await?, store.open_work(None).await?);
+        let found = (store.journaled(run).await?, store.preexisting_count().await?, store.open_work(None).await?);
         let refused = store.no_way_back().await?;
         step.push(began.elapsed());
         assert_eq!((found.0, found.1, found.2.failures, refused), (rows, rows.div_ceil(BATCH), 0, None));
@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tell("close", close);
     let store = backfill::internals::state::open(&path, &identity(), clock)?;
     let began = Instant::now();
-    store.recall(vec![key(0)], Lookup::ToDecide).await?;
+    store.history_of(vec![key(0)], Lookup::ToDecide).await?;
     tell("first item of a rollback", vec![began.elapsed()]);
 
     let path = directory.path().join("older.db");
@@ -86,8 +86,8 @@ async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error
         let batch = first..rows.min(first + BATCH);
         let row = |n| PreImageRow { key: key(n), pre: PreImage::of(&value, &Value::S(format!("value of item {n}"))) };
         store.append_pre_images(run, batch.map(row).collect()).await?;
-        let there_before = vec![(key(first), vec![(value.clone(), Digest([0; 8]))])];
-        store.append_page(MetPage { there_before, ..MetPage::empty(run, 0, page) }).await?;
+        let preexisting = vec![(key(first), vec![(value.clone(), Digest([0; 8]))])];
+        store.record_baseline(BaselinePage { preexisting, ..BaselinePage::empty(run, 0, page) }).await?;
     }
     store.end_session(run, RunStatus::Stopped, None, 0).await?;
     store.close().await?;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::internals::change::{Digest, OnRecord, Outcome};
+use backfill::internals::change::{Digest, ItemHistory, Outcome};
 use backfill::internals::dynamodb::Tables;
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::engine::{Job, StopReason, describe};
@@ -50,7 +50,7 @@ enum Planted {
     Missing,
     Stale,
     Unexpected,
-    /// New was there before the migration, without an old value: no defect.
+    /// New existed before the migration, without an old value: no defect.
     ThereBefore,
     /// Neither attribute: the plan asks nothing of it.
     Neither,
@@ -103,14 +103,14 @@ struct Scene {
     items: BTreeMap<String, (Item, Planted)>,
 }
 
-/// Items whose new attribute was there before.
+/// Items whose new attribute existed before.
 struct Known(BTreeSet<String>);
 
 #[async_trait::async_trait]
 impl Before for Known {
-    async fn records(&self, keys: &[ItemKey], _: bool) -> Result<Vec<OnRecord>, StoreError> {
+    async fn records(&self, keys: &[ItemKey], _: bool) -> Result<Vec<ItemHistory>, StoreError> {
         let target = || (Path::attribute("new"), Digest([0; 8]));
-        let of = |key: &ItemKey| OnRecord::new(self.0.contains(&key.to_text()).then(target), []);
+        let of = |key: &ItemKey| ItemHistory::new(self.0.contains(&key.to_text()).then(target), []);
         Ok(keys.iter().map(of).collect())
     }
 }
@@ -160,7 +160,7 @@ impl Scene {
         (record, verified)
     }
 
-    /// Keys of the mismatches that are on record, by verdict.
+    /// Keys of the mismatches that are recorded, by verdict.
     fn on_record(&self, verified: &Verified, verdict: Verdict) -> BTreeSet<String> {
         let found = StateFile::open(&self.state).unwrap().mismatches(verified.run.id, verdict, u32::MAX).unwrap();
         let keys: BTreeSet<String> = found.iter().map(|found| found.key.to_text()).collect();
@@ -229,7 +229,7 @@ async fn sampled(scene: &Scene, units_of_all: f64) {
     assert_eq!((record.due, sample.drawn, sample.clusters), (600, 600, 4_992));
     let mismatches = found.missing + found.stale + found.unexpected;
     assert!(mismatches > 30 && u64::from(sample.differing) <= mismatches, "{found:?}");
-    // Each suspect was read again before it counted, and those that were there before among no suspects.
+    // Each suspect was read again before it counted, and those that existed before among no suspects.
     assert_eq!(tally.operation("GetItem").requests, mismatches);
     for kind in [Planted::Missing, Planted::Stale, Planted::Unexpected] {
         assert!(scene.on_record(&verified, verdict_of(kind).unwrap()).is_subset(&scene.keys(kind)), "{kind:?}");
@@ -243,7 +243,7 @@ async fn sampled(scene: &Scene, units_of_all: f64) {
     is_stored(scene, &verified);
 }
 
-/// Repaired on a quiet table: every defect is gone, what it overwrote is on record, and nothing else was touched.
+/// Repaired on a quiet table: every defect is gone, what it overwrote is recorded, and nothing else was touched.
 async fn repaired(scene: &Scene) {
     let (_, verified) = scene.verify(Asked { repair: true, ..ALL }, 2).await;
     let found = report(&verified);
@@ -450,7 +450,7 @@ async fn a_repair_loses_no_update_of_live_writers() {
         found.raced
     );
     assert!(failed.unwrap_or(0) > 100, "too few races");
-    // Each one was repaired, or is equal by somebody else's doing; but for what was there before.
+    // Each one was repaired, or is equal by somebody else's doing; but for what existed before.
     let left = left_alone(&scene, &verified);
     assert!(left.is_subset(&scene.keys(Planted::ThereBefore)), "{left:?}");
     assert_eq!(found.mismatches, left.len() as u64);

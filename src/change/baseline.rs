@@ -10,11 +10,11 @@ use crate::item::{Item, Path};
 
 /// What an item was like before the migration, as far as a rollback needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Met {
+pub struct Baseline {
     /// Preexisting targets of moves and copies, with digests of their values.
-    pub there_before: Vec<(Path, Digest)>,
+    pub preexisting: Vec<(Path, Digest)>,
     /// Existing targets, with or without their source, that a rollback changes or that readers see for the first time.
-    pub pairs: Vec<(Path, MetPair)>,
+    pub pairs: Vec<(Path, BaselinePair)>,
     /// Whether the phase may write a target of this item, which then looks like a preexisting one. It may even if it only
     /// writes another change: a live writer can give the target a source meanwhile.
     pub may_write: bool,
@@ -23,7 +23,7 @@ pub struct Met {
 /// A pair of attributes before the migration, if a rollback may change it from what it was, or readers may see its new value
 /// for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MetPair {
+pub enum BaselinePair {
     /// Both, and equal, while applications wrote both.
     Equal,
     /// The new one alone.
@@ -33,27 +33,27 @@ pub enum MetPair {
 impl Changes {
     /// Whether a rollback needs to know which targets existed before this phase. Moves in place do not need it: the journal
     /// has each of them.
-    pub fn meets(&self) -> bool {
+    pub fn needs_baseline(&self) -> bool {
         self.ops.expand().iter().any(|op| matches!(op, ExpandOp::Copy { removes_source: false, .. }))
     }
 
     /// The baseline of an item that the migration has not written yet. While applications write both attributes
     /// (`dual_writes`), an equal pair counts as theirs.
-    pub fn meet(&self, item: &Item, dual_writes: bool) -> Met {
-        let mut baseline = Met::default();
+    pub fn baseline(&self, item: &Item, dual_writes: bool) -> Baseline {
+        let mut baseline = Baseline::default();
         for op in self.ops.expand() {
             let ExpandOp::Copy { from, to, removes_source: false, on_existing, .. } = op else { continue };
             match (from.get(item), to.get(item)) {
                 (None, None) => {}
                 (Some(_), None) => baseline.may_write = true,
                 (Some(old), Some(new)) if old == new && dual_writes => {
-                    baseline.pairs.push((to.clone(), MetPair::Equal));
+                    baseline.pairs.push((to.clone(), BaselinePair::Equal));
                 }
                 (old, Some(new)) => {
-                    baseline.pairs.extend(old.is_none().then(|| (to.clone(), MetPair::NewAlone)));
+                    baseline.pairs.extend(old.is_none().then(|| (to.clone(), BaselinePair::NewAlone)));
                     // The journal gets an overwritten value too, before the write. But the write may never happen.
                     baseline.may_write |= old.is_some_and(|old| old != new) && *on_existing == OnExisting::Overwrite;
-                    baseline.there_before.push((to.clone(), Digest::of(new)));
+                    baseline.preexisting.push((to.clone(), Digest::of(new)));
                 }
             }
         }
@@ -76,27 +76,27 @@ impl Changes {
     }
 }
 
-impl MetPair {
+impl BaselinePair {
     /// Both.
-    pub const ALL: [MetPair; 2] = [MetPair::Equal, MetPair::NewAlone];
+    pub const ALL: [BaselinePair; 2] = [BaselinePair::Equal, BaselinePair::NewAlone];
 
     /// Its name in state files.
     pub fn name(self) -> &'static str {
         match self {
-            MetPair::Equal => "equal",
-            MetPair::NewAlone => "new_alone",
+            BaselinePair::Equal => "equal",
+            BaselinePair::NewAlone => "new_alone",
         }
     }
 }
 
-impl fmt::Display for MetPair {
+impl fmt::Display for BaselinePair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            MetPair::Equal => {
+            BaselinePair::Equal => {
                 "had equal values at both attributes when the run first read them, after dual writes began. A rollback \
                  removes their new attribute, although it may have existed before"
             }
-            MetPair::NewAlone => {
+            BaselinePair::NewAlone => {
                 "had only the new attribute before the migration. After new-only writes, a rollback leaves them with \
                  an old one too"
             }

@@ -98,7 +98,8 @@ impl Draft<'_> {
     /// that every other value counts as such.
     fn was_skipped(&self, old: &Value, to: &Path) -> bool {
         let there = to.get(self.item);
-        is_other(there, old) && (!self.record.is_met() || there.is_some_and(|there| self.record.is_existing(to, there)))
+        is_other(there, old)
+            && (!self.record.has_baseline() || there.is_some_and(|there| self.record.is_preexisting_value(to, there)))
     }
 
     fn leave_skipped(&mut self, from: &Path, to: &Path) {

@@ -227,7 +227,7 @@ mod tests {
     }
 
     fn decided(changes: &[Change], image: &Item, indexes: Vec<IndexSchema>) -> GuardedWrite {
-        match Changes::for_run(&answering(changes, Overwrite), InPlace, key(), indexes).decide(image) {
+        match Changes::for_expand(&answering(changes, Overwrite), InPlace, key(), indexes).decide(image) {
             Decision::Write(write) => write,
             other => panic!("{other:?}"),
         }
@@ -323,7 +323,7 @@ mod tests {
             index(&[("k", "S")], Projection::KeysOnly),
         ];
         let touched = |strategy, changes: &[Change]| {
-            let changes = Changes::for_run(&answering(changes, Overwrite), strategy, key(), indexes.clone());
+            let changes = Changes::for_expand(&answering(changes, Overwrite), strategy, key(), indexes.clone());
             changes.pricing.touched().iter().map(|index| index.place).collect::<Vec<_>>()
         };
         assert_eq!(touched(ExpandContract, &[mv("email", "contact")]), [2], "the source stays");
@@ -402,7 +402,7 @@ mod tests {
             indexes in proptest::collection::vec(any_index(), 0..4),
         ) {
             let strategy = if in_place { InPlace } else { ExpandContract };
-            let changes = Changes::for_run(&answering(&plan, Overwrite), strategy, key(), indexes.clone());
+            let changes = Changes::for_expand(&answering(&plan, Overwrite), strategy, key(), indexes.clone());
             if let Decision::Write(write) = changes.decide(&image) {
                 let after = update(&write, Some(&image)).unwrap();
                 let mut expected = WriteCost {

@@ -10,7 +10,7 @@ use super::expand::ExpandOp;
 use super::old_from_new::OldFromNewOp;
 use super::ops::Ops;
 use super::undo::UndoOp;
-use super::{Change, GuardedWrite, Indexes, OnRecord, Rule, Strategy, rule};
+use super::{Change, GuardedWrite, Indexes, ItemHistory, Rule, Strategy, rule};
 use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, Path, client_encryption};
 
 /// The changes that one phase makes, ready to be held against items.
@@ -51,7 +51,7 @@ pub enum Decision {
 
 impl Changes {
     /// The changes that `run` makes: all of them in place; otherwise only what adds, and the rest waits for `contract`.
-    pub fn for_run(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
+    pub fn for_expand(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes::new(Ops::Expand(ExpandOp::all(changes, strategy)), key, indexes)
     }
 
@@ -63,7 +63,7 @@ impl Changes {
 
     /// The first phase of a rollback after new-only writes: old values become equal to new ones. An old value without a new
     /// one stays. A plan that works in place has no new-only writes, so nothing is left for this phase.
-    pub fn for_old_equal_new(
+    pub fn for_old_from_new(
         changes: &[Change],
         strategy: Strategy,
         key: KeySchema,
@@ -73,7 +73,7 @@ impl Changes {
     }
 
     /// The last phase of a rollback: what `run` made goes, and what it overwrote, moved or removed comes back.
-    pub fn for_rollback(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
+    pub fn for_undo(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes::new(Ops::Undo(UndoOp::all(changes, strategy)), key, indexes)
     }
 
@@ -124,11 +124,11 @@ impl Changes {
     /// What this item needs, if it has no history or the phase does not need it. All of it goes into one write, or
     /// none of it.
     pub fn decide(&self, item: &Item) -> Decision {
-        self.decide_with(item, &OnRecord::NOTHING)
+        self.decide_with(item, &ItemHistory::NOTHING)
     }
 
     /// What this item needs, with its history. All of it goes into one write, or none of it.
-    pub fn decide_with(&self, item: &Item, record: &OnRecord) -> Decision {
+    pub fn decide_with(&self, item: &Item, record: &ItemHistory) -> Decision {
         let decided = self.decide_unchecked(item, record);
         let Decision::Write(write) = decided else { return decided };
         if let Some(mark) = client_encryption(item).filter(|_| self.spares_encrypted) {
@@ -151,14 +151,14 @@ impl Changes {
     }
 
     /// The decision before it is held to DynamoDB's rules.
-    fn decide_unchecked(&self, item: &Item, record: &OnRecord) -> Decision {
+    fn decide_unchecked(&self, item: &Item, record: &ItemHistory) -> Decision {
         if let Ops::Rule(rule) = &self.ops {
             return rule.decide(item);
         }
         let Some(key) = self.key.key_of(item) else {
             return Decision::Rejected("the item came without its key attributes".into());
         };
-        if let Some(why) = record.why_unreadable().filter(|_| self.recalls()) {
+        if let Some(why) = record.why_unreadable().filter(|_| self.needs_history()) {
             return Decision::Rejected(format!(
                 "its record in the state file cannot be read: {why}; it was not written"
             ));

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::cost::Pricing;
 use super::decide::Decision;
-use super::{Action, Condition, GuardedWrite, OnRecord, PreImage, Was};
+use super::{Action, Condition, GuardedWrite, ItemHistory, PreImage, PriorValue};
 use crate::item::{Item, ItemKey, Path, Step, Value, attribute_bytes, item_bytes};
 
 /// What has been found about one item so far.
 pub(super) struct Draft<'a> {
     pub(super) item: &'a Item,
-    pub(super) record: &'a OnRecord,
+    pub(super) record: &'a ItemHistory,
     /// Values that this write puts back where there is nothing.
     pub(super) restored: BTreeMap<&'a Path, &'a Value>,
     pub(super) actions: Vec<Action>,
@@ -30,7 +30,7 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(item: &'a Item, record: &'a OnRecord) -> Draft<'a> {
+    pub(super) fn new(item: &'a Item, record: &'a ItemHistory) -> Draft<'a> {
         Draft {
             item,
             record,
@@ -91,7 +91,7 @@ impl<'a> Draft<'a> {
 
     /// A value that is about to go: it is kept, and held to by condition.
     pub(super) fn keep_pre_image(&mut self, pre: PreImage) {
-        if let Was::Value(value) = &pre.was {
+        if let PriorValue::Value(value) = &pre.prior {
             self.require(Condition::Equals(pre.path.clone(), value.clone()));
         }
         self.pre_images.push(pre);

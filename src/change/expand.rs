@@ -2,7 +2,7 @@
 
 use super::draft::{Draft, Place};
 use super::ops::Target;
-use super::{Change, Condition, OnExisting, PreImage, Strategy, Was};
+use super::{Change, Condition, OnExisting, PreImage, PriorValue, Strategy};
 use crate::item::{Path, Value};
 
 /// A change as `run` makes it.
@@ -194,7 +194,7 @@ impl Draft<'_> {
                 false
             }
             OnExisting::Overwrite => {
-                if let Was::Value(value) = &there.was {
+                if let PriorValue::Value(value) = &there.prior {
                     self.shrinks_by(to, value);
                 }
                 self.keep_pre_image(there);

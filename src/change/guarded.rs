@@ -63,9 +63,9 @@ impl GuardedWrite {
     pub fn journal_bytes(&self) -> usize {
         let key = self.key.to_text().len();
         let row = |pre: &PreImage| {
-            let value = match &pre.was {
-                Was::Value(value) => 1 + value.to_json().to_string().len(),
-                Was::Nothing | Was::Same | Was::Left(_) => 0,
+            let value = match &pre.prior {
+                PriorValue::Value(value) => 1 + value.to_json().to_string().len(),
+                PriorValue::Nothing | PriorValue::Same | PriorValue::Left(_) => 0,
             };
             JOURNAL_ROW + 2 * key + pre.path.to_string().len() + value
         };
@@ -158,14 +158,14 @@ pub struct PreImage {
     /// Where.
     pub path: Path,
     /// What is there.
-    pub was: Was,
+    pub prior: PriorValue,
     /// What a write that moves or copies puts there; none of any other.
     pub wrote: Option<Digest>,
 }
 
 /// What was at a path before a write.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Was {
+pub enum PriorValue {
     /// This value, which the write destroys.
     Value(Value),
     /// Nothing: the write made it. On record for constants, for maps that are made for a target, and for targets of moves
@@ -178,12 +178,12 @@ pub enum Was {
     Left(Leftover),
 }
 
-impl Was {
+impl PriorValue {
     /// The value that was there, if the write destroyed one.
     pub fn value(&self) -> Option<&Value> {
         match self {
-            Was::Value(value) => Some(value),
-            Was::Nothing | Was::Same | Was::Left(_) => None,
+            PriorValue::Value(value) => Some(value),
+            PriorValue::Nothing | PriorValue::Same | PriorValue::Left(_) => None,
         }
     }
 }
@@ -191,22 +191,22 @@ impl Was {
 impl PreImage {
     /// A value that is about to be destroyed.
     pub fn of(path: &Path, value: &Value) -> PreImage {
-        PreImage { path: path.clone(), was: Was::Value(value.clone()), wrote: None }
+        PreImage { path: path.clone(), prior: PriorValue::Value(value.clone()), wrote: None }
     }
 
     /// A path where there is nothing yet.
     pub fn nothing(path: &Path) -> PreImage {
-        PreImage { path: path.clone(), was: Was::Nothing, wrote: None }
+        PreImage { path: path.clone(), prior: PriorValue::Nothing, wrote: None }
     }
 
     /// A path that has what the source of a move in place has.
     pub fn same(path: &Path) -> PreImage {
-        PreImage { path: path.clone(), was: Was::Same, wrote: None }
+        PreImage { path: path.clone(), prior: PriorValue::Same, wrote: None }
     }
 
     /// A path that this write of the way back may leave otherwise than it was before the migration.
     pub fn left(path: &Path, leftover: Leftover) -> PreImage {
-        PreImage { path: path.clone(), was: Was::Left(leftover), wrote: None }
+        PreImage { path: path.clone(), prior: PriorValue::Left(leftover), wrote: None }
     }
 
     /// The same, of a write that puts this value there.

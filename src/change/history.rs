@@ -50,7 +50,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest as _, Sha256};
 
 use super::decide::Changes;
-use super::guarded::{PreImage, Was};
+use super::guarded::{PreImage, PriorValue};
 use super::ops::Ops;
 use crate::item::{Path, Value};
 
@@ -92,24 +92,24 @@ pub enum Lookup {
 
 /// What is recorded about one item: its baseline and its journal.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct OnRecord {
+pub struct ItemHistory {
     /// Preexisting targets, with digests of their values.
-    there_before: BTreeMap<Path, Digest>,
+    preexisting: BTreeMap<Path, Digest>,
     /// By path, newest first.
     journal: BTreeMap<Path, Vec<(By, PreImage)>>,
     /// The item has no baseline, or it is unknown whether it has one.
-    unmet: bool,
+    without_baseline: bool,
     /// Why the record cannot be read.
     unreadable: Option<String>,
     /// Targets that were equal to their source in the baseline, recorded after dual writes began.
     equal: BTreeSet<Path>,
 }
 
-impl OnRecord {
-    pub(super) const NOTHING: OnRecord = OnRecord {
-        there_before: BTreeMap::new(),
+impl ItemHistory {
+    pub(super) const NOTHING: ItemHistory = ItemHistory {
+        preexisting: BTreeMap::new(),
         journal: BTreeMap::new(),
-        unmet: false,
+        without_baseline: false,
         unreadable: None,
         equal: BTreeSet::new(),
     };
@@ -117,20 +117,20 @@ impl OnRecord {
     /// Preexisting targets, with digests of their values, and the pre-images whose write was not
     /// refused, newest first.
     pub fn new(
-        there_before: impl IntoIterator<Item = (Path, Digest)>,
+        preexisting: impl IntoIterator<Item = (Path, Digest)>,
         newest_first: impl IntoIterator<Item = (By, PreImage)>,
-    ) -> OnRecord {
+    ) -> ItemHistory {
         let mut journal: BTreeMap<Path, Vec<(By, PreImage)>> = BTreeMap::new();
         for (by, pre) in newest_first {
             journal.entry(pre.path.clone()).or_default().push((by, pre));
         }
-        let there_before = there_before.into_iter().collect();
-        OnRecord { there_before, journal, ..OnRecord::NOTHING }
+        let preexisting = preexisting.into_iter().collect();
+        ItemHistory { preexisting, journal, ..ItemHistory::NOTHING }
     }
 
     /// The record of an item that cannot be read, for this reason: nothing is decided by it, and the item stays as it is.
-    pub fn unreadable(why: impl Into<String>) -> OnRecord {
-        OnRecord { unreadable: Some(why.into()), ..OnRecord::NOTHING }
+    pub fn unreadable(why: impl Into<String>) -> ItemHistory {
+        ItemHistory { unreadable: Some(why.into()), ..ItemHistory::NOTHING }
     }
 
     /// Why the record cannot be read, if it cannot.
@@ -140,57 +140,57 @@ impl OnRecord {
 
     /// The same, with targets that were equal to their source in the baseline, recorded after dual writes began.
     #[must_use]
-    pub fn with_equal(self, equal: impl IntoIterator<Item = Path>) -> OnRecord {
-        OnRecord { equal: equal.into_iter().collect(), ..self }
+    pub fn with_equal(self, equal: impl IntoIterator<Item = Path>) -> ItemHistory {
+        ItemHistory { equal: equal.into_iter().collect(), ..self }
     }
 
     /// Whether nobody can tell a target that is equal to its source from one that existed before dual writes.
     pub(super) fn may_be_older(&self, target: &Path) -> bool {
-        self.unmet || self.equal.contains(target)
+        self.without_baseline || self.equal.contains(target)
     }
 
     /// The same, for a table whose baseline is incomplete: a target that it does not list may have existed all the same.
     #[must_use]
-    pub fn unmet(self) -> OnRecord {
-        OnRecord { unmet: true, ..self }
+    pub fn without_baseline(self) -> ItemHistory {
+        ItemHistory { without_baseline: true, ..self }
     }
 
-    pub(super) fn is_met(&self) -> bool {
-        !self.unmet
+    pub(super) fn has_baseline(&self) -> bool {
+        !self.without_baseline
     }
 
     /// Whether this target existed before the migration.
-    pub fn was_there_before(&self, target: &Path) -> bool {
-        self.there_before.contains_key(target)
+    pub fn is_preexisting(&self, target: &Path) -> bool {
+        self.preexisting.contains_key(target)
     }
 
     /// Whether this target still has the value that it had before the migration. A change that skips counts it as done.
     ///
     /// An application that writes that very value again is not told from one that wrote nothing.
-    pub fn is_existing(&self, target: &Path, now: &Value) -> bool {
-        self.there_before.get(target).is_some_and(|before| *before == Digest::of(now))
+    pub fn is_preexisting_value(&self, target: &Path, now: &Value) -> bool {
+        self.preexisting.get(target).is_some_and(|before| *before == Digest::of(now))
     }
 
     /// What was at this path before the migration wrote it; none if no write of it is recorded. For paths whose every write is
     /// recorded.
-    pub(super) fn was(&self, path: &Path) -> Option<&Was> {
+    pub(super) fn prior(&self, path: &Path) -> Option<&PriorValue> {
         self.newest_foreign(path, Some(By::Run)).or_else(|| self.newest_foreign(path, None))
     }
 
     /// The same for the target of a copy, whose value is now `now`. A pass that creates the target records nothing.
     /// Also `None` if nothing existed before the migration, or if the earlier value is back.
-    pub(super) fn was_copied_over(&self, target: &Path, now: Option<&Value>) -> Option<&Was> {
-        if !self.unmet && !self.was_there_before(target) {
+    pub(super) fn prior_of_copy(&self, target: &Path, now: Option<&Value>) -> Option<&PriorValue> {
+        if !self.without_baseline && !self.is_preexisting(target) {
             return None;
         }
         self.newest_foreign(target, Some(By::Run)).or_else(|| {
-            let before = self.there_before.get(target)?;
+            let before = self.preexisting.get(target)?;
             let is_it = |value: &Value| Digest::of(value) == *before;
             if now.is_some_and(is_it) {
                 return None;
             }
-            let mut rows = self.journal.get(target)?.iter().map(|(_, row)| &row.was);
-            let found = rows.find(|was| matches!(was, Was::Value(value) if is_it(value)));
+            let mut rows = self.journal.get(target)?.iter().map(|(_, row)| &row.prior);
+            let found = rows.find(|prior| matches!(prior, PriorValue::Value(value) if is_it(value)));
             found.or_else(|| self.newest_foreign(target, None))
         })
     }
@@ -201,23 +201,23 @@ impl OnRecord {
     }
 
     /// The newest that the tool did not write itself.
-    fn newest_foreign(&self, path: &Path, by: Option<By>) -> Option<&Was> {
+    fn newest_foreign(&self, path: &Path, by: Option<By>) -> Option<&PriorValue> {
         let rows = self.journal.get(path)?;
         let own = |at: usize| is_written_by(rows[at].1.found(), &rows[at + 1..]);
         let counts = |at: &usize| by.is_none_or(|by| rows[*at].0 == by) && !own(*at);
-        (0..rows.len()).find(counts).map(|at| &rows[at].1.was)
+        (0..rows.len()).find(counts).map(|at| &rows[at].1.prior)
     }
 
     /// Whether the migration has made a value here, or a map, where there was nothing.
     pub(super) fn made(&self, path: &Path) -> bool {
-        self.journal.get(path).is_some_and(|rows| rows.iter().any(|(_, row)| row.was == Was::Nothing))
+        self.journal.get(path).is_some_and(|rows| rows.iter().any(|(_, row)| row.prior == PriorValue::Nothing))
     }
 }
 
 impl Changes {
     /// What this phase looks up the recorded history of an item for; nothing if it does not.
     pub fn lookup(&self) -> Option<Lookup> {
-        if self.recalls() {
+        if self.needs_history() {
             return Some(Lookup::ToDecide);
         }
         match &self.ops {
@@ -227,7 +227,7 @@ impl Changes {
     }
 
     /// Whether decisions of this phase depend on the recorded history of an item.
-    pub fn recalls(&self) -> bool {
+    pub fn needs_history(&self) -> bool {
         self.ops.need_history()
     }
 }
@@ -243,10 +243,10 @@ fn is_written_by(found: Option<Digest>, earlier: &[(By, PreImage)]) -> bool {
 impl PreImage {
     /// The digest of the value that was there, if one was.
     fn found(&self) -> Option<Digest> {
-        match &self.was {
-            Was::Value(value) => Some(Digest::of(value)),
-            Was::Same => self.wrote,
-            Was::Nothing | Was::Left(_) => None,
+        match &self.prior {
+            PriorValue::Value(value) => Some(Digest::of(value)),
+            PriorValue::Same => self.wrote,
+            PriorValue::Nothing | PriorValue::Left(_) => None,
         }
     }
 }

@@ -60,7 +60,7 @@ proptest! {
     ) {
         let mut story = Story::new(&moves(), ExpandContract, Overwrite, &image);
         // An equal pair of an application that writes both is no value that existed before.
-        let was = image.get("b").filter(|new| !dual || image.get("a") != Some(new));
+        let prior = image.get("b").filter(|new| !dual || image.get("a") != Some(new));
         story.dual_writes = dual;
         story.run(false);
         for (old, how) in steps {
@@ -75,7 +75,7 @@ proptest! {
         story.edit([("a".to_owned(), last.clone())].into());
         let undone = story.undo();
         prop_assert!(!matches!(undone, Decision::Diverged(_)), "{:?}", undone);
-        prop_assert_eq!((story.image.get("a"), story.image.get("b")), (last.as_ref(), was), "{:?}", undone);
+        prop_assert_eq!((story.image.get("a"), story.image.get("b")), (last.as_ref(), prior), "{:?}", undone);
         let again = story.undo();
         prop_assert!(!matches!(again, Decision::Write(_)), "{:?}", again);
     }
@@ -111,11 +111,11 @@ fn what_was_not_there_before_does_not_come_back() {
         assert_eq!((story.image.get("a"), story.image.get("b")), (s(last).as_ref(), None), "{live:?} {last}");
     }
     // Of an item that nobody has met nobody knows, so that what was overwritten comes back.
-    let rollback = Changes::for_rollback(&moves(), ExpandContract, key(), Vec::new());
+    let rollback = Changes::for_undo(&moves(), ExpandContract, key(), Vec::new());
     let row = PreImage::of(&path("b"), &Value::S("x".into())).wrote(&Value::S("v".into()));
-    let unmet = OnRecord::new([], [(By::Run, row)]).unmet();
+    let without_baseline = ItemHistory::new([], [(By::Run, row)]).without_baseline();
     let Decision::Write(write) =
-        rollback.decide_with(&item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "v"}})), &unmet)
+        rollback.decide_with(&item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "v"}})), &without_baseline)
     else {
         panic!()
     };
@@ -232,9 +232,9 @@ fn a_rollback_behind_a_repair_restores_what_was_before_the_migration() {
 /// Nobody knows what existed before of items that no pass has met.
 #[test]
 fn of_unmet_items_only_what_repeats_the_old_value_goes() {
-    let rollback = Changes::for_rollback(&moves(), ExpandContract, key(), Vec::new());
-    let unmet = OnRecord::default().unmet();
-    let decide = |image: serde_json::Value| rollback.decide_with(&item(image), &unmet);
+    let rollback = Changes::for_undo(&moves(), ExpandContract, key(), Vec::new());
+    let without_baseline = ItemHistory::default().without_baseline();
+    let decide = |image: serde_json::Value| rollback.decide_with(&item(image), &without_baseline);
     let equal = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "x"}});
     let Decision::Write(write) = decide(equal) else { panic!() };
     assert_eq!(write.actions, [Action::Remove { path: path("b") }]);
@@ -242,7 +242,7 @@ fn of_unmet_items_only_what_repeats_the_old_value_goes() {
     assert_eq!(decide(unequal), Decision::Diverged(vec![path("b")]));
     assert_eq!(decide(json!({"pk": {"S": "1"}, "b": {"S": "y"}})), Decision::NothingToDo);
     // Where all were met, it is the migration's, or has come since.
-    let met = |image| rollback.decide_with(&item(image), &OnRecord::default());
+    let met = |image| rollback.decide_with(&item(image), &ItemHistory::default());
     assert!(matches!(met(json!({"pk": {"S": "1"}, "b": {"S": "y"}})), Decision::Write(_)));
 }
 

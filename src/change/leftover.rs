@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{PreImage, Was};
+use super::{PreImage, PriorValue};
 
 /// Why an item is not as it was once it is rolled back, although nobody has written it since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,9 +50,9 @@ impl fmt::Display for Leftover {
 impl PreImage {
     /// What the write may leave otherwise than it was, if this says so.
     pub fn leaves(&self) -> Option<Leftover> {
-        match self.was {
-            Was::Left(leftover) => Some(leftover),
-            Was::Value(_) | Was::Nothing | Was::Same => None,
+        match self.prior {
+            PriorValue::Left(leftover) => Some(leftover),
+            PriorValue::Value(_) | PriorValue::Nothing | PriorValue::Same => None,
         }
     }
 }

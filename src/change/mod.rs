@@ -4,7 +4,7 @@
 //! current image whenever a condition fails.
 //!
 //! Each phase has its own operations (`ops.rs`): `run` (`expand.rs`), `contract` (`contract.rs`), and the two phases of
-//! `rollback` (`old_from_new.rs`, `undo.rs`), which decide by the recorded history of an item ([`OnRecord`]).
+//! `rollback` (`old_from_new.rs`, `undo.rs`), which decide by the recorded history of an item ([`ItemHistory`]).
 
 mod baseline;
 mod contract;
@@ -30,11 +30,11 @@ mod undo;
 #[cfg(test)]
 mod undo_tests;
 
-pub use baseline::{Met, MetPair};
+pub use baseline::{Baseline, BaselinePair};
 pub use decide::{Changes, Decides, Decision};
 pub use expression::{Expression, render};
-pub use guarded::{Action, Condition, GuardedWrite, PreImage, Was, WriteCost};
-pub use history::{By, Digest, Lookup, OnRecord};
+pub use guarded::{Action, Condition, GuardedWrite, PreImage, PriorValue, WriteCost};
+pub use history::{By, Digest, ItemHistory, Lookup};
 pub use indexes::Indexes;
 pub use leftover::Leftover;
 pub use rule::{IndexKeyFault, KeyFault, KeyType, Rule, index_key_fault};
@@ -161,7 +161,7 @@ pub enum OnExisting {
     ///
     /// A constant, and every change of a plan that works in place, counts any value as done. In an expand-contract plan a
     /// move or a copy counts a value as done as long as it is the preexisting one
-    /// ([`OnRecord::is_existing`]). A pair that became unequal later is a stale copy, which readers must not meet.
+    /// ([`ItemHistory::is_preexisting_value`]). A pair that became unequal later is a stale copy, which readers must not meet.
     Skip,
 }
 

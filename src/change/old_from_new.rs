@@ -78,7 +78,7 @@ impl Draft<'_> {
         let mut values: Vec<(&Path, Option<&Value>)> = Vec::new();
         for Target { to, skips } in targets {
             match (old, to.get(item)) {
-                (Some(old), Some(new)) if *skips && old != new && self.record.is_existing(to, new) => {
+                (Some(old), Some(new)) if *skips && old != new && self.record.is_preexisting_value(to, new) => {
                     self.hold(from);
                     self.hold(to);
                     self.skipped.push(to.clone());
@@ -107,7 +107,7 @@ impl Draft<'_> {
                 self.require(Condition::Missing(from.clone()));
                 if self.record.why_unreadable().is_some() {
                     self.pre_images.push(PreImage::left(from, Leftover::Unknown));
-                } else if values.iter().any(|(to, _)| self.record.was_there_before(to)) {
+                } else if values.iter().any(|(to, _)| self.record.is_preexisting(to)) {
                     self.pre_images.push(PreImage::left(from, Leftover::OldMade));
                 }
             }

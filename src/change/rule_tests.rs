@@ -16,7 +16,7 @@ fn index(name: &str, keys: &[(&str, &str)], partition: usize) -> IndexSchema {
 }
 
 fn decide(changes: &[Change], strategy: Strategy, image: &Item, indexes: Vec<IndexSchema>) -> Decision {
-    Changes::for_run(&answering(changes, Overwrite), strategy, key(), indexes).decide(image)
+    Changes::for_expand(&answering(changes, Overwrite), strategy, key(), indexes).decide(image)
 }
 
 /// The text of the rule that forbids the write; none if it is sent.
@@ -80,7 +80,7 @@ fn a_value_of_an_index_key_has_its_type_and_length() {
 #[test]
 fn only_what_a_write_changes_of_an_index_key_is_checked() {
     let indexes = [index("i", &[("k", "S")], 1)];
-    // A value that was there before the index.
+    // A value that existed before the index.
     let image = item(json!({"pk": {"S": "1"}, "k": {"N": "1"}, "from": {"S": "x"}}));
     assert_eq!(refused(&[copy("from", "to")], &image, &indexes), None);
     assert_eq!(refused(&[copy("from", "k")], &image, &indexes), None, "it is mended");
@@ -149,7 +149,7 @@ fn items_that_are_signed_on_the_client_are_spared_where_they_are_to_be() {
     for mark in ["aws_dbe_head", "aws_dbe_foot", "*amzn-ddb-map-sig*", "*amzn-ddb-map-desc*"] {
         let mut image = item(json!({"pk": {"S": "1"}, "old": {"S": "x"}}));
         image.insert(mark.to_owned(), Value::B(vec![1]));
-        let changes = Changes::for_run(&[mv("old", "new")], ExpandContract, key(), Vec::new());
+        let changes = Changes::for_expand(&[mv("old", "new")], ExpandContract, key(), Vec::new());
         assert!(matches!(changes.decide(&image), Decision::Write(_)), "{mark}");
         let sparing = changes.sparing_encrypted(true);
         let Decision::Refused(_, rule) = sparing.decide(&image) else { panic!("{mark}") };

@@ -76,7 +76,7 @@ pub(super) fn answering(changes: &[Change], on_existing: OnExisting) -> Vec<Chan
 }
 
 pub(super) fn decide(changes: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Item) -> Decision {
-    Changes::for_run(&answering(changes, on_existing), strategy, key(), Vec::new()).decide(image)
+    Changes::for_expand(&answering(changes, on_existing), strategy, key(), Vec::new()).decide(image)
 }
 
 /// Applies a decision that must be a write, and checks what holds for every write.
@@ -106,25 +106,27 @@ pub(super) fn check(write: &GuardedWrite, image: &Item) -> Item {
     after
 }
 
-/// What goes on record is what is there, and the condition holds the item to it.
+/// What is recorded is what is there, and the condition holds the item to it.
 fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
     let missing = |path: &Path| write.conditions.contains(&Condition::Missing(path.clone()));
-    match &pre.was {
-        Was::Value(value) => {
+    match &pre.prior {
+        PriorValue::Value(value) => {
             assert_eq!(pre.path.get(image), Some(value));
             assert!(write.conditions.contains(&Condition::Equals(pre.path.clone(), value.clone())));
         }
-        Was::Nothing => {
+        PriorValue::Nothing => {
             assert_eq!(pre.path.get(image), None);
             assert!(missing(&pre.path) || pre.path.ancestors().any(|map| missing(&map)));
         }
-        Was::Same => assert!(write.conditions.iter().any(|c| matches!(c, Condition::Same(_, to) if *to == pre.path))),
-        Was::Left(Leftover::OldMade | Leftover::Unknown) => {
+        PriorValue::Same => {
+            assert!(write.conditions.iter().any(|c| matches!(c, Condition::Same(_, to) if *to == pre.path)))
+        }
+        PriorValue::Left(Leftover::OldMade | Leftover::Unknown) => {
             assert_eq!(pre.path.get(image), None);
             assert!(missing(&pre.path));
         }
         // Held to the old value: the one that is there, or the one that the same write brings back.
-        Was::Left(Leftover::NewRemoved) => {
+        PriorValue::Left(Leftover::NewRemoved) => {
             let now = pre.path.get(image).expect("what is removed exists");
             assert!(write.conditions.iter().any(|c| match c {
                 Condition::Same(_, to) => *to == pre.path,
@@ -279,7 +281,7 @@ fn a_change_that_needs_nothing_is_held_to_it_while_others_are_written() {
 #[test]
 fn removes_wait_for_contract_unless_in_place() {
     let image = json!({"pk": {"S": "1"}, "old": {"M": {"x": {"S": "y"}, "z": {"NULL": true}}}});
-    assert!(Changes::for_run(&[remove("old.x")], ExpandContract, key(), Vec::new()).is_empty());
+    assert!(Changes::for_expand(&[remove("old.x")], ExpandContract, key(), Vec::new()).is_empty());
     assert_eq!(
         written(&[remove("old.x")], InPlace, Keep, &image),
         json!({"pk": {"S": "1"}, "old": {"M": {"z": {"NULL": true}}}})

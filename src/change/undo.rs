@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::draft::{Draft, Place};
-use super::{Action, Change, Condition, Leftover, OnExisting, PreImage, Strategy, Was};
+use super::{Action, Change, Condition, Leftover, OnExisting, PreImage, PriorValue, Strategy};
 use crate::item::{Item, Path, Value};
 
 /// A change as this phase undoes it.
@@ -75,7 +75,7 @@ impl<'a> Draft<'a> {
         let (item, record) = (self.item, self.record);
         let restored = self.restored.get(from).copied();
         let (old, new) = (from.get(item).or(restored), to.get(item));
-        if let Some(Was::Value(before)) = record.was_copied_over(to, new) {
+        if let Some(PriorValue::Value(before)) = record.prior_of_copy(to, new) {
             return match new {
                 Some(new) if new == before => self.is_undone(to, new),
                 Some(new) if record.is_ours(to, new) => {
@@ -92,7 +92,7 @@ impl<'a> Draft<'a> {
                 _ => self.diverged.push(to.clone()),
             };
         }
-        if record.was_there_before(to) {
+        if record.is_preexisting(to) {
             return;
         }
         let Some(new) = new else { return self.require(Condition::Missing(to.clone())) };
@@ -101,7 +101,7 @@ impl<'a> Draft<'a> {
             if record.may_be_older(to) {
                 self.pre_images.push(PreImage::left(to, Leftover::NewRemoved));
             }
-        } else if !record.is_met() {
+        } else if !record.has_baseline() {
             // It is unknown whether the target existed before. Without an old value, no run made it.
             self.diverged.extend(old.map(|_| to.clone()));
             return;
@@ -117,27 +117,27 @@ impl<'a> Draft<'a> {
     /// The reverse of a move in place, for an item whose journal has one.
     fn unmove(&mut self, from: &Path, to: &Path) {
         let (item, record) = (self.item, self.record);
-        let Some(was) = record.was(to) else { return };
-        match (from.get(item), to.get(item), was) {
+        let Some(prior) = record.prior(to) else { return };
+        match (from.get(item), to.get(item), prior) {
             (None, None, _) => {
                 self.require(Condition::Missing(from.clone()));
                 self.require(Condition::Missing(to.clone()));
             }
             // Undone, or never done.
-            (Some(_), None, Was::Nothing) => {
+            (Some(_), None, PriorValue::Nothing) => {
                 self.already = true;
                 self.require(Condition::Missing(to.clone()));
             }
-            (Some(_), Some(new), Was::Value(before)) if new == before => self.is_undone(to, new),
-            (Some(old), Some(new), was) if old == new => {
+            (Some(_), Some(new), PriorValue::Value(before)) if new == before => self.is_undone(to, new),
+            (Some(old), Some(new), prior) if old == new => {
                 self.require(Condition::Same(from.clone(), to.clone()));
-                self.clear_moved(to, new, was);
+                self.clear_moved(to, new, prior);
             }
-            (None, Some(new), was) => {
+            (None, Some(new), prior) => {
                 self.require(Condition::Missing(from.clone()));
                 self.require(Condition::Exists(to.clone()));
                 match self.bring_back(from, to, new) {
-                    Ok(()) => self.clear_moved(to, new, was),
+                    Ok(()) => self.clear_moved(to, new, prior),
                     Err(_) => self.diverged.push(from.clone()),
                 }
             }
@@ -146,31 +146,31 @@ impl<'a> Draft<'a> {
     }
 
     /// What becomes of the target of a move in place when its value is at the source again.
-    fn clear_moved(&mut self, to: &Path, new: &Value, was: &Was) {
-        match was {
-            Was::Nothing => self.remove(to, new),
-            Was::Same | Was::Left(_) => self.already = true,
-            Was::Value(before) => self.overwrite(to, new, before),
+    fn clear_moved(&mut self, to: &Path, new: &Value, prior: &PriorValue) {
+        match prior {
+            PriorValue::Nothing => self.remove(to, new),
+            PriorValue::Same | PriorValue::Left(_) => self.already = true,
+            PriorValue::Value(before) => self.overwrite(to, new, before),
         }
     }
 
     /// Takes a constant back, where it still stands.
     fn unset(&mut self, to: &Path, value: &Value) {
-        match (to.get(self.item), self.record.was(to)) {
-            (_, None | Some(Was::Same | Was::Left(_))) => {}
-            (None, Some(Was::Nothing)) => {
+        match (to.get(self.item), self.record.prior(to)) {
+            (_, None | Some(PriorValue::Same | PriorValue::Left(_))) => {}
+            (None, Some(PriorValue::Nothing)) => {
                 self.already = true;
                 self.require(Condition::Missing(to.clone()));
             }
-            (Some(now), Some(Was::Value(before))) if now == before => self.is_undone(to, now),
-            (Some(now), Some(was)) if now == value => {
+            (Some(now), Some(PriorValue::Value(before))) if now == before => self.is_undone(to, now),
+            (Some(now), Some(prior)) if now == value => {
                 self.require(Condition::Equals(to.clone(), value.clone()));
-                match was {
-                    Was::Value(before) => self.overwrite(to, now, before),
-                    Was::Nothing | Was::Same | Was::Left(_) => self.remove(to, now),
+                match prior {
+                    PriorValue::Value(before) => self.overwrite(to, now, before),
+                    PriorValue::Nothing | PriorValue::Same | PriorValue::Left(_) => self.remove(to, now),
                 }
             }
-            (None, Some(Was::Value(_))) | (Some(_), Some(Was::Value(_) | Was::Nothing)) => {
+            (None, Some(PriorValue::Value(_))) | (Some(_), Some(PriorValue::Value(_) | PriorValue::Nothing)) => {
                 self.diverged.push(to.clone())
             }
         }
@@ -178,7 +178,7 @@ impl<'a> Draft<'a> {
 
     /// Puts a removed value back, where nothing has come in its place.
     fn unremove(&mut self, path: &Path) {
-        let Some(Was::Value(before)) = self.record.was(path) else { return };
+        let Some(PriorValue::Value(before)) = self.record.prior(path) else { return };
         match path.get(self.item) {
             Some(now) if now == before => self.is_undone(path, now),
             Some(_) => self.diverged.push(path.clone()),
@@ -228,7 +228,7 @@ impl<'a> Draft<'a> {
             UndoOp::Uncopy { .. } | UndoOp::Unmove { .. } | UndoOp::Unset { .. } => None,
         });
         let gone = removed.filter(|path| path.get(self.item).is_none());
-        gone.filter_map(|path| Some((path, self.record.was(path)?.value()?))).collect()
+        gone.filter_map(|path| Some((path, self.record.prior(path)?.value()?))).collect()
     }
 
     /// Maps that the migration made for what is removed now go with it, where nothing else is in them.

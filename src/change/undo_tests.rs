@@ -16,13 +16,13 @@ use super::*;
 use crate::item::{Item, item_to_json};
 use crate::passes::verify::{Parity, Repair, Stage, Truth};
 
-/// An item and everything that is on record of it, as runs and live writers leave them.
+/// An item and everything that is recorded about it, as runs and live writers leave them.
 #[derive(Debug, Clone)]
 pub(super) struct Story {
     plan: Vec<Change>,
     strategy: Strategy,
     pub(super) image: Item,
-    there_before: Vec<(Path, Digest)>,
+    preexisting: Vec<(Path, Digest)>,
     /// Oldest first.
     pub(super) journal: Vec<(By, PreImage)>,
     passes: u32,
@@ -33,11 +33,11 @@ pub(super) struct Story {
 impl Story {
     pub(super) fn new(plan: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Item) -> Story {
         let (plan, image) = (answering(plan, on_existing), image.clone());
-        Story { plan, strategy, image, there_before: vec![], journal: vec![], passes: 0, dual_writes: false }
+        Story { plan, strategy, image, preexisting: vec![], journal: vec![], passes: 0, dual_writes: false }
     }
 
     fn changes(&self) -> Changes {
-        Changes::for_run(&self.plan, self.strategy, key(), Vec::new())
+        Changes::for_expand(&self.plan, self.strategy, key(), Vec::new())
     }
 
     /// One pass. With `killed`, its write is recorded and never sent.
@@ -45,7 +45,7 @@ impl Story {
         let changes = self.changes();
         self.passes += 1;
         if self.passes == 1 {
-            self.there_before = changes.meet(&self.image, self.dual_writes).there_before;
+            self.preexisting = changes.baseline(&self.image, self.dual_writes).preexisting;
         }
         if let Decision::Write(write) = changes.decide(&self.image) {
             self.journal.extend(write.pre_images.iter().map(|pre| (By::Run, pre.clone())));
@@ -79,16 +79,16 @@ impl Story {
         }
     }
 
-    fn record(&self) -> OnRecord {
-        OnRecord::new(self.there_before.iter().cloned(), self.journal.iter().rev().cloned())
+    fn record(&self) -> ItemHistory {
+        ItemHistory::new(self.preexisting.iter().cloned(), self.journal.iter().rev().cloned())
     }
 
     fn rollback(&self) -> Changes {
-        Changes::for_rollback(&self.plan, self.strategy, key(), Vec::new())
+        Changes::for_undo(&self.plan, self.strategy, key(), Vec::new())
     }
 
     fn old_equal_new(&self) -> Changes {
-        Changes::for_old_equal_new(&self.plan, self.strategy, key(), Vec::new())
+        Changes::for_old_from_new(&self.plan, self.strategy, key(), Vec::new())
     }
 
     fn contract(&self) -> Changes {
@@ -129,7 +129,7 @@ fn nothing_is_lost(plan: &[Change], write: &GuardedWrite, image: &Item, after: &
     for path in &paths {
         let Some(value) = path.get(image).filter(|value| path.get(after) != Some(value)) else { continue };
         let kept = paths.iter().any(|other| other.get(after) == Some(value))
-            || write.pre_images.iter().any(|pre| pre.path == **path && pre.was == Was::Value(value.clone()))
+            || write.pre_images.iter().any(|pre| pre.path == **path && pre.prior == PriorValue::Value(value.clone()))
             || plan.iter().any(|change| matches!(change, Change::Set { value: constant, .. } if constant == value));
         if !kept {
             return Err(format!("{} at `{path}` is gone", value.to_json()));

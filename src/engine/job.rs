@@ -172,10 +172,10 @@ impl Job {
     }
 
     /// Whether this job's pass reads strongly consistently: the plan asks for it, or the pass rests on what it finds nothing to
-    /// do for. That is also the first look at what was there before the migration: a value that a stale page does not show
+    /// do for. That is also the first look at what existed before the migration: a value that a stale page does not show
     /// would count as the migration's own, and a rollback would remove it.
     pub fn reads_consistently(&self) -> bool {
-        self.plan.scan.consistent || self.changes.needs_consistent_reads() || self.changes.meets()
+        self.plan.scan.consistent || self.changes.needs_consistent_reads() || self.changes.needs_baseline()
     }
 
     /// How a pass of this job reads the table, in this number of segments.

@@ -13,7 +13,7 @@ use super::{
     StatusOutcome, StepOptions, VerifyOptions, VerifyOutcome, WorkedPass, hold_preflight, known, not_as_before,
     preview, read, read_now,
 };
-use crate::change::MetPair;
+use crate::change::BaselinePair;
 use crate::clock::wall;
 use crate::engine::{StopReason, Stopper};
 use crate::plan::{Loaded, Plan};
@@ -348,8 +348,11 @@ impl Migration {
         if previewed.map_err(|error| MigrationError::of_driver(error, &self.path))?.is_none() {
             return Err(unreadable(state));
         }
-        let new_alone =
-            if state.exists() { state::read(state)?.met_pairs(MetPair::NewAlone, NAMED).await? } else { None };
+        let new_alone = if state.exists() {
+            state::read(state)?.baseline_pairs(BaselinePair::NewAlone, NAMED).await?
+        } else {
+            None
+        };
         Ok(CutoverDryRunOutcome { new_alone, next: Next::from(goal).for_plan(&self.path.display().to_string()) })
     }
 

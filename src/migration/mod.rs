@@ -40,7 +40,7 @@ pub use preflight::{Preflight, Read, hold_preflight};
 pub use preview::{Preview, preview};
 pub use reason::reason;
 pub use session::Session;
-use standing::OnRecord;
+use standing::ItemHistory;
 pub use standing::{Known, Seen, known, read_now, record_seen};
 pub use sweeps::{Begins, PassEnd, PassResult, job_of};
 pub use target::{Target, apply, read_plan, state_path};
@@ -98,8 +98,8 @@ pub struct Driver {
     begun: Vec<(Phase, RunId)>,
     /// What it does is part of the way back, which no limit holds up.
     goes_back: bool,
-    /// The flag that is on record as the one seen last.
-    seen: Option<Box<OnRecord>>,
+    /// The flag that is recorded as the one seen last.
+    seen: Option<Box<ItemHistory>>,
     /// How long an earlier state of it may still be obeyed.
     watched: Watched,
 }
@@ -190,7 +190,7 @@ pub struct Stage {
 }
 
 impl Driver {
-    /// Goes on with the migration of a state file. What is on record of a preflight alone is forgotten where the plan has
+    /// Goes on with the migration of a state file. What is recorded about a preflight alone is forgotten where the plan has
     /// come to name another flag, or none; nothing else is changed yet.
     pub async fn open(
         stage: Stage,

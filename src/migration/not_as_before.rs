@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::target::Target;
 use super::{MigrationError, Notice, Observer};
-use crate::change::{Leftover, MetPair};
+use crate::change::{BaselinePair, Leftover};
 use crate::state::phase::{OLD_EQUAL_NEW, ROLLBACK};
 use crate::state::{self, Listed, RunRecord, State};
 use crate::telemetry::{NotAsBefore, PAIRS_UNRECORDED, number, write_listed};
@@ -39,8 +39,8 @@ pub(super) async fn tell(target: &Target, observer: &dyn Observer) {
     let mut text = Vec::new();
     // A file that cannot be opened is explained when it is opened for writing.
     let Ok(file) = state::read(&target.state) else { return };
-    for kind in MetPair::ALL {
-        let listed = match file.met_pairs(kind, NAMED).await {
+    for kind in BaselinePair::ALL {
+        let listed = match file.baseline_pairs(kind, NAMED).await {
             Ok(Some(listed)) => listed,
             Ok(None) => return observer.notice(&Notice::NotAsBefore(PAIRS_UNRECORDED)),
             Err(_) => {

@@ -31,7 +31,7 @@ pub enum Begins {
     New,
     /// It goes on from its checkpoints.
     Resumes(Box<RunRecord>),
-    /// It is complete already, and only that is not on record.
+    /// It is complete already, and only that is not recorded.
     Ended(Box<RunRecord>),
 }
 
@@ -60,7 +60,7 @@ pub enum PassResult {
 }
 
 impl Driver {
-    /// How this phase's run begins, by what is on record.
+    /// How this phase's run begins, by what is recorded.
     pub async fn begins(&self, phase: Phase) -> Result<Begins, DriverError> {
         let behind = self.begun.iter().find(|(begun, _)| *begun == phase).map_or(RunId::NONE, |(_, behind)| *behind);
         let current = match run_name(phase) {
@@ -87,7 +87,7 @@ impl Driver {
         Ok(job)
     }
 
-    /// Goes over the table for this phase: a run that has begun is resumed. Its end is on record when this returns without
+    /// Goes over the table for this phase: a run that has begun is resumed. Its end is recorded when this returns without
     /// a reason to stop. `restart` begins an expansion anew.
     pub async fn sweep(&mut self, phase: Phase, restart: bool) -> Result<PassEnd, DriverError> {
         let moments = Arc::clone(&self.machine.moments);
@@ -200,7 +200,7 @@ impl Driver {
             table_items_estimate: Some(self.description.item_count),
         };
         // What the pass before has not met would count as there before the migration, although that pass may have written it.
-        if (phase, how) == (Phase::Expand, Begin::Restart) && !self.meet_the_rest(job).await? {
+        if (phase, how) == (Phase::Expand, Begin::Restart) && !self.complete_baseline(job).await? {
             let stopped = self.stop.reason().cloned();
             return Ok(PassEnd { phase, result: None, stopped, unfinished: false });
         }
@@ -233,7 +233,7 @@ impl Driver {
         Ok(phase != Phase::Expand && self.store.open_work(Some(run)).await?.failures > 0)
     }
 
-    /// Whether the operator leaves what failed on the way back as it is: the reason goes on record, with how many those are
+    /// Whether the operator leaves what failed on the way back as it is: the reason is recorded, with how many those are
     /// by the pass before this command. What is found behind it is more.
     async fn leaves_them(&mut self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         let goes_back = matches!(phase, Phase::OldFromNew | Phase::Undo);
@@ -244,12 +244,12 @@ impl Driver {
         Ok(true)
     }
 
-    async fn meet_the_rest(&self, of: &Job) -> Result<bool, DriverError> {
+    async fn complete_baseline(&self, of: &Job) -> Result<bool, DriverError> {
         let mut job = self.job(Phase::Expand)?;
         job.dual_writes = of.dual_writes || self.state.dual_written;
         let Some(pass) = self.store.current_run(phase::EXPAND).await? else { return Ok(true) };
         let line = self.line(&job, pass.total_segments, Some(&self.store.totals(pass.id).await?));
-        let met = job.meet_the_rest(&self.store).await;
+        let met = job.complete_baseline(&self.store).await;
         line.clear().await;
         Ok(met?)
     }
@@ -391,8 +391,8 @@ pub fn job_of(
     let changes = match phase {
         Phase::Contract => Arc::new(Changes::for_contract(changes, strategy, key, indexes).sparing_encrypted(true)),
         // The way back takes back what this migration wrote, whatever it wrote it to.
-        Phase::OldFromNew => Arc::new(Changes::for_old_equal_new(changes, strategy, key, indexes)),
-        Phase::Undo => Arc::new(Changes::for_rollback(changes, strategy, key, indexes)),
+        Phase::OldFromNew => Arc::new(Changes::for_old_from_new(changes, strategy, key, indexes)),
+        Phase::Undo => Arc::new(Changes::for_undo(changes, strategy, key, indexes)),
         Phase::Expand | Phase::Retry | Phase::Verify { .. } => run_changes(plan, description)?,
     };
     let mut plan = plan.clone();

@@ -14,7 +14,7 @@ pub(super) async fn work(job: &Job, store: &State, session: &Session) -> Result<
     let first = store.is_first_pass(run.id).await?;
     // After a complete pass, "nothing to do" says that nothing is missing any more.
     let consistent = !first || job.reads_consistently();
-    let baseline = (first && job.changes.meets())
+    let baseline = (first && job.changes.needs_baseline())
         .then(|| FirstLook::new(Arc::clone(&job.changes), store.history(), run.id, session.resumed, job.dual_writes));
     writes.walk(baseline, consistent).await?;
     writes.end().await

@@ -199,7 +199,7 @@ mod tests {
         store.commit(commit).await.unwrap();
         let wide = Budget { write: 100_000.0, read: 100_000.0 };
         let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: wide, indexes: Vec::new() };
-        let changes = Changes::for_run(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
+        let changes = Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
         let table = Arc::new(Slow::default());
         let job = Job::new(plan, Arc::new(changes), Tables::one(Arc::clone(&table)), description, &budgets);
         (table, store, run, job)

@@ -48,7 +48,7 @@ impl Asked<'_> {
         }
     }
 
-    /// The flag says that contract has begun. That this state file led there is on record, but for a moment; where it is
+    /// The flag says that contract has begun. That this state file led there is recorded, but for a moment; where it is
     /// not, another one did. What contract does to an item rests on the item alone, so that it may end here as well.
     fn contract_begun_elsewhere(&self) -> Result<Step, Refused> {
         if self.expanded().is_err() {

@@ -17,7 +17,7 @@ pub enum Obstacle {
     },
     /// The flag says that contract has begun, and this state file has not led there.
     ForeignContract,
-    /// A rollback leaves the new attributes of these items: nobody knows whether they were there before the migration.
+    /// A rollback leaves the new attributes of these items: nobody knows whether they existed before the migration.
     UnsureTargets {
         /// How many.
         items: u64,

@@ -159,7 +159,7 @@ fn both<T>(checked: Result<T, PlanErrors>, too: Result<(), PlanErrors>) -> Resul
 /// The changes that `run` makes of a plan on this table.
 pub fn run_changes(plan: &Plan, description: &TableDescription) -> Result<Arc<Changes>, PreflightError> {
     let indexes = description.indexes.iter().map(|index| index.schema.clone()).collect();
-    let changes = Changes::for_run(&plan.changes, plan.strategy, description.key.clone(), indexes);
+    let changes = Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), indexes);
     // Lifted by name: `Job::edit_encrypted`.
     let changes = changes.sparing_encrypted(true);
     if changes.is_empty() { Err(PreflightError::NothingToRun) } else { Ok(Arc::new(changes)) }

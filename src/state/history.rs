@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 
-use super::{Listed, MetPage, PreImageId, PreImageRecord, PreImageRow, RunId, StoreError};
-use crate::change::{Digest, Leftover, Lookup, OnRecord};
+use super::{BaselinePage, Listed, PreImageId, PreImageRecord, PreImageRow, RunId, StoreError};
+use crate::change::{Digest, ItemHistory, Leftover, Lookup};
 use crate::item::{ItemKey, Path};
 
 /// The journal: what writes found at the paths that they change. And the baseline: what the first pass found at an item
@@ -26,9 +26,9 @@ pub trait History: Send + Sync {
     async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError>;
 
     /// The recorded history of these items, in their order: of the expansion and of repairs. A record that cannot be read
-    /// fails its item alone ([`OnRecord::unreadable`]). [`Lookup::ToDecide`] proves the records readable first, and fails if
+    /// fails its item alone ([`ItemHistory::unreadable`]). [`Lookup::ToDecide`] proves the records readable first, and fails if
     /// the whole store is damaged; [`Lookup::ToReport`] never fails for that.
-    async fn recall(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError>;
+    async fn history_of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError>;
 
     /// An item's values that writes destroyed and that were not refused, newest first: of one path, or of all.
     async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError>;
@@ -41,8 +41,8 @@ pub trait History: Send + Sync {
     async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, StoreError>;
 
     /// Records the baseline of a page's items. When it returns `Ok`, it is durable, and only then may the first write of the
-    /// page be sent. After an error nothing of it is stored. What was recorded of an item before stays.
-    async fn append_page(&self, page: MetPage) -> Result<(), StoreError>;
+    /// page be sent. After an error nothing of it is stored. What was recorded about an item before stays.
+    async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError>;
 
     /// Digests of the keys of items that the run may have written in pages of this segment that are not committed: what
     /// these items have now may be the migration's. They are forgotten by the commit of their page if the same session
@@ -53,15 +53,15 @@ pub trait History: Send + Sync {
     async fn is_first_pass(&self, run: RunId) -> Result<bool, StoreError>;
 
     /// Which targets of these items existed before the migration, in the order of the items. A record that cannot be read
-    /// fails its item alone ([`OnRecord::unreadable`]).
-    async fn there_before(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError>;
+    /// fails its item alone ([`ItemHistory::unreadable`]).
+    async fn preexisting(&self, keys: Vec<ItemKey>) -> Result<Vec<ItemHistory>, StoreError>;
 
     /// Whether a pass of this expansion has met every item of the table: a complete one, or one whose segments are all done.
-    async fn all_met(&self) -> Result<bool, StoreError>;
+    async fn baseline_complete(&self) -> Result<bool, StoreError>;
 
     /// The number of targets for which a rollback cannot know whether they existed before; `None` if it knows for all.
     async fn no_way_back(&self) -> Result<Option<u64>, StoreError>;
 
     /// The number of targets that existed before the migration.
-    async fn there_before_count(&self) -> Result<u64, StoreError>;
+    async fn preexisting_count(&self) -> Result<u64, StoreError>;
 }

@@ -47,8 +47,8 @@ pub use packed::only_if_kept;
 pub use progress::{Counts, RunStatus, SegmentEvent, SegmentState, SegmentStatus, TransitionError};
 pub use reader::{Records, StateReader};
 pub use records::{
-    Asked, Begin, Commit, DivergedItem, DivergedRecord, Drawn, EventRecord, Failure, FailureRecord, Filled, Holder,
-    Identity, KeptFact, ListQuery, Listed, MAX_MISMATCHES, MetPage, Mismatch, NewRun, NewVerification, OpenWork,
+    Asked, BaselinePage, Begin, Commit, DivergedItem, DivergedRecord, Drawn, EventRecord, Failure, FailureRecord,
+    Filled, Holder, Identity, KeptFact, ListQuery, Listed, MAX_MISMATCHES, Mismatch, NewRun, NewVerification, OpenWork,
     PreImageRecord, PreImageRow, RowStatus, RunProgress, RunRecord, SegmentTotals, Session, SpendRecord, StateSummary,
     StoredReport, Unreadable, VerificationRecord, VerifiedPages,
 };

@@ -3,7 +3,7 @@
 //! A rollback has nothing but what is read back. So a write that destroys a value is only made when its value was packed,
 //! unpacked again by the code that a rollback uses, and found equal.
 
-use crate::change::{Decision, GuardedWrite, PreImage, Was};
+use crate::change::{Decision, GuardedWrite, PreImage, PriorValue};
 use crate::item::{MAX_ITEM_BYTES, MAX_NUMBER_TEXT, Path, Value};
 
 /// Values whose text is shorter are kept as they are: a zstd frame alone takes some twelve bytes.
@@ -51,10 +51,12 @@ fn lost(write: &GuardedWrite) -> Option<&Path> {
 }
 
 fn reads_back(pre: &PreImage) -> bool {
-    let value_does = match &pre.was {
+    let value_does = match &pre.prior {
         // Equal by value, and to the letter: numbers compare equal in several spellings.
-        Was::Value(value) => unpack(&pack(value)).is_some_and(|back| back == *value && text(&back) == text(value)),
-        Was::Nothing | Was::Same | Was::Left(_) => true,
+        PriorValue::Value(value) => {
+            unpack(&pack(value)).is_some_and(|back| back == *value && text(&back) == text(value))
+        }
+        PriorValue::Nothing | PriorValue::Same | PriorValue::Left(_) => true,
     };
     value_does && pre.path.to_string().parse() == Ok(pre.path.clone())
 }

@@ -6,14 +6,14 @@ use super::{
     DivergedRecord, EventRecord, FailureRecord, Identity, KeptFact, ListQuery, Listed, OpenWork, PreImageRecord,
     RunRecord, StateSummary, StoreError, Unreadable,
 };
-use crate::change::{Lookup, MetPair, OnRecord};
+use crate::change::{BaselinePair, ItemHistory, Lookup};
 use crate::item::ItemKey;
 
 /// Read-only access to the recorded history of items.
 #[async_trait]
 pub trait Records: Send + Sync {
     /// Of these items, in their order.
-    async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError>;
+    async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError>;
 }
 
 /// Read-only access to a state, even while its owner works on it and after the owner died. It takes no lock, blocks
@@ -64,7 +64,7 @@ pub trait StateReader: Records {
 
     /// Pairs of this kind as the first pass found them: their number, and up to `limit` paths by name. `None` if an earlier
     /// version of this program made that pass, which did not record them.
-    async fn met_pairs(&self, kind: MetPair, limit: u32) -> Result<Option<Listed>, StoreError>;
+    async fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<Listed>, StoreError>;
 
     /// Whether an earlier version of this program made the first pass and did not record its pairs.
     async fn pairs_unrecorded(&self) -> Result<bool, StoreError>;

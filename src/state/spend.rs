@@ -14,7 +14,7 @@ pub struct Reservation {
     pub slice: Spend,
 }
 
-/// What is on record of a run's spend.
+/// What is recorded about a run's spend.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SpendState {
     /// Spent when this was stored.

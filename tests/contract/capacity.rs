@@ -101,7 +101,7 @@ async fn hold(bed: &Bed, indexes: &[IndexSchema], plans: Vec<Vec<Change>>) {
     let table = table(bed, &name).await;
     let (mut writes, mut touched) = (0, 0);
     for plan in &plans {
-        let changes = Changes::for_run(&overwriting(plan), InPlace, key_schema(), indexes.to_vec());
+        let changes = Changes::for_expand(&overwriting(plan), InPlace, key_schema(), indexes.to_vec());
         for image in images() {
             let Decision::Write(write) = changes.decide(&image) else { continue };
             put(bed, &name, &image).await;
@@ -129,7 +129,7 @@ async fn local_indexes_and_halves_of_keys() {
     hold(&Bed::start(), &[global(), local()].concat(), plans).await;
 }
 
-/// An item that was there before an index, with an attribute of another type where the index has its key, is not in it.
+/// An item that existed before an index, with an attribute of another type where the index has its key, is not in it.
 ///
 /// On the embedded engine only: it also fixes in what that engine differs from the developer guide.
 #[tokio::test(flavor = "multi_thread")]
@@ -153,7 +153,7 @@ async fn an_index_key_of_another_type_stays_out() {
     add_index(&bed, &name, &by_a).await;
     let table = table(&bed, &name).await;
     for (plan, appears) in [([copy("src", "b")], false), ([copy("src", "a")], true)] {
-        let changes = Changes::for_run(&overwriting(&plan), InPlace, key_schema(), vec![by_a.clone()]);
+        let changes = Changes::for_expand(&overwriting(&plan), InPlace, key_schema(), vec![by_a.clone()]);
         for (image, let_in) in &images {
             let Decision::Write(write) = changes.decide(image) else { panic!("{image:?}") };
             assert_eq!(write.cost.total(), if appears { 2.0 } else { 1.0 });

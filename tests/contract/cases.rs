@@ -169,7 +169,7 @@ impl Case {
     pub(super) fn changes(&self) -> Changes {
         let answering = |change: &Change| change.clone().with_existing(self.on_existing);
         let plan: Vec<Change> = self.plan.iter().map(answering).collect();
-        Changes::for_run(&plan, self.strategy, key_schema(), Vec::new())
+        Changes::for_expand(&plan, self.strategy, key_schema(), Vec::new())
     }
 
     /// The write that the item needs, also where a rule forbids it.

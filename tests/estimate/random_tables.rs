@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backfill::internals::change::{Changes, Decision, IndexKeyFault, KeyFault, OnRecord, Rule};
+use backfill::internals::change::{Changes, Decision, IndexKeyFault, ItemHistory, KeyFault, Rule};
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::dynamodb::{Sink, TableDescription, TableError};
 use backfill::internals::engine::describe;
@@ -95,7 +95,7 @@ impl Scene {
         let mut prediction = Prediction::default();
         let mut classes = BTreeMap::<Class, BTreeSet<String>>::new();
         for (key, item) in &self.before {
-            classes.entry(prediction.add(item, &changes, &OnRecord::default())).or_default().insert(key.clone());
+            classes.entry(prediction.add(item, &changes, &ItemHistory::default())).or_default().insert(key.clone());
         }
         let of = |class| classes.get(&class).cloned().unwrap_or_default();
         let dry = tool(&self.bed, &self.plan, &["--dry-run"], 0);

@@ -48,7 +48,7 @@ async fn a_drain_at_rate_zero_ends() {
     let plan = backfill::internals::plan::load("plan", &std::fs::read_to_string(&scene.plan).unwrap()).unwrap().plan;
     let tables = Tables::one(Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &scene.table)));
     let description = describe(tables.described.as_ref(), Duration::from_secs(5)).await.unwrap();
-    let changes = Changes::for_run(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
+    let changes = Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
     let identity = Identity::of(&plan, &description);
     let new =
         NewRun { phase: "expand".into(), total_segments: 4, tool_version: "test".into(), table_items_estimate: None };

@@ -291,7 +291,7 @@ async fn killed_at_random_moments_it_ends_as_if_it_never_was() {
     migration.check_second_pass();
 }
 
-/// In place, values are destroyed: what overwrites and removes destroy is on record, whatever the moment of the kill.
+/// In place, values are destroyed: what overwrites and removes destroy is recorded, whatever the moment of the kill.
 /// RUNBOOK: "has the only copy of what was overwritten or removed".
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_place_every_destroyed_value_is_on_record() {

@@ -357,7 +357,7 @@ fn diverged(state: &FilePath) -> BTreeSet<String> {
     keys
 }
 
-/// Every value that the tool overwrote, in both passes, is on record; and nothing else is, unless a write's reply was
+/// Every value that the tool overwrote, in both passes, is recorded; and nothing else is, unless a write's reply was
 /// lost: then its pre-image rightly stays.
 async fn check_pre_images(
     rule: &Transformation,

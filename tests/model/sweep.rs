@@ -59,8 +59,8 @@ impl From<Phase> for At {
 /// What a phase knows beside the image.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
-    /// Whether the new attribute was there before the migration; none where no pass has looked.
-    pub(super) there_before: Option<bool>,
+    /// Whether the new attribute existed before the migration; none where no pass has looked.
+    pub(super) preexisting: Option<bool>,
     pub(super) reads_new: bool,
     pub(super) writes_both: bool,
     pub(super) old_stale: bool,
@@ -85,7 +85,7 @@ pub(super) enum Decision {
     Swap(Item),
 }
 
-/// Whether the first look at an item takes its new attribute for one that was there before. While both are written, an equal
+/// Whether the first look at an item takes its new attribute for one that existed before. While both are written, an equal
 /// pair is the application's.
 pub(super) fn was_there(image: Item, dual_writes: bool) -> bool {
     image.new.is_some() && !(dual_writes && image.old == image.new)
@@ -106,12 +106,12 @@ pub(super) fn decide(phase: At, image: Item, known: Known) -> Decision {
         },
         At::Verify | At::Repair => Decision::Nothing,
         At::OldFromNew if old == new => Decision::Nothing,
-        At::OldFromNew if known.leave_there_before && old.is_none() && known.there_before == Some(true) => {
+        At::OldFromNew if known.leave_there_before && old.is_none() && known.preexisting == Some(true) => {
             Decision::Nothing
         }
         At::OldFromNew if new.is_none() && !known.removes_old_alone => Decision::Differs,
         At::OldFromNew => Decision::Swap(Item { old: new, new }),
-        At::Undo => match (new, known.there_before) {
+        At::Undo => match (new, known.preexisting) {
             (None, _) | (_, Some(true)) => Decision::Nothing,
             (_, None) if old == new && known.dual_written => Decision::RemoveEqual { old: false },
             (_, None) => Decision::Nothing,
@@ -128,8 +128,7 @@ pub(super) fn decide(phase: At, image: Item, known: Known) -> Decision {
 }
 
 fn differs(Item { old, new }: Item, known: Known) -> bool {
-    let left_alone =
-        old.is_none() && known.there_before == Some(true) && (!known.old_stale || known.leave_there_before);
+    let left_alone = old.is_none() && known.preexisting == Some(true) && (!known.old_stale || known.leave_there_before);
     // Readers that go back find an old value without a new one.
     let stays = new.is_none() && known.old_stale && known.writes_both;
     old != new && !left_alone && !stays

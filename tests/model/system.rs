@@ -67,7 +67,7 @@ pub(super) enum Mistake {
     BackWhileStale,
     /// Making old equal new, and its verification, pass over items that had their new attribute before, and no old one.
     LeaveThereBefore,
-    /// The same, where the new value is the one that was there before.
+    /// The same, where the new value is the one that existed before.
     LeaveAsBefore,
     /// Making old equal new removes an old value that has no new one beside it.
     RemoveOldAlone,
@@ -89,7 +89,7 @@ pub(super) struct System {
     /// What the application wrote last; none where it has not written.
     pub(super) last: Option<Option<Value>>,
     pub(super) writes_left: u8,
-    pub(super) there_before: Option<bool>,
+    pub(super) preexisting: Option<bool>,
     /// The checkpoints: of the pass of expand, and of the other open phase.
     pub(super) expanded: bool,
     pub(super) swept: bool,
@@ -188,7 +188,7 @@ impl System {
             first: item,
             last: None,
             writes_left: writes,
-            there_before: None,
+            preexisting: None,
             expanded: false,
             swept: false,
             dirty: false,
@@ -227,7 +227,7 @@ impl System {
         }
     }
 
-    /// Making old equal new may give an old value to an item that had none. Past the gate, a new value that was there before
+    /// Making old equal new may give an old value to an item that had none. Past the gate, a new value that existed before
     /// may take the place of an old one.
     fn is_back(&self) -> bool {
         let asked = self.last.is_none() && self.first.old.is_some() && (self.first.new.is_none() || !self.forced);

@@ -4,8 +4,8 @@
 //! A write of the tool is taken for what it does to every item that it may meet, and for what it journals.
 
 use backfill::internals::change::{
-    Action, By, Change, Changes, Condition, Decision as Decided, Digest, GuardedWrite, OnExisting, OnRecord, PreImage,
-    Strategy, Was,
+    Action, By, Change, Changes, Condition, Decision as Decided, Digest, GuardedWrite, ItemHistory, OnExisting,
+    PreImage, PriorValue, Strategy,
 };
 use backfill::internals::cutover::{Flag, ReadFrom, WriteTo, bucket};
 use backfill::internals::item::{self, KeyAttribute, KeySchema, Num, Path};
@@ -26,7 +26,7 @@ struct Case {
     image: Item,
     known: Known,
     flag: Flag,
-    record: OnRecord,
+    record: ItemHistory,
     /// What repairs have found at the new name of an item that had it before the migration.
     overwritten: Vec<Value>,
 }
@@ -39,7 +39,7 @@ fn the_tool_decides_as_the_model_does() {
         let (model, tool) = (decide(phase, case.image, case.known), case.decided(phase));
         let what = format!("{phase:?}, {case:?}: {model:?}, {tool:?}");
         if phase == At::Undo && !case.overwritten.is_empty() {
-            // The model leaves alone what a repair has put over a value that was there before; the tool brings that back.
+            // The model leaves alone what a repair has put over a value that existed before; the tool brings that back.
             assert_eq!(model, Decision::Nothing, "{what}");
             brought_back += u64::from(case.is_brought_back(&tool, &what));
         } else {
@@ -68,8 +68,8 @@ fn a_repair_keeps_what_readers_read() {
 #[test]
 fn the_tool_looks_as_the_model_does() {
     for (image, dual) in images(&VALUES).flat_map(|image| [(image, false), (image, true)]) {
-        let met = for_run().meet(&real(image), dual);
-        assert_eq!(!met.there_before.is_empty(), was_there(image, dual), "{image:?} {dual}");
+        let baseline = for_expand().baseline(&real(image), dual);
+        assert_eq!(!baseline.preexisting.is_empty(), was_there(image, dual), "{image:?} {dual}");
     }
 }
 
@@ -80,7 +80,7 @@ impl Case {
         let (plan, truths) = ([mv()], Truths::of(&self.flag));
         let way = Strategy::ExpandContract;
         match phase {
-            At::Expand | At::Retry => for_run().decide(&image),
+            At::Expand | At::Retry => for_expand().decide(&image),
             At::Verify => {
                 let found = Parity::by_key(&plan, way, Stage::Expanded, truths, "pk").compare(&image, &self.record);
                 match found.verdict.is_mismatch() {
@@ -90,9 +90,9 @@ impl Case {
             }
             At::Repair => Repair::new(&plan, way, truths, key(), Vec::new()).removing().decide(&image, &self.record),
             At::OldFromNew => {
-                Changes::for_old_equal_new(&plan, way, key(), Vec::new()).decide_with(&image, &self.record)
+                Changes::for_old_from_new(&plan, way, key(), Vec::new()).decide_with(&image, &self.record)
             }
-            At::Undo => Changes::for_rollback(&plan, way, key(), Vec::new()).decide_with(&image, &self.record),
+            At::Undo => Changes::for_undo(&plan, way, key(), Vec::new()).decide_with(&image, &self.record),
             At::Contract => Changes::for_contract(&plan, way, key(), Vec::new()).decide_with(&image, &self.record),
         }
     }
@@ -102,7 +102,7 @@ impl Case {
             (Decision::Nothing, Decided::NothingToDo | Decided::AlreadyApplied) => true,
             (Decision::Differs, Decided::Diverged(_)) => true,
             // Of an item that no pass has met, the tool says more than the model makes use of: it stays either way.
-            (Decision::Nothing, Decided::Diverged(_)) => phase == At::Undo && self.known.there_before.is_none(),
+            (Decision::Nothing, Decided::Diverged(_)) => phase == At::Undo && self.known.preexisting.is_none(),
             (Decision::Nothing | Decision::Differs, _) => false,
             (_, Decided::Write(made)) => {
                 journaled(made) == destroyed(model, self.image)
@@ -133,9 +133,9 @@ fn cases(phase: At) -> impl Iterator<Item = Case> {
     let flags = flags.filter(|(flag, dual_written)| *dual_written || flag.write == WriteTo::Old);
     flags.flat_map(|flag| images(&VALUES[..3]).map(move |image| (flag.clone(), image))).flat_map(
         move |((flag, dual_written), image)| {
-            records(phase, image, dual_written).into_iter().map(move |(there_before, record, overwritten)| {
+            records(phase, image, dual_written).into_iter().map(move |(preexisting, record, overwritten)| {
                 let known = Known {
-                    there_before,
+                    preexisting,
                     reads_new: flag.reads_new(&item::Value::S(KEY.into())),
                     writes_both: flag.write == WriteTo::Both,
                     old_stale: flag.old_stale,
@@ -150,18 +150,18 @@ fn cases(phase: At) -> impl Iterator<Item = Case> {
 }
 
 /// What may be on record, as the model knows it and as the tool does.
-fn records(phase: At, image: Item, dual_written: bool) -> Vec<(Option<bool>, OnRecord, Vec<Value>)> {
-    let unmet = (None, OnRecord::default().unmet(), Vec::new());
+fn records(phase: At, image: Item, dual_written: bool) -> Vec<(Option<bool>, ItemHistory, Vec<Value>)> {
+    let without_baseline = (None, ItemHistory::default().without_baseline(), Vec::new());
     // A rollback behind a pass that was stopped looks at what it has not met; without one, both were written.
-    let looked = OnRecord::new(for_run().meet(&real(image), dual_written).there_before, []);
+    let looked = ItemHistory::new(for_expand().baseline(&real(image), dual_written).preexisting, []);
     let mut all = match (phase, dual_written) {
-        (At::Undo, true) => vec![unmet, (None, looked, Vec::new())],
+        (At::Undo, true) => vec![without_baseline, (None, looked, Vec::new())],
         (At::Undo, false) => vec![(None, looked, Vec::new())],
-        _ => vec![unmet],
+        _ => vec![without_baseline],
     };
     for first in [None, Some(0), Some(1)] {
         let before = || first.map(|value| (path("new"), Digest::of(&number(value))));
-        all.push((Some(first.is_some()), OnRecord::new(before(), []), Vec::new()));
+        all.push((Some(first.is_some()), ItemHistory::new(before(), []), Vec::new()));
         for (found, wrote) in [(0, Some(1)), (1, Some(0)), (0, None), (1, None)] {
             // A repair that found this at the new name, and made it equal or took it away; then one of the old name.
             let repair = PreImage::of(&path("new"), &number(found));
@@ -169,7 +169,7 @@ fn records(phase: At, image: Item, dual_written: bool) -> Vec<(Option<bool>, OnR
             let of_old = PreImage::of(&path("old"), &number(found)).wrote(&number(1 - found));
             let rows = [(By::Repair, of_old), (By::Repair, repair)];
             let overwritten = first.map(|_| found).into_iter().collect();
-            all.push((Some(first.is_some()), OnRecord::new(before(), rows), overwritten));
+            all.push((Some(first.is_some()), ItemHistory::new(before(), rows), overwritten));
         }
     }
     all
@@ -217,8 +217,8 @@ fn key() -> KeySchema {
     KeySchema { partition: KeyAttribute { name: "pk".into(), kind: "S".into() }, sort: None }
 }
 
-fn for_run() -> Changes {
-    Changes::for_run(&[mv()], Strategy::ExpandContract, key(), Vec::new())
+fn for_expand() -> Changes {
+    Changes::for_expand(&[mv()], Strategy::ExpandContract, key(), Vec::new())
 }
 
 fn real(image: Item) -> item::Item {
@@ -237,9 +237,9 @@ fn abstracted(image: &item::Item) -> Item {
 
 /// The values that a write journals, as a set.
 fn journaled(write: &GuardedWrite) -> u8 {
-    let value_of = |pre: &PreImage| match &pre.was {
-        Was::Value(value) => abstracted(&[(pre.path.root().to_owned(), value.clone())].into()),
-        Was::Nothing | Was::Same | Was::Left(_) => Item { old: None, new: None },
+    let value_of = |pre: &PreImage| match &pre.prior {
+        PriorValue::Value(value) => abstracted(&[(pre.path.root().to_owned(), value.clone())].into()),
+        PriorValue::Nothing | PriorValue::Same | PriorValue::Left(_) => Item { old: None, new: None },
     };
     write.pre_images.iter().fold(0, |set, pre| set | values(value_of(pre)))
 }

@@ -121,8 +121,8 @@ impl Tool {
             return;
         }
         let image = system.item;
-        if phase == Phase::Expand && system.there_before.is_none() {
-            system.there_before = Some(was_there(image, system.flag.write == WriteTo::Both));
+        if phase == Phase::Expand && system.preexisting.is_none() {
+            system.preexisting = Some(was_there(image, system.flag.write == WriteTo::Both));
         }
         let phase = At::from(phase);
         // At a part of the keys this key is not among them.
@@ -134,7 +134,7 @@ impl Tool {
     pub(super) fn item(&self, system: &mut System) -> Option<()> {
         let mut at = system.under_way?;
         let known = Known {
-            there_before: system.there_before,
+            preexisting: system.preexisting,
             reads_new: at.reads_new,
             writes_both: at.writes_both,
             old_stale: system.flag.old_stale,

@@ -99,7 +99,7 @@ async fn a_flag_that_is_not_there_is_missed() {
     for words in [FORWARD[0], "run --yes", "verify --all"] {
         scene.done(words).await;
     }
-    let was = scene.flag().await;
+    let prior = scene.flag().await;
     remove(&scene).await;
     for words in [FORWARD[3], "run --again --yes", "verify --all", "contract --yes", "rollback --yes"] {
         let ran = scene.refused(words, "cutover --back").await;
@@ -108,7 +108,7 @@ async fn a_flag_that_is_not_there_is_missed() {
     }
     scene.done("cutover --back").await;
     let now = scene.flag().await;
-    assert_eq!((now.version, now.write, now.dual_since), (was.version + 1, WriteTo::Old, None));
+    assert_eq!((now.version, now.write, now.dual_since), (prior.version + 1, WriteTo::Old, None));
     // What was verified before the gap opens no gate.
     scene.done(FORWARD[0]).await;
     scene.refused(FORWARD[3], "verify --all").await;
@@ -149,8 +149,8 @@ async fn remove(scene: &Scene) {
 async fn a_contract_without_its_flag_puts_it_back() {
     let scene = scene(30).await;
     contract_is_killed(&scene).await;
-    // That it was seen is on record.
-    let was = scene.flag().await;
+    // That it was seen is recorded.
+    let prior = scene.flag().await;
     scene.refused("rollback --yes", "contract").await;
     remove(&scene).await;
     for (words, next) in [
@@ -163,7 +163,7 @@ async fn a_contract_without_its_flag_puts_it_back() {
     }
     scene.done("contract --yes --force deleted-by-mistake").await;
     let now = scene.flag().await;
-    assert!(now.contracting && now.version == was.version + 1 && now.write == was.write, "{now}");
+    assert!(now.contracting && now.version == prior.version + 1 && now.write == prior.write, "{now}");
     assert!(scene.dump().await.values().all(|item| !item.contains_key("old")));
 }
 

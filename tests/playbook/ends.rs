@@ -61,7 +61,7 @@ async fn of_expand() {
     scene.done("verify --all").await;
 }
 
-/// A verification whose report is not on record opens no gate: it is made once more.
+/// A verification whose report is not recorded opens no gate: it is made once more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_verify_contract_and_the_way_back() {
     let scene = scene().await;

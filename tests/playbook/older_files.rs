@@ -99,9 +99,9 @@ async fn sample(seed: u64) -> Table {
 /// old one was missing), and nothing at the old one.
 fn assert_moved(name: &str, after: &Table, before: &Table, also: &[&str]) {
     assert_eq!(after.len(), before.len(), "{name}");
-    for (key, was) in before {
+    for (key, prior) in before {
         let mut is = after[key].clone();
-        let mut expected = was.clone();
+        let mut expected = prior.clone();
         let (old, new) = (expected.remove(OLD), expected.remove(NEW));
         let moved: Option<Value> = is.remove(NEW);
         assert!(moved == old || moved == new, "{name}: {key}: {moved:?} is neither {old:?} nor {new:?}");
@@ -148,9 +148,9 @@ async fn migrations_of_layout_1_roll_back() {
         }
         assert!(world.status().await["next"].is_null(), "{name}");
         let (mut after, before) = (world.table().await, sample(seed).await);
-        for (key, was) in before.iter().filter(|_| name != "in-place") {
+        for (key, prior) in before.iter().filter(|_| name != "in-place") {
             let is = after.get_mut(key).unwrap();
-            match (was.get(OLD), was.get(NEW)) {
+            match (prior.get(OLD), prior.get(NEW)) {
                 // Behind new-only writes, an item that had only a new attribute gets an old one.
                 (None, Some(value)) if is.get(OLD) == Some(value) => is.remove(OLD),
                 // An equal pair that the first pass found behind dual writes may be theirs.
@@ -158,8 +158,8 @@ async fn migrations_of_layout_1_roll_back() {
                 _ => None,
             };
         }
-        for (key, was) in &before {
-            assert_eq!(after.get(key), Some(was), "{name}");
+        for (key, prior) in &before {
+            assert_eq!(after.get(key), Some(prior), "{name}");
         }
         assert_eq!(after.len(), before.len(), "{name}");
     }

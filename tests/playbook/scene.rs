@@ -257,7 +257,7 @@ impl Scene {
         self.journal_of(key, "x").await
     }
 
-    /// Values of an item that are on record, newest first; nobody has the state file now.
+    /// Values of an item that are recorded, newest first; nobody has the state file now.
     pub(crate) async fn journal_of(&self, pk: &str, sk: &str) -> Vec<Value> {
         let Ok(file) = StateFile::open(&self.state_path()) else { return Vec::new() };
         let identity = file.summary().unwrap().identity;

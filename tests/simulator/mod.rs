@@ -230,5 +230,5 @@ fn plan() -> Plan {
 
 fn changes(plan: &Plan, description: &TableDescription) -> Changes {
     let indexes = description.indexes.iter().map(|index| index.schema.clone()).collect();
-    Changes::for_run(&plan.changes, plan.strategy, description.key.clone(), indexes)
+    Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), indexes)
 }

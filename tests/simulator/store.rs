@@ -5,10 +5,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
-use backfill::internals::change::{Digest, Leftover, Lookup, OnRecord};
+use backfill::internals::change::{Digest, ItemHistory, Leftover, Lookup};
 use backfill::internals::item::{ItemKey, Path};
 use backfill::internals::state::{
-    Checkpoints, Commit, Counts, History, Listed, MetPage, PreImageId, PreImageRecord, PreImageRow, RunId,
+    BaselinePage, Checkpoints, Commit, Counts, History, Listed, PreImageId, PreImageRecord, PreImageRow, RunId,
     SegmentState, SegmentStatus, SegmentTotals, StoreError,
 };
 
@@ -62,8 +62,8 @@ impl History for MemoryStore {
         Ok(())
     }
 
-    async fn recall(&self, keys: Vec<ItemKey>, _: Lookup) -> Result<Vec<OnRecord>, StoreError> {
-        Ok(keys.iter().map(|_| OnRecord::default()).collect())
+    async fn history_of(&self, keys: Vec<ItemKey>, _: Lookup) -> Result<Vec<ItemHistory>, StoreError> {
+        Ok(keys.iter().map(|_| ItemHistory::default()).collect())
     }
 
     async fn pre_images(&self, _: ItemKey, _: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError> {
@@ -78,7 +78,7 @@ impl History for MemoryStore {
         unreachable!("{UNUSED}")
     }
 
-    async fn append_page(&self, _: MetPage) -> Result<(), StoreError> {
+    async fn record_baseline(&self, _: BaselinePage) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -90,11 +90,11 @@ impl History for MemoryStore {
         unreachable!("{UNUSED}")
     }
 
-    async fn there_before(&self, _: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
+    async fn preexisting(&self, _: Vec<ItemKey>) -> Result<Vec<ItemHistory>, StoreError> {
         unreachable!("{UNUSED}")
     }
 
-    async fn all_met(&self) -> Result<bool, StoreError> {
+    async fn baseline_complete(&self) -> Result<bool, StoreError> {
         unreachable!("{UNUSED}")
     }
 
@@ -102,7 +102,7 @@ impl History for MemoryStore {
         unreachable!("{UNUSED}")
     }
 
-    async fn there_before_count(&self) -> Result<u64, StoreError> {
+    async fn preexisting_count(&self) -> Result<u64, StoreError> {
         unreachable!("{UNUSED}")
     }
 }

@@ -6,11 +6,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use backfill::internals::change::{Leftover, Lookup, OnRecord};
+use backfill::internals::change::{ItemHistory, Leftover, Lookup};
 use backfill::internals::cost::UnitPrices;
 use backfill::internals::passes::verify::{Verdict, VerdictCounts};
 use backfill::internals::state::{
-    Checkpoints, DivergedRecord, EventRecord, Events, FailureRecord, History, KeptFact, Listed, MetPage, Mismatch,
+    BaselinePage, Checkpoints, DivergedRecord, EventRecord, Events, FailureRecord, History, KeptFact, Listed, Mismatch,
     NewVerification, OpenWork, PreImageId, PreImageRecord, Reservation, RunRecord, Runs, SegmentState, SegmentTotals,
     Session, Spend, SpendLedger, SpendRecord, SpendState, StateStore, StoredReport, Unreadable, VerificationRecord,
     Verifications, VerifiedPages,
@@ -240,8 +240,8 @@ impl History for Broken {
         self.inner.mark_refused(ids).await
     }
 
-    async fn recall(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError> {
-        self.inner.recall(keys, lookup).await
+    async fn history_of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError> {
+        self.inner.history_of(keys, lookup).await
     }
 
     async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError> {
@@ -256,8 +256,8 @@ impl History for Broken {
         self.inner.leftovers(run, leftover, limit).await
     }
 
-    async fn append_page(&self, page: MetPage) -> Result<(), StoreError> {
-        self.inner.append_page(page).await
+    async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError> {
+        self.inner.record_baseline(page).await
     }
 
     async fn under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError> {
@@ -268,20 +268,20 @@ impl History for Broken {
         self.inner.is_first_pass(run).await
     }
 
-    async fn there_before(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
-        self.inner.there_before(keys).await
+    async fn preexisting(&self, keys: Vec<ItemKey>) -> Result<Vec<ItemHistory>, StoreError> {
+        self.inner.preexisting(keys).await
     }
 
-    async fn all_met(&self) -> Result<bool, StoreError> {
-        self.inner.all_met().await
+    async fn baseline_complete(&self) -> Result<bool, StoreError> {
+        self.inner.baseline_complete().await
     }
 
     async fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
         self.inner.no_way_back().await
     }
 
-    async fn there_before_count(&self) -> Result<u64, StoreError> {
-        self.inner.there_before_count().await
+    async fn preexisting_count(&self) -> Result<u64, StoreError> {
+        self.inner.preexisting_count().await
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 
-use backfill::internals::change::{Lookup, Was};
-use backfill::internals::state::{MetPage, PreImageId};
+use backfill::internals::change::{Lookup, PriorValue};
+use backfill::internals::state::{BaselinePage, PreImageId};
 
 use super::*;
 
 /// A page of the first pass: items that may be written, and items whose target existed before.
-fn page(run: RunId, number: u64, may_write: &[&str], existed: &[&str]) -> MetPage {
-    let mut page = MetPage::empty(run, 0, number);
+fn page(run: RunId, number: u64, may_write: &[&str], existed: &[&str]) -> BaselinePage {
+    let mut page = BaselinePage::empty(run, 0, number);
     page.may_write = may_write.iter().map(|name| digest(name)).collect();
-    page.there_before =
+    page.preexisting =
         existed.iter().map(|name| (key(name), vec![(path("postcode"), Digest::of(&text("before")))])).collect();
     page
 }
@@ -22,7 +22,7 @@ fn digests(names: &[&str]) -> HashSet<Digest> {
 
 /// Whether the target of this item existed before the migration.
 async fn existed(store: &State, name: &str) -> bool {
-    store.there_before(vec![key(name)]).await.unwrap()[0].was_there_before(&path("postcode"))
+    store.preexisting(vec![key(name)]).await.unwrap()[0].is_preexisting(&path("postcode"))
 }
 
 pub(super) async fn pre_images_are_durable_when_the_call_returns(stored: &mut dyn Stored) {
@@ -37,7 +37,7 @@ pub(super) async fn pre_images_are_durable_when_the_call_returns(stored: &mut dy
     assert_eq!((found[0].id, found[0].run, &found[0].path), (ids[1], run, &path("zip")));
     assert_eq!(found[0].value, Some(text("2")));
     assert_eq!(store.journaled(run).await.unwrap(), 2);
-    let records = store.recall(vec![key("none"), key("a")], Lookup::ToDecide).await.unwrap();
+    let records = store.history_of(vec![key("none"), key("a")], Lookup::ToDecide).await.unwrap();
     assert!(records.len() == 2 && records[0] != records[1], "the records are in the order of the keys");
     store.append_pre_images(RunId::from_number(99), vec![pre_image("a", "1")]).await.unwrap_err();
 }
@@ -49,7 +49,8 @@ pub(super) async fn pre_images_of_an_item_come_newest_first(stored: &mut dyn Sto
         store.append_pre_images(run, vec![pre_image("a", value)]).await.unwrap();
     }
     let city = PreImageRow { pre: PreImage::of(&path("city"), &text("c")), ..pre_image("a", "") };
-    let nothing = PreImageRow { pre: PreImage { was: Was::Nothing, ..pre_image("a", "").pre }, ..pre_image("a", "") };
+    let nothing =
+        PreImageRow { pre: PreImage { prior: PriorValue::Nothing, ..pre_image("a", "").pre }, ..pre_image("a", "") };
     store.append_pre_images(run, vec![city, nothing]).await.unwrap();
     let values = |found: Vec<backfill::internals::state::PreImageRecord>| {
         found.into_iter().filter_map(|record| record.value).collect::<Vec<_>>()
@@ -86,34 +87,34 @@ pub(super) async fn marks_of_refusal_are_all_stored_or_none(stored: &mut dyn Sto
 pub(super) async fn the_baseline_is_durable_when_the_call_returns(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
-    store.append_page(page(run, 1, &["new"], &["old"])).await.unwrap();
+    store.record_baseline(page(run, 1, &["new"], &["old"])).await.unwrap();
     let store = stored.crash(store);
     assert!(existed(&store, "old").await && !existed(&store, "new").await);
-    assert_eq!(store.there_before_count().await.unwrap(), 1);
+    assert_eq!(store.preexisting_count().await.unwrap(), 1);
     assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["new"]));
     assert!(store.under_way(run, 1).await.unwrap().is_empty());
-    let records = store.there_before(vec![key("old")]).await.unwrap();
-    assert!(records[0].is_existing(&path("postcode"), &text("before")));
-    assert!(!records[0].is_existing(&path("postcode"), &text("after")), "it tells the value from others");
+    let records = store.preexisting(vec![key("old")]).await.unwrap();
+    assert!(records[0].is_preexisting_value(&path("postcode"), &text("before")));
+    assert!(!records[0].is_preexisting_value(&path("postcode"), &text("after")), "it tells the value from others");
 }
 
 pub(super) async fn the_first_record_of_an_item_stays(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
-    store.append_page(page(run, 1, &[], &["a"])).await.unwrap();
-    let mut later = MetPage::empty(run, 0, 2);
-    later.there_before = vec![(key("a"), vec![(path("postcode"), Digest::of(&text("after")))])];
-    store.append_page(later).await.unwrap();
-    let records = store.there_before(vec![key("a")]).await.unwrap();
-    assert!(records[0].is_existing(&path("postcode"), &text("before")));
-    assert_eq!(store.there_before_count().await.unwrap(), 1);
+    store.record_baseline(page(run, 1, &[], &["a"])).await.unwrap();
+    let mut later = BaselinePage::empty(run, 0, 2);
+    later.preexisting = vec![(key("a"), vec![(path("postcode"), Digest::of(&text("after")))])];
+    store.record_baseline(later).await.unwrap();
+    let records = store.preexisting(vec![key("a")]).await.unwrap();
+    assert!(records[0].is_preexisting_value(&path("postcode"), &text("before")));
+    assert_eq!(store.preexisting_count().await.unwrap(), 1);
 }
 
 pub(super) async fn items_under_way_are_forgotten_by_the_commit_of_their_page(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
-    store.append_page(page(run, 1, &["a"], &[])).await.unwrap();
-    store.append_page(page(run, 2, &["b"], &[])).await.unwrap();
+    store.record_baseline(page(run, 1, &["a"], &[])).await.unwrap();
+    store.record_baseline(page(run, 2, &["b"], &[])).await.unwrap();
     store.commit(commit(run, 0, pages(1, Some("x"), &[Outcome::Applied]))).await.unwrap();
     assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["b"]));
     store.commit(commit(run, 0, pages(2, None, &[Outcome::Applied]))).await.unwrap();
@@ -123,10 +124,10 @@ pub(super) async fn items_under_way_are_forgotten_by_the_commit_of_their_page(st
 pub(super) async fn items_under_way_of_a_killed_session_are_kept_until_their_segment_ends(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
-    store.append_page(page(run, 1, &["a"], &[])).await.unwrap();
+    store.record_baseline(page(run, 1, &["a"], &[])).await.unwrap();
     let store = stored.crash(store);
     begin(&store, Begin::ResumeOrNew, 1).await;
-    store.append_page(page(run, 1, &["b"], &[])).await.unwrap();
+    store.record_baseline(page(run, 1, &["b"], &[])).await.unwrap();
     store.commit(commit(run, 0, pages(1, Some("x"), &[Outcome::Applied]))).await.unwrap();
     assert_eq!(
         store.under_way(run, 0).await.unwrap(),
@@ -140,21 +141,21 @@ pub(super) async fn items_under_way_of_a_killed_session_are_kept_until_their_seg
 pub(super) async fn the_first_pass_is_the_first_that_meets_every_item(stored: &mut dyn Stored) {
     let store = stored.open();
     let first = begin(&store, Begin::ResumeOrNew, 1).await;
-    assert!(store.is_first_pass(first).await.unwrap() && !store.all_met().await.unwrap());
+    assert!(store.is_first_pass(first).await.unwrap() && !store.baseline_complete().await.unwrap());
     store.end_session(first, RunStatus::Stopped, None, 0).await.unwrap();
     let anew = begin(&store, Begin::Restart, 1).await;
     assert!(store.is_first_pass(anew).await.unwrap(), "the one before has not met every item");
     store.commit(commit(anew, 0, pages(1, None, &[]))).await.unwrap();
-    assert!(store.all_met().await.unwrap(), "all segments are done");
+    assert!(store.baseline_complete().await.unwrap(), "all segments are done");
     store.end_session(anew, RunStatus::Complete, None, 0).await.unwrap();
     let again = begin(&store, Begin::Again, 1).await;
-    assert!(!store.is_first_pass(again).await.unwrap() && store.all_met().await.unwrap());
+    assert!(!store.is_first_pass(again).await.unwrap() && store.baseline_complete().await.unwrap());
 }
 
 pub(super) async fn a_complete_rollback_ends_what_was_recorded_before_it(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
-    store.append_page(page(run, 1, &[], &["a"])).await.unwrap();
+    store.record_baseline(page(run, 1, &[], &["a"])).await.unwrap();
     store.append_pre_images(run, vec![pre_image("b", "1")]).await.unwrap();
     store.commit(commit(run, 0, pages(1, None, &[Outcome::Applied]))).await.unwrap();
     store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
@@ -162,10 +163,10 @@ pub(super) async fn a_complete_rollback_ends_what_was_recorded_before_it(stored:
     assert!(existed(&store, "a").await, "another pass of the rollback decides by the same records");
     let expansion = begin(&store, Begin::Restart, 1).await;
     assert!(!existed(&store, "a").await && store.is_first_pass(expansion).await.unwrap());
-    assert_eq!(store.there_before_count().await.unwrap(), 0);
-    let records = store.recall(vec![key("b"), key("none")], Lookup::ToDecide).await.unwrap();
+    assert_eq!(store.preexisting_count().await.unwrap(), 0);
+    let records = store.history_of(vec![key("b"), key("none")], Lookup::ToDecide).await.unwrap();
     assert_eq!(records[0], records[1], "nothing is recorded of an item for the new expansion");
-    store.append_page(page(expansion, 1, &[], &["a"])).await.unwrap();
+    store.record_baseline(page(expansion, 1, &[], &["a"])).await.unwrap();
     assert!(existed(&store, "a").await, "it is recorded again");
 }
 
@@ -176,6 +177,6 @@ pub(super) async fn a_first_pass_that_was_begun_anew_leaves_no_sure_way_back(sto
     store.end_session(first, RunStatus::Stopped, None, 0).await.unwrap();
     assert_eq!(store.no_way_back().await.unwrap(), None);
     let anew = begin(&store, Begin::Restart, 1).await;
-    store.append_page(page(anew, 1, &[], &["a", "b"])).await.unwrap();
+    store.record_baseline(page(anew, 1, &[], &["a", "b"])).await.unwrap();
     assert_eq!(store.no_way_back().await.unwrap(), Some(2), "the targets may be the first pass's");
 }

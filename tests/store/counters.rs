@@ -1,7 +1,7 @@
 //! `status` and every step read the number of journal rows, failures and diverged items from counters, not from the rows:
 //! their cost must not grow with the table.
 
-use backfill::internals::state::MetPage;
+use backfill::internals::state::BaselinePage;
 
 use super::*;
 
@@ -11,7 +11,7 @@ const GROWING: [&str; 4] = ["pre_images", "there_before", "failures", "diverged"
 #[derive(Debug, PartialEq)]
 struct Figures {
     journaled: [u64; 2],
-    there_before: u64,
+    preexisting: u64,
     failures: [u64; 3],
     diverged: [u64; 3],
     no_way_back: [Option<u64>; 2],
@@ -25,7 +25,7 @@ async fn figures(path: &Path) -> Figures {
     let (all, of_phase) = (store.open_work(None).await.unwrap(), file.open_work_of("expand").unwrap());
     let figures = Figures {
         journaled: [summary.pre_images, store.journaled(run).await.unwrap()],
-        there_before: store.there_before_count().await.unwrap(),
+        preexisting: store.preexisting_count().await.unwrap(),
         failures: [summary.open_failures, all.failures, of_phase.failures],
         diverged: [summary.open_diverged, all.diverged, of_phase.diverged],
         no_way_back: [file.no_way_back().unwrap(), store.no_way_back().await.unwrap()],
@@ -35,10 +35,10 @@ async fn figures(path: &Path) -> Figures {
 }
 
 /// A page of two items: `here` had the target before the migration, and the pass may write `ours`.
-fn met(run: RunId, here: &str, ours: &str) -> MetPage {
+fn met(run: RunId, here: &str, ours: &str) -> BaselinePage {
     let digest = |name: &str| backfill::internals::change::Digest::of_text(&key(name).to_text());
-    let there_before = vec![(key(here), vec![(attribute("new"), digest(here))])];
-    MetPage { there_before, may_write: vec![digest(ours)], ..MetPage::empty(run, 0, 1) }
+    let preexisting = vec![(key(here), vec![(attribute("new"), digest(here))])];
+    BaselinePage { preexisting, may_write: vec![digest(ours)], ..BaselinePage::empty(run, 0, 1) }
 }
 
 /// The figures stay the same without the tables that hold the rows: a query that scans one of them would fail.
@@ -49,11 +49,11 @@ async fn no_figure_is_counted_row_by_row() {
     let store = open(&path);
     // The first run is restarted before it read every item, so a rollback would be incomplete.
     let first = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
-    store.append_page(met(first, "b", "a")).await.unwrap();
+    store.record_baseline(met(first, "b", "a")).await.unwrap();
     store.commit(commit(first, 0, pages(1, 1, Some(key(1)), &[Outcome::Applied]))).await.unwrap();
     store.end_session(first, RunStatus::Stopped, None, 0).await.unwrap();
     let run = begin(&store, Begin::Restart, 1).await.run.id;
-    store.append_page(met(run, "a", "c")).await.unwrap();
+    store.record_baseline(met(run, "a", "c")).await.unwrap();
     let rows = ["c", "d", "e"].map(|name| {
         let pre = PreImage::of(&attribute("old"), &Value::S(name.to_owned()));
         PreImageRow { key: key(name), pre }
@@ -73,7 +73,7 @@ async fn no_figure_is_counted_row_by_row() {
 
     let counted = figures(&path).await;
     let expected =
-        Figures { journaled: [2, 2], there_before: 2, failures: [2; 3], diverged: [1; 3], no_way_back: [Some(1); 2] };
+        Figures { journaled: [2, 2], preexisting: 2, failures: [2; 3], diverged: [1; 3], no_way_back: [Some(1); 2] };
     assert_eq!(counted, expected);
     let file = rusqlite::Connection::open(&path).unwrap();
     for table in GROWING {

@@ -1,7 +1,7 @@
 //! Files that lost something on their way: bits that flipped, a log that is gone.
 
-use backfill::internals::change::{Digest, OnRecord};
-use backfill::internals::state::{EventRecord, MetPage, RunRecord, phase};
+use backfill::internals::change::{Digest, ItemHistory};
+use backfill::internals::state::{BaselinePage, EventRecord, RunRecord, phase};
 
 use super::*;
 
@@ -13,7 +13,7 @@ const ITEMS: u32 = 48;
 /// What a rollback decides by.
 #[derive(Debug, PartialEq)]
 struct Decisive {
-    items: Vec<OnRecord>,
+    items: Vec<ItemHistory>,
     segments: Vec<(u32, SegmentState)>,
     run: Option<RunRecord>,
     events: Vec<EventRecord>,
@@ -26,7 +26,7 @@ async fn decisive(path: &Path) -> Result<Decisive, StoreError> {
     let run = store.current_run(phase::EXPAND).await?;
     let id = run.as_ref().map_or(RunId::from_number(1), |run| run.id);
     Ok(Decisive {
-        items: store.recall((0..ITEMS).map(key).collect(), Lookup::ToDecide).await?,
+        items: store.history_of((0..ITEMS).map(key).collect(), Lookup::ToDecide).await?,
         segments: store.segments_after(id, None, u32::MAX).await?,
         events: store.events().await?,
         under_way: store.under_way(id, 7).await?.len(),
@@ -35,7 +35,7 @@ async fn decisive(path: &Path) -> Result<Decisive, StoreError> {
     })
 }
 
-/// A complete expansion that has overwritten values, met some that were there before, and left a failure.
+/// A complete expansion that has overwritten values, met some that existed before, and left a failure.
 async fn expanded(path: &Path) {
     let store = open(path);
     store.append_event(r#"{"type":"phase_begun","phase":"expand"}"#.to_owned()).await.unwrap();
@@ -47,9 +47,9 @@ async fn expanded(path: &Path) {
         store.mark_refused(ids[..usize::from(n % 2 == 0)].to_vec()).await.unwrap();
         let there = (n % 3 == 0).then(|| (key(n), vec![(attribute("new"), Digest::of(&Value::Null))]));
         let may_write = vec![Digest::of_text(&key(n).to_text())];
-        let there_before = Vec::from_iter(there);
-        let page = MetPage { there_before, may_write, ..MetPage::empty(run, 7, u64::from(n)) };
-        store.append_page(page).await.unwrap();
+        let preexisting = Vec::from_iter(there);
+        let page = BaselinePage { preexisting, may_write, ..BaselinePage::empty(run, 7, u64::from(n)) };
+        store.record_baseline(page).await.unwrap();
     }
     for segment in 0..7 {
         let mut done = commit(run, segment, pages(1, 1, None, &[Outcome::Applied, Outcome::Rejected]));
@@ -101,7 +101,7 @@ async fn a_flipped_bit_never_changes_what_a_rollback_does() {
     assert!(refused > flips / 20 && unreadable > 0, "{refused} refused, {unreadable} items unreadable");
 }
 
-fn is_unreadable(record: &OnRecord) -> bool {
+fn is_unreadable(record: &ItemHistory) -> bool {
     record.why_unreadable().is_some()
 }
 

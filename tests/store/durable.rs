@@ -157,7 +157,7 @@ async fn a_group_that_only_reads_commits_nothing() {
     let before = files();
     for _ in 0..3 {
         store.current_run("expand").await.unwrap();
-        store.recall(vec![key(1)], Lookup::ToDecide).await.unwrap();
+        store.history_of(vec![key(1)], Lookup::ToDecide).await.unwrap();
         assert!(store.commit(commit(RunId::from_number(9), 0, pages(1, 1, None, &[]))).await.is_err());
     }
     assert!(files() == before, "a read, or a request that was refused, was committed");

@@ -1,22 +1,22 @@
-//! The journal: what was there before, what was under way when a session died, and what it all takes.
+//! The journal: what existed before, what was under way when a session died, and what it all takes.
 
 use std::collections::HashSet;
 
 use backfill::internals::change::{
-    By, Changes, Decision, Digest, GuardedWrite, Lookup, OnRecord, PreImage, Strategy, Was,
+    By, Changes, Decision, Digest, GuardedWrite, ItemHistory, Lookup, PreImage, PriorValue, Strategy,
 };
 use backfill::internals::item::{Item, KeyAttribute, KeySchema};
-use backfill::internals::state::{Filled, MetPage, phase};
+use backfill::internals::state::{BaselinePage, Filled, phase};
 
 use super::*;
 
-fn met(run: RunId, number: u64, items: &[(&str, bool)]) -> MetPage {
+fn met(run: RunId, number: u64, items: &[(&str, bool)]) -> BaselinePage {
     let there = items.iter().filter(|(_, there)| *there);
-    MetPage {
+    BaselinePage {
         run,
         segment: 0,
         number,
-        there_before: there.map(|(name, _)| (key_named(name), vec![(attribute("new"), digest("its value"))])).collect(),
+        preexisting: there.map(|(name, _)| (key_named(name), vec![(attribute("new"), digest("its value"))])).collect(),
         pairs: Vec::new(),
         may_write: items.iter().filter(|(_, there)| !there).map(|(name, _)| digest(name)).collect(),
         filled: Vec::new(),
@@ -37,8 +37,8 @@ fn digests(names: &[&str]) -> HashSet<Digest> {
 
 async fn were_there(store: &State, names: &[&str]) -> Vec<bool> {
     let keys = names.iter().map(|name| key_named(name)).collect();
-    let found = store.there_before(keys).await.unwrap();
-    found.iter().map(|record| record.was_there_before(&attribute("new"))).collect()
+    let found = store.preexisting(keys).await.unwrap();
+    found.iter().map(|record| record.is_preexisting(&attribute("new"))).collect()
 }
 
 /// A live writer's value at a target counts as there before, and the one that a write of this expansion may have put there
@@ -64,7 +64,7 @@ async fn a_filled_target_was_there_before_unless_a_write_may_have_filled_it() {
         targets: vec![(attribute("new"), Digest::of(&value(if name == "theirs" { "theirs" } else { "ours" })))],
         refused: vec![ids[3]],
     });
-    store.append_page(MetPage { filled: filled.into(), ..MetPage::empty(run, 0, 0) }).await.unwrap();
+    store.record_baseline(BaselinePage { filled: filled.into(), ..BaselinePage::empty(run, 0, 0) }).await.unwrap();
     assert_eq!(were_there(&store, &names).await, [false, true, true, true, true, true]);
 }
 
@@ -75,9 +75,9 @@ async fn what_is_under_way_outlives_the_session_and_goes_with_the_commit() {
     let path = dir.path().join("s.db");
     let store = open(&path);
     let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
-    store.append_page(met(run, 1, &[("a", false), ("b", true)])).await.unwrap();
-    store.append_page(met(run, 2, &[("c", false)])).await.unwrap();
-    store.append_page(met(run, 3, &[("d", false), ("e", true)])).await.unwrap();
+    store.record_baseline(met(run, 1, &[("a", false), ("b", true)])).await.unwrap();
+    store.record_baseline(met(run, 2, &[("c", false)])).await.unwrap();
+    store.record_baseline(met(run, 3, &[("d", false), ("e", true)])).await.unwrap();
     assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["a", "c", "d"]));
     assert!(store.under_way(run, 1).await.unwrap().is_empty());
     store.commit(commit(run, 0, pages(1, 1, Some(key(1)), &[Outcome::Applied]))).await.unwrap();
@@ -87,13 +87,13 @@ async fn what_is_under_way_outlives_the_session_and_goes_with_the_commit() {
     // The next session cuts the rest differently: its second page ends in the middle of the third of before.
     let store = open(&path);
     assert_eq!(begin(&store, Begin::ResumeOrNew, 1).await.run.id, run);
-    store.append_page(met(run, 2, &[("f", false)])).await.unwrap();
+    store.record_baseline(met(run, 2, &[("f", false)])).await.unwrap();
     store.commit(commit(run, 0, pages(2, 1, Some(key(2)), &[Outcome::Applied]))).await.unwrap();
     assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["c", "d"]), "of the session that died");
     store.commit(commit(run, 0, pages(3, 1, None, &[Outcome::Applied]))).await.unwrap();
     assert!(store.under_way(run, 0).await.unwrap().is_empty());
     assert_eq!(were_there(&store, &["a", "b", "e", "f"]).await, [false, true, true, false]);
-    assert_eq!(store.there_before_count().await.unwrap(), 2);
+    assert_eq!(store.preexisting_count().await.unwrap(), 2);
 }
 
 /// Which runs meet the items first, and for how long what they found counts.
@@ -105,7 +105,7 @@ async fn the_first_pass_is_over_when_one_was_complete() {
         let new = NewRun { phase: phase.to_owned(), ..new_run(1) };
         let run = store.begin(how, new).await.unwrap().run.id;
         let first = store.is_first_pass(run).await.unwrap();
-        store.append_page(met(run, 1, &[("a", phase == phase::EXPAND)])).await.unwrap();
+        store.record_baseline(met(run, 1, &[("a", phase == phase::EXPAND)])).await.unwrap();
         store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
         store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
         first
@@ -129,7 +129,7 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
     let (s, a) = (|text: &str| Value::S(text.to_owned()), attribute("a"));
     let rows = [
         PreImage::of(&a, &s("first")).wrote(&s("x")),
-        PreImage { path: attribute("b"), was: Was::Same, wrote: Some(Digest::of(&s("y"))) },
+        PreImage { path: attribute("b"), prior: PriorValue::Same, wrote: Some(Digest::of(&s("y"))) },
         PreImage::nothing(&attribute("c.d")),
         PreImage::of(&a, &s("refused")),
         PreImage::of(&a, &s(&"long ".repeat(1_000))),
@@ -138,7 +138,10 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
     let ids = store.append_pre_images(run, rows.iter().map(row).collect()).await.unwrap();
     store.mark_refused(vec![ids[3]]).await.unwrap();
     store
-        .append_page(MetPage { there_before: vec![(key(1), vec![(attribute("b"), digest("y"))])], ..met(run, 1, &[]) })
+        .record_baseline(BaselinePage {
+            preexisting: vec![(key(1), vec![(attribute("b"), digest("y"))])],
+            ..met(run, 1, &[])
+        })
         .await
         .unwrap();
     store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
@@ -152,16 +155,20 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
 
     let by_run = [4, 2, 1, 0].map(|i: usize| (By::Run, rows[i].clone()));
     let rows = [(By::Repair, repair)].into_iter().chain(by_run);
-    let expected = OnRecord::new([(attribute("b"), digest("y"))], rows);
+    let expected = ItemHistory::new([(attribute("b"), digest("y"))], rows);
     let keys = vec![key(2), key(1)];
-    let unmet = [OnRecord::default().unmet(), expected.clone().unmet()];
-    assert_eq!(store.recall(keys.clone(), Lookup::ToDecide).await.unwrap(), unmet, "the pass has not met every item");
+    let without_baseline = [ItemHistory::default().without_baseline(), expected.clone().without_baseline()];
+    assert_eq!(
+        store.history_of(keys.clone(), Lookup::ToDecide).await.unwrap(),
+        without_baseline,
+        "the pass has not met every item"
+    );
     store.begin(Begin::ResumeOrNew, new_run(1)).await.unwrap();
     store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
-    let recalled = [OnRecord::default(), expected];
+    let recalled = [ItemHistory::default(), expected];
     assert_eq!(
-        store.recall(keys.clone(), Lookup::ToDecide).await.unwrap(),
+        store.history_of(keys.clone(), Lookup::ToDecide).await.unwrap(),
         recalled,
         "met, whether the pass ended in good order or not"
     );
@@ -170,7 +177,7 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
     assert_eq!(records.of(keys, Lookup::ToDecide).await.unwrap(), recalled);
 }
 
-/// Begun anew before every item was met, a run cannot tell what was there before from what the first one wrote.
+/// Begun anew before every item was met, a run cannot tell what existed before from what the first one wrote.
 #[tokio::test]
 async fn a_way_back_that_is_not_whole_is_told() {
     for (look, outcome, lost) in
@@ -179,7 +186,7 @@ async fn a_way_back_that_is_not_whole_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let store = open(&dir.path().join("s.db"));
         let first = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
-        store.append_page(met(first, 1, &[("a", false), ("b", true)])).await.unwrap();
+        store.record_baseline(met(first, 1, &[("a", false), ("b", true)])).await.unwrap();
         store.commit(commit(first, 0, pages(1, 1, Some(key(1)), &[outcome]))).await.unwrap();
         if look {
             store.commit(commit(first, 0, pages(2, 1, None, &[Outcome::NothingToDo]))).await.unwrap();
@@ -189,9 +196,9 @@ async fn a_way_back_that_is_not_whole_is_told() {
         let anew = begin(&store, Begin::Restart, 1).await.run.id;
         assert_eq!(store.is_first_pass(anew).await.unwrap(), !look);
         if !look {
-            store.append_page(met(anew, 1, &[("b", true)])).await.unwrap();
+            store.record_baseline(met(anew, 1, &[("b", true)])).await.unwrap();
             assert_eq!(store.no_way_back().await.unwrap(), None, "the first run had met it too");
-            store.append_page(met(anew, 2, &[("a", true)])).await.unwrap();
+            store.record_baseline(met(anew, 2, &[("a", true)])).await.unwrap();
         }
         let unsure = store.no_way_back().await.unwrap();
         assert_eq!(unsure, lost.then_some(1));
@@ -215,7 +222,7 @@ async fn the_estimate_of_the_journals_size_is_from_above_and_near() {
             "[migration]\nname = \"m\"\nstrategy = \"in-place\"\n[table]\nname = \"shop\"\n[[change]]\n{change}\n"
         );
         let plan = backfill::internals::plan::load("plan", &text).unwrap().plan;
-        let changes = Changes::for_run(&plan.changes, Strategy::InPlace, key.clone(), Vec::new());
+        let changes = Changes::for_expand(&plan.changes, Strategy::InPlace, key.clone(), Vec::new());
         let writes = items.iter().filter_map(|item| match changes.decide(item) {
             Decision::Write(write) => Some(write),
             _ => None,

@@ -1,6 +1,6 @@
 //! State files of an older layout (tests/fixtures): they are read as they are, and migrated by whoever owns them.
 
-use backfill::internals::change::OnRecord;
+use backfill::internals::change::ItemHistory;
 
 use super::*;
 
@@ -22,8 +22,8 @@ fn copy(from: &Path, to: &Path) -> PathBuf {
     to.join("state.db")
 }
 
-/// Everything that a reader is told, and what is on record of every item in the journal.
-async fn told(path: &Path) -> (StateSummary, Vec<ItemKey>, Vec<OnRecord>, String) {
+/// Everything that a reader is told, and what is recorded about every item in the journal.
+async fn told(path: &Path) -> (StateSummary, Vec<ItemKey>, Vec<ItemHistory>, String) {
     let file = StateFile::open(path).unwrap();
     let summary = file.summary().unwrap();
     let keys: Vec<ItemKey> = file.journal(ALL).unwrap().into_iter().map(|row| row.unwrap().key).collect();

@@ -40,9 +40,13 @@ async fn whatever_dynamodb_can_hold_reads_back() {
         store.append_pre_images(run, vec![row]).await.unwrap();
     }
     for (n, (shape, value)) in shapes.iter().enumerate() {
-        let found = store.recall(vec![key(n)], Lookup::ToDecide).await;
+        let found = store.history_of(vec![key(n)], Lookup::ToDecide).await;
         let found = found.unwrap_or_else(|error| panic!("{shape}: {error}"));
         let expected = (backfill::internals::change::By::Run, PreImage::of(&attribute("old"), value));
-        assert_eq!(found, [backfill::internals::change::OnRecord::new([], [expected]).unmet()], "{shape}");
+        assert_eq!(
+            found,
+            [backfill::internals::change::ItemHistory::new([], [expected]).without_baseline()],
+            "{shape}"
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! Verifications: begun, resumed, superseded and finished, with counts that add up.
 
-use backfill::internals::change::{MetPair, Was};
+use backfill::internals::change::{BaselinePair, PriorValue};
 use backfill::internals::passes::verify::{Stage, Truth, Truths, Verdict, VerdictCounts};
-use backfill::internals::state::{Asked, Drawn, MetPage, Mismatch, NewVerification, VerifiedPages, phase};
+use backfill::internals::state::{Asked, BaselinePage, Drawn, Mismatch, NewVerification, VerifiedPages, phase};
 
 use super::*;
 
@@ -146,10 +146,14 @@ async fn a_name_that_cannot_be_read_hides_no_other() {
     let store = open(&path);
     let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
     let items = || (0..3).map(key);
-    let pairs = items().map(|key| (key, vec![(attribute("new"), MetPair::Equal)])).collect();
-    let (there_before, may_write, filled) = Default::default();
-    store.append_page(MetPage { run, segment: 0, number: 0, there_before, pairs, may_write, filled }).await.unwrap();
-    let left = |key| PreImageRow { key, pre: PreImage { path: attribute("new"), was: Was::Same, wrote: None } };
+    let pairs = items().map(|key| (key, vec![(attribute("new"), BaselinePair::Equal)])).collect();
+    let (preexisting, may_write, filled) = Default::default();
+    store
+        .record_baseline(BaselinePage { run, segment: 0, number: 0, preexisting, pairs, may_write, filled })
+        .await
+        .unwrap();
+    let left =
+        |key| PreImageRow { key, pre: PreImage { path: attribute("new"), prior: PriorValue::Same, wrote: None } };
     store.append_pre_images(run, items().map(left).collect()).await.unwrap();
     store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
     let verification = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
@@ -164,7 +168,7 @@ async fn a_name_that_cannot_be_read_hides_no_other() {
         assert_eq!(connection.execute(&sql, []).unwrap(), 1, "{table}");
     }
     drop(connection);
-    let met = StateFile::open(&path).unwrap().met_pairs(MetPair::Equal, 9).unwrap().unwrap();
+    let met = StateFile::open(&path).unwrap().baseline_pairs(BaselinePair::Equal, 9).unwrap().unwrap();
     assert_eq!((met.count, met.first.len()), (3, 2));
     let store = open(&path);
     let left = store.leftovers(run, Leftover::NewRemoved, 9).await.unwrap();

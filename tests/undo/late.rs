@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
-use backfill::internals::change::{Lookup, OnRecord, Outcome};
+use backfill::internals::change::{ItemHistory, Lookup, Outcome};
 use backfill::internals::engine::Ended;
 use backfill::internals::item::{Item, Path, Value};
 use backfill::internals::local::{Fault, Gate, RequestInfo};
@@ -87,9 +87,9 @@ impl Killed {
         live(&self.scene, &self.one, name, value).await;
     }
 
-    async fn record(&self) -> OnRecord {
+    async fn record(&self) -> ItemHistory {
         let store = self.scene.store().await;
-        let record = store.recall(vec![key_of(&self.one)], Lookup::ToDecide).await.unwrap().pop().unwrap();
+        let record = store.history_of(vec![key_of(&self.one)], Lookup::ToDecide).await.unwrap().pop().unwrap();
         store.close().await.unwrap();
         record
     }
@@ -149,12 +149,12 @@ async fn a_late_write_is_no_value_of_before() {
         .await;
     let (record, there) = (killed.record().await, s("first"));
     assert_eq!(now(&killed.scene, &killed.one).await["new"], there);
-    assert!(!record.was_there_before(&new()), "it is the killed process's");
+    assert!(!record.is_preexisting(&new()), "it is the killed process's");
     assert!(record.is_ours(&new(), &there));
     assert_eq!(killed.rolled_back().await, item(0, &[("old", s("later"))]));
 }
 
-/// Nor does it put a value there that is not on record: what it read is in its condition.
+/// Nor does it put a value there that is not recorded: what it read is in its condition.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_write_copies_no_other_value_than_it_read() {
     let killed = Killed::at_its_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
@@ -166,7 +166,7 @@ async fn a_late_write_copies_no_other_value_than_it_read() {
         })
         .await;
     let (record, item_now) = (killed.record().await, now(&killed.scene, &killed.one).await);
-    assert!(!record.was_there_before(&new()), "{item_now:?}");
+    assert!(!record.is_preexisting(&new()), "{item_now:?}");
     assert!(record.is_ours(&new(), &item_now["new"]), "{item_now:?}");
     assert_eq!(killed.rolled_back().await, item(0, &[("old", s("later"))]));
 }
@@ -185,7 +185,7 @@ async fn a_live_value_behind_a_killed_write_is_left() {
         };
         assert_eq!(ended.totals.counts.of(Outcome::Skipped), 1, "{between}");
         assert!(!killed.arrives().await, "something is there");
-        assert!(killed.record().await.is_existing(&new(), &s("theirs")), "{between}: it counts as done");
+        assert!(killed.record().await.is_preexisting_value(&new(), &s("theirs")), "{between}: it counts as done");
         assert_eq!(killed.rolled_back().await, theirs, "{between}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backfill::internals::change::{Leftover, MetPair, Outcome};
+use backfill::internals::change::{BaselinePair, Leftover, Outcome};
 use backfill::internals::engine::{LocalScheduler, sweep};
 use backfill::internals::item::Item;
 use backfill::internals::local::Fault;
@@ -66,9 +66,9 @@ async fn pairs_that_were_equal_behind_dual_writes_are_counted() {
         let scene = Scene::of(mixed(), "", MOVE).await;
         let before = scene.bytes().await;
         pass(&scene, phase::EXPAND, Begin::ResumeOrNew, dual_writes).await;
-        let met = |kind| scene.state().met_pairs(kind, 1_000).unwrap().unwrap().count;
+        let baseline = |kind| scene.state().baseline_pairs(kind, 1_000).unwrap().unwrap().count;
         let equal = u64::from(dual_writes) * 10;
-        assert_eq!((met(MetPair::Equal), met(MetPair::NewAlone)), (equal, 10));
+        assert_eq!((baseline(BaselinePair::Equal), baseline(BaselinePair::NewAlone)), (equal, 10));
         let expected = if dual_writes { vec![(Leftover::NewRemoved, 10)] } else { Vec::new() };
         assert_eq!(foreseen(&scene, phase::ROLLBACK).await, expected);
         let ended = pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew, dual_writes).await;
@@ -91,8 +91,8 @@ async fn items_are_counted_and_not_their_pairs() {
     let both = ["old", "new", "kept", "copied"].map(|name| (name, s("x")));
     let scene = Scene::of((0..7).map(|n| item(n, &both)).collect(), "", &plan).await;
     pass(&scene, phase::EXPAND, Begin::ResumeOrNew, true).await;
-    let met = scene.state().met_pairs(MetPair::Equal, 1_000).unwrap().unwrap();
-    assert_eq!((met.count, met.first.len()), (7, 14));
+    let baseline = scene.state().baseline_pairs(BaselinePair::Equal, 1_000).unwrap().unwrap();
+    assert_eq!((baseline.count, baseline.first.len()), (7, 14));
     assert_eq!(foreseen(&scene, phase::ROLLBACK).await, [(Leftover::NewRemoved, 7)]);
     let ended = pass(&scene, phase::ROLLBACK, Begin::ResumeOrNew, true).await;
     let store = scene.store().await;
@@ -124,7 +124,7 @@ async fn a_killed_rollback_counts_each_item_once() {
     assert_eq!(left(&scene, &ended).await.0, 10);
 }
 
-/// Of items that had the new attribute alone, and only of those that were there before the migration.
+/// Of items that had the new attribute alone, and only of those that existed before the migration.
 #[tokio::test(flavor = "multi_thread")]
 async fn old_attributes_that_are_made_behind_new_only_writes_are_counted() {
     let scene = Scene::of(mixed(), "", MOVE).await;

@@ -63,8 +63,8 @@ async fn what_passes_overwrote_of_their_own_does_not_come_back() {
     assert_eq!(ended.totals.counts.of(Outcome::Diverged), 0);
     assert!(undone > 150, "{undone}");
     let after = scene.bed.dump(&scene.table).await;
-    for (n, (key, was)) in before.iter().enumerate() {
-        assert_eq!((after[key].get("old"), after[key].get("new")), (old(3, n).as_ref(), was.get("new")), "{key}");
+    for (n, (key, prior)) in before.iter().enumerate() {
+        assert_eq!((after[key].get("old"), after[key].get("new")), (old(3, n).as_ref(), prior.get("new")), "{key}");
     }
     assert_eq!(scene.complete(phase::ROLLBACK, Begin::Again).await.1, 0);
 }
@@ -93,7 +93,7 @@ async fn only_the_first_pass_knows_what_was_there_before() {
     scene.bed.load(&scene.table, late.into_iter()).await;
     scene.complete(phase::EXPAND, Begin::Again).await;
     let store = scene.store().await;
-    assert_eq!(store.there_before_count().await.unwrap(), 1);
+    assert_eq!(store.preexisting_count().await.unwrap(), 1);
     store.close().await.unwrap();
     scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
     let after = scene.bed.dump(&scene.table).await;

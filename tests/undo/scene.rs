@@ -159,7 +159,7 @@ impl Scene {
         panic!("the state file stays locked")
     }
 
-    /// What is on record, for a look.
+    /// What is recorded, for a look.
     pub(super) async fn store(&self) -> State {
         let identity = self.state().summary().unwrap().identity;
         self.open(&identity).await
@@ -168,10 +168,10 @@ impl Scene {
     pub(super) fn changes(&self, phase: &str, key: &backfill::internals::item::KeySchema) -> Changes {
         let (plan, key) = (&self.plan, key.clone());
         match phase {
-            phase::EXPAND => Changes::for_run(&plan.changes, plan.strategy, key, Vec::new()),
+            phase::EXPAND => Changes::for_expand(&plan.changes, plan.strategy, key, Vec::new()),
             phase::CONTRACT => Changes::for_contract(&plan.changes, plan.strategy, key, Vec::new()),
-            phase::OLD_EQUAL_NEW => Changes::for_old_equal_new(&plan.changes, plan.strategy, key, Vec::new()),
-            phase::ROLLBACK => Changes::for_rollback(&plan.changes, plan.strategy, key, Vec::new()),
+            phase::OLD_EQUAL_NEW => Changes::for_old_from_new(&plan.changes, plan.strategy, key, Vec::new()),
+            phase::ROLLBACK => Changes::for_undo(&plan.changes, plan.strategy, key, Vec::new()),
             other => panic!("{other}"),
         }
     }

@@ -58,7 +58,7 @@ async fn a_run_that_begins_anew_behind_a_look_at_the_rest_can_be_rolled_back() {
         let store = scene.store_of(&job).await;
         let looking = {
             let (job, store) = (Arc::clone(&job), store.clone());
-            tokio::spawn(async move { job.meet_the_rest(&store).await.unwrap() })
+            tokio::spawn(async move { job.complete_baseline(&store).await.unwrap() })
         };
         while !whole && job.progress.snapshot().pages < 3 {
             tokio::task::yield_now().await;
@@ -68,8 +68,8 @@ async fn a_run_that_begins_anew_behind_a_look_at_the_rest_can_be_rolled_back() {
             assert!(looking.await.unwrap_err().is_cancelled());
             continue;
         }
-        assert!(looking.await.unwrap() && store.all_met().await.unwrap());
-        assert!(job.meet_the_rest(&store).await.unwrap(), "there is no more to look at");
+        assert!(looking.await.unwrap() && store.baseline_complete().await.unwrap());
+        assert!(job.complete_baseline(&store).await.unwrap(), "there is no more to look at");
     }
     assert_eq!(scene.bytes().await, written, "nothing was written");
     scene.complete(phase::EXPAND, Begin::Restart).await;

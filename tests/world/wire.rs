@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use backfill::internals::change::{Condition, GuardedWrite, Outcome, Was};
+use backfill::internals::change::{Condition, GuardedWrite, Outcome, PriorValue};
 use backfill::internals::dynamodb::memory::Connection;
 use backfill::internals::dynamodb::{
     Describe, Got, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteReply,
@@ -59,7 +59,7 @@ impl Wire {
     /// Every value that a write destroys is durable, and can be read, before the write is sent.
     async fn check_journal(&self, write: &GuardedWrite) {
         for pre in &write.pre_images {
-            let Was::Value(value) = &pre.was else { continue };
+            let PriorValue::Value(value) = &pre.prior else { continue };
             // A process that is no longer the owner cannot ask; it cannot go on for long either.
             let Ok(stored) = self.state.pre_images(write.key.clone(), Some(pre.path.clone())).await else { continue };
             if !stored.iter().any(|record| record.value.as_ref() == Some(value)) {

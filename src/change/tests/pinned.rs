@@ -39,7 +39,7 @@ proptest! {
     ) {
         let strategy = if in_place { InPlace } else { ExpandContract };
         let decision = if back {
-            Changes::for_old_equal_new(&answering(&plan, on_existing), strategy, key(), Vec::new()).decide(&image)
+            Changes::for_old_from_new(&answering(&plan, on_existing), strategy, key(), Vec::new()).decide(&image)
         } else {
             decide(&plan, strategy, on_existing, &image)
         };

@@ -33,7 +33,7 @@ fn a_value_that_appears_in_between_counts_as_done() {
     for change in [mv("a", "b"), copy("a", "b"), set("b", json!({"S": "1"}))] {
         let image = item(json!({"pk": {"S": "1"}, "a": {"S": "1"}}));
         let plan = answering(&[change], Skip);
-        let changes = Changes::for_run(&plan, ExpandContract, key(), Vec::new());
+        let changes = Changes::for_expand(&plan, ExpandContract, key(), Vec::new());
         let Decision::Write(write) = changes.decide(&image) else { panic!() };
         let mut raced = image.clone();
         raced.insert("b".into(), Value::S("theirs".into()));

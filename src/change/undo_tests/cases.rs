@@ -140,11 +140,11 @@ fn new_values_that_were_there_before_stay() {
         assert_eq!(text(&story.image), text(&item(image)));
     }
     // While applications write both, an equal pair is theirs.
-    let changes = Changes::for_run(&moves(), ExpandContract, key(), Vec::new());
+    let changes = Changes::for_expand(&moves(), ExpandContract, key(), Vec::new());
     let pair = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "x"}}));
-    let met = Met { pairs: vec![(path("b"), MetPair::Equal)], ..Met::default() };
-    assert_eq!(changes.meet(&pair, true), met, "noted, and not as there before");
-    assert_eq!(changes.meet(&pair, false).there_before, [(path("b"), Digest::of(&Value::S("x".into())))]);
+    let baseline = Baseline { pairs: vec![(path("b"), BaselinePair::Equal)], ..Baseline::default() };
+    assert_eq!(changes.baseline(&pair, true), baseline, "noted, and not as there before");
+    assert_eq!(changes.baseline(&pair, false).preexisting, [(path("b"), Digest::of(&Value::S("x".into())))]);
     // What the application may have changed under the new name alone is made equal all the same, with an old value and
     // without one.
     let alone = item(json!({"pk": {"S": "1"}, "b": {"S": "x"}}));

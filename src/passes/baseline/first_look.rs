@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::change::{Changes, Digest};
 use crate::item::Item;
-use crate::state::{Filled, History, MetPage, RunId, StoreError};
+use crate::state::{BaselinePage, Filled, History, RunId, StoreError};
 
-/// Records, page by page, what was there before a run's first write of it.
+/// Records, page by page, what existed before a run's first write of it.
 pub struct FirstLook {
     changes: Arc<Changes>,
     store: Arc<dyn History>,
@@ -35,13 +35,13 @@ impl FirstLook {
     }
 
     /// Looks at the items of a page. When it returns, what it found is durable: only then may one of them be written.
-    pub(crate) async fn meet(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), StoreError> {
+    pub(crate) async fn record_baseline(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), StoreError> {
         let written = self.written_before(segment).await?;
-        let nothing = MetPage::empty(self.run, segment, number);
+        let nothing = BaselinePage::empty(self.run, segment, number);
         let mut page = nothing.clone();
         for item in items {
-            let met = self.changes.meet(item, self.dual_writes);
-            if met.there_before.is_empty() && met.pairs.is_empty() && !met.may_write {
+            let baseline = self.changes.baseline(item, self.dual_writes);
+            if baseline.preexisting.is_empty() && baseline.pairs.is_empty() && !baseline.may_write {
                 continue;
             }
             // Without its key an item is rejected.
@@ -53,18 +53,18 @@ impl FirstLook {
                 page.filled.extend((!targets.is_empty()).then(|| Filled { key, targets, refused: Vec::new() }));
                 continue;
             }
-            page.may_write.extend(met.may_write.then_some(digest));
-            if !met.pairs.is_empty() {
-                page.pairs.push((key.clone(), met.pairs));
+            page.may_write.extend(baseline.may_write.then_some(digest));
+            if !baseline.pairs.is_empty() {
+                page.pairs.push((key.clone(), baseline.pairs));
             }
-            if !met.there_before.is_empty() {
-                page.there_before.push((key, met.there_before));
+            if !baseline.preexisting.is_empty() {
+                page.preexisting.push((key, baseline.preexisting));
             }
         }
         if page == nothing {
             return Ok(());
         }
-        self.store.append_page(page).await
+        self.store.record_baseline(page).await
     }
 
     /// A segment's last page is processed: nothing of it is looked up any more.

@@ -1,6 +1,6 @@
 //! The rest of a first pass that was stopped, looked at and not written.
 //!
-//! What was there before the migration is known of the items that the first pass has met (`first_look.rs`). A rollback of
+//! What existed before the migration is known of the items that the first pass has met (`first_look.rs`). A rollback of
 //! one that was stopped, and a run that begins anew behind it, ask of the others too, and cannot tell them from those that
 //! the pass has written. So its open segments are read to their ends as it would have read them, with the first look and
 //! its checkpoints, and without a write. That can be killed like the pass itself; when it is done, every item was met.
@@ -26,16 +26,16 @@ impl Job {
     /// what begins anew it may spend as much as a new run, and read all items.
     ///
     /// False where it was stopped; it then goes on where it was when it is called again.
-    pub async fn meet_the_rest(&self, store: &State) -> Result<bool, StoreError> {
+    pub async fn complete_baseline(&self, store: &State) -> Result<bool, StoreError> {
         let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(true) };
         tracing::info!("what the stopped run has not read is looked at first, and not written");
         let before = store.begin_spend(pass.id, self.allowance.prices()).await?;
         let from = if pass.looked_through { pass.look_from } else { before.spent };
         self.allowance.begin_beside(store.spend_ledger(), pass.id, before, from);
         self.stop_at_limits();
-        let met = self.look_through(store).await;
+        let baseline = self.look_through(store).await;
         self.end_spend(store, &pass).await?;
-        met
+        baseline
     }
 
     /// The same within a session of another run, of whose limits it spends.
@@ -50,35 +50,37 @@ impl Job {
         let pass = store.begin(Begin::Look, new).await?.run;
         let requests = self.requests();
         let key = &self.description.key;
-        let none = Changes::for_run(&[], Strategy::InPlace, key.clone(), Vec::new());
+        let none = Changes::for_expand(&[], Strategy::InPlace, key.clone(), Vec::new());
         let writer = Writer::new(Arc::new(none), store.history(), pass.id);
         let look = FirstLook::new(Arc::new(self.expansion()), store.history(), pass.id, true, self.dual_writes);
         let pages = WritePages::new(writer, store.checkpoints(), pass.id, requests.clone(), u64::MAX, 0, true);
         let handler = RecordFirst::new(look, pages, requests.clone());
         let scheduler = schedule(store, &pass).await?;
         sweep(self.reading(pass.total_segments), &scheduler, &requests, Arc::new(handler)).await;
-        let met = store.totals(pass.id).await?.done == pass.total_segments;
-        if !met && !self.stop.is_stopping() {
+        let baseline = store.totals(pass.id).await?.done == pass.total_segments;
+        if !baseline && !self.stop.is_stopping() {
             self.stop.stop(StopReason::Internal("segments were left over".into()));
         }
-        let reason = if met { Some(ENDED.to_owned()) } else { self.stop.reason().map(ToString::to_string) };
-        let abandoned = if met { 0 } else { self.progress.snapshot().abandoned_pages };
+        let reason = if baseline { Some(ENDED.to_owned()) } else { self.stop.reason().map(ToString::to_string) };
+        let abandoned = if baseline { 0 } else { self.progress.snapshot().abandoned_pages };
         store.end_session(pass.id, RunStatus::Stopped, reason, abandoned).await?;
-        Ok(met)
+        Ok(baseline)
     }
 
-    /// A first pass that has begun, and has not met every item; none where the plan does not ask what was there before.
+    /// A first pass that has begun, and has not met every item; none where the plan does not ask what existed before.
     async fn stopped_first_pass(&self, store: &State) -> Result<Option<RunRecord>, StoreError> {
         let Some(pass) = store.current_run(phase::EXPAND).await?.filter(RunRecord::is_unfinished) else {
             return Ok(None);
         };
-        let due = self.expansion().meets() && store.is_first_pass(pass.id).await? && !store.all_met().await?;
+        let due = self.expansion().needs_baseline()
+            && store.is_first_pass(pass.id).await?
+            && !store.baseline_complete().await?;
         Ok(Some(pass).filter(|_| due))
     }
 
     /// What the first look goes by.
     fn expansion(&self) -> Changes {
         let (plan, key) = (&self.plan, self.description.key.clone());
-        Changes::for_run(&plan.changes, plan.strategy, key, Vec::new())
+        Changes::for_expand(&plan.changes, plan.strategy, key, Vec::new())
     }
 }

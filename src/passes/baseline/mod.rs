@@ -1,4 +1,4 @@
-//! The baseline: what is recorded of an item before the migration first writes it.
+//! The baseline: what is recorded about an item before the migration first writes it.
 
 pub(crate) mod first_look;
 mod look_through;

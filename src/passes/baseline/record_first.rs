@@ -30,7 +30,7 @@ impl ProcessPage for RecordFirst {
     type Outcome = Settled;
 
     async fn process(&self, page: PageItems, requests: &Requests) -> Result<Settling, Stopped> {
-        if let Err(error) = self.baseline.meet(page.segment, page.number, &page.items).await {
+        if let Err(error) = self.baseline.record_baseline(page.segment, page.number, &page.items).await {
             self.requests.stop().stop(StopReason::Store(error.to_string()));
             return Err(Stopped);
         }

@@ -17,7 +17,7 @@ pub use heaviest::{Heaviest, Load};
 pub use prediction::{Class, Group, Prediction, Shape};
 pub use sampled::read_clusters;
 
-use crate::change::{Changes, OnRecord};
+use crate::change::{Changes, ItemHistory};
 use crate::engine::client::Requests;
 use crate::engine::job::Job;
 use crate::engine::stop::{StopReason, Stopped};
@@ -46,17 +46,17 @@ impl DryRun {
     }
 }
 
-/// What is on record of a page's items, where the changes go by it.
-async fn recall(
+/// What is recorded about a page's items, where the changes go by it.
+async fn history_of(
     changes: &Changes,
     records: Option<&dyn Records>,
     items: &[Item],
     requests: &Requests,
-) -> Result<Vec<OnRecord>, Stopped> {
+) -> Result<Vec<ItemHistory>, Stopped> {
     let Some((records, lookup)) = records.zip(changes.lookup()) else {
-        return Ok(vec![OnRecord::default(); items.len()]);
+        return Ok(vec![ItemHistory::default(); items.len()]);
     };
-    // Without its key an item is rejected, whatever is on record.
+    // Without its key an item is rejected, whatever is recorded.
     let key_of = |item: &Item| changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()));
     records.of(items.iter().map(key_of).collect(), lookup).await.map_err(|error| {
         requests.stop().stop(StopReason::Store(error.to_string()));
@@ -92,7 +92,7 @@ impl ProcessPage for DryRun {
 
     async fn process(&self, PageItems { items, .. }: PageItems, _: &Requests) -> Result<Settling<Predicted>, Stopped> {
         let mut page = Predicted::default();
-        let records = recall(&self.changes, self.records.as_deref(), &items, &self.requests).await?;
+        let records = history_of(&self.changes, self.records.as_deref(), &items, &self.requests).await?;
         for (item, record) in items.iter().zip(&records) {
             page.counts.count(page.found.add(item, &self.changes, record).outcome());
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::heaviest::{Heaviest, Load};
-use crate::change::{Action, Changes, Decision, GuardedWrite, Leftover, OnRecord, Outcome, PreImage};
+use crate::change::{Action, Changes, Decision, GuardedWrite, ItemHistory, Leftover, Outcome, PreImage};
 use crate::item::{Item, ItemKey, PartitionHash, Path, Times, Units, Value, client_encryption, item_bytes};
 use crate::state::only_if_kept;
 
@@ -157,8 +157,8 @@ impl Prediction {
         }
     }
 
-    /// Counts one item, by what is on record of it.
-    pub fn add(&mut self, item: &Item, changes: &Changes, record: &OnRecord) -> Class {
+    /// Counts one item, by what is recorded about it.
+    pub fn add(&mut self, item: &Item, changes: &Changes, record: &ItemHistory) -> Class {
         self.scanned += 1;
         let bytes = item_bytes(item);
         self.bytes += bytes as u64;
@@ -345,7 +345,7 @@ mod tests {
         let path = |text: &str| text.parse::<Path>().unwrap();
         let plan = [Change::Move { from: path("old"), to: path("doc.new"), on_existing: OnExisting::Keep }];
         let key = TableDescription::of_a_test().key;
-        Changes::for_run(&plan, Strategy::ExpandContract, key, Vec::new())
+        Changes::for_expand(&plan, Strategy::ExpandContract, key, Vec::new())
     }
 
     fn item(n: usize, attributes: &[(&str, Value)]) -> Item {
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn classes_add_up_and_examples_are_few() {
-        let (mut whole, none) = (Prediction::default(), OnRecord::default());
+        let (mut whole, none) = (Prediction::default(), ItemHistory::default());
         for n in 0..40 {
             let mut page = Prediction::default();
             page.add(&item(n, &[("old", s("v")), ("doc", Value::M(Item::new()))]), &changes(), &none);

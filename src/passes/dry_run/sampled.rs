@@ -2,7 +2,7 @@
 
 use futures::stream::{self, StreamExt};
 
-use super::{Prediction, recall};
+use super::{Prediction, history_of};
 use crate::change::Changes;
 use crate::dynamodb::PageRequest;
 use crate::engine::client::Requests;
@@ -11,7 +11,7 @@ use crate::engine::stop::Stopped;
 use crate::state::Records;
 
 /// Reads these segments of the reading's split to their ends, as many at a time as it has lanes, decides on every item (by
-/// what is on record of it, where the changes go by that), and hands each segment's counts to `each` when it has ended.
+/// what is recorded about it, where the changes go by that), and hands each segment's counts to `each` when it has ended.
 /// Nothing is written.
 ///
 /// `Err` says that the job was stopped; what was handed out by then is of whole segments.
@@ -53,7 +53,7 @@ async fn read_cluster(
         size.learn_cost(&page);
         let mut found = Prediction { pages: 1, read_units: page.units.unwrap_or(0.0), ..Prediction::default() };
         let mut counts = crate::state::Counts { read_units: found.read_units, ..Default::default() };
-        let on_record = recall(changes, records, &page.items, &requests).await?;
+        let on_record = history_of(changes, records, &page.items, &requests).await?;
         for (item, record) in page.items.iter().zip(&on_record) {
             counts.count(found.add(item, changes, record).outcome());
         }

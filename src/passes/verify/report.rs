@@ -249,7 +249,7 @@ impl SegmentReport {
 }
 
 impl Example {
-    /// An item that is on record as a mismatch.
+    /// An item that is recorded as a mismatch.
     pub fn new(
         verdict: Verdict,
         key: &ItemKey,

@@ -133,7 +133,7 @@ mod tests {
     use super::super::bound::{Clusters, upper_bound};
     use super::super::compare::Parity;
     use super::*;
-    use crate::change::{Change, OnExisting, OnRecord, Strategy as Way};
+    use crate::change::{Change, ItemHistory, OnExisting, Strategy as Way};
     use crate::cutover::Truth;
     use crate::item::{Item, PartitionHash, Value};
     use crate::state::Stage;
@@ -207,7 +207,7 @@ mod tests {
     }
 
     fn differs(parity: &Parity, items: Option<&Vec<Item>>) -> bool {
-        let mismatch = |item: &Item| parity.compare(item, &OnRecord::default()).verdict.is_mismatch();
+        let mismatch = |item: &Item| parity.compare(item, &ItemHistory::default()).verdict.is_mismatch();
         items.is_some_and(|items| items.iter().any(mismatch))
     }
 

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use async_trait::async_trait;
 
 use super::super::{
-    Filled, History, Listed, MetPage, PreImageId, PreImageRecord, PreImageRow, RunId, RunStatus, SegmentStatus,
+    BaselinePage, Filled, History, Listed, PreImageId, PreImageRecord, PreImageRow, RunId, RunStatus, SegmentStatus,
     StoreError, phase,
 };
 use super::{ByItem, JournalRow, MemoryState, PageUnderWay, Tables, name_of};
-use crate::change::{By, Digest, Leftover, Lookup, MetPair, OnRecord, Outcome, PreImage, Was};
+use crate::change::{BaselinePair, By, Digest, ItemHistory, Leftover, Lookup, Outcome, PreImage, PriorValue};
 use crate::item::{ItemKey, Path};
 
 #[async_trait]
@@ -31,11 +31,11 @@ impl History for MemoryState {
         .await
     }
 
-    async fn recall(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError> {
+    async fn history_of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError> {
         self.call(|tables, _| {
             let of = |key: &ItemKey| match lookup {
-                Lookup::ToDecide => tables.recall(key),
-                Lookup::ToReport => OnRecord::new(tables.targets_before(&key.to_text()), []),
+                Lookup::ToDecide => tables.history_of(key),
+                Lookup::ToReport => ItemHistory::new(tables.targets_before(&key.to_text()), []),
             };
             Ok(keys.iter().map(of).collect())
         })
@@ -47,8 +47,8 @@ impl History for MemoryState {
             let key = key.to_text();
             let rows = tables.journal_of(&key);
             let rows = rows.filter(|(_, row)| path.as_ref().is_none_or(|path| row.pre.path == *path));
-            let record = |(id, row): (PreImageId, &JournalRow)| match &row.pre.was {
-                Was::Value(value) => Some(PreImageRecord {
+            let record = |(id, row): (PreImageId, &JournalRow)| match &row.pre.prior {
+                PriorValue::Value(value) => Some(PreImageRecord {
                     id,
                     run: row.run,
                     key: row.key.clone(),
@@ -56,7 +56,7 @@ impl History for MemoryState {
                     value: Some(value.clone()),
                     at: row.at.clone(),
                 }),
-                Was::Nothing | Was::Same | Was::Left(_) => None,
+                PriorValue::Nothing | PriorValue::Same | PriorValue::Left(_) => None,
             };
             Ok(rows.filter_map(record).collect())
         })
@@ -65,7 +65,8 @@ impl History for MemoryState {
 
     async fn journaled(&self, run: RunId) -> Result<u64, StoreError> {
         self.call(|tables, _| {
-            let destroys = |row: &&JournalRow| row.run == run && !row.refused && matches!(row.pre.was, Was::Value(_));
+            let destroys =
+                |row: &&JournalRow| row.run == run && !row.refused && matches!(row.pre.prior, PriorValue::Value(_));
             Ok(tables.journal.iter().filter(destroys).count() as u64)
         })
         .await
@@ -74,13 +75,13 @@ impl History for MemoryState {
     async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, StoreError> {
         self.call(|tables, _| {
             tables.run(run)?;
-            let left = |was: &Was, wrote: Option<Digest>| match was {
-                Was::Left(Leftover::Unknown) => leftover == Leftover::Unknown,
-                Was::Left(Leftover::NewRemoved | Leftover::OldMade) => leftover != Leftover::Unknown,
-                Was::Same => wrote.is_some() == (leftover == Leftover::Unknown),
-                Was::Value(_) | Was::Nothing => false,
+            let left = |prior: &PriorValue, wrote: Option<Digest>| match prior {
+                PriorValue::Left(Leftover::Unknown) => leftover == Leftover::Unknown,
+                PriorValue::Left(Leftover::NewRemoved | Leftover::OldMade) => leftover != Leftover::Unknown,
+                PriorValue::Same => wrote.is_some() == (leftover == Leftover::Unknown),
+                PriorValue::Value(_) | PriorValue::Nothing => false,
             };
-            let is_left = |row: &&JournalRow| row.run == run && !row.refused && left(&row.pre.was, row.pre.wrote);
+            let is_left = |row: &&JournalRow| row.run == run && !row.refused && left(&row.pre.prior, row.pre.wrote);
             let mut seen = BTreeSet::new();
             let rows = tables.journal.iter().filter(is_left);
             // A write that was planned anew, or sent again after a kill, has a row for each time.
@@ -94,8 +95,8 @@ impl History for MemoryState {
         .await
     }
 
-    async fn append_page(&self, page: MetPage) -> Result<(), StoreError> {
-        self.call(|tables, _| tables.append_page(page)).await
+    async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError> {
+        self.call(|tables, _| tables.record_baseline(page)).await
     }
 
     async fn under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError> {
@@ -110,11 +111,11 @@ impl History for MemoryState {
         self.call(|tables, _| Ok(!tables.all_met_before(run))).await
     }
 
-    async fn there_before(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
-        self.recall(keys, Lookup::ToReport).await
+    async fn preexisting(&self, keys: Vec<ItemKey>) -> Result<Vec<ItemHistory>, StoreError> {
+        self.history_of(keys, Lookup::ToReport).await
     }
 
-    async fn all_met(&self) -> Result<bool, StoreError> {
+    async fn baseline_complete(&self) -> Result<bool, StoreError> {
         self.call(|tables, _| Ok(tables.all_met_before(RunId::from_number(i64::MAX)))).await
     }
 
@@ -122,7 +123,7 @@ impl History for MemoryState {
         self.call(|tables, _| Ok(tables.no_way_back())).await
     }
 
-    async fn there_before_count(&self) -> Result<u64, StoreError> {
+    async fn preexisting_count(&self) -> Result<u64, StoreError> {
         self.call(|tables, _| Ok(tables.preexisting_behind(tables.last_rollback()))).await
     }
 }
@@ -143,7 +144,7 @@ impl Tables {
     }
 
     /// The recorded history of an item: of the expansion and of repairs, as far as no rollback has undone them.
-    fn recall(&self, key: &ItemKey) -> OnRecord {
+    fn history_of(&self, key: &ItemKey) -> ItemHistory {
         let (since, text) = (self.last_rollback(), key.to_text());
         let by = |run: RunId| match self.run(run).ok()?.phase.as_str() {
             phase::EXPAND => Some(By::Run),
@@ -153,9 +154,9 @@ impl Tables {
         let rows = self.journal_of(&text).filter(|(_, row)| row.run > since);
         let journal: Vec<(By, PreImage)> = rows.filter_map(|(_, row)| Some((by(row.run)?, row.pre.clone()))).collect();
         let pairs = of_key(&self.pairs, &text).filter(|(_, (run, _))| *run > since);
-        let equal = pairs.filter(|(_, (_, kind))| *kind == MetPair::Equal).map(|(path, _)| path.clone());
-        let record = OnRecord::new(self.targets_before(&text), journal).with_equal(equal);
-        if self.all_met_before(RunId::from_number(i64::MAX)) { record } else { record.unmet() }
+        let equal = pairs.filter(|(_, (_, kind))| *kind == BaselinePair::Equal).map(|(path, _)| path.clone());
+        let record = ItemHistory::new(self.targets_before(&text), journal).with_equal(equal);
+        if self.all_met_before(RunId::from_number(i64::MAX)) { record } else { record.without_baseline() }
     }
 
     fn targets_before(&self, key: &str) -> Vec<(Path, Digest)> {
@@ -164,9 +165,9 @@ impl Tables {
         targets.map(|(path, (_, digest))| (path.clone(), *digest)).collect()
     }
 
-    fn append_page(&mut self, page: MetPage) -> Result<(), StoreError> {
+    fn record_baseline(&mut self, page: BaselinePage) -> Result<(), StoreError> {
         let (sessions, since) = (self.run(page.run)?.sessions, self.last_rollback());
-        for (key, targets) in page.there_before {
+        for (key, targets) in page.preexisting {
             for (path, digest) in targets {
                 record(&mut self.preexisting, key.to_text(), path, (page.run, digest), since);
             }
@@ -185,7 +186,7 @@ impl Tables {
             }
         }
         if !page.may_write.is_empty() {
-            let MetPage { run, segment, number, may_write, .. } = page;
+            let BaselinePage { run, segment, number, may_write, .. } = page;
             self.under_way.push(PageUnderWay { run, segment, session: sessions, page: number, items: may_write });
         }
         Ok(())

@@ -20,11 +20,11 @@ use super::{
     Asked, DivergedRecord, Drawn, EventRecord, FailureRecord, Identity, Mismatch, PreImageId, RunId, RunRecord,
     RunStatus, SegmentState, SpendState, StateStore, StoreError, VerdictCounts,
 };
-use crate::change::{Digest, MetPair, PreImage};
+use crate::change::{BaselinePair, Digest, PreImage};
 use crate::cost::UnitPrices;
 use crate::item::{ItemKey, Path};
 
-/// What is recorded of items: by the text of the key, by path; with the run that recorded it.
+/// What is recorded about items: by the text of the key, by path; with the run that recorded it.
 type ByItem<T> = BTreeMap<String, BTreeMap<Path, (RunId, T)>>;
 
 /// Gives the timestamps that are stored.
@@ -64,7 +64,7 @@ struct Tables {
     /// Targets that existed before the migration: by key and path, with the run that recorded them.
     preexisting: ByItem<Digest>,
     /// Pairs as the first pass found them, likewise.
-    pairs: ByItem<MetPair>,
+    pairs: ByItem<BaselinePair>,
     under_way: Vec<PageUnderWay>,
     spend: BTreeMap<RunId, (SpendState, UnitPrices)>,
     verifications: BTreeMap<RunId, Verification>,

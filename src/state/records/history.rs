@@ -1,7 +1,7 @@
 //! The recorded history of items: pre-images of the journal, and what the first pass found before it wrote.
 
 use super::super::{Cursor, PreImageId, RunId};
-use crate::change::{Digest, MetPair, PreImage};
+use crate::change::{BaselinePair, Digest, PreImage};
 use crate::item::{ItemKey, Path, Value};
 
 /// A pre-image as stored. It holds a value of the table, which is printed only on request.
@@ -50,17 +50,17 @@ pub struct PreImageRow {
 
 /// The baseline of the items of a page, recorded before any of them is written.
 #[derive(Debug, Clone, PartialEq)]
-pub struct MetPage {
+pub struct BaselinePage {
     /// The run.
     pub run: RunId,
     /// The segment.
     pub segment: u32,
     /// Number of the page in it.
     pub number: u64,
-    /// Items with targets that were there before the migration, which, and digests of their values.
-    pub there_before: Vec<(ItemKey, Vec<(Path, Digest)>)>,
+    /// Items with targets that existed before the migration, which, and digests of their values.
+    pub preexisting: Vec<(ItemKey, Vec<(Path, Digest)>)>,
     /// Items with pairs that a rollback changes from what they were, or whose new value readers see for the first time.
-    pub pairs: Vec<(ItemKey, Vec<(Path, MetPair)>)>,
+    pub pairs: Vec<(ItemKey, Vec<(Path, BaselinePair)>)>,
     /// Digests of the keys of items that may be written.
     pub may_write: Vec<Digest>,
     /// Items with targets that were filled behind the look at them.
@@ -80,10 +80,10 @@ pub struct Filled {
     pub refused: Vec<PreImageId>,
 }
 
-impl MetPage {
+impl BaselinePage {
     /// Of a run, with nothing in it.
-    pub fn empty(run: RunId, segment: u32, number: u64) -> MetPage {
-        let (there_before, pairs) = (Vec::new(), Vec::new());
-        MetPage { run, segment, number, there_before, pairs, may_write: Vec::new(), filled: Vec::new() }
+    pub fn empty(run: RunId, segment: u32, number: u64) -> BaselinePage {
+        let (preexisting, pairs) = (Vec::new(), Vec::new());
+        BaselinePage { run, segment, number, preexisting, pairs, may_write: Vec::new(), filled: Vec::new() }
     }
 }

@@ -11,7 +11,7 @@ mod work;
 
 pub use commit::{Commit, DivergedItem, Failure};
 pub use event::{EventRecord, KeptFact};
-pub use history::{Filled, Listed, MetPage, PreImageRecord, PreImageRow};
+pub use history::{BaselinePage, Filled, Listed, PreImageRecord, PreImageRow};
 pub use identity::Identity;
 pub use run::{Begin, Holder, NewRun, RunProgress, RunRecord, SegmentTotals, Session, StateSummary};
 pub use spend::SpendRecord;

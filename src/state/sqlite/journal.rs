@@ -3,12 +3,12 @@
 //! # Pre-images
 //!
 //! What a write found at the paths that it changes, appended before the write is sent: a value, or that there was nothing,
-//! or that it was what the source had ([`Was`]). Rows are never changed, but for `refused`. Which of several rows of a path
+//! or that it was what the source had ([`PriorValue`]). Rows are never changed, but for `refused`. Which of several rows of a path
 //! counts is decided in `change/record.rs`.
 //!
-//! # What was there before
+//! # What existed before
 //!
-//! A rollback removes new attributes, but not those that were there before the migration. Which these were can be seen
+//! A rollback removes new attributes, but not those that existed before the migration. Which these were can be seen
 //! only before the first write of their page: afterwards an item that the tool has written looks the same. So the first
 //! pass appends, once for every page and before its first write, the targets that are there already, together with the
 //! digests of the items that it may write (`pages_under_way`). A page that was given up or killed is read again, perhaps
@@ -20,7 +20,7 @@
 //! may have been cut differently, with the end of their segment. So they take eight bytes for each item of the pages
 //! under way.
 //!
-//! Later passes record nothing: the first one has met every item that was there before the migration, and what was
+//! Later passes record nothing: the first one has met every item that existed before the migration, and what was
 //! inserted since is none of those. The same holds for a run from the beginning (`--restart`) behind a complete one, or
 //! behind one of which the items that it had not met were looked at (`passes/baseline/look_through.rs`). Behind any other nobody
 //! knows how far the items were met, so what is there is recorded, although the superseded run may have written it: a
@@ -28,8 +28,8 @@
 //! must not.
 //!
 //! A rollback of a first pass that was stopped begins with that look. Where no pass has begun at all, and only
-//! applications have written both attributes, nothing is on record, and each item is recalled as
-//! [unmet](OnRecord::unmet).
+//! applications have written both attributes, nothing is recorded, and each item is recalled as
+//! [without a baseline](ItemHistory::without_baseline).
 //!
 //! An item that lost its new attribute between the first look and its write, and got it by the migration, counts as there
 //! before. One that got it from a live writer in between does not: its removal asks that old equals new, or records it.
@@ -44,11 +44,13 @@ use std::collections::HashSet;
 use rusqlite::{Connection, Row, params};
 
 use super::super::packed::{pack, unpack};
-use super::super::{ListQuery, MetPage, PreImageId, PreImageRecord, PreImageRow, RunId, RunRecord, Unreadable, phase};
+use super::super::{
+    BaselinePage, ListQuery, PreImageId, PreImageRecord, PreImageRow, RunId, RunRecord, Unreadable, phase,
+};
 use super::checksum::{self, PRE_IMAGE, THERE_BEFORE};
 use super::error::Failed;
 use super::read::{collect, collect_listed, key_from, parse_path};
-use crate::change::{By, Digest, Leftover, Lookup, OnRecord, PreImage, Was};
+use crate::change::{By, Digest, ItemHistory, Leftover, Lookup, PreImage, PriorValue};
 use crate::item::{ItemKey, Path, Value};
 
 /// The phase whose pre-images are those of repairs.
@@ -70,13 +72,13 @@ pub(super) fn append_pre_images(
     )?;
     rows.iter()
         .map(|PreImageRow { key, pre }| {
-            let (kind, value) = match &pre.was {
-                Was::Value(value) => ("value", Some(pack(value))),
-                Was::Nothing => ("nothing", None),
+            let (kind, value) = match &pre.prior {
+                PriorValue::Value(value) => ("value", Some(pack(value))),
+                PriorValue::Nothing => ("nothing", None),
                 // Of a run of the way back, whose rows are only counted: `leftovers.rs` tells which note it is.
-                Was::Same | Was::Left(_) => ("same", None),
+                PriorValue::Same | PriorValue::Left(_) => ("same", None),
             };
-            let is_unknown = pre.was == Was::Left(Leftover::Unknown);
+            let is_unknown = pre.prior == PriorValue::Left(Leftover::Unknown);
             let wrote = if is_unknown { Some(UNKNOWN) } else { pre.wrote.map(|digest| digest.0) };
             let id = statement.insert(params![run.0, key.to_text(), pre.path.to_string(), kind, value, wrote, now])?;
             Ok(PreImageId(id))
@@ -118,7 +120,7 @@ pub(super) fn list(
     collect_listed(connection, sql, params![query.after.0, query.run.map(|run| run.0), query.limit], record_from)
 }
 
-/// How many values are on record whose write was not refused: of a run, or of all.
+/// How many values are recorded whose write was not refused: of a run, or of all.
 pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Result<u64, Failed> {
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 1 AND (?1 IS NULL OR run = ?1)";
     Ok(connection.query_row(sql, [run.map(|run| run.0)], |row| row.get(0))?)
@@ -126,7 +128,11 @@ pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Re
 
 /// What a rollback finds on record of these items, in their order: of the expansion and of repairs, as far as no rollback
 /// has undone them. What only reports ask for never fails.
-pub(super) fn recall(connection: &Connection, keys: &[ItemKey], lookup: Lookup) -> Result<Vec<OnRecord>, Failed> {
+pub(super) fn history_of(
+    connection: &Connection,
+    keys: &[ItemKey],
+    lookup: Lookup,
+) -> Result<Vec<ItemHistory>, Failed> {
     match lookup {
         Lookup::ToDecide => recall_proven(connection, keys),
         Lookup::ToReport => Ok(recall_what_can_be_read(connection, keys)),
@@ -134,32 +140,32 @@ pub(super) fn recall(connection: &Connection, keys: &[ItemKey], lookup: Lookup) 
 }
 
 /// Before the first item, the whole file is compared with its checksums.
-fn recall_proven(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<OnRecord>, Failed> {
+fn recall_proven(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, Failed> {
     checksum::audit(connection)?;
     let since = last_rollback(connection)?;
-    let all_met = all_met(connection)?;
+    let baseline_complete = baseline_complete(connection)?;
     let of = |key: &ItemKey| match recall_item(connection, key, since) {
-        Ok(record) => Ok(if all_met { record } else { record.unmet() }),
+        Ok(record) => Ok(if baseline_complete { record } else { record.without_baseline() }),
         // One record that cannot be read is no reason to leave the others as they are.
-        Err(failed) => failed.of_a_row().map(OnRecord::unreadable),
+        Err(failed) => failed.of_a_row().map(ItemHistory::unreadable),
     };
     keys.iter().map(of).collect()
 }
 
-/// Only which targets were there before. A failure of the file itself is one of each item here: the caller writes to the file
+/// Only which targets existed before. A failure of the file itself is one of each item here: the caller writes to the file
 /// later, and stops if that fails.
-fn recall_what_can_be_read(connection: &Connection, keys: &[ItemKey]) -> Vec<OnRecord> {
+fn recall_what_can_be_read(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistory> {
     let of = |key: &ItemKey| {
         let since = last_rollback(connection)?;
-        Ok(OnRecord::new(targets_before(connection, &key.to_text(), since)?, []))
+        Ok(ItemHistory::new(targets_before(connection, &key.to_text(), since)?, []))
     };
     let unreadable = |failed: Failed| {
-        OnRecord::unreadable(failed.of_a_row().unwrap_or_else(|_| "the state file is damaged".to_owned()))
+        ItemHistory::unreadable(failed.of_a_row().unwrap_or_else(|_| "the state file is damaged".to_owned()))
     };
     keys.iter().map(|key| of(key).unwrap_or_else(unreadable)).collect()
 }
 
-fn recall_item(connection: &Connection, key: &ItemKey, since: i64) -> Result<OnRecord, Failed> {
+fn recall_item(connection: &Connection, key: &ItemKey, since: i64) -> Result<ItemHistory, Failed> {
     let key = key.to_text();
     if checksum::is_doubtful(connection, &key)? {
         return Err(damaged_row());
@@ -177,7 +183,7 @@ fn recall_item(connection: &Connection, key: &ItemKey, since: i64) -> Result<OnR
     let sql = "SELECT path FROM met_pairs WHERE key = ?1 AND run > ?2 AND kind = 'equal'";
     let equal: Vec<String> = collect(connection, sql, params![key, since], |row| Ok(row.get(0)?))?;
     // They are only for reports: a damaged one holds nothing up.
-    Ok(OnRecord::new(before, journal).with_equal(equal.iter().filter_map(|path| parse_path(path).ok())))
+    Ok(ItemHistory::new(before, journal).with_equal(equal.iter().filter_map(|path| parse_path(path).ok())))
 }
 
 /// Whether a row has its checksum, by this column.
@@ -189,8 +195,8 @@ fn damaged_row() -> Failed {
     Failed::Row("one of its rows has a wrong checksum".to_owned())
 }
 
-/// Whether a pass has met every item of the table, so that what was there before is on record.
-pub(super) fn all_met(connection: &Connection) -> Result<bool, Failed> {
+/// Whether the baseline of every item is recorded, so that what existed before is recorded.
+pub(super) fn baseline_complete(connection: &Connection) -> Result<bool, Failed> {
     all_met_before(connection, i64::MAX)
 }
 
@@ -220,13 +226,13 @@ pub(super) fn no_way_back(connection: &Connection) -> Result<Option<u64>, Failed
     Ok((unsure > 0).then_some(unsure))
 }
 
-/// Which targets of these items were there before the migration, in the order of the items. A record that cannot be read is
+/// Which targets of these items existed before the migration, in the order of the items. A record that cannot be read is
 /// one of its item alone.
-pub(super) fn there_before(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<OnRecord>, Failed> {
+pub(super) fn preexisting(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, Failed> {
     let since = last_rollback(connection)?;
     let of = |key: &ItemKey| match targets_before(connection, &key.to_text(), since) {
-        Ok(targets) => Ok(OnRecord::new(targets, [])),
-        Err(failed) => failed.of_a_row().map(OnRecord::unreadable),
+        Ok(targets) => Ok(ItemHistory::new(targets, [])),
+        Err(failed) => failed.of_a_row().map(ItemHistory::unreadable),
     };
     keys.iter().map(of).collect()
 }
@@ -239,8 +245,8 @@ fn targets_before(connection: &Connection, key: &str, since: i64) -> Result<Vec<
     })
 }
 
-/// How many targets were there before the migration.
-pub(super) fn there_before_count(connection: &Connection) -> Result<u64, Failed> {
+/// How many targets existed before the migration.
+pub(super) fn preexisting_count(connection: &Connection) -> Result<u64, Failed> {
     let since = last_rollback(connection)?;
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2 AND run > ?1";
     Ok(connection.query_row(sql, [since], |row| row.get(0))?)
@@ -252,7 +258,7 @@ pub(super) fn is_first_pass(connection: &Connection, run: RunId) -> Result<bool,
 }
 
 /// Records what the first look at a page's items has told.
-pub(super) fn append_page(connection: &Connection, page: &MetPage) -> Result<(), Failed> {
+pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> Result<(), Failed> {
     let run = super::read::run(connection, page.run)?;
     let since = last_rollback(connection)?;
     // A row from before a rollback is none of this expansion's; one of this expansion is of the run that met the item first.
@@ -260,7 +266,7 @@ pub(super) fn append_page(connection: &Connection, page: &MetPage) -> Result<(),
         "INSERT INTO there_before (key, path, run, value) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT (key, path) DO UPDATE SET run = excluded.run, value = excluded.value WHERE run <= ?5",
     )?;
-    for (key, paths) in &page.there_before {
+    for (key, paths) in &page.preexisting {
         for (path, value) in paths {
             statement.execute(params![key.to_text(), path.to_string(), page.run.0, value.0, since])?;
         }
@@ -334,7 +340,7 @@ pub(super) fn forget_pages(
     Ok(())
 }
 
-/// The last run that undid an expansion before the present one, or 0: what is on record up to it counts no more. Another
+/// The last run that undid an expansion before the present one, or 0: what is recorded up to it counts no more. Another
 /// pass of a rollback still goes by what the first went by.
 pub(super) fn last_rollback(connection: &Connection) -> Result<i64, Failed> {
     let sql = "SELECT coalesce(max(id), 0) FROM runs WHERE phase = ?1 AND status = 'complete' \
@@ -356,14 +362,14 @@ fn record_from(row: &Row<'_>) -> Result<PreImageRecord, Failed> {
 
 fn pre_image_from(row: &Row<'_>) -> Result<PreImage, Failed> {
     let id: i64 = row.get(0)?;
-    let was = match row.get::<_, String>(2)?.as_str() {
-        "value" => Was::Value(value_from(row, 3, id)?),
-        "nothing" => Was::Nothing,
-        "same" => Was::Same,
+    let prior = match row.get::<_, String>(2)?.as_str() {
+        "value" => PriorValue::Value(value_from(row, 3, id)?),
+        "nothing" => PriorValue::Nothing,
+        "same" => PriorValue::Same,
         _ => return Err(Failed::Row(format!("pre-image {id} is of no kind"))),
     };
     let wrote = row.get::<_, Option<[u8; 8]>>(4)?.map(Digest);
-    Ok(PreImage { path: parse_path(&row.get::<_, String>(1)?)?, was, wrote })
+    Ok(PreImage { path: parse_path(&row.get::<_, String>(1)?)?, prior, wrote })
 }
 
 fn value_from(row: &Row<'_>, at: usize, id: i64) -> Result<Value, Failed> {

@@ -7,16 +7,16 @@ use super::super::{Listed, RunId, StoreError, phase};
 use super::error::Failed;
 use super::read::{collect_readable, key_from, parse_path};
 use super::state_file::StateFile;
-use crate::change::{Leftover, MetPair};
+use crate::change::{BaselinePair, Leftover};
 use crate::item::{ItemKey, Path};
 
 impl StateFile {
     /// Pairs as the first pass met them, up to this number of paths by name. It counts them. None if an earlier version of
     /// this program made that pass: it has not recorded them.
-    pub fn met_pairs(&self, kind: MetPair, limit: u32) -> Result<Option<Listed>, StoreError> {
+    pub fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<Listed>, StoreError> {
         self.read(
             |connection| {
-                if unrecorded(connection)? { Ok(None) } else { met_pairs(connection, kind, limit).map(Some) }
+                if unrecorded(connection)? { Ok(None) } else { baseline_pairs(connection, kind, limit).map(Some) }
             },
         )
     }
@@ -52,7 +52,7 @@ pub(super) fn leftovers(connection: &Connection, run: RunId, leftover: Leftover,
     Ok(Listed { count, first, unrecorded: by_pairs && unrecorded(connection)? })
 }
 
-fn met_pairs(connection: &Connection, kind: MetPair, limit: u32) -> Result<Listed, Failed> {
+fn baseline_pairs(connection: &Connection, kind: BaselinePair, limit: u32) -> Result<Listed, Failed> {
     let since = super::journal::last_rollback(connection)?;
     let rows = "FROM met_pairs WHERE kind = ?1 AND run > ?2";
     let sql = format!("SELECT count(DISTINCT key) {rows}");

@@ -5,14 +5,14 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 
 use super::super::{
-    Begin, Checkpoints, Commit, Cursor, DivergedRecord, EventRecord, Events, Failure, FailureRecord, History, KeptFact,
-    ListQuery, Listed, MetPage, Mismatch, NewRun, NewVerification, OpenWork, PreImageId, PreImageRecord, PreImageRow,
-    Reservation, RunId, RunRecord, RunStatus, Runs, SegmentState, SegmentTotals, Session, Spend, SpendLedger,
-    SpendRecord, SpendState, StateStore, StoreError, StoredReport, Unreadable, VerificationRecord, Verifications,
-    VerifiedPages,
+    BaselinePage, Begin, Checkpoints, Commit, Cursor, DivergedRecord, EventRecord, Events, Failure, FailureRecord,
+    History, KeptFact, ListQuery, Listed, Mismatch, NewRun, NewVerification, OpenWork, PreImageId, PreImageRecord,
+    PreImageRow, Reservation, RunId, RunRecord, RunStatus, Runs, SegmentState, SegmentTotals, Session, Spend,
+    SpendLedger, SpendRecord, SpendState, StateStore, StoreError, StoredReport, Unreadable, VerificationRecord,
+    Verifications, VerifiedPages,
 };
 use super::{Store, accepted, events, journal, leftovers, read, spend, verify, write};
-use crate::change::{Digest, Leftover, Lookup, OnRecord, Outcome};
+use crate::change::{Digest, ItemHistory, Leftover, Lookup, Outcome};
 use crate::cost::UnitPrices;
 use crate::item::{ItemKey, Path};
 use crate::state::{Verdict, VerdictCounts};
@@ -139,8 +139,8 @@ impl History for Store {
         self.thread.run(move |c| journal::mark_refused(c, &ids)).await
     }
 
-    async fn recall(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError> {
-        self.thread.run(move |c| journal::recall(c, &keys, lookup)).await
+    async fn history_of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError> {
+        self.thread.run(move |c| journal::history_of(c, &keys, lookup)).await
     }
 
     async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError> {
@@ -155,8 +155,8 @@ impl History for Store {
         self.thread.run(move |c| leftovers::leftovers(c, run, leftover, limit)).await
     }
 
-    async fn append_page(&self, page: MetPage) -> Result<(), StoreError> {
-        self.thread.run(move |c| journal::append_page(c, &page)).await
+    async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError> {
+        self.thread.run(move |c| journal::record_baseline(c, &page)).await
     }
 
     async fn under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError> {
@@ -167,20 +167,20 @@ impl History for Store {
         self.thread.run(move |c| journal::is_first_pass(c, run)).await
     }
 
-    async fn there_before(&self, keys: Vec<ItemKey>) -> Result<Vec<OnRecord>, StoreError> {
-        self.thread.run(move |c| journal::there_before(c, &keys)).await
+    async fn preexisting(&self, keys: Vec<ItemKey>) -> Result<Vec<ItemHistory>, StoreError> {
+        self.thread.run(move |c| journal::preexisting(c, &keys)).await
     }
 
-    async fn all_met(&self) -> Result<bool, StoreError> {
-        self.thread.run(journal::all_met).await
+    async fn baseline_complete(&self) -> Result<bool, StoreError> {
+        self.thread.run(journal::baseline_complete).await
     }
 
     async fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
         self.thread.run(journal::no_way_back).await
     }
 
-    async fn there_before_count(&self) -> Result<u64, StoreError> {
-        self.thread.run(journal::there_before_count).await
+    async fn preexisting_count(&self) -> Result<u64, StoreError> {
+        self.thread.run(journal::preexisting_count).await
     }
 }
 

@@ -10,8 +10,8 @@ use super::super::{
     Records, RunRecord, StateReader, StateSummary, StoreError, Unreadable,
 };
 use super::StateFile;
-use super::journal::recall;
-use crate::change::{Lookup, MetPair, OnRecord};
+use super::journal::history_of;
+use crate::change::{BaselinePair, ItemHistory, Lookup};
 use crate::item::ItemKey;
 
 /// A state file that is read by several callers in turn.
@@ -45,11 +45,11 @@ impl StateFile {
 
 #[async_trait]
 impl Records for Reader {
-    async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<OnRecord>, StoreError> {
+    async fn of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError> {
         let file = Arc::clone(&self.0);
         let read = move || {
             let file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.read(|connection| recall(connection, &keys, lookup))
+            file.read(|connection| history_of(connection, &keys, lookup))
         };
         let read = tokio::task::spawn_blocking(read).await;
         read.unwrap_or_else(|panic| Err(StoreError::Io(format!("the state file could not be read: {panic}"))))
@@ -106,8 +106,8 @@ impl StateReader for Reader {
         self.file().no_way_back()
     }
 
-    async fn met_pairs(&self, kind: MetPair, limit: u32) -> Result<Option<Listed>, StoreError> {
-        self.file().met_pairs(kind, limit)
+    async fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<Listed>, StoreError> {
+        self.file().baseline_pairs(kind, limit)
     }
 
     async fn pairs_unrecorded(&self) -> Result<bool, StoreError> {

@@ -135,7 +135,7 @@ impl StateFile {
         self.read(|connection| read::segments_after(connection, run, after, limit))
     }
 
-    /// Reads in one transaction, so that what is told fits together. It is committed: what [`journal::recall`] keeps for later
+    /// Reads in one transaction, so that what is told fits together. It is committed: what [`journal::history_of`] keeps for later
     /// in a temporary table would go with a rollback.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Failed>) -> Result<T, StoreError> {
         let read = || {
@@ -196,7 +196,7 @@ mod tests {
         let path = dir.path().join("s.db");
         open::open_owned(&path, &identity(), open::NOW).unwrap().close();
         let file = StateFile::open(&path).unwrap();
-        assert!(file.read(|connection| journal::recall(connection, &[], Lookup::ToDecide)).unwrap().is_empty());
+        assert!(file.read(|connection| journal::history_of(connection, &[], Lookup::ToDecide)).unwrap().is_empty());
         let found = "SELECT EXISTS (SELECT 1 FROM sqlite_temp_schema WHERE name = 'doubtful')";
         let kept = file.read(|connection| Ok(connection.query_row(found, [], |row| row.get::<_, bool>(0))?));
         assert!(kept.unwrap(), "what the comparison found is kept for the next page");

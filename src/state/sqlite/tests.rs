@@ -6,8 +6,8 @@ use super::*;
 use crate::change::{Digest, Lookup, Outcome, PreImage};
 use crate::item::{ItemKey, Path, Position, Value};
 use crate::state::{
-    Begin, Checkpoints, Commit, Counts, Events, History, MetPage, NewRun, PreImageId, PreImageRow, RunId, RunStatus,
-    Runs, SegmentEvent,
+    BaselinePage, Begin, Checkpoints, Commit, Counts, Events, History, NewRun, PreImageId, PreImageRow, RunId,
+    RunStatus, Runs, SegmentEvent,
 };
 
 pub(super) fn scratch() -> tempfile::TempDir {
@@ -243,17 +243,17 @@ async fn a_damaged_record_of_what_was_there_before_is_one_of_its_item() {
         let dir = scratch();
         let store = open(&dir.path().join("s.db"));
         let run = begin(&store).await;
-        let there_before =
+        let preexisting =
             ["damaged", "fine"].map(|name| (key(name), vec![(target.clone(), value)])).into_iter().collect();
-        store.append_page(MetPage { there_before, ..MetPage::empty(run, 0, 1) }).await.unwrap();
+        store.record_baseline(BaselinePage { preexisting, ..BaselinePage::empty(run, 0, 1) }).await.unwrap();
         let sql = format!(
             "DROP TRIGGER there_before_changed; UPDATE there_before SET {tamper} WHERE key = '{}'",
             key("damaged").to_text()
         );
         store.thread.run(move |c| Ok(c.execute_batch(&sql)?)).await.unwrap();
-        let records = store.there_before(vec![key("damaged"), key("fine")]).await.unwrap();
+        let records = store.preexisting(vec![key("damaged"), key("fine")]).await.unwrap();
         assert!(records[0].why_unreadable().is_some(), "{tamper}");
-        assert!(records[1].is_existing(&target, &Value::S("x".to_owned())), "{tamper}");
+        assert!(records[1].is_preexisting_value(&target, &Value::S("x".to_owned())), "{tamper}");
     }
 }
 
@@ -264,11 +264,11 @@ async fn a_lookup_for_a_report_never_fails() {
     let store = open(&dir.path().join("s.db"));
     begin(&store).await;
     let keys = || vec![ItemKey::new([("pk".to_owned(), Value::S("x".to_owned()))].into()); 2];
-    let found = store.recall(keys(), Lookup::ToReport).await.unwrap();
+    let found = store.history_of(keys(), Lookup::ToReport).await.unwrap();
     assert!(found.len() == 2 && found.iter().all(|record| record.why_unreadable().is_none()), "{found:?}");
     store.thread.run(|c| Ok(c.execute_batch("DROP TABLE there_before")?)).await.unwrap();
-    let found = store.recall(keys(), Lookup::ToReport).await.unwrap();
+    let found = store.history_of(keys(), Lookup::ToReport).await.unwrap();
     assert!(found.len() == 2 && found.iter().all(|record| record.why_unreadable().is_some()), "{found:?}");
     store.events().await.expect("it goes on storing");
-    store.recall(keys(), Lookup::ToDecide).await.unwrap_err();
+    store.history_of(keys(), Lookup::ToDecide).await.unwrap_err();
 }

@@ -274,7 +274,7 @@ pub(super) fn paths_text(paths: &[Path]) -> String {
     serde_json::Value::from(paths.iter().map(Path::to_string).collect::<Vec<_>>()).to_string()
 }
 
-/// Settles a failure; one that turned out diverged goes on record as such. False where there is no open failure.
+/// Settles a failure; one that turned out diverged is recorded as such. False where there is no open failure.
 pub(super) fn resolve_failure(
     connection: &Connection,
     run: RunId,

@@ -103,7 +103,7 @@ async fn stopped(table: &Arc<OneSegment>, when: impl Fn(&OneSegment) -> bool) ->
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                 [[change]]\nmove = \"old\"\nto = \"new\"\n[scan]\nsegments = 1\n";
     let (plan, description) = (crate::plan::load("plan", text).unwrap().plan, TableDescription::of_a_test());
-    let changes = Changes::for_run(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
+    let changes = Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
     let identity = Identity::of(&plan, &description);
     let new =
         NewRun { phase: "expand".into(), total_segments: 1, tool_version: "t".into(), table_items_estimate: None };

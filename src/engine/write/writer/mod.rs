@@ -12,7 +12,7 @@ use futures::{FutureExt as _, StreamExt as _};
 
 pub use settled::{Rest, Settled, Settling};
 
-use crate::change::{Changes, Decision, GuardedWrite, OnRecord, Outcome, PreImage};
+use crate::change::{Changes, Decision, GuardedWrite, ItemHistory, Outcome, PreImage};
 use crate::dynamodb::{Directive, FatalKind, TableError, WriteReply};
 use crate::engine::client::Lane;
 use crate::engine::client::{Attempts, Requests, stop_reason};
@@ -44,12 +44,12 @@ pub(crate) struct Pending {
     unclear: bool,
     replans: u32,
     attempts: Attempts,
-    /// What is on record of its item, for phases that go by it.
-    record: Arc<OnRecord>,
+    /// What is recorded about its item, for phases that go by it.
+    record: Arc<ItemHistory>,
 }
 
 impl Pending {
-    fn new(write: GuardedWrite, record: Arc<OnRecord>) -> Pending {
+    fn new(write: GuardedWrite, record: Arc<ItemHistory>) -> Pending {
         let (journaled, attempts) = (Vec::new(), Attempts::default());
         Pending { write, journaled, ambiguous: false, unclear: false, replans: 0, attempts, record }
     }
@@ -82,7 +82,7 @@ impl Writer {
     pub async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped> {
         let mut settled = Settled::default();
         let mut writes = Vec::new();
-        let records = self.recall(&items, requests).await?;
+        let records = self.history_of(&items, requests).await?;
         for (item, record) in items.into_iter().zip(records) {
             let decided = only_if_kept(self.changes.decide_with(&item, &record));
             if let Decision::Write(write) = decided {
@@ -168,13 +168,13 @@ impl Writer {
         if stopped { self.abandon(settled, Vec::new()).await } else { Ok(settled) }
     }
 
-    /// What is on record of these items, in their order: a page at a time, before anything is decided.
-    async fn recall(&self, items: &[Item], requests: &Requests) -> Result<Vec<Arc<OnRecord>>, Stopped> {
+    /// What is recorded about these items, in their order: a page at a time, before anything is decided.
+    async fn history_of(&self, items: &[Item], requests: &Requests) -> Result<Vec<Arc<ItemHistory>>, Stopped> {
         let Some(lookup) = self.changes.lookup() else {
             return Ok(vec![Arc::default(); items.len()]);
         };
         let keys: Vec<ItemKey> = items.iter().map(|item| self.key_of(item)).collect();
-        let records = self.history.recall(keys, lookup).await.map_err(|e| give_up(requests, e.to_string()))?;
+        let records = self.history.history_of(keys, lookup).await.map_err(|e| give_up(requests, e.to_string()))?;
         if records.len() != items.len() {
             return Err(give_up(requests, format!("{} records of {} items", records.len(), items.len())));
         }

@@ -6,7 +6,7 @@ use crate::change::{Decision, Outcome};
 use crate::engine::client::{Requests, Spent};
 use crate::engine::stop::Stopped;
 use crate::item::{Item, ItemKey};
-use crate::state::{Filled, MetPage, PreImageId, only_if_kept};
+use crate::state::{BaselinePage, Filled, PreImageId, only_if_kept};
 
 /// How often a write is planned anew from the image that its failed condition brought, before the item is a `Conflict`. Each
 /// time it waits for its permits, and an item that is written again and again changes meanwhile: of an item that changes
@@ -74,7 +74,7 @@ impl Writer {
         }
         // It is of no page: what is there before is known by item.
         let filled = vec![Filled { key: key.clone(), targets, refused: refused.to_vec() }];
-        let met = MetPage { filled, ..MetPage::empty(self.run, 0, 0) };
-        self.history.append_page(met).await.map_err(|e| give_up(requests, e.to_string()))
+        let baseline = BaselinePage { filled, ..BaselinePage::empty(self.run, 0, 0) };
+        self.history.record_baseline(baseline).await.map_err(|e| give_up(requests, e.to_string()))
     }
 }

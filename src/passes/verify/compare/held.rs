@@ -1,6 +1,6 @@
 //! One change of the plan, as it is held against an image.
 
-use crate::change::{Change, OnRecord, Strategy};
+use crate::change::{Change, ItemHistory, Strategy};
 use crate::cutover::Truth;
 use crate::item::{Item, Path, Value};
 use crate::state::{Stage, Verdict};
@@ -36,7 +36,7 @@ pub(super) enum Held {
 pub(in super::super) enum Existing {
     /// None.
     Held,
-    /// The one that was there before the migration.
+    /// The one that existed before the migration.
     Recorded,
     /// Any.
     Done,
@@ -52,10 +52,10 @@ impl Existing {
     }
 
     /// Whether this value, which is not the one implied, counts as done at the target.
-    pub(in super::super) fn counts(self, record: &OnRecord, to: &Path, there: &Value) -> bool {
+    pub(in super::super) fn counts(self, record: &ItemHistory, to: &Path, there: &Value) -> bool {
         match self {
             Existing::Held => false,
-            Existing::Recorded => record.is_existing(to, there),
+            Existing::Recorded => record.is_preexisting_value(to, there),
             Existing::Done => true,
         }
     }
@@ -90,10 +90,10 @@ impl Held {
     }
 
     /// Holds an item against it: where, and how it is.
-    pub(super) fn compare(&self, item: &Item, record: &OnRecord) -> (&Path, Verdict) {
+    pub(super) fn compare(&self, item: &Item, record: &ItemHistory) -> (&Path, Verdict) {
         match self {
             Held::Pair { old, new, truth, existing } => {
-                let was_there = record.was_there_before(new);
+                let was_there = record.is_preexisting(new);
                 match (old.get(item), new.get(item)) {
                     (Some(a), Some(b)) if a == b => (new, Verdict::Matching),
                     (Some(_), Some(b)) if existing.counts(record, new, b) => (new, Verdict::Skipped),
@@ -144,7 +144,7 @@ fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<(
 /// Whether what is at this copy of an old value counts as done, so that the old value is nowhere else.
 pub(in super::super) fn was_skipped(
     item: &Item,
-    record: &OnRecord,
+    record: &ItemHistory,
     old: &Value,
     (to, existing): &(Path, Existing),
 ) -> bool {

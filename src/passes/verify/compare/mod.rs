@@ -9,7 +9,7 @@
 //! | a | a | matching | matching | matching | matching |
 //! | a | b | stale | stale | stale | stale |
 //! | a | none | missing | missing | missing | matching |
-//! | none | b | unexpected, or matching if new was there before the migration | missing, or matching likewise | missing | missing |
+//! | none | b | unexpected, or matching if new existed before the migration | missing, or matching likewise | missing | missing |
 //!
 //! Where only new values are written, an old value alone is one that readers do not find: nobody has given the item its new
 //! one, or somebody has written it who should not have. On the way back they will find it, and it stands. Of a new value
@@ -22,8 +22,8 @@
 //! `remove` names is unexpected once its phase is over (`run` in place, else `contract`).
 //!
 //! With `on_existing = "skip"` an unequal new value counts as done, and the item as skipped: at a constant, and in place, any
-//! value; of a pair of an expand-contract plan the one that was there before the migration, as long as it is still that one
-//! (its digest is on record), whichever side is the truth. A pair that became unequal since is stale: a copy whose old value
+//! value; of a pair of an expand-contract plan the one that existed before the migration, as long as it is still that one
+//! (its digest is recorded), whichever side is the truth. A pair that became unequal since is stale: a copy whose old value
 //! was written alone would reach readers as a value older than the last write. What `contract` left of a skipped pair
 //! matches, too.
 //!
@@ -36,7 +36,7 @@ mod held;
 #[cfg(test)]
 mod tests;
 
-use crate::change::{Change, OnRecord, Strategy};
+use crate::change::{Change, ItemHistory, Strategy};
 use crate::cutover::{Truth, Truths};
 use crate::item::{Item, Path};
 use crate::state::{Stage, Verdict};
@@ -99,7 +99,7 @@ impl Parity {
     }
 
     /// Holds an item against it. `record` knows the targets that the item had before the migration, and their digests.
-    pub fn compare(&self, item: &Item, record: &OnRecord) -> Comparison {
+    pub fn compare(&self, item: &Item, record: &ItemHistory) -> Comparison {
         let of_key = self.split.as_ref().filter(|split| split.is_of(item));
         let held = of_key.map_or(&self.held, |split| &split.held);
         let found: Vec<(&Path, Verdict)> = held.iter().map(|held| held.compare(item, record)).collect();

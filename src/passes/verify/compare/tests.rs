@@ -40,8 +40,8 @@ fn pair(old: Option<&str>, new: Option<&str>) -> Item {
 }
 
 /// The target had this value before the migration.
-fn there_before(value: &str) -> OnRecord {
-    OnRecord::new([(path("d.b"), Digest::of(&Value::S(value.to_owned())))], [])
+fn preexisting(value: &str) -> ItemHistory {
+    ItemHistory::new([(path("d.b"), Digest::of(&Value::S(value.to_owned())))], [])
 }
 
 const PAIRS: [(Option<&str>, Option<&str>); 5] =
@@ -49,7 +49,7 @@ const PAIRS: [(Option<&str>, Option<&str>); 5] =
 
 fn verdicts(change: Change, strategy: Strategy, stage: Stage, truth: Truth, before: bool) -> [Verdict; 5] {
     let parity = Parity::new(&[change], strategy, stage, truth);
-    let record = if before { there_before("2") } else { OnRecord::default() };
+    let record = if before { preexisting("2") } else { ItemHistory::default() };
     PAIRS.map(|(old, new)| parity.compare(&pair(old, new), &record).verdict)
 }
 
@@ -64,11 +64,11 @@ fn the_table_of_pairs() {
     ] {
         for change in [mv(), copy()] {
             assert_eq!(verdicts(change.clone(), ExpandContract, Expanded, truth, false), expected, "{truth:?}");
-            // What was there before the migration matches without an old value, as long as that is not stale, and is
+            // What existed before the migration matches without an old value, as long as that is not stale, and is
             // held against one as any other.
-            let mut there_before = expected;
-            there_before[4] = if truth.is_new_alone() { Missing } else { Matching };
-            assert_eq!(verdicts(change, ExpandContract, Expanded, truth, true), there_before, "{truth:?}");
+            let mut preexisting = expected;
+            preexisting[4] = if truth.is_new_alone() { Missing } else { Matching };
+            assert_eq!(verdicts(change, ExpandContract, Expanded, truth, true), preexisting, "{truth:?}");
         }
     }
     let in_place = [Matching, Unexpected, Stale, Missing, Matching];
@@ -91,7 +91,7 @@ fn what_skip_counts_as_done() {
             assert_eq!((at(true), at(false)), (Skipped, Stale), "{truth:?}: only the one of before");
             // It is another one by now: a copy that became stale, or a write of an application.
             let parity = Parity::new(&[change], ExpandContract, Expanded, truth);
-            assert_eq!(parity.compare(&pair(Some("1"), Some("3")), &there_before("2")).verdict, Stale);
+            assert_eq!(parity.compare(&pair(Some("1"), Some("3")), &preexisting("2")).verdict, Stale);
         }
     }
     // In place nothing tells a copy from another value, and no reader moves.
@@ -103,7 +103,7 @@ fn what_skip_counts_as_done() {
     assert_eq!(verdicts(skipping(mv()), ExpandContract, Contracted, Truth::New, true), contracted);
     let item = |n: &str| item_from_json(&json!({"schema": {"N": n}})).unwrap();
     let constant = Parity::new(&[skipping(set())], ExpandContract, Expanded, Truth::Old);
-    let verdict = |item: &Item| constant.compare(item, &OnRecord::default()).verdict;
+    let verdict = |item: &Item| constant.compare(item, &ItemHistory::default()).verdict;
     assert_eq!([verdict(&item("2")), verdict(&item("3")), verdict(&Item::new())], [Matching, Skipped, Missing]);
 }
 
@@ -112,7 +112,7 @@ fn what_skip_counts_as_done() {
 fn a_copy_and_a_removal_in_place_are_a_move() {
     let [moved, copied] = [vec![mv()], vec![copy(), Change::Remove { path: path("a") }]].map(|changes| {
         let parity = Parity::new(&changes, InPlace, Stage::Expanded, Truth::Old);
-        PAIRS.map(|(old, new)| parity.compare(&pair(old, new), &OnRecord::default()).verdict.is_mismatch())
+        PAIRS.map(|(old, new)| parity.compare(&pair(old, new), &ItemHistory::default()).verdict.is_mismatch())
     });
     assert_eq!(moved, copied);
     assert!(!copied[4], "the new value is there, and the old one is gone");
@@ -122,7 +122,7 @@ fn a_copy_and_a_removal_in_place_are_a_move() {
 fn constants_and_removals() {
     let verdict = |change: Change, strategy, stage, image: Json| {
         let item = item_from_json(&image).unwrap();
-        Parity::new(&[change], strategy, stage, Truth::Old).compare(&item, &OnRecord::default()).verdict
+        Parity::new(&[change], strategy, stage, Truth::Old).compare(&item, &ItemHistory::default()).verdict
     };
     let expanded = |change, image| verdict(change, ExpandContract, Stage::Expanded, image);
     assert_eq!(expanded(set(), json!({"schema": {"N": "2.0"}})), Matching, "numbers are compared as numbers");
@@ -140,17 +140,17 @@ fn constants_and_removals() {
 #[test]
 fn the_worst_change_counts_and_each_path_is_named() {
     let parity = Parity::new(&[mv(), set()], ExpandContract, Stage::Expanded, Truth::Old);
-    let found = parity.compare(&pair(Some("1"), Some("2")), &OnRecord::default());
+    let found = parity.compare(&pair(Some("1"), Some("2")), &ItemHistory::default());
     assert_eq!(found.verdict, Stale);
     assert_eq!(found.paths, [(path("d.b"), Stale), (path("schema"), Missing)]);
     // The path is that of the side which is derived.
     let parity = Parity::new(&[mv()], ExpandContract, Stage::Expanded, Truth::New);
-    assert_eq!(parity.compare(&pair(Some("1"), Some("2")), &OnRecord::default()).paths, [(path("a"), Stale)]);
-    assert_eq!(parity.compare(&pair(None, Some("2")), &OnRecord::default()).paths, [(path("a"), Missing)]);
+    assert_eq!(parity.compare(&pair(Some("1"), Some("2")), &ItemHistory::default()).paths, [(path("a"), Stale)]);
+    assert_eq!(parity.compare(&pair(None, Some("2")), &ItemHistory::default()).paths, [(path("a"), Missing)]);
     // A parent of another type holds no value.
     let text = item_from_json(&json!({"a": {"S": "1"}, "d": {"S": "text"}})).unwrap();
     let parity = Parity::new(&[mv()], ExpandContract, Stage::Expanded, Truth::Old);
-    assert_eq!(parity.compare(&text, &OnRecord::default()).verdict, Missing);
+    assert_eq!(parity.compare(&text, &ItemHistory::default()).verdict, Missing);
 }
 
 /// Each key is held against what its readers read: of one image, the missing value is on the other side.
@@ -162,7 +162,7 @@ fn below_100_percent_keys_are_held_each_by_its_own_truth() {
         let mut unequal = pair(Some("1"), Some("2"));
         unequal.insert("pk".into(), Value::S(n.to_string()));
         let derived = if Truths::Percent(50).at(unequal.get("pk")) == Truth::Old { "d.b" } else { "a" };
-        assert_eq!(parity.compare(&unequal, &OnRecord::default()).paths, [(path(derived), Stale)]);
+        assert_eq!(parity.compare(&unequal, &ItemHistory::default()).paths, [(path(derived), Stale)]);
         *(if derived == "a" { &mut moved } else { &mut others }) += 1;
     }
     assert!(moved > 5 && others > 5, "{moved} and {others}");

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use super::bound::Clusters;
 use super::report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};
 use super::sample::{Sample, large_segments, split};
-use crate::change::{Lookup, OnRecord, Outcome};
+use crate::change::{ItemHistory, Lookup, Outcome};
 use crate::engine::{Job, LocalScheduler, Reading, StopReason, schedule, sweep};
 use crate::item::ItemKey;
 use crate::state::{
@@ -33,21 +33,21 @@ const EXPAND: &str = "expand";
 const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, so that nothing can be repaired. Nothing was \
      read or written: verify without --repair, and run `contract` again for what it has left";
 
-/// What was there before the migration: the journal of the run keeps it.
+/// What existed before the migration: the journal of the run keeps it.
 #[async_trait]
 pub trait Before: Send + Sync {
     /// Of each of these items, in their order, the targets that had a value before the migration; with `writes`, also what the
     /// migration wrote since.
-    async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<OnRecord>, StoreError>;
+    async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<ItemHistory>, StoreError>;
 }
 
 #[async_trait]
 impl Before for State {
-    async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<OnRecord>, StoreError> {
+    async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<ItemHistory>, StoreError> {
         if writes {
-            return self.recall(keys.to_vec(), Lookup::ToDecide).await;
+            return self.history_of(keys.to_vec(), Lookup::ToDecide).await;
         }
-        self.there_before(keys.to_vec()).await
+        self.preexisting(keys.to_vec()).await
     }
 }
 

@@ -11,7 +11,7 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 use super::super::compare::{Comparison, Parity};
 use super::super::repair::{PageRepair, Repair};
 use super::Before;
-use crate::change::{Change, Changes, OnRecord, Outcome};
+use crate::change::{Change, Changes, ItemHistory, Outcome};
 use crate::engine::{
     CommitPage, Job, PageItems, PageOutcome, Pages, ProcessPage, Requests, Settled, Settling, StopReason, Stopped,
     Writer,
@@ -63,7 +63,7 @@ pub(super) struct Verifier {
 struct Suspect {
     key: ItemKey,
     item: Item,
-    record: OnRecord,
+    record: ItemHistory,
     found: Comparison,
 }
 
@@ -96,16 +96,16 @@ impl Verifier {
         }
     }
 
-    /// The items of a page that do not match, with what is on record of each; the others are counted. Of those, the items that
+    /// The items of a page that do not match, with what is recorded about each; the others are counted. Of those, the items that
     /// had the new attribute alone before the migration.
     async fn suspects(&self, items: Vec<Item>) -> Result<(Vec<Suspect>, VerdictCounts, u64), Stopped> {
         let (mut suspects, mut fine, mut new_alone) = (Vec::new(), VerdictCounts::default(), 0);
         for item in items {
-            let found = self.parity.compare(&item, &OnRecord::default());
+            let found = self.parity.compare(&item, &ItemHistory::default());
             if found.verdict.is_mismatch() {
                 // A stored item always has its key.
                 let key = self.key.key_of(&item).unwrap_or_else(|| ItemKey::new(Item::new()));
-                suspects.push(Suspect { key, item, record: OnRecord::default(), found });
+                suspects.push(Suspect { key, item, record: ItemHistory::default(), found });
             } else {
                 fine.count(found.verdict);
             }
@@ -131,7 +131,7 @@ impl Verifier {
         Ok((suspects, fine, new_alone))
     }
 
-    async fn records(&self, keys: &[ItemKey]) -> Result<Vec<OnRecord>, Stopped> {
+    async fn records(&self, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, Stopped> {
         self.before.records(keys, self.skips).await.map_err(|error| self.give_up(&error))
     }
 
@@ -176,7 +176,7 @@ impl Verifier {
         Ok((left.chain(failed).collect(), settled))
     }
 
-    /// Looks at the diverged items that are on record: those that are equal, or gone, are settled. Returns how many.
+    /// Looks at the diverged items that are recorded: those that are equal, or gone, are settled. Returns how many.
     pub(super) async fn close_diverged(&self) -> Result<u64, Stopped> {
         let due = self.store.open_work(None).await.map_err(|error| self.give_up(&error))?.diverged;
         let (mut closed, mut looked_at, mut after) = (0, 0, Cursor::START);
@@ -203,7 +203,7 @@ impl Verifier {
     async fn look_at_diverged(
         &self,
         key: ItemKey,
-        record: OnRecord,
+        record: ItemHistory,
     ) -> Result<Option<(ItemKey, &'static str)>, Stopped> {
         let how = match self.requests.get(&key).await?.item {
             None => Some("gone"),

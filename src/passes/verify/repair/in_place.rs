@@ -2,7 +2,7 @@
 
 use super::super::compare::{Existing, was_skipped};
 use super::Repair;
-use crate::change::{Change, OnRecord, Strategy};
+use crate::change::{Change, ItemHistory, Strategy};
 use crate::item::{Item, Path};
 
 impl Repair {
@@ -26,7 +26,7 @@ impl Repair {
     }
 
     /// Whether a path that the plan removes stays: one of its copies was skipped.
-    pub(super) fn is_left_of_a_skip(&self, item: &Item, record: &OnRecord, path: &Path) -> bool {
+    pub(super) fn is_left_of_a_skip(&self, item: &Item, record: &ItemHistory, path: &Path) -> bool {
         let Some(old) = path.get(item) else { return false };
         self.changes.iter().any(|change| match change {
             Change::Copy { from, to, .. } if from == path => {

@@ -14,7 +14,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use super::compare::Existing;
-use crate::change::{Change, Changes, Condition, Decides, Decision, Indexes, OnExisting, OnRecord, Strategy};
+use crate::change::{Change, Changes, Condition, Decides, Decision, Indexes, ItemHistory, OnExisting, Strategy};
 use crate::cutover::{Truth, Truths};
 use crate::item::{Item, KeySchema, Path};
 use pair::Pair;
@@ -35,8 +35,8 @@ pub struct Repair {
 pub(super) struct PageRepair {
     /// How.
     pub(super) repair: Repair,
-    /// What is on record of them, by the text of the item's key.
-    pub(super) records: BTreeMap<String, OnRecord>,
+    /// What is recorded about them, by the text of the item's key.
+    pub(super) records: BTreeMap<String, ItemHistory>,
 }
 
 /// What one item needs, so far.
@@ -82,7 +82,7 @@ impl Repair {
         &self.indexes
     }
 
-    /// What this item needs. A new value without an old one that was there before the migration, by its record, matches, and
+    /// What this item needs. A new value without an old one that existed before the migration, by its record, matches, and
     /// stays, as long as old values are not stale; one beside an old value is held to it as any other, unless
     /// `on_existing = "skip"` counts it as done.
     ///
@@ -91,7 +91,7 @@ impl Repair {
     /// source whose targets disagree, or that is an element of a list; a value that nothing implies, unless the repair
     /// [removes](Repair::removing) those; with `skip`, a new value that is neither the one of
     /// before nor what the migration wrote.
-    pub fn decide(&self, item: &Item, record: &OnRecord) -> Decision {
+    pub fn decide(&self, item: &Item, record: &ItemHistory) -> Decision {
         if let Some(why) = record.why_unreadable() {
             return Decision::Rejected(format!(
                 "its record in the state file cannot be read: {why}; it was not written"
@@ -133,7 +133,7 @@ impl Repair {
         }
         // In place, because what is unexpected goes at once; overwriting, because what differs is to be made equal.
         let (way, indexes) = (Strategy::InPlace, self.indexes.schemas().to_vec());
-        let changes = Changes::for_run(&needs.changes, way, self.key.clone(), indexes);
+        let changes = Changes::for_expand(&needs.changes, way, self.key.clone(), indexes);
         let decided = changes.decide(item);
         let Decision::Write(mut write) = decided else { return decided };
         for condition in needs.conditions {
@@ -174,7 +174,7 @@ impl Needs {
 impl Decides for PageRepair {
     fn decide(&self, item: &Item) -> Decision {
         let key = self.repair.key.key_of(item).map(|key| key.to_text());
-        let none = OnRecord::default();
+        let none = ItemHistory::default();
         let record = key.and_then(|key| self.records.get(&key)).unwrap_or(&none);
         self.repair.decide(item, record)
     }

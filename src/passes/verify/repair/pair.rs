@@ -2,7 +2,7 @@
 
 use super::super::compare::Existing;
 use super::{Needs, Repair};
-use crate::change::{Change, OnExisting, OnRecord};
+use crate::change::{Change, ItemHistory, OnExisting};
 use crate::cutover::Truth;
 use crate::item::{Item, Path, Value};
 
@@ -15,20 +15,20 @@ pub(super) struct Pair<'a> {
 
 impl Repair {
     /// What this pair of an item needs.
-    pub(super) fn pair(&self, needs: &mut Needs, item: &Item, record: &OnRecord, pair: &Pair<'_>, truth: Truth) {
+    pub(super) fn pair(&self, needs: &mut Needs, item: &Item, record: &ItemHistory, pair: &Pair<'_>, truth: Truth) {
         let Pair { old, new, existing } = *pair;
         needs.hold(old, item);
         needs.hold(new, item);
         match (old.get(item), new.get(item), truth) {
             (None, None, _) | (Some(_), None, Truth::NewOnTheWayBack) => {}
-            (None, Some(_), Truth::Old | Truth::NewThenOld) if record.was_there_before(new) => {}
+            (None, Some(_), Truth::Old | Truth::NewThenOld) if record.is_preexisting(new) => {}
             (Some(a), Some(b), _) if a == b || existing.counts(record, new, b) => {}
             (Some(_), None, Truth::New) => needs.keep(new, true),
             // Nothing but a copy of the migration's own is overwritten, or removed.
             (_, Some(b), Truth::Old) if existing == Existing::Recorded && !record.is_ours(new, b) => {
                 needs.keep(new, true);
             }
-            // It goes on record as the migration's own.
+            // It is recorded as the migration's own.
             (Some(_), None, _) if existing != Existing::Held => {
                 needs.changes.push(derive(old, new).with_existing(OnExisting::Skip));
             }
@@ -41,7 +41,7 @@ impl Repair {
     }
 
     /// The old value is derived from the new one: once, however many targets it has, and only where they all agree.
-    fn derive_old(&self, needs: &mut Needs, item: &Item, record: &OnRecord, &Pair { old, new, .. }: &Pair<'_>) {
+    fn derive_old(&self, needs: &mut Needs, item: &Item, record: &ItemHistory, &Pair { old, new, .. }: &Pair<'_>) {
         let targets = self.changes.iter().filter_map(|change| match change {
             Change::Move { from, to, .. } | Change::Copy { from, to, .. } if from == old => {
                 let there = to.get(item);

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::super::compare::Parity;
 use super::*;
 use crate::change::OnExisting::{Keep, Skip};
-use crate::change::{Digest, GuardedWrite, PreImage, Was};
+use crate::change::{Digest, GuardedWrite, PreImage, PriorValue};
 use crate::item::{KeyAttribute, Value, item_from_json, item_to_json};
 use crate::state::Stage;
 
@@ -36,22 +36,22 @@ fn image(json: Json) -> Item {
 }
 
 fn value_of(pre: &PreImage) -> Option<&Value> {
-    match &pre.was {
-        Was::Value(value) => Some(value),
-        Was::Nothing | Was::Same | Was::Left(_) => None,
+    match &pre.prior {
+        PriorValue::Value(value) => Some(value),
+        PriorValue::Nothing | PriorValue::Same | PriorValue::Left(_) => None,
     }
 }
 
 /// This target had this value before the migration.
-fn there_before(target: &str, value: &str) -> OnRecord {
-    OnRecord::new([(path(target), Digest::of(&Value::S(value.to_owned())))], [])
+fn preexisting(target: &str, value: &str) -> ItemHistory {
+    ItemHistory::new([(path(target), Digest::of(&Value::S(value.to_owned())))], [])
 }
 
 /// What the item is after its repair, and what it overwrote, in DynamoDB JSON.
 fn repaired(repair: &Repair, json: &Json) -> (Json, Vec<Json>) {
     let before = image(json.clone());
-    let Decision::Write(write) = repair.decide(&before, &OnRecord::default()) else {
-        panic!("{:?}", repair.decide(&before, &OnRecord::default()))
+    let Decision::Write(write) = repair.decide(&before, &ItemHistory::default()) else {
+        panic!("{:?}", repair.decide(&before, &ItemHistory::default()))
     };
     let after = update(&write, &before).expect("its conditions hold on its own image");
     (item_to_json(&after), write.pre_images.iter().filter_map(value_of).map(Value::to_json).collect())
@@ -91,7 +91,7 @@ fn the_derived_side_becomes_what_the_truth_implies() {
 #[test]
 fn what_is_not_ours_is_left_alone() {
     let way = Strategy::ExpandContract;
-    let left = |repair: &Repair, json: Json| match repair.decide(&image(json.clone()), &OnRecord::default()) {
+    let left = |repair: &Repair, json: Json| match repair.decide(&image(json.clone()), &ItemHistory::default()) {
         Decision::Diverged(paths) => paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
         other => panic!("{json}: {other:?}"),
     };
@@ -100,7 +100,7 @@ fn what_is_not_ours_is_left_alone() {
     for change in [mv(), copy()] {
         assert_eq!(left(&repair(std::slice::from_ref(&change), way, Truth::New), only_old.clone()), ["d.b"]);
         let back = repair(&[change], way, Truth::NewOnTheWayBack);
-        assert_eq!(back.decide(&image(only_old.clone()), &OnRecord::default()), Decision::NothingToDo);
+        assert_eq!(back.decide(&image(only_old.clone()), &ItemHistory::default()), Decision::NothingToDo);
     }
     // Two targets that disagree say nothing of their source.
     let two = [mv(), Change::Copy { from: path("a"), to: path("c"), on_existing: Keep }];
@@ -110,7 +110,7 @@ fn what_is_not_ours_is_left_alone() {
     let set = [Change::Set { to: path("v"), value: Value::S("1".into()), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "v": {"S": "2"}});
     assert_eq!(left(&repair(&set, way, Truth::NewThenOld), item.clone()), ["v"]);
-    let alone = repair(&set, way, Truth::New).decide(&image(item.clone()), &OnRecord::default());
+    let alone = repair(&set, way, Truth::New).decide(&image(item.clone()), &ItemHistory::default());
     assert_eq!(alone, Decision::NothingToDo, "they are not even held");
     assert_eq!(repaired(&repair(&set, way, Truth::Old), &item).0, json!({"pk": {"S": "1"}, "v": {"S": "1"}}));
     // Of a list, no element is written.
@@ -135,19 +135,19 @@ fn nothing_is_removed_without_being_asked_for() {
         let asked = repair(&[change], strategy, Truth::Old);
         let not_asked = Repair { removes: false, ..asked.clone() };
         let item = image(item.clone());
-        let decide = |repair: &Repair| repair.decide(&item, &OnRecord::default());
+        let decide = |repair: &Repair| repair.decide(&item, &ItemHistory::default());
         assert_eq!(decide(&not_asked), Decision::Diverged(vec![path(left)]));
         assert!(matches!(decide(&asked), Decision::Write(_)), "{left}");
     }
     // What moves is not lost.
     let moved = Repair { removes: false, ..repair(&[mv()], Strategy::InPlace, Truth::Old) };
     let old = image(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
-    assert!(matches!(moved.decide(&old, &OnRecord::default()), Decision::Write(_)));
+    assert!(matches!(moved.decide(&old, &ItemHistory::default()), Decision::Write(_)));
 }
 
 #[test]
 fn what_was_there_before_is_left_alone_until_old_values_are_stale() {
-    let before = there_before("d.b", "y");
+    let before = preexisting("d.b", "y");
     let there = image(json!({"pk": {"S": "1"}, "d": {"M": {"b": {"S": "y"}}}}));
     let unequal = image(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}}));
     for truth in [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack] {
@@ -190,7 +190,7 @@ proptest! {
         there in proptest::sample::subsequence(vec!["b", "c"], 0..=2), skip in any::<bool>(),
     ) {
         let digest = |path: &Path| path.get(&before).map_or(Digest([0; 8]), Digest::of);
-        let there = OnRecord::new(there.into_iter().map(path).map(|path| (path.clone(), digest(&path))), []);
+        let there = ItemHistory::new(there.into_iter().map(path).map(|path| (path.clone(), digest(&path))), []);
         let strategy = if in_place { Strategy::InPlace } else { Strategy::ExpandContract };
         let truth = if in_place { Truth::Old } else { [Truth::Old, Truth::NewThenOld, Truth::New, Truth::NewOnTheWayBack][truth] };
         let from = if second && !in_place { path("a") } else { path("junk2") };
