@@ -84,6 +84,12 @@ pub fn read(path: &Path) -> Result<Arc<dyn StateReader>, StoreError> {
     Ok(Arc::new(sqlite::Reader::open(path)?))
 }
 
+/// An empty state in memory.
+#[cfg(test)]
+pub(crate) fn of_a_test() -> State {
+    State::new(memory::MemoryState::new(Arc::new(|| "2026-01-01T00:00:00Z".to_owned())))
+}
+
 /// The names of phases, as they are stored.
 pub mod phase {
     /// `run`.

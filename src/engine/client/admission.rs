@@ -34,8 +34,12 @@ impl Requests {
     /// Takes the partition key's units of a write if they are there now; false, and nothing is taken, where they would have
     /// to be waited for, or where items of the key are waiting already.
     pub(crate) fn try_key(&self, write: &GuardedWrite) -> bool {
-        let key = self.hash_of(write);
-        !self.range.is_set_aside(key) && self.scopes.try_key(Access::Write, key, write.cost.table)
+        !self.range.is_set_aside(self.hash_of(write)) && self.try_key_in_turn(write)
+    }
+
+    /// The same for who has the key's turn: only the units count.
+    pub(crate) fn try_key_in_turn(&self, write: &GuardedWrite) -> bool {
+        self.scopes.try_key(Access::Write, self.hash_of(write), write.cost.table)
     }
 
     /// The turn of a partition key whose items are set aside.

@@ -11,10 +11,11 @@ use futures::{FutureExt as _, StreamExt as _, poll};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::unconstrained;
 
+use crate::change::GuardedWrite;
 use crate::engine::client::Requests;
 use crate::engine::stop::Stopped;
 use crate::engine::write::outcome::PageOutcome as _;
-use crate::engine::write::writer::{Pending, Settled, Writer, writes_of};
+use crate::engine::write::writer::{Pending, Settled, Writer};
 use crate::item::PartitionHash;
 
 /// The turn of a partition key.
@@ -26,29 +27,28 @@ type Place = Pin<Box<MaybeDone<BoxFuture<'static, OwnedMutexGuard<()>>>>>;
 /// Items that are set aside, by partition key, in the order of the scan.
 #[derive(Default)]
 pub(crate) struct SetAside {
-    pub(crate) keys: BTreeMap<PartitionHash, (Turn, Vec<Vec<Pending>>)>,
+    pub(crate) keys: BTreeMap<PartitionHash, (Turn, VecDeque<Pending>)>,
     pub(crate) bytes: usize,
 }
 
 /// The same, each with its place in the queue.
-pub(crate) struct Queued(Vec<(Place, Vec<Vec<Pending>>)>);
+pub(crate) struct Queued(Vec<(Place, VecDeque<Pending>)>);
 
 impl SetAside {
-    pub(crate) fn add(&mut self, requests: &Requests, chunk: Vec<Pending>) {
-        let Some(first) = chunk.first() else { return };
-        let key = requests.hash_of(&first.write);
-        self.bytes += chunk.iter().map(|member| member.write.bytes_before.max(member.write.bytes_after)).sum::<usize>();
-        self.keys.entry(key).or_insert_with(|| (requests.turn(key), Vec::new())).1.push(chunk);
+    pub(crate) fn add(&mut self, requests: &Requests, member: Pending) {
+        let key = requests.hash_of(&member.write);
+        self.bytes += member.write.bytes_before.max(member.write.bytes_after);
+        self.keys.entry(key).or_insert_with(|| (requests.turn(key), VecDeque::new())).1.push_back(member);
     }
 
     /// Queues them for the turns of their keys, behind the pages before theirs: those are committed first.
     pub(crate) async fn queue(self) -> Queued {
         let mut queued = Vec::new();
-        for (turn, chunks) in self.keys.into_values() {
+        for (turn, waiting) in self.keys.into_values() {
             let mut place: Place = Box::pin(maybe_done(unconstrained(turn.lock_owned()).boxed()));
             // The lock is first come, first served from the first poll on.
             let _ = poll!(&mut place);
-            queued.push((place, chunks));
+            queued.push((place, waiting));
         }
         Queued(queued)
     }
@@ -57,23 +57,22 @@ impl SetAside {
 impl Writer {
     /// Settles what was set aside: each partition key at its own rate, its items in order.
     pub(crate) async fn settle_aside(&self, requests: &Requests, Queued(aside): Queued) -> Result<Settled, Stopped> {
-        self.gather(aside.into_iter().map(|(place, chunks)| self.settle_key(requests, place, chunks)).collect()).await
+        self.gather(aside.into_iter().map(|(place, waiting)| self.settle_key(requests, place, waiting)).collect()).await
     }
 
     async fn settle_key(
         &self,
         requests: &Requests,
         mut place: Place,
-        chunks: Vec<Vec<Pending>>,
+        mut waiting: VecDeque<Pending>,
     ) -> Result<Settled, Stopped> {
         requests.stop().unless_stopping(&mut place).await?;
         let mut mine = place.as_mut().take_output();
-        let mut chunks = VecDeque::from(chunks);
         let mut in_progress = FuturesUnordered::new();
         let (mut settled, mut stopped) = (Settled::default(), false);
-        while !chunks.is_empty() && !stopped {
+        while !waiting.is_empty() && !stopped {
             let may_admit = in_progress.len() < requests.lane().outstanding();
-            let first = chunks.front().map(|chunk| writes_of(chunk)).unwrap_or_default();
+            let first: Vec<&GuardedWrite> = waiting.front().map(|member| &member.write).into_iter().collect();
             // Giving up a wait for permits takes nothing: it is begun anew.
             tokio::select! {
                 biased;
@@ -82,7 +81,7 @@ impl Writer {
                     Err(Stopped) => stopped = true,
                 },
                 admitted = requests.admit_keys(&first), if may_admit => match admitted {
-                    Ok(()) => in_progress.extend(chunks.pop_front().map(|chunk| self.settle_chunk(requests, chunk, true))),
+                    Ok(()) => in_progress.push(self.settle_chunk(requests, admitted_chunk(requests, &mut waiting))),
                     Err(Stopped) => stopped = true,
                 },
             }
@@ -98,4 +97,16 @@ impl Writer {
             _ => self.abandon(settled, Vec::new()).await,
         }
     }
+}
+
+/// The first member, whose units are taken, and those behind it whose units are there now.
+fn admitted_chunk(requests: &Requests, waiting: &mut VecDeque<Pending>) -> Vec<Pending> {
+    let mut chunk: Vec<Pending> = waiting.pop_front().into_iter().collect();
+    while chunk.len() < requests.max_chunk()
+        && let Some(next) = waiting.front()
+        && requests.try_key_in_turn(&next.write)
+    {
+        chunk.extend(waiting.pop_front());
+    }
+    chunk
 }

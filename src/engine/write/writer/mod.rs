@@ -91,21 +91,17 @@ impl Writer {
                 settled.decided(self.key_of(&item), decided, false);
             }
         }
-        let mut chunks = cut(writes.into_iter(), requests.max_chunk()).into_iter();
+        let mut writes = writes.into_iter();
         let mut aside = SetAside::default();
         let with = Arc::new((self.clone(), requests.clone()));
         let mut in_progress = FuturesUnordered::new();
         let mut stopped = false;
         loop {
             while !stopped && in_progress.len() < requests.lane().outstanding() {
-                let Some(chunk) = chunks.next() else { break };
-                match chunk.as_slice() {
-                    [only] if !requests.try_key(&only.write) => aside.add(requests, chunk),
-                    [_] => in_progress.push(settle_chunk(Arc::clone(&with), chunk, true)),
-                    _ => in_progress.push(settle_chunk(Arc::clone(&with), chunk, false)),
-                }
+                let Some(chunk) = next_chunk(&mut writes, requests, &mut aside) else { break };
+                in_progress.push(settle_chunk(Arc::clone(&with), chunk));
             }
-            if !stopped && chunks.len() == 0 && requests.lane() == Lane::Large {
+            if !stopped && writes.len() == 0 && requests.lane() == Lane::Large {
                 break;
             }
             match in_progress.next().await {
@@ -205,15 +201,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Sends a chunk until every member has an outcome. `held` says that the units of its partition keys are taken
-    /// already, for the first attempt.
+    /// Sends a chunk until every member has an outcome. The units of its partition keys are taken already, for the first
+    /// attempt.
     pub(crate) async fn settle_chunk(
         &self,
         requests: &Requests,
         mut pending: Vec<Pending>,
-        mut held: bool,
     ) -> Result<Settled, Stopped> {
-        let mut settled = Settled::default();
+        let (mut settled, mut held) = (Settled::default(), true);
         while !pending.is_empty() {
             let Ok(admission) = requests.admit(&writes_of(&pending), std::mem::take(&mut held)).await else {
                 return self.abandon(settled, pending).await;
@@ -294,9 +289,25 @@ impl Writer {
 }
 
 /// [`Writer::settle_chunk`], independent of its caller.
-async fn settle_chunk(with: Arc<(Writer, Requests)>, chunk: Vec<Pending>, held: bool) -> Result<Settled, Stopped> {
+async fn settle_chunk(with: Arc<(Writer, Requests)>, chunk: Vec<Pending>) -> Result<Settled, Stopped> {
     let (writer, requests) = &*with;
-    writer.settle_chunk(requests, chunk, held).await
+    writer.settle_chunk(requests, chunk).await
+}
+
+/// The next writes that can be sent together: the units of their partition keys are taken. Those whose key has to wait
+/// are set aside one by one, so that no other write waits with them.
+fn next_chunk(
+    writes: &mut std::vec::IntoIter<Pending>,
+    requests: &Requests,
+    aside: &mut SetAside,
+) -> Option<Vec<Pending>> {
+    // Of its own size: a vector that grows keeps the capacity of more members than it has.
+    let mut chunk = Vec::with_capacity(requests.max_chunk().min(writes.len()));
+    while chunk.len() < requests.max_chunk() {
+        let Some(write) = writes.next() else { break };
+        if requests.try_key(&write.write) { chunk.push(write) } else { aside.add(requests, write) }
+    }
+    (!chunk.is_empty()).then_some(chunk)
 }
 
 fn give_up(requests: &Requests, why: String) -> Stopped {
@@ -308,29 +319,5 @@ pub(crate) fn writes_of(chunk: &[Pending]) -> Vec<&GuardedWrite> {
     chunk.iter().map(|member| &member.write).collect()
 }
 
-/// Cuts into chunks, each in a vector of its own size: cut off from one long vector, every chunk would keep the capacity
-/// of all that follow it, which is quadratic in a page's items.
-fn cut<T>(mut members: impl Iterator<Item = T>, at_most: usize) -> Vec<Vec<T>> {
-    let mut chunks = Vec::new();
-    loop {
-        let chunk: Vec<T> = members.by_ref().take(at_most).collect();
-        if chunk.is_empty() {
-            return chunks;
-        }
-        chunks.push(chunk);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_take_memory_in_proportion_to_their_members() {
-        let chunks = cut(0..1_000, 1);
-        assert_eq!(chunks.concat(), (0..1_000).collect::<Vec<_>>());
-        assert!(chunks.iter().map(Vec::capacity).sum::<usize>() <= 8_000);
-        assert_eq!(cut(0..7, 3), [vec![0, 1, 2], vec![3, 4, 5], vec![6]]);
-        assert!(cut(0..0, 3).is_empty());
-    }
-}
+mod tests;

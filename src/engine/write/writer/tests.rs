@@ -1,0 +1,140 @@
+//! Chunks and hot partition keys, in virtual time.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::*;
+use crate::change::WriteCost;
+use crate::dynamodb::{Describe, Got, Page, PageRequest, Sink, Source, TableDescription, Tables};
+use crate::engine::Job;
+use crate::item::{ItemKey, Value};
+use crate::ratelimit::{Budget, Budgets};
+
+/// What one partition key may use per second.
+const RATE: usize = 2;
+
+/// A table that takes chunks. It notes when each came, and the partition keys of its members.
+struct Batched {
+    began: Instant,
+    max_chunk: usize,
+    chunks: Mutex<Vec<(Duration, Vec<String>)>>,
+}
+
+#[async_trait]
+impl Describe for Batched {
+    async fn describe(&self) -> Result<TableDescription, TableError> {
+        Ok(TableDescription::of_a_test())
+    }
+}
+
+#[async_trait]
+impl Source for Batched {
+    async fn read_page(&self, _: &PageRequest) -> Result<Page, TableError> {
+        unreachable!("the items are there already")
+    }
+}
+
+#[async_trait]
+impl Sink for Batched {
+    async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let keys = chunk.iter().map(|write| partition(&write.key)).collect();
+        self.chunks.lock().unwrap().push((self.began.elapsed(), keys));
+        chunk.iter().map(|_| Ok(WriteReply::Applied { consumed: None })).collect()
+    }
+
+    fn max_chunk(&self) -> usize {
+        self.max_chunk
+    }
+
+    async fn get(&self, _: &ItemKey) -> Result<Got, TableError> {
+        unreachable!("no condition fails")
+    }
+}
+
+fn partition(key: &ItemKey) -> String {
+    match key.attributes().get("pk") {
+        Some(Value::S(text)) => text.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn item(pk: &str, sk: usize) -> Item {
+    [("pk", pk.to_owned()), ("sk", sk.to_string()), ("old", "x".to_owned())]
+        .map(|(name, text)| (name.to_owned(), Value::S(text)))
+        .into()
+}
+
+/// A table of such chunks, its requests, and a writer.
+fn table(max_chunk: usize) -> (Arc<Batched>, Requests, Writer) {
+    let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
+                [[change]]\nmove = \"old\"\nto = \"new\"\n";
+    let (plan, description) = (crate::plan::load("plan", text).unwrap().plan, TableDescription::of_a_test());
+    let changes = Arc::new(Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new()));
+    let both = |units: f64| Budget { write: units, read: units };
+    let (wide, narrow) = (both(10_000.0), both(RATE as f64));
+    let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: narrow, indexes: Vec::new() };
+    let batched = Arc::new(Batched { began: Instant::now(), max_chunk, chunks: Mutex::default() });
+    let job = Job::new(plan, Arc::clone(&changes), Tables::one(Arc::clone(&batched)), description, &budgets);
+    let writer = Writer::new(changes, crate::state::of_a_test().history(), RunId::from_number(1));
+    (batched, job.requests(), writer)
+}
+
+/// Every third item of a page has the partition key `hot`; the others have one each.
+fn page(items: usize) -> Vec<Item> {
+    (0..items).map(|n| if n % 3 == 1 { item("hot", n) } else { item(&format!("cold-{n}"), n) }).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_items_of_a_hot_key_do_not_hold_up_the_chunks_of_the_others() {
+    for max_chunk in [1, 2, 5, 25] {
+        let (table, requests, writer) = table(max_chunk);
+        let settled = writer.settle_all(page(60), &requests).await.unwrap();
+        assert_eq!((settled.counts.of(Outcome::Applied), settled.failures.len()), (60, 0));
+        let chunks = std::mem::take(&mut *table.chunks.lock().unwrap());
+        let (hot, cold): (Vec<_>, Vec<_>) = chunks
+            .iter()
+            .flat_map(|(at, keys)| keys.iter().map(move |key| (*at, key.as_str())))
+            .partition(|(_, key)| *key == "hot");
+        assert_eq!((hot.len(), cold.len()), (20, 40));
+        // At its own rate, but for a burst: twenty items take almost ten seconds.
+        let last = |of: &[(Duration, &str)]| of.iter().map(|(at, _)| *at).max().unwrap();
+        assert!(last(&hot) > Duration::from_secs(8), "{hot:?}");
+        assert!(last(&cold) < Duration::from_millis(200), "{max_chunk} a chunk: {cold:?}");
+        // They fill the chunks without it.
+        let of_cold = chunks.iter().filter(|(_, keys)| keys.iter().any(|key| key != "hot")).count();
+        assert!(of_cold <= 40_usize.div_ceil(max_chunk) + 1, "{of_cold} chunks of at most {max_chunk}");
+        assert!(chunks.iter().all(|(_, keys)| keys.len() <= max_chunk));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn chunks_take_memory_in_proportion_to_their_members() {
+    for (max_chunk, items) in [(1, 1_000), (3, 1_000), (25, 7)] {
+        let (_, requests, _) = table(max_chunk);
+        let pending = |n: usize| {
+            let key = ItemKey::new([("pk".to_owned(), Value::S(n.to_string()))].into());
+            let write = GuardedWrite {
+                key,
+                actions: Vec::new(),
+                conditions: Vec::new(),
+                pre_images: Vec::new(),
+                bytes_before: 100,
+                bytes_after: 100,
+                cost: WriteCost { table: 1.0, indexes: Vec::new() },
+            };
+            Pending::new(write, Arc::default())
+        };
+        let mut writes = (0..items).map(pending).collect::<Vec<_>>().into_iter();
+        let mut aside = SetAside::default();
+        let chunks: Vec<_> = std::iter::from_fn(|| next_chunk(&mut writes, &requests, &mut aside)).collect();
+        let lengths: Vec<usize> = chunks.iter().map(Vec::len).collect();
+        assert_eq!((lengths.iter().sum::<usize>(), lengths.len()), (items, items.div_ceil(max_chunk)));
+        assert!(lengths.iter().all(|length| *length <= max_chunk));
+        assert_eq!(chunks.iter().map(Vec::capacity).collect::<Vec<_>>(), lengths);
+        assert!(aside.keys.is_empty());
+    }
+}
