@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::expand::is_other;
-use super::ops::Target;
+use super::target::Target;
 use super::{Change, Condition, OnExisting, PreImage, Strategy};
 use crate::item::{Path, Value};
 

@@ -1,17 +1,17 @@
 //! From an item's image to a decision: what the plan wants of this item, and under which condition.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::contract::ContractOp;
 use super::cost::Pricing;
+use super::decision::{Decides, Decision};
 use super::draft::{Draft, bytes_at};
 use super::expand::ExpandOp;
 use super::old_from_new::OldFromNewOp;
 use super::ops::Ops;
 use super::undo::UndoOp;
-use super::{Change, GuardedWrite, Indexes, ItemHistory, Rule, Strategy, rule};
-use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, Path, client_encryption};
+use super::{Change, Indexes, ItemHistory, Lookup, Rule, Strategy, rule};
+use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, client_encryption};
 
 /// The changes that one phase makes, ready to be held against items.
 #[derive(Debug, Clone)]
@@ -22,31 +22,6 @@ pub struct Changes {
     pub(super) pricing: Pricing,
     /// Items that are signed or encrypted on the client are not written.
     spares_encrypted: bool,
-}
-
-/// Decides on items by another rule than a plan's operations.
-pub trait Decides: Debug + Send + Sync {
-    /// See [`Changes::decide`].
-    fn decide(&self, item: &Item) -> Decision;
-}
-
-/// What one item needs.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Decision {
-    /// The plan asks nothing of it.
-    NothingToDo,
-    /// It is as the plan implies.
-    AlreadyApplied,
-    /// These targets already have another value, which stays and counts as done; nothing else is left to do.
-    Skipped(Vec<Path>),
-    /// These targets hold something else than the plan implies, and are kept; nothing of the item is written.
-    Diverged(Vec<Path>),
-    /// The item's shape does not allow a change, for this reason (without attribute values).
-    Rejected(String),
-    /// This write would make it as the plan implies, but DynamoDB rejects it by this rule. It is not sent.
-    Refused(Box<GuardedWrite>, Rule),
-    /// This write makes it as the plan implies.
-    Write(GuardedWrite),
 }
 
 impl Changes {
@@ -119,6 +94,22 @@ impl Changes {
     /// eventually consistent read may show an item as it was some seconds ago, which is not enough for that.
     pub fn needs_consistent_reads(&self) -> bool {
         self.ops.need_consistent_reads()
+    }
+
+    /// What this phase looks up the recorded history of an item for; nothing if it does not.
+    pub fn lookup(&self) -> Option<Lookup> {
+        if self.needs_history() {
+            return Some(Lookup::ToDecide);
+        }
+        match &self.ops {
+            Ops::OldFromNew(ops) => (!ops.is_empty()).then_some(Lookup::ToReport),
+            Ops::Expand(_) | Ops::Contract(_) | Ops::Undo(_) | Ops::Rule(_) => None,
+        }
+    }
+
+    /// Whether decisions of this phase depend on the recorded history of an item.
+    pub fn needs_history(&self) -> bool {
+        self.ops.need_history()
     }
 
     /// What this item needs, if it has no history or the phase does not need it. All of it goes into one write, or

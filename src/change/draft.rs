@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::cost::Pricing;
-use super::decide::Decision;
+use super::decision::Decision;
 use super::{Action, Condition, GuardedWrite, ItemHistory, PreImage, PriorValue};
 use crate::item::{Item, ItemKey, Path, Step, Value, attribute_bytes, item_bytes};
 

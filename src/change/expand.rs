@@ -1,7 +1,7 @@
 //! What `run` does to one item.
 
 use super::draft::{Draft, Place};
-use super::ops::Target;
+use super::target::Target;
 use super::{Change, Condition, OnExisting, PreImage, PriorValue, Strategy};
 use crate::item::{Path, Value};
 

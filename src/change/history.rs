@@ -47,29 +47,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sha2::{Digest as _, Sha256};
-
-use super::decide::Changes;
-use super::guarded::{PreImage, PriorValue};
-use super::ops::Ops;
+use super::digest::Digest;
+use super::pre_image::{PreImage, PriorValue};
 use crate::item::{Path, Value};
-
-/// The first eight bytes of the SHA-256 of a value's DynamoDB JSON: tells values apart without keeping them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Digest(pub [u8; 8]);
-
-impl Digest {
-    /// The digest of a value.
-    pub fn of(value: &Value) -> Digest {
-        Digest::of_text(&value.to_json().to_string())
-    }
-
-    /// The digest of a text, such as a key's.
-    pub fn of_text(text: &str) -> Digest {
-        let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(text).into();
-        Digest([a, b, c, d, e, f, g, h])
-    }
-}
 
 /// Which write a pre-image is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,39 +194,10 @@ impl ItemHistory {
     }
 }
 
-impl Changes {
-    /// What this phase looks up the recorded history of an item for; nothing if it does not.
-    pub fn lookup(&self) -> Option<Lookup> {
-        if self.needs_history() {
-            return Some(Lookup::ToDecide);
-        }
-        match &self.ops {
-            Ops::OldFromNew(ops) => (!ops.is_empty()).then_some(Lookup::ToReport),
-            Ops::Expand(_) | Ops::Contract(_) | Ops::Undo(_) | Ops::Rule(_) => None,
-        }
-    }
-
-    /// Whether decisions of this phase depend on the recorded history of an item.
-    pub fn needs_history(&self) -> bool {
-        self.ops.need_history()
-    }
-}
-
 /// Whether a value of this digest is what the newest of these writes that was made had put there. One that found the same
 /// value is passed over: it was not made.
 fn is_written_by(found: Option<Digest>, earlier: &[(By, PreImage)]) -> bool {
     let Some(found) = found else { return false };
     let made = earlier.iter().find(|(_, row)| row.wrote == Some(found) || row.found() != Some(found));
     made.is_some_and(|(_, row)| row.wrote == Some(found))
-}
-
-impl PreImage {
-    /// The digest of the value that was there, if one was.
-    fn found(&self) -> Option<Digest> {
-        match &self.prior {
-            PriorValue::Value(value) => Some(Digest::of(value)),
-            PriorValue::Same => self.wrote,
-            PriorValue::Nothing | PriorValue::Left(_) => None,
-        }
-    }
 }

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::{PreImage, PriorValue};
-
 /// Why an item is not as it was once it is rolled back, although nobody has written it since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Leftover {
@@ -44,15 +42,5 @@ impl fmt::Display for Leftover {
                  attribute, and before the migration the item may have had only the new one"
             }
         })
-    }
-}
-
-impl PreImage {
-    /// What the write may leave otherwise than it was, if this says so.
-    pub fn leaves(&self) -> Option<Leftover> {
-        match self.prior {
-            PriorValue::Left(leftover) => Some(leftover),
-            PriorValue::Value(_) | PriorValue::Nothing | PriorValue::Same => None,
-        }
     }
 }

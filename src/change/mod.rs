@@ -10,6 +10,8 @@ mod baseline;
 mod contract;
 mod cost;
 mod decide;
+mod decision;
+mod digest;
 mod draft;
 mod expand;
 mod expression;
@@ -21,9 +23,11 @@ mod indexes;
 mod leftover;
 mod old_from_new;
 mod ops;
+mod pre_image;
 mod rule;
 #[cfg(test)]
 mod rule_tests;
+mod target;
 #[cfg(test)]
 pub(crate) mod tests;
 mod undo;
@@ -31,12 +35,15 @@ mod undo;
 mod undo_tests;
 
 pub use baseline::{Baseline, BaselinePair};
-pub use decide::{Changes, Decides, Decision};
+pub use decide::Changes;
+pub use decision::{Decides, Decision};
+pub use digest::Digest;
 pub use expression::{Expression, render};
-pub use guarded::{Action, Condition, GuardedWrite, PreImage, PriorValue, WriteCost};
-pub use history::{By, Digest, ItemHistory, Lookup};
+pub use guarded::{Action, Condition, GuardedWrite, WriteCost};
+pub use history::{By, ItemHistory, Lookup};
 pub use indexes::Indexes;
 pub use leftover::Leftover;
+pub use pre_image::{PreImage, PriorValue};
 pub use rule::{IndexKeyFault, KeyFault, KeyType, Rule, index_key_fault};
 
 use crate::item::{Path, Value};

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
-use super::ops::Target;
+use super::target::Target;
 use super::{Change, Condition, Leftover, PreImage, Strategy};
 use crate::item::{Path, Value};
 

@@ -221,16 +221,6 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         to: "cutover/hooks",
         why: "the store of hooks opens through the store, which knows it as a variant",
     },
-    Exception { from: "dynamodb", to: "ratelimit", why: "retries use the pure backoff, which stands in `ratelimit`" },
-    Exception { from: "change/contract", to: "change/ops", why: OPS },
-    Exception { from: "change/draft", to: "change/decide", why: OPS },
-    Exception { from: "change/expand", to: "change/ops", why: OPS },
-    Exception { from: "change/guarded", to: "change/leftover", why: OPS },
-    Exception { from: "change/guarded", to: "change/history", why: OPS },
-    Exception { from: "change/history", to: "change/decide", why: OPS },
-    Exception { from: "change/history", to: "change/ops", why: OPS },
-    Exception { from: "change/old_from_new", to: "change/ops", why: OPS },
-    Exception { from: "change/ops", to: "change/decide", why: OPS },
     Exception { from: "local/capacity", to: "local/traffic", why: SIBLING },
     Exception { from: "plan/capacity", to: "plan/file", why: FILE },
     Exception { from: "plan/cutover", to: "plan/file", why: FILE },
@@ -244,7 +234,6 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     Exception { from: "state/sqlite/thread", to: "state/sqlite/open", why: STORE },
 ];
 
-pub(crate) const OPS: &str = "the operations of a phase and the decision that they share name each other";
 pub(crate) const FILE: &str = "a section of the plan file is read by the file, whose helpers it uses";
 pub(crate) const STORE: &str = "the rows of the state file and the connection that keeps them name each other";
 pub(crate) const SIBLING: &str = "two files of one concept share a type";

@@ -1,0 +1,22 @@
+//! Digests of values: what is compared where the value itself is not kept.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::item::Value;
+
+/// The first eight bytes of the SHA-256 of a value's DynamoDB JSON: tells values apart without keeping them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; 8]);
+
+impl Digest {
+    /// The digest of a value.
+    pub fn of(value: &Value) -> Digest {
+        Digest::of_text(&value.to_json().to_string())
+    }
+
+    /// The digest of a text, such as a key's.
+    pub fn of_text(text: &str) -> Digest {
+        let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(text).into();
+        Digest([a, b, c, d, e, f, g, h])
+    }
+}

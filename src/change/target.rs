@@ -1,0 +1,23 @@
+//! The targets of copies.
+
+use super::Change;
+use crate::item::Path;
+
+/// The target of a copy.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) to: Path,
+    /// A value that existed before the migration stays, and counts as done.
+    pub(super) skips: bool,
+}
+
+impl Target {
+    /// The targets that these changes copy a path to. A move is not a copy: it takes its source with it.
+    pub(super) fn copies_of(changes: &[Change], path: &Path) -> Vec<Target> {
+        let copy = |change: &Change| match change {
+            Change::Copy { from, to, .. } if from == path => Some(Target { to: to.clone(), skips: change.skips() }),
+            Change::Copy { .. } | Change::Move { .. } | Change::Set { .. } | Change::Remove { .. } => None,
+        };
+        changes.iter().filter_map(copy).collect()
+    }
+}
