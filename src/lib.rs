@@ -120,6 +120,7 @@
     )
 )]
 
+mod backoff;
 mod change;
 mod clock;
 mod cost;

@@ -1,4 +1,4 @@
-//! Holds who may name what in `src/`, that dependencies point downwards without circles, and that no file names somebody's
+//! Holds who may name what in `src/`, that dependencies point downwards without cycles, and that no file names somebody's
 //! home directory.
 //!
 //! The rules are in `tests/architecture/rules.rs`; `tests/architecture/names.rs` finds the names, and
@@ -115,7 +115,7 @@ fn graph_of(files: &BTreeMap<String, String>) -> Graph {
 }
 
 #[test]
-fn dependencies_point_downwards_and_make_no_circles() {
+fn dependencies_point_downwards_and_make_no_cycles() {
     let graph = graph_of(&source_files());
     let mut needed = BTreeSet::new();
     let mut excepted = |from: &str, to: &str| {
@@ -124,7 +124,7 @@ fn dependencies_point_downwards_and_make_no_circles() {
         found.is_some()
     };
     let mut wrong = graph.upward(LAYERS, &mut excepted);
-    wrong.extend(graph.circles(&mut excepted));
+    wrong.extend(graph.cycles(&mut excepted));
     let idle = EXCEPTIONS.iter().enumerate().filter(|(at, _)| !needed.contains(at));
     wrong.extend(idle.map(|(_, Exception { from, to, why })| {
         format!("`{from}` no longer depends on `{to}` ({why}): take the exception out")
@@ -163,11 +163,11 @@ fn every_rule_is_about_modules_that_exist() {
 }
 
 #[test]
-fn upward_dependencies_and_circles_are_found() {
+fn upward_dependencies_and_cycles_are_found() {
     let files =
         |files: &[(&str, &str)]| graph_of(&files.iter().map(|(f, t)| ((*f).to_owned(), (*t).to_owned())).collect());
     let layers: &[&[&str]] = &[&["high"], &["low", "lowest"]];
-    let wrong = |graph: &Graph| (graph.upward(layers, &mut |_, _| false).len(), graph.circles(&mut |_, _| false).len());
+    let wrong = |graph: &Graph| (graph.upward(layers, &mut |_, _| false).len(), graph.cycles(&mut |_, _| false).len());
     let down = files(&[
         ("high.rs", "use crate::low::x;"),
         ("low/mod.rs", "mod a; mod b;"),
@@ -189,7 +189,7 @@ fn upward_dependencies_and_circles_are_found() {
         ("lowest.rs", "use crate::high::x;"),
     ]);
     assert_eq!(wrong(&three), (1, 3));
-    assert_eq!(three.circles(&mut |from, to| (from, to) == ("lowest", "high")), Vec::<String>::new());
+    assert_eq!(three.cycles(&mut |from, to| (from, to) == ("lowest", "high")), Vec::<String>::new());
     let tests = [("high.rs", "use crate::low::x;"), ("low.rs", "#[cfg(test)] mod tests { use crate::high::x; }")];
     assert_eq!(wrong(&files(&tests)), (0, 0), "tests may name what they test");
     assert_eq!(wrong(&files(&[("unknown.rs", "")])).0, 1, "every module is in a layer");
@@ -253,7 +253,7 @@ fn pure_rooms_are_pure_in_all_their_files() {
         "cost/mod.rs",
         "state/mod.rs",
         "state/progress.rs",
-        "ratelimit/backoff.rs",
+        "backoff.rs",
     ] {
         assert_eq!(check(file, "fn f() { tokio::spawn(async {}); }").len(), 1, "{file}");
     }

@@ -19,23 +19,11 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::schema::{from_json, to_json};
-use super::store::{FlagStore, FlagStoreError, by_then};
+use super::store::{FlagStore, FlagStoreError, HookError, by_then};
 use super::{Flag, FlagMeta};
 use crate::clock::Clock;
 use crate::outside::escaped;
 use crate::plan::FlagHooks;
-
-/// Why a hook did not do what it is for.
-#[derive(Debug, thiserror::Error)]
-#[error("the hook {program:?} of [cutover.exec] {problem}. {state}")]
-pub struct HookError {
-    /// The program.
-    program: String,
-    /// What became of it.
-    problem: String,
-    /// What the flag is now, as far as it is known, and what to do.
-    state: &'static str,
-}
 
 const UNREAD: &str =
     "The flag could not be read, and nothing was changed: mend the hook, and run the same command again";

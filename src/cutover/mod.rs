@@ -6,19 +6,23 @@
 mod flag;
 mod hooks;
 mod lease;
+mod open;
 mod percent;
 pub mod schema;
 mod sight;
 mod store;
+mod table;
 mod truth;
 mod validity;
 
 pub use flag::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
-pub use hooks::{HookError, HookStore};
+pub use hooks::HookStore;
 pub use lease::{LEASE_DURATION, Lease, LeaseError, LeaseLost, LeaseRecord, LeaseWatch, Standing, lease_owner};
+pub use open::{Opened, open};
 pub use percent::bucket;
 pub use schema::{FlagMeta, SchemaError};
 pub use sight::{AHEAD, Sights, dated_ahead};
-pub use store::{FlagStore, FlagStoreError, Opened, TableStore, check_plan, items, open};
+pub use store::{FlagStore, FlagStoreError, HookError, check_plan};
+pub use table::{TableStore, items};
 pub use truth::{Truth, Truths};
 pub use validity::Validity;

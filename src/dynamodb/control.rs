@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
 use super::{Directive, FatalKind, TableError};
+use crate::backoff::Backoff;
 use crate::item::{Item, ItemKey, KeySchema, Value};
 use crate::machine::Random;
-use crate::ratelimit::backoff::Backoff;
 
 /// A table of control items. An implementation sends each request once and reports what came of it.
 #[async_trait]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{Directive, TableError};
-use crate::ratelimit::backoff::Backoff;
+use crate::backoff::Backoff;
 
 /// A question is asked so often at least, however long each answer takes: one that hangs uses up an attempt's whole time
 /// (5 s), and must not be the last.

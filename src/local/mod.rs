@@ -9,6 +9,7 @@
 
 mod beneath;
 pub mod capacity;
+mod checks;
 mod engine;
 mod error;
 pub mod front;

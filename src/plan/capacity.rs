@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Problems, Span};
 use super::fields::{Fields, above_zero, number_of};
-use super::file::section;
+use super::section::section;
 use super::{Access, Capacity, Rate, ScopeCapacity};
 
 /// Capacity units per second; far above what an account has by default (40,000 a table), so that more is a slip.

@@ -10,7 +10,8 @@ use toml::de::DeValue;
 
 use super::diagnostic::{Diagnostic, Problems, Span};
 use super::fields::{Fields, check};
-use super::file::{section, table_name};
+use super::names::table_name;
+use super::section::section;
 
 /// `[cutover]`
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,8 @@ use super::capacity::{self, BudgetError, CapacityField};
 use super::changes::{self, WrittenChange};
 use super::diagnostic::{Diagnostic, PlanErrors, Problems, Span, whole_lines};
 use super::fields::{Fields, check, spell};
+use super::names::{account, endpoint_url, migration_name, profile, region, table_name};
+use super::section::section;
 use super::{Plan, Retry, ScanOptions, TableRef, cutover, limits, rules};
 use crate::change::{OnExisting, Strategy};
 use crate::item::{IndexSchema, KeySchema};
@@ -264,93 +266,6 @@ fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {
         }
     }
     retry
-}
-
-/// A table of the plan; `help` says how to write it where it must be there.
-pub(super) fn section<'t, 'i>(
-    root: &Fields<'t, 'i>,
-    name: &str,
-    title: &'static str,
-    names: &[&str],
-    help: Option<&'static str>,
-    problems: &mut Problems,
-) -> Option<Fields<'t, 'i>> {
-    let Some((_, value)) = root.get(name) else {
-        if let Some(help) = help
-            && !root.has_misspelt(&[name])
-        {
-            let label = format!("{title} is missing");
-            problems
-                .add_missing(Diagnostic::new(format!("the plan has no {title}"), root.at.clone(), label).example(help));
-        }
-        return None;
-    };
-    let DeValue::Table(table) = value.get_ref() else {
-        let label = format!("expected a table, found {}", value.get_ref().type_str());
-        let problem = Diagnostic::new(format!("{title} is a table"), value.span(), label);
-        problems.add(problem.help(format!("write {title} on a line of its own, once, and its fields below")));
-        return None;
-    };
-    Some(Fields::open(table, title, names, value.span(), problems))
-}
-
-fn migration_name(name: &str) -> Result<(), (String, String)> {
-    if (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
-        return Ok(());
-    }
-    let help = "1 to 64 letters (a-z, A-Z), digits, `-` and `_`: it names the state file";
-    Err(("the migration's name cannot be used".into(), help.into()))
-}
-
-pub(super) fn table_name(name: &str) -> Result<(), (String, String)> {
-    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if (3..=255).contains(&name.len()) && name.chars().all(valid) {
-        return Ok(());
-    }
-    let help = match name.strip_prefix("arn:").and_then(|arn| arn.split_once(":table/")) {
-        Some((_, table)) => {
-            format!("not the ARN, but the name alone, {table:?}; region and account have fields of their own")
-        }
-        None => "3 to 255 letters (a-z, A-Z), digits, `_`, `-` and `.`".to_owned(),
-    };
-    Err(("DynamoDB has no table of such a name".into(), help))
-}
-
-fn region(name: &str) -> Result<(), (String, String)> {
-    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if (1..=64).contains(&name.len()) && name.chars().all(valid) {
-        return Ok(());
-    }
-    Err(("this is not the name of a region".into(), "write it like \"eu-west-1\"".into()))
-}
-
-fn endpoint_url(url: &str) -> Result<(), (String, String)> {
-    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or("");
-    let valid =
-        |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '<' | '>' | '@' | '\\' | '{' | '}' | '|' | '^' | '`');
-    if !host.is_empty() && !host.starts_with(':') && url.chars().all(valid) && url.len() <= 2048 {
-        return Ok(());
-    }
-    let help = "write it like \"http://127.0.0.1:8000\" or \"https://dynamodb.eu-west-1.amazonaws.com\"";
-    Err(("this is not an http or https URL".into(), help.into()))
-}
-
-fn profile(name: &str) -> Result<(), (String, String)> {
-    if (1..=255).contains(&name.len()) && !name.chars().any(char::is_control) {
-        return Ok(());
-    }
-    Err((
-        "this is not the name of a profile".into(),
-        "name a profile of the AWS configuration, such as \"prod\"".into(),
-    ))
-}
-
-fn account(id: &str) -> Result<(), (String, String)> {
-    if id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit()) {
-        return Ok(());
-    }
-    Err(("this is not an AWS account id".into(), "12 digits in quotes, without dashes: \"123456789012\"".into()))
 }
 
 /// The text with its unreadable lines blank, everything else where it was. The parser gives up at some errors, and what

@@ -6,7 +6,7 @@ use toml::value::Datetime;
 
 use super::diagnostic::{Diagnostic, Problems};
 use super::fields::Fields;
-use super::file::section;
+use super::section::section;
 use super::{Limits, Prices, Window, window};
 
 /// Units and items are counted exactly up to here and beyond; more than this is a slip.

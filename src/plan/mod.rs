@@ -16,7 +16,9 @@ mod file;
 mod fingerprint;
 mod limits;
 mod meaning;
+mod names;
 mod rules;
+mod section;
 mod template;
 mod window;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::step::{Asked, later};
+use super::asked::{Asked, later};
 use super::{Fact, Goal, Kind, Obstacle, Phase, Refused, Step, Way, What};
 use crate::cutover::{FlagChange, WriteTo};
 

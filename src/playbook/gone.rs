@@ -2,7 +2,7 @@
 //! decides how it comes back: where old values are the truth it begins anew, and where the old attribute was being removed it
 //! comes back as it was.
 
-use super::step::Asked;
+use super::asked::Asked;
 use super::{BackTo, Goal, Kind, Next, Obstacle, Override, Refused, Step, What};
 use crate::cutover::{Flag, FlagChange, WriteTo};
 

@@ -73,6 +73,7 @@
 //! The soak, `max_age`, the work window and the deadline do go by the wall clock: they are times of a calendar, chosen for
 //! people, and last over restarts and hosts. They keep nobody on the way back, and no read depends on them.
 
+mod asked;
 mod contract;
 mod cutover;
 mod event;

@@ -8,7 +8,7 @@
 //! To record what the operator states is lasting work too: it begins the soak of a plan that only removes, and the same
 //! command is refused until that is over.
 
-use super::step::Asked;
+use super::asked::Asked;
 use super::{Event, Fact, Goal, Kind, Mark, Refused, State, Step, What, World};
 use crate::cutover::Flag;
 use jiff::Timestamp;

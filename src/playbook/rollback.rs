@@ -1,7 +1,7 @@
 //! The way back: `--back` where old values may be stale, and `rollback`.
 
+use super::asked::{Asked, began_under};
 use super::cutover::{back_needs_state, step_back};
-use super::step::{Asked, began_under};
 use super::{
     BackTo, Expand, Fact, Goal, Kind, Next, Obstacle, Override, Phase, Refused, Report, Scope, Span, Step, Way, What,
 };

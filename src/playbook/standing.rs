@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::step::{Asked, later};
+use super::asked::{Asked, later};
 use super::{BackTo, Expand, Fact, Goal, Kind, Next, State, Target, Way, World};
 use crate::cutover::{Flag, ReadFrom, WriteTo};
 

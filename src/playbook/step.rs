@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+use super::asked::{Asked, REPAIR, began_in_dual_writes};
 use super::cutover::may_expand;
 use super::rehearse::rehearse;
 use super::{
-    BackTo, Expand, Fact, Goal, Kind, Mark, Next, Obstacle, Open, Override, Phase, Refused, Rehearsal, Scope, State,
-    Step, Target, Way, What, World,
+    BackTo, Expand, Fact, Goal, Kind, Next, Obstacle, Open, Override, Phase, Refused, Rehearsal, Scope, State, Step,
+    Target, Way, What, World,
 };
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
@@ -25,14 +26,6 @@ pub fn step(state: &State, world: &World<'_>, goal: Goal, now: Timestamp) -> Res
         Ok(Step::Change(_) | Step::Renew(_) | Step::Wait(_) | Step::Sweep(_) | Step::Done) => Rehearsal::default(),
     };
     next
-}
-
-/// The arguments of [`step`].
-pub(super) struct Asked<'a> {
-    pub(super) state: &'a State,
-    pub(super) world: &'a World<'a>,
-    pub(super) goal: Goal,
-    pub(super) now: Timestamp,
 }
 
 impl Asked<'_> {
@@ -356,9 +349,6 @@ impl Asked<'_> {
     }
 }
 
-/// What makes items equal that differ.
-pub(super) const REPAIR: Goal = Goal::Verify { scope: Scope::Full, repair: true };
-
 /// Whether the flag says what this change would have made it say.
 fn shows(flag: &Flag, change: FlagChange) -> bool {
     match change {
@@ -370,25 +360,4 @@ fn shows(flag: &Flag, change: FlagChange) -> bool {
         FlagChange::ReadOld { .. } => flag.read == ReadFrom::Old,
         FlagChange::WriteOld => flag.write == WriteTo::Old,
     }
-}
-
-/// Whether what began then, under this flag, began while every writer wrote both, without a break until now.
-pub(super) fn began_in_dual_writes(began: Timestamp, under: Option<Mark>, flag: &Flag, now: Timestamp) -> bool {
-    let Some(since) = flag.dual_since else { return false };
-    // Without a mark the history is of before there were marks, or of a plan whose operator states the times.
-    under.map_or(began >= settled(since, flag).min(now), |mark| mark.dual_since == Some(since))
-}
-
-/// Whether what began then, under this flag, began after the flag's last change was obeyed by all.
-pub(super) fn began_under(began: Timestamp, under: Option<Mark>, flag: &Flag) -> bool {
-    under.map_or(began >= flag.settled_at(), |mark| mark.version == flag.version)
-}
-
-/// When a change that was made then is obeyed by all, by the clock of the host that made it.
-fn settled(made: Timestamp, flag: &Flag) -> Timestamp {
-    later(made, Duration::from_secs(u64::from(flag.max_cache_seconds)))
-}
-
-pub(super) fn later(time: Timestamp, by: Duration) -> Timestamp {
-    SignedDuration::try_from(by).ok().and_then(|by| time.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
 }

@@ -6,13 +6,13 @@ use serde_json::{Map, Value as Json, json};
 
 use super::pace::{KeyLoad, Need, Pace, Totals};
 use super::range::Range;
+use super::setting::Setting;
 use super::tally::Tally;
 use super::touched::Touched;
 use crate::cost::UnitPrices;
-use crate::dynamodb::TableDescription;
 use crate::figure::{dollars, duration, number, units};
 use crate::item::MAX_ITEM_BYTES;
-use crate::ratelimit::{Budgets, Scope};
+use crate::ratelimit::Scope;
 
 /// What a run will take.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,25 +54,6 @@ pub enum Basis {
     Sample(u32, u32, bool),
     /// Every item, read now.
     Whole,
-}
-
-/// What an estimate is about.
-#[derive(Debug, Clone, Copy)]
-pub struct Setting<'a> {
-    /// The table.
-    pub table: &'a TableDescription,
-    /// What the run may take per second.
-    pub budgets: &'a Budgets,
-    /// What units cost.
-    pub prices: UnitPrices,
-    /// Segments of the run.
-    pub segments: u32,
-    /// Segments that are worked on at the same time, at most.
-    pub lanes: u32,
-    /// Between how many items a page has.
-    pub page_items: (u64, u64),
-    /// Strongly consistent reads.
-    pub consistent: bool,
 }
 
 /// What was counted of items, or is estimated of them.
@@ -321,18 +302,6 @@ impl Counted {
 /// How many items of the whole table are of a kind, by a sample.
 pub fn total(tally: &Tally, figure: Figure) -> Range {
     if matches!(figure, Figure::Items) { tally.items() } else { tally.count(figure as usize) }
-}
-
-impl Setting<'_> {
-    /// Read units for each byte: whole pages are little more.
-    pub(super) fn read_units_per_byte(&self) -> f64 {
-        self.read_unit() / 4096.0
-    }
-
-    /// What 4 KB cost.
-    fn read_unit(&self) -> f64 {
-        if self.consistent { 1.0 } else { 0.5 }
-    }
 }
 
 fn pages(items: Range, bytes: Range, setting: &Setting<'_>) -> Range {

@@ -1,12 +1,11 @@
 //! From facts to findings. Pure: what is asked, and of whom, is in `facts.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::constants::templates;
-use super::estimate::{Basis, Estimate, between};
+use super::estimate::{Basis, between};
 use super::facts::{Fact, Facts};
 use super::finding::Severity::{Note, Refuses, Warning};
 use super::finding::{Accept, Finding};
+use super::known::Known;
 use super::range::Range;
 use super::stream::filter;
 use super::time_to_live::time_to_live;
@@ -14,27 +13,7 @@ use super::touched::{Touched, TouchedIndex};
 use crate::change::{Change, Strategy};
 use crate::dynamodb::{Recovery, TableClass};
 use crate::figure::number;
-use crate::item::{MAX_ITEM_BYTES, Path, Times};
-use crate::plan::Plan;
-
-/// What is known when findings are made.
-#[derive(Debug, Clone, Copy)]
-pub struct Known<'a> {
-    /// Of the table.
-    pub facts: &'a Facts,
-    /// What is to be done.
-    pub plan: &'a Plan,
-    /// What it will take.
-    pub estimate: &'a Estimate,
-    /// The types that written paths will have, as far as anybody looked.
-    pub types: &'a BTreeMap<Path, BTreeSet<&'static str>>,
-    /// How many of the values that written paths will have are times, as far as anybody looked.
-    pub times: &'a BTreeMap<Path, Times>,
-    /// Items that were read, and of them those that the plan would change although they are signed on the client.
-    pub signed: (u64, u64),
-    /// The time, in seconds since 1970.
-    pub now: f64,
-}
+use crate::item::MAX_ITEM_BYTES;
 
 /// Everything that somebody should know before `run`, the heaviest first.
 pub fn findings(known: &Known<'_>) -> Vec<Finding> {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::PreflightError;
-use super::estimate::{Basis, Counted, Estimate, FIGURES, Figure, Setting};
+use super::estimate::{Basis, Counted, Estimate, FIGURES, Figure};
 use super::pace::KeyLoad;
 use super::range::Range;
 use super::sample::{Design, SampleSize};
+use super::setting::Setting;
 use super::tally::{Figures, Tally};
 use super::touched::Touched;
 use crate::cost::UnitPrices;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::estimate::Setting;
 use super::range::Range;
+use super::setting::Setting;
 use crate::figure::units;
 use crate::item::Units;
 use crate::plan::Access;

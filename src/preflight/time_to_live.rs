@@ -3,7 +3,7 @@
 use super::facts::Fact;
 use super::finding::Finding;
 use super::finding::Severity::{Note, Warning};
-use super::findings::Known;
+use super::known::Known;
 use super::touched::Touched;
 use crate::change::Change;
 use crate::figure::number;

@@ -1,7 +1,6 @@
 //! Waiting on our own side, so that DynamoDB does not have to throttle: token buckets in capacity units for every scope that
-//! a request touches, rates that answer to throttles, and backoff.
+//! a request touches, and rates that respond to throttles.
 
-pub mod backoff;
 mod bucket;
 mod budget;
 mod clock;

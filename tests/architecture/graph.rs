@@ -1,4 +1,4 @@
-//! Which module of `src/` depends on which, and what is wrong with that: circles, and dependencies that point upwards.
+//! Which module of `src/` depends on which, and what is wrong with that: cycles, and dependencies that point upwards.
 //!
 //! A module is a file or a folder. It depends on another one when its code, tests excepted, names something in it. A name
 //! that a module re-exports counts for the module that it comes from, so a façade hides no dependency.
@@ -101,9 +101,9 @@ impl Graph {
         between
     }
 
-    /// Every circle between siblings, one line for each dependency in it. Parent and child may name each other.
+    /// Every cycle between siblings, one line for each dependency in it. Parent and child may name each other.
     /// `excepted` takes a dependency out of the graph, as `(parent/child, sibling)`.
-    pub(crate) fn circles(&self, excepted: &mut dyn FnMut(&str, &str) -> bool) -> Vec<String> {
+    pub(crate) fn cycles(&self, excepted: &mut dyn FnMut(&str, &str) -> bool) -> Vec<String> {
         let parents: BTreeSet<&[String]> =
             self.modules.iter().flat_map(|module| (0..module.len()).map(|length| &module[..length])).collect();
         let mut wrong = Vec::new();

@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Requests;
+use crate::backoff::Backoff;
 use crate::dynamodb::{Directive, TableError};
 use crate::engine::stop::{StopReason, Stopped};
 use crate::item::{PartitionHash, Units};
 use crate::plan::Access;
-use crate::ratelimit::backoff::Backoff;
 
 /// How often a request was tried in vain, since when, and how much of that time we made it wait ourselves.
 #[derive(Debug, Default)]

@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::kept_budgets::{Followed, KeptBudgets};
 use super::segments::{SegmentChoice, auto_segments};
+use crate::backoff::Backoff;
 use crate::change::Indexes;
 use crate::clock;
 use crate::dynamodb::{Describe, Directive, FatalKind, TableDescription, TableError};
@@ -24,7 +25,6 @@ use crate::host;
 use crate::item::Units;
 use crate::machine::Machine;
 use crate::plan::{Access, Capacity, ScanOptions};
-use crate::ratelimit::backoff::Backoff;
 use crate::ratelimit::{Budget, Budgets, Following, RAISE_STEPS, Resolved, Scope, ScopeBudget, Scopes};
 use crate::state::{Events, KeptFact, RunId, StoreError};
 

@@ -23,7 +23,6 @@
 //! Not modelled: an on-demand table that throttles beyond twice its previous peak, auto scaling, and index entries that
 //! are written late.
 
-pub(super) mod checks;
 mod figures;
 mod model;
 mod partitions;

@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use super::checks::{MOST, delay, not_negative, positive, share, some_count, some_positive};
 use super::reason::{Limit, Reason, Resource};
 use crate::item::Units;
+use crate::local::checks::{MOST, delay, not_negative, positive, share, some_count, some_positive};
 use crate::local::traffic::TrafficSpec;
 
 /// Partitions of an on-demand table at its creation: enough for the 4,000 writes and 12,000 reads per second that it

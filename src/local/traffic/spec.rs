@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use crate::item::MAX_ITEM_BYTES;
-use crate::local::capacity::checks::not_negative;
+use crate::local::checks::not_negative;
 
 /// The most keys: their weights take 8 bytes each.
 const MOST_KEYS: u64 = 1_000_000;

@@ -60,25 +60,25 @@ proptest! {
 /// Whatever has happened, whoever does what "Next:" says comes to a command that is accepted.
 #[test]
 fn every_next_leads_to_a_command_that_is_accepted() {
-    let mut circles = BTreeMap::new();
+    let mut cycles = BTreeMap::new();
     for seed in 0..6_000 {
         let mut life = Life::new(seed);
         for _ in 0..life.rng.usize(1..14) {
             life.goes_on();
             for goal in EVERY_GOAL.into_iter().filter(|goal| !matches!(goal, Goal::Back { .. })) {
-                if let Some(way) = life.circle(goal) {
-                    circles.entry(way).or_insert_with(|| life.history.clone());
+                if let Some(way) = life.cycle(goal) {
+                    cycles.entry(way).or_insert_with(|| life.history.clone());
                 }
             }
             // What `status` says is next.
             let next = life.desk.stands().1.and_then(|words| life.goal(&words));
-            if let Some(way) = next.and_then(|(goal, _)| life.circle(goal)) {
-                circles.entry(format!("status: {way}")).or_insert_with(|| life.history.clone());
+            if let Some(way) = next.and_then(|(goal, _)| life.cycle(goal)) {
+                cycles.entry(format!("status: {way}")).or_insert_with(|| life.history.clone());
             }
         }
     }
-    let shown: Vec<_> = circles.iter().take(5).map(|(way, history)| format!("{way}\n  after {history:?}")).collect();
-    assert!(circles.is_empty(), "{} circles:\n{}", circles.len(), shown.join("\n"));
+    let shown: Vec<_> = cycles.iter().take(5).map(|(way, history)| format!("{way}\n  after {history:?}")).collect();
+    assert!(cycles.is_empty(), "{} cycles:\n{}", cycles.len(), shown.join("\n"));
 }
 
 /// A migration under an operator who gives any command, to whose table and flag anything happens.
@@ -119,7 +119,7 @@ impl Life {
     }
 
     /// Does what "Next:" says until a command is accepted; the way, where none ever is.
-    fn circle(&mut self, mut goal: Goal) -> Option<String> {
+    fn cycle(&mut self, mut goal: Goal) -> Option<String> {
         const WAITS: [&str; 4] = ["soaks until", "set back", "by hand", "changed by somebody else"];
         let mut way = Vec::new();
         self.desk.force = None;

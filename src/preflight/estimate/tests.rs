@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::dynamodb::TableDescription;
 use crate::plan::Prices;
-use crate::ratelimit::Budget;
+use crate::ratelimit::{Budget, Budgets};
 
 fn table(items: u64, bytes: u64) -> TableDescription {
     TableDescription { item_count: items, size_bytes: bytes, ..TableDescription::of_a_test() }

@@ -1,10 +1,13 @@
-use super::super::estimate::Setting;
 use super::super::finding::{Severity, refusal};
+use std::collections::BTreeMap;
+
+use super::super::estimate::Estimate;
+use super::super::setting::Setting;
 use super::*;
 use crate::cost::UnitPrices;
 use crate::dynamodb::{IndexDescription, StreamView, TableDescription};
-use crate::item::{IndexSchema, KeyAttribute, Projection};
-use crate::plan::load;
+use crate::item::{IndexSchema, KeyAttribute, Path, Projection, Times};
+use crate::plan::{Plan, load};
 use crate::ratelimit::resolve;
 
 /// A table of a thousand items elsewhere, protected and with a way back: nothing to say but notes.

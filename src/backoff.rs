@@ -4,16 +4,16 @@ use std::time::Duration;
 
 /// How long to wait before the next attempt: drawn evenly from zero to a ceiling that doubles with each attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     /// Ceiling before the second attempt.
-    pub base: Duration,
+    pub(crate) base: Duration,
     /// The ceiling never passes this.
-    pub cap: Duration,
+    pub(crate) cap: Duration,
 }
 
 impl Backoff {
     /// The wait after so many failed attempts (at least one), where `random` is in 0..1.
-    pub fn wait(&self, failed_attempts: u32, random: f64) -> Duration {
+    pub(crate) fn wait(&self, failed_attempts: u32, random: f64) -> Duration {
         self.ceiling(failed_attempts).mul_f64(random.clamp(0.0, 1.0))
     }
 

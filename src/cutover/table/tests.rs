@@ -1,11 +1,11 @@
 //! The flag in a table in memory that has DynamoDB's conditions, in virtual time.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use tokio::time::Instant;
 
 use super::*;
-use crate::cutover::{FlagChange, ReadFrom, WriteTo};
+use crate::cutover::{FlagChange, ReadFrom, SchemaError, WriteTo, check_plan};
 use crate::dynamodb::control::fake::{FakeTable, Fault};
 
 /// A clock that goes with the virtual time.

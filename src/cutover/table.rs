@@ -1,0 +1,129 @@
+//! The flag as an item of a table, under conditions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::schema::{from_item, to_item};
+use super::sight::AHEAD;
+use super::store::{FlagStore, FlagStoreError, by_then};
+use super::{Flag, FlagMeta};
+use crate::clock::Clock;
+use crate::dynamodb::control::{Control, ControlError, ControlItem, WRITER};
+use crate::item::{Item, ItemKey, KeySchema, Value};
+use crate::plan::{FlagKey, LEASE_SUFFIX};
+
+/// The items of the flag and of the lease beside it.
+pub async fn items(
+    table: Arc<dyn Control>,
+    name: &str,
+    key: &FlagKey,
+) -> Result<(ControlItem, ControlItem), ControlError> {
+    let attributes = match key {
+        FlagKey::Attributes(attributes) => attributes.clone(),
+        FlagKey::Partition(value) => {
+            let schema = ControlItem::new(Arc::clone(&table), name, named(value), "").key().await?;
+            vec![(only_key(&schema, name, value)?, value.clone())]
+        }
+    };
+    let partition = attributes.first().map_or("", |(name, _)| name).to_owned();
+    let beside = attributes.len() - 1;
+    let item = |suffix: &str| {
+        let value = |(place, (name, value)): (usize, &(String, String))| {
+            let suffix = if place == beside { suffix } else { "" };
+            (name.clone(), Value::S(format!("{value}{suffix}")))
+        };
+        let key = ItemKey::new(attributes.iter().enumerate().map(value).collect());
+        ControlItem::new(Arc::clone(&table), name, key, &partition)
+    };
+    Ok((item(""), item(LEASE_SUFFIX)))
+}
+
+/// A key for messages, as long as nobody knows what the table calls it.
+fn named(value: &str) -> ItemKey {
+    ItemKey::new(Item::from([("key".to_owned(), Value::S(value.to_owned()))]))
+}
+
+/// The name of the table's only key attribute.
+fn only_key(schema: &KeySchema, table: &str, value: &str) -> Result<String, ControlError> {
+    let attribute = |name: &str| format!("{name:?} = \"…\"");
+    let why = match (&schema.sort, schema.partition.kind.as_str()) {
+        (None, "S") => return Ok(schema.partition.name.clone()),
+        (None, kind) => format!("its partition key has the type {kind}, and the flag's key is a string"),
+        (Some(sort), _) => format!(
+            "the table has a sort key too, so write `key = {{ {}, {} }}`",
+            attribute(&schema.partition.name),
+            attribute(&sort.name)
+        ),
+    };
+    Err(ControlError::OtherKey { item: format!("item {value:?} of table {table}"), why })
+}
+
+/// The flag as an item of a table.
+pub struct TableStore {
+    item: ControlItem,
+    clock: Clock,
+}
+
+impl TableStore {
+    /// The flag in this item.
+    pub fn new(item: ControlItem, clock: Clock) -> TableStore {
+        TableStore { item, clock }
+    }
+}
+
+#[async_trait]
+impl FlagStore for TableStore {
+    async fn read(&self) -> Result<Option<(Flag, FlagMeta)>, FlagStoreError> {
+        Ok(self.item.get().await?.map(|item| from_item(&item)).transpose()?)
+    }
+
+    async fn change(&self, expected: Option<&Flag>, next: &Flag, meta: &FlagMeta) -> Result<Flag, FlagStoreError> {
+        let (safe, condition) =
+            (next.clone().made_at(by_then(&self.clock, AHEAD)), expected.map(|flag| state_of(flag, meta)));
+        let written = match self.item.put(to_item(&safe, meta), condition.as_ref()).await {
+            Ok(written) => written,
+            Err(ControlError::Changed { found, .. }) => return Err(changed(expected, found)),
+            Err(other) => return Err(other.into()),
+        };
+        // Applications may have read the state before until now, and no longer: nobody needs to wait for more.
+        let kept = next.clone().made_at((self.clock)());
+        let ours = written.into_iter().filter(|(name, _)| ["version", WRITER].contains(&&**name)).collect();
+        match self.item.put(to_item(&kept, meta), Some(&ours)).await {
+            Ok(_) => Ok(kept),
+            Err(ControlError::Changed { found, .. }) => Err(changed(Some(&safe), found)),
+            // The change is made; the time that it has is late, and safe.
+            Err(_) => Ok(safe),
+        }
+    }
+
+    /// A strongly consistent read that shows a change is followed by none that does not.
+    fn lead(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn place(&self) -> String {
+        self.item.name().to_owned()
+    }
+}
+
+/// What a change is conditional on: the version, and everything that applications obey.
+fn state_of(flag: &Flag, meta: &FlagMeta) -> Item {
+    const STATE: [&str; 6] = ["version", "write", "read", "read_percent", "contracting", "old_stale"];
+    to_item(flag, meta).into_iter().filter(|(name, _)| STATE.contains(&name.as_str())).collect()
+}
+
+fn changed(expected: Option<&Flag>, found: Option<Item>) -> FlagStoreError {
+    let expected = expected.cloned().map(Box::new);
+    match found.map(|item| from_item(&item)) {
+        Some(Err(error)) => error.into(),
+        Some(Ok((flag, meta))) => {
+            FlagStoreError::Changed { expected, found: Some(Box::new(flag)), by: Some(meta.actor) }
+        }
+        None => FlagStoreError::Changed { expected, found: None, by: None },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! What names of a plan may be. An error is a message and a help text.
+
+/// The name of a migration.
+pub(super) fn migration_name(name: &str) -> Result<(), (String, String)> {
+    if (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
+        return Ok(());
+    }
+    let help = "1 to 64 letters (a-z, A-Z), digits, `-` and `_`: it names the state file";
+    Err(("the migration's name cannot be used".into(), help.into()))
+}
+
+/// The name of a table, by the naming rules of DynamoDB (developer guide, "Naming rules").
+pub(super) fn table_name(name: &str) -> Result<(), (String, String)> {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if (3..=255).contains(&name.len()) && name.chars().all(valid) {
+        return Ok(());
+    }
+    let help = match name.strip_prefix("arn:").and_then(|arn| arn.split_once(":table/")) {
+        Some((_, table)) => {
+            format!("not the ARN, but the name alone, {table:?}; region and account have fields of their own")
+        }
+        None => "3 to 255 letters (a-z, A-Z), digits, `_`, `-` and `.`".to_owned(),
+    };
+    Err(("DynamoDB has no table of such a name".into(), help))
+}
+
+/// The name of a region.
+pub(super) fn region(name: &str) -> Result<(), (String, String)> {
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=64).contains(&name.len()) && name.chars().all(valid) {
+        return Ok(());
+    }
+    Err(("this is not the name of a region".into(), "write it like \"eu-west-1\"".into()))
+}
+
+/// The URL of an endpoint.
+pub(super) fn endpoint_url(url: &str) -> Result<(), (String, String)> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or("");
+    let valid =
+        |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '<' | '>' | '@' | '\\' | '{' | '}' | '|' | '^' | '`');
+    if !host.is_empty() && !host.starts_with(':') && url.chars().all(valid) && url.len() <= 2048 {
+        return Ok(());
+    }
+    let help = "write it like \"http://127.0.0.1:8000\" or \"https://dynamodb.eu-west-1.amazonaws.com\"";
+    Err(("this is not an http or https URL".into(), help.into()))
+}
+
+/// The name of a profile.
+pub(super) fn profile(name: &str) -> Result<(), (String, String)> {
+    if (1..=255).contains(&name.len()) && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err((
+        "this is not the name of a profile".into(),
+        "name a profile of the AWS configuration, such as \"prod\"".into(),
+    ))
+}
+
+/// An AWS account id.
+pub(super) fn account(id: &str) -> Result<(), (String, String)> {
+    if id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err(("this is not an AWS account id".into(), "12 digits in quotes, without dashes: \"123456789012\"".into()))
+}

@@ -1,0 +1,34 @@
+//! The sections of a plan file.
+
+use toml::de::DeValue;
+
+use super::diagnostic::{Diagnostic, Problems};
+use super::fields::Fields;
+
+/// A table of the plan; `help` says how to write it where it must be there.
+pub(super) fn section<'t, 'i>(
+    root: &Fields<'t, 'i>,
+    name: &str,
+    title: &'static str,
+    names: &[&str],
+    help: Option<&'static str>,
+    problems: &mut Problems,
+) -> Option<Fields<'t, 'i>> {
+    let Some((_, value)) = root.get(name) else {
+        if let Some(help) = help
+            && !root.has_misspelt(&[name])
+        {
+            let label = format!("{title} is missing");
+            problems
+                .add_missing(Diagnostic::new(format!("the plan has no {title}"), root.at.clone(), label).example(help));
+        }
+        return None;
+    };
+    let DeValue::Table(table) = value.get_ref() else {
+        let label = format!("expected a table, found {}", value.get_ref().type_str());
+        let problem = Diagnostic::new(format!("{title} is a table"), value.span(), label);
+        problems.add(problem.help(format!("write {title} on a line of its own, once, and its fields below")));
+        return None;
+    };
+    Some(Fields::open(table, title, names, value.span(), problems))
+}
