@@ -167,8 +167,8 @@ impl Asked<'_> {
             Some(_) => format!(". The reason was given when {known} were known, and is for no more"),
             None => String::new(),
         };
-        let way_out = "Mend them by hand, and give the same command again; or leave them as they are, by `--force REASON`: \
-                       whoever reads the old attribute then finds what stands there";
+        let way_out = "Fix them by hand, and run the same command again; or leave them as they are, by `--force REASON`: \
+                       readers of the old attribute then find the value that is there";
         let obstacle = Obstacle::ItemsUnequal { items };
         let next = Next::from(self.goal).with("--force REASON");
         Err(Refused::new(format!("{obstacle} (they are named above){only}. {way_out}"), next))

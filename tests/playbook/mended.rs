@@ -29,7 +29,7 @@ fn doc(members: &[(&str, Value)]) -> Value {
     Value::M(members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
 }
 
-/// RUNBOOK: "mend them by hand, and give the same command again"
+/// RUNBOOK: "fix them by hand, and run the same command again"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_made_equal_is_mended_by_hand_and_the_rollback_goes_on() {
     let plan = format!(

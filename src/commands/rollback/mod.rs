@@ -55,8 +55,8 @@ pub(crate) fn report(global: &Global, outcome: &PassOutcome, command: &str, plan
             match stopped {
                 None if outcome.unfinished() => writeln!(
                     out,
-                    "The {command} is not over: items failed. `backfill failures {plan} list` says which and why: mend \
-                     them by hand, and give the same command again{or_leave}: backfill {command} {plan}"
+                    "The {command} is not over: items failed. `backfill failures {plan} list` says which and why: fix \
+                     them by hand, and run the same command again{or_leave}: backfill {command} {plan}"
                 ),
                 None => writeln!(out, "The {command} is complete."),
                 Some(reason) => {
