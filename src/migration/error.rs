@@ -1,8 +1,8 @@
 //! Why a command of a migration ends without a result.
 
-use super::DriverError;
-use crate::cutover::{FlagStoreError, LeaseError};
+use crate::cutover::{FlagError, FlagStoreError, LeaseError};
 use crate::plan::PlanErrors;
+use crate::playbook::Refused;
 use crate::preflight::PreflightError;
 use crate::state::StoreError;
 
@@ -97,4 +97,35 @@ impl From<FlagStoreError> for MigrationError {
     fn from(error: FlagStoreError) -> MigrationError {
         MigrationError::Driver(DriverError::Flag(error))
     }
+}
+
+/// Why a command does not go on. What was done before stays, and the same command goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// It is out of order, or a gate is closed.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The plan names another flag than the migration has begun with.
+    #[error(
+        "the migration has begun with the flag in {begun}, and the plan names {named}. Nothing was done. Put [cutover] back as \
+         it was: applications obey that flag"
+    )]
+    OtherFlag {
+        /// What the state file says.
+        begun: String,
+        /// What the plan says.
+        named: String,
+    },
+    /// The flag cannot be read or changed.
+    #[error(transparent)]
+    Flag(#[from] FlagStoreError),
+    /// It does not take the change.
+    #[error(transparent)]
+    Change(#[from] FlagError),
+    /// The state file fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The plan does not fit the table.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
 }

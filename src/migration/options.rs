@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Observer, OperatorInput, Silent, reason};
+use super::{Observer, Silent};
 use crate::playbook::{BackTo, Fact, Goal, Target};
 use crate::preflight::{Accept, FinishIn, SampleSize};
 
@@ -155,24 +155,4 @@ pub struct StepOptions {
 pub struct StatusOptions {
     /// Read only the state file. By default the flag is read too, for at most 2 seconds.
     pub offline: bool,
-}
-
-impl OperatorInput {
-    /// The input of an operator who accepts these findings. Only findings that a run itself can still make are recorded
-    /// now. The preflight records the others when it finds them.
-    pub fn of(actor: &str, accept: &[Accept]) -> OperatorInput {
-        let later = accept.iter().filter(|accept| **accept == Accept::ClientEncryption);
-        OperatorInput {
-            actor: actor.to_owned(),
-            accepted: later.map(|accept| accept.name().to_owned()).collect(),
-            accept_empty: accept.contains(&Accept::EmptyTable),
-            ..OperatorInput::default()
-        }
-    }
-
-    pub(super) fn of_step(actor: &str, step: &StepOptions) -> OperatorInput {
-        let StepOptions { force, facts, accept } = step;
-        let force = force.as_deref().and_then(reason);
-        OperatorInput { facts: facts.clone(), force, ..OperatorInput::of(actor, accept) }
-    }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::begun::{from_text, kind_of, limits, other_flag, read};
 use super::standing::Seen;
-use super::{DriverError, OperatorInput, from_text, kind_of, limits, other_flag, read};
+use super::{DriverError, OperatorInput};
 use crate::cutover::{Flag, FlagStore};
 use crate::dynamodb::TableDescription;
 use crate::plan::Plan;

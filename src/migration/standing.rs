@@ -7,7 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-use super::{Driver, DriverError, Watched, from_text, kind, limits, read};
+use super::begun::{from_text, kind, limits, read};
+use super::{DriverError, Watched};
 use crate::clock::{self, Clock};
 use crate::cutover::schema::{from_json, to_json};
 use crate::cutover::{Flag, FlagMeta, open};
@@ -38,7 +39,7 @@ pub struct Seen {
     /// Who had changed it, on what ground.
     pub meta: FlagMeta,
     /// What was known of how long an earlier state may still be obeyed ([`super::Watched`]).
-    settles: Json,
+    pub(super) settles: Json,
 }
 
 /// Reads what a state file knows of this plan's migration.
@@ -85,15 +86,6 @@ pub async fn known(
     let standing = standing(&state, &world, now);
     Ok(Known { state, seen, may_be_stale, standing })
 }
-
-/// The state of the flag that this process recorded, or found recorded.
-pub(super) struct ItemHistory {
-    at: Timestamp,
-    pub(super) flag: Flag,
-    /// Nobody obeys an earlier state any more.
-    settled: bool,
-}
-
 /// Reads a plan's flag for [`known`], for so long at most.
 pub async fn read_now(plan: &Plan, clock: Clock, limit: Duration) -> Result<Option<Seen>, String> {
     let asked = async {
@@ -178,57 +170,5 @@ impl Seen {
         let at = json["seen_at"].as_str().and_then(|at| at.parse().ok()).ok_or_else(corrupt)?;
         let (flag, meta) = from_json(&json["flag"]).map_err(|_| corrupt())?;
         Ok(Seen { at, flag, meta, settles: json["settles"].clone() })
-    }
-}
-
-impl Driver {
-    /// Reads the flag.
-    pub(super) async fn look(&mut self) -> Result<Option<(Flag, FlagMeta)>, DriverError> {
-        let Some(flags) = &self.flags else { return Ok(None) };
-        let lead = flags.lead();
-        let Some((flag, meta)) = read(flags.as_ref(), &self.plan).await? else {
-            self.watched.forget();
-            return Ok(None);
-        };
-        self.first = self.first.or(Some(flag.version));
-        if self.seen.is_none()
-            && let Some(before) = self.seen_before().await?
-            && before.flag == flag
-        {
-            self.watched.restore(&flag, &before.settles, self.machine.booted());
-            self.seen = Some(Box::new(ItemHistory { at: before.at, flag: before.flag, settled: false }));
-        }
-        self.watched.look(&flag, lead);
-        Ok(Some((flag, meta)))
-    }
-
-    /// The flag was changed to this, and the change is in effect.
-    pub(super) async fn made(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), DriverError> {
-        self.watched.made(flag);
-        self.keep_seen(flag, meta).await
-    }
-
-    async fn seen_before(&self) -> Result<Option<Seen>, DriverError> {
-        Ok(self.store.kept(KeptFact::FlagSeen).await?.map(|text| Seen::from_text(&text)).transpose()?)
-    }
-
-    /// The flag as a command of this state file saw it last; as it is created where none did.
-    pub(super) async fn last_seen(&self) -> Result<Flag, DriverError> {
-        let first = Flag::first(self.plan.cutover.max_cache_seconds, (self.clock)());
-        Ok(self.seen_before().await?.map_or(first, |seen| seen.flag))
-    }
-
-    /// One durable line for each state of the flag that this process meets, and one more when nobody obeys an earlier one.
-    pub(super) async fn keep_seen(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), DriverError> {
-        let settled = self.watched.left().is_zero();
-        let known = self.seen.as_ref().filter(|seen| seen.flag == *flag);
-        if known.is_none_or(|known| known.settled != settled) {
-            let at = known.map_or_else(|| (self.clock)(), |known| known.at);
-            let settles = self.watched.to_json(self.machine.booted());
-            let seen = Seen { at, flag: flag.clone(), meta: meta.clone(), settles };
-            self.store.keep(KeptFact::FlagSeen, seen.to_json().to_string()).await?;
-            self.seen = Some(Box::new(ItemHistory { at, flag: flag.clone(), settled }));
-        }
-        Ok(())
     }
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::preflight::recorded;
-use super::target::Target;
-use super::{
-    CheckOptions, CheckOutcome, DryRunOf, DryRunOptions, DryRunOutcome, Migration, MigrationError, Read,
+use crate::engine::{Job, LOOK_EVERY, LocalScheduler, Reading, auto_segments, sweep};
+use crate::migration::preflight::recorded;
+use crate::migration::target::Target;
+use crate::migration::{
+    CheckOptions, CheckOutcome, DryRunOf, DryRunOptions, DryRunOutcome, Migration, MigrationError, Preflight, Read,
     hold_preflight, job_of, kind,
 };
-use crate::engine::{Job, LOOK_EVERY, LocalScheduler, Reading, auto_segments, sweep};
 use crate::passes::{DryRun, Prediction};
 use crate::playbook::{Goal, Kind, Next, Phase, Target as Step};
 use crate::preflight::{
@@ -54,7 +54,7 @@ impl Migration {
         let lanes = |budgets: &Budgets| auto_segments(&plan.scan, table, budgets).lanes();
         let finish = options.finish_in.map(|time| Finish::of(time, &found.estimate, plan, table, budgets, lanes));
         let (segments, stopped) = (job.segments(), job.stop.reason().cloned());
-        let super::Preflight { findings, estimate, accepted } = found;
+        let Preflight { findings, estimate, accepted } = found;
         Ok(CheckOutcome { target, segments, estimate, finish, findings, accepted, stopped })
     }
 
@@ -128,7 +128,7 @@ impl Migration {
             _ => false,
         };
         let next = Next::from(goal).for_plan(&target.path.display().to_string());
-        let super::Preflight { findings, estimate, accepted } = held;
+        let Preflight { findings, estimate, accepted } = held;
         let stopped = job.stop.reason().cloned();
         Ok(DryRunOutcome { target, found, estimate, sampled, findings, accepted, stopped, pairs_unrecorded, next })
     }

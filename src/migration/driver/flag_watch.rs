@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::read;
 use crate::clock::{Moment, Moments};
 use crate::cutover::{Flag, FlagStore, Validity};
 use crate::engine::{StopReason, Stopper};
+use crate::migration::begun::read;
 use crate::plan::Plan;
 use crate::playbook::{Phase, may_expand};
 

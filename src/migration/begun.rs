@@ -1,0 +1,69 @@
+//! How a migration has begun, by its recorded history and its flag.
+
+use crate::cutover::{Flag, FlagMeta, FlagStore, FlagStoreError, check_plan};
+use crate::migration::DriverError;
+use crate::plan::Plan;
+use crate::playbook::{Event, Kind, Limits, Phase, State, What};
+use crate::state::{self, EventRecord, RunId, StoreError};
+/// The error of a migration that has begun with another flag than the plan names.
+pub(super) fn other_flag(begun: Option<String>, plan: &Plan) -> Option<DriverError> {
+    let (begun, named) = (begun?, plan.cutover.flag.as_ref()?.to_string());
+    (begun != named).then_some(DriverError::OtherFlag { begun, named })
+}
+
+/// The kind of a plan in a migration that has come to this state.
+pub(super) fn kind_of(plan: &Plan, state: &State) -> Kind {
+    kind(plan).begun_as(state.kind(), plan.cutover.flag.is_some())
+}
+
+/// The kind of a plan.
+pub fn kind(plan: &Plan) -> Kind {
+    Kind::of(plan.strategy, &plan.changes, plan.cutover.flag.is_some())
+}
+
+/// Reads the flag, and sees to it that it is this plan's.
+pub async fn read(flags: &dyn FlagStore, plan: &Plan) -> Result<Option<(Flag, FlagMeta)>, FlagStoreError> {
+    let found = flags.read().await?;
+    if let Some((_, meta)) = &found {
+        check_plan(&flags.place(), meta, &plan.fingerprint())?;
+    }
+    Ok(found)
+}
+
+pub(super) fn limits(plan: &Plan) -> Limits {
+    let cutover = &plan.cutover;
+    Limits {
+        max_age: cutover.max_age,
+        max_mismatch: cutover.max_mismatch,
+        accept_sample: cutover.accept_sample,
+        soak: cutover.soak,
+    }
+}
+
+/// The state that a history comes to, and the newest run when each phase last began.
+pub(super) async fn replay(store: &state::State) -> Result<(State, Vec<(Phase, RunId)>), DriverError> {
+    let (mut state, mut begun) = (State::default(), Vec::new());
+    for EventRecord { event, behind } in store.events().await? {
+        let event = from_text(&event)?;
+        state = state.next(&event)?;
+        note_begun(&mut begun, &event, behind);
+    }
+    Ok((state, begun))
+}
+
+pub(super) fn note_begun(begun: &mut Vec<(Phase, RunId)>, event: &Event, behind: RunId) {
+    if let What::PhaseBegun { phase } = event.what {
+        match begun.iter_mut().find(|(known, _)| *known == phase) {
+            Some((_, last)) => *last = behind,
+            // Whatever run of it there is belongs to its first beginning.
+            None => begun.push((phase, RunId::NONE)),
+        }
+    }
+}
+
+/// Reads a line of the history.
+pub fn from_text(event: &str) -> Result<Event, StoreError> {
+    serde_json::from_str(event).map_err(|e| {
+        StoreError::Corrupt(format!("the state file's history has a line that this version does not know ({e})"))
+    })
+}

@@ -1,0 +1,167 @@
+//! The passes that the playbook asks for, each to its end, which is then recorded.
+
+use std::sync::Arc;
+
+use super::Driver;
+use super::flag_watch::{FlagWatch, gone, moved};
+use crate::cutover::{Flag, WriteTo};
+use crate::engine::{Ended, Job, LOOK_EVERY, StopReason};
+use crate::migration::{DriverError, job_of};
+use crate::passes::Retried;
+use crate::passes::verify::Verified;
+use crate::plan::{Limits, Plan};
+use crate::playbook::{Phase, What};
+use crate::preflight::Accept;
+use crate::state::{RunId, RunRecord, RunStatus, phase};
+
+/// How the run of a phase begins.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Begins {
+    /// It is new.
+    New,
+    /// It goes on from its checkpoints.
+    Resumes(Box<RunRecord>),
+    /// It is complete already, and only that is not recorded.
+    Ended(Box<RunRecord>),
+}
+
+/// How far a phase got.
+#[derive(Debug)]
+pub struct PassEnd {
+    /// Which.
+    pub phase: Phase,
+    /// What it came to; none where it had nothing to do.
+    pub result: Option<PassResult>,
+    /// Why it stopped before its end, if it did: the same command resumes it.
+    pub stopped: Option<StopReason>,
+    /// Some items failed, and the phase is not over without them: the same command makes another pass.
+    pub unfinished: bool,
+}
+
+/// What a phase came to.
+#[derive(Debug)]
+pub enum PassResult {
+    /// Of one that writes.
+    Worked(Box<Ended>),
+    /// Of a verification.
+    Verified(Box<Verified>),
+    /// Of the failures that were tried again.
+    Retried(Retried),
+}
+
+impl Driver {
+    /// How this phase's run begins, by what is recorded.
+    pub async fn begins(&self, phase: Phase) -> Result<Begins, DriverError> {
+        let behind = self.begun.iter().find(|(begun, _)| *begun == phase).map_or(RunId::NONE, |(_, behind)| *behind);
+        let current = match run_name(phase) {
+            Some(name) => self.store.current_run(name).await?,
+            None => None,
+        };
+        Ok(match current.filter(|run| run.id > behind) {
+            Some(run) if run.status == RunStatus::Complete => Begins::Ended(Box::new(run)),
+            Some(run) if run.can_be_resumed() => Begins::Resumes(Box::new(run)),
+            _ => Begins::New,
+        })
+    }
+
+    /// The job of a phase.
+    pub fn job(&self, phase: Phase) -> Result<Job, DriverError> {
+        let lifted = self.goes_back.then(|| Plan { limits: Limits::none(), ..self.plan.clone() });
+        let plan = lifted.as_ref().unwrap_or(&self.plan);
+        let mut job = job_of(phase, plan, &self.tables, &self.description, &self.budgets)?.on(self.machine.clone());
+        job.stop = self.stop.clone();
+        job.goes_back = self.goes_back;
+        // Between two phases of one process may lie a week: the first look is due by then.
+        job.watch_table(self.described, LOOK_EVERY);
+        job.validities.extend(self.lease.clone());
+        Ok(job)
+    }
+
+    /// Goes over the table for this phase: a run that has begun is resumed. Its end is recorded when this returns without
+    /// a reason to stop. `restart` begins an expansion anew.
+    pub async fn sweep(&mut self, phase: Phase, restart: bool) -> Result<PassEnd, DriverError> {
+        let moments = Arc::clone(&self.machine.moments);
+        let asked = moments();
+        let flag = self.flag().await?;
+        let mut job = self.job(phase)?;
+        let watched = self.flags.as_ref().zip(flag.as_ref()).map(|(flags, flag)| {
+            let (flags, plan, began, stop) = (Arc::clone(flags), self.plan.clone(), flag.clone(), self.stop.clone());
+            FlagWatch { flags, plan, phase, began, stop }.begin(asked, moments)
+        });
+        let (validity, _watch) = watched.unzip();
+        job.validities.extend(validity);
+        if self.edits_encrypted(phase, restart).await? {
+            job.edit_encrypted();
+        }
+        let dual = flag.as_ref().is_some_and(|flag| flag.write == WriteTo::Both);
+        job.repair_remove = self.input.repair_remove;
+        job.dual_writes = dual || (phase == Phase::Undo && self.state.dual_written);
+        match phase {
+            Phase::Verify { scope, repair } => Box::pin(self.verify(&job, scope, repair, flag)).await,
+            Phase::Retry => Box::pin(self.retry(&job, flag)).await,
+            Phase::Expand | Phase::OldFromNew | Phase::Undo | Phase::Contract => {
+                Box::pin(self.work(&job, phase, restart, flag)).await
+            }
+        }
+    }
+
+    /// Whether somebody has accepted by name that items which are signed on the client are changed: with this command, or
+    /// with the newest run, for which a retry or a repair records it as well. A `run` that does not resume that run is
+    /// accepted anew.
+    async fn edits_encrypted(&self, phase: Phase, restart: bool) -> Result<bool, DriverError> {
+        let run = self.store.current_run(phase::EXPAND).await?;
+        let of_before = phase != Phase::Expand || (!restart && matches!(self.begins(phase).await?, Begins::Resumes(_)));
+        let of_run = match run.filter(|_| of_before) {
+            Some(run) => self.store.accepted(run.id).await?,
+            None => Vec::new(),
+        };
+        let name = Accept::ClientEncryption.name();
+        Ok(self.input.accepted.iter().chain(&of_run).any(|accepted| accepted == name))
+    }
+
+    /// Records the end of a phase whose pass this process made.
+    pub(super) async fn end(
+        &mut self,
+        phase: Phase,
+        flag: Option<Flag>,
+        what: What,
+    ) -> Result<Option<StopReason>, DriverError> {
+        let stopped = self.put_end(phase, flag, what).await?;
+        if stopped.is_none() {
+            self.swept.push(phase);
+        }
+        Ok(stopped)
+    }
+
+    /// Records the end of a phase. If the flag was moved under its last pages, returns the reason instead.
+    pub(super) async fn put_end(
+        &mut self,
+        phase: Phase,
+        flag: Option<Flag>,
+        what: What,
+    ) -> Result<Option<StopReason>, DriverError> {
+        if let (Some(_), Some(began)) = (&self.flags, flag) {
+            let why = match self.flag().await? {
+                Some(now) => moved(phase, &began, &now),
+                None => Some(gone(&began)),
+            };
+            if let Some(why) = why {
+                return Ok(Some(StopReason::FlagMoved(why)));
+            }
+        }
+        self.record(what).await?;
+        Ok(None)
+    }
+}
+
+/// The name of a phase's runs in the state file.
+pub(super) fn run_name(phase: Phase) -> Option<&'static str> {
+    match phase {
+        Phase::Expand => Some(phase::EXPAND),
+        Phase::Contract => Some(phase::CONTRACT),
+        Phase::OldFromNew => Some(phase::OLD_EQUAL_NEW),
+        Phase::Undo => Some(phase::ROLLBACK),
+        Phase::Verify { .. } => Some(phase::VERIFY),
+        Phase::Retry => None,
+    }
+}

@@ -1,0 +1,33 @@
+//! The failures of expand, once more.
+
+use super::Driver;
+use super::pass::{PassEnd, PassResult};
+use crate::cutover::Flag;
+use crate::engine::Job;
+use crate::migration::DriverError;
+use crate::playbook::{Phase, What};
+use crate::state::{StoreError, phase};
+use crate::telemetry::display::Watched;
+impl Driver {
+    pub(super) async fn retry(&mut self, job: &Job, flag: Option<Flag>) -> Result<PassEnd, DriverError> {
+        let phase = Phase::Retry;
+        let Some(run) = self.store.current_run(phase::EXPAND).await? else {
+            return Err(
+                StoreError::Refused("there is no run yet, so there are no failures. Nothing was done".into()).into()
+            );
+        };
+        self.store.accept(run.id, self.input.accepted.clone()).await?;
+        let due = self.store.open_work_of(&run.phase).await?.failures;
+        let line = self.show(Watched { item_estimate: due, ..job.watched(0, None) });
+        let retried = job.retry_failures(&self.store, &run).await;
+        if let Some(line) = line {
+            line.clear().await;
+        }
+        let retried = retried?;
+        let mut stopped = self.stop.reason().cloned();
+        if stopped.is_none() {
+            stopped = self.end(phase, flag, What::PhaseComplete { phase, scanned: None }).await?;
+        }
+        Ok(PassEnd { phase, result: Some(PassResult::Retried(retried)), stopped, unfinished: false })
+    }
+}

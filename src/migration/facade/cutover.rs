@@ -1,0 +1,119 @@
+//! Steps of the cutover flag.
+
+use std::path::Path;
+
+use crate::change::BaselinePair;
+use crate::clock::wall;
+use crate::cutover::{self, Flag};
+use crate::migration::back::StepBack;
+use crate::migration::target::Target;
+use crate::migration::{
+    CutoverDryRunOutcome, CutoverOutcome, CutoverStep, Migration, MigrationError, OperatorInput, Order, StepOptions,
+    preview, read,
+};
+use crate::playbook::{Next, back_needs_state};
+use crate::preflight::{Fits, check_plan, check_way_back};
+use crate::state;
+/// Items that a report names; all are counted.
+const NAMED: u32 = 1_000;
+
+impl Migration {
+    /// Moves the cutover flag one step forward or back. When it returns, every application obeys the flag that it reports.
+    ///
+    /// # Errors
+    ///
+    /// As [`Migration::run`]. A closed gate refuses a step forward. A step back while both attributes are written is never
+    /// refused by a gate, a lock or a question.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn embed(migration: backfill::Migration) -> Result<(), backfill::MigrationError> {
+    /// use backfill::{CutoverStep, StepOptions};
+    ///
+    /// let outcome = migration.cutover(CutoverStep::ReadNew(10), &StepOptions::default()).await?;
+    /// println!("{:?}", outcome.flag().map(ToString::to_string));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn cutover(&self, step: CutoverStep, options: &StepOptions) -> Result<CutoverOutcome, MigrationError> {
+        let (back, now) = match step {
+            CutoverStep::Back { now } => (true, now),
+            CutoverStep::DualWrite | CutoverStep::ReadNew(_) | CutoverStep::WriteNew => (false, false),
+        };
+        // Whatever phase the plan is in: applications obey a flag that exists.
+        if back && let Some(moved) = self.step_back().await? {
+            return Ok(CutoverOutcome { flag: Some(moved), stopped: None });
+        }
+        let reason = now.then(|| "stale reads were accepted by --now".to_owned());
+        let input = OperatorInput { reason, ..OperatorInput::of_step(&self.actor, options) };
+        let question = format!("Change the cutover flag of {} now?", self.plan().name);
+        let order = Order::of(step.goal(), &options.accept, question);
+        let fits: Fits = if back { check_way_back } else { check_plan };
+        let target = Box::pin(self.target(fits)).await?;
+        let (session, _, stopped) = Box::pin(self.carry_out(target, input, order)).await?;
+        let flag = session.driver.flag().await?;
+        session.close().await?;
+        Ok(CutoverOutcome { flag, stopped })
+    }
+
+    /// Takes the step back if it needs neither a confirmation nor the state; otherwise returns `None`.
+    async fn step_back(&self) -> Result<Option<Flag>, MigrationError> {
+        let plan = self.plan();
+        let Some(opened) = cutover::open(plan, wall(), None).await? else { return Ok(None) };
+        let Some((flag, _)) = read(opened.flag.as_ref(), plan).await? else { return Ok(None) };
+        if back_needs_state(&flag) {
+            return Ok(None);
+        }
+        let back = StepBack { plan, state: &self.state, actor: &self.actor, observer: self.observer.as_ref() };
+        let moved = back.take(opened.flag.as_ref(), flag).await;
+        Ok(Some(moved.map_err(|error| MigrationError::of_driver(error, &self.path))?))
+    }
+
+    /// Checks every precondition of a step forward, and counts the items that had only the new attribute. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The step would be refused, or the table or the state file cannot be read.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn embed(migration: backfill::Migration) -> Result<(), backfill::MigrationError> {
+    /// use backfill::{CutoverStep, StepOptions};
+    ///
+    /// let outcome = migration.cutover_dry_run(CutoverStep::WriteNew, &StepOptions::default()).await?;
+    /// println!("it would be taken by: {}", outcome.next());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn cutover_dry_run(
+        &self,
+        step: CutoverStep,
+        options: &StepOptions,
+    ) -> Result<CutoverDryRunOutcome, MigrationError> {
+        let target = Box::pin(self.target(check_plan)).await?;
+        let Target { plan, description, state, .. } = &target;
+        let opened = target.open_flag().await?;
+        let flags = opened.as_ref().map(|opened| opened.flag.as_ref());
+        let (input, goal) = (OperatorInput::of_step(&self.actor, options), step.goal());
+        let previewed = Box::pin(preview(state, plan, description, flags, &input, goal, wall()())).await;
+        if previewed.map_err(|error| MigrationError::of_driver(error, &self.path))?.is_none() {
+            return Err(unreadable(state));
+        }
+        let new_alone = if state.exists() {
+            state::read(state)?.baseline_pairs(BaselinePair::NewAlone, NAMED).await?
+        } else {
+            None
+        };
+        Ok(CutoverDryRunOutcome { new_alone, next: Next::from(goal).for_plan(&self.path.display().to_string()) })
+    }
+}
+
+/// Why the state file could not be read.
+fn unreadable(state: &Path) -> MigrationError {
+    match state::read(state) {
+        Err(error) => error.into(),
+        Ok(_) => MigrationError::StateChanged(state.display().to_string()),
+    }
+}

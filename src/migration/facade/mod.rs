@@ -1,0 +1,146 @@
+//! A migration, for programs that embed the tool: every command of the playbook, without a terminal.
+
+mod check;
+mod cutover;
+mod passes;
+mod run;
+mod status;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::target::{Target, read_plan, read_text, state_path};
+use super::{MigrationError, Observer, OperatorInput, Options, Order, PassEnd, Session};
+use crate::engine::{StopReason, Stopper};
+use crate::plan::{Loaded, Plan};
+use crate::preflight::Fits;
+/// A plan and the location of its state. The methods are the commands of the playbook.
+///
+/// A command opens the table and the state, works, and closes them again. What it reports is durable. A command that was
+/// killed, stopped or refused can be called again: it continues from what is durable, or refuses and names the command
+/// that is next. [`Migration::stopper`] drains the running command.
+///
+/// # Example
+///
+/// ```no_run
+/// # async fn embed() -> Result<(), backfill::MigrationError> {
+/// use backfill::{DryRunOptions, Migration, Options};
+///
+/// let mut options = Options::default();
+/// options.region = Some("eu-central-1".into());
+/// let migration = Migration::open("plan.toml", options)?;
+/// let outcome = migration.dry_run(&DryRunOptions::default()).await?;
+/// println!("{}", outcome.report().to_json());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Migration {
+    pub(super) path: PathBuf,
+    pub(super) state: PathBuf,
+    pub(super) loaded: Loaded,
+    pub(super) actor: String,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) stop: Stopper,
+}
+
+impl Migration {
+    /// Reads a plan's file. Neither the table nor the state file is touched.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::PlanFile`] if the file cannot be read, [`MigrationError::Plan`] with every problem of the plan.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use backfill::{Migration, MigrationError, Options};
+    ///
+    /// let missing = Migration::open("no-such-plan.toml", Options::default());
+    /// assert!(matches!(missing, Err(MigrationError::PlanFile { .. })));
+    /// ```
+    pub fn open(plan: impl AsRef<Path>, options: Options) -> Result<Migration, MigrationError> {
+        let path = plan.as_ref().to_owned();
+        let loaded = read_plan(&path, &options)?;
+        Ok(Migration::of(path, loaded, options))
+    }
+
+    /// Reads a plan from text. Errors and reports call it `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::Plan`] with every problem of the plan.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use backfill::{Migration, Options};
+    ///
+    /// let plan = r#"
+    ///     [migration]
+    ///     name = "rename-email"
+    ///     strategy = "expand-contract"
+    ///
+    ///     [table]
+    ///     name = "users"
+    ///
+    ///     [[change]]
+    ///     move = "email"
+    ///     to = "contact_email"
+    /// "#;
+    /// let migration = Migration::from_text("rename-email", plan, Options::default())?;
+    /// assert_eq!(migration.plan().table.name, "users");
+    /// # Ok::<(), backfill::MigrationError>(())
+    /// ```
+    pub fn from_text(name: &str, plan: &str, options: Options) -> Result<Migration, MigrationError> {
+        let loaded = read_text(name, plan, &options)?;
+        Ok(Migration::of(PathBuf::from(name), loaded, options))
+    }
+
+    fn of(path: PathBuf, loaded: Loaded, options: Options) -> Migration {
+        let state = state_path(&options, &loaded.plan);
+        let Options { actor, observer, .. } = options;
+        Migration { path, state, loaded, actor, observer, stop: Stopper::default() }
+    }
+
+    /// The plan, with the options over its own `[table]`.
+    pub fn plan(&self) -> &Plan {
+        &self.loaded.plan
+    }
+
+    /// The state file.
+    pub fn state_path(&self) -> &Path {
+        &self.state
+    }
+
+    /// Drains the running command: it takes no new items, waits at most 10 s for requests in flight, and commits
+    /// completed pages. A stopped `Migration` makes no pass and changes no flag, except that a
+    /// step back from dual writes is still taken; open another one to resume.
+    pub fn stopper(&self) -> Stopper {
+        self.stop.clone()
+    }
+
+    /// Reaches the table and checks the plan against it.
+    async fn target(&self, fits: Fits) -> Result<Target, MigrationError> {
+        Target::open(self.loaded.clone(), self.path.clone(), self.state.clone(), fits, self.observer.as_ref()).await
+    }
+
+    /// Opens a session, and takes the playbook's steps until the goal is reached or the session is stopped.
+    async fn carry_out(
+        &self,
+        target: Target,
+        input: OperatorInput,
+        mut order: Order,
+    ) -> Result<(Session, Vec<PassEnd>, Option<StopReason>), MigrationError> {
+        let (observer, stop) = (Arc::clone(&self.observer), self.stop.clone());
+        let mut session = Box::pin(Session::prepared(target, input, &mut order, observer, stop)).await?;
+        match Box::pin(session.pursue(order)).await {
+            Ok((passes, stopped)) => Ok((session, passes, stopped)),
+            Err(error) => {
+                // The reason counts. A lease that cannot be given back expires.
+                let _ = session.close().await;
+                Err(error)
+            }
+        }
+    }
+}

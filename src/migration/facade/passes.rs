@@ -1,0 +1,79 @@
+//! The passes after the cutover: contract, or rollback.
+
+use crate::migration::target::Target;
+use crate::migration::{
+    Migration, MigrationError, OperatorInput, Order, PassOutcome, PassResult, StepOptions, WorkedPass, not_as_before,
+};
+use crate::playbook::Goal;
+use crate::preflight::{check_begun_plan, check_way_back};
+impl Migration {
+    /// Removes the old attribute, or resumes the removal. This cannot be undone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Migration::run`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn embed(migration: backfill::Migration) -> Result<(), backfill::MigrationError> {
+    /// let outcome = migration.contract(&backfill::StepOptions::default()).await?;
+    /// assert!(!outcome.unfinished());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn contract(&self, options: &StepOptions) -> Result<PassOutcome, MigrationError> {
+        let target = Box::pin(self.target(check_begun_plan)).await?;
+        let question = format!("Remove the old attribute from {} now? There is no way back.", target.description.arn);
+        Box::pin(self.passes(target, Goal::Contract, question, options)).await
+    }
+
+    /// Undoes the migration from any point before contract, or resumes the rollback.
+    ///
+    /// # Errors
+    ///
+    /// As [`Migration::run`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn embed(migration: backfill::Migration) -> Result<(), backfill::MigrationError> {
+    /// let outcome = migration.rollback(&backfill::StepOptions::default()).await?;
+    /// assert!(!outcome.unfinished());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn rollback(&self, options: &StepOptions) -> Result<PassOutcome, MigrationError> {
+        let target = Box::pin(self.target(check_way_back)).await?;
+        not_as_before::tell(&target, self.observer.as_ref()).await;
+        let question = format!("Undo the migration on {} now?", target.description.arn);
+        Box::pin(self.passes(target, Goal::Rollback, question, options)).await
+    }
+
+    async fn passes(
+        &self,
+        target: Target,
+        goal: Goal,
+        question: String,
+        options: &StepOptions,
+    ) -> Result<PassOutcome, MigrationError> {
+        let order = Order::of(goal, &options.accept, question);
+        let input = OperatorInput::of_step(&self.actor, options);
+        let (session, ends, stopped) = Box::pin(self.carry_out(target, input, order)).await?;
+        let unfinished = ends.iter().any(|end| end.unfinished);
+        let mut passes = Vec::new();
+        for end in ends {
+            if let Some(PassResult::Worked(ended)) = end.result {
+                let store = &session.driver.store;
+                let not_as_before = not_as_before::left_by(store, &ended.run).await?;
+                passes.push(WorkedPass {
+                    journaled: store.journaled(ended.run.id).await?,
+                    ended: *ended,
+                    not_as_before,
+                });
+            }
+        }
+        let target = session.close().await?;
+        Ok(PassOutcome { target, passes, unfinished, stopped })
+    }
+}

@@ -1,0 +1,103 @@
+//! The expand phase: a run, and its failures once more.
+
+use crate::migration::outcome::recorded_run;
+use crate::migration::preflight::{is_complete, recorded};
+use crate::migration::target::Target;
+use crate::migration::{
+    Migration, MigrationError, OperatorInput, Order, PassResult, Read, RetryOutcome, RunOptions, RunOutcome,
+    hold_preflight,
+};
+use crate::playbook::Goal;
+use crate::preflight::{Accept, check_begun_plan, check_plan};
+use crate::state::phase::EXPAND;
+impl Migration {
+    /// Runs the plan's expand phase, or resumes it from its checkpoints.
+    ///
+    /// # Errors
+    ///
+    /// The table or the state file cannot be opened; the preflight or the playbook refuses; the observer does not confirm;
+    /// or progress cannot be stored. A run that stops at a limit is not an error: [`RunOutcome::stopped`] says why.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn embed(migration: backfill::Migration) -> Result<(), backfill::MigrationError> {
+    /// let outcome = migration.run(&backfill::RunOptions::default()).await?;
+    /// if let Some(reason) = outcome.stopped() {
+    ///     println!("stopped, run it again to resume: {reason}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn run(&self, options: &RunOptions) -> Result<RunOutcome, MigrationError> {
+        let target = Box::pin(self.target(check_plan)).await?;
+        // Before the state file is made: a run that is refused leaves no trace.
+        let accepted = self.hold(options, &target).await?;
+        if options.again && !recorded(&target, EXPAND).await.is_some_and(|(run, _)| is_complete(&run) || run.pass > 1) {
+            return Err(MigrationError::NoCompletePass);
+        }
+        let goal = Goal::Run { again: options.again || options.restart };
+        let question = format!("Write to {} now?", target.description.arn);
+        let order = Order { restart: options.restart, ..Order::of(goal, &options.accept, question) };
+        let order = Order { held: Some(accepted.clone()), ..order };
+        let input = OperatorInput { accepted, ..OperatorInput::of(&self.actor, &options.accept) };
+        let (session, passes, stopped) = Box::pin(self.carry_out(target, input, order)).await?;
+        let ended = passes.into_iter().rev().find_map(|end| match end.result {
+            Some(PassResult::Worked(ended)) => Some(*ended),
+            Some(PassResult::Verified(_) | PassResult::Retried(_)) | None => None,
+        });
+        let worked = ended.is_some();
+        let ended = match ended {
+            Some(ended) => Some(ended),
+            None => recorded_run(&session.driver.store).await?,
+        };
+        let target = session.close().await?;
+        Ok(RunOutcome { target, ended, worked, stopped })
+    }
+
+    /// Runs the preflight of a new or resumed run, and returns the findings that were accepted. Skips it if the run is
+    /// complete and nothing will be written.
+    async fn hold(&self, options: &RunOptions, target: &Target) -> Result<Vec<String>, MigrationError> {
+        let job = target.job()?;
+        let recorded = recorded(target, EXPAND).await.filter(|_| !options.restart);
+        if recorded.as_ref().is_some_and(|(run, _)| is_complete(run)) && !options.again {
+            return Ok(Vec::new());
+        }
+        let mut accepted = options.accept.clone();
+        accepted
+            .extend(recorded.filter(|(run, _)| run.can_be_resumed()).into_iter().flat_map(|(_, accepted)| accepted));
+        let found = hold_preflight(target, &job, Read::Nothing, accepted).await;
+        found.hold()?;
+        found.tell(self.observer.as_ref());
+        Ok(found.to_record())
+    }
+
+    /// Retries the items that failed in `run`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Migration::run`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn embed(migration: backfill::Migration) -> Result<(), backfill::MigrationError> {
+    /// let outcome = migration.retry_failures(&[]).await?;
+    /// println!("{} failures are left", outcome.open().failures);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn retry_failures(&self, accept: &[Accept]) -> Result<RetryOutcome, MigrationError> {
+        let target = Box::pin(self.target(check_begun_plan)).await?;
+        let order = Order::of(Goal::FailuresRetry, accept, "");
+        let input = OperatorInput::of(&self.actor, accept);
+        let (session, passes, stopped) = Box::pin(self.carry_out(target, input, order)).await?;
+        let retried = passes.into_iter().find_map(|end| match end.result {
+            Some(PassResult::Retried(retried)) => Some(retried),
+            Some(PassResult::Worked(_) | PassResult::Verified(_)) | None => None,
+        });
+        let open = session.driver.store.open_work(None).await?;
+        session.close().await?;
+        Ok(RetryOutcome { retried: retried.unwrap_or_default(), open, stopped })
+    }
+}

@@ -1,0 +1,49 @@
+//! Verification, with and without a repair.
+
+use crate::migration::{
+    Migration, MigrationError, OperatorInput, Order, PassEnd, PassResult, VerifyOptions, VerifyOutcome,
+};
+use crate::playbook::{Goal, Scope};
+use crate::preflight::check_begun_plan;
+/// Clusters that a sample draws at most.
+const MAX_CLUSTERS: u32 = 1_000_000;
+
+impl Migration {
+    /// Compares the table with the plan by shadow reads, or resumes a comparison that was stopped. With
+    /// [`VerifyOptions::repair`] it fixes mismatches.
+    ///
+    /// # Errors
+    ///
+    /// As [`Migration::run`]. Mismatches are not an error: the report counts them.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn embed(migration: backfill::Migration) -> Result<(), backfill::MigrationError> {
+    /// let outcome = migration.verify(&backfill::VerifyOptions::default()).await?;
+    /// if let Some((report, hash)) = outcome.report() {
+    ///     println!("{} mismatches, report {hash}", report.mismatches);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn verify(&self, options: &VerifyOptions) -> Result<VerifyOutcome, MigrationError> {
+        let VerifyOptions { sample, repair, repair_remove, accept } = options;
+        let scope = if sample.is_some() { Scope::Sampled } else { Scope::Full };
+        let target = Box::pin(self.target(check_begun_plan)).await?;
+        let of = OperatorInput::of(&self.actor, accept);
+        let sample = sample.map(|clusters| clusters.clamp(1, MAX_CLUSTERS));
+        let input = OperatorInput { sample, repair_remove: *repair_remove, ..of };
+        let question = format!("Repair items of {} now?", target.description.arn);
+        let order = Order::of(Goal::Verify { scope, repair: *repair }, accept, question);
+        let (session, passes, stopped) = Box::pin(self.carry_out(target, input, order)).await?;
+        session.close().await?;
+        // The result counts, not whether a stop was asked for after it was recorded.
+        Ok(match passes.into_iter().next_back() {
+            Some(PassEnd { result: Some(PassResult::Verified(verified)), stopped, .. }) => {
+                VerifyOutcome { verified: Some(*verified), stopped }
+            }
+            Some(_) | None => VerifyOutcome { verified: None, stopped },
+        })
+    }
+}
