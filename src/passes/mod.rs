@@ -9,6 +9,8 @@ pub(crate) mod dry_run;
 mod expand;
 mod old_from_new;
 pub(crate) mod retry;
+#[cfg(test)]
+mod two_tables_tests;
 mod undo;
 pub mod verify;
 mod writes;
