@@ -24,6 +24,7 @@ mod packed;
 mod progress;
 mod reader;
 mod records;
+mod rules;
 mod runs;
 mod spend;
 mod spend_ledger;

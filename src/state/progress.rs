@@ -22,7 +22,7 @@ pub struct Counts {
     /// `write_units`. It is what that figure is to be held against, and was never consumed.
     pub estimated_write_units: Units,
     /// Items that may have been applied by an attempt whose reply was lost, and ended as something else, as a rule as already
-    /// applied: `applied` is a lower bound. It is not stored by segment: the run of which there is one is marked.
+    /// applied: `applied` is a lower bound. It is not stored by segment: a run with such an item is marked.
     pub unclear: u64,
 }
 

@@ -1,7 +1,7 @@
 //! What a run has spent, and how that outlives a process that dies.
 //!
-//! Capacity is reserved in slices before it is used. A process that dies leaves a slice of which nobody knows how much was
-//! used: all of it then counts as spent, so that no sequence of kills spends more than was reserved.
+//! Capacity is reserved in slices before it is used. If a process dies, nobody knows how much of its slice was used: all of
+//! it then counts as spent, so that no sequence of kills spends more than was reserved.
 
 use crate::cost::Spend;
 
@@ -32,6 +32,22 @@ impl SpendState {
     /// What is known to be spent, where the committed pages count so much: while a run is on, more than was stored.
     pub fn known(&self, counted: Spend) -> Spend {
         self.spent.max(counted + self.uncounted)
+    }
+
+    /// The stored state of a run as it is known by now. What of the open slice is not accounted for is still reserved.
+    pub fn live(self, counted: Spend) -> SpendState {
+        let known = self.known(counted);
+        SpendState { spent: known, slice: (self.spent + self.slice).beyond(known), ..self }
+    }
+
+    /// The state of a run of which nothing is stored: what the committed pages count is spent.
+    pub fn of_pages(counted: Spend) -> SpendState {
+        SpendState::default().settled(counted, counted)
+    }
+
+    /// The state when a session begins to spend: what is known to be spent is spent, and nothing is reserved.
+    pub fn begun(self, counted: Spend) -> SpendState {
+        self.settled(self.known(counted), counted)
     }
 
     /// The state after a slice is reserved.

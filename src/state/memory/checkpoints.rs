@@ -3,11 +3,9 @@
 use async_trait::async_trait;
 
 use super::super::{
-    Checkpoints, Commit, Counts, RunId, SegmentEvent, SegmentState, SegmentStatus, SegmentTotals, StoreError,
+    Checkpoints, Commit, Counts, RunId, SegmentEvent, SegmentState, SegmentStatus, SegmentTotals, StoreError, rules,
 };
-use super::runs::must_be_failure;
-use super::{MemoryState, Tables, refused};
-use crate::change::Outcome;
+use super::{MemoryState, Tables};
 
 #[async_trait]
 impl Checkpoints for MemoryState {
@@ -35,24 +33,9 @@ impl Checkpoints for MemoryState {
 
 impl Tables {
     fn commit(&mut self, commit: &Commit, now: &str) -> Result<(), StoreError> {
-        let run = self.open_run(commit.run)?.clone();
-        if commit.segment >= run.total_segments {
-            return Err(refused(format!(
-                "segment {} was to be committed in a run of {} segments; nothing of it was stored",
-                commit.segment, run.total_segments
-            )));
-        }
+        let run = self.run(commit.run)?.clone();
+        rules::check_commit(&run, commit)?;
         let SegmentEvent::PagesDone { first, pages, next, counts } = &commit.event;
-        let (failures, diverged) = (commit.failures.len() as u64, commit.diverged.len() as u64);
-        if counts.failures() != failures || counts.of(Outcome::Diverged) != diverged {
-            return Err(refused(format!(
-                "pages that count {} failures and {} diverged items came with {failures} and {diverged} records; nothing \
-                 of them was stored",
-                counts.failures(),
-                counts.of(Outcome::Diverged)
-            )));
-        }
-        commit.failures.iter().try_for_each(|failure| must_be_failure(failure.outcome))?;
         self.check_pre_images(&commit.refused)?;
         self.move_segment(commit.run, commit.segment, &commit.event, now)?;
         self.run_mut(commit.run)?.lower_bound |= counts.unclear > 0;

@@ -1,9 +1,8 @@
 //! The events of a migration, and the facts beside them.
 
 use async_trait::async_trait;
-use serde_json::Value as Json;
 
-use super::super::{EventRecord, Events, KeptFact, RunId, StoreError};
+use super::super::{EventRecord, Events, KeptFact, RunId, StoreError, rules};
 use super::{MemoryState, Tables};
 
 #[async_trait]
@@ -52,10 +51,6 @@ impl Tables {
 
     /// Whether more happened than that a preflight was accepted, and that a first pass was about to begin.
     fn has_begun(&self) -> bool {
-        let comes_before = |line: &EventRecord| {
-            let event: Json = serde_json::from_str(&line.event).unwrap_or_default();
-            event["type"] == "preflight_accepted" || (event["type"] == "phase_begun" && event["phase"] == "expand")
-        };
-        !self.runs.is_empty() || !self.events.iter().all(comes_before)
+        rules::has_begun(!self.runs.is_empty(), &self.events)
     }
 }

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 
 use super::{
     Asked, DivergedRecord, Drawn, EventRecord, FailureRecord, Identity, Mismatch, PreImageId, RunId, RunRecord,
-    RunStatus, SegmentState, SpendState, StateStore, StoreError, VerdictCounts,
+    RunStatus, SegmentState, SpendState, StateStore, StoreError, VerdictCounts, rules,
 };
 use crate::change::{BaselinePair, Digest, PreImage};
 use crate::cost::UnitPrices;
@@ -32,9 +32,6 @@ pub type StoredTime = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Gives the time that the next request takes on its way, or the next answer.
 pub type Takes = Arc<dyn Fn() -> Duration + Send + Sync>;
-
-/// The stop reason of a run whose last session was not closed by its process.
-const KILLED: &str = "the process ended without closing its session: it was killed, or the machine went down";
 
 /// The state of one migration, as one process has it.
 #[derive(Clone)]
@@ -124,7 +121,7 @@ impl MemoryState {
             run.status = RunStatus::Stopped;
             run.open_session = false;
             run.lower_bound = true;
-            run.stop_reason = Some(KILLED.to_owned());
+            run.stop_reason = Some(rules::KILLED.to_owned());
         }
         tables.note_lost_slices();
         MemoryState { owner: tables.owner, ..self.clone() }
@@ -195,22 +192,12 @@ impl StateStore for MemoryState {
 impl Tables {
     fn run(&self, id: RunId) -> Result<&RunRecord, StoreError> {
         let found = self.runs.iter().find(|run| run.id == id);
-        found.ok_or_else(|| StoreError::Corrupt(format!("run {id} is not on record")))
+        found.ok_or_else(|| StoreError::Corrupt(format!("there is no run {id}")))
     }
 
     fn run_mut(&mut self, id: RunId) -> Result<&mut RunRecord, StoreError> {
         let found = self.runs.iter_mut().find(|run| run.id == id);
-        found.ok_or_else(|| StoreError::Corrupt(format!("run {id} is not on record")))
-    }
-
-    /// A run with an open session: nothing else of it changes.
-    fn open_run(&self, id: RunId) -> Result<&RunRecord, StoreError> {
-        let run = self.run(id)?;
-        if run.open_session {
-            Ok(run)
-        } else {
-            Err(refused(format!("run {id} has no open session; nothing was stored")))
-        }
+        found.ok_or_else(|| StoreError::Corrupt(format!("there is no run {id}")))
     }
 
     fn current_run(&self, phase: &str) -> Option<&RunRecord> {
@@ -230,7 +217,7 @@ impl Tables {
     fn check_pre_images(&self, ids: &[PreImageId]) -> Result<(), StoreError> {
         let known = |id: &PreImageId| place_of(*id).is_some_and(|place| place < self.journal.len());
         match ids.iter().find(|id| !known(id)) {
-            Some(id) => Err(StoreError::Corrupt(format!("pre-image {id} is not on record"))),
+            Some(id) => Err(StoreError::Corrupt(format!("there is no pre-image {id}"))),
             None => Ok(()),
         }
     }
@@ -250,8 +237,4 @@ fn place_of(id: PreImageId) -> Option<usize> {
 
 fn name_of(place: usize) -> PreImageId {
     PreImageId::from_number(place as i64 + 1)
-}
-
-fn refused(what: impl Into<String>) -> StoreError {
-    StoreError::Refused(what.into())
 }

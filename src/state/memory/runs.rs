@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
+use super::super::rules::{self, Beginning};
 use super::super::{
     Begin, Cursor, DivergedItem, DivergedRecord, Failure, FailureRecord, ListQuery, NewRun, OpenWork, RowStatus, RunId,
     RunRecord, RunStatus, Runs, Session, Spend, StoreError, Unreadable,
 };
-use super::{MemoryState, Tables, refused};
+use super::{MemoryState, Tables};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
 
@@ -115,13 +116,7 @@ impl Runs for MemoryState {
         diverged: Vec<Path>,
     ) -> Result<bool, StoreError> {
         self.call(|tables, now| {
-            if outcome.is_failure() || diverged.is_empty() != (outcome != Outcome::Diverged) {
-                return Err(refused(format!(
-                    "a failure cannot be settled as {} with {} diverged paths; it stays open",
-                    outcome.name(),
-                    diverged.len()
-                )));
-            }
+            rules::check_resolution(outcome, &diverged)?;
             let Some(failure) = tables.open_failure(run, &key) else { return Ok(false) };
             failure.status = RowStatus::Resolved;
             failure.resolved_as = Some(outcome.name().to_owned());
@@ -137,7 +132,7 @@ impl Runs for MemoryState {
 
     async fn update_failure(&self, run: RunId, failure: Failure) -> Result<bool, StoreError> {
         self.call(|tables, now| {
-            must_be_failure(failure.outcome)?;
+            rules::check_failure(failure.outcome)?;
             let Some(stored) = tables.open_failure(run, &failure.key) else { return Ok(false) };
             stored.outcome = failure.outcome;
             stored.reason = failure.reason;
@@ -170,40 +165,35 @@ impl Runs for MemoryState {
 impl Tables {
     fn begin(&mut self, how: Begin, new: &NewRun, now: &str) -> Result<Session, StoreError> {
         let current = self.current_run(&new.phase).cloned();
-        if current.as_ref().is_some_and(|run| run.open_session) {
-            return Err(refused("a session of this run is already open in this process; nothing was changed"));
-        }
-        match (how, current) {
-            (Begin::ResumeOrNew, Some(run)) if run.can_be_resumed() => self.resume(run.id),
-            (Begin::ResumeOrNew, Some(run)) if run.looked_through && run.is_unfinished() => {
-                Err(refused("this run was ended: pages that it had not read were looked at, and not written"))
-            }
-            (Begin::Look, Some(run)) if run.is_unfinished() => {
+        let beginning = rules::begin(how, current.as_ref())?;
+        match (beginning, current) {
+            (Beginning::Resume, Some(run)) => self.resume(run.id),
+            (Beginning::Look, Some(run)) => {
                 if !run.looked_through {
-                    let Spend { write, read } = self.spend_record(run.id)?.state.spent;
+                    let spent = self.spend_record(run.id)?.state.spent;
                     let stored = self.run_mut(run.id)?;
-                    stored.looked_through = true;
-                    stored.look_from = Spend { write, read };
+                    (stored.looked_through, stored.look_from) = (true, spent);
                 }
                 self.resume(run.id)
             }
-            (Begin::Look, _) => Err(refused("there is no unfinished run to look at the rest of. Nothing was changed")),
-            (Begin::Again, Some(run)) if run.can_be_resumed() && run.pass > 1 => self.resume(run.id),
-            (Begin::ResumeOrNew, Some(run)) if run.status == RunStatus::Complete => {
-                Err(refused(format!("pass {} is complete, so there is nothing to resume", run.pass)))
+            (Beginning::New { pass, supersedes }, current) => {
+                rules::check_new_run(new)?;
+                if let Some(run) = current.filter(|_| supersedes) {
+                    self.supersede(run.id, rules::SUPERSEDED_BY_RESTART)?;
+                }
+                self.insert_run(new, pass, now)
             }
-            (Begin::Restart, Some(run)) if run.is_unfinished() => {
-                run.status.next(RunStatus::Superseded)?;
-                check_segments(new)?;
-                let stored = self.run_mut(run.id)?;
-                stored.status = RunStatus::Superseded;
-                stored.stop_reason = Some("superseded by --restart".to_owned());
-                self.insert_run(new, run.pass, now)
+            (Beginning::Resume | Beginning::Look, None) => {
+                Err(StoreError::Corrupt("a run to resume is gone".to_owned()))
             }
-            (Begin::ResumeOrNew | Begin::Restart, _) => self.insert_run(new, 1, now),
-            (Begin::Again, Some(run)) if run.status == RunStatus::Complete => self.insert_run(new, run.pass + 1, now),
-            (Begin::Again, _) => Err(refused("another pass can be made only after a complete one")),
         }
+    }
+
+    /// Notes that another run takes the place of this one.
+    pub(super) fn supersede(&mut self, id: RunId, reason: &str) -> Result<(), StoreError> {
+        let run = self.run_mut(id)?;
+        (run.status, run.stop_reason) = (RunStatus::Superseded, Some(reason.to_owned()));
+        Ok(())
     }
 
     pub(super) fn resume(&mut self, id: RunId) -> Result<Session, StoreError> {
@@ -217,7 +207,7 @@ impl Tables {
     }
 
     pub(super) fn insert_run(&mut self, new: &NewRun, pass: u32, now: &str) -> Result<Session, StoreError> {
-        check_segments(new)?;
+        rules::check_new_run(new)?;
         let run = RunRecord {
             id: RunId::from_number(self.runs.len() as i64 + 1),
             phase: new.phase.clone(),
@@ -248,24 +238,10 @@ impl Tables {
         abandoned_pages: u64,
         now: &str,
     ) -> Result<RunRecord, StoreError> {
-        let run = self.open_run(id)?.clone();
-        let status = run.status.next(to)?;
-        match status {
-            RunStatus::Stopped => {}
-            RunStatus::Complete => {
-                let done = self.totals(id)?.done;
-                if done != run.total_segments || abandoned_pages > 0 {
-                    return Err(refused(format!(
-                        "a run cannot be complete with {done} of {} segments done and {abandoned_pages} pages abandoned; \
-                         its session stays open",
-                        run.total_segments
-                    )));
-                }
-                self.resolve_earlier(&run, now);
-            }
-            RunStatus::Running | RunStatus::Superseded => {
-                return Err(refused(format!("a session cannot end as {}; it stays open", status.name())));
-            }
+        let run = self.run(id)?.clone();
+        let status = rules::end_session(&run, to, self.totals(id)?.done, abandoned_pages)?;
+        if status == RunStatus::Complete {
+            self.resolve_earlier(&run, now);
         }
         let run = self.run_mut(id)?;
         run.status = status;
@@ -282,12 +258,12 @@ impl Tables {
         let earlier: BTreeSet<RunId> = self.of_phase(&run.phase).map(|run| run.id).filter(|id| *id < run.id).collect();
         for row in self.failures.iter_mut().filter(|row| row.status == RowStatus::Open && earlier.contains(&row.run)) {
             row.status = RowStatus::Resolved;
-            row.resolved_as = Some("later_pass".to_owned());
+            row.resolved_as = Some(rules::LATER_PASS.to_owned());
             row.last_at = now.to_owned();
         }
         for row in self.diverged.iter_mut().filter(|row| row.status == RowStatus::Open && earlier.contains(&row.run)) {
             row.status = RowStatus::Resolved;
-            row.resolved_as = Some("later_pass".to_owned());
+            row.resolved_as = Some(rules::LATER_PASS.to_owned());
             row.last_at = now.to_owned();
         }
     }
@@ -355,18 +331,4 @@ impl Tables {
 
 fn is_listed(query: ListQuery, id: Cursor, run: RunId, status: RowStatus) -> bool {
     id > query.after && query.run.is_none_or(|of| of == run) && (!query.open_only || status == RowStatus::Open)
-}
-
-fn check_segments(new: &NewRun) -> Result<(), StoreError> {
-    if (1..=1_000_000).contains(&new.total_segments) {
-        return Ok(());
-    }
-    Err(refused(format!("a run has 1 to 1,000,000 segments, not {}; nothing was changed", new.total_segments)))
-}
-
-pub(super) fn must_be_failure(outcome: Outcome) -> Result<(), StoreError> {
-    if outcome.is_failure() {
-        return Ok(());
-    }
-    Err(refused(format!("an item that is {} was recorded as a failure; nothing of it was stored", outcome.name())))
 }

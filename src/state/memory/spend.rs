@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use super::super::{Reservation, RunId, Spend, SpendLedger, SpendRecord, SpendState, StoreError};
-use super::{MemoryState, Tables, refused};
+use super::super::{Reservation, RunId, Spend, SpendLedger, SpendRecord, SpendState, StoreError, rules};
+use super::{MemoryState, Tables};
 use crate::cost::{PriceBasis, UnitPrices};
 
 #[async_trait]
@@ -16,7 +16,7 @@ impl SpendLedger for MemoryState {
         self.call(|tables, _| {
             let counted = tables.counted(run)?;
             let stored = tables.spend.get(&run).map(|(state, _)| *state).unwrap_or_default();
-            let state = stored.settled(stored.known(counted), counted);
+            let state = stored.begun(counted);
             tables.spend.insert(run, (state, prices));
             Ok(state)
         })
@@ -25,11 +25,8 @@ impl SpendLedger for MemoryState {
 
     async fn reserve(&self, run: RunId, reservation: Reservation) -> Result<(), StoreError> {
         self.call(|tables, _| {
-            let Some((state, _)) = tables.spend.get_mut(&run) else {
-                let why = format!("run {run} was to reserve capacity before its spend was begun; nothing was stored");
-                return Err(refused(why));
-            };
-            *state = state.reserved(reservation);
+            let reserved = rules::reserve(run, tables.spend.get(&run).map(|(state, _)| *state), reservation)?;
+            tables.spend.entry(run).and_modify(|(state, _)| *state = reserved);
             Ok(())
         })
         .await
@@ -59,11 +56,9 @@ impl Tables {
     pub(super) fn spend_record(&self, run: RunId) -> Result<SpendRecord, StoreError> {
         let counted = self.counted(run)?;
         let Some((stored, prices)) = self.spend.get(&run) else {
-            return Ok(SpendRecord { state: SpendState::default().settled(counted, counted), prices: None });
+            return Ok(SpendRecord { state: SpendState::of_pages(counted), prices: None });
         };
-        let known = stored.known(counted);
-        let slice = (stored.spent + stored.slice).beyond(known);
-        Ok(SpendRecord { state: SpendState { spent: known, slice, ..*stored }, prices: Some(*prices) })
+        Ok(SpendRecord { state: stored.live(counted), prices: Some(*prices) })
     }
 
     /// Slices that are open when nobody owns the state count as spent.

@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 
+use super::super::rules::{self, Beginning};
 use super::super::{
-    MAX_MISMATCHES, Mismatch, NewRun, NewVerification, RunId, RunRecord, RunStatus, SegmentEvent, StoreError,
-    StoredReport, Verdict, VerdictCounts, VerificationRecord, Verifications, VerifiedPages, phase,
+    MAX_MISMATCHES, Mismatch, NewRun, NewVerification, RunId, RunRecord, RunStatus, StoreError, StoredReport, Verdict,
+    VerdictCounts, VerificationRecord, Verifications, VerifiedPages, phase,
 };
-use super::{MemoryState, Tables, Verification, refused};
-use crate::change::Outcome;
+use super::{MemoryState, Tables, Verification};
 
 #[async_trait]
 impl Verifications for MemoryState {
@@ -90,32 +90,27 @@ impl Tables {
         now: &str,
     ) -> Result<VerificationRecord, StoreError> {
         let current = self.current_run(phase::VERIFY).cloned();
-        if current.as_ref().is_some_and(|run| run.open_session) {
-            return Err(refused("a session of this verification is already open in this process; nothing was changed"));
+        let stored = current.as_ref().and_then(|run| self.verifications.get(&run.id)).cloned();
+        let asked = stored.as_ref().map(|stored| &stored.asked);
+        let beginning = rules::begin_verification(new, anew, current.as_ref(), asked)?;
+        match (beginning, current, stored) {
+            (Beginning::Resume, Some(run), Some(stored)) => Ok(stored.record(self.resume(run.id)?.run, true)),
+            (Beginning::New { pass, supersedes }, current, _) => {
+                let run = NewRun { phase: phase::VERIFY.to_owned(), ..new.run.clone() };
+                let run = self.insert_run(&run, pass, now)?.run;
+                if let Some(before) = current.filter(|_| supersedes) {
+                    self.supersede(before.id, rules::SUPERSEDED_BY_VERIFICATION)?;
+                }
+                self.forget_old_ones();
+                let (asked, drawn) = (new.asked.clone(), new.drawn.clone());
+                let stored = Verification { asked, drawn, due: new.due, report: None };
+                self.verifications.insert(run.id, stored.clone());
+                Ok(stored.record(run, false))
+            }
+            (Beginning::Resume | Beginning::Look, ..) => {
+                Err(StoreError::Corrupt("a verification to resume is gone".to_owned()))
+            }
         }
-        if let Some(run) = current.as_ref().filter(|run| run.is_unfinished() && !anew)
-            && let Some(stored) = self.verifications.get(&run.id).filter(|stored| stored.asked == new.asked).cloned()
-        {
-            return Ok(stored.record(self.resume(run.id)?.run, true));
-        }
-        let (asked, drawn) = (&new.asked, &new.drawn);
-        if asked.wanted.is_some() != drawn.is_some() || drawn.as_ref().is_some_and(|drawn| drawn.seed >> 63 != 0) {
-            return Err(refused(
-                "a verification was to begin with a sample that cannot be stored; nothing was changed",
-            ));
-        }
-        let pass = current.as_ref().map_or(1, |run| run.pass + 1);
-        let run = NewRun { phase: phase::VERIFY.to_owned(), ..new.run.clone() };
-        let run = self.insert_run(&run, pass, now)?.run;
-        if let Some(before) = current.filter(RunRecord::is_unfinished) {
-            let before = self.run_mut(before.id)?;
-            before.status = before.status.next(RunStatus::Superseded)?;
-            before.stop_reason = Some("superseded by another verification".to_owned());
-        }
-        self.forget_old_ones();
-        let stored = Verification { asked: asked.clone(), drawn: drawn.clone(), due: new.due, report: None };
-        self.verifications.insert(run.id, stored.clone());
-        Ok(stored.record(run, false))
     }
 
     /// What was counted and kept item by item stays of the newest complete verification only.
@@ -127,29 +122,8 @@ impl Tables {
     }
 
     fn commit_verified(&mut self, pages: &VerifiedPages, now: &str) -> Result<(), StoreError> {
-        let run = self.open_run(pages.run)?;
-        let SegmentEvent::PagesDone { counts, .. } = &pages.event;
+        rules::check_verified(self.run(pages.run)?, pages)?;
         let VerifiedPages { segment, verdicts, mismatches, .. } = pages;
-        if run.phase != phase::VERIFY || *segment >= run.total_segments {
-            return Err(refused(format!(
-                "segment {segment} was to be committed in run {}, which has none such to verify; nothing of it was stored",
-                pages.run
-            )));
-        }
-        let repaired = mismatches.iter().filter(|mismatch| mismatch.repaired).count() as u64;
-        if verdicts.compared() != counts.scanned
-            || verdicts.mismatching() != mismatches.len() as u64
-            || verdicts.repaired != repaired
-            || verdicts.skipped != counts.of(Outcome::Skipped)
-        {
-            return Err(refused(format!(
-                "pages of {} items came with {} verdicts and {} records of {} mismatches; nothing of them was stored",
-                counts.scanned,
-                verdicts.compared(),
-                mismatches.len(),
-                verdicts.mismatching()
-            )));
-        }
         self.check_pre_images(&pages.refused)?;
         self.move_segment(pages.run, *segment, &pages.event, now)?;
         self.verdicts.entry((pages.run, *segment)).or_default().add(verdicts);
@@ -171,17 +145,12 @@ impl Tables {
         json: String,
         hash: String,
     ) -> Result<RunRecord, StoreError> {
-        let status = self.open_run(id)?.status.next(RunStatus::Complete)?;
-        let done = self.totals(id)?.done;
+        let (run, done) = (self.run(id)?.clone(), self.totals(id)?.done);
+        rules::check_open(&run)?;
         let Some(stored) = self.verifications.get_mut(&id) else {
             return Err(StoreError::Corrupt(format!("verification {id} does not say what it was asked")));
         };
-        if done != stored.due {
-            return Err(refused(format!(
-                "a verification cannot be complete with {done} of {} segments done; its session stays open",
-                stored.due
-            )));
-        }
+        let status = rules::finish_verification(&run, stored.due, done)?;
         stored.report = Some((json, hash));
         let run = self.run_mut(id)?;
         (run.status, run.open_session) = (status, false);

@@ -16,7 +16,7 @@ use crate::outside::OutsideText;
 pub enum Begin {
     /// Resume the unfinished run of the phase, or begin its first one. Refused when the last run is complete.
     ResumeOrNew,
-    /// Begin anew; an unfinished run is superseded, and stays on record.
+    /// Begin a new run. An unfinished run is superseded, and stays recorded.
     Restart,
     /// Resume the unfinished run of the phase for a look at what it has not read, without writing. From here on its
     /// checkpoints say what was looked at, so that nothing but another look resumes it.
@@ -151,7 +151,7 @@ pub struct StateSummary {
     pub open_failures: u64,
     /// Items that are diverged and not settled, over all runs.
     pub open_diverged: u64,
-    /// Pre-images on record whose write was not refused.
+    /// Recorded pre-images whose write was not refused.
     pub pre_images: u64,
     /// Who works on it now.
     pub holder: Option<Holder>,

@@ -1,43 +1,15 @@
 //! The history of a migration, and the few facts beside it.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::Value as Json;
 
-use super::super::{EventRecord, Identity, KeptFact, RunId, StoreError};
+use super::super::{EventRecord, KeptFact, RunId, rules};
 use super::error::Failed;
 use super::read;
-use super::state_file::StateFile;
-
-impl StateFile {
-    /// The history, oldest line first.
-    pub fn events(&self) -> Result<Vec<EventRecord>, StoreError> {
-        self.read(events)
-    }
-
-    /// Whose file it is.
-    pub fn identity(&self) -> Result<Identity, StoreError> {
-        self.read(|connection| read::read_identity(connection).map(|(identity, _)| identity))
-    }
-
-    /// Whether anything was done, stated or intended here.
-    pub fn has_begun(&self) -> Result<bool, StoreError> {
-        self.read(has_begun)
-    }
-
-    /// A fact beside it.
-    pub fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError> {
-        self.read(|connection| kept(connection, fact))
-    }
-}
 
 /// Whether anything was done, stated or intended here: more than that a preflight was accepted, and that a first pass was
 /// about to begin, of which there is no run.
 pub(super) fn has_begun(connection: &Connection) -> Result<bool, Failed> {
-    let comes_before = |line: &EventRecord| {
-        let event: Json = serde_json::from_str(&line.event).unwrap_or_default();
-        event["type"] == "preflight_accepted" || (event["type"] == "phase_begun" && event["phase"] == "expand")
-    };
-    Ok(read::has_runs(connection)? || !events(connection)?.iter().all(comes_before))
+    Ok(rules::has_begun(read::has_runs(connection)?, &events(connection)?))
 }
 
 /// Forgets the history and the facts beside it, but for who had this file.

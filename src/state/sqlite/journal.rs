@@ -93,13 +93,13 @@ pub(super) fn mark_refused(connection: &Connection, ids: &[PreImageId]) -> Resul
     for id in ids {
         let changed = connection.prepare_cached(sql)?.execute([id.0])?;
         if changed != 1 {
-            return Err(Failed::Row(format!("pre-image {} is not on record", id.0)));
+            return Err(Failed::Row(format!("there is no pre-image {}", id.0)));
         }
     }
     Ok(())
 }
 
-/// An item's values on record whose write was not refused, newest first: of one path, or of all.
+/// An item's recorded values whose write was not refused, newest first: of one path, or of all.
 pub(super) fn pre_images(
     connection: &Connection,
     key: &ItemKey,
@@ -110,7 +110,7 @@ pub(super) fn pre_images(
     collect(connection, sql, params![key.to_text(), path.map(Path::to_string)], record_from)
 }
 
-/// Values on record whose write was not refused, oldest first.
+/// Recorded values whose write was not refused, oldest first.
 pub(super) fn list(
     connection: &Connection,
     query: ListQuery,
@@ -126,8 +126,8 @@ pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Re
     Ok(connection.query_row(sql, [run.map(|run| run.0)], |row| row.get(0))?)
 }
 
-/// What a rollback finds on record of these items, in their order: of the expansion and of repairs, as far as no rollback
-/// has undone them. What only reports ask for never fails.
+/// The recorded history of these items, in their order: of the expansion and of repairs, as far as no rollback has undone
+/// them. A lookup for a report never fails.
 pub(super) fn history_of(
     connection: &Connection,
     keys: &[ItemKey],

@@ -53,7 +53,7 @@ pub(super) fn current_run(connection: &Connection, phase: &str) -> Result<Option
 /// The run of this name.
 pub(super) fn run(connection: &Connection, id: RunId) -> Result<RunRecord, Failed> {
     let found = collect(connection, &format!("{RUN} WHERE id = ?1"), [id.0], run_from)?;
-    found.into_iter().next().ok_or_else(|| Failed::Row(format!("run {} is not on record", id.0)))
+    found.into_iter().next().ok_or_else(|| Failed::Row(format!("there is no run {}", id.0)))
 }
 
 /// A segment's state; pending where nothing is stored.

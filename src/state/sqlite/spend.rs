@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::super::{Reservation, RunId, RunRecord, Spend, SpendRecord, SpendState, StoreError};
+use super::super::{Reservation, RunId, RunRecord, Spend, SpendRecord, SpendState, rules};
 use super::error::Failed;
 use super::read;
 use crate::cost::{PriceBasis, UnitPrices};
@@ -14,11 +14,9 @@ const SPEND: &str = "SELECT write_units, read_units, write_slice, read_slice, wr
 pub(super) fn record(connection: &Connection, run: &RunRecord, died: bool) -> Result<SpendRecord, Failed> {
     let counted = read::totals(connection, run)?.counts.spend();
     let Some((stored, prices)) = row(connection, run.id)? else {
-        return Ok(SpendRecord { state: SpendState::default().settled(counted, counted), prices: None });
+        return Ok(SpendRecord { state: SpendState::of_pages(counted), prices: None });
     };
-    let known = stored.known(counted);
-    let slice = (stored.spent + stored.slice).beyond(known);
-    let state = if died { stored.died(counted) } else { SpendState { spent: known, slice, ..stored } };
+    let state = if died { stored.died(counted) } else { stored.live(counted) };
     Ok(SpendRecord { state, prices: Some(prices) })
 }
 
@@ -26,8 +24,7 @@ pub(super) fn record(connection: &Connection, run: &RunRecord, died: bool) -> Re
 pub(super) fn begin(connection: &Connection, id: RunId, prices: UnitPrices) -> Result<SpendState, Failed> {
     let run = read::run(connection, id)?;
     let counted = read::totals(connection, &run)?.counts.spend();
-    let stored = row(connection, id)?.map(|(state, _)| state).unwrap_or_default();
-    let state = stored.settled(stored.known(counted), counted);
+    let state = row(connection, id)?.map(|(state, _)| state).unwrap_or_default().begun(counted);
     put(connection, id, &state)?;
     connection.execute(
         "UPDATE spend SET write_per_million = ?2, read_per_million = ?3, price_basis = ?4 WHERE run = ?1",
@@ -38,11 +35,8 @@ pub(super) fn begin(connection: &Connection, id: RunId, prices: UnitPrices) -> R
 
 /// Reserves a slice.
 pub(super) fn reserve(connection: &Connection, id: RunId, reservation: Reservation) -> Result<(), Failed> {
-    let Some((stored, _)) = row(connection, id)? else {
-        let why = format!("run {} was to reserve capacity before its spend was begun; nothing was stored", id.0);
-        return Err(Failed::Store(StoreError::Refused(why)));
-    };
-    put(connection, id, &stored.reserved(reservation))
+    let stored = row(connection, id)?.map(|(state, _)| state);
+    put(connection, id, &rules::reserve(id, stored, reservation)?)
 }
 
 /// Ends the open slice: only what was used is spent.

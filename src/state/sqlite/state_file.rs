@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::super::{
-    DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, PreImageRecord, RunId, RunProgress, RunRecord,
-    SegmentState, StateSummary, StoreError, Unreadable,
+    DivergedRecord, EventRecord, FailureRecord, Identity, KeptFact, ListQuery, OpenWork, PreImageRecord, RunId,
+    RunProgress, RunRecord, SegmentState, StateSummary, StoreError, Unreadable,
 };
 use super::error::{Failed, io_error};
 use super::lock::Lock;
-use super::{accepted, journal, layout, open, read, siblings, spend};
+use super::{accepted, events, journal, layout, open, read, siblings, spend};
 
 /// A state file, opened to be read. It takes no lock and stands in nobody's way.
 #[derive(Debug)]
@@ -21,10 +21,10 @@ pub struct StateFile {
 }
 
 impl StateFile {
-    /// Opens a state file, whoever's it is: [`StateSummary::identity`] tells.
+    /// Opens a state file, whatever plan it belongs to: [`StateSummary::identity`] says.
     ///
-    /// [`StoreError::Io`] where there is none or it cannot be read, [`StoreError::Foreign`] where it is another
-    /// program's or a newer version's, [`StoreError::Corrupt`] where it is damaged.
+    /// [`StoreError::Io`] if it does not exist or cannot be read, [`StoreError::Foreign`] if it is another program's or
+    /// a newer version's, [`StoreError::Corrupt`] if it is damaged.
     pub fn open(path: &Path) -> Result<StateFile, StoreError> {
         siblings::refuse_what_is_not_ours(path)?;
         // The lock file is beside the file itself, whatever link leads here.
@@ -133,6 +133,26 @@ impl StateFile {
         limit: u32,
     ) -> Result<Vec<(u32, SegmentState)>, StoreError> {
         self.read(|connection| read::segments_after(connection, run, after, limit))
+    }
+
+    /// The events of the migration, oldest first.
+    pub fn events(&self) -> Result<Vec<EventRecord>, StoreError> {
+        self.read(events::events)
+    }
+
+    /// The plan and the table that the file belongs to.
+    pub fn identity(&self) -> Result<Identity, StoreError> {
+        self.read(|connection| read::read_identity(connection).map(|(identity, _)| identity))
+    }
+
+    /// Whether anything was done, stated or intended here.
+    pub fn has_begun(&self) -> Result<bool, StoreError> {
+        self.read(events::has_begun)
+    }
+
+    /// A fact that is kept beside the events.
+    pub fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError> {
+        self.read(|connection| events::kept(connection, fact))
     }
 
     /// Reads in one transaction, so that what is told fits together. It is committed: what [`journal::history_of`] keeps for later

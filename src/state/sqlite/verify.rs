@@ -3,15 +3,15 @@
 use rusqlite::{Connection, Row, params};
 
 use super::super::phase::VERIFY;
+use super::super::rules::{self, Beginning};
 use super::super::{
-    Asked, Drawn, MAX_MISMATCHES, Mismatch, NewRun, NewVerification, RunId, RunRecord, RunStatus, SegmentEvent,
-    StoreError, StoredReport, VerificationRecord, VerifiedPages,
+    Asked, Drawn, MAX_MISMATCHES, Mismatch, NewRun, NewVerification, RunId, RunRecord, StoreError, StoredReport,
+    VerificationRecord, VerifiedPages,
 };
 use super::checksum::{SEGMENT_VERDICTS, VERIFICATION, refuse_damaged_row};
 use super::error::Failed;
 use super::state_file::StateFile;
 use super::{journal, read, write};
-use crate::change::Outcome;
 use crate::cutover::Truths;
 use crate::item::ItemKey;
 use crate::state::{Stage, Verdict, VerdictCounts};
@@ -40,27 +40,35 @@ pub(super) fn begin(
     now: &str,
 ) -> Result<VerificationRecord, Failed> {
     let current = read::current_run(connection, VERIFY)?;
-    if let Some(run) = &current {
-        if run.open_session {
-            return Err(refused("a session of this verification is already open in this process; nothing was changed"));
+    let stored = match &current {
+        Some(run) if run.is_unfinished() && !anew => resumable(connection, run)?,
+        Some(_) | None => None,
+    };
+    let asked = stored.as_ref().map(|stored| &stored.asked);
+    let beginning = rules::begin_verification(new, anew, current.as_ref(), asked)?;
+    match (beginning, current, stored) {
+        (Beginning::Resume, Some(run), Some(stored)) => {
+            let run = write::resume(connection, &run)?.run;
+            Ok(VerificationRecord { run, resumed: true, ..stored })
         }
-        if run.is_unfinished() {
-            let stored = verification(connection, run.clone())?.filter(|stored| !anew && stored.asked == new.asked);
-            if let Some(stored) = stored
-                && counts_are_whole(connection, run.id)?
-            {
-                let run = write::resume(connection, run)?.run;
-                return Ok(VerificationRecord { run, resumed: true, ..stored });
+        (Beginning::New { pass, supersedes }, current, _) => {
+            if let Some(run) = current.filter(|_| supersedes) {
+                write::supersede(connection, run.id, rules::SUPERSEDED_BY_VERIFICATION)?;
             }
-            run.status.next(RunStatus::Superseded)?;
-            connection.execute(
-                "UPDATE runs SET status = ?2, stop_reason = 'superseded by another verification' WHERE id = ?1",
-                params![run.id.0, RunStatus::Superseded.name()],
-            )?;
+            forget_old_ones(connection)?;
+            insert(connection, new, pass, now)
         }
+        (Beginning::Resume | Beginning::Look, ..) => Err(Failed::Row("a verification to resume is gone".to_owned())),
     }
-    forget_old_ones(connection)?;
-    let pass = current.map_or(1, |run| run.pass + 1);
+}
+
+/// A verification, if its record and its counts can be read.
+fn resumable(connection: &Connection, run: &RunRecord) -> Result<Option<VerificationRecord>, Failed> {
+    let whole = counts_are_whole(connection, run.id)?;
+    if whole { verification(connection, run.clone()) } else { Ok(None) }
+}
+
+fn insert(connection: &Connection, new: &NewVerification, pass: u32, now: &str) -> Result<VerificationRecord, Failed> {
     let run = write::insert_run(connection, &NewRun { phase: VERIFY.to_owned(), ..new.run.clone() }, pass, now)?.run;
     put(connection, run.id, new)?;
     Ok(VerificationRecord { run, asked: new.asked.clone(), drawn: new.drawn.clone(), due: new.due, resumed: false })
@@ -79,9 +87,6 @@ fn forget_old_ones(connection: &Connection) -> Result<(), Failed> {
 
 fn put(connection: &Connection, run: RunId, new: &NewVerification) -> Result<(), Failed> {
     let Asked { stage, truths, repair, flag_version, wanted } = &new.asked;
-    if wanted.is_some() != new.drawn.is_some() || new.drawn.as_ref().is_some_and(|drawn| drawn.seed >> 63 != 0) {
-        return Err(refused("a verification was to begin with a sample that cannot be stored; nothing was changed"));
-    }
     let drawn = new.drawn.as_ref();
     connection.execute(
         "INSERT INTO verifications (run, stage, truth, repair, flag_version, due, wanted, seed, run_segments, large) \
@@ -135,29 +140,8 @@ fn asked_from(row: &Row<'_>, at: usize) -> Result<Asked, Failed> {
 }
 
 pub(super) fn commit(connection: &Connection, pages: &VerifiedPages, now: &str) -> Result<(), Failed> {
-    let run = write::open_run(connection, pages.run)?;
-    let SegmentEvent::PagesDone { counts, .. } = &pages.event;
+    rules::check_verified(&read::run(connection, pages.run)?, pages)?;
     let VerifiedPages { segment, verdicts, mismatches, .. } = pages;
-    if run.phase != VERIFY || *segment >= run.total_segments {
-        return Err(refused(format!(
-            "segment {segment} was to be committed in run {}, which has none such to verify; nothing of it was stored",
-            run.id.0
-        )));
-    }
-    let repaired = mismatches.iter().filter(|mismatch| mismatch.repaired).count() as u64;
-    if verdicts.compared() != counts.scanned
-        || verdicts.mismatching() != mismatches.len() as u64
-        || verdicts.repaired != repaired
-        || verdicts.skipped != counts.of(Outcome::Skipped)
-    {
-        return Err(refused(format!(
-            "pages of {} items came with {} verdicts and {} records of {} mismatches; nothing of them was stored",
-            counts.scanned,
-            verdicts.compared(),
-            mismatches.len(),
-            verdicts.mismatching()
-        )));
-    }
     let state = read::segment(connection, pages.run, *segment)?.next(&pages.event)?;
     write::put_segment(connection, pages.run, *segment, &state, now)?;
     add_verdicts(connection, pages.run, *segment, verdicts)?;
@@ -272,23 +256,17 @@ pub(super) fn finish(
     json: &str,
     hash: &str,
 ) -> Result<RunRecord, Failed> {
-    let run = write::open_run(connection, id)?;
+    let run = read::run(connection, id)?;
+    rules::check_open(&run)?;
     let Some(stored) = verification(connection, run.clone())? else {
         return Err(Failed::Row(format!("verification {} does not say what it was asked", run.id.0)));
     };
-    run.status.next(RunStatus::Complete)?;
-    let done = read::totals(connection, &run)?.done;
-    if done != stored.due {
-        return Err(refused(format!(
-            "a verification cannot be complete with {done} of {} segments done; its session stays open",
-            stored.due
-        )));
-    }
+    let status = rules::finish_verification(&run, stored.due, read::totals(connection, &run)?.done)?;
     connection
         .execute("UPDATE verifications SET report = ?2, report_hash = ?3 WHERE run = ?1", params![id.0, json, hash])?;
     connection.execute(
         "UPDATE runs SET status = ?2, open_session = 0, ended_at = ?3, stop_reason = NULL WHERE id = ?1",
-        params![id.0, RunStatus::Complete.name(), ended_at],
+        params![id.0, status.name(), ended_at],
     )?;
     read::run(connection, id)
 }
@@ -318,8 +296,4 @@ pub(super) fn newest(connection: &Connection) -> Result<Option<VerificationRecor
         Some(run) => verification(connection, read::run(connection, RunId(run))?),
         None => Ok(None),
     }
-}
-
-fn refused(what: impl Into<String>) -> Failed {
-    Failed::Store(StoreError::Refused(what.into()))
 }

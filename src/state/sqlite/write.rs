@@ -2,23 +2,22 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::super::rules::{self, Beginning};
 use super::super::{
     Begin, Commit, DivergedItem, Failure, NewRun, RunId, RunRecord, RunStatus, SegmentEvent, SegmentState,
-    SegmentStatus, Session, Spend, StoreError,
+    SegmentStatus, Session, Spend,
 };
 use super::error::Failed;
 use super::{journal, read, spend};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Position};
 
-const KILLED: &str = "the process ended without closing its session: it was killed, or the machine went down";
-
 /// Sessions that are open when nobody works on the file were killed: their runs can be resumed, and what they counted
 /// as applied is a lower bound.
 pub(super) fn note_killed_sessions(connection: &Connection) -> Result<(), Failed> {
     connection.execute(
         "UPDATE runs SET status = ?1, open_session = 0, lower_bound = 1, stop_reason = ?2 WHERE open_session = 1",
-        params![RunStatus::Stopped.name(), KILLED],
+        params![RunStatus::Stopped.name(), rules::KILLED],
     )?;
     Ok(())
 }
@@ -26,16 +25,10 @@ pub(super) fn note_killed_sessions(connection: &Connection) -> Result<(), Failed
 /// Begins a session of the phase's run, or of a new run.
 pub(super) fn begin(connection: &Connection, how: Begin, new: &NewRun, now: &str) -> Result<Session, Failed> {
     let current = read::current_run(connection, &new.phase)?;
-    if current.as_ref().is_some_and(|run| run.open_session) {
-        return Err(refused("a session of this run is already open in this process; nothing was changed"));
-    }
-    match (how, current) {
-        (Begin::ResumeOrNew, Some(run)) if run.can_be_resumed() => resume(connection, &run),
-        (Begin::ResumeOrNew, Some(run)) if run.looked_through && run.is_unfinished() => Err(refused(
-            "this run was ended: pages that it had not read were looked at, and not written. Only a run that begins anew \
-             can follow it. Nothing was changed",
-        )),
-        (Begin::Look, Some(run)) if run.is_unfinished() => {
+    let beginning = rules::begin(how, current.as_ref())?;
+    match (beginning, current) {
+        (Beginning::Resume, Some(run)) => resume(connection, &run),
+        (Beginning::Look, Some(run)) => {
             if !run.looked_through {
                 let Spend { write, read } = spend::record(connection, &run, false)?.state.spent;
                 connection.execute(
@@ -45,32 +38,23 @@ pub(super) fn begin(connection: &Connection, how: Begin, new: &NewRun, now: &str
             }
             resume(connection, &run)
         }
-        (Begin::Look, _) => Err(refused("there is no unfinished run to look at the rest of. Nothing was changed")),
-        // Another pass that was interrupted is resumed by the command that began it, too.
-        (Begin::Again, Some(run)) if run.can_be_resumed() && run.pass > 1 => resume(connection, &run),
-        (Begin::ResumeOrNew, Some(run)) if run.status == RunStatus::Complete => Err(refused(format!(
-            "pass {} is complete, so there is nothing to resume; --again makes another pass, --restart begins anew. \
-             Nothing was changed",
-            run.pass
-        ))),
-        (Begin::ResumeOrNew | Begin::Restart, None) => insert_run(connection, new, 1, now),
-        (Begin::Restart, Some(run)) if run.is_unfinished() => {
-            run.status.next(RunStatus::Superseded)?;
-            connection.execute(
-                "UPDATE runs SET status = ?2, stop_reason = 'superseded by --restart' WHERE id = ?1",
-                params![run.id.0, RunStatus::Superseded.name()],
-            )?;
-            insert_run(connection, new, run.pass, now)
+        (Beginning::New { pass, supersedes }, current) => {
+            if let Some(run) = current.filter(|_| supersedes) {
+                supersede(connection, run.id, rules::SUPERSEDED_BY_RESTART)?;
+            }
+            insert_run(connection, new, pass, now)
         }
-        (Begin::ResumeOrNew | Begin::Restart, Some(_)) => insert_run(connection, new, 1, now),
-        (Begin::Again, Some(run)) if run.status == RunStatus::Complete => {
-            insert_run(connection, new, run.pass + 1, now)
-        }
-        (Begin::Again, _) => Err(refused(
-            "another pass can be made only after a complete one: run without --again to begin or to resume. Nothing was \
-             changed",
-        )),
+        (Beginning::Resume | Beginning::Look, None) => Err(Failed::Row("a run to resume is gone".to_owned())),
     }
+}
+
+/// Notes that another run takes the place of this one.
+pub(super) fn supersede(connection: &Connection, id: RunId, reason: &str) -> Result<(), Failed> {
+    connection.execute(
+        "UPDATE runs SET status = ?2, stop_reason = ?3 WHERE id = ?1",
+        params![id.0, RunStatus::Superseded.name(), reason],
+    )?;
+    Ok(())
 }
 
 pub(super) fn resume(connection: &Connection, run: &RunRecord) -> Result<Session, Failed> {
@@ -84,12 +68,7 @@ pub(super) fn resume(connection: &Connection, run: &RunRecord) -> Result<Session
 }
 
 pub(super) fn insert_run(connection: &Connection, new: &NewRun, pass: u32, now: &str) -> Result<Session, Failed> {
-    if !(1..=1_000_000).contains(&new.total_segments) {
-        return Err(refused(format!(
-            "a run has 1 to 1,000,000 segments, not {}; nothing was changed",
-            new.total_segments
-        )));
-    }
+    rules::check_new_run(new)?;
     connection.execute(
         "INSERT INTO runs (phase, pass, total_segments, status, started_at, sessions, open_session, \
          table_items_estimate, tool_version) VALUES (?1, ?2, ?3, ?4, ?5, 1, 1, ?6, ?7)",
@@ -116,29 +95,16 @@ pub(super) fn end_session(
     abandoned_pages: u64,
     now: &str,
 ) -> Result<RunRecord, Failed> {
-    let run = open_run(connection, id)?;
-    let status = run.status.next(to)?;
-    match status {
-        RunStatus::Stopped => {}
-        RunStatus::Complete => {
-            let done = read::totals(connection, &run)?.done;
-            if done != run.total_segments || abandoned_pages > 0 {
-                return Err(refused(format!(
-                    "a run cannot be complete with {done} of {} segments done and {abandoned_pages} pages abandoned; its \
-                     session stays open",
-                    run.total_segments
-                )));
-            }
-            for table in ["failures", "diverged"] {
-                let sql = format!(
-                    "UPDATE {table} SET status = 'resolved', resolved_as = 'later_pass', last_at = ?3 \
-                     WHERE status = 'open' AND run IN (SELECT id FROM runs WHERE phase = ?1 AND id < ?2)"
-                );
-                connection.execute(&sql, params![run.phase, id.0, now])?;
-            }
-        }
-        RunStatus::Running | RunStatus::Superseded => {
-            return Err(refused(format!("a session cannot end as {}; it stays open", status.name())));
+    let run = read::run(connection, id)?;
+    let done = if to == RunStatus::Complete { read::totals(connection, &run)?.done } else { 0 };
+    let status = rules::end_session(&run, to, done, abandoned_pages)?;
+    if status == RunStatus::Complete {
+        for table in ["failures", "diverged"] {
+            let sql = format!(
+                "UPDATE {table} SET status = 'resolved', resolved_as = ?4, last_at = ?3 \
+                 WHERE status = 'open' AND run IN (SELECT id FROM runs WHERE phase = ?1 AND id < ?2)"
+            );
+            connection.execute(&sql, params![run.phase, id.0, now, rules::LATER_PASS])?;
         }
     }
     connection.execute(
@@ -151,23 +117,9 @@ pub(super) fn end_session(
 
 /// Moves one segment on, with everything its progress rests on.
 pub(super) fn commit(connection: &Connection, commit: &Commit, now: &str) -> Result<(), Failed> {
-    let run = open_run(connection, commit.run)?;
-    if commit.segment >= run.total_segments {
-        return Err(refused(format!(
-            "segment {} was to be committed in a run of {} segments; nothing of it was stored",
-            commit.segment, run.total_segments
-        )));
-    }
+    let run = read::run(connection, commit.run)?;
+    rules::check_commit(&run, commit)?;
     let SegmentEvent::PagesDone { first, pages, next, counts } = &commit.event;
-    let (failures, diverged) = (commit.failures.len() as u64, commit.diverged.len() as u64);
-    if counts.failures() != failures || counts.of(Outcome::Diverged) != diverged {
-        return Err(refused(format!(
-            "pages that count {} failures and {} diverged items came with {failures} and {diverged} records; nothing of \
-             them was stored",
-            counts.failures(),
-            counts.of(Outcome::Diverged)
-        )));
-    }
     let state = read::segment(connection, commit.run, commit.segment)?.next(&commit.event)?;
     put_segment(connection, commit.run, commit.segment, &state, now)?;
     if counts.unclear > 0 {
@@ -181,14 +133,6 @@ pub(super) fn commit(connection: &Connection, commit: &Commit, now: &str) -> Res
     }
     journal::forget_pages(connection, &run, commit.segment, first + pages - 1, next.is_none())?;
     journal::mark_refused(connection, &commit.refused)
-}
-
-pub(super) fn open_run(connection: &Connection, id: RunId) -> Result<RunRecord, Failed> {
-    let run = read::run(connection, id)?;
-    if !run.open_session {
-        return Err(refused(format!("run {} has no open session; nothing was stored", id.0)));
-    }
-    Ok(run)
 }
 
 pub(super) fn put_segment(
@@ -238,7 +182,6 @@ pub(super) fn put_segment(
 }
 
 fn put_failure(connection: &Connection, run: RunId, segment: u32, failure: &Failure, now: &str) -> Result<(), Failed> {
-    must_be_failure(failure.outcome)?;
     connection
         .prepare_cached(
             "INSERT INTO failures (run, key, segment, outcome, reason, attempts, first_at, last_at, status) \
@@ -283,13 +226,7 @@ pub(super) fn resolve_failure(
     diverged: Vec<Path>,
     now: &str,
 ) -> Result<bool, Failed> {
-    if outcome.is_failure() || diverged.is_empty() != (outcome != Outcome::Diverged) {
-        return Err(refused(format!(
-            "a failure cannot be settled as {} with {} diverged paths; it stays open",
-            outcome.name(),
-            diverged.len()
-        )));
-    }
+    rules::check_resolution(outcome, &diverged)?;
     let segment: Option<u32> = connection
         .query_row(
             "UPDATE failures SET status = 'resolved', resolved_as = ?3, last_at = ?4 \
@@ -311,22 +248,11 @@ pub(super) fn update_failure(
     failure: &Failure,
     now: &str,
 ) -> Result<bool, Failed> {
-    must_be_failure(failure.outcome)?;
+    rules::check_failure(failure.outcome)?;
     let changed = connection.execute(
         "UPDATE failures SET outcome = ?3, reason = ?4, attempts = attempts + 1, last_at = ?5 \
          WHERE run = ?1 AND key = ?2 AND status = 'open'",
         params![run.0, failure.key.to_text(), failure.outcome.name(), failure.reason, now],
     )?;
     Ok(changed > 0)
-}
-
-fn must_be_failure(outcome: Outcome) -> Result<(), Failed> {
-    if outcome.is_failure() {
-        return Ok(());
-    }
-    Err(refused(format!("an item that is {} was recorded as a failure; nothing of it was stored", outcome.name())))
-}
-
-fn refused(what: impl Into<String>) -> Failed {
-    Failed::Store(StoreError::Refused(what.into()))
 }

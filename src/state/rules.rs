@@ -1,0 +1,281 @@
+//! The rules that every store keeps: how sessions begin and end, what a commit may contain, how open work is resolved.
+//!
+//! Each rule is a pure function. A store reads its rows, asks the rule, and writes rows. It decides nothing itself, so that
+//! two stores cannot decide differently.
+
+use serde_json::Value as Json;
+
+use super::{
+    Asked, Begin, Commit, EventRecord, NewRun, NewVerification, Reservation, RunId, RunRecord, RunStatus, SegmentEvent,
+    SpendState, StoreError, VerifiedPages, phase,
+};
+use crate::change::Outcome;
+use crate::item::Path;
+
+/// How a complete run resolves the failures and diverged items that earlier runs of its phase left open.
+pub(super) const LATER_PASS: &str = "later_pass";
+
+/// Stop reason of a run whose last session was not closed by its process.
+pub(super) const KILLED: &str =
+    "the process ended without closing its session: it was killed, or the machine went down";
+
+/// Stop reason of a run that `--restart` superseded.
+pub(super) const SUPERSEDED_BY_RESTART: &str = "superseded by --restart";
+
+/// Stop reason of a verification that another one superseded.
+pub(super) const SUPERSEDED_BY_VERIFICATION: &str = "superseded by another verification";
+
+/// How a session begins, given the newest run of its phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// Resume the newest run.
+    Resume,
+    /// Resume the newest run for a look. From then on only another look resumes it.
+    Look,
+    /// Begin a new run.
+    New {
+        /// Number of its pass.
+        pass: u32,
+        /// The newest run is unfinished, and becomes `Superseded`.
+        supersedes: bool,
+    },
+}
+
+/// Decides how a session begins. `current` is the newest run of the phase.
+///
+/// # Errors
+///
+/// [`StoreError::Refused`] if [`Begin`] does not allow it, or if a session of the run is open.
+pub(super) fn begin(how: Begin, current: Option<&RunRecord>) -> Result<Beginning, StoreError> {
+    let new = |pass| Ok(Beginning::New { pass, supersedes: false });
+    let Some(run) = current else {
+        return match how {
+            Begin::ResumeOrNew | Begin::Restart => new(1),
+            Begin::Look => Err(refused(NOTHING_TO_LOOK_AT)),
+            Begin::Again => Err(refused(NO_COMPLETE_PASS)),
+        };
+    };
+    if run.open_session {
+        return Err(refused("a session of this run is already open in this process; nothing was changed"));
+    }
+    match how {
+        Begin::ResumeOrNew if run.can_be_resumed() => Ok(Beginning::Resume),
+        Begin::ResumeOrNew if run.is_unfinished() => Err(refused(LOOKED_THROUGH)),
+        Begin::ResumeOrNew if run.status == RunStatus::Complete => Err(refused(format!(
+            "pass {} is complete, so there is nothing to resume; --again makes another pass, --restart begins anew. \
+             Nothing was changed",
+            run.pass
+        ))),
+        Begin::Restart if run.is_unfinished() => {
+            run.status.next(RunStatus::Superseded)?;
+            Ok(Beginning::New { pass: run.pass, supersedes: true })
+        }
+        Begin::ResumeOrNew | Begin::Restart => new(1),
+        Begin::Look if run.is_unfinished() => Ok(Beginning::Look),
+        Begin::Look => Err(refused(NOTHING_TO_LOOK_AT)),
+        // The command that began another pass also resumes it.
+        Begin::Again if run.can_be_resumed() && run.pass > 1 => Ok(Beginning::Resume),
+        Begin::Again if run.status == RunStatus::Complete => new(run.pass + 1),
+        Begin::Again => Err(refused(NO_COMPLETE_PASS)),
+    }
+}
+
+const NOTHING_TO_LOOK_AT: &str = "there is no unfinished run to look at the rest of. Nothing was changed";
+
+const NO_COMPLETE_PASS: &str = "another pass can be made only after a complete one: run without --again to begin or to \
+     resume. Nothing was changed";
+
+const LOOKED_THROUGH: &str = "this run was ended: pages that it had not read were looked at, and not written. Only a run \
+     that begins anew can follow it. Nothing was changed";
+
+/// Decides how a verification begins. `current` is the newest one. `resumable` is what that one was asked, or `None` if its
+/// record or its counts cannot be read.
+///
+/// # Errors
+///
+/// [`StoreError::Refused`] if a session of the verification is open, or if the sample of a new one cannot be stored.
+pub(super) fn begin_verification(
+    new: &NewVerification,
+    anew: bool,
+    current: Option<&RunRecord>,
+    resumable: Option<&Asked>,
+) -> Result<Beginning, StoreError> {
+    if current.is_some_and(|run| run.open_session) {
+        return Err(refused("a session of this verification is already open in this process; nothing was changed"));
+    }
+    let unfinished = current.filter(|run| run.is_unfinished());
+    if unfinished.is_some() && !anew && resumable == Some(&new.asked) {
+        return Ok(Beginning::Resume);
+    }
+    let seed_fits = new.drawn.as_ref().is_none_or(|drawn| drawn.seed >> 63 == 0);
+    if new.asked.wanted.is_some() != new.drawn.is_some() || !seed_fits {
+        return Err(refused("a verification was to begin with a sample that cannot be stored; nothing was changed"));
+    }
+    if let Some(run) = unfinished {
+        run.status.next(RunStatus::Superseded)?;
+    }
+    Ok(Beginning::New { pass: current.map_or(1, |run| run.pass + 1), supersedes: unfinished.is_some() })
+}
+
+/// Refuses a new run whose number of segments DynamoDB does not allow.
+pub(super) fn check_new_run(new: &NewRun) -> Result<(), StoreError> {
+    if (1..=1_000_000).contains(&new.total_segments) {
+        return Ok(());
+    }
+    Err(refused(format!("a run has 1 to 1,000,000 segments, not {}; nothing was changed", new.total_segments)))
+}
+
+/// Refuses to change the progress of a run that has no open session.
+pub(super) fn check_open(run: &RunRecord) -> Result<(), StoreError> {
+    if run.open_session {
+        return Ok(());
+    }
+    Err(refused(format!("run {} has no open session; nothing was stored", run.id)))
+}
+
+/// The status of a run after its session ends as `to`. `done` is the number of segments that are done, and counts only if
+/// `to` is `Complete`.
+///
+/// # Errors
+///
+/// [`StoreError::Refused`] or [`StoreError::Transition`] if the session cannot end so. It then stays open.
+pub(super) fn end_session(
+    run: &RunRecord,
+    to: RunStatus,
+    done: u32,
+    abandoned_pages: u64,
+) -> Result<RunStatus, StoreError> {
+    check_open(run)?;
+    let status = run.status.next(to)?;
+    match status {
+        RunStatus::Stopped => Ok(status),
+        RunStatus::Complete if done == run.total_segments && abandoned_pages == 0 => Ok(status),
+        RunStatus::Complete => Err(refused(format!(
+            "a run cannot be complete with {done} of {} segments done and {abandoned_pages} pages abandoned; its session \
+             stays open",
+            run.total_segments
+        ))),
+        RunStatus::Running | RunStatus::Superseded => {
+            Err(refused(format!("a session cannot end as {}; it stays open", status.name())))
+        }
+    }
+}
+
+/// The status of a verification that ends with its report, when `done` of `due` segments are done.
+///
+/// # Errors
+///
+/// [`StoreError::Refused`] if segments are left. The session then stays open.
+pub(super) fn finish_verification(run: &RunRecord, due: u32, done: u32) -> Result<RunStatus, StoreError> {
+    check_open(run)?;
+    let status = run.status.next(RunStatus::Complete)?;
+    if done == due {
+        return Ok(status);
+    }
+    Err(refused(format!(
+        "a verification cannot be complete with {done} of {due} segments done; its session stays open"
+    )))
+}
+
+/// Refuses a commit for a segment that the run does not have, and one whose records are not what its pages count.
+pub(super) fn check_commit(run: &RunRecord, commit: &Commit) -> Result<(), StoreError> {
+    check_open(run)?;
+    if commit.segment >= run.total_segments {
+        return Err(refused(format!(
+            "segment {} was to be committed in a run of {} segments; nothing of it was stored",
+            commit.segment, run.total_segments
+        )));
+    }
+    let SegmentEvent::PagesDone { counts, .. } = &commit.event;
+    let (failures, diverged) = (commit.failures.len() as u64, commit.diverged.len() as u64);
+    if counts.failures() != failures || counts.of(Outcome::Diverged) != diverged {
+        return Err(refused(format!(
+            "pages that count {} failures and {} diverged items came with {failures} and {diverged} records; nothing of \
+             them was stored",
+            counts.failures(),
+            counts.of(Outcome::Diverged)
+        )));
+    }
+    commit.failures.iter().try_for_each(|failure| check_failure(failure.outcome))
+}
+
+/// Refuses pages for a segment that the verification does not have, and pages whose verdicts, records and counts do not
+/// add up.
+pub(super) fn check_verified(run: &RunRecord, pages: &VerifiedPages) -> Result<(), StoreError> {
+    check_open(run)?;
+    let SegmentEvent::PagesDone { counts, .. } = &pages.event;
+    let VerifiedPages { segment, verdicts, mismatches, .. } = pages;
+    if run.phase != phase::VERIFY || *segment >= run.total_segments {
+        return Err(refused(format!(
+            "segment {segment} was to be committed in run {}, which has none such to verify; nothing of it was stored",
+            run.id
+        )));
+    }
+    let repaired = mismatches.iter().filter(|mismatch| mismatch.repaired).count() as u64;
+    if verdicts.compared() == counts.scanned
+        && verdicts.mismatching() == mismatches.len() as u64
+        && verdicts.repaired == repaired
+        && verdicts.skipped == counts.of(Outcome::Skipped)
+    {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "pages of {} items came with {} verdicts and {} records of {} mismatches; nothing of them was stored",
+        counts.scanned,
+        verdicts.compared(),
+        mismatches.len(),
+        verdicts.mismatching()
+    )))
+}
+
+/// Refuses to record an item as a failure if its outcome is none.
+pub(super) fn check_failure(outcome: Outcome) -> Result<(), StoreError> {
+    if outcome.is_failure() {
+        return Ok(());
+    }
+    Err(refused(format!("an item that is {} was recorded as a failure; nothing of it was stored", outcome.name())))
+}
+
+/// Refuses to resolve a failure by an outcome that is a failure, and diverged paths that do not fit the outcome.
+pub(super) fn check_resolution(outcome: Outcome, diverged: &[Path]) -> Result<(), StoreError> {
+    if !outcome.is_failure() && diverged.is_empty() == (outcome != Outcome::Diverged) {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "a failure cannot be settled as {} with {} diverged paths; it stays open",
+        outcome.name(),
+        diverged.len()
+    )))
+}
+
+/// What is recorded about a run's spend after a reservation.
+///
+/// # Errors
+///
+/// [`StoreError::Refused`] if nothing is recorded yet: the run's spend was not begun.
+pub(super) fn reserve(
+    run: RunId,
+    stored: Option<SpendState>,
+    reservation: Reservation,
+) -> Result<SpendState, StoreError> {
+    stored.map(|state| state.reserved(reservation)).ok_or_else(|| {
+        refused(format!("run {run} was to reserve capacity before its spend was begun; nothing was stored"))
+    })
+}
+
+/// Whether the migration has begun: it has a run, or an event other than an accepted preflight and the announcement of the
+/// first pass.
+pub(super) fn has_begun(has_runs: bool, events: &[EventRecord]) -> bool {
+    let comes_before = |line: &EventRecord| {
+        let event: Json = serde_json::from_str(&line.event).unwrap_or_default();
+        event["type"] == "preflight_accepted" || (event["type"] == "phase_begun" && event["phase"] == phase::EXPAND)
+    };
+    has_runs || !events.iter().all(comes_before)
+}
+
+fn refused(what: impl Into<String>) -> StoreError {
+    StoreError::Refused(what.into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+//! Every rule over every state that it can meet, or over random ones.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::cutover::{Truth, Truths};
+use crate::item::ItemKey;
+use crate::state::{
+    Counts, DivergedItem, Drawn, Failure, Mismatch, SegmentEvent, Spend, Stage, Verdict, VerdictCounts,
+};
+
+const HOWS: [Begin; 4] = [Begin::ResumeOrNew, Begin::Restart, Begin::Look, Begin::Again];
+const STATUSES: [RunStatus; 4] = [RunStatus::Running, RunStatus::Stopped, RunStatus::Complete, RunStatus::Superseded];
+
+fn run(status: RunStatus, open_session: bool) -> RunRecord {
+    RunRecord {
+        id: RunId::from_number(7),
+        phase: phase::EXPAND.to_owned(),
+        pass: 1,
+        total_segments: 4,
+        status,
+        started_at: String::new(),
+        ended_at: None,
+        sessions: 3,
+        open_session,
+        lower_bound: false,
+        abandoned_pages: 0,
+        stop_reason: None,
+        table_items_estimate: None,
+        tool_version: String::new(),
+        looked_through: false,
+        look_from: Spend::default(),
+    }
+}
+
+/// Every run that can be the newest of its phase.
+fn runs() -> Vec<RunRecord> {
+    let mut all = Vec::new();
+    for status in STATUSES {
+        for (open_session, looked_through, pass) in [false, true]
+            .into_iter()
+            .flat_map(|a| [false, true].map(|b| (a, b)))
+            .flat_map(|(a, b)| [1, 2].map(|c| (a, b, c)))
+        {
+            all.push(RunRecord { looked_through, pass, ..run(status, open_session) });
+        }
+    }
+    all
+}
+
+fn is_refused<T>(answer: Result<T, StoreError>) -> bool {
+    matches!(answer, Err(StoreError::Refused(_)))
+}
+
+#[test]
+fn a_phase_has_at_most_one_unfinished_run_and_a_run_one_open_session() {
+    for (how, run) in HOWS.into_iter().flat_map(|how| runs().into_iter().map(move |run| (how, run))) {
+        let context = format!("{how:?} behind {run:?}");
+        match begin(how, Some(&run)) {
+            Ok(Beginning::Resume) => assert!(!run.open_session && run.can_be_resumed(), "{context}"),
+            Ok(Beginning::Look) => {
+                assert!(how == Begin::Look && !run.open_session && run.is_unfinished(), "{context}");
+            }
+            Ok(Beginning::New { pass, supersedes }) => {
+                assert!(!run.open_session && pass >= 1, "{context}");
+                assert_eq!(supersedes, run.is_unfinished(), "{context}");
+            }
+            Err(error) => assert!(matches!(error, StoreError::Refused(_)), "{context}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn what_a_look_has_passed_over_is_never_resumed_to_be_written() {
+    for run in runs().into_iter().filter(|run| run.looked_through) {
+        for how in [Begin::ResumeOrNew, Begin::Restart, Begin::Again] {
+            assert!(!matches!(begin(how, Some(&run)), Ok(Beginning::Resume)), "{how:?} behind {run:?}");
+        }
+    }
+}
+
+#[test]
+fn the_first_session_of_a_phase_begins_its_first_pass() {
+    for how in [Begin::ResumeOrNew, Begin::Restart] {
+        assert_eq!(begin(how, None).unwrap(), Beginning::New { pass: 1, supersedes: false });
+    }
+    assert!(is_refused(begin(Begin::Look, None)) && is_refused(begin(Begin::Again, None)));
+}
+
+fn verification(wanted: Option<u32>, drawn: Option<Drawn>) -> NewVerification {
+    let asked =
+        Asked { stage: Stage::Expanded, truths: Truths::All(Truth::Old), repair: false, flag_version: None, wanted };
+    let run = NewRun {
+        phase: phase::VERIFY.to_owned(),
+        total_segments: 4,
+        tool_version: String::new(),
+        table_items_estimate: None,
+    };
+    NewVerification { asked, drawn, due: 4, run }
+}
+
+#[test]
+fn a_verification_resumes_only_what_was_asked_the_same_and_can_be_read() {
+    let (new, other) = (verification(None, None), Asked { repair: true, ..verification(None, None).asked });
+    for run in runs() {
+        for (anew, asked) in [(false, Some(&new.asked)), (true, Some(&new.asked)), (false, Some(&other)), (false, None)]
+        {
+            let context = format!("{anew} {asked:?} behind {run:?}");
+            match begin_verification(&new, anew, Some(&run), asked) {
+                Ok(Beginning::Resume) => {
+                    assert!(
+                        !anew && asked == Some(&new.asked) && run.is_unfinished() && !run.open_session,
+                        "{context}"
+                    );
+                }
+                Ok(Beginning::New { pass, supersedes }) => {
+                    assert_eq!((pass, supersedes), (run.pass + 1, run.is_unfinished()), "{context}");
+                    assert!(!run.open_session, "{context}");
+                }
+                Ok(Beginning::Look) => panic!("a verification is no look: {context}"),
+                Err(error) => assert!(run.open_session && matches!(error, StoreError::Refused(_)), "{context}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sample_comes_with_its_draw() {
+    let drawn = |seed| Some(Drawn { seed, run_segments: 4, large: Vec::new() });
+    let begins = |wanted, drawn| begin_verification(&verification(wanted, drawn), false, None, None);
+    assert!(begins(None, None).is_ok() && begins(Some(5), drawn(u64::MAX >> 1)).is_ok());
+    for (wanted, drawn) in [(Some(5), None), (None, drawn(1)), (Some(5), drawn(1 << 63))] {
+        assert!(is_refused(begins(wanted, drawn)));
+    }
+}
+
+#[test]
+fn a_session_ends_only_if_it_is_open_and_completes_only_a_whole_run() {
+    for (run, to) in runs().into_iter().flat_map(|run| STATUSES.map(|to| (run.clone(), to))) {
+        for (done, abandoned) in [(4, 0), (3, 0), (4, 1)] {
+            let context = format!("{run:?} to {to:?}, {done} done, {abandoned} abandoned");
+            let ended = end_session(&run, to, done, abandoned);
+            if let Ok(status) = ended {
+                assert!(run.open_session && status == to, "{context}");
+                assert!(to != RunStatus::Complete || (done, abandoned) == (4, 0), "{context}");
+                assert!(matches!(to, RunStatus::Stopped | RunStatus::Complete), "{context}");
+            } else {
+                let allowed = run.open_session
+                    && run.is_unfinished()
+                    && (to == RunStatus::Stopped || (to == RunStatus::Complete && (done, abandoned) == (4, 0)));
+                assert!(!allowed, "{context}: {ended:?}");
+            }
+        }
+    }
+    assert!(finish_verification(&run(RunStatus::Running, true), 3, 3).is_ok());
+    assert!(is_refused(finish_verification(&run(RunStatus::Running, true), 3, 2)));
+    assert!(is_refused(finish_verification(&run(RunStatus::Running, false), 3, 3)));
+}
+
+fn key(n: usize) -> ItemKey {
+    ItemKey::new([("pk".to_owned(), crate::item::Value::S(n.to_string()))].into())
+}
+
+fn counts(outcomes: &[usize]) -> Counts {
+    let mut counts = Counts::default();
+    outcomes.iter().for_each(|outcome| counts.count(Outcome::ALL[*outcome]));
+    counts
+}
+
+fn event(counts: Counts) -> SegmentEvent {
+    SegmentEvent::PagesDone { first: 1, pages: 1, next: None, counts }
+}
+
+proptest! {
+    /// A commit is accepted exactly if the session is open, the segment is the run's and each failed and each diverged item
+    /// that its pages count comes with its record.
+    #[test]
+    fn a_commit_is_accepted_only_with_a_record_of_each_failure(
+        open in any::<bool>(),
+        segment in 0_u32..6,
+        outcomes in proptest::collection::vec(0_usize..8, 0..6),
+        failures in proptest::collection::vec(0_usize..8, 0..3),
+        diverged in 0_usize..3,
+    ) {
+        let counts = counts(&outcomes);
+        let (failed, differing) = (counts.failures(), counts.of(Outcome::Diverged));
+        let are_failures = failures.iter().all(|outcome| Outcome::ALL[*outcome].is_failure());
+        let fits = failed == failures.len() as u64 && differing == diverged as u64 && are_failures;
+        let failure =
+            |(n, outcome): (usize, usize)| Failure { key: key(n), outcome: Outcome::ALL[outcome], reason: String::new() };
+        let commit = Commit {
+            run: RunId::from_number(7),
+            segment,
+            event: event(counts),
+            failures: failures.into_iter().enumerate().map(failure).collect(),
+            diverged: (0..diverged).map(|n| DivergedItem { key: key(n), paths: Vec::new() }).collect(),
+            refused: Vec::new(),
+        };
+        let answer = check_commit(&run(RunStatus::Running, open), &commit);
+        prop_assert_eq!(answer.is_ok(), open && segment < 4 && fits);
+        prop_assert!(answer.is_ok() || is_refused(answer));
+    }
+
+    /// Pages are accepted exactly if they are of a verification, and each item has a verdict and each mismatch a record.
+    #[test]
+    fn verified_pages_are_accepted_only_if_they_add_up(
+        verifies in any::<bool>(),
+        segment in 0_u32..6,
+        matching in 0_u64..3,
+        skipped in 0_u64..3,
+        stale in 0_u64..3,
+        repaired in 0_u64..3,
+        records in 0_u64..3,
+        of_repairs in 0_u64..3,
+        (scanned_more, skipped_more) in (0_u64..2, 0_u64..2),
+    ) {
+        let verdicts = VerdictCounts { matching, skipped, stale, repaired, ..VerdictCounts::default() };
+        let mut counts = Counts { scanned: verdicts.compared() + scanned_more, ..Counts::default() };
+        counts.outcomes[Outcome::Skipped as usize] = skipped + skipped_more;
+        let mismatch = |n: u64| Mismatch {
+            key: key(0), verdict: Verdict::Stale, paths: Vec::new(), repaired: n < of_repairs, why: None,
+        };
+        let mismatches: Vec<Mismatch> = (0..records).map(mismatch).collect();
+        let adds_up = scanned_more + skipped_more == 0 && records == stale && repaired == of_repairs.min(records);
+        let pages = VerifiedPages {
+            run: RunId::from_number(7), segment, event: event(counts), verdicts, mismatches, refused: Vec::new(),
+        };
+        let phase = if verifies { phase::VERIFY } else { phase::EXPAND };
+        let run = RunRecord { phase: phase.to_owned(), ..run(RunStatus::Running, true) };
+        prop_assert_eq!(check_verified(&run, &pages).is_ok(), verifies && segment < 4 && adds_up);
+    }
+
+    /// However often a process dies, reserves, is settled and begins again: what is known to be spent never falls below what
+    /// the committed pages count, and a death never spends more than was reserved.
+    #[test]
+    fn deaths_spend_at_most_what_was_reserved(steps in proptest::collection::vec((0_u8..4, 0_u32..20, 0_u32..20), 0..30)) {
+        let units = |n: u32| Spend { write: f64::from(n), read: 0.0 };
+        let (mut state, mut counted) = (SpendState::default(), Spend::default());
+        for (step, used, slice) in steps {
+            counted = counted + units(used);
+            let before = state.known(counted);
+            let bound = before.max(state.spent + state.slice);
+            state = match step {
+                0 => reserve(RunId::NONE, Some(state), Reservation { spent: before, slice: units(slice) }).unwrap(),
+                1 => state.begun(counted),
+                2 => state.settled(before, counted),
+                _ => state.died(counted),
+            };
+            let known = state.known(counted);
+            prop_assert!(known.write >= counted.write && known.write <= bound.write, "{known:?} of {bound:?}");
+            prop_assert_eq!(state.live(counted).spent, known);
+        }
+    }
+}
+
+#[test]
+fn only_a_spend_that_was_begun_reserves() {
+    assert!(is_refused(reserve(RunId::NONE, None, Reservation::default())));
+}
+
+#[test]
+fn a_failure_is_recorded_and_resolved_by_outcomes_that_fit() {
+    let paths = [Path::attribute("new")];
+    for outcome in Outcome::ALL {
+        assert_eq!(check_failure(outcome).is_ok(), outcome.is_failure());
+        let diverged = outcome == Outcome::Diverged;
+        assert_eq!(check_resolution(outcome, &[]).is_ok(), !outcome.is_failure() && !diverged);
+        assert_eq!(check_resolution(outcome, &paths).is_ok(), diverged);
+    }
+}
+
+#[test]
+fn a_migration_has_begun_with_its_first_run_or_its_first_decision() {
+    let event = |text: &str| EventRecord { event: text.to_owned(), behind: RunId::NONE };
+    let before = [event(r#"{"type":"preflight_accepted"}"#), event(r#"{"type":"phase_begun","phase":"expand"}"#)];
+    assert!(!has_begun(false, &[]) && !has_begun(false, &before) && has_begun(true, &before));
+    for text in [r#"{"type":"phase_begun","phase":"contract"}"#, r#"{"type":"cutover"}"#, "no JSON"] {
+        assert!(has_begun(false, &[event(text)]), "{text}");
+    }
+}
