@@ -17,8 +17,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 use sha2::{Digest as _, Sha256};
 
-use super::super::StoreError;
-use super::error::{Failed, WAY_OUT};
+use super::error::Failed;
 use super::progress::{Progress, Rows};
 
 /// Tables that concern the whole file, and the checksum of their rows: of a few rows each.
@@ -193,11 +192,6 @@ pub(super) fn refuse_damaged_row(row: &Row<'_>, at: usize) -> Result<(), Failed>
 /// Completed with the file's name by [`Failed::explain`].
 fn damaged(what: &str) -> Failed {
     Failed::Damaged(what.to_owned())
-}
-
-/// The error of a damaged file.
-pub(super) fn damaged_file(path: &std::path::Path, what: &str) -> StoreError {
-    StoreError::Corrupt(format!("the state file {} is damaged: {what}. {WAY_OUT}.", path.display()))
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::path::Path;
 use rusqlite::ErrorCode;
 
 use super::super::{StoreError, TransitionError};
-use super::checksum::damaged_file;
 
 /// Why a piece of work inside a transaction did not succeed.
 #[derive(Debug)]
@@ -101,6 +100,10 @@ pub(super) fn contradiction(path: &Path, what: &str) -> StoreError {
          or start anew with --restart (or another --state): items that are already changed are recognised.",
         path.display()
     ))
+}
+
+fn damaged_file(path: &Path, what: &str) -> StoreError {
+    StoreError::Corrupt(format!("the state file {} is damaged: {what}. {WAY_OUT}.", path.display()))
 }
 
 fn explain_sql(error: &rusqlite::Error, path: &Path, doing: &str) -> StoreError {

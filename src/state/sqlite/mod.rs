@@ -12,6 +12,7 @@ mod layout;
 mod leftovers;
 mod lock;
 mod open;
+mod owned;
 mod ports;
 mod progress;
 mod read;

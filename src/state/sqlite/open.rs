@@ -7,15 +7,15 @@ use std::process;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::super::{Identity, StoreError};
 use super::error::{Failed, io_error};
 use super::layout::{APPLICATION_ID, LAYOUT_VERSION, MIGRATIONS, check_version, migrate};
 use super::lock::{Committed, Lock, open_private};
+use super::owned::{Owned, committed};
 use super::progress::{Progress, Rows};
 use super::siblings::{has_log, refuse_neighbours, refuse_what_is_not_ours, sibling};
-use super::thread::Owned;
 use super::{checksum, events, read, spend, write};
 
 /// How long SQLite waits for a lock that another program (a backup, a database browser) holds.
@@ -100,20 +100,6 @@ fn lost_commits(connection: &Connection, path: &Path, left: impl Fn() -> Option<
         }
     }
     Ok(true)
-}
-
-/// What is committed by now; to be called in the transaction that adds to it.
-pub(super) fn count_commit(connection: &Connection) -> Result<Committed, Failed> {
-    let sql = "UPDATE file SET commits = commits + 1 RETURNING mark, commits";
-    Ok(connection.prepare_cached(sql)?.query_row([], committed_from)?)
-}
-
-fn committed(connection: &Connection) -> Result<Committed, Failed> {
-    Ok(connection.query_row("SELECT mark, commits FROM file", [], committed_from)?)
-}
-
-fn committed_from(row: &Row<'_>) -> rusqlite::Result<Committed> {
-    Ok(Committed { mark: row.get(0)?, commits: row.get(1)? })
 }
 
 /// Where the file has an older layout, tells how many of its rows have got their checksum, until it is dropped.
@@ -335,26 +321,6 @@ fn prepare(connection: &mut Connection, lock: &mut Lock, path: &Path) -> Result<
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
     write::note_killed_sessions(connection)?;
     spend::note_lost_slices(connection)
-}
-
-impl Owned {
-    /// Notes that everything is stored, moves the log into the file, closes it, and only then frees the lock.
-    pub(super) fn close(self) {
-        let Owned { connection, lock, .. } = self;
-        let marked = connection.execute("UPDATE file SET in_use = 0", []);
-        // Everything is durable in the log already: when a reader is in the way, or the disk is full, the log simply stays.
-        let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        let closed = marked.is_ok() && moved.is_ok();
-        if closed {
-            // Then SQLite removes the empty log.
-            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
-        }
-        // Before the lock, whatever happened.
-        drop(connection);
-        if closed {
-            lock.closed();
-        }
-    }
 }
 
 #[cfg(test)]

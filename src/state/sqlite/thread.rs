@@ -9,8 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::StoreError;
 use super::error::{Failed, io_error};
-use super::lock::Lock;
-use super::open::count_commit;
+use super::owned::{Owned, count_commit};
 
 /// Requests that may wait for the thread. Enough that every segment in flight finds room while one commit is synced to
 /// the disk; beyond it, callers wait, which slows the scan down to what the disk can keep.
@@ -25,13 +24,6 @@ pub(super) struct StoreThread {
     sender: Option<mpsc::Sender<Message>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     path: PathBuf,
-}
-
-/// What the thread owns.
-pub(super) struct Owned {
-    pub(super) connection: Connection,
-    pub(super) lock: Lock,
-    pub(super) path: PathBuf,
 }
 
 enum Message {

@@ -1,0 +1,50 @@
+//! A state file that this process owns: its connection and its lock, from opening it to closing it.
+
+use std::path::PathBuf;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, Row};
+
+use super::error::Failed;
+use super::lock::{Committed, Lock};
+
+/// An open state file that this process owns.
+pub(super) struct Owned {
+    pub(super) connection: Connection,
+    pub(super) lock: Lock,
+    pub(super) path: PathBuf,
+}
+
+impl Owned {
+    /// Notes that everything is stored, moves the log into the file, closes it, and only then frees the lock.
+    pub(super) fn close(self) {
+        let Owned { connection, lock, .. } = self;
+        let marked = connection.execute("UPDATE file SET in_use = 0", []);
+        // Everything is durable in the log already: when a reader is in the way, or the disk is full, the log simply stays.
+        let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let closed = marked.is_ok() && moved.is_ok();
+        if closed {
+            // Then SQLite removes the empty log.
+            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+        }
+        // Before the lock, whatever happened.
+        drop(connection);
+        if closed {
+            lock.closed();
+        }
+    }
+}
+
+/// What is committed by now; to be called in the transaction that adds to it.
+pub(super) fn count_commit(connection: &Connection) -> Result<Committed, Failed> {
+    let sql = "UPDATE file SET commits = commits + 1 RETURNING mark, commits";
+    Ok(connection.prepare_cached(sql)?.query_row([], committed_from)?)
+}
+
+pub(super) fn committed(connection: &Connection) -> Result<Committed, Failed> {
+    Ok(connection.query_row("SELECT mark, commits FROM file", [], committed_from)?)
+}
+
+fn committed_from(row: &Row<'_>) -> rusqlite::Result<Committed> {
+    Ok(Committed { mark: row.get(0)?, commits: row.get(1)? })
+}
