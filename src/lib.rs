@@ -90,10 +90,10 @@
 //! | killed | what is found on resume |
 //! | --- | --- |
 //! | before a page's baseline is durable | nothing of the page was written; it is read and recorded again |
-//! | after that | the baseline is recorded; items that may have been written do not count as preexisting, except targets of a plan with `skip` that no recorded write can have filled |
+//! | after a page's baseline is durable, before its writes | the baseline is recorded; items that may have been written do not count as preexisting, except targets of a plan with `skip` that no recorded write can have filled |
 //! | while a rollback, or a run that begins anew, records the baseline of what a stopped pass has not read | nothing was written; it continues from its checkpoints, and nothing else ever resumes that pass |
 //! | before a page's prior values are durable | nothing of those items was written; the page is read again |
-//! | after that, before all its writes are answered | some items are written; read again they are already applied |
+//! | after a page's prior values are durable, before all its writes are answered | some items are written; read again they are already applied |
 //! | after the writes, before the commit | the same, for all items of the page |
 //! | after the commit | the page is never read again |
 //! | after capacity is reserved, before it is used | the slice counts as spent |
