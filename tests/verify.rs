@@ -22,7 +22,7 @@ use backfill::internals::engine::{Job, StopReason, describe};
 use backfill::internals::item::{Item, ItemKey, Path, Value};
 use backfill::internals::local::{Fault, RequestInfo};
 use backfill::internals::passes::verify::{
-    Before, Stage, Truth, Truths, Verdict, Verified, VerifyReport, begin, verify,
+    Before, Stage, Truth, Truths, Verdict, Verified, VerifyInput, VerifyReport, begin, verify,
 };
 use backfill::internals::preflight::run_changes;
 use backfill::internals::ratelimit::{Budget, Budgets};
@@ -142,7 +142,7 @@ impl Scene {
         let changes = run_changes(&plan, &description).unwrap();
         let all = Budget { write: 20_000.0, read: 80_000.0 };
         let budgets = Budgets { table: all, per_key_range: all, per_partition_key: all, indexes: Vec::new() };
-        Job { repair_remove: true, ..Job::new(plan, changes, tables, description, &budgets) }
+        Job::new(plan, changes, tables, description, &budgets)
     }
 
     fn store(&self, job: &Job) -> State {
@@ -155,7 +155,7 @@ impl Scene {
         let job = self.job().await;
         let store = self.store(&job);
         let record = begin(&job, &store, asked, false, seed).await.unwrap();
-        let verified = verify(&job, &store, &record, self.before()).await.unwrap();
+        let verified = verify(&job, &store, &record, input(self.before())).await.unwrap();
         store.close().await.unwrap();
         (record, verified)
     }
@@ -167,6 +167,11 @@ impl Scene {
         assert_eq!(keys.len(), found.len(), "an item is listed twice");
         keys
     }
+}
+
+/// A repair may remove everything that nothing implies.
+fn input(before: Arc<dyn Before>) -> VerifyInput {
+    VerifyInput { before, removes: true }
 }
 
 fn report(verified: &Verified) -> &VerifyReport {
@@ -529,7 +534,7 @@ async fn a_verification_goes_on_where_it_was() {
             scene.bed.front().set_faults(Some(Arc::new(rule)));
             let mut session = {
                 let (job, store, record, before) = (Arc::clone(&job), store.clone(), record.clone(), scene.before());
-                tokio::spawn(async move { verify(&job, &store, &record, before).await })
+                tokio::spawn(async move { verify(&job, &store, &record, input(before)).await })
             };
             let ended = tokio::select! {
                 ended = &mut session => ended,
@@ -641,7 +646,7 @@ async fn large_collections_are_read_in_full() {
     let job = scene.job().await;
     let record = begin(&job, &store, Asked { wanted: Some(20), ..ALL }, false, 3).await.unwrap();
     assert_eq!(record.drawn.as_ref().unwrap().large.len(), 1, "{record:?}");
-    let verified = verify(&job, &store, &record, Arc::new(store.clone())).await.unwrap();
+    let verified = verify(&job, &store, &record, input(Arc::new(store.clone()))).await.unwrap();
     let sample = report(&verified).sample.as_ref().unwrap();
     assert_eq!((sample.drawn, sample.large, sample.large_differing), (20, sample.clusters / 32, 1));
     assert!(report(&verified).compared >= 6_000 && report(&verified).compared < 7_000);

@@ -38,15 +38,15 @@ impl Changes {
     }
 
     /// The baseline of an item that the migration has not written yet. While applications write both attributes
-    /// (`dual_writes`), an equal pair counts as theirs.
-    pub fn baseline(&self, item: &Item, dual_writes: bool) -> Baseline {
+    /// ([`Changes::beside_dual_writes`]), an equal pair counts as theirs.
+    pub fn baseline(&self, item: &Item) -> Baseline {
         let mut baseline = Baseline::default();
         for op in self.ops.expand() {
             let ExpandOp::Copy { from, to, removes_source: false, on_existing, .. } = op else { continue };
             match (from.get(item), to.get(item)) {
                 (None, None) => {}
                 (Some(_), None) => baseline.may_write = true,
-                (Some(old), Some(new)) if old == new && dual_writes => {
+                (Some(old), Some(new)) if old == new && self.dual_writes() => {
                     baseline.pairs.push((to.clone(), BaselinePair::Equal));
                 }
                 (old, Some(new)) => {

@@ -22,6 +22,8 @@ pub struct Changes {
     pub(super) pricing: Pricing,
     /// Items that are signed or encrypted on the client are not written.
     spares_encrypted: bool,
+    /// Applications write both attributes.
+    dual_writes: bool,
 }
 
 impl Changes {
@@ -60,12 +62,23 @@ impl Changes {
     fn new(ops: Ops, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         let indexes = Indexes::from(indexes);
         let pricing = Pricing::new(ops.attributes(), &key, &indexes);
-        Changes { ops, key, indexes, pricing, spares_encrypted: false }
+        Changes { ops, key, indexes, pricing, spares_encrypted: false, dual_writes: false }
     }
 
     /// The same, but items that are signed or encrypted on the client are not written ([`Rule::ClientEncryption`]).
     pub fn sparing_encrypted(self, spares: bool) -> Changes {
         Changes { spares_encrypted: spares, ..self }
+    }
+
+    /// The same for a table whose applications have all written both attributes since before this pass (for an undo pass:
+    /// at any time). Then an equal pair may be theirs, and does not count as preexisting.
+    pub fn beside_dual_writes(self, dual_writes: bool) -> Changes {
+        Changes { dual_writes, ..self }
+    }
+
+    /// Whether applications write both attributes ([`Changes::beside_dual_writes`]).
+    pub fn dual_writes(&self) -> bool {
+        self.dual_writes
     }
 
     /// Whether items that are signed or encrypted on the client are not written.

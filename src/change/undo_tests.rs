@@ -45,7 +45,7 @@ impl Story {
         let changes = self.changes();
         self.passes += 1;
         if self.passes == 1 {
-            self.preexisting = changes.baseline(&self.image, self.dual_writes).preexisting;
+            self.preexisting = changes.clone().beside_dual_writes(self.dual_writes).baseline(&self.image).preexisting;
         }
         if let Decision::Write(write) = changes.decide(&self.image) {
             self.journal.extend(write.pre_images.iter().map(|pre| (By::Run, pre.clone())));

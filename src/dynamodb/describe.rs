@@ -80,6 +80,11 @@ impl TableDescription {
     pub fn region(&self) -> &str {
         self.arn.split(':').nth(3).unwrap_or("")
     }
+
+    /// Name, key and projection of each index.
+    pub fn index_schemas(&self) -> Vec<IndexSchema> {
+        self.indexes.iter().map(|index| index.schema.clone()).collect()
+    }
 }
 
 #[cfg(test)]

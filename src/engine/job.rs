@@ -25,7 +25,7 @@ use crate::host;
 use crate::machine::Machine;
 use crate::plan::{Plan, ScanOptions};
 use crate::ratelimit::{Budgets, Feedback, Scopes, resolve_within};
-use crate::state::{OpenWork, Records, RunRecord, SegmentTotals, SpendRecord, State, StoreError};
+use crate::state::{OpenWork, RunRecord, SegmentTotals, SpendRecord, State, StoreError};
 
 /// What a run works with: the table and what it is allowed.
 pub struct Job {
@@ -53,18 +53,10 @@ pub struct Job {
     pub machine: Machine,
     /// What it tells.
     pub progress: Arc<Progress>,
-    /// Applications write both attributes, all of them and since before this session: an item that has both, and equal,
-    /// may be theirs, and does not count as one that had the new one before the migration. Of a rollback: they did at any
-    /// time.
-    pub dual_writes: bool,
     /// What must hold while it sends anything: the lease is ours, the flag says what it said.
     pub validities: Vec<Validity>,
-    /// A repair also removes values that nothing implies.
-    pub repair_remove: bool,
-    /// It is part of the way back: a look at the table that is due does not hold up its first request.
-    pub goes_back: bool,
-    /// The recorded history of items, for a dry run of a phase that looks it up ([`Changes::lookup`]).
-    pub records: Option<Arc<dyn Records>>,
+    /// An overdue look at the table holds up its first request only for a short time.
+    pub urgent: bool,
 }
 
 /// How a session ended.
@@ -110,11 +102,8 @@ impl Job {
             stop: Stopper::default(),
             machine,
             progress: Arc::new(Progress::default()),
-            dual_writes: false,
             validities: Vec::new(),
-            repair_remove: false,
-            goes_back: false,
-            records: None,
+            urgent: false,
             table_watch: None,
         };
         job.watch_table(Instant::now(), LOOK_EVERY);
@@ -138,7 +127,7 @@ impl Job {
                 indexes: self.changes.indexes().clone(),
                 capacity: self.plan.capacity.clone(),
                 scan: self.plan.scan.clone(),
-                goes_back: self.goes_back,
+                urgent: self.urgent,
                 machine: self.machine.clone(),
             };
             TableWatch::new(table, &resolved, described, every)

@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::change::Changes;
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::Job;
+use crate::passes::{contract, old_from_new, undo};
 use crate::plan::{Limits, Plan};
 use crate::playbook::Phase;
 use crate::preflight::{PreflightError, run_changes};
 use crate::ratelimit::Budgets;
+
 /// The job of a phase on these tables.
+///
+/// # Errors
+///
+/// The plan leaves nothing for `run` to do.
 pub fn job_of(
     phase: Phase,
     plan: &Plan,
@@ -17,13 +22,10 @@ pub fn job_of(
     description: &TableDescription,
     budgets: &Budgets,
 ) -> Result<Job, PreflightError> {
-    let (key, indexes) = (description.key.clone(), description.indexes.iter().map(|index| index.schema.clone()));
-    let (changes, strategy, indexes) = (&plan.changes, plan.strategy, indexes.collect());
     let changes = match phase {
-        Phase::Contract => Arc::new(Changes::for_contract(changes, strategy, key, indexes).sparing_encrypted(true)),
-        // The way back takes back what this migration wrote, whatever it wrote it to.
-        Phase::OldFromNew => Arc::new(Changes::for_old_from_new(changes, strategy, key, indexes)),
-        Phase::Undo => Arc::new(Changes::for_undo(changes, strategy, key, indexes)),
+        Phase::Contract => Arc::new(contract::changes(plan, description)),
+        Phase::OldFromNew => Arc::new(old_from_new::changes(plan, description)),
+        Phase::Undo => Arc::new(undo::changes(plan, description)),
         Phase::Expand | Phase::Retry | Phase::Verify { .. } => run_changes(plan, description)?,
     };
     let mut plan = plan.clone();

@@ -1,8 +1,18 @@
 //! The contract pass: removes the old attributes.
 
 use super::writes::Writes;
+use crate::change::Changes;
+use crate::dynamodb::TableDescription;
 use crate::engine::{Ended, Job};
+use crate::plan::Plan;
 use crate::state::{Session, State, StoreError};
+
+/// The changes that this pass makes of a plan on this table. Items that are encrypted on the client are skipped, unless
+/// [`Job::edit_encrypted`] says otherwise.
+pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
+    Changes::for_contract(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
+        .sparing_encrypted(true)
+}
 
 /// A session of a contraction.
 pub(super) async fn work(job: &Job, store: &State, session: &Session) -> Result<Ended, StoreError> {

@@ -4,14 +4,14 @@
 //! [`CommitPage`](crate::engine::CommitPage), which makes the outcome durable.
 
 pub(crate) mod baseline;
-mod contract;
+pub(crate) mod contract;
 pub(crate) mod dry_run;
-mod expand;
-mod old_from_new;
+pub(crate) mod expand;
+pub(crate) mod old_from_new;
 pub(crate) mod retry;
 #[cfg(test)]
 mod two_tables_tests;
-mod undo;
+pub(crate) mod undo;
 pub mod verify;
 mod writes;
 

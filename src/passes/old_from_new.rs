@@ -1,8 +1,17 @@
 //! The old-from-new pass: writes the old attributes again from the new ones, before readers go back.
 
 use super::writes::Writes;
+use crate::change::Changes;
+use crate::dynamodb::TableDescription;
 use crate::engine::{Ended, Job};
+use crate::plan::Plan;
 use crate::state::{Session, State, StoreError};
+
+/// The changes that this pass makes of a plan on this table. Items that are encrypted on the client are not skipped: the
+/// way back covers whatever this migration wrote.
+pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
+    Changes::for_old_from_new(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
+}
 
 /// A session of an old-from-new pass.
 pub(super) async fn work(job: &Job, store: &State, session: &Session) -> Result<Ended, StoreError> {

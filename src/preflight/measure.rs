@@ -39,7 +39,7 @@ pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<Sampled, P
     let mut tally = Tally::new(design.total, FIGURES + indexes.len(), job.description.item_count);
     let mut seen = Prediction::default();
     let (reading, requests) = (job.reading_only(design.total), job.requests());
-    let read = read_clusters(&reading, design.chosen, &job.changes, job.records.as_deref(), &requests, |cluster| {
+    let read = read_clusters(&reading, design.chosen, &job.changes, &requests, |cluster| {
         tally.add(&figures(&cluster, &indexes));
         seen.merge(cluster);
     });

@@ -46,6 +46,7 @@ use crate::change::Changes;
 use crate::dynamodb::sdk::{DynamoTable, connect};
 use crate::dynamodb::{Directive, TableDescription, TableError, Tables};
 use crate::engine::describe;
+use crate::passes::expand;
 use crate::plan::{Loaded, Plan, PlanErrors, TableRef};
 use crate::ratelimit::{Resolved, resolve, resolve_within};
 
@@ -161,11 +162,12 @@ fn both<T>(checked: Result<T, PlanErrors>, too: Result<(), PlanErrors>) -> Resul
 }
 
 /// The changes that `run` makes of a plan on this table.
+///
+/// # Errors
+///
+/// [`PreflightError::NothingToRun`] if there are none.
 pub fn run_changes(plan: &Plan, description: &TableDescription) -> Result<Arc<Changes>, PreflightError> {
-    let indexes = description.indexes.iter().map(|index| index.schema.clone()).collect();
-    let changes = Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), indexes);
-    // Lifted by name: `Job::edit_encrypted`.
-    let changes = changes.sparing_encrypted(true);
+    let changes = expand::changes(plan, description);
     if changes.is_empty() { Err(PreflightError::NothingToRun) } else { Ok(Arc::new(changes)) }
 }
 

@@ -68,7 +68,7 @@ fn a_repair_keeps_what_readers_read() {
 #[test]
 fn the_tool_looks_as_the_model_does() {
     for (image, dual) in images(&VALUES).flat_map(|image| [(image, false), (image, true)]) {
-        let baseline = for_expand().baseline(&real(image), dual);
+        let baseline = for_expand().beside_dual_writes(dual).baseline(&real(image));
         assert_eq!(!baseline.preexisting.is_empty(), was_there(image, dual), "{image:?} {dual}");
     }
 }
@@ -153,7 +153,7 @@ fn cases(phase: At) -> impl Iterator<Item = Case> {
 fn records(phase: At, image: Item, dual_written: bool) -> Vec<(Option<bool>, ItemHistory, Vec<Value>)> {
     let without_baseline = (None, ItemHistory::default().without_baseline(), Vec::new());
     // A rollback behind a pass that was stopped looks at what it has not met; without one, both were written.
-    let looked = ItemHistory::new(for_expand().baseline(&real(image), dual_written).preexisting, []);
+    let looked = ItemHistory::new(for_expand().beside_dual_writes(dual_written).baseline(&real(image)).preexisting, []);
     let mut all = match (phase, dual_written) {
         (At::Undo, true) => vec![without_baseline, (None, looked, Vec::new())],
         (At::Undo, false) => vec![(None, looked, Vec::new())],

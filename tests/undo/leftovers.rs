@@ -25,7 +25,7 @@ fn mixed() -> Vec<Item> {
 /// A pass to its end, with or without applications that write both; gives its run.
 async fn pass(scene: &Scene, phase: &str, how: Begin, dual_writes: bool) -> backfill::internals::engine::Ended {
     let mut job = scene.job(phase, None).await;
-    job.dual_writes = dual_writes;
+    job.changes = Arc::new(job.changes.as_ref().clone().beside_dual_writes(dual_writes));
     let store = scene.store_of(&job).await;
     let session = store.begin(how, new_run(phase)).await.unwrap();
     let ended = job.work(&store, &session).await.unwrap();
@@ -36,9 +36,8 @@ async fn pass(scene: &Scene, phase: &str, how: Begin, dual_writes: bool) -> back
 
 /// What a dry run of a phase counts, by reason.
 async fn foreseen(scene: &Scene, phase: &str) -> Vec<(Leftover, u64)> {
-    let mut job = scene.job(phase, None).await;
-    job.records = Some(scene.state().into_records());
-    let handler = Arc::new(DryRun::new(&job));
+    let job = scene.job(phase, None).await;
+    let handler = Arc::new(DryRun::new(&job, Some(scene.state().into_records())));
     sweep(job.reading_only(4), &LocalScheduler::new(4), &job.requests(), handler.clone()).await;
     let leftovers = handler.prediction().leftovers;
     leftovers.into_iter().map(|(leftover, group)| (leftover, group.items)).collect()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use backfill::internals::change::Outcome;
 use backfill::internals::item::{Item, Path};
-use backfill::internals::passes::verify::{Stage, Truth, Truths, VerifyReport, begin, verify};
+use backfill::internals::passes::verify::{Stage, Truth, Truths, VerifyInput, VerifyReport, begin, verify};
 use backfill::internals::state::{Asked, Begin, phase};
 
 use super::scene::{EVERY_KIND, Scene, every_shape, s};
@@ -21,7 +21,8 @@ async fn repair(scene: &Scene) -> VerifyReport {
         wanted: None,
     };
     let record = begin(&job, &store, asked, true, 1).await.unwrap();
-    let verified = verify(&job, &store, &record, Arc::new(store.clone())).await.unwrap();
+    let input = VerifyInput { before: Arc::new(store.clone()), removes: false };
+    let verified = verify(&job, &store, &record, input).await.unwrap();
     store.close().await.unwrap();
     verified.report.unwrap().0
 }

@@ -23,9 +23,9 @@ async fn stopped(migration: &str) -> Scene {
 
 /// What a rollback would do, by a state file that is only read.
 async fn dry_run(scene: &Scene, phase: &str) -> Prediction {
-    let mut job = scene.job(phase, None).await;
-    job.records = Some(scene.state().into_records());
-    let (handler, requests) = (Arc::new(DryRun::new(&job)), job.requests());
+    let job = scene.job(phase, None).await;
+    let records = Some(scene.state().into_records());
+    let (handler, requests) = (Arc::new(DryRun::new(&job, records)), job.requests());
     sweep(job.reading(4), &LocalScheduler::new(4), &requests, handler.clone()).await;
     assert_eq!(job.stop.reason(), None);
     handler.prediction()

@@ -43,9 +43,9 @@ const FAILED_LOOKS: u32 = 3;
 /// A look is tried for at most this part of its interval, retries included, before it counts as failed.
 const PATIENCE: u32 = 4;
 
-/// A look that is due comes before the first request of a pass: the table may have been replaced since it was described. The
-/// way back waits this long for it at most. That is time for an answer; nothing that throttles or hangs holds it up.
-const FIRST_LOOK_BACK: Duration = Duration::from_secs(2);
+/// A look that is due comes before the first request of a pass: the table may have been replaced since it was described. An
+/// urgent job waits this long for it at most. That is time for an answer; nothing that throttles or hangs holds it up.
+const URGENT_FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// The table that is watched, and what follows its description.
 pub(crate) struct WatchedTable {
@@ -61,8 +61,8 @@ pub(crate) struct WatchedTable {
     pub(crate) capacity: Capacity,
     /// The plan's `[scan]`, from which lanes follow.
     pub(crate) scan: ScanOptions,
-    /// A pass of the way back waits only a short time for a look that is due.
-    pub(crate) goes_back: bool,
+    /// The job waits only a short time for a look that is due.
+    pub(crate) urgent: bool,
     /// The clocks of the job, and the jitter of its backoff.
     pub(crate) machine: Machine,
 }
@@ -74,8 +74,8 @@ pub struct TableWatch {
     scopes: Arc<Scopes>,
     indexes: Indexes,
     every: Duration,
-    /// A pass of the way back waits only [`FIRST_LOOK_BACK`] for a look that is due.
-    goes_back: bool,
+    /// The job waits only [`URGENT_FIRST_LOOK`] for a look that is due.
+    urgent: bool,
     /// The clocks of the job, and the jitter of its backoff.
     machine: Machine,
     state: Mutex<State>,
@@ -97,7 +97,7 @@ struct State {
 impl TableWatch {
     /// A watch that begins with these budgets, on a description of that moment.
     pub(crate) fn new(of: WatchedTable, resolved: &Resolved, described: Instant, every: Duration) -> Arc<TableWatch> {
-        let WatchedTable { table, description, scopes, indexes, capacity, scan, goes_back, machine } = of;
+        let WatchedTable { table, description, scopes, indexes, capacity, scan, urgent, machine } = of;
         let (following, due) = (Following::new(capacity, resolved), described + every);
         Arc::new(TableWatch {
             table,
@@ -105,7 +105,7 @@ impl TableWatch {
             scopes,
             indexes,
             every,
-            goes_back,
+            urgent,
             machine,
             state: Mutex::new(State { description, following, due, failed: 0 }),
             told: watch::Sender::new(Followed { scopes: resolved.scopes.clone(), ..Followed::default() }),
@@ -151,9 +151,9 @@ impl TableWatch {
     }
 
     /// Looks at once if a look is due, as it is in a process that has waited long before this pass; and then for as long as
-    /// the handle lives. The way back waits for the first look for a short time only.
+    /// the handle lives. An urgent job waits for the first look for a short time only.
     pub(crate) async fn watch(self: &Arc<Self>, stop: &Stopper) -> AbortOnDropHandle<()> {
-        let waits = if self.goes_back { FIRST_LOOK_BACK } else { Duration::MAX };
+        let waits = if self.urgent { URGENT_FIRST_LOOK } else { Duration::MAX };
         // A look that does not come in time is begun again beside the requests.
         let _ = timeout(waits, self.look_if_due(stop)).await;
         let (me, stop) = (Arc::clone(self), stop.clone());

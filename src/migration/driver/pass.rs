@@ -70,7 +70,8 @@ impl Driver {
         let plan = lifted.as_ref().unwrap_or(&self.plan);
         let mut job = job_of(phase, plan, &self.tables, &self.description, &self.budgets)?.on(self.machine.clone());
         job.stop = self.stop.clone();
-        job.goes_back = self.goes_back;
+        // The way back does not wait for a look at the table.
+        job.urgent = self.goes_back;
         // Between two phases of one process may lie a week: the first look is due by then.
         job.watch_table(self.described, LOOK_EVERY);
         job.validities.extend(self.lease.clone());
@@ -94,8 +95,8 @@ impl Driver {
             job.edit_encrypted();
         }
         let dual = flag.as_ref().is_some_and(|flag| flag.write == WriteTo::Both);
-        job.repair_remove = self.input.repair_remove;
-        job.dual_writes = dual || (phase == Phase::Undo && self.state.dual_written);
+        let dual = dual || (phase == Phase::Undo && self.state.dual_written);
+        job.changes = Arc::new(job.changes.as_ref().clone().beside_dual_writes(dual));
         match phase {
             Phase::Verify { scope, repair } => Box::pin(self.verify(&job, scope, repair, flag)).await,
             Phase::Retry => Box::pin(self.retry(&job, flag)).await,

@@ -7,7 +7,7 @@ use super::pass::{Begins, PassEnd, PassResult};
 use crate::cutover::Flag;
 use crate::engine::Job;
 use crate::migration::DriverError;
-use crate::passes::verify::{Stage, Truth, Truths, begin, verify};
+use crate::passes::verify::{Stage, Truth, Truths, VerifyInput, begin, verify};
 use crate::playbook::{Kind, Phase, Scope, Way, What};
 use crate::state::{Asked, phase};
 /// Clusters of a sample, where nobody says how many: none of them differing bounds those that do to 0.075 %.
@@ -39,8 +39,8 @@ impl Driver {
         let anew = !matches!(self.begins(phase).await?, Begins::Resumes(_));
         let record = begin(job, &self.store, asked, anew, self.machine.random.number()).await?;
         let line = self.line(job, record.run.total_segments, None);
-        let before = Arc::new(self.store.clone());
-        let verified = verify(job, &self.store, &record, before).await;
+        let input = VerifyInput { before: Arc::new(self.store.clone()), removes: self.input.repair_remove };
+        let verified = verify(job, &self.store, &record, input).await;
         line.clear().await;
         let verified = verified?;
         let mut stopped = verified.stopped.clone();

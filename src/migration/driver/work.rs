@@ -1,5 +1,7 @@
 //! The passes that write: expand, contract, undo and old-from-new.
 
+use std::sync::Arc;
+
 use super::Driver;
 use super::pass::{Begins, PassEnd, PassResult, run_name};
 use crate::cutover::Flag;
@@ -96,7 +98,8 @@ impl Driver {
 
     async fn complete_baseline(&self, of: &Job) -> Result<bool, DriverError> {
         let mut job = self.job(Phase::Expand)?;
-        job.dual_writes = of.dual_writes || self.state.dual_written;
+        let dual_writes = of.changes.dual_writes() || self.state.dual_written;
+        job.changes = Arc::new(job.changes.as_ref().clone().beside_dual_writes(dual_writes));
         let Some(pass) = self.store.current_run(phase::EXPAND).await? else { return Ok(true) };
         let line = self.line(&job, pass.total_segments, Some(&self.store.totals(pass.id).await?));
         let met = job.complete_baseline(&self.store).await;

@@ -18,7 +18,7 @@ use crate::preflight::{
 };
 use crate::ratelimit::Budgets;
 use crate::state::phase::EXPAND;
-use crate::state::{self, Identity};
+use crate::state::{self, Identity, Records};
 use crate::telemetry::display::Line;
 
 impl Migration {
@@ -84,7 +84,7 @@ impl Migration {
                 // With a flag, both are written first: what is inserted behind the scan has both then.
                 let begins = kind(&target.plan) == Kind::Flagged && !target.state.exists();
                 let goal = if begins { Goal::CutoverTo(Step::DualWrite) } else { Goal::Run { again: false } };
-                Box::pin(self.count(target, job, goal, options.sample, accepted)).await
+                Box::pin(self.count(target, job, None, goal, options.sample, accepted)).await
             }
             DryRunOf::Contract => Box::pin(self.dry_run_of(Phase::Contract, &options.accept)).await,
             DryRunOf::Rollback => Box::pin(self.dry_run_of(Phase::Undo, &options.accept)).await,
@@ -103,21 +103,21 @@ impl Migration {
         }
         let file = state::read(&target.state)?;
         file.check_is_of(&Identity::of(plan, description)).await?;
-        job.records = Some(file);
         let goal = if phase == Phase::Contract { Goal::Contract } else { Goal::Rollback };
-        self.count(target, job, goal, None, accepted).await
+        self.count(target, job, Some(file), goal, None, accepted).await
     }
 
     async fn count(
         &self,
         target: Target,
         mut job: Job,
+        records: Option<Arc<dyn Records>>,
         goal: Goal,
         size: Option<SampleSize>,
         accepted: Vec<Accept>,
     ) -> Result<DryRunOutcome, MigrationError> {
         let (found, sampled) = match size {
-            None => (self.whole(&mut job).await?, None),
+            None => (self.whole(&mut job, records).await?, None),
             Some(size) => (Prediction::default(), Some(self.sampled(&mut job, size).await?)),
         };
         let read = sampled.as_ref().map_or(Read::Whole(&found), Read::Part);
@@ -142,10 +142,10 @@ impl Migration {
     }
 
     /// Reads the whole table.
-    async fn whole(&self, job: &mut Job) -> Result<Prediction, MigrationError> {
+    async fn whole(&self, job: &mut Job, records: Option<Arc<dyn Records>>) -> Result<Prediction, MigrationError> {
         let line = self.begin(job)?;
         let segments = job.segments().segments;
-        let handler = Arc::new(DryRun::new(job));
+        let handler = Arc::new(DryRun::new(job, records));
         // Nothing is written, so no collection takes long enough for an early start to pay for the survey's reads.
         let reading = Reading { survey: None, ..job.reading_only(segments) };
         sweep(reading, &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;

@@ -16,22 +16,14 @@ pub struct FirstLook {
     run: RunId,
     /// Earlier sessions may have written items of pages that they did not commit.
     resumed: bool,
-    /// Applications write both attributes: an equal pair is theirs.
-    dual_writes: bool,
     /// Those items, of the segments under way.
     under_way: Mutex<HashMap<u32, Arc<HashSet<Digest>>>>,
 }
 
 impl FirstLook {
     /// For a run that is the first to meet the table's items; `resumed` where it had sessions before.
-    pub fn new(
-        changes: Arc<Changes>,
-        store: Arc<dyn History>,
-        run: RunId,
-        resumed: bool,
-        dual_writes: bool,
-    ) -> FirstLook {
-        FirstLook { changes, store, run, resumed, dual_writes, under_way: Mutex::default() }
+    pub fn new(changes: Arc<Changes>, store: Arc<dyn History>, run: RunId, resumed: bool) -> FirstLook {
+        FirstLook { changes, store, run, resumed, under_way: Mutex::default() }
     }
 
     /// Looks at the items of a page. When it returns, what it found is durable: only then may one of them be written.
@@ -40,7 +32,7 @@ impl FirstLook {
         let nothing = BaselinePage::empty(self.run, segment, number);
         let mut page = nothing.clone();
         for item in items {
-            let baseline = self.changes.baseline(item, self.dual_writes);
+            let baseline = self.changes.baseline(item);
             if baseline.preexisting.is_empty() && baseline.pairs.is_empty() && !baseline.may_write {
                 continue;
             }

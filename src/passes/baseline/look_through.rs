@@ -52,7 +52,7 @@ impl Job {
         let key = &self.description.key;
         let none = Changes::for_expand(&[], Strategy::InPlace, key.clone(), Vec::new());
         let writer = Writer::new(Arc::new(none), store.history(), pass.id);
-        let look = FirstLook::new(Arc::new(self.expansion()), store.history(), pass.id, true, self.dual_writes);
+        let look = FirstLook::new(Arc::new(self.expansion()), store.history(), pass.id, true);
         let pages = WritePages::new(writer, store.checkpoints(), pass.id, requests.clone(), u64::MAX, 0, true);
         let handler = RecordFirst::new(look, pages, requests.clone());
         let scheduler = schedule(store, &pass).await?;
@@ -81,6 +81,7 @@ impl Job {
     /// What the first look goes by.
     fn expansion(&self) -> Changes {
         let (plan, key) = (&self.plan, self.description.key.clone());
-        Changes::for_expand(&plan.changes, plan.strategy, key, Vec::new())
+        let dual_writes = self.changes.dual_writes();
+        Changes::for_expand(&plan.changes, plan.strategy, key, Vec::new()).beside_dual_writes(dual_writes)
     }
 }

@@ -34,9 +34,10 @@ pub struct DryRun {
 }
 
 impl DryRun {
-    /// A dry run of a job's changes, by its records where they go by them.
-    pub fn new(job: &Job) -> DryRun {
-        let (changes, records) = (Arc::clone(&job.changes), job.records.clone());
+    /// A dry run of a job's changes. `records` is the recorded history of items, for changes that depend on it
+    /// ([`Changes::lookup`]).
+    pub fn new(job: &Job, records: Option<Arc<dyn Records>>) -> DryRun {
+        let changes = Arc::clone(&job.changes);
         DryRun { changes, records, requests: job.requests(), seen: Mutex::new(Prediction::default()) }
     }
 

@@ -2,31 +2,29 @@
 
 use futures::stream::{self, StreamExt};
 
-use super::{Prediction, history_of};
-use crate::change::Changes;
+use super::Prediction;
+use crate::change::{Changes, ItemHistory};
 use crate::dynamodb::PageRequest;
 use crate::engine::client::Requests;
 use crate::engine::scan::reading::{PageSize, Reading};
 use crate::engine::stop::Stopped;
-use crate::state::Records;
 
-/// Reads these segments of the reading's split to their ends, as many at a time as it has lanes, decides on every item (by
-/// what is recorded about it, where the changes go by that), and hands each segment's counts to `each` when it has ended.
-/// Nothing is written.
+/// Reads these segments of the reading's split to their ends, as many at a time as it has lanes, decides on every item, and
+/// hands each segment's counts to `each` when it has ended. It knows no recorded history, so the changes must not depend on
+/// it: those of expand. Nothing is written.
 ///
 /// `Err` says that the job was stopped; what was handed out by then is of whole segments.
 pub async fn read_clusters(
     reading: &Reading,
     segments: Vec<u32>,
     changes: &Changes,
-    records: Option<&dyn Records>,
     requests: &Requests,
     mut each: impl FnMut(Prediction),
 ) -> Result<(), Stopped> {
     let _watch = requests.watch().await;
     let lanes = usize::try_from(reading.active).unwrap_or(1).max(1);
     let mut clusters = stream::iter(segments)
-        .map(|segment| read_cluster(segment, reading, changes, records, requests.in_segment()))
+        .map(|segment| read_cluster(segment, reading, changes, requests.in_segment()))
         .buffer_unordered(lanes);
     while let Some(cluster) = clusters.next().await {
         each(cluster?);
@@ -38,7 +36,6 @@ async fn read_cluster(
     segment: u32,
     reading: &Reading,
     changes: &Changes,
-    records: Option<&dyn Records>,
     requests: Requests,
 ) -> Result<Prediction, Stopped> {
     requests.progress().segment_started();
@@ -53,9 +50,8 @@ async fn read_cluster(
         size.learn_cost(&page);
         let mut found = Prediction { pages: 1, read_units: page.units.unwrap_or(0.0), ..Prediction::default() };
         let mut counts = crate::state::Counts { read_units: found.read_units, ..Default::default() };
-        let on_record = history_of(changes, records, &page.items, &requests).await?;
-        for (item, record) in page.items.iter().zip(&on_record) {
-            counts.count(found.add(item, changes, record).outcome());
+        for item in &page.items {
+            counts.count(found.add(item, changes, &ItemHistory::default()).outcome());
         }
         cluster.merge(found);
         requests.progress().committed(&counts, 1, page.next.is_none());

@@ -16,7 +16,7 @@ pub use crate::cutover::{Truth, Truths};
 pub use crate::state::{Stage, Verdict, VerdictCounts};
 pub use bound::{CONFIDENCE, Clusters, percent_text, upper_bound};
 pub use compare::{Comparison, Parity};
-pub use pass::{Before, Verified, begin, verify};
+pub use pass::{Before, Verified, VerifyInput, begin, verify};
 pub use repair::Repair;
 pub use repair_preview::RepairPreview;
 pub use report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};

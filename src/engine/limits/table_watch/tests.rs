@@ -178,16 +178,16 @@ async fn a_look_that_is_overdue_comes_before_the_work() {
 async fn a_look_that_does_not_come_holds_up_no_way_back() {
     let throttles = vec![Answer::Fails(throttled()); 8];
     for answers in [vec![Answer::Never], [throttles, vec![Answer::Never]].concat()] {
-        for goes_back in [true, false] {
+        for urgent in [true, false] {
             let (mut job, table) = scene("write = \"80%\"", answers.clone());
             let last = Instant::now();
             looks(7.0).await;
-            job.goes_back = goes_back;
+            job.urgent = urgent;
             job.watch_table(last, EVERY);
             let began = Instant::now();
             let _watch = job.requests().watch().await;
             let held = began.elapsed();
-            assert!(held <= if goes_back { Duration::from_secs(2) } else { EVERY / PATIENCE }, "{held:?}");
+            assert!(held <= if urgent { Duration::from_secs(2) } else { EVERY / PATIENCE }, "{held:?}");
             *table.0.lock().unwrap() = [is(TableDescription { id: Some("second".into()), ..described(100.0) })].into();
             looks(2.0).await;
             assert!(matches!(job.stop.reason(), Some(StopReason::TableChanged(_))), "{:?}", job.stop.reason());

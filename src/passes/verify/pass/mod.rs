@@ -68,6 +68,14 @@ pub struct Verified {
     pub stopped: Option<StopReason>,
 }
 
+/// What a verification works with, beside its job.
+pub struct VerifyInput {
+    /// What existed before the migration.
+    pub before: Arc<dyn Before>,
+    /// A repair also removes values that nothing implies.
+    pub removes: bool,
+}
+
 /// Begins a session: of the verification that was stopped, where the same is asked, else of a new one. `seed`, of which 63
 /// bits are used, draws a new sample.
 pub async fn begin(
@@ -120,9 +128,9 @@ pub async fn verify(
     job: &Job,
     store: &State,
     record: &VerificationRecord,
-    before: Arc<dyn Before>,
+    input: VerifyInput,
 ) -> Result<Verified, StoreError> {
-    let run = &record.run;
+    let (run, removes) = (&record.run, input.removes);
     job.begin_spend(store, run).await?;
     let sample = sample_of(record);
     let scheduler = match &sample {
@@ -131,7 +139,7 @@ pub async fn verify(
     };
     job.stop_at_limits();
     let requests = job.requests();
-    let verifier = Arc::new(Verifier::new(job, store, record, before, requests.clone()));
+    let verifier = Arc::new(Verifier::new(job, store, record, input, requests.clone()));
     sweep(reading(job, record), &scheduler, &requests, verifier.clone()).await;
     let mut closed = None;
     if store.totals(run.id).await?.done == record.due {
@@ -139,7 +147,7 @@ pub async fn verify(
         // An error stands in the stopper like every other, and leaves what is left to the next session.
         closed = if looks { verifier.close_diverged().await.ok() } else { Some(0) };
     }
-    end(job, store, record, sample.as_ref(), closed).await
+    end(job, store, record, removes, sample.as_ref(), closed).await
 }
 
 /// The clusters of a sampled verification, as they were drawn when it was new.
@@ -173,6 +181,7 @@ async fn end(
     job: &Job,
     store: &State,
     record: &VerificationRecord,
+    removes: bool,
     sample: Option<&Sample>,
     closed: Option<u64>,
 ) -> Result<Verified, StoreError> {
@@ -190,6 +199,7 @@ async fn end(
         return Ok(Verified { run, counts, report: None, spend, throttles, stopped: Some(reason) });
     };
     let mut report = report_of(job, record, &segments, &counts);
+    report.repair_remove = record.asked.repair && removes;
     report.new_alone = store.totals(id).await?.counts.of(Outcome::NothingToDo);
     report.ended_at = store.now();
     report.diverged_closed = closed;
@@ -231,7 +241,7 @@ fn report_of(
         truth: asked.truths.name(),
         flag_version: asked.flag_version,
         repair: asked.repair,
-        repair_remove: asked.repair && job.repair_remove,
+        repair_remove: false,
         began_at: run.started_at.clone(),
         ended_at: String::new(),
         compared: counts.compared(),

@@ -10,7 +10,7 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 
 use super::super::compare::{Comparison, Parity};
 use super::super::repair::{PageRepair, Repair};
-use super::Before;
+use super::{Before, VerifyInput};
 use crate::change::{Change, Changes, ItemHistory, Outcome};
 use crate::engine::{
     CommitPage, Job, PageItems, PageOutcome, Pages, ProcessPage, Requests, Settled, Settling, StopReason, Stopped,
@@ -72,19 +72,20 @@ impl Verifier {
         job: &Job,
         store: &State,
         record: &VerificationRecord,
-        before: Arc<dyn Before>,
+        input: VerifyInput,
         requests: Requests,
     ) -> Verifier {
+        let VerifyInput { before, removes } = input;
         let (plan, asked, key) = (&job.plan, &record.asked, &job.description.key);
         let indexes = || job.changes.indexes().clone();
         let repair = || {
             let repair = Repair::new(&plan.changes, plan.strategy, asked.truths, key.clone(), indexes());
-            if job.repair_remove { repair.removing() } else { repair }
+            if removes { repair.removing() } else { repair }
         };
         Verifier {
             parity: Parity::by_key(&plan.changes, plan.strategy, asked.stage, asked.truths, &key.partition.name),
             repair: asked.repair.then(repair),
-            removes: job.repair_remove,
+            removes,
             before,
             skips: plan.changes.iter().any(Change::skips),
             store: store.clone(),
