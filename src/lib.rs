@@ -33,7 +33,11 @@
 //! # }
 //! ```
 //!
-//! `docs/api.txt` lists every item of the supported API. `examples/embed.rs` is a whole program.
+//! `docs/api.txt` lists every item of the supported API. `examples/embed.rs` is a whole program, and `tests/outside/` a crate
+//! that brings its own table ([`Migration::with_tables`]).
+//!
+//! Depend on it with `default-features = false`. The default feature `internals` shows more, without any promise. Without it,
+//! enums and reports that will grow are `#[non_exhaustive]`; with it they are not, so that the binary names every variant.
 //!
 //! # Data path
 //!
@@ -107,8 +111,8 @@
 //!
 //! The ports of `dynamodb` (`Source`, `Sink` and `Describe`) are all that the engine knows of DynamoDB. A source yields pages
 //! and durable positions; a sink takes chunks of guarded writes, so that a batched transport can stand beside the single
-//! one. One table may be both. The [`ports`] of the state and the engine's `Scheduler` are where a fleet would keep its
-//! checkpoints and hand out its segments.
+//! one. One table may be both. A program can bring its own ([`ports::dynamodb`]). The ports of `state` and the engine's
+//! `Scheduler` are where a fleet would keep its checkpoints and hand out its segments.
 
 #![cfg_attr(
     not(feature = "internals"),
@@ -167,11 +171,26 @@ pub mod reports {
     pub use crate::telemetry::{DryRunReport, NotAsBefore, RunReport};
 }
 
-/// The ports of the state: what another store implements, by capability.
+/// What a program can implement itself.
+///
+/// The state is not among it: [`Migration`] keeps it in a file. Another store belongs in this crate, beside `state/sqlite`;
+/// `docs/architecture.md` says how. The flag is read and changed where the plan says, and hooks (`exec`) can keep it anywhere.
 pub mod ports {
-    pub use crate::state::{
-        Checkpoints, EventRecord, Events, History, KeptFact, RunId, Runs, SpendLedger, Verifications,
-    };
+    /// The ports to tables, for [`Migration::with_tables`](crate::Migration::with_tables): another transport, another
+    /// source, or a table in memory. Each trait lists what an implementation promises.
+    ///
+    /// [`Action`], [`Condition`] and [`Position`] are exhaustive on purpose: a sink that ignored a new kind of condition
+    /// would write without a guard, so a new kind breaks the build instead.
+    pub mod dynamodb {
+        pub use crate::change::{Action, Condition, Digest, GuardedWrite, Leftover, PreImage, PriorValue, WriteCost};
+        pub use crate::dynamodb::{
+            Consumed, Describe, Directive, FatalKind, Features, Got, IndexDescription, Page, PageRequest, Recovery,
+            Sink, Source, StreamView, TableClass, TableDescription, TableError, Tables, ThrottlingReason, WriteReply,
+        };
+        pub use crate::item::{
+            IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Num, NumError, Position, Projection, Units,
+        };
+    }
 }
 
 /// What the `backfill` binary, its tests and its benchmarks use. No promise is made about any of it: it changes between

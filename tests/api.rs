@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree, Visibility};
 
 /// At most this many items, so that the API stays something that can be supported.
@@ -25,6 +26,77 @@ fn the_api_is_what_the_list_says() {
     let listed = std::fs::read_to_string(&file).unwrap_or_default();
     assert_eq!(listed, text, "the API has changed: if that is meant, run `UPDATE_API=1 cargo test --test api`");
     assert!(items.len() <= MOST, "{} items, and the API has at most {MOST}", items.len());
+}
+
+/// Names that need no export: of the language, of `std` and of serde.
+const FOREIGN: &[&str] =
+    &["Arc", "BTreeMap", "BTreeSet", "Box", "HashMap", "Option", "Result", "Self", "Send", "String", "Sync", "Vec"];
+
+/// A port can be implemented outside: what its signatures, and the fields of the types in them, name is part of the API.
+#[test]
+fn the_ports_name_only_what_can_be_named() {
+    let lib = parse(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"));
+    let mut exported = Vec::new();
+    exports(&lib.items, "backfill", &mut exported);
+    let names: BTreeSet<&str> = exported.iter().map(|(_, path)| path.last().unwrap().as_str()).collect();
+    let (mut ports, mut wrong) = (0, BTreeSet::new());
+    for (at, path) in exported.iter().filter(|(at, _)| at.starts_with("backfill::ports")) {
+        let item = find(&["crate".to_owned()], path).unwrap_or_else(|| panic!("{} leads nowhere", path.join("::")));
+        ports += usize::from(matches!(item, Item::Trait(_)));
+        let mut named = Named::default();
+        named.visit_item(&item);
+        let unknown = named.0.into_iter().filter(|name| !names.contains(name.as_str()));
+        wrong.extend(unknown.filter(|name| !FOREIGN.contains(&name.as_str())).map(|name| format!("{at}: {name}")));
+    }
+    assert!(ports >= 3, "{ports} ports");
+    assert!(wrong.is_empty(), "export these in `ports`, or take them out of it: {wrong:?}");
+}
+
+/// The types that an item names where others see it: in signatures, variants and public fields.
+#[derive(Default)]
+struct Named(BTreeSet<String>);
+
+impl<'a> Visit<'a> for Named {
+    fn visit_field(&mut self, field: &'a syn::Field) {
+        // The fields of a variant have no visibility of their own.
+        if !matches!(field.vis, Visibility::Restricted(_)) {
+            self.visit_type(&field.ty);
+        }
+    }
+
+    fn visit_item_struct(&mut self, item: &'a syn::ItemStruct) {
+        item.fields.iter().filter(|field| is_public(&field.vis)).for_each(|field| self.visit_field(field));
+    }
+
+    fn visit_block(&mut self, _: &'a syn::Block) {}
+
+    fn visit_attribute(&mut self, _: &'a Attribute) {}
+
+    fn visit_type_path(&mut self, path: &'a syn::TypePath) {
+        if let Some(last) = path.path.segments.last() {
+            let name = last.ident.to_string();
+            if name.starts_with(char::is_uppercase) {
+                self.0.insert(name);
+            }
+        }
+        visit::visit_type_path(self, path);
+    }
+}
+
+/// Every path that `lib.rs` exports without a feature, with the module that shows it.
+fn exports(items: &[Item], at: &str, found: &mut Vec<(String, Vec<String>)>) {
+    for item in items {
+        match item {
+            Item::Use(item) if is_public(&item.vis) && !is_of_a_feature(&item.attrs) => {
+                found.extend(leaves(&item.tree, Vec::new()).into_iter().map(|(path, _)| (at.to_owned(), path)));
+            }
+            Item::Mod(item) if is_public(&item.vis) && !is_of_a_feature(&item.attrs) => {
+                let inside = item.content.as_ref().map_or(&[][..], |(_, items)| items);
+                exports(inside, &format!("{at}::{}", item.ident), found);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Nothing but `internals` is public and hidden.
@@ -69,6 +141,14 @@ fn collect(items: &[Item], at: &str, found: &mut BTreeSet<(String, &'static str)
 
 /// What a path means in a module: the kind of item that it leads to.
 fn kind_of(module: &[String], path: &[String]) -> Option<&'static str> {
+    match find(module, path)? {
+        Item::Macro(_) => Some("struct"),
+        item => defined(&item).map(|(_, kind)| kind),
+    }
+}
+
+/// The item that a path leads to in a module; of one that a macro makes, the call.
+fn find(module: &[String], path: &[String]) -> Option<Item> {
     let mut module = module.to_vec();
     let (name, way) = path.split_last()?;
     for (n, step) in way.iter().enumerate() {
@@ -84,18 +164,15 @@ fn kind_of(module: &[String], path: &[String]) -> Option<&'static str> {
             // A crate of its own, or a module that is re-exported.
             other => {
                 let target = used(&module, other)?;
-                return kind_of(&module, &[target, path[n + 1..].to_vec()].concat());
+                return find(&module, &[target, path[n + 1..].to_vec()].concat());
             }
         }
     }
-    let file = parse(&file_of(&module)?);
-    if let Some((_, kind)) = file.items.iter().filter_map(defined).find(|(defined, _)| defined == name) {
-        return Some(kind);
+    let is_it = |item: &Item| defined(item).is_some_and(|(defined, _)| defined == *name) || made_by_a_macro(item, name);
+    match parse(&file_of(&module)?).items.into_iter().find(is_it) {
+        Some(item) => Some(item),
+        None => find(&module, &used(&module, name)?),
     }
-    if file.items.iter().any(|item| made_by_a_macro(item, name)) {
-        return Some("struct");
-    }
-    kind_of(&module, &used(&module, name)?)
 }
 
 /// Whether a macro of this file that defines structs is called with this name.

@@ -7,6 +7,7 @@ use crate::item::{Item, ItemKey, Path, Units, Value};
 ///
 /// Kept as structure, not as text, because the single and the batched transport spell it differently.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct GuardedWrite {
     /// The item.
     pub key: ItemKey,
@@ -74,6 +75,7 @@ impl GuardedWrite {
 
 /// Write capacity that a write will consume, estimated from the image that it was planned from.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct WriteCost {
     /// By the table, its local indexes included, in write capacity units.
     pub table: Units,

@@ -50,6 +50,7 @@ use crate::item::{Path, Value};
 
 /// One `[[change]]` of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Change {
     /// The value at `from` belongs at `to`, and `from` goes away (at once in place, else when the migration contracts).
     Move {
@@ -150,6 +151,7 @@ impl Change {
 
 /// When old attributes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Strategy {
     /// `run` only adds: old attributes, and every `remove`, wait for `contract`.
     ExpandContract,
@@ -159,6 +161,7 @@ pub enum Strategy {
 
 /// What happens to a value that is already at a target and is not what the plan implies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum OnExisting {
     /// It stays, and the item is reported as diverged.
     Keep,

@@ -6,6 +6,7 @@ use crate::item::{Path, Value};
 
 /// What a write is about to change, for the way back.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct PreImage {
     /// Where.
     pub path: Path,
@@ -17,6 +18,7 @@ pub struct PreImage {
 
 /// What was at a path before a write.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum PriorValue {
     /// This value, which the write destroys.
     Value(Value),

@@ -27,6 +27,7 @@ pub enum ReadFrom {
 
 /// What the flag says now.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Flag {
     /// Counts its changes; a change is conditional on it.
     pub version: u64,

@@ -30,6 +30,7 @@ pub trait Describe: Send + Sync {
 
 /// What `DescribeTable` says, as far as the tool uses it.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct TableDescription {
     /// Table name.
     pub name: String,
@@ -59,6 +60,7 @@ pub struct TableDescription {
 
 /// A secondary index, as far as the tool uses it.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct IndexDescription {
     /// Name, key and projection.
     pub schema: IndexSchema,
@@ -70,7 +72,33 @@ pub struct IndexDescription {
     pub warm: Option<(f64, f64)>,
 }
 
+impl IndexDescription {
+    /// An index of which only this is known.
+    pub fn new(schema: IndexSchema) -> IndexDescription {
+        IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }
+    }
+}
+
 impl TableDescription {
+    /// An active table on demand with this name, ARN and key. Everything else is unknown or empty: set the fields that the
+    /// table can tell.
+    pub fn new(name: impl Into<String>, arn: impl Into<String>, key: KeySchema) -> TableDescription {
+        TableDescription {
+            name: name.into(),
+            arn: arn.into(),
+            id: None,
+            status: "ACTIVE".into(),
+            key,
+            item_count: 0,
+            size_bytes: 0,
+            provisioned: None,
+            on_demand_max: (None, None),
+            warm: None,
+            indexes: Vec::new(),
+            features: Features::default(),
+        }
+    }
+
     /// The account in the ARN.
     pub fn account(&self) -> &str {
         self.arn.split(':').nth(4).unwrap_or("")
@@ -92,19 +120,6 @@ impl TableDescription {
     /// An empty table on demand, with the string keys `pk` and `sk`.
     pub(crate) fn of_a_test() -> TableDescription {
         let attribute = |name: &str| crate::item::KeyAttribute { name: name.into(), kind: "S".into() };
-        TableDescription {
-            name: "t".into(),
-            arn: String::new(),
-            id: None,
-            status: "ACTIVE".into(),
-            key: KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) },
-            item_count: 0,
-            size_bytes: 0,
-            provisioned: None,
-            on_demand_max: (None, None),
-            warm: None,
-            indexes: Vec::new(),
-            features: Features::default(),
-        }
+        TableDescription::new("t", "", KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) })
     }
 }

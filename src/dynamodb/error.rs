@@ -2,6 +2,7 @@
 
 /// An error of one request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum TableError {
     /// DynamoDB throttled the request; it was not applied.
     #[error("DynamoDB throttled the request: {message}")]
@@ -54,6 +55,7 @@ pub struct ThrottlingReason {
 
 /// What an error of the whole run is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum FatalKind {
     /// No credentials, or expired or unknown ones.
     Credentials,
@@ -96,6 +98,7 @@ impl FatalKind {
 
 /// What follows from an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Directive {
     /// Wait with backoff and send it again.
     Retry,

@@ -28,6 +28,7 @@ pub trait Source: Send + Sync {
 
 /// One page to read.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct PageRequest {
     /// The segment, from 0.
     pub segment: u32,

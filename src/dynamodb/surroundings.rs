@@ -3,6 +3,7 @@
 
 /// What `DescribeTable` says of a table beside its key, size and capacity.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Features {
     /// What the records of its stream show; none where it has no stream.
     pub stream: Option<StreamView>,
@@ -18,6 +19,7 @@ pub struct Features {
 
 /// What a stream's records show of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum StreamView {
     /// Its key.
     Keys,
@@ -31,6 +33,7 @@ pub enum StreamView {
 
 /// What storage and requests of a table cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum TableClass {
     /// DynamoDB Standard.
     #[default]

@@ -12,6 +12,7 @@ use crate::item::Units;
 
 /// Why a run stopped before its end. All of these leave it resumable.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum StopReason {
     /// Ctrl-C or SIGTERM.
     #[error("it was interrupted")]

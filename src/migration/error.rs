@@ -101,6 +101,7 @@ impl From<FlagStoreError> for MigrationError {
 
 /// Why a command does not go on. What was done before stays, and the same command goes on from there.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum DriverError {
     /// It is out of order, or a gate is closed.
     #[error(transparent)]

@@ -72,6 +72,7 @@ pub struct DryRunOptions {
 
 /// Which command a dry run rehearses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum DryRunOf {
     /// [`super::Migration::run`].
     #[default]

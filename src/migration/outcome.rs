@@ -207,6 +207,7 @@ impl CutoverDryRunOutcome {
 }
 
 /// One pass of a [`PassOutcome`].
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct WorkedPass {
     /// How its session ended.
     pub ended: Ended,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::task::AbortOnDropHandle;
+
 use super::target::Target;
 use super::{Driver, MigrationError, Notice, Observer, OperatorInput, Order, Stage};
 use crate::clock::wall;
@@ -16,7 +18,7 @@ pub struct Session {
     /// Carries out the playbook's steps.
     pub driver: Driver,
     pub(super) observer: Arc<dyn Observer>,
-    lease: Option<Lease>,
+    lease: Option<HeldLease>,
 }
 
 impl Session {
@@ -79,11 +81,8 @@ impl Session {
         driver.stop = stop;
         driver.observer = Arc::clone(&observer);
         observer.opened(&driver.stop)?;
-        if let Some(lease) = &lease {
-            driver.lease = Some(lease.validity());
-            let (lost, stop) = (lease.lost(), driver.stop.clone());
-            tokio::spawn(async move { stop.stop(StopReason::LeaseLost(lost.await)) });
-        }
+        let lease = lease.map(|lease| HeldLease::new(lease, driver.stop.clone()));
+        driver.lease = lease.as_ref().map(|held| held.lease.validity());
         Ok(Session { target, driver, observer, lease })
     }
 
@@ -102,6 +101,26 @@ impl Session {
     }
 }
 
+/// The lease of a session. If it is lost, the session stops.
+struct HeldLease {
+    lease: Lease,
+    /// Waits for the loss. It ends with the session: a program that embeds the tool outlives many of them.
+    _watch: AbortOnDropHandle<()>,
+}
+
+impl HeldLease {
+    fn new(lease: Lease, stop: Stopper) -> HeldLease {
+        let lost = lease.lost();
+        let watch = tokio::spawn(async move { stop.stop(StopReason::LeaseLost(lost.await)) });
+        HeldLease { lease, _watch: AbortOnDropHandle::new(watch) }
+    }
+
+    /// Gives the lease back, so that the next session need not wait.
+    async fn release(self) {
+        self.lease.release().await;
+    }
+}
+
 /// Returns the name of this process as a lease owner, and the previous owner of this state file if that process is
 /// known to be dead: its lock was free. The new name is durable in the state file when this returns. A free lock proves
 /// this only on this host and at this path: a copy of the file proves nothing.
@@ -115,4 +134,37 @@ async fn owners(store: &State, target: &Target) -> Result<(String, Option<String
     let gone = gone.filter(|owner| owner.starts_with(&format!("{host} pid "))).map(str::to_owned);
     store.keep(KeptFact::LeaseOwner, format!("{owner}{with}")).await?;
     Ok((owner, gone))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::dynamodb::control::fake::FakeTable;
+
+    /// Tasks that are alive once everything that was aborted has ended.
+    async fn tasks() -> usize {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Handle::current().metrics().num_alive_tasks()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_leaves_no_task_behind() {
+        let (table, before) = (FakeTable::new(), tasks().await);
+        for releases in [true, false] {
+            let lease = Lease::acquire(table.item("lease"), "a", None, LEASE_DURATION, |_, _| ()).await.unwrap();
+            let stop = Stopper::default();
+            let held = HeldLease::new(lease, stop.clone());
+            assert!(tasks().await > before);
+            if releases {
+                held.release().await;
+            } else {
+                drop(held);
+            }
+            assert_eq!((tasks().await, stop.is_stopping()), (before, false), "released: {releases}");
+        }
+    }
 }

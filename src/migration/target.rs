@@ -10,7 +10,7 @@ use crate::cutover::Opened;
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::Job;
 use crate::plan::{Loaded, Plan, TableRef, load, load_bytes};
-use crate::preflight::{Accept, Fits, Reached, check_table, reach, run_changes};
+use crate::preflight::{Accept, Fits, Reached, check_table, reach, reach_given, run_changes};
 use crate::ratelimit::Resolved;
 use crate::state::{self, Identity, State};
 use crate::telemetry::Subject;
@@ -75,7 +75,8 @@ pub fn state_path(options: &Options, plan: &Plan) -> PathBuf {
 }
 
 impl Target {
-    /// Reaches the table and checks the plan against it. Nothing is changed.
+    /// Reaches the table and checks the plan against it. Nothing is changed. `given` replaces the table that the plan's
+    /// `[table]` leads to.
     ///
     /// # Errors
     ///
@@ -85,10 +86,16 @@ impl Target {
         path: PathBuf,
         state: PathBuf,
         fits: Fits,
+        given: Option<Tables>,
         observer: &dyn Observer,
     ) -> Result<Target, MigrationError> {
         let described = Instant::now();
-        let Reached { tables, description, on_loopback } = reach(&loaded.plan.table).await?;
+        let table = &loaded.plan.table;
+        let reached = match given {
+            Some(given) => reach_given(table, given).await?,
+            None => reach(table).await?,
+        };
+        let Reached { tables, description, on_loopback } = reached;
         check_table(&loaded.plan.table, &description)?;
         let resolved = fits(&loaded, &description)?;
         resolved.cut.iter().for_each(|line| observer.notice(&Notice::BudgetCut(line)));

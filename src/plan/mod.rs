@@ -43,6 +43,7 @@ use crate::change::{Change, OnExisting, Strategy};
 
 /// A valid plan. Everything downstream takes this, never the file.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Plan {
     /// The migration's name: names the state file, so letters, digits, `-` and `_` only.
     pub name: String,

@@ -149,6 +149,7 @@ impl Kind {
 /// What goes over the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Phase {
     /// A pass of `run`.
     Expand,
@@ -182,6 +183,7 @@ pub enum Scope {
 /// What the operator states where no flag proves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "snake_case")]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Fact {
     /// `--dual-writes-since`: every writer has written both attributes since then.
     DualWritesSince {

@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 /// One thing that somebody should know before a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Finding {
     /// Its name, for scripts.
     pub id: &'static str,
@@ -23,6 +24,7 @@ pub struct Finding {
 
 /// How much a finding weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Severity {
     /// A run is refused, unless it is accepted.
     Refuses,
@@ -34,6 +36,7 @@ pub enum Severity {
 
 /// What an operator may accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Accept {
     /// There is no point-in-time recovery, or nobody knows.
     NoPitr,

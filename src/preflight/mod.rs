@@ -56,6 +56,7 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a command does not begin. Nothing has been done by then.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum PreflightError {
     /// It cannot be reached or described.
     #[error("table `{table}` cannot be used: {error}. Nothing was done. {}", way_out(.error))]
@@ -109,7 +110,22 @@ pub struct Reached {
     pub on_loopback: bool,
 }
 
+/// Describes tables that the caller brings. Nothing is changed.
+///
+/// # Errors
+///
+/// [`PreflightError::Unusable`] if there is no description within [`PATIENCE`].
+pub async fn reach_given(table: &TableRef, tables: Tables) -> Result<Reached, PreflightError> {
+    let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
+    let description = describe(tables.described.as_ref(), PATIENCE).await.map_err(unusable)?;
+    Ok(Reached { tables, description, on_loopback: false })
+}
+
 /// Connects to a table and describes it. Nothing is changed.
+///
+/// # Errors
+///
+/// [`PreflightError::Unusable`] if there are no credentials, or no description within [`PATIENCE`].
 pub async fn reach(table: &TableRef) -> Result<Reached, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
     let connection = connect(table).await.map_err(unusable)?;

@@ -17,6 +17,7 @@ use crate::ratelimit::{Resolved, ScopeBudget};
 
 /// Everything that `check` knows.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct CheckReport<'a> {
     /// The plan.
     pub plan: &'a Plan,

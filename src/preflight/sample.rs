@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 /// How much of the table a sample reads.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum SampleSize {
     /// Percent of it; above 0, at most 100.
     Percent(f64),

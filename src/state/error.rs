@@ -4,6 +4,7 @@ use super::TransitionError;
 
 /// Why the state could not be kept or read.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum StoreError {
     /// Another process owns the state file.
     #[error("{0}")]

@@ -21,6 +21,7 @@ pub const PAIRS_UNRECORDED: &str = "not as before: unknown. An earlier version o
 
 /// What a dry run came to.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct DryRunReport<'a> {
     /// What it is about.
     pub subject: Subject<'a>,

@@ -15,6 +15,7 @@ const SHOWN: usize = 5;
 
 /// What a run left otherwise than it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct NotAsBefore {
     /// Why.
     pub reason: Leftover,

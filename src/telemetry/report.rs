@@ -31,6 +31,7 @@ pub struct Subject<'a> {
 
 /// A run as far as it is.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct RunReport<'a> {
     /// What it is about.
     pub subject: Subject<'a>,

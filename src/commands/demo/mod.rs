@@ -82,7 +82,7 @@ async fn open(global: &Global, plan: &Path) -> anyhow::Result<Session> {
     let options = terminal::options(global, true);
     let loaded = read_plan(plan, &options)?;
     let (state, observer) = (state_path(&options, &loaded.plan), options.observer);
-    let target = Box::pin(Target::open(loaded, plan.to_owned(), state, check_plan, observer.as_ref())).await?;
+    let target = Box::pin(Target::open(loaded, plan.to_owned(), state, check_plan, None, observer.as_ref())).await?;
     let input = OperatorInput::of(&options.actor, &[]);
     Ok(Box::pin(Session::open(target, input, observer, Stopper::default())).await?)
 }

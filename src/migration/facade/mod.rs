@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::target::{Target, read_plan, read_text, state_path};
 use super::{MigrationError, Observer, OperatorInput, Options, Order, PassEnd, Session};
+use crate::dynamodb::Tables;
 use crate::engine::{StopReason, Stopper};
 use crate::plan::{Loaded, Plan};
 use crate::preflight::Fits;
@@ -42,6 +43,7 @@ pub struct Migration {
     pub(super) actor: String,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) stop: Stopper,
+    tables: Option<Tables>,
 }
 
 impl Migration {
@@ -100,7 +102,29 @@ impl Migration {
     fn of(path: PathBuf, loaded: Loaded, options: Options) -> Migration {
         let state = state_path(&options, &loaded.plan);
         let Options { actor, observer, .. } = options;
-        Migration { path, state, loaded, actor, observer, stop: Stopper::default() }
+        Migration { path, state, loaded, actor, observer, stop: Stopper::default(), tables: None }
+    }
+
+    /// Works on these tables, instead of connecting to the one that the plan's `[table]` names: another transport, another
+    /// source, or a table in memory for tests. The plan's `name` and `key` still have to fit their description.
+    ///
+    /// Only items go through them. A `[cutover]` flag is still read and changed where the plan says.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use backfill::Migration;
+    /// use backfill::ports::dynamodb::{Describe, Sink, Source, Tables};
+    ///
+    /// fn on(migration: Migration, table: impl Describe + Source + Sink + 'static) -> Migration {
+    ///     migration.with_tables(Tables::one(Arc::new(table)))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn with_tables(self, tables: Tables) -> Migration {
+        Migration { tables: Some(tables), ..self }
     }
 
     /// The plan, with the options over its own `[table]`.
@@ -122,7 +146,15 @@ impl Migration {
 
     /// Reaches the table and checks the plan against it.
     async fn target(&self, fits: Fits) -> Result<Target, MigrationError> {
-        Target::open(self.loaded.clone(), self.path.clone(), self.state.clone(), fits, self.observer.as_ref()).await
+        Target::open(
+            self.loaded.clone(),
+            self.path.clone(),
+            self.state.clone(),
+            fits,
+            self.tables.clone(),
+            self.observer.as_ref(),
+        )
+        .await
     }
 
     /// Opens a session, and takes the playbook's steps until the goal is reached or the session is stopped.

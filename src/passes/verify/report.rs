@@ -23,6 +23,7 @@ pub const MAX_SEGMENTS: usize = 1_000;
 
 /// The report of one complete verification. It holds keys, and no other attribute values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct VerifyReport {
     /// Version of this form.
     pub schema_version: u32,

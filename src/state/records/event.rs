@@ -13,6 +13,7 @@ pub struct EventRecord {
 
 /// A fact that is kept beside the history, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum KeptFact {
     /// Where the flag was when the migration began.
     FlagPlace,
@@ -28,7 +29,7 @@ pub enum KeptFact {
 
 impl KeptFact {
     /// The name, as it is stored.
-    pub(in crate::state) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             KeptFact::FlagPlace => "flag_place",
             KeptFact::LeaseOwner => "lease_owner",

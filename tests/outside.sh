@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Tests the crate outside the package (tests/outside/), which sees the supported API alone. It takes the versions of the
+# package's Cargo.lock and the dependencies that `cargo test` has built, so that only two crates are compiled.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cp Cargo.lock tests/outside/Cargo.lock
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} cargo test --offline --manifest-path tests/outside/Cargo.toml "$@"
