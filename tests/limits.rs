@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use backfill::internals::dynamodb::Tables;
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
-use backfill::internals::engine::{Gate, Job, StopReason, describe};
+use backfill::internals::engine::{Job, StopReason, WorkWindow, describe};
 use backfill::internals::preflight::run_changes;
 use backfill::internals::ratelimit::{Budget, Budgets};
 use backfill::internals::state::{Begin, Identity, NewRun};
@@ -230,7 +230,7 @@ async fn it_goes_on_by_itself_when_the_window_opens() {
     let all = Budget { write: 150.0, read: 2_000.0 };
     let budgets = Budgets { table: all, per_key_range: all, per_partition_key: all, indexes: Vec::new() };
     let mut job = Job::new(plan, changes, tables, description, &budgets);
-    job.gate = Gate::new(&job.plan.limits, clock);
+    job.work_window = WorkWindow::new(&job.plan.limits, clock);
     let job = Arc::new(job);
     let working = {
         let (job, store) = (Arc::clone(&job), store.clone());
@@ -238,12 +238,12 @@ async fn it_goes_on_by_itself_when_the_window_opens() {
     };
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!((scene.requests("Scan"), working.is_finished()), (0, false));
-    assert!(job.gate.waiting().unwrap().starts_with("waiting for the window until 22:00 Europe/Paris (in 10 h"));
+    assert!(job.work_window.waiting().unwrap().starts_with("waiting for the window until 22:00 Europe/Paris (in 10 h"));
 
     hours.store(12, Ordering::SeqCst);
     tokio::task::block_in_place(|| scene.until_written(100));
     hours.store(24, Ordering::SeqCst);
-    // What had passed the gate is answered; after that nothing is sent.
+    // What had passed before the window closed is answered; after that nothing is sent.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let written = scene.requests("UpdateItem");
     assert!((100..400).contains(&written), "{written}");

@@ -14,7 +14,7 @@ use crate::engine::client::{Bounds, Requests};
 use crate::engine::limits::allowance::Allowance;
 use crate::engine::limits::segments::{SegmentChoice, auto_segments};
 use crate::engine::limits::table_watch::{LOOK_EVERY, TableWatch, WatchedTable};
-use crate::engine::limits::window::Gate;
+use crate::engine::limits::window::WorkWindow;
 use crate::engine::progress::Progress;
 use crate::engine::scan::reading::Reading;
 use crate::engine::scan::schedule::LocalScheduler;
@@ -44,7 +44,7 @@ pub struct Job {
     /// What a run may spend and scan.
     pub allowance: Arc<Allowance>,
     /// When it works.
-    pub gate: Arc<Gate>,
+    pub work_window: Arc<WorkWindow>,
     /// Follows the table while it works; none if its budgets are not those of the plan, so that there is nothing to follow.
     pub table_watch: Option<Arc<TableWatch>>,
     /// How it is stopped.
@@ -93,7 +93,7 @@ impl Job {
         let mut job = Job {
             budgets: budgets.clone(),
             allowance: Allowance::new(&plan.limits, budgets.table, prices),
-            gate: Gate::new(&plan.limits, machine.wall()),
+            work_window: WorkWindow::new(&plan.limits, machine.wall()),
             plan,
             changes,
             tables,
@@ -112,7 +112,7 @@ impl Job {
 
     /// The same job, by these clocks and this randomness. To be called before [`Job::watch_table`].
     pub fn on(self, machine: Machine) -> Job {
-        Job { gate: Gate::new(&self.plan.limits, machine.wall()), machine, ..self }
+        Job { work_window: WorkWindow::new(&self.plan.limits, machine.wall()), machine, ..self }
     }
 
     /// Follows the table, described at that moment, by looking at it this often.
@@ -144,7 +144,7 @@ impl Job {
         let bounds = Bounds {
             scopes: Arc::clone(&self.scopes),
             allowance: Arc::clone(&self.allowance),
-            gate: Arc::clone(&self.gate),
+            work_window: Arc::clone(&self.work_window),
             retry: self.plan.retry.clone(),
             connections: host::connections(),
             random: self.machine.random.clone(),
@@ -213,7 +213,7 @@ impl Job {
 
     /// Where nothing is left of a limit, it is said before anything is sent.
     pub(crate) fn stop_at_limits(&self) {
-        if let Some(reason) = self.gate.past_deadline().or_else(|| self.allowance.exhausted()) {
+        if let Some(reason) = self.work_window.past_deadline().or_else(|| self.allowance.exhausted()) {
             self.stop.stop(reason);
         }
     }

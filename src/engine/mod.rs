@@ -15,7 +15,9 @@ pub(crate) mod write;
 pub use client::{Bounds, Lane, Requests, describe};
 pub(crate) use job::schedule;
 pub use job::{Ended, Job};
-pub use limits::{Allowance, Followed, Gate, KeptBudgets, LOOK_EVERY, SegmentChoice, TableWatch, auto_segments, slice};
+pub use limits::{
+    Allowance, Followed, KeptBudgets, LOOK_EVERY, SegmentChoice, TableWatch, WorkWindow, auto_segments, slice,
+};
 pub use progress::{Progress, Snapshot};
 pub use scan::{FirstPage, LocalScheduler, Reading, Scheduler, SchedulerError, WorkLease, surveyed_items, sweep};
 pub use stop::{StopReason, Stopped, Stopper};

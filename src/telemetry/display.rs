@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Pace, Progress, Snapshot, number};
-use crate::engine::{Allowance, Gate, Job};
+use crate::engine::{Allowance, Job, WorkWindow};
 use crate::figure::whole_duration;
 use crate::outside::escaped;
 use crate::plan::Access;
@@ -29,7 +29,7 @@ pub struct Watched {
     /// The token buckets of every scope.
     pub scopes: Arc<Scopes>,
     /// When it works.
-    pub gate: Arc<Gate>,
+    pub work_window: Arc<WorkWindow>,
     /// What it may spend and read.
     pub allowance: Arc<Allowance>,
     /// Items committed before this process began.
@@ -47,7 +47,7 @@ impl Job {
     pub fn watched(&self, total_segments: u32, before: Option<&SegmentTotals>) -> Watched {
         Watched {
             progress: Arc::clone(&self.progress),
-            gate: Arc::clone(&self.gate),
+            work_window: Arc::clone(&self.work_window),
             allowance: Arc::clone(&self.allowance),
             scopes: Arc::clone(&self.scopes),
             items_before: before.map_or(0, |t| t.counts.scanned),
@@ -164,7 +164,7 @@ fn state(watched: &Watched, now: &Snapshot, throttled_just_now: bool) -> String 
     if scopes.iter().any(|scope| scope.budget <= 0.0) {
         return "paused".into();
     }
-    if let Some(waiting) = watched.gate.waiting() {
+    if let Some(waiting) = watched.work_window.waiting() {
         return waiting;
     }
     if now.confirming > 0 {
@@ -251,7 +251,7 @@ mod tests {
         Watched {
             progress: Arc::default(),
             scopes: Scopes::new(&budgets, &["by-email".to_owned()], Feedback::default()),
-            gate: Gate::new(&limits, clock::wall()),
+            work_window: WorkWindow::new(&limits, clock::wall()),
             allowance: Allowance::new(&limits, budgets.table, prices),
             items_before: 0,
             segments_before: 0,

@@ -62,7 +62,7 @@ impl Requests {
     /// request go at once.
     pub(crate) async fn admit(&self, chunk: &[&GuardedWrite], held: bool) -> Result<Admission, Stopped> {
         let since = Instant::now();
-        let mut held = held && !self.gate.is_closed();
+        let mut held = held && !self.work_window.is_closed();
         loop {
             let opening = self.pass().await?;
             if !std::mem::take(&mut held) {
@@ -96,12 +96,12 @@ impl Requests {
     /// Waits until the window is open, and all holds that must.
     pub(crate) async fn pass(&self) -> Result<Passage, Stopped> {
         let all = async {
-            let (mut opening, mut holds) = (self.gate.pass().await, 0);
+            let (mut opening, mut holds) = (self.work_window.pass().await, 0);
             for validity in self.validities.iter() {
                 if !validity.is_fresh() {
                     let _waiting = self.progress.confirming();
                     validity.fresh().await;
-                    opening = self.gate.pass().await;
+                    opening = self.work_window.pass().await;
                 }
                 holds += validity.holds();
             }

@@ -26,7 +26,7 @@ use crate::dynamodb::{
 };
 use crate::engine::limits::allowance::Allowance;
 use crate::engine::limits::table_watch::TableWatch;
-use crate::engine::limits::window::Gate;
+use crate::engine::limits::window::WorkWindow;
 use crate::engine::progress::Progress;
 use crate::engine::stop::{Stopped, Stopper};
 use crate::item::{Item, ItemKey, PartitionHash, Position, Units, read_units};
@@ -44,7 +44,7 @@ pub struct Bounds {
     /// What they may take in all.
     pub allowance: Arc<Allowance>,
     /// When they may be sent.
-    pub gate: Arc<Gate>,
+    pub work_window: Arc<WorkWindow>,
     /// How often one is sent again.
     pub retry: Retry,
     /// How many connections they may use at a time.
@@ -67,7 +67,7 @@ pub struct Requests {
     stop: Stopper,
     progress: Arc<Progress>,
     allowance: Arc<Allowance>,
-    gate: Arc<Gate>,
+    work_window: Arc<WorkWindow>,
     /// Follows the table, where the job does.
     table_watch: Option<Arc<TableWatch>>,
     /// What must hold while anything is sent.
@@ -104,7 +104,7 @@ impl Requests {
         stop: Stopper,
         progress: Arc<Progress>,
     ) -> Requests {
-        let Bounds { scopes, allowance, gate, retry, connections, random } = bounds;
+        let Bounds { scopes, allowance, work_window, retry, connections, random } = bounds;
         let slots = Arc::new(Slots::new(scopes.table(Access::Write).budget(), connections));
         let partition_key = description.key.partition.name.as_str().into();
         let range = scopes.key_range();
@@ -119,7 +119,7 @@ impl Requests {
             stop,
             progress,
             allowance,
-            gate,
+            work_window,
             table_watch: None,
             validities: Arc::default(),
             slots,
@@ -145,7 +145,7 @@ impl Requests {
             Some(watch) => Some(watch.watch(&self.stop).await),
             None => None,
         };
-        [self.gate.watch(&self.stop), of_table]
+        [self.work_window.watch(&self.stop), of_table]
     }
 
     /// The same, sent only while all of these hold.

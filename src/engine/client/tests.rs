@@ -77,7 +77,7 @@ fn at_night([table, range, key]: [Units; 3]) -> (Requests, Arc<Noting>) {
     let bounds = Bounds {
         scopes: Scopes::new(&budgets, &[], Feedback::default()),
         allowance: Allowance::new(&limits, budgets.table, prices),
-        gate: Gate::new(&limits, Arc::new(clock)),
+        work_window: WorkWindow::new(&limits, Arc::new(clock)),
         retry: Retry {
             base: Duration::from_millis(10),
             cap: Duration::from_secs(1),

@@ -11,4 +11,4 @@ pub use allowance::{Allowance, slice};
 pub use kept_budgets::{Followed, KeptBudgets};
 pub use segments::{SegmentChoice, auto_segments};
 pub use table_watch::{LOOK_EVERY, TableWatch};
-pub use window::Gate;
+pub use window::WorkWindow;

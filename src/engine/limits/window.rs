@@ -1,6 +1,6 @@
 //! When a run works: `[limits] window` and `deadline`.
 //!
-//! Nothing is sent while the window is closed: whoever wants to send waits at the gate, and goes on by itself when it
+//! Nothing is sent while the window is closed: a request that is due waits, and goes on by itself when it
 //! opens. What is in flight when it closes is waited for as ever. The wall clock may jump and the machine may sleep, so
 //! every wait looks again after a short while.
 
@@ -18,8 +18,8 @@ use crate::plan::{Limits, Window};
 /// Every wait for the wall clock looks at it so often: a window opens, and a deadline passes, no later than this.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// Lets requests pass while the window is open.
-pub struct Gate {
+/// The daily hours in which a run may work, and its deadline. Requests pass while the window is open.
+pub struct WorkWindow {
     window: Option<Window>,
     deadline: Option<Timestamp>,
     clock: Clock,
@@ -39,11 +39,11 @@ struct Known {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Opening(u64);
 
-impl Gate {
-    /// The gate of these limits.
-    pub fn new(limits: &Limits, clock: Clock) -> Arc<Gate> {
+impl WorkWindow {
+    /// The work window and the deadline of these limits.
+    pub fn new(limits: &Limits, clock: Clock) -> Arc<WorkWindow> {
         let Limits { window, deadline, .. } = limits;
-        Arc::new(Gate { window: window.clone(), deadline: *deadline, clock, known: Mutex::default() })
+        Arc::new(WorkWindow { window: window.clone(), deadline: *deadline, clock, known: Mutex::default() })
     }
 
     /// Waits until the window is open, and says in which opening that was. Safe to drop at any point.
@@ -172,35 +172,38 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_goes_on_when_the_window_opens() {
         let (clock, _) = clock_at("2026-01-10T18:00:00Z");
-        let gate = Gate::new(&limits(Some(("22:00", "06:00")), None), clock);
-        assert_eq!(gate.waiting().as_deref(), Some("waiting for the window until 22:00 Europe/Paris (in 3 h 0 min)"));
+        let work_window = WorkWindow::new(&limits(Some(("22:00", "06:00")), None), clock);
+        assert_eq!(
+            work_window.waiting().as_deref(),
+            Some("waiting for the window until 22:00 Europe/Paris (in 3 h 0 min)")
+        );
         let start = Instant::now();
-        gate.pass().await;
+        work_window.pass().await;
         assert!((start.elapsed().as_secs_f64() - 3.0 * 3600.0).abs() < 1.0, "{:?}", start.elapsed());
-        assert_eq!(gate.waiting(), None);
+        assert_eq!(work_window.waiting(), None);
         let start = Instant::now();
-        let first = gate.pass().await;
+        let first = work_window.pass().await;
         tokio::time::sleep(Duration::from_secs(3600)).await;
-        assert_eq!((gate.pass().await, start.elapsed()), (first, Duration::from_secs(3600)), "the same opening");
+        assert_eq!((work_window.pass().await, start.elapsed()), (first, Duration::from_secs(3600)), "the same opening");
         // And when it closes again, they wait again.
         tokio::time::sleep(Duration::from_secs(7 * 3600)).await;
-        let second = gate.pass().await;
+        let second = work_window.pass().await;
         assert_ne!(second, first);
         assert!((start.elapsed().as_secs_f64() - 24.0 * 3600.0).abs() < 1.0, "{:?}", start.elapsed());
         // Of a closing that nobody saw, too.
         tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
         let start = Instant::now();
-        assert_ne!(gate.pass().await, second);
+        assert_ne!(work_window.pass().await, second);
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_clock_that_is_set_is_noticed_within_seconds() {
         let (clock, jump) = clock_at("2026-01-10T18:00:00Z");
-        let gate = Gate::new(&limits(Some(("22:00", "06:00")), None), clock);
+        let work_window = WorkWindow::new(&limits(Some(("22:00", "06:00")), None), clock);
         let waiter = tokio::spawn({
-            let gate = Arc::clone(&gate);
-            async move { gate.pass().await }
+            let work_window = Arc::clone(&work_window);
+            async move { work_window.pass().await }
         });
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(!waiter.is_finished());
@@ -210,16 +213,16 @@ mod tests {
         assert!(start.elapsed() <= LOOK_AGAIN, "{:?}", start.elapsed());
         // Set back, it is closed again.
         jump.store(0, Ordering::SeqCst);
-        assert!(gate.waiting().is_some());
+        assert!(work_window.waiting().is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_deadline_stops_the_run() {
         let (clock, jump) = clock_at("2026-01-10T18:00:00Z");
-        let gate = Gate::new(&limits(None, Some("2026-01-10T19:00:00Z")), clock);
+        let work_window = WorkWindow::new(&limits(None, Some("2026-01-10T19:00:00Z")), clock);
         let stop = Stopper::default();
-        let _watch = gate.watch(&stop).unwrap();
-        assert_eq!(gate.past_deadline(), None);
+        let _watch = work_window.watch(&stop).unwrap();
+        assert_eq!(work_window.past_deadline(), None);
         let start = Instant::now();
         stop.stopping().await;
         assert!((start.elapsed().as_secs_f64() - 3600.0).abs() < 1.0, "{:?}", start.elapsed());
@@ -227,7 +230,7 @@ mod tests {
 
         jump.store(-7200, Ordering::SeqCst);
         let stop = Stopper::default();
-        let _watch = gate.watch(&stop).unwrap();
+        let _watch = work_window.watch(&stop).unwrap();
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(!stop.is_stopping());
         jump.store(0, Ordering::SeqCst);
@@ -238,8 +241,8 @@ mod tests {
 
     #[test]
     fn without_limits_nothing_waits() {
-        let gate = Gate::new(&limits(None, None), clock::wall());
-        assert_eq!((gate.waiting(), gate.past_deadline()), (None, None));
-        assert!(gate.watch(&Stopper::default()).is_none());
+        let work_window = WorkWindow::new(&limits(None, None), clock::wall());
+        assert_eq!((work_window.waiting(), work_window.past_deadline()), (None, None));
+        assert!(work_window.watch(&Stopper::default()).is_none());
     }
 }

@@ -15,8 +15,8 @@ use crate::cost::UnitPrices;
 use crate::dynamodb::{Got, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteReply};
 use crate::engine::progress::Progress;
 use crate::engine::{
-    Allowance, Bounds, CommitPage, Gate, LocalScheduler, PageItems, Pages, ProcessPage, Settled, Settling, Stopper,
-    sweep,
+    Allowance, Bounds, CommitPage, LocalScheduler, PageItems, Pages, ProcessPage, Settled, Settling, Stopper,
+    WorkWindow, sweep,
 };
 use crate::item::{Item, ItemKey, KeySchema, Position, Value};
 use crate::machine::Random;
@@ -213,12 +213,12 @@ impl Scene {
             window: None,
         };
         let prices = UnitPrices::of(&TableDescription::of_a_test(), &Prices::default());
-        let (allowance, gate) = (Allowance::new(&limits, all, prices), Gate::new(&limits, clock::wall()));
+        let (allowance, work_window) = (Allowance::new(&limits, all, prices), WorkWindow::new(&limits, clock::wall()));
         let requests = Requests::new(
             table.clone(),
             table.clone(),
             &TableDescription::of_a_test(),
-            Bounds { scopes, allowance, gate, retry, connections: usize::MAX, random: Random::with_seed(1) },
+            Bounds { scopes, allowance, work_window, retry, connections: usize::MAX, random: Random::with_seed(1) },
             stop,
             progress_of,
         );
