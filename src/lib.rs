@@ -176,12 +176,13 @@ pub mod reports {
 /// The state is not among it: [`Migration`] keeps it in a file. Another store belongs in this crate, beside `state/sqlite`;
 /// `docs/architecture.md` says how. The flag is read and changed where the plan says, and hooks (`exec`) can keep it anywhere.
 pub mod ports {
-    /// The ports to tables, for [`Migration::with_tables`](crate::Migration::with_tables): another transport, another
-    /// source, or a table in memory. Each trait lists what an implementation promises.
-    ///
-    /// [`Action`], [`Condition`] and [`Position`] are exhaustive on purpose: a sink that ignored a new kind of condition
-    /// would write without a guard, so a new kind breaks the build instead.
     pub mod dynamodb {
+        //! The ports to tables, for [`Migration::with_tables`](crate::Migration::with_tables): another transport, another
+        //! source, or a table in memory. Each trait lists what an implementation promises.
+        //!
+        //! [`Action`], [`Condition`] and [`Position`] are exhaustive on purpose: a sink that ignored a new kind of condition
+        //! would write without a guard, so a new kind breaks the build instead.
+
         pub use crate::change::{Action, Condition, Digest, GuardedWrite, Leftover, PreImage, PriorValue, WriteCost};
         pub use crate::dynamodb::{
             Consumed, Describe, Directive, FatalKind, Features, Got, IndexDescription, Page, PageRequest, Recovery,

@@ -86,7 +86,8 @@ pub async fn known(
     let standing = standing(&state, &world, now);
     Ok(Known { state, seen, may_be_stale, standing })
 }
-/// Reads a plan's flag for [`known`], for so long at most.
+
+/// Reads a plan's flag for [`known`], for at most `limit`.
 pub async fn read_now(plan: &Plan, clock: Clock, limit: Duration) -> Result<Option<Seen>, String> {
     let asked = async {
         let opened = open(plan, Arc::clone(&clock), None).await?;
