@@ -80,7 +80,8 @@ async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error
         tool_version: "bench".to_owned(),
         table_items_estimate: Some(rows),
     };
-    let run = store.begin(Begin::ResumeOrNew, new).await?.run.id;
+    let session = store.begin(Begin::ResumeOrNew, new).await?.run.session();
+    let run = session.run;
     let value = AttributePath::attribute("value");
     for (page, first) in (1..).zip((0..rows).step_by(usize::try_from(BATCH)?)) {
         let batch = first..rows.min(first + BATCH);
@@ -89,7 +90,7 @@ async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error
         let preexisting = vec![(key(first), vec![(value.clone(), Digest([0; 8]))])];
         store.record_baseline(BaselinePage { preexisting, ..BaselinePage::empty(run, 0, page) }).await?;
     }
-    store.end_session(run, RunStatus::Stopped, None, 0).await?;
+    store.end_session(session, RunStatus::Stopped, None, 0).await?;
     store.close().await?;
     Ok(run)
 }

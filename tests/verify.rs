@@ -591,15 +591,15 @@ async fn diverged_items_that_are_seen_equal_are_closed() {
     let store = scene.store(&job);
     let new =
         NewRun { phase: "expand".into(), total_segments: 1, tool_version: "t".into(), table_items_estimate: None };
-    let run = store.begin(Begin::ResumeOrNew, new).await.unwrap().run.id;
+    let session = store.begin(Begin::ResumeOrNew, new).await.unwrap().run.session();
     let mut counts = Counts::default();
     (0..3).for_each(|_| counts.count(Outcome::Diverged));
     let diverged = [&equal, &stale, &gone]
         .map(|key| DivergedItem { key: ItemKey::from_text(key).unwrap(), paths: vec![Path::attribute("new")] });
     let event = SegmentEvent::PagesDone { first: 1, pages: 1, next: None, counts };
-    let commit = Commit { run, segment: 0, event, failures: vec![], diverged: diverged.to_vec(), refused: vec![] };
+    let commit = Commit { session, segment: 0, event, failures: vec![], diverged: diverged.to_vec(), refused: vec![] };
     store.commit(commit).await.unwrap();
-    store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
+    store.end_session(session, RunStatus::Complete, None, 0).await.unwrap();
     store.close().await.unwrap();
 
     let open = || {

@@ -202,9 +202,9 @@ impl Job {
 
     /// Begins to spend on a run: what it has spent and scanned before counts against the limits.
     pub(crate) async fn begin_spend(&self, store: &State, run: &RunRecord) -> Result<(), StoreError> {
-        let before = store.begin_spend(run.id, self.allowance.prices()).await?;
+        let before = store.begin_spend(run.session(), self.allowance.prices()).await?;
         let scanned = store.totals(run.id).await?.counts.scanned;
-        self.allowance.begin(store.spend_ledger(), run.id, before, scanned);
+        self.allowance.begin(store.spend_ledger(), run.session(), before, scanned);
         match &self.table_watch {
             Some(watch) => watch.keep_in(store.event_log(), run.id).await,
             None => Ok(()),
@@ -221,7 +221,7 @@ impl Job {
     /// Makes durable what was spent in the end, no more. To be called when nothing is in flight.
     pub(crate) async fn end_spend(&self, store: &State, run: &RunRecord) -> Result<SpendRecord, StoreError> {
         self.table_watch.iter().for_each(|watch| watch.keep_no_longer());
-        store.settle_spend(run.id, self.allowance.end().await).await
+        store.settle_spend(run.session(), self.allowance.end().await).await
     }
 }
 

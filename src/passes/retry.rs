@@ -195,7 +195,8 @@ mod tests {
         let failed = |n| Failure { key: key(n), outcome: Outcome::Rejected, reason: "too large".to_owned() };
         let event = SegmentEvent::PagesDone { first: 1, pages: 1, next: None, counts };
         let failures = (0..failures).map(failed).collect();
-        let commit = Commit { run: run.id, segment: 0, event, failures, diverged: Vec::new(), refused: Vec::new() };
+        let commit =
+            Commit { session: run.session(), segment: 0, event, failures, diverged: Vec::new(), refused: Vec::new() };
         store.commit(commit).await.unwrap();
         let wide = Budget { write: 100_000.0, read: 100_000.0 };
         let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: wide, indexes: Vec::new() };

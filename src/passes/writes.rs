@@ -68,7 +68,8 @@ impl<'a> Writes<'a> {
         let stopped = (!complete).then(|| job.stop.reason().cloned().unwrap_or_else(left));
         let status = if complete { RunStatus::Complete } else { RunStatus::Stopped };
         let abandoned = if complete { 0 } else { job.progress.snapshot().abandoned_pages };
-        let run = store.end_session(run.id, status, stopped.as_ref().map(ToString::to_string), abandoned).await?;
+        let run =
+            store.end_session(run.session(), status, stopped.as_ref().map(ToString::to_string), abandoned).await?;
         let open = store.open_work(Some(run.id)).await?;
         let (throttles, unusable_replies) = (job.scopes.throttles(), job.progress.unusable_replies());
         Ok(Ended { run, totals, spend, throttles, unusable_replies, open, stopped })

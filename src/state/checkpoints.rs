@@ -17,9 +17,10 @@ pub trait Checkpoints: Send + Sync {
     /// longer has the items of the committed pages. After an error nothing of it is stored, or the store stores nothing
     /// more ([`StoreError::Broken`]): the run must stop. Reading and writing the pages again is safe.
     ///
-    /// [`StoreError::Refused`] if the run has no open session, if the segment is not one of the run's, or if the counts of
-    /// failures and diverged items are not the numbers of records; [`StoreError::Transition`] if
-    /// [`SegmentState::next`] does not allow the event; [`StoreError::Corrupt`] if the run or a refused pre-image is unknown.
+    /// [`StoreError::Fenced`] if a later session of the run has begun. [`StoreError::Refused`] if the run has no open session,
+    /// if the segment is not one of the run's, or if the counts of failures and diverged items are not the numbers of
+    /// records. [`StoreError::Transition`] if [`SegmentState::next`] does not allow the event. [`StoreError::Corrupt`] if the
+    /// run or a refused pre-image is unknown.
     ///
     /// [`History::under_way`]: super::History::under_way
     async fn commit(&self, commit: Commit) -> Result<(), StoreError>;

@@ -57,6 +57,16 @@ stored_name! {
     Cursor
 }
 
+/// Names one session of a run. What a session changes of its run's progress carries it, and a store refuses it once a later
+/// session has begun ([`StoreError::Fenced`](super::StoreError::Fenced)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId {
+    /// The run.
+    pub run: RunId,
+    /// The number of the session in its run, from 1: [`RunRecord::sessions`](super::RunRecord::sessions) when it began.
+    pub epoch: u64,
+}
+
 impl RunId {
     /// Before every run.
     pub const NONE: RunId = RunId(0);

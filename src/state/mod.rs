@@ -14,6 +14,9 @@
 //! [`State`] has all of them; [`StateReader`] is for everyone who does not own the state. The rest of the program knows the
 //! ports, [`open`] and [`read`] alone; `sqlite/` keeps a state in one file, [`memory`] in memory, for tests. Another store
 //! implements the ports and passes the conformance suite (`tests/state/`).
+//!
+//! What a session changes of its run's progress carries its [`SessionId`]. Every store refuses a session behind which a later
+//! one has begun, so that a process which lost a run cannot move it on. `rules.rs` has this and every other decision.
 
 mod checkpoints;
 mod error;
@@ -43,7 +46,7 @@ pub use checkpoints::Checkpoints;
 pub use error::StoreError;
 pub use events::Events;
 pub use history::History;
-pub use ids::{Cursor, PreImageId, RunId};
+pub use ids::{Cursor, PreImageId, RunId, SessionId};
 pub use packed::only_if_kept;
 pub use progress::{Counts, RunStatus, SegmentEvent, SegmentState, SegmentStatus, TransitionError};
 pub use reader::{Records, StateReader};

@@ -3,11 +3,13 @@
 //! Each rule is a pure function. A store reads its rows, asks the rule, and writes rows. It decides nothing itself, so that
 //! two stores cannot decide differently.
 
+use std::cmp::Ordering;
+
 use serde_json::Value as Json;
 
 use super::{
-    Asked, Begin, Commit, EventRecord, NewRun, NewVerification, Reservation, RunId, RunRecord, RunStatus, SegmentEvent,
-    SpendState, StoreError, VerifiedPages, phase,
+    Asked, Begin, Commit, EventRecord, NewRun, NewVerification, Reservation, RunRecord, RunStatus, SegmentEvent,
+    SessionId, SpendState, StoreError, VerifiedPages, phase,
 };
 use crate::change::Outcome;
 use crate::item::Path;
@@ -125,27 +127,52 @@ pub(super) fn check_new_run(new: &NewRun) -> Result<(), StoreError> {
     Err(refused(format!("a run has 1 to 1,000,000 segments, not {}; nothing was changed", new.total_segments)))
 }
 
-/// Refuses to change the progress of a run that has no open session.
-pub(super) fn check_open(run: &RunRecord) -> Result<(), StoreError> {
+/// Refuses a request of a session behind which a later session of the run has begun.
+///
+/// # Errors
+///
+/// [`StoreError::Fenced`] for an earlier session, [`StoreError::Refused`] for one that the run never had.
+pub(super) fn check_epoch(run: &RunRecord, session: SessionId) -> Result<(), StoreError> {
+    let newest = run.session();
+    match session.epoch.cmp(&newest.epoch) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err(StoreError::Fenced(format!(
+            "session {} of run {} was to change the run, but session {} has begun since, and only the newest session may. \
+             Nothing of it was stored, and nothing more of this session will be. The newest session continues from the last \
+             checkpoint; `status` shows it",
+            session.epoch, run.id, newest.epoch
+        ))),
+        Ordering::Greater => Err(refused(format!(
+            "run {} has had {} sessions, so there is no session {}; nothing was stored",
+            run.id, newest.epoch, session.epoch
+        ))),
+    }
+}
+
+/// Refuses to change the progress of a run, except by its newest session while that is open.
+fn check_session(run: &RunRecord, session: SessionId) -> Result<(), StoreError> {
+    check_epoch(run, session)?;
     if run.open_session {
         return Ok(());
     }
     Err(refused(format!("run {} has no open session; nothing was stored", run.id)))
 }
 
-/// The status of a run after its session ends as `to`. `done` is the number of segments that are done, and counts only if
-/// `to` is `Complete`.
+/// The status of a run after this session of it ends as `to`. `done` is the number of segments that are done; it counts
+/// only if `to` is `Complete`.
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] or [`StoreError::Transition`] if the session cannot end so. It then stays open.
+/// [`StoreError::Refused`], [`StoreError::Fenced`] or [`StoreError::Transition`] if the session cannot end so. It then stays
+/// open.
 pub(super) fn end_session(
     run: &RunRecord,
+    session: SessionId,
     to: RunStatus,
     done: u32,
     abandoned_pages: u64,
 ) -> Result<RunStatus, StoreError> {
-    check_open(run)?;
+    check_session(run, session)?;
     let status = run.status.next(to)?;
     match status {
         RunStatus::Stopped => Ok(status),
@@ -161,13 +188,18 @@ pub(super) fn end_session(
     }
 }
 
-/// The status of a verification that ends with its report, when `done` of `due` segments are done.
+/// The status of a verification that this session ends with its report, when `done` of `due` segments are done.
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] if segments are left. The session then stays open.
-pub(super) fn finish_verification(run: &RunRecord, due: u32, done: u32) -> Result<RunStatus, StoreError> {
-    check_open(run)?;
+/// [`StoreError::Refused`] if segments are left, or as [`end_session`]. The session then stays open.
+pub(super) fn finish_verification(
+    run: &RunRecord,
+    session: SessionId,
+    due: u32,
+    done: u32,
+) -> Result<RunStatus, StoreError> {
+    check_session(run, session)?;
     let status = run.status.next(RunStatus::Complete)?;
     if done == due {
         return Ok(status);
@@ -177,9 +209,10 @@ pub(super) fn finish_verification(run: &RunRecord, due: u32, done: u32) -> Resul
     )))
 }
 
-/// Refuses a commit for a segment that the run does not have, and one whose records are not what its pages count.
+/// Refuses a commit of a session that is not the open one, for a segment that the run does not have, or whose records are not
+/// what its pages count.
 pub(super) fn check_commit(run: &RunRecord, commit: &Commit) -> Result<(), StoreError> {
-    check_open(run)?;
+    check_session(run, commit.session)?;
     if commit.segment >= run.total_segments {
         return Err(refused(format!(
             "segment {} was to be committed in a run of {} segments; nothing of it was stored",
@@ -199,10 +232,10 @@ pub(super) fn check_commit(run: &RunRecord, commit: &Commit) -> Result<(), Store
     commit.failures.iter().try_for_each(|failure| check_failure(failure.outcome))
 }
 
-/// Refuses pages for a segment that the verification does not have, and pages whose verdicts, records and counts do not
-/// add up.
+/// Refuses pages of a session that is not the open one, for a segment that the verification does not have, or whose verdicts,
+/// records and counts do not add up.
 pub(super) fn check_verified(run: &RunRecord, pages: &VerifiedPages) -> Result<(), StoreError> {
-    check_open(run)?;
+    check_session(run, pages.session)?;
     let SegmentEvent::PagesDone { counts, .. } = &pages.event;
     let VerifiedPages { segment, verdicts, mismatches, .. } = pages;
     if run.phase != phase::VERIFY || *segment >= run.total_segments {
@@ -248,18 +281,21 @@ pub(super) fn check_resolution(outcome: Outcome, diverged: &[Path]) -> Result<()
     )))
 }
 
-/// What is recorded about a run's spend after a reservation.
+/// What is recorded about a run's spend after a reservation of this session.
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] if nothing is recorded yet: the run's spend was not begun.
+/// [`StoreError::Refused`] if nothing is recorded yet: the run's spend was not begun. [`StoreError::Fenced`] as in
+/// [`check_epoch`].
 pub(super) fn reserve(
-    run: RunId,
+    run: &RunRecord,
+    session: SessionId,
     stored: Option<SpendState>,
     reservation: Reservation,
 ) -> Result<SpendState, StoreError> {
+    check_epoch(run, session)?;
     stored.map(|state| state.reserved(reservation)).ok_or_else(|| {
-        refused(format!("run {run} was to reserve capacity before its spend was begun; nothing was stored"))
+        refused(format!("run {} was to reserve capacity before its spend was begun; nothing was stored", run.id))
     })
 }
 

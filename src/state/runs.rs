@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{
     Begin, Cursor, DivergedRecord, Failure, FailureRecord, ListQuery, NewRun, OpenWork, RunId, RunRecord, RunStatus,
-    Session, StoreError, Unreadable,
+    Session, SessionId, StoreError, Unreadable,
 };
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
@@ -19,23 +19,24 @@ pub trait Runs: Send + Sync {
     async fn current_run(&self, phase: &str) -> Result<Option<RunRecord>, StoreError>;
 
     /// Begins a session of the phase's run: of the newest one, or of a new one, as [`Begin`] says. A resumed run keeps what
-    /// it was created with; `new` does not change it. Each session raises [`RunRecord::sessions`] by one.
+    /// it was created with; `new` does not change it. Each session raises [`RunRecord::sessions`] by one, which is its epoch:
+    /// from here on, what an earlier session asks is refused.
     ///
     /// [`StoreError::Refused`] if the runs of the phase do not allow it, if a session of the run is open, or if the number
     /// of segments is not from 1 to 1,000,000.
     async fn begin(&self, how: Begin, new: NewRun) -> Result<Session, StoreError>;
 
-    /// Ends the run's session as `Stopped` or `Complete`, with the reason. `abandoned_pages` were begun and given up: if
+    /// Ends this session of its run as `Stopped` or `Complete`, with the reason. `abandoned_pages` were begun and given up: if
     /// there are any, the run's counts are a lower bound from here on.
     ///
     /// A complete run resolves the failures and diverged items that earlier runs of its phase left open, because it has met
     /// every item again: `resolved_as` is `later_pass`.
     ///
     /// [`StoreError::Refused`] for another status, if the run has no open session, and for a complete run if a segment is
-    /// not done or a page was abandoned. The session then stays open.
+    /// not done or a page was abandoned. The session then stays open. [`StoreError::Fenced`] if a later session has begun.
     async fn end_session(
         &self,
-        run: RunId,
+        session: SessionId,
         status: RunStatus,
         reason: Option<String>,
         abandoned_pages: u64,

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 
-use super::{Mismatch, NewVerification, RunId, RunRecord, StoreError, StoredReport, VerificationRecord, VerifiedPages};
+use super::{
+    Mismatch, NewVerification, RunId, RunRecord, SessionId, StoreError, StoredReport, VerificationRecord, VerifiedPages,
+};
 use crate::state::{Verdict, VerdictCounts};
 
 /// Verifications. Each is a run of the phase [`VERIFY`](super::phase::VERIFY).
@@ -25,7 +27,7 @@ pub trait Verifications: Send + Sync {
     /// [`MAX_MISMATCHES`](super::MAX_MISMATCHES) of a verdict are kept; all are counted.
     ///
     /// [`StoreError::Refused`] if the run is no verification, has no open session or no such segment, and if verdicts, records
-    /// and counts of the pages do not add up.
+    /// and counts of the pages do not add up. [`StoreError::Fenced`] if a later session has begun.
     async fn commit_verified(&self, pages: VerifiedPages) -> Result<(), StoreError>;
 
     /// What every segment of a verification has counted so far, in ascending order, without segments that have no committed
@@ -38,7 +40,7 @@ pub trait Verifications: Send + Sync {
     /// Ends a session before the verification is complete, like [`Runs::end_session`](super::Runs::end_session).
     async fn stop_verification(
         &self,
-        run: RunId,
+        session: SessionId,
         reason: Option<String>,
         abandoned_pages: u64,
     ) -> Result<RunRecord, StoreError>;
@@ -46,10 +48,10 @@ pub trait Verifications: Send + Sync {
     /// Ends a verification with its report, and the hash of it.
     ///
     /// [`StoreError::Refused`] if the number of segments that are done is not the number that is due. The session then stays
-    /// open.
+    /// open. [`StoreError::Fenced`] if a later session has begun.
     async fn finish_verification(
         &self,
-        run: RunId,
+        session: SessionId,
         ended_at: String,
         json: String,
         hash: String,

@@ -27,6 +27,8 @@ enum Break {
     FailuresAreForgotten,
     /// Pre-images are stored with the next ones, and not before the call returns.
     PreImagesAreLate,
+    /// A commit of an earlier session is stored, too.
+    EpochsAreIgnored,
     /// A slice is handed out and not stored.
     SlicesAreNotStored,
 }
@@ -52,6 +54,12 @@ async fn pre_images_that_are_not_durable_when_the_call_returns_are_found() {
 async fn a_slice_that_is_used_before_it_is_durable_is_found() {
     let found = broken_promises(Break::SlicesAreNotStored).await;
     assert!(found.contains("a_slice_counts_as_spent_after_a_crash"), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_store_that_takes_commits_of_earlier_sessions_is_found() {
+    let found = broken_promises(Break::EpochsAreIgnored).await;
+    assert_eq!(found, BTreeSet::from(["a_commit_of_an_earlier_session_is_refused_and_changes_nothing"]));
 }
 
 /// Promises of the suite that such a store does not keep.
@@ -128,12 +136,12 @@ impl Runs for Broken {
 
     async fn end_session(
         &self,
-        run: RunId,
+        session: SessionId,
         status: RunStatus,
         reason: Option<String>,
         abandoned_pages: u64,
     ) -> Result<RunRecord, StoreError> {
-        self.inner.end_session(run, status, reason, abandoned_pages).await
+        self.inner.end_session(session, status, reason, abandoned_pages).await
     }
 
     async fn accept(&self, run: RunId, findings: Vec<String>) -> Result<(), StoreError> {
@@ -201,6 +209,11 @@ impl Checkpoints for Broken {
     async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
         match self.breaks {
             Break::FailuresAreForgotten => self.inner.commit(without_failures(commit)).await,
+            Break::EpochsAreIgnored => {
+                let newest = self.inner.current_run(phase::EXPAND).await?.map(|run| run.session());
+                let session = newest.filter(|newest| newest.run == commit.session.run).unwrap_or(commit.session);
+                self.inner.commit(Commit { session, ..commit }).await
+            }
             Break::Nothing | Break::PreImagesAreLate | Break::SlicesAreNotStored => self.inner.commit(commit).await,
         }
     }
@@ -230,7 +243,7 @@ impl History for Broken {
                 }
                 Ok(ids)
             }
-            Break::Nothing | Break::FailuresAreForgotten | Break::SlicesAreNotStored => {
+            Break::Nothing | Break::FailuresAreForgotten | Break::EpochsAreIgnored | Break::SlicesAreNotStored => {
                 self.inner.append_pre_images(run, rows).await
             }
         }
@@ -291,21 +304,21 @@ impl SpendLedger for Broken {
         self.inner.spend(run).await
     }
 
-    async fn begin_spend(&self, run: RunId, prices: UnitPrices) -> Result<SpendState, StoreError> {
-        self.inner.begin_spend(run, prices).await
+    async fn begin_spend(&self, session: SessionId, prices: UnitPrices) -> Result<SpendState, StoreError> {
+        self.inner.begin_spend(session, prices).await
     }
 
-    async fn reserve(&self, run: RunId, reservation: Reservation) -> Result<(), StoreError> {
+    async fn reserve(&self, session: SessionId, reservation: Reservation) -> Result<(), StoreError> {
         match self.breaks {
             Break::SlicesAreNotStored => Ok(()),
-            Break::Nothing | Break::FailuresAreForgotten | Break::PreImagesAreLate => {
-                self.inner.reserve(run, reservation).await
+            Break::Nothing | Break::FailuresAreForgotten | Break::EpochsAreIgnored | Break::PreImagesAreLate => {
+                self.inner.reserve(session, reservation).await
             }
         }
     }
 
-    async fn settle_spend(&self, run: RunId, spent: Spend) -> Result<SpendRecord, StoreError> {
-        self.inner.settle_spend(run, spent).await
+    async fn settle_spend(&self, session: SessionId, spent: Spend) -> Result<SpendRecord, StoreError> {
+        self.inner.settle_spend(session, spent).await
     }
 }
 
@@ -329,21 +342,21 @@ impl Verifications for Broken {
 
     async fn stop_verification(
         &self,
-        run: RunId,
+        session: SessionId,
         reason: Option<String>,
         abandoned_pages: u64,
     ) -> Result<RunRecord, StoreError> {
-        self.inner.stop_verification(run, reason, abandoned_pages).await
+        self.inner.stop_verification(session, reason, abandoned_pages).await
     }
 
     async fn finish_verification(
         &self,
-        run: RunId,
+        session: SessionId,
         ended_at: String,
         json: String,
         hash: String,
     ) -> Result<RunRecord, StoreError> {
-        self.inner.finish_verification(run, ended_at, json, hash).await
+        self.inner.finish_verification(session, ended_at, json, hash).await
     }
 
     async fn reports(&self, limit: u32) -> Result<Vec<StoredReport>, StoreError> {

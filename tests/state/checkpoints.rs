@@ -48,13 +48,32 @@ pub(super) async fn progress_never_moves_backwards(stored: &mut dyn Stored) {
     assert_eq!(store.segments_after(run, None, 9).await.unwrap()[0].1.pages, 2);
 }
 
+pub(super) async fn a_commit_of_an_earlier_session_is_refused_and_changes_nothing(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+    store.commit(commit(run, 0, pages(1, Some("a"), &[Outcome::Applied]))).await.unwrap();
+    let refused = store.append_pre_images(run, vec![pre_image("p", "1")]).await.unwrap();
+    let late = Commit { refused, ..page_with_work(run, 1, "f", "d") };
+    let store = stored.crash(store);
+    begin(&store, Begin::ResumeOrNew, 2).await;
+    let before = (store.current_run(phase::EXPAND).await.unwrap(), store.totals(run).await.unwrap());
+    assert_fenced(store.commit(late.clone()).await);
+    assert_refused(store.commit(Commit { session: session_of(run, 3), ..late.clone() }).await);
+    assert_eq!((store.current_run(phase::EXPAND).await.unwrap(), store.totals(run).await.unwrap()), before);
+    assert!(store.failures(ALL).await.unwrap().is_empty() && store.diverged(ALL).await.unwrap().is_empty());
+    assert_eq!(store.journaled(run).await.unwrap(), 1, "its pre-image is not marked");
+    store.commit(Commit { session: session_of(run, 2), ..late.clone() }).await.unwrap();
+    store.end_session(session_of(run, 2), RunStatus::Stopped, None, 0).await.unwrap();
+    assert_fenced(store.commit(late).await);
+}
+
 pub(super) async fn a_commit_needs_an_open_session_and_a_segment_of_the_run(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 2).await;
     let page = |run, segment| commit(run, segment, pages(1, Some("a"), &[Outcome::Applied]));
     assert_refused(store.commit(page(run, 2)).await);
     store.commit(page(RunId::from_number(99), 0)).await.unwrap_err();
-    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
     assert_refused(store.commit(page(run, 0)).await);
     assert!(store.segments_after(run, None, 9).await.unwrap().is_empty());
 }

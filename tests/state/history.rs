@@ -128,13 +128,13 @@ pub(super) async fn items_under_way_of_a_killed_session_are_kept_until_their_seg
     let store = stored.crash(store);
     begin(&store, Begin::ResumeOrNew, 1).await;
     store.record_baseline(page(run, 1, &["b"], &[])).await.unwrap();
-    store.commit(commit(run, 0, pages(1, Some("x"), &[Outcome::Applied]))).await.unwrap();
+    store.commit(commit_in(session_of(run, 2), 0, pages(1, Some("x"), &[Outcome::Applied]))).await.unwrap();
     assert_eq!(
         store.under_way(run, 0).await.unwrap(),
         digests(&["a"]),
         "another session may cut its pages differently"
     );
-    store.commit(commit(run, 0, pages(2, None, &[Outcome::Applied]))).await.unwrap();
+    store.commit(commit_in(session_of(run, 2), 0, pages(2, None, &[Outcome::Applied]))).await.unwrap();
     assert!(store.under_way(run, 0).await.unwrap().is_empty());
 }
 
@@ -142,12 +142,12 @@ pub(super) async fn the_first_pass_is_the_first_that_meets_every_item(stored: &m
     let store = stored.open();
     let first = begin(&store, Begin::ResumeOrNew, 1).await;
     assert!(store.is_first_pass(first).await.unwrap() && !store.baseline_complete().await.unwrap());
-    store.end_session(first, RunStatus::Stopped, None, 0).await.unwrap();
+    store.end_session(session_of(first, 1), RunStatus::Stopped, None, 0).await.unwrap();
     let anew = begin(&store, Begin::Restart, 1).await;
     assert!(store.is_first_pass(anew).await.unwrap(), "the one before has not met every item");
     store.commit(commit(anew, 0, pages(1, None, &[]))).await.unwrap();
     assert!(store.baseline_complete().await.unwrap(), "all segments are done");
-    store.end_session(anew, RunStatus::Complete, None, 0).await.unwrap();
+    store.end_session(session_of(anew, 1), RunStatus::Complete, None, 0).await.unwrap();
     let again = begin(&store, Begin::Again, 1).await;
     assert!(!store.is_first_pass(again).await.unwrap() && store.baseline_complete().await.unwrap());
 }
@@ -158,7 +158,7 @@ pub(super) async fn a_complete_rollback_ends_what_was_recorded_before_it(stored:
     store.record_baseline(page(run, 1, &[], &["a"])).await.unwrap();
     store.append_pre_images(run, vec![pre_image("b", "1")]).await.unwrap();
     store.commit(commit(run, 0, pages(1, None, &[Outcome::Applied]))).await.unwrap();
-    store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
+    store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
     complete(&store, Begin::ResumeOrNew, phase::ROLLBACK, &[Outcome::Applied]).await;
     assert!(existed(&store, "a").await, "another pass of the rollback decides by the same records");
     let expansion = begin(&store, Begin::Restart, 1).await;
@@ -174,7 +174,7 @@ pub(super) async fn a_first_pass_that_was_begun_anew_leaves_no_sure_way_back(sto
     let store = stored.open();
     let first = begin(&store, Begin::ResumeOrNew, 2).await;
     store.commit(commit(first, 0, pages(1, None, &[Outcome::Applied]))).await.unwrap();
-    store.end_session(first, RunStatus::Stopped, None, 0).await.unwrap();
+    store.end_session(session_of(first, 1), RunStatus::Stopped, None, 0).await.unwrap();
     assert_eq!(store.no_way_back().await.unwrap(), None);
     let anew = begin(&store, Begin::Restart, 1).await;
     store.record_baseline(page(anew, 1, &[], &["a", "b"])).await.unwrap();

@@ -21,7 +21,7 @@ use backfill::internals::item::{ItemKey, Path, Position, Value};
 use backfill::internals::state::memory::MemoryState;
 use backfill::internals::state::{
     self, Begin, Commit, Counts, Cursor, DivergedItem, Failure, Identity, ListQuery, NewRun, PreImageRow, RunId,
-    RunStatus, SegmentEvent, State, StoreError, phase,
+    RunStatus, SegmentEvent, SessionId, State, StoreError, phase,
 };
 use futures::future::BoxFuture;
 
@@ -74,6 +74,7 @@ conformance! {
     runs::a_run_that_was_looked_through_is_never_resumed,
     runs::a_run_has_one_to_a_million_segments,
     runs::a_run_is_complete_only_when_every_segment_is_done,
+    runs::an_earlier_session_does_not_end_a_later_one,
     runs::abandoned_pages_make_the_counts_a_lower_bound,
     runs::a_complete_run_resolves_what_earlier_runs_left_open,
     runs::findings_are_accepted_once_and_for_good,
@@ -86,6 +87,7 @@ conformance! {
     checkpoints::a_commit_is_durable_with_its_failures_and_diverged_items,
     checkpoints::a_commit_that_is_refused_stores_nothing,
     checkpoints::progress_never_moves_backwards,
+    checkpoints::a_commit_of_an_earlier_session_is_refused_and_changes_nothing,
     checkpoints::a_commit_needs_an_open_session_and_a_segment_of_the_run,
     checkpoints::a_refused_pre_image_that_is_unknown_fails_the_whole_commit,
     checkpoints::segments_are_read_in_order_and_in_pieces,
@@ -105,10 +107,12 @@ conformance! {
     spend::nothing_is_reserved_before_the_spend_has_begun,
     spend::a_slice_counts_as_spent_after_a_crash,
     spend::a_settled_slice_counts_only_what_was_used,
+    spend::an_earlier_session_neither_reserves_nor_settles,
     spend::what_committed_pages_count_is_spent,
     verifications::a_verification_is_resumed_only_if_it_is_asked_the_same,
     verifications::verified_pages_are_durable_with_their_mismatches,
     verifications::verified_pages_that_do_not_add_up_store_nothing,
+    verifications::an_earlier_session_commits_and_ends_nothing,
     verifications::a_verification_ends_with_its_report_when_all_due_segments_are_done,
     verifications::reports_come_newest_first,
     events::events_are_durable_and_in_order,
@@ -207,7 +211,7 @@ async fn begin(store: &State, how: Begin, total_segments: u32) -> RunId {
 async fn complete(store: &State, how: Begin, phase: &str, outcomes: &[Outcome]) -> RunId {
     let run = store.begin(how, run_of(phase, 1)).await.unwrap().run.id;
     store.commit(commit(run, 0, pages(1, None, outcomes))).await.unwrap();
-    store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
+    store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
     run
 }
 
@@ -234,8 +238,18 @@ fn pages(first: u64, next: Option<&str>, outcomes: &[Outcome]) -> SegmentEvent {
     SegmentEvent::PagesDone { first, pages: 1, next: next.map(|name| Position::Key(key(name))), counts }
 }
 
+/// A run's session of this number.
+fn session_of(run: RunId, epoch: u64) -> SessionId {
+    SessionId { run, epoch }
+}
+
+/// A commit of the run's first session.
 fn commit(run: RunId, segment: u32, event: SegmentEvent) -> Commit {
-    Commit { run, segment, event, failures: vec![], diverged: vec![], refused: vec![] }
+    commit_in(session_of(run, 1), segment, event)
+}
+
+fn commit_in(session: SessionId, segment: u32, event: SegmentEvent) -> Commit {
+    Commit { session, segment, event, failures: vec![], diverged: vec![], refused: vec![] }
 }
 
 /// A page with one failed and one diverged item, which ends its segment.
@@ -253,6 +267,11 @@ fn failure(name: &str, reason: &str) -> Failure {
 
 fn pre_image(name: &str, value: &str) -> PreImageRow {
     PreImageRow { key: key(name), pre: PreImage::of(&path("zip"), &text(value)) }
+}
+
+#[track_caller]
+fn assert_fenced<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
+    assert!(matches!(answer, Err(StoreError::Fenced(_))), "{answer:?}");
 }
 
 #[track_caller]

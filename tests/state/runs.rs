@@ -26,7 +26,8 @@ pub(super) async fn a_session_that_a_crash_ended_is_stopped_and_its_counts_are_a
 pub(super) async fn a_resumed_run_keeps_what_it_was_created_with(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 4).await;
-    let ended = store.end_session(run, RunStatus::Stopped, Some("a signal".to_owned()), 0).await.unwrap();
+    let ended =
+        store.end_session(session_of(run, 1), RunStatus::Stopped, Some("a signal".to_owned()), 0).await.unwrap();
     assert_eq!((ended.status, ended.stop_reason.as_deref()), (RunStatus::Stopped, Some("a signal")));
     assert!(!ended.lower_bound && !ended.open_session && ended.ended_at.is_some());
     let session = store.begin(Begin::ResumeOrNew, new_run(64)).await.unwrap();
@@ -52,7 +53,7 @@ pub(super) async fn a_complete_run_is_followed_by_another_pass_only_if_asked_for
     let again = store.begin(Begin::Again, new_run(2)).await.unwrap();
     assert!(!again.resumed && again.run.id > first);
     assert_eq!((again.run.pass, again.run.total_segments), (2, 2));
-    store.end_session(again.run.id, RunStatus::Stopped, None, 0).await.unwrap();
+    store.end_session(session_of(again.run.id, 1), RunStatus::Stopped, None, 0).await.unwrap();
     assert!(store.begin(Begin::Again, new_run(2)).await.unwrap().resumed, "another pass is resumed, too");
 }
 
@@ -60,7 +61,7 @@ pub(super) async fn another_pass_needs_a_complete_one(stored: &mut dyn Stored) {
     let store = stored.open();
     assert_refused(store.begin(Begin::Again, new_run(2)).await);
     let run = begin(&store, Begin::ResumeOrNew, 2).await;
-    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
     assert_refused(store.begin(Begin::Again, new_run(2)).await);
 }
 
@@ -68,7 +69,7 @@ pub(super) async fn a_restart_supersedes_the_unfinished_run(stored: &mut dyn Sto
     let store = stored.open();
     let first = begin(&store, Begin::ResumeOrNew, 2).await;
     store.commit(commit(first, 0, pages(1, Some("a"), &[Outcome::Applied]))).await.unwrap();
-    store.end_session(first, RunStatus::Stopped, None, 0).await.unwrap();
+    store.end_session(session_of(first, 1), RunStatus::Stopped, None, 0).await.unwrap();
     let anew = store.begin(Begin::Restart, new_run(3)).await.unwrap();
     assert!(!anew.resumed && anew.run.id > first && anew.run.total_segments == 3);
     assert_eq!(store.segments_after(anew.run.id, None, 9).await.unwrap(), []);
@@ -79,13 +80,13 @@ pub(super) async fn a_run_that_was_looked_through_is_never_resumed(stored: &mut 
     let store = stored.open();
     assert_refused(store.begin(Begin::Look, new_run(2)).await);
     let run = begin(&store, Begin::ResumeOrNew, 2).await;
-    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
     let look = store.begin(Begin::Look, new_run(2)).await.unwrap();
     assert!(look.resumed && look.run.id == run && look.run.looked_through);
-    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    store.end_session(session_of(run, 2), RunStatus::Stopped, None, 0).await.unwrap();
     assert_refused(store.begin(Begin::ResumeOrNew, new_run(2)).await);
     assert!(store.begin(Begin::Look, new_run(2)).await.unwrap().resumed);
-    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    store.end_session(session_of(run, 3), RunStatus::Stopped, None, 0).await.unwrap();
     assert!(!store.begin(Begin::Restart, new_run(2)).await.unwrap().resumed);
 }
 
@@ -102,28 +103,43 @@ pub(super) async fn a_run_is_complete_only_when_every_segment_is_done(stored: &m
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 2).await;
     store.commit(commit(run, 0, pages(1, None, &[Outcome::Applied]))).await.unwrap();
-    assert_refused(store.end_session(run, RunStatus::Complete, None, 0).await);
+    assert_refused(store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await);
     store.commit(commit(run, 1, pages(1, None, &[]))).await.unwrap();
-    assert_refused(store.end_session(run, RunStatus::Complete, None, 1).await);
+    assert_refused(store.end_session(session_of(run, 1), RunStatus::Complete, None, 1).await);
     for status in [RunStatus::Running, RunStatus::Superseded] {
-        store.end_session(run, status, None, 0).await.unwrap_err();
+        store.end_session(session_of(run, 1), status, None, 0).await.unwrap_err();
     }
     assert!(store.current_run(phase::EXPAND).await.unwrap().unwrap().open_session, "a refused end ends nothing");
-    let ended = store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
+    let ended = store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
     assert_eq!((ended.status, ended.open_session), (RunStatus::Complete, false));
-    assert_refused(store.end_session(run, RunStatus::Stopped, None, 0).await);
+    assert_refused(store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await);
     let store = stored.crash(store);
     let run = store.current_run(phase::EXPAND).await.unwrap().unwrap();
     assert_eq!((run.status, run.lower_bound), (RunStatus::Complete, false));
 }
 
+pub(super) async fn an_earlier_session_does_not_end_a_later_one(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    let store = stored.crash(store);
+    begin(&store, Begin::ResumeOrNew, 1).await;
+    store.commit(commit_in(session_of(run, 2), 0, pages(1, None, &[Outcome::Applied]))).await.unwrap();
+    for (status, abandoned) in [(RunStatus::Stopped, 3), (RunStatus::Complete, 0)] {
+        assert_fenced(store.end_session(session_of(run, 1), status, Some("late".to_owned()), abandoned).await);
+    }
+    assert_refused(store.end_session(session_of(run, 3), RunStatus::Complete, None, 0).await);
+    let stored = store.current_run(phase::EXPAND).await.unwrap().unwrap();
+    assert_eq!((stored.open_session, stored.abandoned_pages, stored.stop_reason), (true, 0, None));
+    store.end_session(session_of(run, 2), RunStatus::Complete, None, 0).await.unwrap();
+}
+
 pub(super) async fn abandoned_pages_make_the_counts_a_lower_bound(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 2).await;
-    assert!(!store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap().lower_bound);
+    assert!(!store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap().lower_bound);
     for (pages, expected) in [(3, 3), (0, 3), (2, 5)] {
-        begin(&store, Begin::ResumeOrNew, 2).await;
-        let ended = store.end_session(run, RunStatus::Stopped, None, pages).await.unwrap();
+        let session = store.begin(Begin::ResumeOrNew, new_run(2)).await.unwrap().run.session();
+        let ended = store.end_session(session, RunStatus::Stopped, None, pages).await.unwrap();
         assert_eq!((ended.lower_bound, ended.abandoned_pages), (true, expected));
     }
 }
@@ -132,11 +148,11 @@ pub(super) async fn a_complete_run_resolves_what_earlier_runs_left_open(stored: 
     let store = stored.open();
     let first = begin(&store, Begin::ResumeOrNew, 1).await;
     store.commit(page_with_work(first, 0, "f", "d")).await.unwrap();
-    store.end_session(first, RunStatus::Complete, None, 0).await.unwrap();
+    store.end_session(session_of(first, 1), RunStatus::Complete, None, 0).await.unwrap();
     let again = begin(&store, Begin::Again, 1).await;
     store.commit(page_with_work(again, 0, "f2", "d2")).await.unwrap();
     assert_eq!(store.open_work(None).await.unwrap().failures, 2);
-    store.end_session(again, RunStatus::Complete, None, 0).await.unwrap();
+    store.end_session(session_of(again, 1), RunStatus::Complete, None, 0).await.unwrap();
     let store = stored.crash(store);
     let failures = store.failures(OPEN).await.unwrap();
     assert_eq!(failures.iter().map(|failure| &failure.key).collect::<Vec<_>>(), [&key("f2")]);
@@ -163,7 +179,7 @@ pub(super) async fn an_item_that_two_runs_left_open_counts_once(stored: &mut dyn
         store.commit(page_with_work(run, 0, "f", "d")).await.unwrap();
         let work = store.open_work(Some(run)).await.unwrap();
         assert_eq!((work.failures, work.diverged), (1, 1));
-        store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+        store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
     }
     for work in [store.open_work(None).await.unwrap(), store.open_work_of(phase::EXPAND).await.unwrap()] {
         assert_eq!((work.failures, work.diverged), (1, 1));
@@ -242,7 +258,7 @@ pub(super) async fn a_diverged_item_is_closed_in_every_run_that_has_it(stored: &
     for how in [Begin::ResumeOrNew, Begin::Restart] {
         let run = begin(&store, how, 1).await;
         store.commit(page_with_work(run, 0, "f", "d")).await.unwrap();
-        store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+        store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
     }
     let closed = store.close_diverged(vec![(key("d"), "verified"), (key("other"), "gone")]).await.unwrap();
     assert_eq!(closed, 1, "it counts items that were open");

@@ -28,7 +28,7 @@ fn page(run: RunId, segment: u32, first: u64, next: Option<&str>) -> VerifiedPag
         why: Some("left alone".to_owned()),
     };
     VerifiedPages {
-        run,
+        session: session_of(run, 1),
         segment,
         event: pages(first, next, &[Outcome::AlreadyApplied, Outcome::Diverged]),
         verdicts: VerdictCounts { matching: 1, stale: 1, ..VerdictCounts::default() },
@@ -52,7 +52,7 @@ pub(super) async fn a_verification_is_resumed_only_if_it_is_asked_the_same(store
     let again = store.begin_verification(verification(FULL, 9), false).await.unwrap();
     assert!(again.resumed);
     assert_eq!((again.run.id, again.run.total_segments, again.due), (first.run.id, 2, 2));
-    let stopped = store.stop_verification(again.run.id, Some("a signal".to_owned()), 0).await.unwrap();
+    let stopped = store.stop_verification(again.run.session(), Some("a signal".to_owned()), 0).await.unwrap();
     assert_eq!(stopped.status, RunStatus::Stopped);
     let mut newest = again.run.id;
     for (asked, anew) in [(Asked { repair: true, ..FULL }, false), (sampled.clone(), false), (sampled.clone(), true)] {
@@ -60,7 +60,7 @@ pub(super) async fn a_verification_is_resumed_only_if_it_is_asked_the_same(store
         assert!(!other.resumed && other.run.id > newest && other.asked == asked);
         assert_eq!(other.drawn.is_some(), asked.wanted.is_some());
         newest = other.run.id;
-        store.stop_verification(newest, None, 0).await.unwrap();
+        store.stop_verification(session_of(newest, 1), None, 0).await.unwrap();
     }
     assert_eq!(store.newest_verification().await.unwrap().unwrap().run.id, newest);
 }
@@ -95,10 +95,27 @@ pub(super) async fn verified_pages_that_do_not_add_up_store_nothing(stored: &mut
     assert!(store.mismatches(run, Verdict::Stale, 9).await.unwrap().is_empty());
 }
 
+pub(super) async fn an_earlier_session_commits_and_ends_nothing(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = store.begin_verification(verification(FULL, 1), false).await.unwrap().run.id;
+    let store = stored.crash(store);
+    assert!(store.begin_verification(verification(FULL, 1), false).await.unwrap().resumed);
+    assert_fenced(store.commit_verified(page(run, 0, 1, None)).await);
+    assert!(store.segment_verdicts(run).await.unwrap().is_empty());
+    let newest = session_of(run, 2);
+    store.commit_verified(VerifiedPages { session: newest, ..page(run, 0, 1, None) }).await.unwrap();
+    let finish = |session| store.finish_verification(session, "then".to_owned(), "{}".to_owned(), "hash".to_owned());
+    assert_fenced(finish(session_of(run, 1)).await);
+    assert_fenced(store.stop_verification(session_of(run, 1), None, 1).await);
+    assert_eq!(store.latest_report().await.unwrap(), None);
+    assert_eq!(finish(newest).await.unwrap().abandoned_pages, 0);
+}
+
 pub(super) async fn a_verification_ends_with_its_report_when_all_due_segments_are_done(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = store.begin_verification(verification(FULL, 2), false).await.unwrap().run.id;
-    let finish = || store.finish_verification(run, "then".to_owned(), "{}".to_owned(), "hash".to_owned());
+    let finish =
+        || store.finish_verification(session_of(run, 1), "then".to_owned(), "{}".to_owned(), "hash".to_owned());
     store.commit_verified(page(run, 0, 1, None)).await.unwrap();
     assert_refused(finish().await);
     assert_eq!(store.latest_report().await.unwrap(), None);
@@ -116,7 +133,10 @@ pub(super) async fn reports_come_newest_first(stored: &mut dyn Stored) {
     for number in 0..3 {
         let run = store.begin_verification(verification(FULL, 1), false).await.unwrap().run.id;
         store.commit_verified(page(run, 0, 1, None)).await.unwrap();
-        store.finish_verification(run, "then".to_owned(), "{}".to_owned(), format!("{number}")).await.unwrap();
+        store
+            .finish_verification(session_of(run, 1), "then".to_owned(), "{}".to_owned(), format!("{number}"))
+            .await
+            .unwrap();
         runs.insert(0, run);
     }
     assert_eq!(store.reports(2).await.unwrap().iter().map(|report| report.run).collect::<Vec<_>>(), runs[..2]);

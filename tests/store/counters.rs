@@ -51,7 +51,7 @@ async fn no_figure_is_counted_row_by_row() {
     let first = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
     store.record_baseline(met(first, "b", "a")).await.unwrap();
     store.commit(commit(first, 0, pages(1, 1, Some(key(1)), &[Outcome::Applied]))).await.unwrap();
-    store.end_session(first, RunStatus::Stopped, None, 0).await.unwrap();
+    store.end_session(session_of(first, 1), RunStatus::Stopped, None, 0).await.unwrap();
     let run = begin(&store, Begin::Restart, 1).await.run.id;
     store.record_baseline(met(run, "a", "c")).await.unwrap();
     let rows = ["c", "d", "e"].map(|name| {

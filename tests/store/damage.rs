@@ -57,7 +57,7 @@ async fn expanded(path: &Path) {
         store.commit(done).await.unwrap();
     }
     store.commit(commit(run, 7, pages(1, 1, Some(key(9)), &[Outcome::Applied]))).await.unwrap();
-    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
     store.close().await.unwrap();
 }
 

@@ -61,14 +61,15 @@ async fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let mut store = open(&path);
-    let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
+    let mut session = begin(&store, Begin::ResumeOrNew, 4).await.run.session();
+    let run = session.run;
     let mut model = Model::default();
     for (n, step) in steps.into_iter().enumerate() {
         match step {
             Step::Pages { segment, skew, pages: count, outcomes, ends, forget_failures } => {
                 let state = model.segments.get(&segment).cloned().unwrap_or_default();
                 let event = pages(state.pages + skew, count, (!ends).then(|| key(format!("start {n}"))), &outcomes);
-                let mut commit = commit(run, segment, event.clone());
+                let mut commit = commit_in(session, segment, event.clone());
                 for (i, outcome) in outcomes.iter().enumerate() {
                     match outcome {
                         Outcome::Diverged => commit
@@ -108,8 +109,9 @@ async fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 agree(&store, run, &model).await?;
                 drop(store);
                 store = open(&path);
-                let session = begin(&store, Begin::ResumeOrNew, 99).await;
-                prop_assert_eq!((session.run.id, session.run.total_segments, session.resumed), (run, 4, true));
+                let begun = begin(&store, Begin::ResumeOrNew, 99).await;
+                prop_assert_eq!((begun.run.id, begun.run.total_segments, begun.resumed), (run, 4, true));
+                session = begun.run.session();
             }
         }
     }
@@ -215,7 +217,8 @@ fn commit_for_ever(path: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let store = open(path);
-        let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
+        let session = begin(&store, Begin::ResumeOrNew, 4).await.run.session();
+        let run = session.run;
         let done: BTreeMap<_, _> =
             store.segments_after(run, None, u32::MAX).await.unwrap().into_iter().map(|(n, s)| (n, s.pages)).collect();
         futures::future::join_all((0..4).map(|segment| {
@@ -229,7 +232,7 @@ fn commit_for_ever(path: &Path) {
                     store.append_pre_images(run, vec![row]).await.unwrap();
                     tell("pre-image");
                     let outcomes = [Outcome::Applied, Outcome::Rejected, Outcome::NothingToDo];
-                    let mut commit = commit(run, segment, pages(page, 1, Some(key(&name)), &outcomes));
+                    let mut commit = commit_in(session, segment, pages(page, 1, Some(key(&name)), &outcomes));
                     commit.failures = vec![failure(&name, Outcome::Rejected, "why")];
                     store.commit(commit).await.unwrap();
                     tell(&format!("page {segment} {page}"));

@@ -88,9 +88,9 @@ async fn what_is_under_way_outlives_the_session_and_goes_with_the_commit() {
     let store = open(&path);
     assert_eq!(begin(&store, Begin::ResumeOrNew, 1).await.run.id, run);
     store.record_baseline(met(run, 2, &[("f", false)])).await.unwrap();
-    store.commit(commit(run, 0, pages(2, 1, Some(key(2)), &[Outcome::Applied]))).await.unwrap();
+    store.commit(commit_in(session_of(run, 2), 0, pages(2, 1, Some(key(2)), &[Outcome::Applied]))).await.unwrap();
     assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["c", "d"]), "of the session that died");
-    store.commit(commit(run, 0, pages(3, 1, None, &[Outcome::Applied]))).await.unwrap();
+    store.commit(commit_in(session_of(run, 2), 0, pages(3, 1, None, &[Outcome::Applied]))).await.unwrap();
     assert!(store.under_way(run, 0).await.unwrap().is_empty());
     assert_eq!(were_there(&store, &["a", "b", "e", "f"]).await, [false, true, true, false]);
     assert_eq!(store.preexisting_count().await.unwrap(), 2);
@@ -107,7 +107,7 @@ async fn the_first_pass_is_over_when_one_was_complete() {
         let first = store.is_first_pass(run).await.unwrap();
         store.record_baseline(met(run, 1, &[("a", phase == phase::EXPAND)])).await.unwrap();
         store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
-        store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
+        store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
         first
     };
     assert!(whole(Begin::ResumeOrNew, phase::EXPAND).await);
@@ -144,7 +144,7 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
         })
         .await
         .unwrap();
-    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
     let rollback = store.begin(Begin::ResumeOrNew, NewRun { phase: phase::ROLLBACK.to_owned(), ..new_run(1) }).await;
     let own = vec![row(&PreImage::of(&a, &s("of the rollback")))];
     store.append_pre_images(rollback.unwrap().run.id, own).await.unwrap();
@@ -164,8 +164,8 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
         "the pass has not met every item"
     );
     store.begin(Begin::ResumeOrNew, new_run(1)).await.unwrap();
-    store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
-    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    store.commit(commit_in(session_of(run, 2), 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
+    store.end_session(session_of(run, 2), RunStatus::Stopped, None, 0).await.unwrap();
     let recalled = [ItemHistory::default(), expected];
     assert_eq!(
         store.history_of(keys.clone(), Lookup::ToDecide).await.unwrap(),
@@ -191,7 +191,7 @@ async fn a_way_back_that_is_not_whole_is_told() {
         if look {
             store.commit(commit(first, 0, pages(2, 1, None, &[Outcome::NothingToDo]))).await.unwrap();
         }
-        store.end_session(first, RunStatus::Stopped, None, 0).await.unwrap();
+        store.end_session(session_of(first, 1), RunStatus::Stopped, None, 0).await.unwrap();
         assert_eq!(store.no_way_back().await.unwrap(), None, "a rollback looks at the rest by itself");
         let anew = begin(&store, Begin::Restart, 1).await.run.id;
         assert_eq!(store.is_first_pass(anew).await.unwrap(), !look);

@@ -28,8 +28,8 @@ use backfill::internals::item::{ItemKey, Path as AttributePath, Position, Value}
 use backfill::internals::state::sqlite::StateFile;
 use backfill::internals::state::{
     Begin, Commit, Counts, Cursor, DivergedItem, Failure, Identity, KeptFact, ListQuery, NewRun, PreImageId,
-    PreImageRow, RowStatus, RunId, RunStatus, SegmentEvent, SegmentState, Session, State, StateSummary, StoreError,
-    TransitionError,
+    PreImageRow, RowStatus, RunId, RunStatus, SegmentEvent, SegmentState, Session, SessionId, State, StateSummary,
+    StoreError, TransitionError,
 };
 use proptest::prelude::*;
 
@@ -85,8 +85,18 @@ fn pages(first: u64, pages: u64, next: Option<ItemKey>, outcomes: &[Outcome]) ->
     SegmentEvent::PagesDone { first, pages, next: next.map(Position::Key), counts }
 }
 
+/// A run's session of this number.
+fn session_of(run: RunId, epoch: u64) -> SessionId {
+    SessionId { run, epoch }
+}
+
+/// A commit of the run's first session.
 fn commit(run: RunId, segment: u32, event: SegmentEvent) -> Commit {
-    Commit { run, segment, event, failures: vec![], diverged: vec![], refused: vec![] }
+    commit_in(session_of(run, 1), segment, event)
+}
+
+fn commit_in(session: SessionId, segment: u32, event: SegmentEvent) -> Commit {
+    Commit { session, segment, event, failures: vec![], diverged: vec![], refused: vec![] }
 }
 
 fn failure(name: impl ToString, outcome: Outcome, reason: &str) -> Failure {

@@ -19,9 +19,10 @@ async fn runs_begin_resume_end_and_follow_each_other() {
     assert!(!first.resumed && first.run.pass == 1 && first.run.sessions == 1 && !first.run.lower_bound);
     let run = first.run.id;
     assert!(refused(Begin::ResumeOrNew).await.contains("already open"));
-    let complete = store.end_session(run, RunStatus::Complete, None, 0).await;
+    let complete = store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await;
     assert!(matches!(complete, Err(StoreError::Refused(_))), "nothing is done yet: {complete:?}");
-    let stopped = store.end_session(run, RunStatus::Stopped, Some("interrupted".to_owned()), 0).await.unwrap();
+    let stopped =
+        store.end_session(session_of(run, 1), RunStatus::Stopped, Some("interrupted".to_owned()), 0).await.unwrap();
     assert!(!stopped.lower_bound && stopped.ended_at.is_some() && !stopped.open_session);
     assert_eq!(stopped.stop_reason.as_deref(), Some("interrupted"));
     let late = store.commit(commit(run, 0, pages(1, 1, None, &[]))).await;
@@ -30,7 +31,7 @@ async fn runs_begin_resume_end_and_follow_each_other() {
     // A resumed run keeps its segments; pages that were given up make its counts a lower bound.
     let resumed = begin(&store, Begin::ResumeOrNew, 64).await;
     assert!(resumed.resumed && resumed.run.total_segments == 2 && resumed.run.sessions == 2);
-    assert!(store.end_session(run, RunStatus::Stopped, None, 3).await.unwrap().lower_bound);
+    assert!(store.end_session(session_of(run, 2), RunStatus::Stopped, None, 3).await.unwrap().lower_bound);
 
     // A restart keeps the record of what it replaces.
     let restarted = begin(&store, Begin::Restart, 3).await.run;
@@ -39,15 +40,15 @@ async fn runs_begin_resume_end_and_follow_each_other() {
     for segment in 0..3 {
         store.commit(commit(restarted.id, segment, pages(1, 1, None, &[]))).await.unwrap();
     }
-    store.end_session(restarted.id, RunStatus::Complete, None, 0).await.unwrap();
+    store.end_session(session_of(restarted.id, 1), RunStatus::Complete, None, 0).await.unwrap();
     assert!(refused(Begin::ResumeOrNew).await.contains("--again"));
 
     let again = begin(&store, Begin::Again, 5).await.run;
     assert_eq!((again.pass, again.total_segments), (2, 5));
-    store.end_session(again.id, RunStatus::Stopped, None, 0).await.unwrap();
+    store.end_session(session_of(again.id, 1), RunStatus::Stopped, None, 0).await.unwrap();
     let resumed = begin(&store, Begin::Again, 5).await;
     assert!(resumed.resumed && resumed.run.id == again.id, "the command that began a pass resumes it");
-    let restarted = begin_after_stop(&store, again.id).await;
+    let restarted = begin_after_stop(&store, resumed.run.session()).await;
     assert_eq!(restarted.run.pass, 2);
     drop(store);
     let statuses: Vec<_> = summary(&path).runs.iter().map(|r| (r.pass, r.status)).collect();
@@ -55,8 +56,8 @@ async fn runs_begin_resume_end_and_follow_each_other() {
     assert_eq!(statuses, [(1, Superseded), (1, Complete), (2, Superseded), (2, Running)]);
 }
 
-async fn begin_after_stop(store: &State, run: RunId) -> Session {
-    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+async fn begin_after_stop(store: &State, session: SessionId) -> Session {
+    store.end_session(session, RunStatus::Stopped, None, 0).await.unwrap();
     begin(store, Begin::Restart, 5).await
 }
 
@@ -68,7 +69,7 @@ async fn failures_are_retried_settled_and_superseded_by_a_later_pass() {
     let mut done = commit(run, 0, pages(1, 1, None, &[Outcome::Conflict; 4]));
     done.failures = (0..4).map(|n| failure(n, Outcome::Conflict, "it changed under every attempt")).collect();
     store.commit(done).await.unwrap();
-    store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
+    store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
 
     let open = |after, limit| ListQuery { run: Some(run), after, limit, open_only: true };
     let two = store.failures(open(Cursor::START, 2)).await.unwrap();
@@ -97,7 +98,7 @@ async fn failures_are_retried_settled_and_superseded_by_a_later_pass() {
     done.failures = vec![failure(2, Outcome::Rejected, "too large")];
     store.commit(done).await.unwrap();
     assert_eq!(store.failures(OPEN).await.unwrap().len(), 3);
-    store.end_session(again, RunStatus::Complete, None, 0).await.unwrap();
+    store.end_session(session_of(again, 1), RunStatus::Complete, None, 0).await.unwrap();
     let left = store.failures(OPEN).await.unwrap();
     assert_eq!(left.iter().map(|f| (f.run, f.key.clone())).collect::<Vec<_>>(), [(again, key(2))]);
     assert!(store.diverged(OPEN).await.unwrap().is_empty());

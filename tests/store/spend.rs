@@ -22,9 +22,9 @@ async fn an_open_slice_counts_as_spent_when_the_file_is_opened_again() {
     let path = dir.path().join("s.db");
     let store = open(&path);
     let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
-    assert_eq!(store.begin_spend(run, PRICES).await.unwrap(), SpendState::default());
-    store.reserve(run, slice(spend(0.0, 0.0), spend(10.0, 20.0))).await.unwrap();
-    store.reserve(run, slice(spend(7.0, 3.0), spend(10.0, 20.0))).await.unwrap();
+    assert_eq!(store.begin_spend(session_of(run, 1), PRICES).await.unwrap(), SpendState::default());
+    store.reserve(session_of(run, 1), slice(spend(0.0, 0.0), spend(10.0, 20.0))).await.unwrap();
+    store.reserve(session_of(run, 1), slice(spend(7.0, 3.0), spend(10.0, 20.0))).await.unwrap();
     // Two applied items: two write units, half a read unit.
     store.commit(commit(run, 0, pages(1, 1, Some(key(1)), &[Outcome::Applied; 2]))).await.unwrap();
 
@@ -40,20 +40,20 @@ async fn an_open_slice_counts_as_spent_when_the_file_is_opened_again() {
 
     let store = open(&path);
     begin(&store, Begin::ResumeOrNew, 4).await;
-    let known = store.begin_spend(run, PRICES).await.unwrap();
+    let known = store.begin_spend(session_of(run, 2), PRICES).await.unwrap();
     assert_eq!((known.spent, known.lost), (spend(17.0, 23.0), spend(10.0, 20.0)));
     assert_eq!(store.spend(run).await.unwrap().dollars(), Some(PRICES.dollars(spend(17.0, 23.0))));
 
     // In good order: only what was used.
-    store.reserve(run, slice(spend(17.0, 23.0), spend(10.0, 20.0))).await.unwrap();
-    store.settle_spend(run, spend(18.0, 24.0)).await.unwrap();
+    store.reserve(session_of(run, 2), slice(spend(17.0, 23.0), spend(10.0, 20.0))).await.unwrap();
+    store.settle_spend(session_of(run, 2), spend(18.0, 24.0)).await.unwrap();
     drop(store);
     let ended = summary(&path).current.unwrap().spend.state;
     assert_eq!((ended.spent, ended.lost), (spend(18.0, 24.0), spend(10.0, 20.0)));
     // Each run has its own.
     let store = open(&path);
     let anew = begin(&store, Begin::Restart, 4).await.run.id;
-    assert_eq!(store.begin_spend(anew, PRICES).await.unwrap().spent, Spend::default());
+    assert_eq!(store.begin_spend(session_of(anew, 1), PRICES).await.unwrap().spent, Spend::default());
     assert_eq!(store.spend(run).await.unwrap().state.spent, spend(18.0, 24.0));
 }
 
@@ -64,8 +64,8 @@ async fn without_reservations_the_counts_tell_what_was_spent() {
     let path = dir.path().join("s.db");
     let store = open(&path);
     let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
-    store.begin_spend(run, PRICES).await.unwrap();
-    store.settle_spend(run, spend(5.0, 1.0)).await.unwrap();
+    store.begin_spend(session_of(run, 1), PRICES).await.unwrap();
+    store.settle_spend(session_of(run, 1), spend(5.0, 1.0)).await.unwrap();
     store.commit(commit(run, 0, pages(1, 1, Some(key(1)), &[Outcome::Applied; 3]))).await.unwrap();
     drop(store);
     let spent = summary(&path).current.unwrap().spend.state;
@@ -77,7 +77,7 @@ async fn nothing_is_reserved_before_the_spend_is_begun() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
     let run = begin(&store, Begin::ResumeOrNew, 4).await.run.id;
-    let error = store.reserve(run, slice(spend(0.0, 0.0), spend(1.0, 0.0))).await.unwrap_err();
+    let error = store.reserve(session_of(run, 1), slice(spend(0.0, 0.0), spend(1.0, 0.0))).await.unwrap_err();
     assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
     assert_eq!(store.spend(run).await.unwrap().prices, None);
 }

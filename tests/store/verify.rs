@@ -35,7 +35,7 @@ fn verified(run: RunId, segment: u32, first: u64, ends: bool, verdicts: &[Verdic
     let next = (!ends).then(|| key(format!("{segment}/{first}")));
     let mismatches = verdicts.iter().filter(|verdict| verdict.is_mismatch()).map(mismatch).collect();
     VerifiedPages {
-        run,
+        session: session_of(run, 1),
         segment,
         event: pages(first, 1, next, &outcomes),
         verdicts: counts,
@@ -60,10 +60,11 @@ async fn a_verification_is_resumed_by_the_same_question_only() {
     let store = open(&path);
     let again = store.begin_verification(asks(FULL, 64, 64), false).await.unwrap();
     assert!(again.resumed && again.run.id == first.run.id && (again.run.total_segments, again.due) == (2, 2));
-    store.commit_verified(verified(again.run.id, 0, 2, true, &[Verdict::Stale])).await.unwrap();
+    let pages = verified(again.run.id, 0, 2, true, &[Verdict::Stale]);
+    store.commit_verified(VerifiedPages { session: again.run.session(), ..pages }).await.unwrap();
     let counts = VerdictCounts { matching: 1, stale: 2, ..VerdictCounts::default() };
     assert_eq!(store.segment_verdicts(again.run.id).await.unwrap(), [(0, counts)]);
-    store.stop_verification(again.run.id, None, 1).await.unwrap();
+    store.stop_verification(again.run.session(), None, 1).await.unwrap();
 
     // Another question begins another one; so does the same one, asked anew.
     let sampled = Asked { wanted: Some(5), ..FULL };
@@ -76,7 +77,7 @@ async fn a_verification_is_resumed_by_the_same_question_only() {
     ] {
         let new = store.begin_verification(asks(asked.clone(), 8, 5), anew).await.unwrap();
         assert!(!new.resumed, "{asked:?}");
-        store.stop_verification(new.run.id, None, 0).await.unwrap();
+        store.stop_verification(session_of(new.run.id, 1), None, 0).await.unwrap();
     }
     let last = store.begin_verification(asks(sampled.clone(), 9, 9), false).await.unwrap();
     assert_eq!((last.asked, last.drawn, last.due), (sampled.clone(), asks(sampled, 8, 5).drawn, 5));
@@ -101,7 +102,7 @@ async fn only_what_adds_up_is_stored() {
         let refused = store.commit_verified(pages.clone()).await;
         assert!(matches!(refused, Err(StoreError::Refused(_))), "{pages:?}");
     }
-    let finish = async || store.finish_verification(run, clock(), "{}".into(), "hash".into()).await;
+    let finish = async || store.finish_verification(session_of(run, 1), clock(), "{}".into(), "hash".into()).await;
     let early = finish().await;
     assert!(matches!(early, Err(StoreError::Refused(_))), "{early:?}");
     assert_eq!(store.segment_verdicts(run).await.unwrap(), []);
@@ -120,7 +121,7 @@ async fn only_what_adds_up_is_stored() {
         let next = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
         assert_eq!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().len(), kept);
         store.commit_verified(verified(next, 0, 1, true, &[])).await.unwrap();
-        store.finish_verification(next, clock(), "{}".into(), "later".into()).await.unwrap();
+        store.finish_verification(session_of(next, 1), clock(), "{}".into(), "later".into()).await.unwrap();
     }
     assert_eq!(store.reports(9).await.unwrap().len(), 3);
 }
@@ -155,7 +156,7 @@ async fn a_name_that_cannot_be_read_hides_no_other() {
     let left =
         |key| PreImageRow { key, pre: PreImage { path: attribute("new"), prior: PriorValue::Same, wrote: None } };
     store.append_pre_images(run, items().map(left).collect()).await.unwrap();
-    store.end_session(run, RunStatus::Stopped, None, 0).await.unwrap();
+    store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
     let verification = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
     store.commit_verified(verified(verification, 0, 1, true, &[Verdict::Missing; 3])).await.unwrap();
     store.close().await.unwrap();
@@ -189,11 +190,11 @@ async fn a_flipped_bit_never_changes_what_a_gate_goes_by() {
     page.failures = vec![failure("failed-item", Outcome::Rejected, "reason-of-failure")];
     page.diverged = vec![DivergedItem { key: key("diverged-item"), paths: vec![attribute("diverged-path")] }];
     store.commit(page).await.unwrap();
-    store.end_session(run, RunStatus::Complete, None, 0).await.unwrap();
+    store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
     let verification = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
     store.commit_verified(verified(verification, 0, 1, true, &[Verdict::Stale])).await.unwrap();
     let report = r#"{"mismatches":7}"#.to_owned();
-    store.finish_verification(verification, clock(), report, "hash-of-report".into()).await.unwrap();
+    store.finish_verification(session_of(verification, 1), clock(), report, "hash-of-report".into()).await.unwrap();
     store.close().await.unwrap();
 
     let all = |path: &Path| -> Result<String, StoreError> {

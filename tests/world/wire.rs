@@ -78,7 +78,7 @@ impl Wire {
         page.items.iter().for_each(|_| counts.count(Outcome::AlreadyApplied));
         let event = SegmentEvent::PagesDone { first: pages + 1, pages: 1, next: page.next.clone(), counts };
         let (failures, diverged, refused) = Default::default();
-        let commit = Commit { run: run.id, segment: request.segment, event, failures, diverged, refused };
+        let commit = Commit { session: run.session(), segment: request.segment, event, failures, diverged, refused };
         drop(self.state.commit(commit).await);
     }
 }

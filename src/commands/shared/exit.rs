@@ -98,7 +98,7 @@ impl Exit {
         match error {
             StoreError::Locked(_) | StoreError::Foreign(_) | StoreError::Corrupt(_) => Exit::State,
             StoreError::Refused(_) | StoreError::Io(_) => Exit::Refused,
-            StoreError::Broken(_) => Exit::Stopped,
+            StoreError::Broken(_) | StoreError::Fenced(_) => Exit::Stopped,
             StoreError::Transition(_) => Exit::Unexpected,
         }
     }

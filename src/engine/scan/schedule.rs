@@ -56,8 +56,8 @@ pub struct WorkLease {
     pub unit: u32,
     /// What is committed of it: where the holder goes on.
     pub state: SegmentState,
-    /// Fences the holder off: a later lease of the unit has a higher epoch. Of a local state, which one process owns, it is
-    /// the number of the run's session.
+    /// Fences earlier holders off: a later lease of the unit has a higher epoch, and a commit carries that of its lease
+    /// ([`SessionId::epoch`](crate::state::SessionId::epoch)). Here it is the number of the run's session.
     pub epoch: u64,
 }
 

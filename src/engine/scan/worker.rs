@@ -35,7 +35,7 @@ pub(crate) async fn work_segment<P: ProcessPage + CommitPage<P::Outcome>>(
         SegmentStatus::Done => return Ok(()),
     };
     let mut open = OpenPages::new(pass.as_ref());
-    let worked = work_pages(lease.unit, start, lease.state.pages, &reading, &requests, &seat, &mut open).await;
+    let worked = work_pages(lease, start, &reading, &requests, &seat, &mut open).await;
     let worked = match worked {
         Ok(()) => open.finish(&requests).await,
         stopped => stopped,
@@ -47,14 +47,14 @@ pub(crate) async fn work_segment<P: ProcessPage + CommitPage<P::Outcome>>(
 }
 
 async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
-    segment: u32,
+    lease: &WorkLease,
     start: Option<Position>,
-    mut number: u64,
     reading: &Reading,
     requests: &Requests,
     seat: &Seat,
     open: &mut OpenPages<'_, P>,
 ) -> Result<(), Stopped> {
+    let (segment, epoch, mut number) = (lease.unit, lease.epoch, lease.state.pages);
     let mut size = PageSize::first(reading, requests);
     let mut fetching = Fetch::start(segment, start, size, reading, requests);
     loop {
@@ -74,7 +74,7 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
         let next = page.next.clone();
         let following = next.clone().map(|next| Fetch::start(segment, Some(next), size, reading, requests));
         let since = Instant::now();
-        let mut pages = Pages { segment, first: number, pages: 1, next, settled: P::Outcome::default() };
+        let mut pages = Pages { segment, epoch, first: number, pages: 1, next, settled: P::Outcome::default() };
         pages.settled.counts_mut().read_units = page.units.unwrap_or(0.0) + seat.take_surveyed();
         open.process(pages, page.items, leave, requests).await?;
         size.learn_pace(since.elapsed());

@@ -114,7 +114,7 @@ mod tests {
             let key = ItemKey::new(Item::new());
             settled.failures.push(Failure { key, outcome: Outcome::Rejected, reason: "too large".into() });
         }
-        Pages { segment, first, pages: 1, next: None, settled }
+        Pages { segment, epoch: 1, first, pages: 1, next: None, settled }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::page::{CommitPage, PageItems, Pages, ProcessPage};
 use crate::engine::write::probation::{Probation, Ruling};
 use crate::engine::write::writer::{Settled, Settling, Writer};
-use crate::state::{Checkpoints, Commit, RunId, SegmentEvent};
+use crate::state::{Checkpoints, Commit, RunId, SegmentEvent, SessionId};
 
 /// Writes pages and commits them.
 pub struct WritePages {
@@ -54,12 +54,13 @@ impl WritePages {
     }
 
     async fn make_durable(&self, pages: Pages) -> Result<(), Stopped> {
-        let Pages { segment, first, pages, next, settled } = pages;
+        let Pages { segment, epoch, first, pages, next, settled } = pages;
         let Settled { counts, failures, diverged, refused, encrypted, .. } = settled;
         let failed = failures.len() as u64;
         let (progress, ends) = (counts.clone(), next.is_none());
         let event = SegmentEvent::PagesDone { first, pages, next, counts };
-        let commit = Commit { run: self.run, segment, event, failures, diverged, refused };
+        let session = SessionId { run: self.run, epoch };
+        let commit = Commit { session, segment, event, failures, diverged, refused };
         if let Err(error) = self.checkpoints.commit(commit).await {
             self.requests.stop().stop(StopReason::Store(error.to_string()));
             return Err(Stopped);

@@ -27,27 +27,38 @@ impl Job {
     ///
     /// False where it was stopped; it then goes on where it was when it is called again.
     pub async fn complete_baseline(&self, store: &State) -> Result<bool, StoreError> {
-        let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(true) };
+        let Some(pass) = self.begin_look(store).await? else { return Ok(true) };
         tracing::info!("what the stopped run has not read is looked at first, and not written");
-        let before = store.begin_spend(pass.id, self.allowance.prices()).await?;
-        let from = if pass.looked_through { pass.look_from } else { before.spent };
-        self.allowance.begin_beside(store.spend_ledger(), pass.id, before, from);
+        let before = store.begin_spend(pass.session(), self.allowance.prices()).await?;
+        self.allowance.begin_beside(store.spend_ledger(), pass.session(), before, pass.look_from);
         self.stop_at_limits();
-        let baseline = self.look_through(store).await;
+        let baseline = self.look(store, &pass).await;
         self.end_spend(store, &pass).await?;
         baseline
     }
 
     /// The same within a session of another run, of whose limits it spends.
     pub(crate) async fn look_through(&self, store: &State) -> Result<bool, StoreError> {
-        let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(true) };
+        match self.begin_look(store).await? {
+            Some(pass) => self.look(store, &pass).await,
+            None => Ok(true),
+        }
+    }
+
+    /// Begins a session of the first pass for the look, if that pass was begun and stopped.
+    async fn begin_look(&self, store: &State) -> Result<Option<RunRecord>, StoreError> {
+        let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(None) };
         let new = NewRun {
             phase: phase::EXPAND.to_owned(),
             total_segments: pass.total_segments,
             tool_version: pass.tool_version,
             table_items_estimate: pass.table_items_estimate,
         };
-        let pass = store.begin(Begin::Look, new).await?.run;
+        Ok(Some(store.begin(Begin::Look, new).await?.run))
+    }
+
+    /// The look itself, and the end of its session. False where it was stopped.
+    async fn look(&self, store: &State, pass: &RunRecord) -> Result<bool, StoreError> {
         let requests = self.requests();
         let key = &self.description.key;
         let none = Changes::for_expand(&[], Strategy::InPlace, key.clone(), Vec::new());
@@ -55,7 +66,7 @@ impl Job {
         let look = FirstLook::new(Arc::new(self.expansion()), store.history(), pass.id, true);
         let pages = WritePages::new(writer, store.checkpoints(), pass.id, requests.clone(), u64::MAX, 0, true);
         let handler = RecordFirst::new(look, pages, requests.clone());
-        let scheduler = schedule(store, &pass).await?;
+        let scheduler = schedule(store, pass).await?;
         sweep(self.reading(pass.total_segments), &scheduler, &requests, Arc::new(handler)).await;
         let baseline = store.totals(pass.id).await?.done == pass.total_segments;
         if !baseline && !self.stop.is_stopping() {
@@ -63,7 +74,7 @@ impl Job {
         }
         let reason = if baseline { Some(ENDED.to_owned()) } else { self.stop.reason().map(ToString::to_string) };
         let abandoned = if baseline { 0 } else { self.progress.snapshot().abandoned_pages };
-        store.end_session(pass.id, RunStatus::Stopped, reason, abandoned).await?;
+        store.end_session(pass.session(), RunStatus::Stopped, reason, abandoned).await?;
         Ok(baseline)
     }
 

@@ -33,21 +33,21 @@ impl Checkpoints for MemoryState {
 
 impl Tables {
     fn commit(&mut self, commit: &Commit, now: &str) -> Result<(), StoreError> {
-        let run = self.run(commit.run)?.clone();
+        let run = self.run(commit.session.run)?.clone();
         rules::check_commit(&run, commit)?;
         let SegmentEvent::PagesDone { first, pages, next, counts } = &commit.event;
         self.check_pre_images(&commit.refused)?;
-        self.move_segment(commit.run, commit.segment, &commit.event, now)?;
-        self.run_mut(commit.run)?.lower_bound |= counts.unclear > 0;
+        self.move_segment(run.id, commit.segment, &commit.event, now)?;
+        self.run_mut(run.id)?.lower_bound |= counts.unclear > 0;
         for failure in &commit.failures {
-            self.put_failure(commit.run, commit.segment, failure, now);
+            self.put_failure(run.id, commit.segment, failure, now);
         }
         for item in &commit.diverged {
-            self.put_diverged(commit.run, commit.segment, item, now);
+            self.put_diverged(run.id, commit.segment, item, now);
         }
         let (last, segment_ends) = (first + pages - 1, next.is_none());
         self.under_way.retain(|page| {
-            let of_segment = page.run == commit.run && page.segment == commit.segment;
+            let of_segment = page.run == run.id && page.segment == commit.segment;
             !(of_segment && (segment_ends || (page.session == run.sessions && page.page <= last)))
         });
         self.mark_refused(&commit.refused);

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::super::rules::{self, Beginning};
 use super::super::{
     Begin, Cursor, DivergedItem, DivergedRecord, Failure, FailureRecord, ListQuery, NewRun, OpenWork, RowStatus, RunId,
-    RunRecord, RunStatus, Runs, Session, Spend, StoreError, Unreadable,
+    RunRecord, RunStatus, Runs, Session, SessionId, Spend, StoreError, Unreadable,
 };
 use super::{MemoryState, Tables};
 use crate::change::Outcome;
@@ -25,12 +25,12 @@ impl Runs for MemoryState {
 
     async fn end_session(
         &self,
-        run: RunId,
+        session: SessionId,
         status: RunStatus,
         reason: Option<String>,
         abandoned_pages: u64,
     ) -> Result<RunRecord, StoreError> {
-        self.call(|tables, now| tables.end_session(run, status, reason, abandoned_pages, now)).await
+        self.call(|tables, now| tables.end_session(session, status, reason, abandoned_pages, now)).await
     }
 
     async fn accept(&self, run: RunId, findings: Vec<String>) -> Result<(), StoreError> {
@@ -232,14 +232,15 @@ impl Tables {
 
     pub(super) fn end_session(
         &mut self,
-        id: RunId,
+        session: SessionId,
         to: RunStatus,
         reason: Option<String>,
         abandoned_pages: u64,
         now: &str,
     ) -> Result<RunRecord, StoreError> {
+        let id = session.run;
         let run = self.run(id)?.clone();
-        let status = rules::end_session(&run, to, self.totals(id)?.done, abandoned_pages)?;
+        let status = rules::end_session(&run, session, to, self.totals(id)?.done, abandoned_pages)?;
         if status == RunStatus::Complete {
             self.resolve_earlier(&run, now);
         }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::super::{Reservation, RunId, Spend, SpendLedger, SpendRecord, SpendState, StoreError, rules};
+use super::super::{Reservation, RunId, SessionId, Spend, SpendLedger, SpendRecord, SpendState, StoreError, rules};
 use super::{MemoryState, Tables};
 use crate::cost::{PriceBasis, UnitPrices};
 
@@ -12,8 +12,10 @@ impl SpendLedger for MemoryState {
         self.call(|tables, _| tables.spend_record(run)).await
     }
 
-    async fn begin_spend(&self, run: RunId, prices: UnitPrices) -> Result<SpendState, StoreError> {
+    async fn begin_spend(&self, session: SessionId, prices: UnitPrices) -> Result<SpendState, StoreError> {
         self.call(|tables, _| {
+            let run = session.run;
+            rules::check_epoch(tables.run(run)?, session)?;
             let counted = tables.counted(run)?;
             let stored = tables.spend.get(&run).map(|(state, _)| *state).unwrap_or_default();
             let state = stored.begun(counted);
@@ -23,17 +25,21 @@ impl SpendLedger for MemoryState {
         .await
     }
 
-    async fn reserve(&self, run: RunId, reservation: Reservation) -> Result<(), StoreError> {
+    async fn reserve(&self, session: SessionId, reservation: Reservation) -> Result<(), StoreError> {
         self.call(|tables, _| {
-            let reserved = rules::reserve(run, tables.spend.get(&run).map(|(state, _)| *state), reservation)?;
+            let run = session.run;
+            let stored = tables.spend.get(&run).map(|(state, _)| *state);
+            let reserved = rules::reserve(tables.run(run)?, session, stored, reservation)?;
             tables.spend.entry(run).and_modify(|(state, _)| *state = reserved);
             Ok(())
         })
         .await
     }
 
-    async fn settle_spend(&self, run: RunId, spent: Spend) -> Result<SpendRecord, StoreError> {
+    async fn settle_spend(&self, session: SessionId, spent: Spend) -> Result<SpendRecord, StoreError> {
         self.call(|tables, _| {
+            let run = session.run;
+            rules::check_epoch(tables.run(run)?, session)?;
             let counted = tables.counted(run)?;
             let none = (
                 SpendState::default(),

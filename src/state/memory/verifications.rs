@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use super::super::rules::{self, Beginning};
 use super::super::{
-    MAX_MISMATCHES, Mismatch, NewRun, NewVerification, RunId, RunRecord, RunStatus, StoreError, StoredReport, Verdict,
-    VerdictCounts, VerificationRecord, Verifications, VerifiedPages, phase,
+    MAX_MISMATCHES, Mismatch, NewRun, NewVerification, RunId, RunRecord, RunStatus, SessionId, StoreError,
+    StoredReport, Verdict, VerdictCounts, VerificationRecord, Verifications, VerifiedPages, phase,
 };
 use super::{MemoryState, Tables, Verification};
 
@@ -37,21 +37,21 @@ impl Verifications for MemoryState {
 
     async fn stop_verification(
         &self,
-        run: RunId,
+        session: SessionId,
         reason: Option<String>,
         abandoned_pages: u64,
     ) -> Result<RunRecord, StoreError> {
-        self.call(|tables, now| tables.end_session(run, RunStatus::Stopped, reason, abandoned_pages, now)).await
+        self.call(|tables, now| tables.end_session(session, RunStatus::Stopped, reason, abandoned_pages, now)).await
     }
 
     async fn finish_verification(
         &self,
-        run: RunId,
+        session: SessionId,
         ended_at: String,
         json: String,
         hash: String,
     ) -> Result<RunRecord, StoreError> {
-        self.call(|tables, _| tables.finish_verification(run, ended_at, json, hash)).await
+        self.call(|tables, _| tables.finish_verification(session, ended_at, json, hash)).await
     }
 
     async fn reports(&self, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
@@ -122,12 +122,13 @@ impl Tables {
     }
 
     fn commit_verified(&mut self, pages: &VerifiedPages, now: &str) -> Result<(), StoreError> {
-        rules::check_verified(self.run(pages.run)?, pages)?;
+        let run = pages.session.run;
+        rules::check_verified(self.run(run)?, pages)?;
         let VerifiedPages { segment, verdicts, mismatches, .. } = pages;
         self.check_pre_images(&pages.refused)?;
-        self.move_segment(pages.run, *segment, &pages.event, now)?;
-        self.verdicts.entry((pages.run, *segment)).or_default().add(verdicts);
-        let kept = self.mismatches.entry(pages.run).or_default();
+        self.move_segment(run, *segment, &pages.event, now)?;
+        self.verdicts.entry((run, *segment)).or_default().add(verdicts);
+        let kept = self.mismatches.entry(run).or_default();
         for mismatch in mismatches {
             let of_verdict = kept.iter().filter(|known| known.verdict == mismatch.verdict).count();
             if of_verdict < MAX_MISMATCHES as usize {
@@ -140,17 +141,17 @@ impl Tables {
 
     fn finish_verification(
         &mut self,
-        id: RunId,
+        session: SessionId,
         ended_at: String,
         json: String,
         hash: String,
     ) -> Result<RunRecord, StoreError> {
+        let id = session.run;
         let (run, done) = (self.run(id)?.clone(), self.totals(id)?.done);
-        rules::check_open(&run)?;
         let Some(stored) = self.verifications.get_mut(&id) else {
             return Err(StoreError::Corrupt(format!("verification {id} does not say what it was asked")));
         };
-        let status = rules::finish_verification(&run, stored.due, done)?;
+        let status = rules::finish_verification(&run, session, stored.due, done)?;
         stored.report = Some((json, hash));
         let run = self.run_mut(id)?;
         (run.status, run.open_session) = (status, false);

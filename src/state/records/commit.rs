@@ -1,14 +1,14 @@
 //! What a checkpoint consists of.
 
-use super::super::{PreImageId, RunId, SegmentEvent};
+use super::super::{PreImageId, SegmentEvent, SessionId};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
 
 /// Progress of one segment by one or more whole pages.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Commit {
-    /// The run.
-    pub run: RunId,
+    /// The session of the run that commits it.
+    pub session: SessionId,
     /// The segment.
     pub segment: u32,
     /// What happened to it.

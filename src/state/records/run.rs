@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::super::{Counts, RunId, RunStatus, Spend};
+use super::super::{Counts, RunId, RunStatus, SessionId, Spend};
 use super::{Identity, SpendRecord};
 use crate::change::Outcome;
 use crate::outside::OutsideText;
@@ -65,7 +65,7 @@ pub struct RunRecord {
     pub started_at: String,
     /// When its last session ended; none while one is open, and after one was killed.
     pub ended_at: Option<String>,
-    /// Processes that worked on it.
+    /// Sessions that have begun: the epoch of the newest one ([`SessionId`]).
     pub sessions: u32,
     /// Whether a session is open: a process works on it, or died while it did.
     pub open_session: bool,
@@ -88,6 +88,11 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
+    /// The newest session of the run, open or not.
+    pub fn session(&self) -> SessionId {
+        SessionId { run: self.id, epoch: u64::from(self.sessions) }
+    }
+
     /// Whether it was begun and is not over.
     pub fn is_unfinished(&self) -> bool {
         matches!(self.status, RunStatus::Running | RunStatus::Stopped)

@@ -1,6 +1,6 @@
 //! Verifications.
 
-use super::super::{PreImageId, RunId, SegmentEvent};
+use super::super::{PreImageId, RunId, SegmentEvent, SessionId};
 use super::{NewRun, RunRecord};
 use crate::cutover::Truths;
 use crate::item::{ItemKey, Path};
@@ -67,8 +67,8 @@ pub struct VerificationRecord {
 /// Progress of one segment by one or more whole pages.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VerifiedPages {
-    /// The run.
-    pub run: RunId,
+    /// The session of the verification that commits it.
+    pub session: SessionId,
     /// The segment.
     pub segment: u32,
     /// What happened to it.

@@ -6,7 +6,7 @@ use super::*;
 use crate::cutover::{Truth, Truths};
 use crate::item::ItemKey;
 use crate::state::{
-    Counts, DivergedItem, Drawn, Failure, Mismatch, SegmentEvent, Spend, Stage, Verdict, VerdictCounts,
+    Counts, DivergedItem, Drawn, Failure, Mismatch, RunId, SegmentEvent, Spend, Stage, Verdict, VerdictCounts,
 };
 
 const HOWS: [Begin; 4] = [Begin::ResumeOrNew, Begin::Restart, Begin::Look, Begin::Again];
@@ -46,6 +46,11 @@ fn runs() -> Vec<RunRecord> {
         }
     }
     all
+}
+
+/// The open session of [`run`].
+fn session() -> SessionId {
+    run(RunStatus::Running, true).session()
 }
 
 fn is_refused<T>(answer: Result<T, StoreError>) -> bool {
@@ -139,7 +144,7 @@ fn a_session_ends_only_if_it_is_open_and_completes_only_a_whole_run() {
     for (run, to) in runs().into_iter().flat_map(|run| STATUSES.map(|to| (run.clone(), to))) {
         for (done, abandoned) in [(4, 0), (3, 0), (4, 1)] {
             let context = format!("{run:?} to {to:?}, {done} done, {abandoned} abandoned");
-            let ended = end_session(&run, to, done, abandoned);
+            let ended = end_session(&run, run.session(), to, done, abandoned);
             if let Ok(status) = ended {
                 assert!(run.open_session && status == to, "{context}");
                 assert!(to != RunStatus::Complete || (done, abandoned) == (4, 0), "{context}");
@@ -152,9 +157,11 @@ fn a_session_ends_only_if_it_is_open_and_completes_only_a_whole_run() {
             }
         }
     }
-    assert!(finish_verification(&run(RunStatus::Running, true), 3, 3).is_ok());
-    assert!(is_refused(finish_verification(&run(RunStatus::Running, true), 3, 2)));
-    assert!(is_refused(finish_verification(&run(RunStatus::Running, false), 3, 3)));
+    let finish = |open, done| {
+        let run = run(RunStatus::Running, open);
+        finish_verification(&run, run.session(), 3, done)
+    };
+    assert!(finish(true, 3).is_ok() && is_refused(finish(true, 2)) && is_refused(finish(false, 3)));
 }
 
 fn key(n: usize) -> ItemKey {
@@ -172,11 +179,11 @@ fn event(counts: Counts) -> SegmentEvent {
 }
 
 proptest! {
-    /// A commit is accepted exactly if the session is open, the segment is the run's and each failed and each diverged item
-    /// that its pages count comes with its record.
+    /// A commit is accepted exactly if its session is the newest and open, the segment is the run's, and each failed and each
+    /// diverged item that its pages count comes with its record.
     #[test]
-    fn a_commit_is_accepted_only_with_a_record_of_each_failure(
-        open in any::<bool>(),
+    fn a_commit_is_accepted_only_of_the_open_session_and_with_a_record_of_each_failure(
+        (open, epoch) in (any::<bool>(), 1_u64..6),
         segment in 0_u32..6,
         outcomes in proptest::collection::vec(0_usize..8, 0..6),
         failures in proptest::collection::vec(0_usize..8, 0..3),
@@ -189,7 +196,7 @@ proptest! {
         let failure =
             |(n, outcome): (usize, usize)| Failure { key: key(n), outcome: Outcome::ALL[outcome], reason: String::new() };
         let commit = Commit {
-            run: RunId::from_number(7),
+            session: SessionId { epoch, ..session() },
             segment,
             event: event(counts),
             failures: failures.into_iter().enumerate().map(failure).collect(),
@@ -197,8 +204,9 @@ proptest! {
             refused: Vec::new(),
         };
         let answer = check_commit(&run(RunStatus::Running, open), &commit);
-        prop_assert_eq!(answer.is_ok(), open && segment < 4 && fits);
-        prop_assert!(answer.is_ok() || is_refused(answer));
+        prop_assert_eq!(answer.is_ok(), epoch == 3 && open && segment < 4 && fits);
+        prop_assert_eq!(matches!(answer, Err(StoreError::Fenced(_))), epoch < 3);
+        prop_assert!(answer.is_ok() || epoch < 3 || is_refused(answer));
     }
 
     /// Pages are accepted exactly if they are of a verification, and each item has a verdict and each mismatch a record.
@@ -223,7 +231,7 @@ proptest! {
         let mismatches: Vec<Mismatch> = (0..records).map(mismatch).collect();
         let adds_up = scanned_more + skipped_more == 0 && records == stale && repaired == of_repairs.min(records);
         let pages = VerifiedPages {
-            run: RunId::from_number(7), segment, event: event(counts), verdicts, mismatches, refused: Vec::new(),
+            session: session(), segment, event: event(counts), verdicts, mismatches, refused: Vec::new(),
         };
         let phase = if verifies { phase::VERIFY } else { phase::EXPAND };
         let run = RunRecord { phase: phase.to_owned(), ..run(RunStatus::Running, true) };
@@ -235,13 +243,14 @@ proptest! {
     #[test]
     fn deaths_spend_at_most_what_was_reserved(steps in proptest::collection::vec((0_u8..4, 0_u32..20, 0_u32..20), 0..30)) {
         let units = |n: u32| Spend { write: f64::from(n), read: 0.0 };
+        let run = run(RunStatus::Running, true);
         let (mut state, mut counted) = (SpendState::default(), Spend::default());
         for (step, used, slice) in steps {
             counted = counted + units(used);
             let before = state.known(counted);
             let bound = before.max(state.spent + state.slice);
             state = match step {
-                0 => reserve(RunId::NONE, Some(state), Reservation { spent: before, slice: units(slice) }).unwrap(),
+                0 => reserve(&run, run.session(), Some(state), Reservation { spent: before, slice: units(slice) }).unwrap(),
                 1 => state.begun(counted),
                 2 => state.settled(before, counted),
                 _ => state.died(counted),
@@ -254,8 +263,28 @@ proptest! {
 }
 
 #[test]
+fn only_the_newest_session_of_a_run_is_heard() {
+    let run = run(RunStatus::Stopped, false);
+    for epoch in 1..6 {
+        let answers = [
+            check_epoch(&run, SessionId { epoch, ..run.session() }),
+            reserve(&run, SessionId { epoch, ..run.session() }, Some(SpendState::default()), Reservation::default())
+                .map(|_| ()),
+        ];
+        for answer in answers {
+            match epoch {
+                3 => assert!(answer.is_ok()),
+                1 | 2 => assert!(matches!(answer, Err(StoreError::Fenced(_))), "{answer:?}"),
+                _ => assert!(is_refused(answer)),
+            }
+        }
+    }
+}
+
+#[test]
 fn only_a_spend_that_was_begun_reserves() {
-    assert!(is_refused(reserve(RunId::NONE, None, Reservation::default())));
+    let run = run(RunStatus::Running, true);
+    assert!(is_refused(reserve(&run, run.session(), None, Reservation::default())));
 }
 
 #[test]

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use super::super::{
     BaselinePage, Begin, Checkpoints, Commit, Cursor, DivergedRecord, EventRecord, Events, Failure, FailureRecord,
     History, KeptFact, ListQuery, Listed, Mismatch, NewRun, NewVerification, OpenWork, PreImageId, PreImageRecord,
-    PreImageRow, Reservation, RunId, RunRecord, RunStatus, Runs, SegmentState, SegmentTotals, Session, Spend,
-    SpendLedger, SpendRecord, SpendState, StateStore, StoreError, StoredReport, Unreadable, VerificationRecord,
+    PreImageRow, Reservation, RunId, RunRecord, RunStatus, Runs, SegmentState, SegmentTotals, Session, SessionId,
+    Spend, SpendLedger, SpendRecord, SpendState, StateStore, StoreError, StoredReport, Unreadable, VerificationRecord,
     Verifications, VerifiedPages,
 };
 use super::{Store, accepted, events, journal, leftovers, read, spend, verify, write};
@@ -31,13 +31,13 @@ impl Runs for Store {
 
     async fn end_session(
         &self,
-        run: RunId,
+        session: SessionId,
         status: RunStatus,
         reason: Option<String>,
         abandoned_pages: u64,
     ) -> Result<RunRecord, StoreError> {
         let now = (self.clock)();
-        self.thread.run(move |c| write::end_session(c, run, status, reason.as_deref(), abandoned_pages, &now)).await
+        self.thread.run(move |c| write::end_session(c, session, status, reason.as_deref(), abandoned_pages, &now)).await
     }
 
     async fn accept(&self, run: RunId, findings: Vec<String>) -> Result<(), StoreError> {
@@ -190,16 +190,16 @@ impl SpendLedger for Store {
         self.thread.run(move |c| spend::record(c, &read::run(c, run)?, false)).await
     }
 
-    async fn begin_spend(&self, run: RunId, prices: UnitPrices) -> Result<SpendState, StoreError> {
-        self.thread.run(move |c| spend::begin(c, run, prices)).await
+    async fn begin_spend(&self, session: SessionId, prices: UnitPrices) -> Result<SpendState, StoreError> {
+        self.thread.run(move |c| spend::begin(c, session, prices)).await
     }
 
-    async fn reserve(&self, run: RunId, reservation: Reservation) -> Result<(), StoreError> {
-        self.thread.run(move |c| spend::reserve(c, run, reservation)).await
+    async fn reserve(&self, session: SessionId, reservation: Reservation) -> Result<(), StoreError> {
+        self.thread.run(move |c| spend::reserve(c, session, reservation)).await
     }
 
-    async fn settle_spend(&self, run: RunId, spent: Spend) -> Result<SpendRecord, StoreError> {
-        self.thread.run(move |c| spend::settle(c, run, spent)).await
+    async fn settle_spend(&self, session: SessionId, spent: Spend) -> Result<SpendRecord, StoreError> {
+        self.thread.run(move |c| spend::settle(c, session, spent)).await
     }
 }
 
@@ -225,24 +225,24 @@ impl Verifications for Store {
 
     async fn stop_verification(
         &self,
-        run: RunId,
+        session: SessionId,
         reason: Option<String>,
         abandoned_pages: u64,
     ) -> Result<RunRecord, StoreError> {
         let now = (self.clock)();
         self.thread
-            .run(move |c| write::end_session(c, run, RunStatus::Stopped, reason.as_deref(), abandoned_pages, &now))
+            .run(move |c| write::end_session(c, session, RunStatus::Stopped, reason.as_deref(), abandoned_pages, &now))
             .await
     }
 
     async fn finish_verification(
         &self,
-        run: RunId,
+        session: SessionId,
         ended_at: String,
         json: String,
         hash: String,
     ) -> Result<RunRecord, StoreError> {
-        self.thread.run(move |c| verify::finish(c, run, &ended_at, &json, &hash)).await
+        self.thread.run(move |c| verify::finish(c, session, &ended_at, &json, &hash)).await
     }
 
     async fn reports(&self, limit: u32) -> Result<Vec<StoredReport>, StoreError> {

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::super::{Reservation, RunId, RunRecord, Spend, SpendRecord, SpendState, rules};
+use super::super::{Reservation, RunId, RunRecord, SessionId, Spend, SpendRecord, SpendState, rules};
 use super::error::Failed;
 use super::read;
 use crate::cost::{PriceBasis, UnitPrices};
@@ -21,8 +21,10 @@ pub(super) fn record(connection: &Connection, run: &RunRecord, died: bool) -> Re
 }
 
 /// Begins to count what a session spends, at these prices; gives what the run has spent before.
-pub(super) fn begin(connection: &Connection, id: RunId, prices: UnitPrices) -> Result<SpendState, Failed> {
+pub(super) fn begin(connection: &Connection, session: SessionId, prices: UnitPrices) -> Result<SpendState, Failed> {
+    let id = session.run;
     let run = read::run(connection, id)?;
+    rules::check_epoch(&run, session)?;
     let counted = read::totals(connection, &run)?.counts.spend();
     let state = row(connection, id)?.map(|(state, _)| state).unwrap_or_default().begun(counted);
     put(connection, id, &state)?;
@@ -34,14 +36,17 @@ pub(super) fn begin(connection: &Connection, id: RunId, prices: UnitPrices) -> R
 }
 
 /// Reserves a slice.
-pub(super) fn reserve(connection: &Connection, id: RunId, reservation: Reservation) -> Result<(), Failed> {
-    let stored = row(connection, id)?.map(|(state, _)| state);
-    put(connection, id, &rules::reserve(id, stored, reservation)?)
+pub(super) fn reserve(connection: &Connection, session: SessionId, reservation: Reservation) -> Result<(), Failed> {
+    let run = read::run(connection, session.run)?;
+    let stored = row(connection, run.id)?.map(|(state, _)| state);
+    put(connection, run.id, &rules::reserve(&run, session, stored, reservation)?)
 }
 
 /// Ends the open slice: only what was used is spent.
-pub(super) fn settle(connection: &Connection, id: RunId, spent: Spend) -> Result<SpendRecord, Failed> {
+pub(super) fn settle(connection: &Connection, session: SessionId, spent: Spend) -> Result<SpendRecord, Failed> {
+    let id = session.run;
     let run = read::run(connection, id)?;
+    rules::check_epoch(&run, session)?;
     let counted = read::totals(connection, &run)?.counts.spend();
     let stored = row(connection, id)?.map(|(state, _)| state).unwrap_or_default();
     put(connection, id, &stored.settled(spent, counted))?;

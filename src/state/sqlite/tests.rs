@@ -7,7 +7,7 @@ use crate::change::{Digest, Lookup, Outcome, PreImage};
 use crate::item::{ItemKey, Path, Position, Value};
 use crate::state::{
     BaselinePage, Begin, Checkpoints, Commit, Counts, Events, History, NewRun, PreImageId, PreImageRow, RunId,
-    RunStatus, Runs, SegmentEvent,
+    RunStatus, Runs, SegmentEvent, SessionId,
 };
 
 pub(super) fn scratch() -> tempfile::TempDir {
@@ -43,7 +43,7 @@ fn page(run: RunId, segment: u32, first: u64) -> Commit {
     let mut counts = Counts::default();
     counts.count(Outcome::Applied);
     let event = SegmentEvent::PagesDone { first, pages: 1, next: Some(Position::Key(key)), counts };
-    Commit { run, segment, event, failures: vec![], diverged: vec![], refused: vec![] }
+    Commit { session: SessionId { run, epoch: 1 }, segment, event, failures: vec![], diverged: vec![], refused: vec![] }
 }
 
 /// Keeps the thread busy until the sender is dropped, so that what is asked meanwhile becomes one group.
@@ -127,7 +127,7 @@ async fn a_failed_commit_fails_the_whole_group_and_everything_after_it() {
     assert!(store.commit(page(run, 2, 1)).await.is_err());
     assert!(store.append_pre_images(run, vec![]).await.is_err());
     assert!(store.segments_after(run, None, u32::MAX).await.is_err());
-    assert!(store.end_session(run, RunStatus::Stopped, None, 0).await.is_err());
+    assert!(store.end_session(SessionId { run, epoch: 1 }, RunStatus::Stopped, None, 0).await.is_err());
     drop(store);
 
     let store = open(&path);
@@ -171,7 +171,8 @@ async fn a_full_disk_ends_all_storing_and_loses_nothing_that_was_answered() {
     let store = open(&path);
     assert_eq!(store.segments_after(run, None, u32::MAX).await.unwrap()[0].1.pages, stored);
     let resumed = begin(&store).await;
-    store.commit(page(resumed, 0, stored + 1)).await.unwrap();
+    let session = SessionId { run: resumed, epoch: 2 };
+    store.commit(Commit { session, ..page(resumed, 0, stored + 1) }).await.unwrap();
 }
 
 /// What a run could never have written is an error when it is read, and does not quote what it found.

@@ -5,8 +5,8 @@ use rusqlite::{Connection, Row, params};
 use super::super::phase::VERIFY;
 use super::super::rules::{self, Beginning};
 use super::super::{
-    Asked, Drawn, MAX_MISMATCHES, Mismatch, NewRun, NewVerification, RunId, RunRecord, StoreError, StoredReport,
-    VerificationRecord, VerifiedPages,
+    Asked, Drawn, MAX_MISMATCHES, Mismatch, NewRun, NewVerification, RunId, RunRecord, SessionId, StoreError,
+    StoredReport, VerificationRecord, VerifiedPages,
 };
 use super::checksum::{SEGMENT_VERDICTS, VERIFICATION, refuse_damaged_row};
 use super::error::Failed;
@@ -140,13 +140,14 @@ fn asked_from(row: &Row<'_>, at: usize) -> Result<Asked, Failed> {
 }
 
 pub(super) fn commit(connection: &Connection, pages: &VerifiedPages, now: &str) -> Result<(), Failed> {
-    rules::check_verified(&read::run(connection, pages.run)?, pages)?;
+    let run = pages.session.run;
+    rules::check_verified(&read::run(connection, run)?, pages)?;
     let VerifiedPages { segment, verdicts, mismatches, .. } = pages;
-    let state = read::segment(connection, pages.run, *segment)?.next(&pages.event)?;
-    write::put_segment(connection, pages.run, *segment, &state, now)?;
-    add_verdicts(connection, pages.run, *segment, verdicts)?;
+    let state = read::segment(connection, run, *segment)?.next(&pages.event)?;
+    write::put_segment(connection, run, *segment, &state, now)?;
+    add_verdicts(connection, run, *segment, verdicts)?;
     for mismatch in mismatches {
-        put_mismatch(connection, pages.run, *segment, mismatch, now)?;
+        put_mismatch(connection, run, *segment, mismatch, now)?;
     }
     journal::mark_refused(connection, &pages.refused)
 }
@@ -251,17 +252,17 @@ pub(super) fn close_diverged(connection: &Connection, items: &[(ItemKey, &str)],
 
 pub(super) fn finish(
     connection: &Connection,
-    id: RunId,
+    session: SessionId,
     ended_at: &str,
     json: &str,
     hash: &str,
 ) -> Result<RunRecord, Failed> {
+    let id = session.run;
     let run = read::run(connection, id)?;
-    rules::check_open(&run)?;
     let Some(stored) = verification(connection, run.clone())? else {
         return Err(Failed::Row(format!("verification {} does not say what it was asked", run.id.0)));
     };
-    let status = rules::finish_verification(&run, stored.due, read::totals(connection, &run)?.done)?;
+    let status = rules::finish_verification(&run, session, stored.due, read::totals(connection, &run)?.done)?;
     connection
         .execute("UPDATE verifications SET report = ?2, report_hash = ?3 WHERE run = ?1", params![id.0, json, hash])?;
     connection.execute(

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::super::rules::{self, Beginning};
 use super::super::{
     Begin, Commit, DivergedItem, Failure, NewRun, RunId, RunRecord, RunStatus, SegmentEvent, SegmentState,
-    SegmentStatus, Session, Spend,
+    SegmentStatus, Session, SessionId, Spend,
 };
 use super::error::Failed;
 use super::{journal, read, spend};
@@ -89,15 +89,16 @@ pub(super) fn insert_run(connection: &Connection, new: &NewRun, pass: u32, now: 
 /// and what still failed or diverged is recorded as its own.
 pub(super) fn end_session(
     connection: &Connection,
-    id: RunId,
+    session: SessionId,
     to: RunStatus,
     reason: Option<&str>,
     abandoned_pages: u64,
     now: &str,
 ) -> Result<RunRecord, Failed> {
+    let id = session.run;
     let run = read::run(connection, id)?;
     let done = if to == RunStatus::Complete { read::totals(connection, &run)?.done } else { 0 };
-    let status = rules::end_session(&run, to, done, abandoned_pages)?;
+    let status = rules::end_session(&run, session, to, done, abandoned_pages)?;
     if status == RunStatus::Complete {
         for table in ["failures", "diverged"] {
             let sql = format!(
@@ -117,19 +118,19 @@ pub(super) fn end_session(
 
 /// Moves one segment on, with everything its progress rests on.
 pub(super) fn commit(connection: &Connection, commit: &Commit, now: &str) -> Result<(), Failed> {
-    let run = read::run(connection, commit.run)?;
+    let run = read::run(connection, commit.session.run)?;
     rules::check_commit(&run, commit)?;
     let SegmentEvent::PagesDone { first, pages, next, counts } = &commit.event;
-    let state = read::segment(connection, commit.run, commit.segment)?.next(&commit.event)?;
-    put_segment(connection, commit.run, commit.segment, &state, now)?;
+    let state = read::segment(connection, run.id, commit.segment)?.next(&commit.event)?;
+    put_segment(connection, run.id, commit.segment, &state, now)?;
     if counts.unclear > 0 {
-        connection.execute("UPDATE runs SET lower_bound = 1 WHERE id = ?1", params![commit.run.0])?;
+        connection.execute("UPDATE runs SET lower_bound = 1 WHERE id = ?1", params![run.id.0])?;
     }
     for failure in &commit.failures {
-        put_failure(connection, commit.run, commit.segment, failure, now)?;
+        put_failure(connection, run.id, commit.segment, failure, now)?;
     }
     for item in &commit.diverged {
-        put_diverged(connection, commit.run, commit.segment, item, now)?;
+        put_diverged(connection, run.id, commit.segment, item, now)?;
     }
     journal::forget_pages(connection, &run, commit.segment, first + pages - 1, next.is_none())?;
     journal::mark_refused(connection, &commit.refused)

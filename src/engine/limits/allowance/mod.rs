@@ -19,7 +19,7 @@ use crate::engine::stop::{StopReason, Stopped, Stopper};
 use crate::item::Units;
 use crate::plan::Limits;
 use crate::ratelimit::{Budget, Waiters};
-use crate::state::{Reservation, RunId, Spend, SpendLedger, SpendState};
+use crate::state::{Reservation, SessionId, Spend, SpendLedger, SpendState};
 
 /// What a job may spend. Until [`Allowance::begin`] it belongs to no run, and nothing is limited: a dry run writes nothing.
 pub struct Allowance {
@@ -42,7 +42,7 @@ struct Books {
     items: Items,
     /// Of what is spent: slices that killed processes had open.
     lost: Spend,
-    keeper: Option<(Arc<dyn SpendLedger>, RunId)>,
+    keeper: Option<(Arc<dyn SpendLedger>, SessionId)>,
 }
 
 /// Capacity that a request may use. Dropped before it is sent, it is free again; dropped after that, all of it is spent.
@@ -86,19 +86,19 @@ impl Allowance {
         self.prices
     }
 
-    /// Begins a session of a run that has spent and scanned so much before. From here on the limits hold.
-    pub fn begin(&self, keeper: Arc<dyn SpendLedger>, run: RunId, before: SpendState, scanned: u64) {
+    /// Begins this session of a run that has spent and scanned so much before. From here on the limits hold.
+    pub fn begin(&self, keeper: Arc<dyn SpendLedger>, session: SessionId, before: SpendState, scanned: u64) {
         let SpendState { spent, lost, .. } = before;
         let (ledger, items) = (Ledger::new(self.bounds, spent), Items::new(self.max_items, scanned));
-        *self.books() = Books { ledger, items, lost, keeper: Some((keeper, run)) };
+        *self.books() = Books { ledger, items, lost, keeper: Some((keeper, session)) };
     }
 
-    /// Begins a session that is allowed as much as a new run, beside what the run had spent before that
+    /// Begins this session, which is allowed as much as a new run, beside what the run had spent before that
     /// began (`from`), and any number of items.
-    pub fn begin_beside(&self, keeper: Arc<dyn SpendLedger>, run: RunId, before: SpendState, from: Spend) {
+    pub fn begin_beside(&self, keeper: Arc<dyn SpendLedger>, session: SessionId, before: SpendState, from: Spend) {
         let SpendState { spent, lost, .. } = before;
         let (ledger, items) = (Ledger::new(self.bounds.beside(from), spent), Items::default());
-        *self.books() = Books { ledger, items, lost, keeper: Some((keeper, run)) };
+        *self.books() = Books { ledger, items, lost, keeper: Some((keeper, session)) };
     }
 
     /// The limit that leaves nothing to begin with: not one write unit, or not one item.
@@ -225,7 +225,7 @@ impl Allowance {
         let (me, stop, keeper) = (Arc::clone(self), stop.clone(), self.books().keeper.clone());
         let storing = tokio::spawn(async move {
             match keeper {
-                Some((keeper, run)) => keeper.reserve(run, reservation).await,
+                Some((keeper, session)) => keeper.reserve(session, reservation).await,
                 None => Ok(()),
             }
         });

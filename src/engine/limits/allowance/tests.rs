@@ -6,10 +6,12 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::cost::PriceBasis;
-use crate::state::{SpendRecord, StoreError};
+use crate::state::{RunId, SpendRecord, StoreError};
 
 const PRICES: UnitPrices =
     UnitPrices { write_per_million: 0.625, read_per_million: 0.125, basis: PriceBasis::OnDemand };
+
+const SESSION: SessionId = SessionId { run: RunId::from_number(1), epoch: 1 };
 
 /// A store in memory, with a disk that takes a while.
 #[derive(Default)]
@@ -26,15 +28,15 @@ impl SpendLedger for Slow {
         unreachable!("an allowance only reserves")
     }
 
-    async fn begin_spend(&self, _: RunId, _: UnitPrices) -> Result<SpendState, StoreError> {
+    async fn begin_spend(&self, _: SessionId, _: UnitPrices) -> Result<SpendState, StoreError> {
         unreachable!("an allowance only reserves")
     }
 
-    async fn settle_spend(&self, _: RunId, _: Spend) -> Result<SpendRecord, StoreError> {
+    async fn settle_spend(&self, _: SessionId, _: Spend) -> Result<SpendRecord, StoreError> {
         unreachable!("an allowance only reserves")
     }
 
-    async fn reserve(&self, _: RunId, reservation: Reservation) -> Result<(), StoreError> {
+    async fn reserve(&self, _: SessionId, reservation: Reservation) -> Result<(), StoreError> {
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(!self.panics, "the store has a fault");
         if self.fails {
@@ -67,12 +69,7 @@ fn writes(write: Units) -> Spend {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_granted_before_its_slice_is_durable() {
     let (store, allowance, stop) = (Arc::new(Slow::default()), allowance(Some(5_000.0), None), Stopper::default());
-    allowance.begin(
-        store.clone(),
-        RunId::from_number(1),
-        SpendState { spent: writes(100.0), ..SpendState::default() },
-        0,
-    );
+    allowance.begin(store.clone(), SESSION, SpendState { spent: writes(100.0), ..SpendState::default() }, 0);
     let workers = (0..64).map(|_| {
         let (store, allowance, stop) = (Arc::clone(&store), Arc::clone(&allowance), stop.clone());
         tokio::spawn(async move {
@@ -99,7 +96,7 @@ async fn nothing_is_granted_before_its_slice_is_durable() {
 async fn a_slice_that_cannot_be_stored_stops_the_run() {
     let store = Arc::new(Slow { fails: true, ..Slow::default() });
     let (allowance, stop) = (allowance(Some(100.0), None), Stopper::default());
-    allowance.begin(store, RunId::from_number(1), SpendState::default(), 0);
+    allowance.begin(store, SESSION, SpendState::default(), 0);
     assert!(allowance.write(1.0, &stop).await.is_err());
     assert!(matches!(stop.reason(), Some(StopReason::Store(why)) if why.contains("disk is full")));
     assert_eq!(allowance.end().await, Spend::default());
@@ -108,7 +105,7 @@ async fn a_slice_that_cannot_be_stored_stops_the_run() {
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_to_spend_says_for_what() {
     let (allowance, stop) = (allowance(Some(20.0), None), Stopper::default());
-    allowance.begin(Arc::new(Slow::default()), RunId::from_number(1), SpendState::default(), 0);
+    allowance.begin(Arc::new(Slow::default()), SESSION, SpendState::default(), 0);
     let write = |units| {
         let (allowance, stop) = (Arc::clone(&allowance), stop.clone());
         tokio::spawn(async move { allowance.write(units, &stop).await.unwrap() })
@@ -131,7 +128,7 @@ async fn whoever_waits_to_spend_says_for_what() {
 async fn a_store_that_panics_stops_the_run_and_its_end_is_reached() {
     let store = Arc::new(Slow { panics: true, ..Slow::default() });
     let (allowance, stop) = (allowance(Some(100.0), None), Stopper::default());
-    allowance.begin(store, RunId::from_number(1), SpendState::default(), 0);
+    allowance.begin(store, SESSION, SpendState::default(), 0);
     let asked = tokio::time::timeout(Duration::from_secs(60), allowance.write(1.0, &stop));
     assert!(asked.await.expect("it is told").is_err());
     assert!(matches!(stop.reason(), Some(StopReason::Internal(why)) if why.contains("the store has a fault")));
@@ -147,7 +144,7 @@ async fn what_killed_processes_had_reserved_is_named_where_it_counts() {
         let limits = Limits { max_failures: 0, max_wcu, max_cost_usd, max_items: None, deadline: None, window: None };
         let prices = UnitPrices { write_per_million: 1e6, read_per_million: 5e5, ..PRICES };
         let allowance = Allowance::new(&limits, Budget { write: 1_000.0, read: 2_000.0 }, prices);
-        allowance.begin(Arc::new(Slow::default()), RunId::from_number(1), before, 0);
+        allowance.begin(Arc::new(Slow::default()), SESSION, before, 0);
         let at_once = allowance.exhausted().unwrap();
         async move {
             let stop = Stopper::default();
@@ -168,7 +165,7 @@ async fn what_killed_processes_had_reserved_is_named_where_it_counts() {
 #[tokio::test(start_paused = true)]
 async fn what_is_given_up_before_it_is_sent_is_free_and_after_that_it_is_spent() {
     let (allowance, stop) = (allowance(Some(10.0), None), Stopper::default());
-    allowance.begin(Arc::new(Slow::default()), RunId::from_number(1), SpendState::default(), 0);
+    allowance.begin(Arc::new(Slow::default()), SESSION, SpendState::default(), 0);
     drop(allowance.write(10.0, &stop).await.unwrap());
     assert_eq!(allowance.spent(), Spend::default());
     let mut grant = allowance.write(8.0, &stop).await.unwrap();
@@ -183,7 +180,7 @@ async fn what_is_given_up_before_it_is_sent_is_free_and_after_that_it_is_spent()
 #[tokio::test(start_paused = true)]
 async fn a_large_write_is_not_starved_while_slices_are_reserved() {
     let (allowance, stop) = (allowance(Some(100_000.0), None), Stopper::default());
-    allowance.begin(Arc::new(Slow::default()), RunId::from_number(1), SpendState::default(), 0);
+    allowance.begin(Arc::new(Slow::default()), SESSION, SpendState::default(), 0);
     for _ in 0..64 {
         let (allowance, stop) = (Arc::clone(&allowance), stop.clone());
         tokio::spawn(async move {
@@ -205,7 +202,7 @@ async fn a_dry_run_is_not_limited_and_reads_wait_for_no_slice() {
     let (allowance, stop) = (allowance(Some(1.0), Some(1)), Stopper::default());
     allowance.write(50.0, &stop).await.unwrap().settle(writes(50.0));
     assert_eq!(allowance.items(250, &stop).await.unwrap().items(), 250);
-    allowance.begin(Arc::new(Slow { fails: true, ..Slow::default() }), RunId::from_number(1), SpendState::default(), 0);
+    allowance.begin(Arc::new(Slow { fails: true, ..Slow::default() }), SESSION, SpendState::default(), 0);
     allowance.read(50.0, &stop).await.unwrap().settle(Spend { write: 0.0, read: 50.0 });
     assert_eq!((allowance.spent().read, stop.is_stopping()), (50.0, false));
 }
@@ -213,7 +210,7 @@ async fn a_dry_run_is_not_limited_and_reads_wait_for_no_slice() {
 #[tokio::test(start_paused = true)]
 async fn pages_share_the_last_items_and_the_run_stops_when_all_are_done() {
     let (allowance, stop) = (allowance(None, Some(100)), Stopper::default());
-    allowance.begin(Arc::new(Slow::default()), RunId::from_number(1), SpendState::default(), 40);
+    allowance.begin(Arc::new(Slow::default()), SESSION, SpendState::default(), 40);
     let mut first = allowance.items(50, &stop).await.unwrap();
     let second = allowance.items(50, &stop).await.unwrap();
     assert_eq!((first.items(), second.items()), (50, 10));

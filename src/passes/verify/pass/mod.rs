@@ -195,7 +195,7 @@ async fn end(
         let left = || StopReason::Internal("segments were left over".into());
         let reason = job.stop.reason().cloned().unwrap_or_else(left);
         let abandoned = job.progress.snapshot().abandoned_pages;
-        let run = store.stop_verification(id, Some(reason.to_string()), abandoned).await?;
+        let run = store.stop_verification(record.run.session(), Some(reason.to_string()), abandoned).await?;
         return Ok(Verified { run, counts, report: None, spend, throttles, stopped: Some(reason) });
     };
     let mut report = report_of(job, record, &segments, &counts);
@@ -212,7 +212,7 @@ async fn end(
     }
     let json = report.canonical().map_err(|error| StoreError::Corrupt(format!("the report has no text: {error}")))?;
     let hash = VerifyReport::hash_of(&json);
-    let run = store.finish_verification(id, report.ended_at.clone(), json, hash.clone()).await?;
+    let run = store.finish_verification(record.run.session(), report.ended_at.clone(), json, hash.clone()).await?;
     Ok(Verified { run, counts, report: Some((report, hash)), spend, throttles, stopped: None })
 }
 

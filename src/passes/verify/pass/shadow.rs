@@ -18,8 +18,8 @@ use crate::engine::{
 };
 use crate::item::{Item, ItemKey, KeySchema};
 use crate::state::{
-    Counts, Cursor, ListQuery, Mismatch, PreImageId, RunId, SegmentEvent, State, StoreError, Verdict, VerdictCounts,
-    VerificationRecord, VerifiedPages,
+    Counts, Cursor, ListQuery, Mismatch, PreImageId, RunId, SegmentEvent, SessionId, State, StoreError, Verdict,
+    VerdictCounts, VerificationRecord, VerifiedPages,
 };
 
 /// Suspects of a page that are read again at the same time: as many as a shared lane has writes outstanding.
@@ -311,11 +311,12 @@ impl CommitPage<PageVerdicts> for Verifier {
     }
 
     async fn commit(&self, pages: Pages<PageVerdicts>) -> Result<(), Stopped> {
-        let Pages { segment, first, pages, next, settled } = pages;
+        let Pages { segment, epoch, first, pages, next, settled } = pages;
         let PageVerdicts { counts, verdicts, mismatches, refused } = settled;
         let (progress, ends) = (counts.clone(), next.is_none());
         let event = SegmentEvent::PagesDone { first, pages, next, counts };
-        let verified = VerifiedPages { run: self.run, segment, event, verdicts, mismatches, refused };
+        let session = SessionId { run: self.run, epoch };
+        let verified = VerifiedPages { session, segment, event, verdicts, mismatches, refused };
         self.store.commit_verified(verified).await.map_err(|error| self.give_up(&error))?;
         self.requests.progress().committed(&progress, pages, ends);
         Ok(())
