@@ -124,88 +124,45 @@ fn without_failures(mut commit: Commit) -> Commit {
     Commit { failures: vec![], ..commit }
 }
 
-#[async_trait]
-impl Runs for Broken {
-    async fn current_run(&self, phase: &str) -> Result<Option<RunRecord>, StoreError> {
-        self.inner.current_run(phase).await
-    }
+/// Implements a port: the methods of the list pass their request on to the store behind, the others follow as they are.
+macro_rules! port {
+    ($port:ident: { $(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* } $($own:tt)*) => {
+        #[async_trait]
+        impl $port for Broken {
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                self.inner.$name($($argument),*).await
+            })*
+            $($own)*
+        }
+    };
+}
 
-    async fn begin(&self, how: Begin, new: NewRun) -> Result<Session, StoreError> {
-        self.inner.begin(how, new).await
-    }
-
-    async fn end_session(
-        &self,
-        session: SessionId,
-        status: RunStatus,
-        reason: Option<String>,
-        abandoned_pages: u64,
-    ) -> Result<RunRecord, StoreError> {
-        self.inner.end_session(session, status, reason, abandoned_pages).await
-    }
-
-    async fn accept(&self, run: RunId, findings: Vec<String>) -> Result<(), StoreError> {
-        self.inner.accept(run, findings).await
-    }
-
-    async fn accepted(&self, run: RunId) -> Result<Vec<String>, StoreError> {
-        self.inner.accepted(run).await
-    }
-
-    async fn open_work(&self, run: Option<RunId>) -> Result<OpenWork, StoreError> {
-        self.inner.open_work(run).await
-    }
-
-    async fn open_work_of(&self, phase: &str) -> Result<OpenWork, StoreError> {
-        self.inner.open_work_of(phase).await
-    }
-
-    async fn is_proven(&self, phase: &str) -> Result<bool, StoreError> {
-        self.inner.is_proven(phase).await
-    }
-
-    async fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
-        self.inner.failures(query).await
-    }
-
-    async fn failures_of(
-        &self,
-        phase: &str,
-        after: Cursor,
-        limit: u32,
-    ) -> Result<Vec<Result<FailureRecord, Unreadable>>, StoreError> {
-        self.inner.failures_of(phase, after, limit).await
-    }
-
-    async fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError> {
-        self.inner.diverged(query).await
-    }
-
-    async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError> {
-        self.inner.listed_diverged(query).await
-    }
-
-    async fn resolve_failure(
-        &self,
-        run: RunId,
-        key: ItemKey,
-        outcome: Outcome,
-        diverged: Vec<Path>,
-    ) -> Result<bool, StoreError> {
-        self.inner.resolve_failure(run, key, outcome, diverged).await
-    }
-
-    async fn update_failure(&self, run: RunId, failure: Failure) -> Result<bool, StoreError> {
-        self.inner.update_failure(run, failure).await
-    }
-
-    async fn close_diverged(&self, items: Vec<(ItemKey, &'static str)>) -> Result<u64, StoreError> {
-        self.inner.close_diverged(items).await
+port! {
+    Runs: {
+        fn current_run(phase: &str) -> Option<RunRecord>;
+        fn begin(how: Begin, new: NewRun) -> Session;
+        fn end_session(session: SessionId, status: RunStatus, reason: Option<String>, abandoned_pages: u64) -> RunRecord;
+        fn accept(run: RunId, findings: Vec<String>) -> ();
+        fn accepted(run: RunId) -> Vec<String>;
+        fn open_work(run: Option<RunId>) -> OpenWork;
+        fn open_work_of(phase: &str) -> OpenWork;
+        fn is_proven(phase: &str) -> bool;
+        fn failures(query: ListQuery) -> Vec<FailureRecord>;
+        fn failures_of(phase: &str, after: Cursor, limit: u32) -> Vec<Result<FailureRecord, Unreadable>>;
+        fn diverged(query: ListQuery) -> Vec<DivergedRecord>;
+        fn listed_diverged(query: ListQuery) -> Vec<Result<DivergedRecord, Unreadable>>;
+        fn resolve_failure(run: RunId, key: ItemKey, outcome: Outcome, diverged: Vec<Path>) -> bool;
+        fn update_failure(run: RunId, failure: Failure) -> bool;
+        fn close_diverged(items: Vec<(ItemKey, &'static str)>) -> u64;
     }
 }
 
-#[async_trait]
-impl Checkpoints for Broken {
+port! {
+    Checkpoints: {
+        fn segments_after(run: RunId, after: Option<u32>, limit: u32) -> Vec<(u32, SegmentState)>;
+        fn totals(run: RunId) -> SegmentTotals;
+    }
+
     async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
         match self.breaks {
             Break::FailuresAreForgotten => self.inner.commit(without_failures(commit)).await,
@@ -217,23 +174,24 @@ impl Checkpoints for Broken {
             Break::Nothing | Break::PreImagesAreLate | Break::SlicesAreNotStored => self.inner.commit(commit).await,
         }
     }
-
-    async fn segments_after(
-        &self,
-        run: RunId,
-        after: Option<u32>,
-        limit: u32,
-    ) -> Result<Vec<(u32, SegmentState)>, StoreError> {
-        self.inner.segments_after(run, after, limit).await
-    }
-
-    async fn totals(&self, run: RunId) -> Result<SegmentTotals, StoreError> {
-        self.inner.totals(run).await
-    }
 }
 
-#[async_trait]
-impl History for Broken {
+port! {
+    History: {
+        fn mark_refused(ids: Vec<PreImageId>) -> ();
+        fn history_of(keys: Vec<ItemKey>, lookup: Lookup) -> Vec<ItemHistory>;
+        fn pre_images(key: ItemKey, path: Option<Path>) -> Vec<PreImageRecord>;
+        fn journaled(run: RunId) -> u64;
+        fn leftovers(run: RunId, leftover: Leftover, limit: u32) -> Listed;
+        fn record_baseline(page: BaselinePage) -> ();
+        fn under_way(run: RunId, segment: u32) -> HashSet<Digest>;
+        fn is_first_pass(run: RunId) -> bool;
+        fn preexisting(keys: Vec<ItemKey>) -> Vec<ItemHistory>;
+        fn baseline_complete() -> bool;
+        fn no_way_back() -> Option<u64>;
+        fn preexisting_count() -> u64;
+    }
+
     async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError> {
         match self.breaks {
             Break::PreImagesAreLate => {
@@ -248,64 +206,13 @@ impl History for Broken {
             }
         }
     }
-
-    async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError> {
-        self.inner.mark_refused(ids).await
-    }
-
-    async fn history_of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError> {
-        self.inner.history_of(keys, lookup).await
-    }
-
-    async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError> {
-        self.inner.pre_images(key, path).await
-    }
-
-    async fn journaled(&self, run: RunId) -> Result<u64, StoreError> {
-        self.inner.journaled(run).await
-    }
-
-    async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, StoreError> {
-        self.inner.leftovers(run, leftover, limit).await
-    }
-
-    async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError> {
-        self.inner.record_baseline(page).await
-    }
-
-    async fn under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError> {
-        self.inner.under_way(run, segment).await
-    }
-
-    async fn is_first_pass(&self, run: RunId) -> Result<bool, StoreError> {
-        self.inner.is_first_pass(run).await
-    }
-
-    async fn preexisting(&self, keys: Vec<ItemKey>) -> Result<Vec<ItemHistory>, StoreError> {
-        self.inner.preexisting(keys).await
-    }
-
-    async fn baseline_complete(&self) -> Result<bool, StoreError> {
-        self.inner.baseline_complete().await
-    }
-
-    async fn no_way_back(&self) -> Result<Option<u64>, StoreError> {
-        self.inner.no_way_back().await
-    }
-
-    async fn preexisting_count(&self) -> Result<u64, StoreError> {
-        self.inner.preexisting_count().await
-    }
 }
 
-#[async_trait]
-impl SpendLedger for Broken {
-    async fn spend(&self, run: RunId) -> Result<SpendRecord, StoreError> {
-        self.inner.spend(run).await
-    }
-
-    async fn begin_spend(&self, session: SessionId, prices: UnitPrices) -> Result<SpendState, StoreError> {
-        self.inner.begin_spend(session, prices).await
+port! {
+    SpendLedger: {
+        fn spend(run: RunId) -> SpendRecord;
+        fn begin_spend(session: SessionId, prices: UnitPrices) -> SpendState;
+        fn settle_spend(session: SessionId, spent: Spend) -> SpendRecord;
     }
 
     async fn reserve(&self, session: SessionId, reservation: Reservation) -> Result<(), StoreError> {
@@ -316,78 +223,28 @@ impl SpendLedger for Broken {
             }
         }
     }
+}
 
-    async fn settle_spend(&self, session: SessionId, spent: Spend) -> Result<SpendRecord, StoreError> {
-        self.inner.settle_spend(session, spent).await
+port! {
+    Verifications: {
+        fn begin_verification(new: NewVerification, anew: bool) -> VerificationRecord;
+        fn commit_verified(pages: VerifiedPages) -> ();
+        fn segment_verdicts(run: RunId) -> Vec<(u32, VerdictCounts)>;
+        fn mismatches(run: RunId, verdict: Verdict, limit: u32) -> Vec<Mismatch>;
+        fn stop_verification(session: SessionId, reason: Option<String>, abandoned_pages: u64) -> RunRecord;
+        fn finish_verification(session: SessionId, ended_at: String, json: String, hash: String) -> RunRecord;
+        fn reports(limit: u32) -> Vec<StoredReport>;
+        fn newest_verification() -> Option<VerificationRecord>;
     }
 }
 
-#[async_trait]
-impl Verifications for Broken {
-    async fn begin_verification(&self, new: NewVerification, anew: bool) -> Result<VerificationRecord, StoreError> {
-        self.inner.begin_verification(new, anew).await
-    }
-
-    async fn commit_verified(&self, pages: VerifiedPages) -> Result<(), StoreError> {
-        self.inner.commit_verified(pages).await
-    }
-
-    async fn segment_verdicts(&self, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, StoreError> {
-        self.inner.segment_verdicts(run).await
-    }
-
-    async fn mismatches(&self, run: RunId, verdict: Verdict, limit: u32) -> Result<Vec<Mismatch>, StoreError> {
-        self.inner.mismatches(run, verdict, limit).await
-    }
-
-    async fn stop_verification(
-        &self,
-        session: SessionId,
-        reason: Option<String>,
-        abandoned_pages: u64,
-    ) -> Result<RunRecord, StoreError> {
-        self.inner.stop_verification(session, reason, abandoned_pages).await
-    }
-
-    async fn finish_verification(
-        &self,
-        session: SessionId,
-        ended_at: String,
-        json: String,
-        hash: String,
-    ) -> Result<RunRecord, StoreError> {
-        self.inner.finish_verification(session, ended_at, json, hash).await
-    }
-
-    async fn reports(&self, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
-        self.inner.reports(limit).await
-    }
-
-    async fn newest_verification(&self) -> Result<Option<VerificationRecord>, StoreError> {
-        self.inner.newest_verification().await
-    }
-}
-
-#[async_trait]
-impl Events for Broken {
-    async fn append_event(&self, event: String) -> Result<EventRecord, StoreError> {
-        self.inner.append_event(event).await
-    }
-
-    async fn events(&self) -> Result<Vec<EventRecord>, StoreError> {
-        self.inner.events().await
-    }
-
-    async fn forget_unbegun(&self) -> Result<bool, StoreError> {
-        self.inner.forget_unbegun().await
-    }
-
-    async fn kept(&self, fact: KeptFact) -> Result<Option<String>, StoreError> {
-        self.inner.kept(fact).await
-    }
-
-    async fn keep(&self, fact: KeptFact, value: String) -> Result<(), StoreError> {
-        self.inner.keep(fact, value).await
+port! {
+    Events: {
+        fn append_event(event: String) -> EventRecord;
+        fn events() -> Vec<EventRecord>;
+        fn forget_unbegun() -> bool;
+        fn kept(fact: KeptFact) -> Option<String>;
+        fn keep(fact: KeptFact, value: String) -> ();
     }
 }
 
