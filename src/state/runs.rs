@@ -1,4 +1,4 @@
-//! The port of runs, their sessions, and the items that they left for somebody.
+//! The port of runs, their sessions, and the failures and diverged items that they left open.
 
 use async_trait::async_trait;
 

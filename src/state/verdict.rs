@@ -1,4 +1,4 @@
-//! What shadow reads establish, of one item and of many.
+//! What verification finds, for one item and for many.
 
 /// How far the migration is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,7 +71,7 @@ impl Verdict {
     }
 }
 
-/// How many items were held against the plan, by what came of it.
+/// The number of compared items, by verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VerdictCounts {
     /// Items that are as they should be.

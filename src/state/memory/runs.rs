@@ -1,4 +1,4 @@
-//! Runs, their sessions, and the items that they left for somebody.
+//! Runs, their sessions, and the failures and diverged items that they left open.
 
 use std::collections::BTreeSet;
 

@@ -39,7 +39,7 @@ pub struct Listed {
     pub unrecorded: bool,
 }
 
-/// What a write is about to change of an item, for the way back.
+/// What a write is about to destroy of an item, recorded for the way back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreImageRow {
     /// The item.

@@ -25,7 +25,7 @@ pub enum Begin {
     Again,
 }
 
-/// What a new run is made with; of no effect on a run that is resumed.
+/// What a new run is created with. It has no effect on a run that is resumed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRun {
     /// `expand`, or a later phase. Each phase has its own runs.
@@ -34,7 +34,7 @@ pub struct NewRun {
     pub total_segments: u32,
     /// Version of the tool.
     pub tool_version: String,
-    /// How many items DynamoDB says the table has.
+    /// The table's number of items, as DynamoDB describes it.
     pub table_items_estimate: Option<u64>,
 }
 
@@ -50,7 +50,7 @@ pub struct Session {
 /// A run as stored.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunRecord {
-    /// Its name in this file.
+    /// Its name in this state.
     pub id: RunId,
     /// `expand`, or a later phase.
     pub phase: String,
@@ -63,11 +63,11 @@ pub struct RunRecord {
     pub status: RunStatus,
     /// When it was created.
     pub started_at: String,
-    /// When its last session ended; none while one is open, and after one was killed.
+    /// When its last session ended; `None` while one is open, and after one was killed.
     pub ended_at: Option<String>,
     /// Sessions that have begun: the epoch of the newest one ([`SessionId`]).
     pub sessions: u32,
-    /// Whether a session is open: a process works on it, or died while it did.
+    /// Whether a session is open: a process works on the run, or died while it did.
     pub open_session: bool,
     /// Whether pages were given up or a session was killed between a write and its checkpoint: such items count as
     /// already applied when they are read again, so `applied` is to be labelled "at least".
@@ -93,12 +93,12 @@ impl RunRecord {
         SessionId { run: self.id, epoch: u64::from(self.sessions) }
     }
 
-    /// Whether it was begun and is not over.
+    /// Whether it is neither complete nor superseded.
     pub fn is_unfinished(&self) -> bool {
         matches!(self.status, RunStatus::Running | RunStatus::Stopped)
     }
 
-    /// Whether it can be resumed: what was only looked at would be passed over.
+    /// Whether it can be resumed. After a look it cannot: the pages that were only looked at would be skipped.
     pub fn can_be_resumed(&self) -> bool {
         self.is_unfinished() && !self.looked_through
     }
@@ -137,14 +137,14 @@ pub struct RunProgress {
     pub died: bool,
 }
 
-/// Everything that `status` tells of a state file, read in one transaction.
+/// Everything that `status` shows of a state file, read in one transaction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StateSummary {
     /// The file.
     pub path: PathBuf,
     /// Version of its layout.
     pub layout_version: u32,
-    /// Whose it is.
+    /// The plan and the table that it belongs to.
     pub identity: Identity,
     /// When it was made.
     pub created_at: String,
@@ -158,11 +158,11 @@ pub struct StateSummary {
     pub open_diverged: u64,
     /// Recorded pre-images whose write was not refused.
     pub pre_images: u64,
-    /// Who works on it now.
+    /// The process that owns it now.
     pub holder: Option<Holder>,
 }
 
-/// The process that owns a state file, as its lock file tells. A field is missing where that cannot be read.
+/// The process that owns a state file, by its lock file. A field is `None` if it cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Holder {
     /// Process id.

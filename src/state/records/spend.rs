@@ -11,7 +11,7 @@ use crate::cost::UnitPrices;
 pub struct SpendRecord {
     /// In capacity units.
     pub state: SpendState,
-    /// What they cost, as its last session counted; none where no session has begun to.
+    /// What they cost, as its last session counted; `None` if no session has begun to spend.
     pub prices: Option<UnitPrices>,
 }
 

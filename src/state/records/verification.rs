@@ -19,9 +19,9 @@ pub struct Asked {
     pub truths: Truths,
     /// Whether mismatching items are repaired.
     pub repair: bool,
-    /// Version of the cutover flag that said so; none where there is no flag.
+    /// Version of the cutover flag that said so; `None` without a flag.
     pub flag_version: Option<u64>,
-    /// Clusters that are drawn; none reads the whole table.
+    /// Number of clusters to draw; `None` reads the whole table.
     pub wanted: Option<u32>,
 }
 
@@ -36,12 +36,12 @@ pub struct Drawn {
     pub large: Vec<u32>,
 }
 
-/// What a new verification is made with; of no effect on one that is resumed.
+/// What a new verification is created with. It has no effect on one that is resumed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewVerification {
     /// What is asked.
     pub asked: Asked,
-    /// How the sample is drawn; none where the whole table is read.
+    /// How the sample is drawn; `None` if the whole table is read.
     pub drawn: Option<Drawn>,
     /// Segments that are to be read.
     pub due: u32,
@@ -73,7 +73,7 @@ pub struct VerifiedPages {
     pub segment: u32,
     /// What happened to it.
     pub event: SegmentEvent,
-    /// What its items came to.
+    /// The verdicts on its items.
     pub verdicts: VerdictCounts,
     /// Those that did not match.
     pub mismatches: Vec<Mismatch>,
@@ -92,7 +92,7 @@ pub struct Mismatch {
     pub paths: Vec<Path>,
     /// Whether it was repaired.
     pub repaired: bool,
-    /// What stood against a repair, without attribute values.
+    /// Why it was not repaired, without attribute values.
     pub why: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Failures and diverged items: what waits for somebody.
+//! Failures and diverged items: the work that is left for an operator.
 
 use serde::{Serialize, Serializer};
 
@@ -6,13 +6,13 @@ use super::super::{Cursor, RunId};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
 
-/// Whether a failure or a diverged item still waits for somebody.
+/// Whether a failure or a diverged item is still open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RowStatus {
-    /// It does.
+    /// It is.
     Open,
-    /// It was settled by a retry or a later pass.
+    /// A retry, a later pass or a verification resolved it.
     Resolved,
 }
 
@@ -50,7 +50,7 @@ pub struct FailureRecord {
     pub last_at: String,
     /// Whether it is still open.
     pub status: RowStatus,
-    /// How it was settled: an outcome's name, or `later_pass`.
+    /// How it was resolved: an outcome's name, or `later_pass`.
     pub resolved_as: Option<String>,
 }
 
@@ -75,25 +75,25 @@ pub struct DivergedRecord {
     pub last_at: String,
     /// Whether it is still open.
     pub status: RowStatus,
-    /// How it was settled: an outcome's name, `later_pass`, or `verified` where a verification saw it equal.
+    /// How it was resolved: an outcome's name, `later_pass`, or `verified` if a verification found it equal.
     pub resolved_as: Option<String>,
 }
 
-/// Items that wait for somebody.
+/// The number of items that are still open.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OpenWork {
     /// Items with an open failure.
     pub failures: u64,
-    /// Items that are diverged and not settled.
+    /// Diverged items that are not resolved.
     pub diverged: u64,
 }
 
 /// Which failures, diverged items or values to list, in the order they were first met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListQuery {
-    /// Of this run only; none means of every run.
+    /// Of this run only; `None` means of every run.
     pub run: Option<RunId>,
-    /// Only those that still wait for somebody.
+    /// Only those that are still open.
     pub open_only: bool,
     /// Only records behind this place.
     pub after: Cursor,

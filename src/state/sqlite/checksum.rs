@@ -107,7 +107,7 @@ fn digest(row: &Context<'_>, columns: std::ops::Range<usize>) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// Refuses a file of which a row that concerns all of it is damaged; of a `small` file the large tables are compared too.
+/// Refuses a file if a row that concerns the whole file is damaged. Compares the large tables only if the file is `small`.
 pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(), Failed> {
     for (table, sum) in SMALL.iter().chain(LARGE.iter().filter(|_| small)) {
         let sql = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE sum IS NOT {sum})");

@@ -1,4 +1,4 @@
-//! What SQLite and the disk say, put into words for the operator.
+//! Errors of SQLite and of the disk, as messages for the operator.
 
 use std::io;
 use std::path::Path;
@@ -16,7 +16,7 @@ pub(super) enum Failed {
     Row(String),
     /// The file lost or changed something by itself; the text says what.
     Damaged(String),
-    /// Said in its final words.
+    /// An error that is already in its final words.
     Store(StoreError),
 }
 
@@ -30,7 +30,7 @@ impl Failed {
         }
     }
 
-    /// Why one row cannot be read, where that is all that failed.
+    /// Why one row cannot be read, if nothing else failed.
     pub(super) fn of_a_row(self) -> Result<String, Failed> {
         match self {
             Failed::Row(what) => Ok(what),
@@ -71,7 +71,7 @@ impl From<TransitionError> for Failed {
     }
 }
 
-/// What stands in every error about a file that cannot be used: what was not done, and the way out.
+/// Part of every error about a file that cannot be used: what was not done, and what to do.
 pub(super) const WAY_OUT: &str = "Nothing was written to it or to the table. Restore the file from a copy, or move it \
      away (together with its -wal file) or name another with --state to start a new migration state; a new run is safe, \
      because items that are already changed are recognised, but it knows no start keys, failures or pre-images of the \
@@ -86,7 +86,7 @@ pub(super) fn io_error(path: &Path, doing: &str, error: &io::Error) -> StoreErro
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "free some space, or name another disk with --state"
         }
-        _ => "mend the path, or name another with --state",
+        _ => "correct the path, or name another with --state",
     };
     StoreError::Io(format!(
         "cannot {doing} {}: {error}. Nothing was read from or written to the table; {advice}.",

@@ -1,4 +1,4 @@
-//! The history of a migration, and the few facts beside it.
+//! The events of a migration, and the facts that are kept beside them.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -6,20 +6,19 @@ use super::super::{EventRecord, KeptFact, RunId, rules};
 use super::error::Failed;
 use super::read;
 
-/// Whether anything was done, stated or intended here: more than that a preflight was accepted, and that a first pass was
-/// about to begin, of which there is no run.
+/// Whether the migration has begun; see [`rules::has_begun`].
 pub(super) fn has_begun(connection: &Connection) -> Result<bool, Failed> {
     Ok(rules::has_begun(read::has_runs(connection)?, &events(connection)?))
 }
 
-/// Forgets the history and the facts beside it, but for who had this file.
+/// Deletes the events, and the facts except the last owner of the lease.
 pub(super) fn forget(connection: &Connection) -> Result<(), Failed> {
     connection.execute("DELETE FROM events", [])?;
     connection.execute("DELETE FROM kept WHERE name <> ?1", [KeptFact::LeaseOwner.name()])?;
     Ok(())
 }
 
-/// Forgets what has not begun; see [`Events::forget_unbegun`](super::super::Events::forget_unbegun).
+/// Deletes the records of a migration that has not begun; see [`Events::forget_unbegun`](super::super::Events::forget_unbegun).
 pub(super) fn forget_unbegun(connection: &Connection) -> Result<bool, Failed> {
     if has_begun(connection)? { Ok(false) } else { forget(connection).map(|()| true) }
 }

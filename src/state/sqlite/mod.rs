@@ -1,7 +1,7 @@
 //! Checkpoints in SQLite: one file for one migration on one table.
 //!
-//! [`Store`] owns the file, under a lock, with one connection on one thread. Everyone else reads it through
-//! [`StateFile`], whether the owner lives or not.
+//! [`Store`] owns the file, under a lock, with one connection on one thread. Other processes read it through [`StateFile`],
+//! whether or not its owner is running.
 
 mod accepted;
 mod checksum;

@@ -1,4 +1,4 @@
-//! A state file for everyone who does not own it: read-only, while a run is on and after it died.
+//! Read-only access to a state file that another process may own, while a run works and after its process died.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::error::{Failed, io_error};
 use super::lock::Lock;
 use super::{accepted, events, journal, layout, open, read, siblings, spend};
 
-/// A state file, opened to be read. It takes no lock and stands in nobody's way.
+/// A state file, opened read-only. It takes no lock and blocks no other process.
 #[derive(Debug)]
 pub struct StateFile {
     connection: Connection,
@@ -45,7 +45,7 @@ impl StateFile {
         if self.has_begun()? { open::check_identity(&self.connection, &self.path, ours) } else { Ok(()) }
     }
 
-    /// Everything that `status` tells, as of one moment.
+    /// Everything that `status` shows, as of one moment.
     pub fn summary(&self) -> Result<StateSummary, StoreError> {
         let holder = Lock::holder(&self.path);
         self.read(|connection| {
@@ -100,7 +100,7 @@ impl StateFile {
         self.read(|connection| read::failures(connection, query))
     }
 
-    /// Values that writes destroyed and that were not refused, oldest first. One that cannot be read hides no other.
+    /// Prior values that writes destroyed and that were not refused, oldest first. One that cannot be read hides no other.
     pub fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, Unreadable>>, StoreError> {
         self.read(|connection| journal::list(connection, query))
     }
@@ -145,7 +145,7 @@ impl StateFile {
         self.read(|connection| read::read_identity(connection).map(|(identity, _)| identity))
     }
 
-    /// Whether anything was done, stated or intended here.
+    /// Whether the migration has begun.
     pub fn has_begun(&self) -> Result<bool, StoreError> {
         self.read(events::has_begun)
     }
@@ -155,7 +155,7 @@ impl StateFile {
         self.read(|connection| events::kept(connection, fact))
     }
 
-    /// Reads in one transaction, so that what is told fits together. It is committed: what [`journal::history_of`] keeps for later
+    /// Reads in one transaction, so that the answers agree. The transaction is committed: what [`journal::history_of`] keeps for later
     /// in a temporary table would go with a rollback.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Failed>) -> Result<T, StoreError> {
         let read = || {
@@ -168,8 +168,8 @@ impl StateFile {
     }
 }
 
-/// Even a reader of a file with a write-ahead log makes files beside it. Where it may not, and there is no log, the file
-/// itself holds everything and is read as it stands.
+/// Even a reader of a file with a write-ahead log makes files beside it. If it may not, and there is no log, the file
+/// contains everything and is read alone.
 fn open_for_reading(path: &Path) -> Result<Connection, Failed> {
     let open = |path: &Path, flags| -> Result<Connection, Failed> {
         let connection = open::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | flags)?;

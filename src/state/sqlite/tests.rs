@@ -106,7 +106,7 @@ async fn a_request_that_is_refused_leaves_the_rest_of_its_group_alone() {
     assert_eq!(pages, [(0, 2), (3, 1)]);
 }
 
-/// The group is one transaction: where its COMMIT fails, none of it is stored, nobody is told otherwise, and nothing
+/// The group is one transaction: if its COMMIT fails, none of it is stored, no request reports success, and nothing
 /// is stored after it.
 #[tokio::test]
 async fn a_failed_commit_fails_the_whole_group_and_everything_after_it() {

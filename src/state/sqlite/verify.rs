@@ -1,4 +1,4 @@
-//! Verifications: what they were asked, what they have counted, which items they found mismatching, and their reports.
+//! Verifications: their parameters, counts, mismatching items and reports.
 
 use rusqlite::{Connection, Row, params};
 
@@ -17,7 +17,7 @@ use crate::item::ItemKey;
 use crate::state::{Stage, Verdict, VerdictCounts};
 
 impl StateFile {
-    /// The newest verification, whatever became of it.
+    /// The newest verification, complete or not.
     pub fn newest_verification(&self) -> Result<Option<VerificationRecord>, StoreError> {
         self.read(newest)
     }
@@ -168,7 +168,7 @@ fn add_verdicts(connection: &Connection, run: RunId, segment: u32, verdicts: &Ve
     Ok(())
 }
 
-/// Keeps it, where there is room for it.
+/// Keeps a mismatch, up to [`MAX_MISMATCHES`] of each verdict.
 fn put_mismatch(
     connection: &Connection,
     run: RunId,

@@ -1,4 +1,5 @@
-//! What changes a state file. Each function runs inside a transaction that the caller commits.
+//! Writes to a state file. Each function runs inside a transaction that the caller commits, and asks `rules` whether it
+//! may.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -218,7 +219,7 @@ pub(super) fn paths_text(paths: &[Path]) -> String {
     serde_json::Value::from(paths.iter().map(Path::to_string).collect::<Vec<_>>()).to_string()
 }
 
-/// Settles a failure; one that turned out diverged is recorded as such. False where there is no open failure.
+/// Resolves a failure; an item that turned out diverged is recorded as such. False if there is no open failure.
 pub(super) fn resolve_failure(
     connection: &Connection,
     run: RunId,
@@ -242,7 +243,7 @@ pub(super) fn resolve_failure(
     Ok(segment.is_some())
 }
 
-/// Notes another attempt that failed. False where there is no open failure.
+/// Records another attempt that failed. False if there is no open failure.
 pub(super) fn update_failure(
     connection: &Connection,
     run: RunId,
