@@ -31,6 +31,20 @@ pub struct GuardedWrite {
 const JOURNAL_ROW: usize = 80;
 
 impl GuardedWrite {
+    /// A write of one unit that changes nothing, of the item with this partition key.
+    #[cfg(test)]
+    pub(crate) fn of_a_test(partition: &str) -> GuardedWrite {
+        GuardedWrite {
+            key: ItemKey::new([("pk".to_owned(), Value::S(partition.to_owned()))].into()),
+            actions: Vec::new(),
+            conditions: Vec::new(),
+            pre_images: Vec::new(),
+            bytes_before: 100,
+            bytes_after: 100,
+            cost: WriteCost { table: 1.0, indexes: Vec::new() },
+        }
+    }
+
     /// The same write for a transport that cannot let DynamoDB copy a value: a batch of statements, or a write to another
     /// table. The copied values travel, and the condition pins each source to the value that travels, so that a writer who
     /// changes a source in between makes the write fail. Whenever it is accepted, its effect is that of the copying write.

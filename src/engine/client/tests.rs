@@ -5,7 +5,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::cost::UnitPrices;
-use crate::item::Value;
 use crate::machine::Random;
 use crate::plan::{Limits, Prices, Window};
 use crate::ratelimit::{Budget, Budgets, Feedback};
@@ -93,15 +92,7 @@ fn at_night([table, range, key]: [Units; 3]) -> (Requests, Arc<Noting>) {
 }
 
 fn write() -> GuardedWrite {
-    GuardedWrite {
-        key: ItemKey::new([("pk".to_owned(), Value::S("p".into()))].into()),
-        actions: Vec::new(),
-        conditions: Vec::new(),
-        pre_images: Vec::new(),
-        bytes_before: 100,
-        bytes_after: 100,
-        cost: WriteCost { table: 1.0, indexes: Vec::new() },
-    }
+    GuardedWrite::of_a_test("p")
 }
 
 /// Asserts that requests came at their rate until the window closed, none until it opened, and at their rate from then on.

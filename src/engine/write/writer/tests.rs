@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::*;
-use crate::change::WriteCost;
 use crate::dynamodb::{Describe, Got, Page, PageRequest, Sink, Source, TableDescription, Tables};
 use crate::engine::Job;
 use crate::item::{ItemKey, Value};
@@ -115,19 +114,7 @@ async fn the_items_of_a_hot_key_do_not_hold_up_the_chunks_of_the_others() {
 async fn chunks_take_memory_in_proportion_to_their_members() {
     for (max_chunk, items) in [(1, 1_000), (3, 1_000), (25, 7)] {
         let (_, requests, _) = table(max_chunk);
-        let pending = |n: usize| {
-            let key = ItemKey::new([("pk".to_owned(), Value::S(n.to_string()))].into());
-            let write = GuardedWrite {
-                key,
-                actions: Vec::new(),
-                conditions: Vec::new(),
-                pre_images: Vec::new(),
-                bytes_before: 100,
-                bytes_after: 100,
-                cost: WriteCost { table: 1.0, indexes: Vec::new() },
-            };
-            Pending::new(write, Arc::default())
-        };
+        let pending = |n: usize| Pending::new(GuardedWrite::of_a_test(&n.to_string()), Arc::default());
         let mut writes = (0..items).map(pending).collect::<Vec<_>>().into_iter();
         let mut aside = SetAside::default();
         let chunks: Vec<_> = std::iter::from_fn(|| next_chunk(&mut writes, &requests, &mut aside)).collect();
