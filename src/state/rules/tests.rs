@@ -246,7 +246,7 @@ proptest! {
         let run = run(RunStatus::Running, true);
         let (mut state, mut counted) = (SpendState::default(), Spend::default());
         for (step, used, slice) in steps {
-            counted = counted + units(used);
+            counted += units(used);
             let before = state.known(counted);
             let bound = before.max(state.spent + state.slice);
             state = match step {
