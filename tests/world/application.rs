@@ -1,4 +1,4 @@
-//! The live application: it changes, deletes and inserts items while the tool works, and obeys the flag.
+//! The live application: it changes, deletes and inserts items while the tool works, and obeys the flag as it read it last.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +7,20 @@ use backfill::internals::cutover::WriteTo;
 use backfill::internals::dynamodb::memory::{Author, MemoryTable};
 use backfill::internals::item::{Item, ItemKey, Value};
 use fastrand::Rng;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::flag::MemoryFlag;
 use super::plan;
 
-/// One application, and what it may still do.
+/// One instance of the application.
 pub(crate) struct Application {
     pub(crate) table: MemoryTable,
     pub(crate) keys: Vec<ItemKey>,
     pub(crate) flag: Arc<MemoryFlag>,
+    /// It reads the flag again after this time.
+    pub(crate) caches: Duration,
+    /// The flag as it read it, and when.
+    pub(crate) cached: Option<(WriteTo, Instant)>,
     pub(crate) in_place: bool,
     pub(crate) rng: Rng,
 }
@@ -31,9 +35,17 @@ impl Application {
         }
     }
 
+    /// Which attributes it writes now.
+    fn write_to(&mut self) -> WriteTo {
+        let fresh = self.cached.filter(|(_, at)| at.elapsed() < self.caches);
+        let (write, at) = fresh.unwrap_or_else(|| (self.flag.write_to(), Instant::now()));
+        self.cached = Some((write, at));
+        write
+    }
+
     fn change(&mut self, key: &ItemKey, n: u32) {
-        let (what, write, in_place) = (self.rng.u8(..10), self.flag.write_to(), self.in_place);
-        let fresh = plan::item(1_000 + n, &mut self.rng);
+        let (what, write, in_place) = (self.rng.u8(..10), self.write_to(), self.in_place);
+        let rng = &mut self.rng;
         self.table.change(key, Author::Application, |item| match (item.cloned(), what) {
             (Some(_), 0 | 1) => None,
             (Some(mut item), 2..=5) => {
@@ -55,7 +67,7 @@ impl Application {
                 Some(item)
             }
             (None, _) => {
-                let mut item = fresh;
+                let mut item = plan::item(1_000 + n, rng);
                 item.extend(key.attributes().clone());
                 match (write, item.get("old").cloned()) {
                     (WriteTo::Both, Some(old)) => put(&mut item, "new", old),

@@ -1,12 +1,15 @@
 //! What must hold in every world, by the table's history and the state (design: guards, checkpoints, capacity).
 
-use backfill::internals::change::Strategy;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use backfill::internals::dynamodb::memory::{Author, Version};
 use backfill::internals::item::{Item, ItemKey, Num, Path, Value};
-use backfill::internals::state::{Checkpoints, Cursor, History, ListQuery, RunId, Runs, Verifications, phase};
+use backfill::internals::state::{Checkpoints, Cursor, History, ListQuery, RunId, Runs, Verdict, Verifications, phase};
 
 use super::plan;
 use super::scene::World;
+use super::verdicts::{Known, of_move, verdicts};
 
 /// Everything, of every run.
 const ALL: ListQuery = ListQuery { run: None, open_only: false, after: Cursor::START, limit: 1_000_000 };
@@ -15,27 +18,47 @@ const ALL: ListQuery = ListQuery { run: None, open_only: false, after: Cursor::S
 const OURS: [(&str, Option<&str>); 5] =
     [("old", Some("new")), ("new", Some("old")), ("copied", None), ("marker", None), ("legacy", None)];
 
+/// A version of an item that a process of the tool made.
+struct NewVersion {
+    key: ItemKey,
+    process: u32,
+    at: Duration,
+    before: Option<Item>,
+    after: Option<Item>,
+}
+
 impl World {
-    fn versions(&self) -> Vec<(ItemKey, Vec<Version>)> {
-        self.table.history(|history| history.all().map(|(key, versions)| (key.clone(), versions.to_vec())).collect())
+    /// What the tool has changed since this was asked last: each item before and after a version, with who made it and when.
+    fn new_versions(&self) -> Vec<NewVersion> {
+        let (checked, charges) = self.checked.get();
+        let (all, changes) = self.table.history(|history| {
+            let mut all = Vec::new();
+            for (key, versions) in history.all() {
+                for (n, version) in versions.iter().enumerate().filter(|(_, version)| version.number >= checked) {
+                    let Author::Tool(process) = version.author else { continue };
+                    let before = n.checked_sub(1).and_then(|n| versions[n].item.clone());
+                    let after = version.item.clone();
+                    all.push(NewVersion { key: key.clone(), process, at: version.at, before, after });
+                }
+            }
+            (all, history.changes())
+        });
+        self.checked.set((changes, charges));
+        all
     }
 
     /// Every write of the tool was to an existing item, had an effect, changed only the tool's own attributes, and lost
     /// no value.
     pub(crate) async fn check_versions(&self, during: &str) {
-        for (key, versions) in self.versions() {
-            for (n, version) in versions.iter().enumerate() {
-                let Author::Tool(process) = version.author else { continue };
-                let before = n.checked_sub(1).and_then(|n| versions[n].item.as_ref());
-                let at = format!("{during}: process {process} and {key} at {:?}", version.at);
-                match (before, version.item.as_ref()) {
-                    (None, _) => self.violation(format!("{at}: an item that was deleted is brought back")),
-                    (Some(_), None) => self.violation(format!("{at}: an item is deleted")),
-                    (Some(before), Some(after)) if before == after => {
-                        self.violation(format!("{at}: a write without an effect"));
-                    }
-                    (Some(before), Some(after)) => self.check_change(&key, before, after, &at).await,
+        for NewVersion { key, process, at, before, after } in self.new_versions() {
+            let at = format!("{during}: process {process} and {key} at {at:?}");
+            match (&before, &after) {
+                (None, _) => self.violation(format!("{at}: an item that was deleted is brought back")),
+                (Some(_), None) => self.violation(format!("{at}: an item is deleted")),
+                (Some(before), Some(after)) if before == after => {
+                    self.violation(format!("{at}: a write without an effect"));
                 }
+                (Some(before), Some(after)) => self.check_change(&key, before, after, &at).await,
             }
         }
     }
@@ -68,31 +91,39 @@ impl World {
         }
     }
 
-    /// Behind a complete pass: each item that the application has left alone is as the plan says, or is listed.
+    /// Behind a complete pass: each item that the application has left alone is as the plan says, in all its changes, or is
+    /// listed. While applications write both attributes, the pair of every other item is equal, too.
     pub(crate) async fn check_nothing_is_passed_over(&self) {
         let failures = self.state.failures(ALL).await.unwrap();
         let diverged = self.state.diverged(ALL).await.unwrap();
         let listed: Vec<&ItemKey> =
             failures.iter().map(|row| &row.key).chain(diverged.iter().map(|row| &row.key)).collect();
-        for (key, item) in self.left_alone() {
-            let moved = match (item.get("old"), item.get("new")) {
-                (None, _) => true,
-                (Some(_), None) => false,
-                (Some(old), Some(new)) => self.plan.strategy == Strategy::ExpandContract && old == new,
+        for (key, item, before) in self.items() {
+            let known = Known { item: &item, before };
+            let best = match before {
+                Some(_) => verdicts(&self.plan, &known).0,
+                None if plan::in_place(&self.plan) => continue,
+                None => of_move(&self.plan, &known).0,
             };
-            // With `skip`, another value of the new attribute counts as done.
-            let skipped = item.contains_key("new") && item.contains_key("old");
-            if !moved && !skipped && !listed.contains(&&key) {
-                self.violation(format!("{key} is passed over"));
+            if best.is_mismatch() && !listed.contains(&&key) {
+                self.violation(format!("{key} is passed over: {best:?}"));
             }
         }
     }
 
+    /// Every item as it is now; and, if the application never changed it, as it was before the migration.
+    fn items(&self) -> Vec<(ItemKey, Item, Option<&Item>)> {
+        let item = |(key, versions): (&ItemKey, &[Version])| {
+            let untouched = versions.iter().all(|version| version.author != Author::Application);
+            let before = if untouched { self.seed_items.get(&key.to_text()) } else { None };
+            Some((key.clone(), versions.last()?.item.clone()?, before))
+        };
+        self.table.history(|history| history.all().filter_map(item).collect())
+    }
+
     /// Items of the seed that the application never changed, as they are.
-    fn left_alone(&self) -> Vec<(ItemKey, Item)> {
-        let untouched = |versions: &[Version]| versions.iter().all(|version| version.author != Author::Application);
-        let items = self.versions().into_iter().filter(|(_, versions)| untouched(versions));
-        items.filter_map(|(key, versions)| Some((key, versions.last()?.item.clone()?))).collect()
+    fn left_alone(&self) -> impl Iterator<Item = (ItemKey, Item)> {
+        self.items().into_iter().filter_map(|(key, item, before)| before.map(|_| (key, item)))
     }
 
     /// What runs have counted adds up, and is no more than what happened.
@@ -117,7 +148,7 @@ impl World {
         }
     }
 
-    /// The verification's own count is that of the table, as it is when nobody writes.
+    /// The verdict of the verification on each item is that of the table, as it is when nobody writes.
     /// True if every item matches.
     pub(crate) async fn check_verdict(&self) -> bool {
         let Ok(Some(report)) = self.state.latest_report().await else {
@@ -125,9 +156,25 @@ impl World {
             return false;
         };
         let json: serde_json::Value = serde_json::from_str(&report.json).unwrap();
-        let items = self.table.history(|history| history.items().count() as u64);
-        if json["compared"].as_u64() != Some(items) {
-            self.violation(format!("`verify` compared {} of {items} items", json["compared"]));
+        let mut found = BTreeMap::new();
+        for verdict in Verdict::MISMATCHES {
+            let of_kind = self.state.mismatches(report.run, verdict, u32::MAX).await.unwrap();
+            found.extend(of_kind.into_iter().map(|mismatch| (mismatch.key.to_text(), mismatch.verdict)));
+        }
+        let items = self.items();
+        for (key, item, before) in &items {
+            let (best, worst) = verdicts(&self.plan, &Known { item, before: *before });
+            let right = match found.remove(&key.to_text()) {
+                Some(verdict) => (best..=worst).contains(&verdict),
+                None => !best.is_mismatch(),
+            };
+            if !right {
+                self.violation(format!("`verify` is wrong about {key}: it is {best:?} to {worst:?}, {item:?}"));
+            }
+        }
+        found.keys().for_each(|key| self.violation(format!("`verify` found {key}, which is no item")));
+        if json["compared"].as_u64() != Some(items.len() as u64) {
+            self.violation(format!("`verify` compared {} of {} items", json["compared"], items.len()));
         }
         json["mismatches"] == 0
     }
@@ -145,7 +192,7 @@ impl World {
     pub(crate) async fn check_restored(&self) {
         let failures = self.state.failures(ALL).await.unwrap();
         for (key, item) in self.left_alone() {
-            let Some(seed) = self.seed_items.iter().find(|item| plan::key_of(item) == key) else { continue };
+            let Some(seed) = self.seed_items.get(&key.to_text()) else { continue };
             // An equal pair counts as the applications' own while they write both.
             let equal = seed.get("old").is_some() && seed.get("old") == seed.get("new");
             let failed = failures.iter().any(|row| row.key == key);

@@ -1,5 +1,5 @@
-//! The cutover flag in memory. The applications read it before each write, so they have no caches to wait for. The tool
-//! still waits as long as the flag says.
+//! The cutover flag in memory. A change is in effect at once, but applications obey what they read until their caches
+//! expire: the tool has to wait for that.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

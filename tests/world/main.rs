@@ -8,16 +8,22 @@
 #![expect(clippy::print_stdout, reason = "the figures are part of the result")]
 
 mod application;
+mod budgets;
 mod checks;
 mod flag;
 mod plan;
 mod scene;
+mod verdicts;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
 
 use backfill::internals::dynamodb::memory::Fault;
-use scene::{Played, play};
+use scene::{Played, play, play_traced};
 use wire::Planted;
 
 /// Seeds that `cargo test` plays.
@@ -30,18 +36,61 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// What a campaign of seeds comes to.
+#[derive(Default)]
+struct Campaign {
+    fired: BTreeMap<Fault, u64>,
+    /// By seed.
+    failed: BTreeMap<u64, String>,
+    kills: u64,
+    writes: u64,
+}
+
+impl Campaign {
+    /// Plays these seeds, each on one thread, as many at a time as there are cores. A seed does not depend on the others.
+    fn play(first: u64, seeds: u64) -> Campaign {
+        let (next, threads) = (AtomicU64::new(first), thread::available_parallelism().map_or(1, NonZeroUsize::get));
+        let part = || {
+            let mut part = Campaign::default();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= first + seeds {
+                    return part;
+                }
+                part.count(seed, play(seed, None));
+            }
+        };
+        thread::scope(|scope| {
+            let parts: Vec<_> = (0..threads).map(|_| scope.spawn(part)).collect();
+            parts.into_iter().map(|part| part.join().unwrap()).fold(Campaign::default(), Campaign::and)
+        })
+    }
+
+    fn count(&mut self, seed: u64, played: Played) {
+        let Played { violations, fired, kills, writes, .. } = played;
+        fired.into_iter().for_each(|(fault, times)| *self.fired.entry(fault).or_insert(0) += times);
+        (self.kills, self.writes) = (self.kills + kills, self.writes + writes);
+        self.failed.extend((!violations.is_empty()).then(|| (seed, violations.join("; "))));
+    }
+
+    fn and(mut self, other: Campaign) -> Campaign {
+        other.fired.into_iter().for_each(|(fault, times)| *self.fired.entry(fault).or_insert(0) += times);
+        self.failed.extend(other.failed);
+        Campaign { kills: self.kills + other.kills, writes: self.writes + other.writes, ..self }
+    }
+}
+
 #[test]
 fn no_seed_violates_an_invariant_and_every_kind_of_fault_fires() {
     let seeds = number("BACKFILL_TEST_WORLDS").unwrap_or(SEEDS);
-    let first = number("BACKFILL_TEST_WORLD_FIRST").unwrap_or(1);
-    let (mut fired, mut failed, mut kills, mut writes) = (BTreeMap::new(), Vec::new(), 0, 0);
-    for seed in first..first + seeds {
-        let Played { violations, fired: of_seed, kills: of_kills, writes: of_writes, .. } = play(seed, None);
-        of_seed.into_iter().for_each(|(fault, times)| *fired.entry(fault).or_insert(0) += times);
-        (kills, writes) = (kills + of_kills, writes + of_writes);
-        failed.extend((!violations.is_empty()).then(|| format!("seed {seed}: {}", violations.join("; "))));
-    }
-    println!("{seeds} seeds: {kills} kills, {writes} writes of the tool, faults {fired:?}");
+    let (first, began) = (number("BACKFILL_TEST_WORLD_FIRST").unwrap_or(1), Instant::now());
+    let Campaign { fired, failed, kills, writes } = Campaign::play(first, seeds);
+    let (seconds, violations) = (began.elapsed().as_secs_f64(), failed.len());
+    println!(
+        "{seeds} seeds in {seconds:.1} s: {violations} with a violation; {kills} kills, {writes} writes of the tool"
+    );
+    println!("faults that made a difference: {fired:?}");
+    let failed: Vec<String> = failed.into_iter().map(|(seed, why)| format!("seed {seed}: {why}")).collect();
     assert!(failed.is_empty(), "{} of {seeds} seeds:\n{}", failed.len(), failed.join("\n"));
     let missing: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| !fired.contains_key(fault)).collect();
     assert!(missing.is_empty() && kills > 0, "never fired: {missing:?}, {kills} kills");
@@ -51,10 +100,10 @@ fn no_seed_violates_an_invariant_and_every_kind_of_fault_fires() {
 #[test]
 fn a_seed_replays_byte_for_byte() {
     for seed in 1..=12 {
-        let (one, other) = (play(seed, None), play(seed, None));
+        let (one, other) = (play_traced(seed), play_traced(seed));
         assert!(one.trace == other.trace, "seed {seed}: {}", first_difference(&one.trace, &other.trace));
     }
-    assert_ne!(play(1, None).trace, play(2, None).trace);
+    assert_ne!(play_traced(1).trace, play_traced(2).trace);
 }
 
 fn first_difference(one: &str, other: &str) -> String {
@@ -77,6 +126,16 @@ fn a_consumption_that_is_reconciled_twice_is_found() {
     is_found(Planted::ReconciledTwice, "more than the table consumed");
 }
 
+#[test]
+fn a_write_that_is_sent_without_permits_is_found() {
+    is_found(Planted::SentTwice, "beyond the budget");
+}
+
+#[test]
+fn caches_that_are_older_than_the_plan_says_are_found() {
+    is_found(Planted::OldCaches, "passed over");
+}
+
 fn is_found(planted: Planted, by: &str) {
     let found = (1..=SEEDS_OF_A_BUG).find(|seed| play(*seed, Some(planted)).violations.iter().any(|v| v.contains(by)));
     println!("{planted:?}: found by seed {found:?}");
@@ -87,7 +146,7 @@ fn is_found(planted: Planted, by: &str) {
 #[test]
 fn one_seed() {
     let Some(seed) = number("BACKFILL_TEST_WORLD_SEED") else { return };
-    let played = play(seed, None);
+    let played = play_traced(seed);
     println!("{}\n{:#?}", played.trace, played.violations);
     assert!(played.violations.is_empty());
 }

@@ -1,15 +1,35 @@
 //! Plans and items, drawn by a seed.
 
+use std::sync::LazyLock;
+
 use backfill::internals::change::Strategy;
-use backfill::internals::dynamodb::{Features, TableDescription};
-use backfill::internals::item::{Item, ItemKey, KeyAttribute, KeySchema, item_from_json};
+use backfill::internals::dynamodb::{Features, IndexDescription, TableDescription};
+use backfill::internals::item::{IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Projection, item_from_json};
 use backfill::internals::plan::{Plan, load};
 use fastrand::Rng;
 use serde_json::{Value as Json, json};
 
-/// The table of every seed: on demand, with two string keys.
+/// The global index of the table: of the items that have a new value.
+pub(crate) const INDEX: &str = "by-new";
+
+/// The write budgets that a plan states, in units per second.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rates {
+    pub(crate) table: f64,
+    pub(crate) index: f64,
+    pub(crate) partition_key: f64,
+}
+
+/// The table of every seed: on demand, with two string keys and an index.
 pub(crate) fn description() -> TableDescription {
     let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
+    let by_new = IndexSchema {
+        name: INDEX.into(),
+        key: vec![attribute("new")],
+        partition: 1,
+        projection: Projection::KeysOnly,
+        local: false,
+    };
     TableDescription {
         name: "shop".into(),
         arn: "arn:aws:dynamodb:us-east-1:000000000000:table/shop".into(),
@@ -21,22 +41,25 @@ pub(crate) fn description() -> TableDescription {
         provisioned: None,
         on_demand_max: (None, None),
         warm: None,
-        indexes: Vec::new(),
+        indexes: vec![IndexDescription { schema: by_new, provisioned: None, on_demand_max: (None, None), warm: None }],
         features: Features::default(),
     }
 }
 
 /// A plan with a move, and some of: a copy out of a document, a constant, a removal.
-pub(crate) fn plan(rng: &mut Rng) -> Plan {
+pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
     let strategy = if rng.bool() { "in-place" } else { "expand-contract" };
     let on_existing = ["keep", "skip", "overwrite"][rng.usize(..3)];
     let segments = [1, 2, 4, 7][rng.usize(..4)];
     let (write, page) = ([20, 100, 1_000][rng.usize(..3)], [2, 5, 20][rng.usize(..3)]);
+    let (key, index) = ([write, write / 4][rng.usize(..2)], [write, write / 2][rng.usize(..2)]);
+    let rates = Rates { table: write.into(), index: index.into(), partition_key: key.into() };
     let mut text = format!(
         "[migration]\nname = \"world\"\nstrategy = \"{strategy}\"\non_existing = \"{on_existing}\"\n\
          [table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
          [scan]\nsegments = {segments}\npage_limit = {page}\n\
-         [capacity]\nwrite = {write}\nread = 1000\n\
+         [capacity]\nwrite = {write}\nread = 1000\nper_partition_key = {{ write = {key} }}\n\
+         [capacity.index]\n{INDEX} = {index}\n\
          [limits]\nmax_failures = 1000\n"
     );
     if strategy == "expand-contract" {
@@ -53,7 +76,7 @@ pub(crate) fn plan(rng: &mut Rng) -> Plan {
     if rng.bool() && strategy == "in-place" {
         text += "[[change]]\nremove = \"legacy\"\n";
     }
-    load("plan.toml", &text).unwrap_or_else(|error| panic!("{error:?}\n{text}")).plan
+    (load("plan.toml", &text).unwrap_or_else(|error| panic!("{error:?}\n{text}")).plan, rates)
 }
 
 /// Whether a plan writes in place.
@@ -66,7 +89,7 @@ pub(crate) fn item(n: u32, rng: &mut Rng) -> Item {
     let pk = if rng.u8(..3) == 0 { "hot".to_owned() } else { format!("p{}", n / 2) };
     let mut json = json!({ "pk": { "S": pk }, "sk": { "S": format!("{n:03}") }, "n": { "N": "0" } });
     let mut put = |name: &str, value: Json| json[name] = value;
-    if rng.u8(..8) > 0 {
+    if rng.u8(..3) > 0 {
         put("old", json!({ "S": format!("v{n}") }));
     }
     match rng.u8(..12) {
@@ -88,5 +111,6 @@ pub(crate) fn item(n: u32, rng: &mut Rng) -> Item {
 
 /// The key of an item.
 pub(crate) fn key_of(item: &Item) -> ItemKey {
-    description().key.key_of(item).unwrap()
+    static KEY: LazyLock<KeySchema> = LazyLock::new(|| description().key);
+    KEY.key_of(item).unwrap()
 }

@@ -1,5 +1,6 @@
 //! One world: a seed is played from the first run to the way back, with kills, and checked at every step.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use backfill::internals::clock::{BootTime, Moment};
 use backfill::internals::cutover::FlagStore;
 use backfill::internals::dynamodb::memory::{Author, Fault, FaultPlan, MemoryTable};
 use backfill::internals::dynamodb::{TableDescription, Tables};
-use backfill::internals::item::Item;
+use backfill::internals::item::{Item, ItemKey};
 use backfill::internals::machine::{Machine, Random};
 use backfill::internals::migration::{Advance, Driver, DriverError, OperatorInput, Stage};
 use backfill::internals::plan::Plan;
@@ -23,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::application::Application;
 use super::flag::MemoryFlag;
-use super::plan;
+use super::plan::{self, Rates};
 use super::wire::{Planted, Seen, Wire};
 
 const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(12));
@@ -34,12 +35,15 @@ const STALE: Duration = Duration::from_secs(5);
 /// Kills of one command at most: then it comes to its end.
 const KILLS: u32 = 4;
 
+/// Applications obey the flag this long: `max_cache_seconds` of the plan.
+const CACHES: Duration = Duration::from_secs(1);
+
 /// Attempts of one command at most, kills and stops included.
 const ATTEMPTS: u32 = 30;
 
 /// The result of playing one seed.
 pub(crate) struct Played {
-    /// Everything that happened, as text.
+    /// Everything that happened, as text; empty unless it is asked for.
     pub(crate) trace: String,
     /// What must never happen, and did.
     pub(crate) violations: Vec<String>,
@@ -52,9 +56,18 @@ pub(crate) struct Played {
 
 /// Plays a seed, in milliseconds.
 pub(crate) fn play(seed: u64, planted: Option<Planted>) -> Played {
+    play_with(seed, planted, None)
+}
+
+/// The same, with a trace of everything that happens.
+pub(crate) fn play_traced(seed: u64) -> Played {
+    play_with(seed, None, Some(String::new()))
+}
+
+fn play_with(seed: u64, planted: Option<Planted>, trace: Option<String>) -> Played {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let mut world = World::new(seed, planted);
+        let mut world = World::new(seed, planted, trace);
         world.live().await;
         world.played().await
     })
@@ -71,8 +84,12 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) description: TableDescription,
     pub(crate) budgets: Budgets,
+    pub(crate) rates: Rates,
     pub(crate) table: MemoryTable,
-    pub(crate) seed_items: Vec<Item>,
+    pub(crate) seed_items: BTreeMap<String, Item>,
+    keys: Vec<ItemKey>,
+    /// Changes of the table, and requests, that were checked already.
+    pub(crate) checked: Cell<(u64, usize)>,
     pub(crate) flag: Arc<MemoryFlag>,
     pub(crate) state: MemoryState,
     pub(crate) seen: Arc<Mutex<Seen>>,
@@ -80,22 +97,27 @@ pub(crate) struct World {
     random: Random,
     planted: Option<Planted>,
     process: u32,
+    /// Each pass: its process, and when it began.
+    pub(crate) passes: Vec<(u32, Duration)>,
+    /// Instances of the application that are at work.
+    applications: Vec<AbortOnDropHandle<()>>,
     kills: u64,
     /// A kind of fault that seldom makes a difference, and is frequent in this world.
     favours: Option<Fault>,
 }
 
 impl World {
-    fn new(seed: u64, planted: Option<Planted>) -> World {
+    fn new(seed: u64, planted: Option<Planted>, trace: Option<String>) -> World {
         let mut rng = Rng::with_seed(seed);
         let (began, description) = (Instant::now(), plan::description());
-        let plan = plan::plan(&mut rng);
+        let (plan, rates) = plan::plan(&mut rng);
         let share = [0.0, 0.05, 0.15, 0.3][rng.usize(..4)];
         let faults = faults(share, favoured(seed));
         let table = MemoryTable::new(description.clone(), LATENCY, faults, rng.u64(..));
-        let seed_items: Vec<Item> = (0..rng.u32(5..60)).map(|n| plan::item(n, &mut rng)).collect();
-        for item in &seed_items {
-            table.change(&plan::key_of(item), Author::Seed, |_| Some(item.clone()));
+        let items: Vec<Item> = (0..rng.u32(5..60)).map(|n| plan::item(n, &mut rng)).collect();
+        let keys: Vec<ItemKey> = items.iter().map(plan::key_of).collect();
+        for (key, item) in keys.iter().zip(&items) {
+            table.change(key, Author::Seed, |_| Some(item.clone()));
         }
         let takes = Mutex::new(Rng::with_seed(rng.u64(..)));
         let state = MemoryState::new(Arc::new(move || wall(began).to_string()));
@@ -104,15 +126,20 @@ impl World {
             budgets: resolve(&plan.capacity, &description).unwrap_or_else(|errors| panic!("{errors:?}")).budgets,
             random: Random::with_seed(rng.u64(..)),
             flag: MemoryFlag::new(),
-            seen: Arc::default(),
+            seen: Arc::new(Mutex::new(Seen { trace, ..Seen::default() })),
+            rates,
             process: 0,
+            passes: Vec::new(),
+            applications: Vec::new(),
             kills: 0,
             favours: favoured(seed),
             rng,
             plan,
             description,
             table,
-            seed_items,
+            seed_items: keys.iter().map(ItemKey::to_text).zip(items).collect(),
+            keys,
+            checked: Cell::default(),
             state,
             began,
             planted,
@@ -124,7 +151,8 @@ impl World {
         let run = |again| Goal::Run { again };
         let verify = Goal::Verify { scope: Scope::Full, repair: false };
         if !plan::in_place(&self.plan) {
-            self.command(Goal::CutoverTo(Target::DualWrite), 0).await;
+            let changes = [0, 40, 200][self.rng.usize(..3)];
+            self.command(Goal::CutoverTo(Target::DualWrite), changes).await;
         }
         let changes = [0, 20, 60][self.rng.usize(..3)];
         let over = self.command(run(false), changes).await;
@@ -134,6 +162,7 @@ impl World {
         }
         self.check_nothing_is_passed_over().await;
         self.check_counts().await;
+        self.check_budgets("run");
         self.table.set_faults(FaultPlan::NONE);
         // What was written behind the scan is the next pass's. Then nothing is left.
         self.command(run(true), 0).await;
@@ -152,6 +181,7 @@ impl World {
         let over = self.command(Goal::Rollback, changes).await;
         self.check_versions("rollback").await;
         self.check_counts().await;
+        self.check_budgets("rollback");
         if over {
             self.check_restored().await;
         }
@@ -160,13 +190,15 @@ impl World {
     /// Readers and writers move to the new attribute, and the old one goes.
     async fn contract(&mut self, changes: u32) {
         for goal in [Goal::CutoverTo(Target::ReadNew(100)), Goal::CutoverTo(Target::WriteNew)] {
-            if !self.command(goal, 0).await {
+            let changes = [0, 40][self.rng.usize(..2)];
+            if !self.command(goal, changes).await {
                 return self.violation(format!("{goal:?} does not come to its end"));
             }
         }
         let over = self.command(Goal::Contract, changes).await;
         self.check_versions("contract").await;
         self.check_counts().await;
+        self.check_budgets("contract");
         if over {
             self.check_contracted();
         }
@@ -175,14 +207,9 @@ impl World {
     /// Repeats a command until it is done, killing it now and then, while the application makes this number of changes.
     /// False if it never completes.
     async fn command(&mut self, goal: Goal, changes: u32) -> bool {
-        let application = Application {
-            table: self.table.clone(),
-            keys: self.seed_items.iter().map(plan::key_of).collect(),
-            flag: Arc::clone(&self.flag),
-            in_place: plan::in_place(&self.plan),
-            rng: Rng::with_seed(self.rng.u64(..)),
-        };
-        let application = AbortOnDropHandle::new(tokio::spawn(application.work(changes)));
+        for share in [changes / 2, changes - changes / 2] {
+            self.start_application(share);
+        }
         let may_kill = self.rng.u32(..=KILLS);
         let (mut killed, mut over) = (0, false);
         for _ in 0..ATTEMPTS {
@@ -207,20 +234,42 @@ impl World {
             self.state = self.state.crash();
         }
         self.kills += u64::from(killed);
-        // What the application still does, and what is still on its way, is over before anything is checked.
-        drop(application.await);
-        tokio::time::sleep(Duration::from_secs(120)).await;
+        // Applications work on behind a change of the flag, and obey their caches while the next pass begins.
+        if !matches!(goal, Goal::CutoverTo(_)) {
+            self.settle().await;
+        }
         self.note(&format!("{goal:?}: over {over}"));
         over
     }
 
+    /// What applications still do, and what is still on its way, is over before anything is checked.
+    async fn settle(&mut self) {
+        for application in self.applications.drain(..) {
+            drop(application.await);
+        }
+        tokio::time::sleep(Duration::from_secs(120)).await;
+    }
+
+    fn start_application(&mut self, changes: u32) {
+        let application = Application {
+            table: self.table.clone(),
+            keys: self.keys.clone(),
+            flag: Arc::clone(&self.flag),
+            caches: if self.planted == Some(Planted::OldCaches) { CACHES * 30 } else { CACHES },
+            cached: None,
+            in_place: plan::in_place(&self.plan),
+            rng: Rng::with_seed(self.rng.u64(..)),
+        };
+        self.applications.push(AbortOnDropHandle::new(tokio::spawn(application.work(changes))));
+    }
+
     /// One process with one command.
-    async fn attempt(&self, goal: Goal) -> Result<Ended, DriverError> {
+    async fn attempt(&mut self, goal: Goal) -> Result<Ended, DriverError> {
         let (began, random) = (self.began, self.random.clone());
         let wire = Wire {
             connection: self.table.connect(self.process),
             process: self.process,
-            state: self.state.clone(),
+            state: self.state.clone().at_once(),
             planted: self.planted,
             began,
             seen: Arc::clone(&self.seen),
@@ -250,6 +299,7 @@ impl World {
                 Advance::Recorded | Advance::Changed(_) => {}
                 Advance::Wait(wait) => drop(driver.wait(wait.left).await),
                 Advance::Sweep(phase) => {
+                    self.passes.push((self.process, self.began.elapsed()));
                     let swept = driver.sweep(phase, false).await?;
                     if let Some(why) = &swept.stopped {
                         return Ok(Ended::Stopped(why.to_string()));
@@ -267,7 +317,9 @@ impl World {
     }
 
     fn note(&self, what: &str) {
-        self.seen.lock().unwrap().trace += &format!("{:?} {what}\n", self.began.elapsed());
+        if let Some(trace) = &mut self.seen.lock().unwrap().trace {
+            *trace += &format!("{:?} {what}\n", self.began.elapsed());
+        }
     }
 
     pub(crate) fn violation(&self, what: impl Into<String>) {
@@ -275,9 +327,9 @@ impl World {
     }
 
     async fn played(self) -> Played {
-        let Seen { mut trace, violations, writes, .. } = std::mem::take(&mut *self.seen.lock().unwrap());
-        trace += &self.table.history(|history| format!("{history:#?}\n"));
-        trace += &self.state.dump();
+        let Seen { trace, violations, writes, .. } = std::mem::take(&mut *self.seen.lock().unwrap());
+        let ending = || self.table.history(|history| format!("{history:#?}\n")) + &self.state.dump();
+        let trace = trace.map_or_else(String::new, |trace| trace + &ending());
         Played { trace, violations, fired: self.table.fired(), kills: self.kills, writes }
     }
 }

@@ -23,12 +23,17 @@ pub(crate) enum Planted {
     NoExistenceCheck,
     /// What a write consumed is counted twice.
     ReconciledTwice,
+    /// A write is sent a second time, without permits: as by an SDK whose own retries are on.
+    SentTwice,
+    /// Applications obey the flag for longer than the plan says.
+    OldCaches,
 }
 
 /// What the wire has seen.
 #[derive(Default)]
 pub(crate) struct Seen {
-    pub(crate) trace: String,
+    /// Everything that happened, as text; none if nobody reads it: most of the time of a seed would go into it.
+    pub(crate) trace: Option<String>,
     pub(crate) violations: Vec<String>,
     /// Write requests that were sent.
     pub(crate) writes: u64,
@@ -40,6 +45,7 @@ pub(crate) struct Seen {
 pub(crate) struct Wire {
     pub(crate) connection: Connection,
     pub(crate) process: u32,
+    /// The state of this process, without the time that its calls take.
     pub(crate) state: MemoryState,
     pub(crate) planted: Option<Planted>,
     pub(crate) began: Instant,
@@ -47,9 +53,10 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    fn note(&self, what: &str) {
-        let line = format!("{:?} process {}: {what}\n", self.began.elapsed(), self.process);
-        self.seen.lock().unwrap().trace += &line;
+    fn note(&self, what: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.seen.lock().unwrap().trace {
+            *trace += &format!("{:?} process {}: {}\n", self.began.elapsed(), self.process, what());
+        }
     }
 
     fn violation(&self, what: String) {
@@ -93,9 +100,9 @@ impl Describe for Wire {
 #[async_trait]
 impl Source for Wire {
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
-        self.note(&format!("{request:?}"));
+        self.note(|| format!("{request:?}"));
         let page = self.connection.read_page(request).await;
-        self.note(&format!("{page:?}"));
+        self.note(|| format!("{page:?}"));
         if let (Some(Planted::EarlyCheckpoint), Ok(page), false) = (self.planted, &page, request.keys_only) {
             self.commit_early(request, page).await;
         }
@@ -110,13 +117,16 @@ impl Sink for Wire {
         for write in chunk {
             self.check_journal(write).await;
             self.seen.lock().unwrap().writes += 1;
-            self.note(&format!("{write:?}"));
+            self.note(|| format!("{write:?}"));
             let mut write = GuardedWrite::clone(write);
             if self.planted == Some(Planted::NoExistenceCheck) {
                 write.conditions.retain(|condition| !matches!(condition, Condition::ItemExists(_)));
             }
             let mut sent = self.connection.write(&[&write]).await;
-            self.note(&format!("{sent:?}"));
+            self.note(|| format!("{sent:?}"));
+            if self.planted == Some(Planted::SentTwice) {
+                sent = self.connection.write(&[&write]).await;
+            }
             for reply in &mut sent {
                 let Ok(WriteReply::Applied { consumed: Some(consumed) }) = reply else { continue };
                 self.seen.lock().unwrap().units += consumed.total();
@@ -135,7 +145,7 @@ impl Sink for Wire {
 
     async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
         let got = self.connection.get(key).await;
-        self.note(&format!("get {key:?}: {got:?}"));
+        self.note(|| format!("get {key:?}: {got:?}"));
         got
     }
 }

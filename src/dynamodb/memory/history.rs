@@ -1,9 +1,11 @@
-//! Everything that ever happened to the items of the table in memory: who changed which item, when, from what to what.
+//! Everything that ever happened to the items of the table in memory: who changed which item, when, from what to what; and
+//! what each request of the tool consumed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::item::{Item, ItemKey};
+use crate::dynamodb::Consumed;
+use crate::item::{Item, ItemKey, Units};
 
 /// Who made a version of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +31,26 @@ pub struct Version {
     pub item: Option<Item>,
 }
 
+/// A request of the tool that the table carried out. One that it refused, or that was lost on its way, consumed nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Charge {
+    /// When it was sent, since the table began. It arrived later.
+    pub sent: Duration,
+    /// Who sent it.
+    pub author: Author,
+    /// What it consumed.
+    pub consumed: Charged,
+}
+
+/// The capacity that a request consumed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Charged {
+    /// Read units of the table, by a page or an item.
+    Read(Units),
+    /// Write units of the table and its indexes, by a write of this item. A failed condition costs, too.
+    Write(ItemKey, Consumed),
+}
+
 /// Where an item is: by the hash of its partition key, then by that key, then by its sort key. A scan returns items in this
 /// order, and a segment is a range of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,11 +70,12 @@ impl Place {
     }
 }
 
-/// All versions of all items.
+/// All versions of all items, and all requests.
 #[derive(Debug, Default)]
 pub struct History {
     items: BTreeMap<Place, (ItemKey, Vec<Version>)>,
     changes: u64,
+    charges: Vec<Charge>,
 }
 
 impl History {
@@ -103,6 +126,15 @@ impl History {
     /// The items as they are.
     pub fn items(&self) -> impl Iterator<Item = (&ItemKey, &Item)> {
         self.all().filter_map(|(key, versions)| Some((key, versions.last()?.item.as_ref()?)))
+    }
+
+    pub(super) fn charge(&mut self, sent: Duration, author: Author, consumed: Charged) {
+        self.charges.push(Charge { sent, author, consumed });
+    }
+
+    /// The requests that the table carried out, in the order in which they arrived.
+    pub fn charges(&self) -> &[Charge] {
+        &self.charges
     }
 
     /// Changes so far.

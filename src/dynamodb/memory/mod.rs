@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 pub use faults::{Fault, FaultPlan};
-pub use history::{Author, History, Version};
+pub use history::{Author, Charge, Charged, History, Version};
 
 use super::{
     Describe, Got, Page, PageRequest, Sink, Source, TableDescription, TableError, ThrottlingReason, WriteReply,
@@ -210,7 +210,7 @@ impl MemoryTable {
         Some(self.noted(fault, error))
     }
 
-    fn page(&self, request: &PageRequest, fault: Option<Fault>) -> Page {
+    fn page(&self, request: &PageRequest, sender: Sender, fault: Option<Fault>) -> Page {
         let mut guard = self.inner();
         let Inner { history, faults } = &mut *guard;
         let now = self.began.elapsed();
@@ -243,34 +243,42 @@ impl MemoryTable {
             faults.fired(Fault::EmptyPage);
             next = last;
         }
-        Page { items, next: next.map(Position::Key), units: Some(read_units(bytes, request.consistent)) }
+        let units = read_units(bytes, request.consistent);
+        history.charge(sender.sent, sender.author, Charged::Read(units));
+        Page { items, next: next.map(Position::Key), units: Some(units) }
     }
 
-    fn read(&self, key: &ItemKey) -> Got {
-        let item = self.inner().history.now(&self.place(key)).cloned();
+    fn read(&self, key: &ItemKey, sender: Sender) -> Got {
+        let place = self.place(key);
+        let mut inner = self.inner();
+        let item = inner.history.now(&place).cloned();
         let units = read_units(item.as_ref().map_or(0, item_bytes), true);
+        inner.history.charge(sender.sent, sender.author, Charged::Read(units));
         Got { item, units: Some(units) }
     }
 
-    fn write(&self, write: &GuardedWrite, author: Author, fault: Option<Fault>) -> Result<WriteReply, TableError> {
+    fn write(&self, write: &GuardedWrite, sender: Sender, fault: Option<Fault>) -> Result<WriteReply, TableError> {
         let place = self.place(&write.key);
         let mut guard = self.inner();
         let Inner { history, faults } = &mut *guard;
         let before = history.now(&place).cloned();
         let key = &self.description.key;
-        match rules::effect(write, before.as_ref(), key, &self.indexes) {
-            Effect::Applied(after) => {
-                let consumed = rules::consumed(before.as_ref(), Some(&after), key, &self.indexes);
-                history.put(place, &write.key, self.began.elapsed(), author, Some(after));
-                Ok(WriteReply::Applied { consumed: Some(consumed) })
-            }
-            Effect::ConditionFailed if fault == Some(Fault::NoImage) && before.is_some() => {
-                faults.fired(Fault::NoImage);
-                Ok(WriteReply::ConditionFailed { image: None })
-            }
-            Effect::ConditionFailed => Ok(WriteReply::ConditionFailed { image: before }),
-            Effect::Rejected(why) => Err(TableError::Rejected { message: why.to_owned() }),
+        let (after, applied) = match rules::effect(write, before.as_ref(), key, &self.indexes) {
+            Effect::Applied(after) => (Some(after), true),
+            Effect::ConditionFailed => (before.clone(), false),
+            Effect::Rejected(why) => return Err(TableError::Rejected { message: why.to_owned() }),
+        };
+        let consumed = rules::consumed(before.as_ref(), after.as_ref(), key, &self.indexes);
+        history.charge(sender.sent, sender.author, Charged::Write(write.key.clone(), consumed.clone()));
+        if applied {
+            history.put(place, &write.key, self.began.elapsed(), sender.author, after);
+            return Ok(WriteReply::Applied { consumed: Some(consumed) });
         }
+        if fault == Some(Fault::NoImage) && before.is_some() {
+            faults.fired(Fault::NoImage);
+            return Ok(WriteReply::ConditionFailed { image: None });
+        }
+        Ok(WriteReply::ConditionFailed { image: before })
     }
 }
 
@@ -278,11 +286,24 @@ fn timed_out() -> TableError {
     TableError::Transient { message: "the request timed out".into(), ambiguous: true }
 }
 
+/// Who sent a request, and when, since the table began.
+#[derive(Debug, Clone, Copy)]
+struct Sender {
+    author: Author,
+    sent: Duration,
+}
+
 /// The table, as one process of the tool sees it.
 #[derive(Debug, Clone)]
 pub struct Connection {
     table: MemoryTable,
     author: Author,
+}
+
+impl Connection {
+    fn sender(&self) -> Sender {
+        Sender { author: self.author, sent: self.table.began.elapsed() }
+    }
 }
 
 #[async_trait]
@@ -297,8 +318,8 @@ impl Describe for Connection {
 impl Source for Connection {
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
         let kind = if request.consistent { Request::StrongScan } else { Request::Scan };
-        let request = request.clone();
-        self.table.send(kind, "Scan", move |table, fault| Ok(table.page(&request, fault))).await
+        let (request, sender) = (request.clone(), self.sender());
+        self.table.send(kind, "Scan", move |table, fault| Ok(table.page(&request, sender, fault))).await
     }
 }
 
@@ -307,9 +328,9 @@ impl Sink for Connection {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         let mut replies = Vec::with_capacity(chunk.len());
         for write in chunk {
-            let (write, author) = (GuardedWrite::clone(write), self.author);
+            let (write, sender) = (GuardedWrite::clone(write), self.sender());
             let sent =
-                self.table.send(Request::Write, "UpdateItem", move |table, fault| table.write(&write, author, fault));
+                self.table.send(Request::Write, "UpdateItem", move |table, fault| table.write(&write, sender, fault));
             replies.push(sent.await);
         }
         replies
@@ -320,8 +341,8 @@ impl Sink for Connection {
     }
 
     async fn get(&self, key: &ItemKey) -> Result<Got, TableError> {
-        let key = key.clone();
-        self.table.send(Request::Get, "GetItem", move |table, _| Ok(table.read(&key))).await
+        let (key, sender) = (key.clone(), self.sender());
+        self.table.send(Request::Get, "GetItem", move |table, _| Ok(table.read(&key, sender))).await
     }
 }
 

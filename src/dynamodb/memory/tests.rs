@@ -116,7 +116,7 @@ async fn replies_say_what_happened() {
     for n in 0..200 {
         let reply = connection.write(&[&write(n)]).await.remove(0);
         sleep(Duration::from_secs(10)).await;
-        let got = table.read(&write(n).key).item.unwrap();
+        let got = table.inner().history.now(&table.place(&write(n).key)).unwrap().clone();
         let applied = got.contains_key("new");
         match reply {
             Ok(WriteReply::Applied { consumed }) => assert!(applied && consumed.unwrap().total() == 1.0),
@@ -128,6 +128,9 @@ async fn replies_say_what_happened() {
         assert_eq!(again == Effect::ConditionFailed, applied);
     }
     assert!(unknown[0] > 10 && unknown[1] > 10, "{unknown:?}");
+    // A request that the table carried out is charged once, and no other.
+    let refused = [Fault::Throttle, Fault::ServerError, Fault::LostRequest].map(|fault| table.fired()[&fault]);
+    assert_eq!(table.history(|history| history.charges().len() as u64), 200 - refused.iter().sum::<u64>());
     let gone = write(1000);
     assert_eq!(rules::effect(&gone, None, &table.description.key, &[]), Effect::ConditionFailed);
     // Without that guard, an update brings back what was deleted.

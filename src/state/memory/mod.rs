@@ -111,6 +111,11 @@ impl MemoryState {
         MemoryState { takes: Some(takes), ..self }
     }
 
+    /// The same state, but calls take no time: for what only watches.
+    pub fn at_once(self) -> MemoryState {
+        MemoryState { takes: None, ..self }
+    }
+
     /// The owner dies. Returns the state as the next owner opens it: with exactly what was durable, sessions that were open
     /// as stopped, and their reserved capacity as spent. Every later call on this handle or a clone of it fails and changes
     /// nothing.

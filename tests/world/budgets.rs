@@ -1,0 +1,129 @@
+//! Permits come before requests: what the tool sent is held against the plan's budgets, by token buckets of the tests' own.
+//!
+//! A bucket begins full with each pass and holds a tenth of a second, at least one unit. A permit is held for some time
+//! before its request is sent ([`World::held`]). So in every window of a pass the units that were sent are at most
+//! rate × (window + held) + burst, for the table, each index and each partition key. Throttled scopes go slower than that,
+//! which the bound allows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use backfill::internals::dynamodb::memory::{Author, Charge, Charged};
+
+use super::plan::Rates;
+use super::scene::World;
+
+/// Rounding errors of the tool and of the tests, in units.
+const ROUNDING: f64 = 0.01;
+
+/// The scopes that have a budget each.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    Table,
+    Index,
+    PartitionKey(String),
+}
+
+/// A permit of the table is the last one. What a write destroys is recorded after it, and then the write is sent.
+const TO_RECORD: Duration = Duration::from_millis(5);
+
+/// One pass of one process, counted from 0.
+type Pass = usize;
+
+struct Bucket {
+    rate: f64,
+    burst: f64,
+    /// Units that are missing to a full bucket, at the last request.
+    missing: f64,
+    at: Duration,
+}
+
+impl Bucket {
+    /// A full bucket whose permits are held for this long.
+    fn new(rate: f64, held: Duration) -> Bucket {
+        let burst = (rate * 0.1).max(1.0) + rate * held.as_secs_f64();
+        Bucket { rate, burst, missing: 0.0, at: Duration::ZERO }
+    }
+
+    /// Takes the units of a request. False if they were not there: more than the burst may only go if the bucket is full.
+    fn take(&mut self, at: Duration, units: f64) -> bool {
+        let refilled = at.saturating_sub(self.at).as_secs_f64() * self.rate;
+        let before = (self.missing - refilled).max(0.0);
+        (self.missing, self.at) = (before + units, at);
+        self.missing <= self.burst + ROUNDING || before <= ROUNDING
+    }
+}
+
+impl World {
+    /// Every write that the table carried out since the last check was within every budget when it was sent. Its pass is
+    /// over by now.
+    pub(crate) fn check_budgets(&self, during: &str) {
+        let (changes, checked) = self.checked.get();
+        let mut charges = self.table.history(|history| history.charges()[checked..].to_vec());
+        self.checked.set((changes, checked + charges.len()));
+        charges.sort_by_key(|charge| charge.sent);
+        let mut buckets: BTreeMap<(Pass, Scope), Bucket> = BTreeMap::new();
+        for charge in &charges {
+            let Some(pass) = self.pass_of(charge) else {
+                self.violation(format!("{during}: a request outside of every pass, at {:?}", charge.sent));
+                continue;
+            };
+            for (scope, units) in units_of(charge) {
+                let (rate, held) = (rate_of(&self.rates, &scope), self.held(&scope));
+                let bucket = buckets.entry((pass, scope.clone())).or_insert_with(|| Bucket::new(rate, held));
+                if !bucket.take(charge.sent, units) {
+                    let at = charge.sent;
+                    self.violation(format!("{during}: {units} units beyond the budget of {scope:?}, at {at:?}"));
+                }
+            }
+        }
+    }
+
+    /// How long a permit may be held before its request is sent. Permits are taken from narrow to wide, so those of a key
+    /// or an index are held while the table's is waited for, at most behind a write of each item.
+    fn held(&self, scope: &Scope) -> Duration {
+        match scope {
+            Scope::Table => TO_RECORD,
+            Scope::Index | Scope::PartitionKey(_) => {
+                TO_RECORD + Duration::from_secs_f64(self.seed_items.len() as f64 / self.rates.table)
+            }
+        }
+    }
+
+    /// The newest pass of its process that had begun when the request was sent.
+    fn pass_of(&self, charge: &Charge) -> Option<Pass> {
+        self.passes
+            .iter()
+            .rposition(|(process, began)| Author::Tool(*process) == charge.author && *began <= charge.sent)
+    }
+}
+
+/// The units of a write, by scope. What a page costs is known only when it has come, so reads have no exact bound.
+fn units_of(charge: &Charge) -> Vec<(Scope, f64)> {
+    let Charged::Write(key, consumed) = &charge.consumed else { return Vec::new() };
+    let partition = Scope::PartitionKey(format!("{:?}", key.attributes().get("pk")));
+    let indexes = consumed.indexes.iter().map(|(_, units)| (Scope::Index, *units));
+    [(Scope::Table, consumed.table), (partition, consumed.table)].into_iter().chain(indexes).collect()
+}
+
+fn rate_of(rates: &Rates, scope: &Scope) -> f64 {
+    match scope {
+        Scope::Table => rates.table,
+        Scope::Index => rates.index,
+        Scope::PartitionKey(_) => rates.partition_key,
+    }
+}
+
+/// The bucket allows what the bound says, and no unit more.
+#[test]
+fn a_bucket_holds_its_burst_and_its_rate() {
+    let (at, none) = (Duration::from_millis, Duration::ZERO);
+    let drained = || Bucket { missing: 2.0, ..Bucket::new(20.0, none) };
+    let mut bucket = Bucket::new(20.0, none);
+    assert!(bucket.take(at(0), 1.0) && bucket.take(at(0), 1.0), "a burst of two");
+    assert!(!drained().take(at(49), 1.0), "one unit takes 50 ms");
+    assert!(drained().take(at(50), 1.0));
+    assert!(Bucket::new(20.0, none).take(at(0), 7.0), "a large request goes when the bucket is full");
+    assert!(!drained().take(at(50), 7.0));
+    assert!(Bucket { missing: 2.0, ..Bucket::new(20.0, at(50)) }.take(at(0), 1.0), "a permit that was held");
+}

@@ -1,0 +1,85 @@
+//! What the plan implies of an item, by the table's history alone: the tests hold the tool's own verdicts against it.
+//!
+//! It speaks of a table before the cutover, where the old attribute is the truth.
+
+use backfill::internals::change::{Change, OnExisting, Strategy};
+use backfill::internals::item::{Item, Path, Value};
+use backfill::internals::plan::Plan;
+use backfill::internals::state::Verdict;
+
+/// An item of the table.
+pub(crate) struct Known<'a> {
+    pub(crate) item: &'a Item,
+    /// The item before the migration. `None` if the application wrote it since: then a target's value may or may not
+    /// count as one that existed before the migration.
+    pub(crate) before: Option<&'a Item>,
+}
+
+/// The best and the worst verdict that is right about an item. They differ only where it is open what existed before.
+pub(crate) fn verdicts(plan: &Plan, known: &Known<'_>) -> (Verdict, Verdict) {
+    let all = plan.changes.iter().map(|change| of_change(plan, change, known));
+    all.fold((Verdict::Matching, Verdict::Matching), |(best, worst), (b, w)| (best.max(b), worst.max(w)))
+}
+
+/// The same of the move alone.
+pub(crate) fn of_move(plan: &Plan, known: &Known<'_>) -> (Verdict, Verdict) {
+    let is_move = |change: &&Change| matches!(change, Change::Move { .. });
+    plan.changes.iter().find(is_move).map_or((Verdict::Matching, Verdict::Matching), |it| of_change(plan, it, known))
+}
+
+fn of_change(plan: &Plan, change: &Change, known: &Known<'_>) -> (Verdict, Verdict) {
+    let certain = |verdict| (verdict, verdict);
+    let in_place = plan.strategy == Strategy::InPlace;
+    match change {
+        Change::Move { from, to, on_existing } if in_place => certain(moved(known.item, from, to, *on_existing)),
+        Change::Move { from, to, on_existing } | Change::Copy { from, to, on_existing } => {
+            pair(known, from, to, (*on_existing, in_place))
+        }
+        Change::Set { to, value, on_existing } => certain(match to.get(known.item) {
+            Some(there) if there == value => Verdict::Matching,
+            Some(_) if *on_existing == OnExisting::Skip => Verdict::Skipped,
+            Some(_) => Verdict::Stale,
+            None => Verdict::Missing,
+        }),
+        Change::Remove { path } => {
+            certain(if path.get(known.item).is_some() { Verdict::Unexpected } else { Verdict::Matching })
+        }
+    }
+}
+
+/// In place, the old attribute goes.
+fn moved(item: &Item, from: &Path, to: &Path, on_existing: OnExisting) -> Verdict {
+    match (from.get(item), to.get(item)) {
+        (None, _) => Verdict::Matching,
+        (Some(_), None) => Verdict::Missing,
+        (Some(old), Some(new)) if old == new => Verdict::Unexpected,
+        (Some(_), Some(_)) if on_existing == OnExisting::Skip => Verdict::Skipped,
+        (Some(_), Some(_)) => Verdict::Stale,
+    }
+}
+
+/// Both sides stay.
+fn pair(known: &Known<'_>, from: &Path, to: &Path, (on_existing, in_place): (OnExisting, bool)) -> (Verdict, Verdict) {
+    let certain = |verdict| (verdict, verdict);
+    // Whether this value was at the target before the migration; `None` if that is open.
+    let existed = |value: &Value| known.before.map(|before| to.get(before) == Some(value));
+    let skips = on_existing == OnExisting::Skip;
+    match (from.get(known.item), to.get(known.item)) {
+        (None, None) => certain(Verdict::Matching),
+        (Some(_), None) => certain(Verdict::Missing),
+        (Some(old), Some(new)) if old == new => certain(Verdict::Matching),
+        (Some(_), Some(_)) if skips && in_place => certain(Verdict::Skipped),
+        (Some(_), Some(new)) if skips => match existed(new) {
+            Some(true) => certain(Verdict::Skipped),
+            Some(false) => certain(Verdict::Stale),
+            None => (Verdict::Skipped, Verdict::Stale),
+        },
+        (Some(_), Some(_)) => certain(Verdict::Stale),
+        (None, Some(_)) if skips && in_place => certain(Verdict::Matching),
+        (None, Some(new)) => match existed(new) {
+            Some(true) => certain(Verdict::Matching),
+            Some(false) => certain(Verdict::Unexpected),
+            None => (Verdict::Matching, Verdict::Unexpected),
+        },
+    }
+}
