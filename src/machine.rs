@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fastrand::Rng;
+pub use fastrand::Rng;
 use jiff::Timestamp;
 
 use crate::clock::{BootTime, Clock, Moments, boot_time, moments};

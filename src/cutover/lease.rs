@@ -21,6 +21,7 @@ use super::Validity;
 use crate::clock::{self, Moment, Moments};
 use crate::dynamodb::control::{ControlError, ControlItem};
 use crate::item::{Item, Num, Value};
+use crate::machine::Random;
 use crate::outside::OutsideText;
 
 /// How long a lease outlives its last renewal: long enough for a table that throttles or fails over, short enough to wait
@@ -158,9 +159,9 @@ pub struct Lease {
     renewals: JoinHandle<()>,
 }
 
-/// Who holds a lease: host, pid, and a number that no other process has.
-pub fn lease_owner(host: &str, pid: u32) -> String {
-    format!("{host} pid {pid} ({:016x})", fastrand::u64(..))
+/// Who holds a lease: host, pid, and a number that no other process draws.
+pub fn lease_owner(host: &str, pid: u32, random: &Random) -> String {
+    format!("{host} pid {pid} ({:016x})", random.number())
 }
 
 impl Lease {

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Directive, TableError};
 use crate::backoff::Backoff;
+use crate::machine::Random;
 
 /// A question is asked so often at least, however long each answer takes: one that hangs uses up an attempt's whole time
 /// (5 s), and must not be the last.
@@ -14,9 +15,9 @@ pub const LEAST_ATTEMPTS: u32 = 3;
 
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
 
-/// Asks until there is an answer or an error that no repetition mends, and else as long as the patience lasts, three times at
-/// least. The error is the last one.
-pub async fn ask<T, F>(patience: Duration, question: impl Fn() -> F) -> Result<T, TableError>
+/// Asks until there is an answer or an error that no repetition resolves. Otherwise it asks as long as the patience lasts,
+/// three times at least. The jitter between two attempts is drawn from `random`. The error is the last one.
+pub async fn ask<T, F>(patience: Duration, random: &Random, question: impl Fn() -> F) -> Result<T, TableError>
 where
     F: Future<Output = Result<T, TableError>>,
 {
@@ -33,7 +34,7 @@ where
             return Err(error);
         }
         tracing::debug!(%error, "asked again");
-        sleep(BACKOFF.wait(failed, fastrand::f64())).await;
+        sleep(BACKOFF.wait(failed, random.fraction())).await;
     }
 }
 
@@ -54,8 +55,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_reply_that_hangs_is_not_the_last() {
-        let asked = Cell::new(0);
-        let answer = ask(PATIENCE, || {
+        let (asked, random) = (Cell::new(0), Random::with_seed(1));
+        let answer = ask(PATIENCE, &random, || {
             asked.set(asked.get() + 1);
             let first = asked.get() == 1;
             async move {
@@ -72,7 +73,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn patience_ends_and_what_no_repetition_mends_ends_it_at_once() {
         let (asked, began) = (Cell::new(0), Instant::now());
-        let never: Result<(), _> = ask(PATIENCE, || {
+        let never: Result<(), _> = ask(PATIENCE, &Random::with_seed(1), || {
             asked.set(asked.get() + 1);
             async {
                 sleep(HANG).await;
@@ -84,7 +85,7 @@ mod tests {
         assert!(began.elapsed() < HANG * LEAST_ATTEMPTS + Duration::from_secs(3), "{:?}", began.elapsed());
 
         let (asked, began) = (Cell::new(0), Instant::now());
-        let refused: Result<(), _> = ask(PATIENCE, || {
+        let refused: Result<(), _> = ask(PATIENCE, &Random::with_seed(1), || {
             asked.set(asked.get() + 1);
             async { Err(timed_out()) }
         })
@@ -93,7 +94,7 @@ mod tests {
         assert!((PATIENCE..PATIENCE * 2).contains(&began.elapsed()), "{:?}", began.elapsed());
 
         let asked = Cell::new(0);
-        let fatal: Result<(), _> = ask(PATIENCE, || {
+        let fatal: Result<(), _> = ask(PATIENCE, &Random::with_seed(1), || {
             asked.set(asked.get() + 1);
             async { Err(TableError::unsupported("x")) }
         })

@@ -35,7 +35,7 @@ pub enum Read<'a> {
 /// Asks what is to be known of the table. Nothing is changed.
 pub async fn hold_preflight(target: &Target, job: &Job, read: Read<'_>, accepted: Vec<Accept>) -> Preflight {
     let (table, plan) = (target.tables.described.as_ref(), &target.plan);
-    let facts = Facts::gather(table, target.on_loopback, &target.description, PATIENCE);
+    let facts = Facts::gather(table, target.on_loopback, &target.description, PATIENCE, &job.machine.random);
     let (facts, flag) = tokio::join!(facts, Box::pin(ask_flag(plan, &target.description, PATIENCE)));
     let none = Prediction::default();
     let (estimate, seen) = match read {

@@ -9,6 +9,7 @@ use super::{Driver, MigrationError, Notice, Observer, OperatorInput, Order, Stag
 use crate::clock::wall;
 use crate::cutover::{LEASE_DURATION, Lease, Opened, lease_owner};
 use crate::engine::{StopReason, Stopper};
+use crate::machine::{Machine, Random};
 use crate::state::{KeptFact, State};
 
 /// An exclusive, opened migration.
@@ -64,9 +65,9 @@ impl Session {
     ) -> Result<Session, MigrationError> {
         let store = target.open_store()?;
         let (flag, item) = opened.map_or((None, None), |opened| (Some(opened.flag), opened.lease));
-        let mut lease = None;
+        let (machine, mut lease) = (Machine::this(), None);
         if let Some(item) = item {
-            let (owner, gone) = owners(&store, &target).await?;
+            let (owner, gone) = owners(&store, &target, &machine.random).await?;
             let waits = |owner: &_, within| observer.notice(&Notice::LeaseHeld { owner, within });
             lease = Some(Lease::acquire(item, &owner, gone.as_deref(), LEASE_DURATION, waits).await?);
         }
@@ -78,6 +79,7 @@ impl Session {
             described: target.described,
         };
         let mut driver = Driver::open(stage, store, flag, wall(), input).await?;
+        driver.machine = machine;
         driver.stop = stop;
         driver.observer = Arc::clone(&observer);
         observer.opened(&driver.stop)?;
@@ -124,9 +126,9 @@ impl HeldLease {
 /// Returns the name of this process as a lease owner, and the previous owner of this state file if that process is
 /// known to be dead: its lock was free. The new name is durable in the state file when this returns. A free lock proves
 /// this only on this host and at this path: a copy of the file proves nothing.
-async fn owners(store: &State, target: &Target) -> Result<(String, Option<String>), MigrationError> {
+async fn owners(store: &State, target: &Target, random: &Random) -> Result<(String, Option<String>), MigrationError> {
     let host = crate::host::name();
-    let owner = lease_owner(&host, std::process::id());
+    let owner = lease_owner(&host, std::process::id(), random);
     let path = target.state.canonicalize().unwrap_or_else(|_| target.state.clone());
     let with = format!(" with {}", path.display());
     let before = store.kept(KeptFact::LeaseOwner).await?;

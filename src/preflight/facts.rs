@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::dynamodb::patience::ask;
 use crate::dynamodb::{Describe, FatalKind, Recovery, TableDescription, TableError};
+use crate::machine::Random;
 
 /// What came of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,15 +33,17 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Asks what the description does not say; each question as long as `patience` lasts, see [`ask`].
+    /// Asks what the description does not say; each question as long as `patience` lasts, with jitter from `random`, see
+    /// [`ask`].
     pub async fn gather(
         table: &dyn Describe,
         loopback: bool,
         description: &TableDescription,
         patience: Duration,
+        random: &Random,
     ) -> Facts {
-        let recovery = ask(patience, || table.recovery());
-        let time_to_live = ask(patience, || table.time_to_live());
+        let recovery = ask(patience, random, || table.recovery());
+        let time_to_live = ask(patience, random, || table.time_to_live());
         let (recovery, time_to_live) = tokio::join!(recovery, time_to_live);
         let (recovery, time_to_live) = (Fact::of(recovery), Fact::of(time_to_live));
         Facts { table: description.clone(), loopback, recovery, time_to_live }

@@ -5,6 +5,8 @@
 
 use std::str::FromStr;
 
+use crate::machine::Rng;
+
 /// How much of the table a sample reads.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
@@ -65,12 +67,12 @@ impl Design {
         // A part of a percent that binary fractions add is no cluster more.
         let wanted = (share * f64::from(total) - 1e-6).ceil() as u32;
         let read = wanted.max(LEAST_CLUSTERS).min(total);
-        Some(Design { total, chosen: choose(read, total, &mut fastrand::Rng::with_seed(seed)) })
+        Some(Design { total, chosen: choose(read, total, &mut Rng::with_seed(seed)) })
     }
 }
 
 /// So many different numbers below `total`, each set of them as likely as any other (a partial Fisher-Yates shuffle).
-pub(super) fn choose(count: u32, total: u32, random: &mut fastrand::Rng) -> Vec<u32> {
+pub(super) fn choose(count: u32, total: u32, random: &mut Rng) -> Vec<u32> {
     let mut all: Vec<u32> = (0..total).collect();
     for place in 0..count.min(total) as usize {
         let from = random.usize(place..all.len());

@@ -248,6 +248,7 @@ fn student(freedom: f64) -> f64 {
 mod tests {
     use super::super::sample::choose;
     use super::*;
+    use crate::machine::Rng;
 
     #[test]
     fn student_is_that_of_the_tables() {
@@ -284,7 +285,7 @@ mod tests {
     /// size. With the count it stays of use where few collections hold a third of the table.
     #[test]
     fn the_interval_holds_what_it_says() {
-        let mut random = fastrand::Rng::with_seed(11);
+        let mut random = Rng::with_seed(11);
         let mut cluster = |items: u32| -> Figures {
             // A sum of coin throws: about Poisson.
             let items = (0..items * 100).filter(|_| random.u32(0..100) == 0).count();
@@ -302,7 +303,7 @@ mod tests {
             let truth: Vec<f64> = (0..3).map(|f| clusters.iter().map(|c| c[f]).sum()).collect();
             let mut held = [0_u32; 3];
             for seed in 0..400 {
-                let chosen = choose(200, 4_000, &mut fastrand::Rng::with_seed(seed));
+                let chosen = choose(200, 4_000, &mut Rng::with_seed(seed));
                 let mut tally = Tally::new(4_000, 3, if counted { truth[0] as u64 } else { 0 });
                 chosen.iter().for_each(|n| tally.add(&clusters[*n as usize]));
                 let found = [tally.items_by_sample(), tally.count(1), tally.count(2)];

@@ -156,6 +156,12 @@ pub(crate) const RULES: &[Rule] = &[
         way_out: "ask `ratelimit` for a permit",
     },
     Rule {
+        says: "only `machine` names the source of randomness",
+        at: At::OnlyIn(&["machine"]),
+        names: &["fastrand"],
+        way_out: "draw from the `Random` of the `Machine`, or make a `machine::Rng` from a seed: a run replays from its seed",
+    },
+    Rule {
         says: "only `local` names the embedded engine",
         at: At::OnlyIn(&["local"]),
         names: &["dynoxide"],

@@ -22,6 +22,7 @@ use super::reply::ReplyCheck;
 use super::sent::SentCheck;
 use crate::dynamodb::patience::ask;
 use crate::dynamodb::{TableDescription, TableError};
+use crate::machine::Random;
 use crate::plan::{TableRef, is_loopback};
 
 /// A way to DynamoDB: one pool of connections, shared by everything that a process does.
@@ -142,7 +143,8 @@ impl Connection {
             tracing::error!("the renewed credentials are not used: nothing tells whether they are of the same account");
             return false;
         };
-        let described = ask(RENEWAL_PATIENCE, || async {
+        let random = Random::of_system();
+        let described = ask(RENEWAL_PATIENCE, &random, || async {
             let reply = client.describe_table().table_name(name).send().await;
             reply.map_err(|error| classify(&error, Call::DescribeTable))
         });

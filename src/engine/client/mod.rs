@@ -314,9 +314,10 @@ impl Requests {
     }
 }
 
-/// Describes the table before anything runs, retrying for a short while.
+/// Describes the table before anything runs, retrying for a short while. No job has a machine yet, so the jitter of its
+/// retries comes from a sequence of its own.
 pub async fn describe(table: &dyn Describe, patience: Duration) -> Result<TableDescription, TableError> {
-    ask(patience, || table.describe()).await
+    ask(patience, &Random::of_system(), || table.describe()).await
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::tank::Tank;
 use super::{ConsumedUnits, Demand, Scope};
 use crate::dynamodb::ThrottlingReason;
 use crate::item::Units;
+use crate::machine::Rng;
 
 /// The capacity of one table. See the module.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub struct Model {
     table: PerKind<Option<Tank>>,
     partitions: Partitions,
     indexes: Vec<Index>,
-    random: fastrand::Rng,
+    random: Rng,
     figures: Figures,
 }
 
@@ -66,7 +67,7 @@ impl Model {
             table,
             partitions: Partitions::new(spec.partition_count(), each, split_after),
             indexes: indexes.collect(),
-            random: fastrand::Rng::with_seed(spec.seed),
+            random: Rng::with_seed(spec.seed),
             figures: Figures { indexes: vec![PerKind::default(); spec.indexes.len()], ..Figures::default() },
             spec,
         }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::machine::Rng;
 
 const NO_BURST: BurstSpec = BurstSpec { seconds: 0.0, available: 1.0, initial: 1.0 };
 
@@ -89,7 +90,7 @@ proptest! {
         spec.indexes = vec![IndexSpec { name: "i".into(), write: Some(30.0), partitions: Some(2), ..IndexSpec::default() }];
         spec.storms = vec![Storm { from: 5.0, to: 10.0, fraction: 0.3, reason: "TableReadAccountLimitExceeded".parse().unwrap(), index: None }];
         let mut model = Model::new(spec);
-        let mut random = fastrand::Rng::with_seed(seed);
+        let mut random = Rng::with_seed(seed);
         let (mut table, mut index, mut asked) = (PerKind::<f64>::default(), 0.0, PerKind::<u64>::default());
         for i in 0..6_000_u64 {
             let now = Duration::from_millis(10 * i);

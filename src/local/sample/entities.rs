@@ -1,6 +1,6 @@
 //! The entities of the sample shop.
 
-use fastrand::Rng;
+use crate::machine::Rng;
 
 use super::LARGEST_CUSTOMER;
 use crate::item::{Item, Num, Value};

@@ -6,7 +6,7 @@
 
 mod entities;
 
-use fastrand::Rng;
+use crate::machine::Rng;
 use serde_json::{Value as Json, json};
 
 use crate::item::{Item, Value, item_bytes};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::TrafficSpec;
+use crate::machine::Rng;
 
 /// What one request does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,7 +58,7 @@ pub struct Schedule {
     reads: Beat,
     keys: Keys,
     item_bytes: usize,
-    random: fastrand::Rng,
+    random: Rng,
 }
 
 impl Schedule {
@@ -68,7 +69,7 @@ impl Schedule {
             reads: Beat { per_second: spec.reads_per_second, next: 0 },
             keys: Keys::new(spec.keys, spec.skew),
             item_bytes: spec.item_bytes,
-            random: fastrand::Rng::with_seed(spec.seed),
+            random: Rng::with_seed(spec.seed),
         }
     }
 }
@@ -135,7 +136,7 @@ impl Keys {
         Keys { count, cumulated: cumulated.collect() }
     }
 
-    fn pick(&self, random: &mut fastrand::Rng) -> u64 {
+    fn pick(&self, random: &mut Rng) -> u64 {
         match self.cumulated.last() {
             None => random.u64(0..self.count),
             Some(sum) => {

@@ -136,7 +136,7 @@ impl Migration {
     /// Reads a sample of the table.
     async fn sampled(&self, job: &mut Job, size: SampleSize) -> Result<Sampled, MigrationError> {
         let line = self.begin(job)?;
-        let sampled = sample(job, size, fastrand::u64(..)).await;
+        let sampled = sample(job, size, job.machine.random.number()).await;
         clear(line).await;
         Ok(sampled?)
     }

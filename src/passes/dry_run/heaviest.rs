@@ -88,6 +88,7 @@ mod tests {
 
     use super::*;
     use crate::item::Value;
+    use crate::machine::Rng;
 
     fn key(n: u32) -> PartitionHash {
         PartitionHash::of(&Value::S(n.to_string()))
@@ -117,7 +118,7 @@ mod tests {
         fn the_truth_is_between_the_bounds(
             seed in any::<u64>(), keys in 1_u32..40_000, items in 1_u32..60_000,
         ) {
-            let mut random = fastrand::Rng::with_seed(seed);
+            let mut random = Rng::with_seed(seed);
             let (mut found, mut truth) = (Heaviest::default(), HashMap::<u32, f64>::new());
             for _ in 0..items {
                 // Skewed: low numbers are drawn more often.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::machine::Rng;
 
 const KINDS: [Kind; 5] = [Kind::Flagged, Kind::Stated, Kind::InPlace, Kind::SetOnly, Kind::RemoveOnly];
 
@@ -84,13 +85,13 @@ fn every_next_leads_to_a_command_that_is_accepted() {
 /// A migration under an operator who gives any command, to whose table and flag anything happens.
 struct Life {
     desk: Desk,
-    rng: fastrand::Rng,
+    rng: Rng,
     history: Vec<String>,
 }
 
 impl Life {
     fn new(seed: u64) -> Life {
-        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut rng = Rng::with_seed(seed);
         let kind = [KINDS[0], KINDS[0], KINDS[1], KINDS[2], KINDS[3], KINDS[4]][rng.usize(..6)];
         Life { desk: Desk::new(kind), rng, history: Vec::new() }
     }

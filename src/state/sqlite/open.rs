@@ -17,6 +17,7 @@ use super::owned::{Owned, committed};
 use super::progress::{Progress, Rows};
 use super::siblings::{has_log, refuse_neighbours, refuse_what_is_not_ours, sibling};
 use super::{checksum, events, read, spend, write};
+use crate::machine::Random;
 
 /// How long SQLite waits for a lock that another program (a backup, a database browser) holds.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -237,7 +238,7 @@ fn refuse_log_without_file(path: &Path) -> Result<(), StoreError> {
 /// Makes a new state file in full under a name that nobody has, then gives it its own: there is never half of one under it,
 /// and a file that somebody else makes there meanwhile stays.
 fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
-    let new = sibling(path, &format!(".new-{}-{:08x}", process::id(), fastrand::u32(..)));
+    let new = sibling(path, &format!(".new-{}-{:08x}", process::id(), Random::of_system().number() >> 32));
     open_private(OpenOptions::new().write(true).create_new(true), &new)
         .map_err(|e| io_error(path, "create the state file", &e))?;
     let made = fill(&new, identity, now)

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::item::{Item, ItemKey, Position};
+use crate::machine::Rng;
 
 /// What a local scheduler answers: at once, and without an error.
 fn now<T>(answer: impl Future<Output = Result<T, SchedulerError>>) -> T {
@@ -60,7 +61,7 @@ proptest! {
     /// part of the hash space that should have four has more than eight, until half is handed out.
     #[test]
     fn what_is_worked_on_is_spread(total in 512_u32..2_000, k in 2_u32..=LEVELS, ends in any::<u64>()) {
-        let (scheduler, mut rng) = (LocalScheduler::new(total), fastrand::Rng::with_seed(ends));
+        let (scheduler, mut rng) = (LocalScheduler::new(total), Rng::with_seed(ends));
         let mut active = Vec::new();
         for _ in 0..total / 2 {
             active.push(next(&scheduler, Lane::Shared).unwrap());
