@@ -7,7 +7,7 @@ use crate::commands::shared::exit::{Exit, Refusal};
 use crate::commands::shared::{output, terminal};
 use backfill::internals::migration::apply;
 use backfill::internals::plan::{TableRef, TemplateTable, template};
-use backfill::internals::preflight::{PreflightError, Reached, reach};
+use backfill::internals::preflight::{PreflightError, Reached, reach_table};
 
 /// Writes the plan. A file that is there is never overwritten.
 pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
@@ -49,7 +49,7 @@ async fn look_at(global: &Global, name: &str) -> TemplateTable {
     let mut table =
         TableRef { name: name.to_owned(), key: None, region: None, endpoint_url: None, profile: None, account: None };
     apply(&terminal::options(global, false), &mut table);
-    match reach(&table).await {
+    match reach_table(&table).await {
         Ok(Reached { description: found, on_loopback, .. }) => TemplateTable {
             name: found.name.clone(),
             key: found.key.names().map(str::to_owned).collect(),

@@ -95,7 +95,7 @@ pub async fn preview(
 
 impl Known {
     async fn of(path: &Path, plan: &Plan, table: &TableDescription) -> Result<Option<Known>, DriverError> {
-        if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        if state::is_absent(path).await {
             return Ok(Some(Known::default()));
         }
         let Ok(file) = state::read(path) else { return Ok(None) };

@@ -90,10 +90,9 @@ impl Target {
         observer: &dyn Observer,
     ) -> Result<Target, MigrationError> {
         let described = Instant::now();
-        let table = &loaded.plan.table;
         let reached = match given {
-            Some(given) => reach_given(table, given).await?,
-            None => reach(table).await?,
+            Some(given) => reach_given(&loaded.plan.table, given).await?,
+            None => reach(&loaded.plan).await?,
         };
         let Reached { tables, description, on_loopback } = reached;
         check_table(&loaded.plan.table, &description)?;

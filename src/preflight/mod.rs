@@ -121,12 +121,22 @@ pub async fn reach_given(table: &TableRef, tables: Tables) -> Result<Reached, Pr
     Ok(Reached { tables, description, on_loopback: false })
 }
 
-/// Connects to a table and describes it. Nothing is changed.
+/// Connects to the table of a plan and describes it. Nothing is changed. The source, the sink and the transport of a plan are
+/// chosen here.
+///
+/// # Errors
+///
+/// As [`reach_table`].
+pub async fn reach(plan: &Plan) -> Result<Reached, PreflightError> {
+    reach_table(&plan.table).await
+}
+
+/// Connects to a table and describes it, before there is a plan. Nothing is changed.
 ///
 /// # Errors
 ///
 /// [`PreflightError::Unusable`] if there are no credentials, or no description within [`PATIENCE`].
-pub async fn reach(table: &TableRef) -> Result<Reached, PreflightError> {
+pub async fn reach_table(table: &TableRef) -> Result<Reached, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
     let connection = connect(table).await.map_err(unusable)?;
     let tables = Tables::one(Arc::new(DynamoTable::new(&connection, &table.name)));

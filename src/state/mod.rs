@@ -78,6 +78,11 @@ pub fn open(path: &Path, identity: &Identity, clock: fn() -> String) -> Result<S
     Ok(State::new(sqlite::Store::open(path, identity, clock)?))
 }
 
+/// Whether there is no state at this place yet. What cannot be looked at counts as one: opening it says why.
+pub async fn is_absent(path: &Path) -> bool {
+    sqlite::is_absent(path).await
+}
+
 /// Opens a state file to read it, whatever plan it belongs to: [`StateReader::identity`] says. It takes no lock.
 ///
 /// # Errors

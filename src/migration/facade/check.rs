@@ -82,7 +82,7 @@ impl Migration {
                 let accepted: Vec<Accept> = with(&options.accept, recorded.into_iter().flat_map(|run| run.1));
                 let job = target.job_accepting(&accepted)?;
                 // With a flag, both are written first: what is inserted behind the scan has both then.
-                let begins = kind(&target.plan) == Kind::Flagged && !target.state.exists();
+                let begins = kind(&target.plan) == Kind::Flagged && state::is_absent(&target.state).await;
                 let goal = if begins { Goal::CutoverTo(Step::DualWrite) } else { Goal::Run { again: false } };
                 Box::pin(self.count(target, job, None, goal, options.sample, accepted)).await
             }

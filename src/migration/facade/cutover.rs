@@ -101,10 +101,10 @@ impl Migration {
         if previewed.map_err(|error| MigrationError::of_driver(error, &self.path))?.is_none() {
             return Err(unreadable(state));
         }
-        let new_alone = if state.exists() {
-            state::read(state)?.baseline_pairs(BaselinePair::NewAlone, NAMED).await?
-        } else {
+        let new_alone = if state::is_absent(state).await {
             None
+        } else {
+            state::read(state)?.baseline_pairs(BaselinePair::NewAlone, NAMED).await?
         };
         Ok(CutoverDryRunOutcome { new_alone, next: Next::from(goal).for_plan(&self.path.display().to_string()) })
     }

@@ -30,6 +30,7 @@ mod tests;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
+pub(super) use open::is_absent;
 pub use reader::Reader;
 pub use state_file::StateFile;
 

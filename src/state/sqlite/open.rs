@@ -26,6 +26,12 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// a file that was cut short.
 const CHECKED_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Whether there is nothing at this path, neither a file nor a link.
+pub(in crate::state) async fn is_absent(path: &Path) -> bool {
+    let looked = tokio::fs::symlink_metadata(path).await;
+    looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// Takes the lock, makes the file if there is none, brings it to the newest layout and checks that it is this identity's. A
 /// file in which nothing has begun becomes it, and forgets what it knew of another one. A file that is refused is left as it
 /// is, also in its layout.
