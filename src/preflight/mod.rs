@@ -66,6 +66,17 @@ pub enum PreflightError {
         /// Why.
         error: TableError,
     },
+    /// The caller brought another table than the plan says.
+    #[error(
+        "the plan is for table `{stated}`, but the table that was brought is `{found}`. Nothing was done. Bring the plan's \
+         table, or correct `name` in [table]"
+    )]
+    OtherTable {
+        /// The plan's table.
+        stated: String,
+        /// The name in the description of the other one.
+        found: String,
+    },
     /// It is in another account than the plan says.
     #[error(
         "the plan is for account {stated}, but the table that was found is {arn}. Nothing was done. Use the credentials or \
@@ -95,7 +106,7 @@ pub enum PreflightError {
     NothingToRun,
     /// A number of items is no share of a table of which nobody knows how many it has.
     #[error(
-        "DynamoDB does not say yet how many items the table has (it counts about every six hours), so {0} items are no known          share of it. Nothing was read. State the sample in percent, such as --sample 5%"
+        "DynamoDB does not say yet how many items the table has (it counts about every six hours), so {0} items are not a known share of it. Nothing was read. State the sample in percent, such as --sample 5%"
     )]
     SampleOfUnknown(u64),
 }
@@ -114,10 +125,14 @@ pub struct Reached {
 ///
 /// # Errors
 ///
-/// [`PreflightError::Unusable`] if there is no description within [`PATIENCE`].
+/// [`PreflightError::Unusable`] if there is no description within [`PATIENCE`], [`PreflightError::OtherTable`] if it is of
+/// another table than the plan's.
 pub async fn reach_given(table: &TableRef, tables: Tables) -> Result<Reached, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
     let description = describe(tables.described.as_ref(), PATIENCE).await.map_err(unusable)?;
+    if description.name != table.name {
+        return Err(PreflightError::OtherTable { stated: table.name.clone(), found: description.name });
+    }
     Ok(Reached { tables, description, on_loopback: false })
 }
 

@@ -175,36 +175,41 @@ async fn waiting_for_our_own_permits_is_no_failing() {
     assert_eq!(attempts.failing(), Duration::from_secs(10));
 }
 
-/// What was confirmed too long ago holds everything back, and what had leave before goes at its rate afterwards.
+/// What was confirmed too long ago holds everything back, and what had leave before goes at its rate afterwards: also
+/// writes that had their key's units before they were admitted.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_while_the_lease_or_the_flag_is_not_confirmed() {
-    const AT_ONCE: [Units; 3] = [RATE, WIDE, WIDE];
-    let (requests, table) = at_night(AT_ONCE);
-    let wall = Timestamp::UNIX_EPOCH;
-    let moments: crate::clock::Moments = Arc::new(move || crate::clock::Moment { monotonic: Instant::now(), wall });
-    let validity = Validity::new(Duration::from_secs(2), moments(), moments);
-    let requests = requests.while_valid(std::slice::from_ref(&validity));
-    let writes = (0..60).map(|_| {
-        let requests = requests.clone();
-        tokio::spawn(async move {
-            let write = write();
-            let admission = requests.admit(&[&write], false).await.unwrap();
-            requests.write(admission, &[&write]).await;
-        })
-    });
-    let writes: Vec<_> = writes.collect();
-    let second = Duration::from_secs(1);
-    tokio::time::sleep(4 * second).await;
-    assert!(requests.progress().snapshot().confirming > 0);
-    assert_eq!(table.between(2 * second + second / 10, 4 * second), 0, "nobody has confirmed it");
-    for _ in 0..60 {
-        validity.confirm(validity.now());
-        tokio::time::sleep(second / 10).await;
-    }
-    futures::future::join_all(writes).await.into_iter().for_each(Result::unwrap);
-    for seconds in 1..=3 {
-        let since = table.between(4 * second, (4 + seconds) * second);
-        let rate = RATE as usize * seconds as usize;
-        assert!((rate - 1..=rate + 3).contains(&since), "{since} in {seconds} s");
+    for (budgets, held) in [([RATE, WIDE, WIDE], false), ([WIDE, WIDE, RATE], false), ([WIDE, WIDE, RATE], true)] {
+        let (requests, table) = at_night(budgets);
+        let wall = Timestamp::UNIX_EPOCH;
+        let moments: crate::clock::Moments = Arc::new(move || crate::clock::Moment { monotonic: Instant::now(), wall });
+        let validity = Validity::new(Duration::from_secs(2), moments(), moments);
+        let requests = requests.while_valid(std::slice::from_ref(&validity));
+        let writes = (0..60).map(|_| {
+            let requests = requests.clone();
+            tokio::spawn(async move {
+                let write = write();
+                if held {
+                    requests.admit_keys(&[&write]).await.unwrap();
+                }
+                let admission = requests.admit(&[&write], held).await.unwrap();
+                requests.write(admission, &[&write]).await;
+            })
+        });
+        let writes: Vec<_> = writes.collect();
+        let second = Duration::from_secs(1);
+        tokio::time::sleep(4 * second).await;
+        assert!(requests.progress().snapshot().confirming > 0);
+        assert_eq!(table.between(2 * second + second / 10, 4 * second), 0, "nobody has confirmed it");
+        for _ in 0..60 {
+            validity.confirm(validity.now());
+            tokio::time::sleep(second / 10).await;
+        }
+        futures::future::join_all(writes).await.into_iter().for_each(Result::unwrap);
+        for seconds in 1..=3 {
+            let since = table.between(4 * second, (4 + seconds) * second);
+            let rate = RATE as usize * seconds as usize;
+            assert!((rate - 1..=rate + 3).contains(&since), "{since} in {seconds} s, held: {held}");
+        }
     }
 }

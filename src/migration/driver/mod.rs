@@ -11,7 +11,7 @@ mod work;
 
 pub use advance::Advance;
 pub use pass::{Begins, PassEnd, PassResult};
-use seen::ItemHistory;
+use seen::SeenFlag;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +65,7 @@ pub struct Driver {
     /// What it does is part of the way back, which no limit holds up.
     goes_back: bool,
     /// The flag that is recorded as the one seen last.
-    seen: Option<Box<ItemHistory>>,
+    seen: Option<Box<SeenFlag>>,
     /// How long an earlier state of it may still be obeyed.
     watched: Watched,
 }

@@ -7,8 +7,9 @@ use crate::cutover::{Flag, FlagMeta};
 use crate::migration::begun::read;
 use crate::migration::{DriverError, Seen};
 use crate::state::KeptFact;
+
 /// The state of the flag that this process recorded, or found recorded.
-pub(super) struct ItemHistory {
+pub(super) struct SeenFlag {
     at: Timestamp,
     pub(super) flag: Flag,
     /// Nobody obeys an earlier state any more.
@@ -30,7 +31,7 @@ impl Driver {
             && before.flag == flag
         {
             self.watched.restore(&flag, &before.settles, self.machine.booted());
-            self.seen = Some(Box::new(ItemHistory { at: before.at, flag: before.flag, settled: false }));
+            self.seen = Some(Box::new(SeenFlag { at: before.at, flag: before.flag, settled: false }));
         }
         self.watched.look(&flag, lead);
         Ok(Some((flag, meta)))
@@ -61,7 +62,7 @@ impl Driver {
             let settles = self.watched.to_json(self.machine.booted());
             let seen = Seen { at, flag: flag.clone(), meta: meta.clone(), settles };
             self.store.keep(KeptFact::FlagSeen, seen.to_json().to_string()).await?;
-            self.seen = Some(Box::new(ItemHistory { at, flag: flag.clone(), settled }));
+            self.seen = Some(Box::new(SeenFlag { at, flag: flag.clone(), settled }));
         }
         Ok(())
     }

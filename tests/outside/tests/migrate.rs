@@ -34,10 +34,14 @@ fn person(n: usize) -> Item {
 }
 
 fn migration(state: &std::path::Path, table: &Arc<MemoryTable>, watcher: Arc<Watcher>) -> Migration {
+    of_plan(PLAN, state, table, watcher)
+}
+
+fn of_plan(plan: &str, state: &std::path::Path, table: &Arc<MemoryTable>, watcher: Arc<Watcher>) -> Migration {
     let mut options = Options::default();
     options.state = Some(state.join("state.db"));
     options.observer = watcher;
-    let migration = Migration::from_text("embedded", PLAN, options).unwrap();
+    let migration = Migration::from_text("embedded", plan, options).unwrap();
     migration.with_tables(Tables::one(Arc::clone(table)))
 }
 
@@ -76,5 +80,16 @@ async fn a_question_about_another_table_is_not_confirmed() {
     let migration = migration(dir.path(), &table, Watcher::new("another table"));
     let refused = migration.run(&RunOptions::default()).await;
     assert!(matches!(refused, Err(MigrationError::NotConfirmed)));
+    assert_eq!(table.items(), [person(1)]);
+}
+
+#[tokio::test]
+async fn another_table_than_the_plans_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = Arc::new(MemoryTable::of([person(1)]));
+    let plan = PLAN.replace("\"people\"", "\"orders\"");
+    let migration = of_plan(&plan, dir.path(), &table, Watcher::new("people"));
+    let refused = migration.run(&RunOptions::default()).await.map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("the plan is for table `orders`, but the table that was brought is `people`"), "{refused}");
     assert_eq!(table.items(), [person(1)]);
 }

@@ -15,7 +15,7 @@ use crate::change::GuardedWrite;
 use crate::engine::client::Requests;
 use crate::engine::stop::Stopped;
 use crate::engine::write::outcome::PageOutcome as _;
-use crate::engine::write::writer::{Pending, Settled, Writer};
+use crate::engine::write::writer::{Pending, Settled, Writer, has_item};
 use crate::item::PartitionHash;
 
 /// The turn of a partition key.
@@ -104,6 +104,7 @@ fn admitted_chunk(requests: &Requests, waiting: &mut VecDeque<Pending>) -> Vec<P
     let mut chunk: Vec<Pending> = waiting.pop_front().into_iter().collect();
     while chunk.len() < requests.max_chunk()
         && let Some(next) = waiting.front()
+        && !has_item(&chunk, next)
         && requests.try_key_in_turn(&next.write)
     {
         chunk.extend(waiting.pop_front());

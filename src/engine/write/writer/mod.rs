@@ -295,7 +295,8 @@ async fn settle_chunk(with: Arc<(Writer, Requests)>, chunk: Vec<Pending>) -> Res
 }
 
 /// The next writes that can be sent together: the units of their partition keys are taken. Those whose key has to wait
-/// are set aside one by one, so that no other write waits with them.
+/// are set aside one by one, so that no other write waits with them. A chunk ends before an item that it has already: a source
+/// may yield an item twice.
 fn next_chunk(
     writes: &mut std::vec::IntoIter<Pending>,
     requests: &Requests,
@@ -303,7 +304,7 @@ fn next_chunk(
 ) -> Option<Vec<Pending>> {
     // Of its own size: a vector that grows keeps the capacity of more members than it has.
     let mut chunk = Vec::with_capacity(requests.max_chunk().min(writes.len()));
-    while chunk.len() < requests.max_chunk() {
+    while chunk.len() < requests.max_chunk() && !writes.as_slice().first().is_some_and(|next| has_item(&chunk, next)) {
         let Some(write) = writes.next() else { break };
         if requests.try_key(&write.write) { chunk.push(write) } else { aside.add(requests, write) }
     }
@@ -317,6 +318,11 @@ fn give_up(requests: &Requests, why: String) -> Stopped {
 
 pub(crate) fn writes_of(chunk: &[Pending]) -> Vec<&GuardedWrite> {
     chunk.iter().map(|member| &member.write).collect()
+}
+
+/// Whether a write of the same item is in the chunk.
+pub(crate) fn has_item(chunk: &[Pending], write: &Pending) -> bool {
+    chunk.iter().any(|member| member.write.key == write.write.key)
 }
 
 #[cfg(test)]

@@ -40,6 +40,8 @@ impl Source for Batched {
 impl Sink for Batched {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         tokio::time::sleep(Duration::from_millis(5)).await;
+        let items: std::collections::BTreeSet<String> = chunk.iter().map(|write| write.key.to_text()).collect();
+        assert_eq!(items.len(), chunk.len(), "an item twice in one chunk");
         let keys = chunk.iter().map(|write| partition(&write.key)).collect();
         self.chunks.lock().unwrap().push((self.began.elapsed(), keys));
         chunk.iter().map(|_| Ok(WriteReply::Applied { consumed: None })).collect()
@@ -107,6 +109,19 @@ async fn the_items_of_a_hot_key_do_not_hold_up_the_chunks_of_the_others() {
         let of_cold = chunks.iter().filter(|(_, keys)| keys.iter().any(|key| key != "hot")).count();
         assert!(of_cold <= 40_usize.div_ceil(max_chunk) + 1, "{of_cold} chunks of at most {max_chunk}");
         assert!(chunks.iter().all(|(_, keys)| keys.len() <= max_chunk));
+    }
+}
+
+/// Hot and cold ones: the sink asserts that no chunk has one twice.
+#[tokio::test(start_paused = true)]
+async fn items_that_a_source_yields_twice_go_in_two_chunks() {
+    for max_chunk in [2, 25] {
+        let (table, requests, writer) = table(max_chunk);
+        let twice = page(12).into_iter().flat_map(|item| [item.clone(), item]).collect();
+        let settled = writer.settle_all(twice, &requests).await.unwrap();
+        assert_eq!(settled.counts.of(Outcome::Applied), 24);
+        let sent: usize = table.chunks.lock().unwrap().iter().map(|(_, keys)| keys.len()).sum();
+        assert_eq!(sent, 24);
     }
 }
 
