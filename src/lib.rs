@@ -33,11 +33,12 @@
 //! # }
 //! ```
 //!
-//! `docs/api.txt` lists every item of the supported API. `examples/embed.rs` is a whole program, and `tests/outside/` a crate
-//! that brings its own table ([`Migration::with_tables`]).
+//! `docs/api.txt` lists every item of the supported API. `examples/embed.rs` is a complete program.
+//! `tests/outside/` is a crate that brings its own table ([`Migration::with_tables`]).
 //!
-//! Depend on it with `default-features = false`. The default feature `internals` shows more, without any promise. Without it,
-//! enums and reports that will grow are `#[non_exhaustive]`; with it they are not, so that the binary names every variant.
+//! Depend on it with `default-features = false`. The default feature `internals` exports more, without any promise of
+//! stability. Without it, enums and reports that will grow are `#[non_exhaustive]`; with it they are not, so that the
+//! binary must name every variant.
 //!
 //! # Data path
 //!
@@ -95,9 +96,9 @@
 //! | --- | --- |
 //! | before a page's baseline is durable | nothing of the page was written; it is read and recorded again |
 //! | after a page's baseline is durable, before its writes | the baseline is recorded; items that may have been written do not count as preexisting, except targets of a plan with `skip` that no recorded write can have filled |
-//! | while a rollback, or a run that begins anew, records the baseline of what a stopped pass has not read | nothing was written; it continues from its checkpoints, and nothing else ever resumes that pass |
+//! | while a rollback, or a run from the beginning, records the baseline of items that a stopped pass has not read | nothing was written; the recording continues from its checkpoints, and nothing else ever resumes that pass |
 //! | before a page's prior values are durable | nothing of those items was written; the page is read again |
-//! | after a page's prior values are durable, before all its writes are answered | some items are written; read again they are already applied |
+//! | after a page's prior values are durable, before all its writes are answered | some items are written; when they are read again, they count as already applied |
 //! | after the writes, before the commit | the same, for all items of the page |
 //! | after the commit | the page is never read again |
 //! | after capacity is reserved, before it is used | the slice counts as spent |
@@ -171,10 +172,11 @@ pub mod reports {
     pub use crate::telemetry::{DryRunReport, NotAsBefore, RunReport};
 }
 
-/// What a program can implement itself.
+/// The ports that a program can implement itself.
 ///
-/// The state is not among it: [`Migration`] keeps it in a file. Another store belongs in this crate, beside `state/sqlite`;
-/// `docs/architecture.md` says how. The flag is read and changed where the plan says, and hooks (`exec`) can keep it anywhere.
+/// The state is not among them: [`Migration`] keeps it in a file. Another store belongs in this crate, beside
+/// `state/sqlite`; `docs/architecture.md` says how. The plan says where the flag is; with hooks (`exec`) it can be
+/// anywhere.
 pub mod ports {
     pub mod dynamodb {
         //! The ports to tables, for [`Migration::with_tables`](crate::Migration::with_tables): another transport, another

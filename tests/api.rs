@@ -32,7 +32,8 @@ fn the_api_is_what_the_list_says() {
 const FOREIGN: &[&str] =
     &["Arc", "BTreeMap", "BTreeSet", "Box", "HashMap", "Option", "Result", "Self", "Send", "String", "Sync", "Vec"];
 
-/// A port can be implemented outside: what its signatures, and the fields of the types in them, name is part of the API.
+/// A port can be implemented outside the crate: all types in its signatures, and in the fields of these types, are in the
+/// API.
 #[test]
 fn the_ports_name_only_what_can_be_named() {
     let lib = parse(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"));
@@ -52,7 +53,7 @@ fn the_ports_name_only_what_can_be_named() {
     assert!(wrong.is_empty(), "export these in `ports`, or take them out of it: {wrong:?}");
 }
 
-/// The types that an item names where others see it: in signatures, variants and public fields.
+/// The types that the public parts of an item name: signatures, variants and public fields.
 #[derive(Default)]
 struct Named(BTreeSet<String>);
 
@@ -147,7 +148,7 @@ fn kind_of(module: &[String], path: &[String]) -> Option<&'static str> {
     }
 }
 
-/// The item that a path leads to in a module; of one that a macro makes, the call.
+/// The item that a path leads to in a module. If a macro makes the item, this is the macro call.
 fn find(module: &[String], path: &[String]) -> Option<Item> {
     let mut module = module.to_vec();
     let (name, way) = path.split_last()?;

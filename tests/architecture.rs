@@ -1,5 +1,5 @@
-//! Holds who may name what in `src/`, that dependencies point downwards without cycles, and that no file names somebody's
-//! home directory.
+//! Checks which names each module of `src/` uses, that dependencies point downwards without cycles, and that no file names
+//! somebody's home directory.
 //!
 //! The rules are in `tests/architecture/rules.rs`; `tests/architecture/names.rs` finds the names, and
 //! `tests/architecture/graph.rs` the dependencies that they make. Code under `#[cfg(test)]` obeys

@@ -243,7 +243,7 @@ async fn it_goes_on_by_itself_when_the_window_opens() {
     hours.store(12, Ordering::SeqCst);
     tokio::task::block_in_place(|| scene.until_written(100));
     hours.store(24, Ordering::SeqCst);
-    // What had passed before the window closed is answered; after that nothing is sent.
+    // Requests that passed before the window closed are answered. After that nothing is sent.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let written = scene.requests("UpdateItem");
     assert!((100..400).contains(&written), "{written}");

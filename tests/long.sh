@@ -22,8 +22,8 @@ part() {
     kills) for _ in {1..10}; do cargo test --test kills -- --nocapture; done ;;
     # Every command of the playbook under kills, from new seeds.
     playbook) for _ in {1..5}; do cargo test --test playbook kills:: -- --nocapture; done ;;
-    # Whole migrations from a seed. Our own crate is optimised for it; the dependencies are as for every test. Then the
-    # planted bugs: each is found, and the seed printed.
+    # Whole migrations from a seed. Our own crate is optimised; the dependencies are built as for every test. Then the
+    # planted bugs: each must be found, and its seed is printed.
     world)
         CARGO_PROFILE_DEV_OPT_LEVEL=2 BACKFILL_TEST_WORLDS=10000 \
             cargo test --test world -- --nocapture --test-threads 1

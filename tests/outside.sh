@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests the crate outside the package (tests/outside/), which sees the supported API alone. It takes the versions of the
-# package's Cargo.lock and the dependencies that `cargo test` has built, so that only two crates are compiled.
+# Tests the crate outside the package (tests/outside/), which sees only the supported API. It reuses the package's Cargo.lock
+# and the dependencies that `cargo test` has built, so that only two crates are compiled.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cp Cargo.lock tests/outside/Cargo.lock

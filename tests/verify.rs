@@ -50,7 +50,7 @@ enum Planted {
     Missing,
     Stale,
     Unexpected,
-    /// New existed before the migration, without an old value: no defect.
+    /// The new value existed before the migration, without an old value: no defect.
     ThereBefore,
     /// Neither attribute: the plan asks nothing of it.
     Neither,
@@ -103,7 +103,7 @@ struct Scene {
     items: BTreeMap<String, (Item, Planted)>,
 }
 
-/// Items whose new attribute existed before.
+/// Items whose new attribute existed before the migration.
 struct Known(BTreeSet<String>);
 
 #[async_trait::async_trait]
@@ -161,7 +161,7 @@ impl Scene {
     }
 
     /// Keys of the mismatches that are recorded, by verdict.
-    fn on_record(&self, verified: &Verified, verdict: Verdict) -> BTreeSet<String> {
+    fn recorded(&self, verified: &Verified, verdict: Verdict) -> BTreeSet<String> {
         let found = StateFile::open(&self.state).unwrap().mismatches(verified.run.id, verdict, u32::MAX).unwrap();
         let keys: BTreeSet<String> = found.iter().map(|found| found.key.to_text()).collect();
         assert_eq!(keys.len(), found.len(), "an item is listed twice");
@@ -169,7 +169,7 @@ impl Scene {
     }
 }
 
-/// A repair may remove everything that nothing implies.
+/// Input with which a repair may remove values that nothing implies.
 fn input(before: Arc<dyn Before>) -> VerifyInput {
     VerifyInput { before, removes: true }
 }
@@ -206,7 +206,7 @@ async fn all_finds_every_planted_defect_and_nothing_else() {
     assert_eq!([found.missing, found.stale, found.unexpected], [PLANTED as u64; 3]);
     assert_eq!((found.raced, found.mismatches, found.repaired), (0, 3 * PLANTED as u64, 0));
     for kind in [Planted::Missing, Planted::Stale, Planted::Unexpected] {
-        assert_eq!(scene.on_record(&verified, verdict_of(kind).unwrap()), scene.keys(kind), "{kind:?}");
+        assert_eq!(scene.recorded(&verified, verdict_of(kind).unwrap()), scene.keys(kind), "{kind:?}");
     }
     // By segment it is the same.
     assert_eq!((found.segments_read, found.segments.len()), (16, 16));
@@ -234,10 +234,10 @@ async fn sampled(scene: &Scene, units_of_all: f64) {
     assert_eq!((record.due, sample.drawn, sample.clusters), (600, 600, 4_992));
     let mismatches = found.missing + found.stale + found.unexpected;
     assert!(mismatches > 30 && u64::from(sample.differing) <= mismatches, "{found:?}");
-    // Each suspect was read again before it counted, and those that existed before among no suspects.
+    // Each suspect was read again before it counted. Preexisting new values were not among the suspects.
     assert_eq!(tally.operation("GetItem").requests, mismatches);
     for kind in [Planted::Missing, Planted::Stale, Planted::Unexpected] {
-        assert!(scene.on_record(&verified, verdict_of(kind).unwrap()).is_subset(&scene.keys(kind)), "{kind:?}");
+        assert!(scene.recorded(&verified, verdict_of(kind).unwrap()).is_subset(&scene.keys(kind)), "{kind:?}");
     }
     // The engine keeps 4,096 ranges of the hash apart: of 4,992 clusters many are empty, and it is said.
     assert!(sample.empty > 60 && sample.at_most_percent_of_filled.unwrap() > sample.at_most_percent);
@@ -310,7 +310,7 @@ async fn a_race_is_no_mismatch() {
         let found = report(&verified);
         assert_eq!((found.raced, found.missing, found.stale), (2 * PLANTED as u64, 0, 0), "{found:?}");
         assert_eq!((found.compared, found.unexpected), (2_000, PLANTED as u64));
-        assert_eq!(scene.on_record(&verified, Verdict::Unexpected), scene.keys(Planted::Unexpected));
+        assert_eq!(scene.recorded(&verified, Verdict::Unexpected), scene.keys(Planted::Unexpected));
         is_stored(&scene, &verified);
     }
 }
@@ -455,7 +455,7 @@ async fn a_repair_loses_no_update_of_live_writers() {
         found.raced
     );
     assert!(failed.unwrap_or(0) > 100, "too few races");
-    // Each one was repaired, or is equal by somebody else's doing; but for what existed before.
+    // Each mismatch was repaired, or a live writer made it equal. Only preexisting new values are left.
     let left = left_alone(&scene, &verified);
     assert!(left.is_subset(&scene.keys(Planted::ThereBefore)), "{left:?}");
     assert_eq!(found.mismatches, left.len() as u64);

@@ -22,7 +22,7 @@ pub struct Changes {
     pub(super) pricing: Pricing,
     /// Items that are signed or encrypted on the client are not written.
     spares_encrypted: bool,
-    /// Applications write both attributes.
+    /// Whether applications write both attributes.
     dual_writes: bool,
 }
 
@@ -70,8 +70,8 @@ impl Changes {
         Changes { spares_encrypted: spares, ..self }
     }
 
-    /// The same for a table whose applications have all written both attributes since before this pass (for an undo pass:
-    /// at any time). Then an equal pair may be theirs, and does not count as preexisting.
+    /// The same changes, beside applications that have all written both attributes since before this pass (for an undo
+    /// pass: at any time). An equal pair may then be theirs, so it does not count as preexisting.
     pub fn beside_dual_writes(self, dual_writes: bool) -> Changes {
         Changes { dual_writes, ..self }
     }

@@ -1,4 +1,4 @@
-//! What one item needs.
+//! The decision for one item.
 
 use std::fmt::Debug;
 

@@ -31,7 +31,7 @@ pub struct GuardedWrite {
 const JOURNAL_ROW: usize = 80;
 
 impl GuardedWrite {
-    /// A write of one unit that changes nothing, of the item with this partition key.
+    /// A write to the item with this partition key. It costs one unit and changes nothing.
     #[cfg(test)]
     pub(crate) fn of_a_test(partition: &str) -> GuardedWrite {
         GuardedWrite {

@@ -4,7 +4,7 @@
 //! current image whenever a condition fails.
 //!
 //! Each phase has its own operations (`ops.rs`): `run` (`expand.rs`), `contract` (`contract.rs`), and the two phases of
-//! `rollback` (`old_from_new.rs`, `undo.rs`), which decide by the recorded history of an item ([`ItemHistory`]).
+//! `rollback` (`old_from_new.rs`, `undo.rs`), which depend on the recorded history of an item ([`ItemHistory`]).
 
 mod baseline;
 mod contract;

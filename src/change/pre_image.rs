@@ -22,8 +22,8 @@ pub struct PreImage {
 pub enum PriorValue {
     /// This value, which the write destroys.
     Value(Value),
-    /// Nothing: the write made it. Recorded for constants, for maps that are made for a target, and for targets of moves
-    /// in place, whose reverse move needs no more than that.
+    /// Nothing: the write creates the path. Recorded for constants, for maps that are created for a target, and for
+    /// targets of moves in place, whose reverse move needs no more than that.
     Nothing,
     /// The value that the source had: a move in place found both equal, and only removes the source.
     Same,

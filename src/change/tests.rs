@@ -106,7 +106,7 @@ pub(super) fn check(write: &GuardedWrite, image: &Item) -> Item {
     after
 }
 
-/// What is recorded is what is there, and the condition holds the item to it.
+/// Checks that a pre-image is what the image has, and that the write's condition requires exactly that.
 fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
     let missing = |path: &Path| write.conditions.contains(&Condition::Missing(path.clone()));
     match &pre.prior {

@@ -16,7 +16,7 @@ use super::*;
 use crate::item::{Item, item_to_json};
 use crate::passes::verify::{Parity, Repair, Stage, Truth};
 
-/// An item and everything that is recorded about it, as runs and live writers leave them.
+/// An item and its recorded history, as runs and live writers leave them.
 #[derive(Debug, Clone)]
 pub(super) struct Story {
     plan: Vec<Change>,

@@ -159,7 +159,7 @@ pub struct Lease {
     renewals: JoinHandle<()>,
 }
 
-/// Who holds a lease: host, pid, and a number that no other process draws.
+/// The name of a lease's owner: host, pid, and a random number that tells it from every other process.
 pub fn lease_owner(host: &str, pid: u32, random: &Random) -> String {
     format!("{host} pid {pid} ({:016x})", random.number())
 }

@@ -1,4 +1,4 @@
-//! The port to the flag, wherever it is kept, and what can go wrong.
+//! The port to the flag, and its errors.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The flag as an item of a table, under conditions.
+//! The flag as an item of a table, changed by conditional writes.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -73,15 +73,15 @@ pub struct IndexDescription {
 }
 
 impl IndexDescription {
-    /// An index of which only this is known.
+    /// An index with this schema. Everything else about it is unknown.
     pub fn new(schema: IndexSchema) -> IndexDescription {
         IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }
     }
 }
 
 impl TableDescription {
-    /// An active table on demand with this name, ARN and key. Everything else is unknown or empty: set the fields that the
-    /// table can tell.
+    /// An active table on demand with this name, ARN and key. Everything else is unknown or empty: set the fields that
+    /// you know.
     pub fn new(name: impl Into<String>, arn: impl Into<String>, key: KeySchema) -> TableDescription {
         TableDescription {
             name: name.into(),

@@ -15,8 +15,8 @@ pub const LEAST_ATTEMPTS: u32 = 3;
 
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
 
-/// Asks until there is an answer or an error that no repetition resolves. Otherwise it asks as long as the patience lasts,
-/// three times at least. The jitter between two attempts is drawn from `random`. The error is the last one.
+/// Asks until there is an answer, or an error that a retry cannot resolve. Gives up when `patience` is over and three
+/// attempts have failed, and returns the last error. `random` gives the jitter between two attempts.
 pub async fn ask<T, F>(patience: Duration, random: &Random, question: impl Fn() -> F) -> Result<T, TableError>
 where
     F: Future<Output = Result<T, TableError>>,

@@ -55,7 +55,7 @@ pub struct Job {
     pub progress: Arc<Progress>,
     /// What must hold while it sends anything: the lease is ours, the flag says what it said.
     pub validities: Vec<Validity>,
-    /// An overdue look at the table holds up its first request only for a short time.
+    /// Whether it waits only a short time for an overdue look at the table before its first request.
     pub urgent: bool,
 }
 
@@ -160,9 +160,9 @@ impl Job {
         auto_segments(&self.plan.scan, &self.description, &self.budgets)
     }
 
-    /// Whether this job's pass reads strongly consistently: the plan asks for it, or the pass rests on what it finds nothing to
-    /// do for. That is also the first look at what existed before the migration: a value that a stale page does not show
-    /// would count as the migration's own, and a rollback would remove it.
+    /// Whether this job's pass reads strongly consistently: the plan asks for it, or the pass's "nothing to do" proves
+    /// something. So does the pass that records the baseline: a value that a stale page does not show would count as the
+    /// migration's own, and a rollback would remove it.
     pub fn reads_consistently(&self) -> bool {
         self.plan.scan.consistent || self.changes.needs_consistent_reads() || self.changes.needs_baseline()
     }

@@ -1,4 +1,4 @@
-//! How a migration has begun, by its recorded history and its flag.
+//! How a migration began, according to its recorded history and its flag.
 
 use crate::cutover::{Flag, FlagMeta, FlagStore, FlagStoreError, check_plan};
 use crate::migration::DriverError;

@@ -1,4 +1,4 @@
-//! What the operator of a command states and accepts.
+//! Operator input: the flags and confirmations given to a command.
 
 use super::{StepOptions, reason};
 use crate::playbook::Fact;

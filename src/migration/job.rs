@@ -1,4 +1,4 @@
-//! From a phase of the playbook to the job of its pass.
+//! Builds the job of a playbook phase.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::ratelimit::Budgets;
 ///
 /// # Errors
 ///
-/// The plan leaves nothing for `run` to do.
+/// [`PreflightError::NothingToRun`] if the plan leaves nothing for `run` to do.
 pub fn job_of(
     phase: Phase,
     plan: &Plan,

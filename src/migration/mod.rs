@@ -2,7 +2,7 @@
 //!
 //! A command is a loop over [`Driver::advance`], which asks [`crate::playbook::step`] for the one next thing to do and
 //! does it. Each step is durable before the next one is requested, so a killed command can be run again and continues
-//! where it stopped. The command itself carries out a preflight, a confirmation, and a pass, which takes long.
+//! where it stopped. The command itself carries out a preflight, a confirmation, or a long pass.
 
 mod back;
 mod begun;

@@ -106,7 +106,7 @@ impl Session {
 /// The lease of a session. If it is lost, the session stops.
 struct HeldLease {
     lease: Lease,
-    /// Waits for the loss. It ends with the session: a program that embeds the tool outlives many of them.
+    /// Waits for the loss. It ends with the session, because a program that embeds the tool outlives many sessions.
     _watch: AbortOnDropHandle<()>,
 }
 
@@ -117,7 +117,7 @@ impl HeldLease {
         HeldLease { lease, _watch: AbortOnDropHandle::new(watch) }
     }
 
-    /// Gives the lease back, so that the next session need not wait.
+    /// Releases the lease, so that the next session need not wait.
     async fn release(self) {
         self.lease.release().await;
     }
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use crate::dynamodb::control::fake::FakeTable;
 
-    /// Tasks that are alive once everything that was aborted has ended.
+    /// The number of tasks that are alive once every aborted task has ended.
     async fn tasks() -> usize {
         tokio::time::sleep(Duration::from_secs(1)).await;
         Handle::current().metrics().num_alive_tasks()

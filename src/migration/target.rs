@@ -75,8 +75,8 @@ pub fn state_path(options: &Options, plan: &Plan) -> PathBuf {
 }
 
 impl Target {
-    /// Reaches the table and checks the plan against it. Nothing is changed. `given` replaces the table that the plan's
-    /// `[table]` leads to.
+    /// Reaches the table and checks the plan against it. Changes nothing. `given` replaces the table that the plan's
+    /// `[table]` names.
     ///
     /// # Errors
     ///

@@ -7,7 +7,7 @@ use crate::engine::{Ended, Job};
 use crate::plan::Plan;
 use crate::state::{Session, State, StoreError};
 
-/// The changes that this pass makes of a plan on this table. Items that are encrypted on the client are skipped, unless
+/// The changes that this pass makes for a plan on this table. Items that are encrypted on the client are skipped, unless
 /// [`Job::edit_encrypted`] says otherwise.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_contract(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())

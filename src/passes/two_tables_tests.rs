@@ -14,7 +14,7 @@ use crate::item::{Item, ItemKey, Value};
 use crate::ratelimit::{Budget, Budgets};
 use crate::state::{Begin, NewRun};
 
-/// The other table: a write cannot copy what is in the first one, so the values travel.
+/// A sink that is another table: its writes cannot copy from the first table, so they carry the values.
 struct Other(Connection);
 
 #[async_trait]
@@ -58,7 +58,7 @@ fn pairs(table: &MemoryTable) -> BTreeMap<String, (Option<Value>, Option<Value>)
 async fn a_pass_reads_one_table_and_writes_the_other() {
     const ITEMS: usize = 200;
     let first = table_of((0..ITEMS).map(|n| (n, "x")));
-    // In the other one, a writer has deleted every tenth item, and changed the one before it.
+    // In the other table, a writer has deleted every tenth item, and changed the item before it.
     let other = table_of((0..ITEMS).filter(|n| n % 10 != 0).map(|n| (n, if n % 10 == 9 { "changed" } else { "x" })));
     let before = first.history(|history| history.changes());
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\

@@ -7,7 +7,7 @@ use crate::engine::{Ended, Job};
 use crate::plan::Plan;
 use crate::state::{Session, State, StoreError};
 
-/// The changes that this pass makes of a plan on this table. It takes back whatever this migration wrote: items that are
+/// The changes that this pass makes for a plan on this table. It takes back whatever this migration wrote: items that are
 /// encrypted on the client are not skipped.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_undo(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())

@@ -1,6 +1,6 @@
-//! What names of a plan may be. An error is a message and a help text.
+//! Checks the names in a plan. An error is a message and a help text.
 
-/// The name of a migration.
+/// Checks the name of a migration.
 pub(super) fn migration_name(name: &str) -> Result<(), (String, String)> {
     if (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
         return Ok(());
@@ -9,7 +9,7 @@ pub(super) fn migration_name(name: &str) -> Result<(), (String, String)> {
     Err(("the migration's name cannot be used".into(), help.into()))
 }
 
-/// The name of a table, by the naming rules of DynamoDB (developer guide, "Naming rules").
+/// Checks the name of a table, by the naming rules of DynamoDB (developer guide, "Naming rules").
 pub(super) fn table_name(name: &str) -> Result<(), (String, String)> {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if (3..=255).contains(&name.len()) && name.chars().all(valid) {
@@ -24,7 +24,7 @@ pub(super) fn table_name(name: &str) -> Result<(), (String, String)> {
     Err(("DynamoDB has no table of such a name".into(), help))
 }
 
-/// The name of a region.
+/// Checks the name of a region.
 pub(super) fn region(name: &str) -> Result<(), (String, String)> {
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if (1..=64).contains(&name.len()) && name.chars().all(valid) {
@@ -33,7 +33,7 @@ pub(super) fn region(name: &str) -> Result<(), (String, String)> {
     Err(("this is not the name of a region".into(), "write it like \"eu-west-1\"".into()))
 }
 
-/// The URL of an endpoint.
+/// Checks the URL of an endpoint.
 pub(super) fn endpoint_url(url: &str) -> Result<(), (String, String)> {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or("");
@@ -46,7 +46,7 @@ pub(super) fn endpoint_url(url: &str) -> Result<(), (String, String)> {
     Err(("this is not an http or https URL".into(), help.into()))
 }
 
-/// The name of a profile.
+/// Checks the name of a profile.
 pub(super) fn profile(name: &str) -> Result<(), (String, String)> {
     if (1..=255).contains(&name.len()) && !name.chars().any(char::is_control) {
         return Ok(());
@@ -57,7 +57,7 @@ pub(super) fn profile(name: &str) -> Result<(), (String, String)> {
     ))
 }
 
-/// An AWS account id.
+/// Checks an AWS account id.
 pub(super) fn account(id: &str) -> Result<(), (String, String)> {
     if id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(());

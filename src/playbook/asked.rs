@@ -1,4 +1,4 @@
-//! What a step is asked of, and what several commands ask about times.
+//! The arguments of a step, and questions about times that several commands ask.
 
 use std::time::Duration;
 

@@ -48,8 +48,9 @@ impl Asked<'_> {
         }
     }
 
-    /// The flag says that contract has begun. That this state file led there is recorded, but for a moment; where it is
-    /// not, another one did. What contract does to an item rests on the item alone, so that it may end here as well.
+    /// The flag says that contract has begun. If this state file began it, that is recorded, except for a short moment. If
+    /// it is not recorded, another state file began it. What contract does to an item depends on the item alone, so this
+    /// state file may end it as well.
     fn contract_begun_elsewhere(&self) -> Result<Step, Refused> {
         if self.expanded().is_err() {
             let obstacle = Obstacle::ForeignContract;

@@ -46,8 +46,8 @@
 //! - Another pass of expand, and making old equal new, take every earlier report's meaning away.
 //! - While both are written and old values are fresh, repair takes an item without a new value from the old one, also at
 //!   `read = new`: readers fall back to it, so that it is what they see. (Only a forced gate leads there.)
-//! - Rollback takes a new value from an item that no expand pass has read only where it equals the old one: nobody has
-//!   recorded whether it existed before.
+//! - If no expand pass has read an item, rollback removes its new value only if it equals the old one: nobody has recorded
+//!   whether it existed before.
 //! - Where reads were moved past a closed gate, `write = new` asks for the gate once more: readers fall back no longer.
 //! - No reason goes past an expansion that is incomplete, nor to `write = new` past an item that has failed: it would have
 //!   no new value, and readers would find nothing.
@@ -287,8 +287,8 @@ pub struct World<'a> {
     pub diverged: u64,
     /// The plan's `[cutover]`.
     pub limits: Limits,
-    /// Items whose new attribute a rollback would leave, because nobody knows whether it existed before the migration;
-    /// none where it is known of every item.
+    /// The number of items whose new attribute a rollback would leave, because nobody knows whether it existed before the
+    /// migration. `None` if it is known for every item.
     pub no_way_back: Option<u64>,
     /// Why a rollback may not succeed once new values alone were written ([`one_way()`]).
     pub one_way: Option<&'a str>,

@@ -33,8 +33,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Asks what the description does not say; each question as long as `patience` lasts, with jitter from `random`, see
-    /// [`ask`].
+    /// Asks for what the description does not say. Each question is retried as long as `patience` lasts, with jitter from
+    /// `random`; see [`ask`].
     pub async fn gather(
         table: &dyn Describe,
         loopback: bool,

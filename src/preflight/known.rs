@@ -1,4 +1,4 @@
-//! What findings are made from.
+//! The input of findings.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -121,7 +121,7 @@ pub struct Reached {
     pub on_loopback: bool,
 }
 
-/// Describes tables that the caller brings. Nothing is changed.
+/// Describes tables that the caller brings. Changes nothing.
 ///
 /// # Errors
 ///
@@ -136,17 +136,17 @@ pub async fn reach_given(table: &TableRef, tables: Tables) -> Result<Reached, Pr
     Ok(Reached { tables, description, on_loopback: false })
 }
 
-/// Connects to the table of a plan and describes it. Nothing is changed. The source, the sink and the transport of a plan are
-/// chosen here.
+/// Connects to the table of a plan and describes it. Changes nothing. This is the place that chooses the source, the sink
+/// and the transport of a plan.
 ///
 /// # Errors
 ///
-/// As [`reach_table`].
+/// The same as [`reach_table`].
 pub async fn reach(plan: &Plan) -> Result<Reached, PreflightError> {
     reach_table(&plan.table).await
 }
 
-/// Connects to a table and describes it, before there is a plan. Nothing is changed.
+/// Connects to a table and describes it, before there is a plan. Changes nothing.
 ///
 /// # Errors
 ///
@@ -206,7 +206,7 @@ fn both<T>(checked: Result<T, PlanErrors>, too: Result<(), PlanErrors>) -> Resul
 ///
 /// # Errors
 ///
-/// [`PreflightError::NothingToRun`] if there are none.
+/// [`PreflightError::NothingToRun`] if there are no changes.
 pub fn run_changes(plan: &Plan, description: &TableDescription) -> Result<Arc<Changes>, PreflightError> {
     let changes = expand::changes(plan, description);
     if changes.is_empty() { Err(PreflightError::NothingToRun) } else { Ok(Arc::new(changes)) }

@@ -1,4 +1,4 @@
-//! What an estimate is about.
+//! The setting of an estimate: table, budgets, prices and reads.
 
 use crate::cost::UnitPrices;
 use crate::dynamodb::TableDescription;

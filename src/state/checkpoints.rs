@@ -18,7 +18,7 @@ pub trait Checkpoints: Send + Sync {
     /// more ([`StoreError::Broken`]): the run must stop. Reading and writing the pages again is safe.
     ///
     /// [`StoreError::Fenced`] if a later session of the run has begun. [`StoreError::Refused`] if the run has no open session,
-    /// if the segment is not one of the run's, or if the counts of failures and diverged items are not the numbers of
+    /// if the segment is not one of the run's, or if the counts of failures and diverged items do not match the numbers of
     /// records. [`StoreError::Transition`] if [`SegmentState::next`] does not allow the event. [`StoreError::Corrupt`] if the
     /// run or a refused pre-image is unknown.
     ///

@@ -15,8 +15,9 @@
 //! ports, [`open`] and [`read`] alone; `sqlite/` keeps a state in one file, [`memory`] in memory, for tests. Another store
 //! implements the ports and passes the conformance suite (`tests/state/`).
 //!
-//! What a session changes of its run's progress carries its [`SessionId`]. Every store refuses a session behind which a later
-//! one has begun, so that a process which lost a run cannot move it on. `rules.rs` has this and every other decision.
+//! Every call that changes the progress of a run carries the [`SessionId`] of its session. Every store refuses the call if
+//! a later session has begun, so a process that has lost a run cannot advance it. `rules.rs` makes this and every other
+//! decision.
 
 mod checkpoints;
 mod error;
@@ -78,7 +79,7 @@ pub fn open(path: &Path, identity: &Identity, clock: fn() -> String) -> Result<S
     Ok(State::new(sqlite::Store::open(path, identity, clock)?))
 }
 
-/// Whether there is no state at this place yet. What cannot be looked at counts as one: opening it says why.
+/// Whether there is no state at this place yet. False if the place cannot be read; opening the state then reports why.
 pub async fn is_absent(path: &Path) -> bool {
     sqlite::is_absent(path).await
 }

@@ -21,8 +21,8 @@ pub struct Counts {
     /// Write capacity units that the tool estimated, before sending them, for the requests whose replies stated
     /// `write_units`. It is what that figure is to be held against, and was never consumed.
     pub estimated_write_units: Units,
-    /// Items that may have been applied by an attempt whose reply was lost, and ended as something else, as a rule as already
-    /// applied: `applied` is a lower bound. It is not stored by segment: a run with such an item is marked.
+    /// Items to which an attempt with a lost reply may have been applied, and which ended with another outcome, usually
+    /// already applied. They make `applied` a lower bound. Not stored for each segment: a run with such an item is marked.
     pub unclear: u64,
 }
 

@@ -82,7 +82,7 @@ pub(super) fn begin(how: Begin, current: Option<&RunRecord>) -> Result<Beginning
     }
 }
 
-const NOTHING_TO_LOOK_AT: &str = "there is no unfinished run to look at the rest of. Nothing was changed";
+const NOTHING_TO_LOOK_AT: &str = "there is no unfinished run with items to look at. Nothing was changed";
 
 const NO_COMPLETE_PASS: &str = "another pass can be made only after a complete one: run without --again to begin or to \
      resume. Nothing was changed";
@@ -90,8 +90,8 @@ const NO_COMPLETE_PASS: &str = "another pass can be made only after a complete o
 const LOOKED_THROUGH: &str = "this run was ended: pages that it had not read were looked at, and not written. Only a run \
      that begins anew can follow it. Nothing was changed";
 
-/// Decides how a verification begins. `current` is the newest one. `resumable` is what that one was asked, or `None` if its
-/// record or its counts cannot be read.
+/// Decides how a verification begins. `current` is the newest one. `resumable` is what the newest one was asked, or `None`
+/// if its record or its counts cannot be read.
 ///
 /// # Errors
 ///
@@ -111,7 +111,7 @@ pub(super) fn begin_verification(
     }
     let seed_fits = new.drawn.as_ref().is_none_or(|drawn| drawn.seed >> 63 == 0);
     if new.asked.wanted.is_some() != new.drawn.is_some() || !seed_fits {
-        return Err(refused("a verification was to begin with a sample that cannot be stored; nothing was changed"));
+        return Err(refused("the sample of this verification cannot be stored; nothing was changed"));
     }
     if let Some(run) = unfinished {
         run.status.next(RunStatus::Superseded)?;
@@ -127,18 +127,18 @@ pub(super) fn check_new_run(new: &NewRun) -> Result<(), StoreError> {
     Err(refused(format!("a run has 1 to 1,000,000 segments, not {}; nothing was changed", new.total_segments)))
 }
 
-/// Refuses a request of a session behind which a later session of the run has begun.
+/// Refuses a request of a session if a later session of the run has begun.
 ///
 /// # Errors
 ///
-/// [`StoreError::Fenced`] for an earlier session, [`StoreError::Refused`] for one that the run never had.
+/// [`StoreError::Fenced`] for an earlier session, [`StoreError::Refused`] for a session that the run never had.
 pub(super) fn check_epoch(run: &RunRecord, session: SessionId) -> Result<(), StoreError> {
     let newest = run.session();
     match session.epoch.cmp(&newest.epoch) {
         Ordering::Equal => Ok(()),
         Ordering::Less => Err(StoreError::Fenced(format!(
-            "session {} of run {} was to change the run, but session {} has begun since, and only the newest session may. \
-             Nothing of it was stored, and nothing more of this session will be. The newest session continues from the last \
+            "session {} of run {} cannot change the run: session {} has begun since, and only the newest session may. \
+             Nothing was stored, and this session can store nothing more. The newest session continues from the last \
              checkpoint; `status` shows it",
             session.epoch, run.id, newest.epoch
         ))),
@@ -149,7 +149,7 @@ pub(super) fn check_epoch(run: &RunRecord, session: SessionId) -> Result<(), Sto
     }
 }
 
-/// Refuses to change the progress of a run, except by its newest session while that is open.
+/// Refuses a change of a run's progress unless the session is the run's newest one and is open.
 fn check_session(run: &RunRecord, session: SessionId) -> Result<(), StoreError> {
     check_epoch(run, session)?;
     if run.open_session {
@@ -158,8 +158,8 @@ fn check_session(run: &RunRecord, session: SessionId) -> Result<(), StoreError> 
     Err(refused(format!("run {} has no open session; nothing was stored", run.id)))
 }
 
-/// The status of a run after this session of it ends as `to`. `done` is the number of segments that are done; it counts
-/// only if `to` is `Complete`.
+/// The status of a run after this session ends as `to`. `done` is the number of segments that are done; it matters only if
+/// `to` is `Complete`.
 ///
 /// # Errors
 ///
@@ -188,11 +188,11 @@ pub(super) fn end_session(
     }
 }
 
-/// The status of a verification that this session ends with its report, when `done` of `due` segments are done.
+/// The status of a verification after this session ends it with a report, with `done` of `due` segments done.
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] if segments are left, or as [`end_session`]. The session then stays open.
+/// [`StoreError::Refused`] if segments are left; otherwise the same as [`end_session`]. The session then stays open.
 pub(super) fn finish_verification(
     run: &RunRecord,
     session: SessionId,
@@ -209,13 +209,13 @@ pub(super) fn finish_verification(
     )))
 }
 
-/// Refuses a commit of a session that is not the open one, for a segment that the run does not have, or whose records are not
-/// what its pages count.
+/// Refuses a commit if its session is not the open one, if the run has no such segment, or if its records do not match the
+/// counts of its pages.
 pub(super) fn check_commit(run: &RunRecord, commit: &Commit) -> Result<(), StoreError> {
     check_session(run, commit.session)?;
     if commit.segment >= run.total_segments {
         return Err(refused(format!(
-            "segment {} was to be committed in a run of {} segments; nothing of it was stored",
+            "segment {} cannot be committed in a run of {} segments; nothing of it was stored",
             commit.segment, run.total_segments
         )));
     }
@@ -232,7 +232,7 @@ pub(super) fn check_commit(run: &RunRecord, commit: &Commit) -> Result<(), Store
     commit.failures.iter().try_for_each(|failure| check_failure(failure.outcome))
 }
 
-/// Refuses pages of a session that is not the open one, for a segment that the verification does not have, or whose verdicts,
+/// Refuses pages if their session is not the open one, if the verification has no such segment, or if their verdicts,
 /// records and counts do not add up.
 pub(super) fn check_verified(run: &RunRecord, pages: &VerifiedPages) -> Result<(), StoreError> {
     check_session(run, pages.session)?;
@@ -240,7 +240,7 @@ pub(super) fn check_verified(run: &RunRecord, pages: &VerifiedPages) -> Result<(
     let VerifiedPages { segment, verdicts, mismatches, .. } = pages;
     if run.phase != phase::VERIFY || *segment >= run.total_segments {
         return Err(refused(format!(
-            "segment {segment} was to be committed in run {}, which has none such to verify; nothing of it was stored",
+            "segment {segment} cannot be committed in run {}, which has no such segment to verify; nothing of it was stored",
             run.id
         )));
     }
@@ -261,7 +261,7 @@ pub(super) fn check_verified(run: &RunRecord, pages: &VerifiedPages) -> Result<(
     )))
 }
 
-/// Refuses to record an item as a failure if its outcome is none.
+/// Refuses to record an item as a failure if its outcome is not a failure.
 pub(super) fn check_failure(outcome: Outcome) -> Result<(), StoreError> {
     if outcome.is_failure() {
         return Ok(());
@@ -269,7 +269,7 @@ pub(super) fn check_failure(outcome: Outcome) -> Result<(), StoreError> {
     Err(refused(format!("an item that is {} was recorded as a failure; nothing of it was stored", outcome.name())))
 }
 
-/// Refuses to resolve a failure by an outcome that is a failure, and diverged paths that do not fit the outcome.
+/// Refuses to resolve a failure if the outcome is a failure itself, or if the diverged paths do not fit the outcome.
 pub(super) fn check_resolution(outcome: Outcome, diverged: &[Path]) -> Result<(), StoreError> {
     if !outcome.is_failure() && diverged.is_empty() == (outcome != Outcome::Diverged) {
         return Ok(());
@@ -281,12 +281,11 @@ pub(super) fn check_resolution(outcome: Outcome, diverged: &[Path]) -> Result<()
     )))
 }
 
-/// What is recorded about a run's spend after a reservation of this session.
+/// The recorded spend of a run after this session reserves capacity.
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] if nothing is recorded yet: the run's spend was not begun. [`StoreError::Fenced`] as in
-/// [`check_epoch`].
+/// [`StoreError::Refused`] if the run has not begun to record its spend; otherwise the same as [`check_epoch`].
 pub(super) fn reserve(
     run: &RunRecord,
     session: SessionId,
@@ -295,7 +294,7 @@ pub(super) fn reserve(
 ) -> Result<SpendState, StoreError> {
     check_epoch(run, session)?;
     stored.map(|state| state.reserved(reservation)).ok_or_else(|| {
-        refused(format!("run {} was to reserve capacity before its spend was begun; nothing was stored", run.id))
+        refused(format!("run {} cannot reserve capacity before its spend is begun; nothing was stored", run.id))
     })
 }
 

@@ -19,8 +19,8 @@ pub trait Runs: Send + Sync {
     async fn current_run(&self, phase: &str) -> Result<Option<RunRecord>, StoreError>;
 
     /// Begins a session of the phase's run: of the newest one, or of a new one, as [`Begin`] says. A resumed run keeps what
-    /// it was created with; `new` does not change it. Each session raises [`RunRecord::sessions`] by one, which is its epoch:
-    /// from here on, what an earlier session asks is refused.
+    /// it was created with; `new` does not change it. Each session raises [`RunRecord::sessions`] by one, and that number
+    /// is its epoch. From then on, calls of earlier sessions are refused.
     ///
     /// [`StoreError::Refused`] if the runs of the phase do not allow it, if a session of the run is open, or if the number
     /// of segments is not from 1 to 1,000,000.

@@ -34,13 +34,14 @@ impl SpendState {
         self.spent.max(counted + self.uncounted)
     }
 
-    /// The stored state of a run as it is known by now. What of the open slice is not accounted for is still reserved.
+    /// The stored state, updated by what the committed pages count. The part of the open slice beyond that is still
+    /// reserved.
     pub fn live(self, counted: Spend) -> SpendState {
         let known = self.known(counted);
         SpendState { spent: known, slice: (self.spent + self.slice).beyond(known), ..self }
     }
 
-    /// The state of a run of which nothing is stored: what the committed pages count is spent.
+    /// The state of a run that has stored no spend: what the committed pages count is spent.
     pub fn of_pages(counted: Spend) -> SpendState {
         SpendState::default().settled(counted, counted)
     }

@@ -10,8 +10,8 @@ use crate::cost::UnitPrices;
 /// Capacity is reserved in slices before it is used. If a process dies, its whole open slice counts as spent: the next
 /// owner of the state finds it so ([`SpendState::died`]).
 ///
-/// What changes the record fails with [`StoreError::Fenced`], and changes nothing, if a later session of the run has begun. The
-/// session need not be open: a retry of failures spends, too, after its run is complete.
+/// Every method that changes the record fails with [`StoreError::Fenced`], and changes nothing, if a later session of the
+/// run has begun. The session need not be open: a retry of failures spends after its run is complete.
 #[async_trait]
 pub trait SpendLedger: Send + Sync {
     /// What a run has spent so far: the stored amount or the sum of its committed pages, whichever is larger.

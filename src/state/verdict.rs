@@ -29,7 +29,7 @@ impl Stage {
 pub enum Verdict {
     /// It is as the plan and the side that is the truth imply, or they imply nothing of it.
     Matching,
-    /// A target has another value than the truth implies, which existed before: `on_existing = "skip"` counts it as done.
+    /// A target has another value than the truth implies, and `on_existing = "skip"` counts that value as done.
     Skipped,
     /// The truth has a value and the side that is derived from it has none.
     Missing,

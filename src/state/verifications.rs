@@ -26,8 +26,8 @@ pub trait Verifications: Send + Sync {
     /// [`Checkpoints::commit`](super::Checkpoints::commit) does for other runs. Up to
     /// [`MAX_MISMATCHES`](super::MAX_MISMATCHES) of a verdict are kept; all are counted.
     ///
-    /// [`StoreError::Refused`] if the run is no verification, has no open session or no such segment, and if verdicts, records
-    /// and counts of the pages do not add up. [`StoreError::Fenced`] if a later session has begun.
+    /// [`StoreError::Refused`] if the run is not a verification, has no open session or no such segment, or if the verdicts,
+    /// records and counts of the pages do not add up. [`StoreError::Fenced`] if a later session has begun.
     async fn commit_verified(&self, pages: VerifiedPages) -> Result<(), StoreError>;
 
     /// What every segment of a verification has counted so far, in ascending order, without segments that have no committed
@@ -47,8 +47,8 @@ pub trait Verifications: Send + Sync {
 
     /// Ends a verification with its report, and the hash of it.
     ///
-    /// [`StoreError::Refused`] if the number of segments that are done is not the number that is due. The session then stays
-    /// open. [`StoreError::Fenced`] if a later session has begun.
+    /// [`StoreError::Refused`] if a segment that is due is not done. The session then stays open.
+    /// [`StoreError::Fenced`] if a later session has begun.
     async fn finish_verification(
         &self,
         session: SessionId,

@@ -1,4 +1,4 @@
-//! Which module of `src/` depends on which, and what is wrong with that: cycles, and dependencies that point upwards.
+//! Which module of `src/` depends on which. Finds cycles, and dependencies that point upwards.
 //!
 //! A module is a file or a folder. It depends on another one when its code, tests excepted, names something in it. A name
 //! that a module re-exports counts for the module that it comes from, so a façade hides no dependency.

@@ -214,6 +214,6 @@ pub(crate) const LAYERS: &[&[&str]] = &[
     &["backoff", "clock", "host", "locked", "machine", "outside"],
 ];
 
-/// Known dependencies that break the layers or close a cycle, until somebody removes them: from, to, why. No new one may
-/// come. Take one out as soon as it is not needed: the test names it.
+/// Known dependencies that break the layers or close a cycle, until somebody removes them: from, to, why. Do not add one.
+/// Remove an exception as soon as it is not needed; the test names it.
 pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[];

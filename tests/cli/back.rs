@@ -18,7 +18,7 @@ fn phase(bed: &Bed, plan: &std::path::Path) -> String {
 async fn a_repair_below_100_percent_changes_nothing_of_what_readers_read() {
     let bed = Bed::embedded();
     let (table, flags) = (bed.create_table().await, bed.create_table().await);
-    // Another `new` existed before: kept, and reported as diverged.
+    // Each item had another `new` before the migration. It is kept, and reported as diverged.
     let items = || (0..40).map(|n| item(&format!("P#{n}"), "x", [("old", s("current")), ("new", s("junk"))]));
     bed.load(&table, items()).await;
     let flag = format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\n{CUTOVER}");

@@ -234,7 +234,7 @@ async fn items_that_are_signed_on_the_client_lead_on_from_the_last_page() {
 
         tool(&bed, &accepting).exits(0);
         assert!(bed.dump(&table).await.values().all(|item| item.contains_key("new")));
-        // It is recorded, and holds for what follows.
+        // The acceptance is recorded, and holds for the commands that follow.
         let status = tool(&bed, &["status", plan]).exits(0).stdout;
         assert!(repairs || status.contains("accepted: client-encryption"), "{status}");
         tool(&bed, &["failures", plan, "retry"]).exits(0);

@@ -149,9 +149,9 @@ async fn a_whole_life_without_a_flag() {
     assert!(bed.dump(&table).await.values().all(|item| !item.contains_key("old") && item.contains_key("new")));
 }
 
-/// A verification that did not are recorded, because the flag was moved under it, is not done.
+/// A verification that is not recorded, because the flag moved while it worked, does not count as done.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_verification_that_is_not_on_record_is_not_done() {
+async fn a_verification_that_is_not_recorded_is_not_done() {
     let (bed, table, _) = scene(40, "").await;
     let flags = bed.create_table().await;
     let flag = format!(

@@ -129,7 +129,7 @@ async fn local_indexes_and_halves_of_keys() {
     hold(&Bed::start(), &[global(), local()].concat(), plans).await;
 }
 
-/// An item that existed before an index, with an attribute of another type where the index has its key, is not in it.
+/// An index leaves out items that existed before it, if the attribute of its key has another type in them.
 ///
 /// On the embedded engine only: it also fixes in what that engine differs from the developer guide.
 #[tokio::test(flavor = "multi_thread")]

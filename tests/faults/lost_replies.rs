@@ -226,7 +226,7 @@ async fn check(kind: &Kind) {
     holds_pre_images(&scene, kind).await;
 }
 
-/// The pre-images are recorded, once each, and none of them counts as refused: those writes were applied.
+/// Each pre-image is recorded once, and none counts as refused, because the writes were applied.
 async fn holds_pre_images(scene: &Scene, kind: &Kind) {
     let summary = scene.state().summary().unwrap();
     assert_eq!(summary.pre_images, (ITEMS * kind.pre_images.len()) as u64, "{}", kind.name);

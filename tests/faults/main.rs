@@ -145,7 +145,7 @@ impl Scene {
     }
 
     /// Asserts that everything that is committed is true: the items before each segment's start key are as the plan
-    /// implies, exactly those are counted, and no failure is recorded. Returns how many items that are.
+    /// implies, exactly those are counted, and no failure is recorded. Returns the number of these items.
     async fn committed_is_true(&self) -> u64 {
         let state = self.state();
         let summary = state.summary().unwrap();

@@ -291,10 +291,11 @@ async fn killed_at_random_moments_it_ends_as_if_it_never_was() {
     migration.check_second_pass();
 }
 
-/// In place, values are destroyed: what overwrites and removes destroy is recorded, whatever the moment of the kill.
+/// A plan that works in place destroys values. Every value that it overwrites or removes is recorded, at whatever moment
+/// the process is killed.
 /// RUNBOOK: "has the only copy of what was overwritten or removed".
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_in_place_every_destroyed_value_is_on_record() {
+async fn killed_in_place_every_destroyed_value_is_recorded() {
     let bed = Bed::start();
     let (items, updates, enough) = bed.sized((5_000, 500, 8), (400, 150, 2));
     let mut rng = Rng::with_seed(seed());

@@ -357,8 +357,8 @@ fn diverged(state: &FilePath) -> BTreeSet<String> {
     keys
 }
 
-/// Every value that the tool overwrote, in both passes, is recorded; and nothing else is, unless a write's reply was
-/// lost: then its pre-image rightly stays.
+/// Checks that every value that the tool overwrote, in both passes, is recorded, and nothing else. The exception is a
+/// write whose reply was lost: its pre-image rightly stays.
 async fn check_pre_images(
     rule: &Transformation,
     state: &FilePath,

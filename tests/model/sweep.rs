@@ -59,7 +59,7 @@ impl From<Phase> for At {
 /// What a phase knows beside the image.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
-    /// Whether the new attribute existed before the migration; none where no pass has looked.
+    /// Whether the new attribute existed before the migration; `None` if no pass has looked.
     pub(super) preexisting: Option<bool>,
     pub(super) reads_new: bool,
     pub(super) writes_both: bool,
@@ -85,8 +85,8 @@ pub(super) enum Decision {
     Swap(Item),
 }
 
-/// Whether the first look at an item takes its new attribute for one that existed before. While both are written, an equal
-/// pair is the application's.
+/// Whether the first look at an item counts its new attribute as preexisting. While applications write both attributes, an
+/// equal pair is theirs.
 pub(super) fn was_there(image: Item, dual_writes: bool) -> bool {
     image.new.is_some() && !(dual_writes && image.old == image.new)
 }

@@ -67,7 +67,7 @@ pub(super) enum Mistake {
     BackWhileStale,
     /// Making old equal new, and its verification, pass over items that had their new attribute before, and no old one.
     LeaveThereBefore,
-    /// The same, where the new value is the one that existed before.
+    /// The same, for items whose new value is the preexisting one.
     LeaveAsBefore,
     /// Making old equal new removes an old value that has no new one beside it.
     RemoveOldAlone,
@@ -227,8 +227,8 @@ impl System {
         }
     }
 
-    /// Making old equal new may give an old value to an item that had none. Past the gate, a new value that existed before
-    /// may take the place of an old one.
+    /// Making old equal new may give an old value to an item that had none. If the gate was forced, a preexisting new
+    /// value may replace an old one.
     fn is_back(&self) -> bool {
         let asked = self.last.is_none() && self.first.old.is_some() && (self.first.new.is_none() || !self.forced);
         !asked || self.state.rollback != Way::Complete || self.item.old == self.first.old

@@ -39,7 +39,8 @@ fn the_tool_decides_as_the_model_does() {
         let (model, tool) = (decide(phase, case.image, case.known), case.decided(phase));
         let what = format!("{phase:?}, {case:?}: {model:?}, {tool:?}");
         if phase == At::Undo && !case.overwritten.is_empty() {
-            // The model leaves alone what a repair has put over a value that existed before; the tool brings that back.
+            // If a repair has overwritten a preexisting value, the model leaves the item alone; the tool restores the
+            // value.
             assert_eq!(model, Decision::Nothing, "{what}");
             brought_back += u64::from(case.is_brought_back(&tool, &what));
         } else {

@@ -149,7 +149,7 @@ async fn remove(scene: &Scene) {
 async fn a_contract_without_its_flag_puts_it_back() {
     let scene = scene(30).await;
     contract_is_killed(&scene).await;
-    // That it was seen is recorded.
+    // The state file records that the flag was seen.
     let prior = scene.flag().await;
     scene.refused("rollback --yes", "contract").await;
     remove(&scene).await;

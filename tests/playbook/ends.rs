@@ -61,7 +61,7 @@ async fn of_expand() {
     scene.done("verify --all").await;
 }
 
-/// A verification whose report is not recorded opens no gate: it is made once more.
+/// A verification whose end is not recorded does not open the gate: `verify` has to be run again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_verify_contract_and_the_way_back() {
     let scene = scene().await;

@@ -257,7 +257,7 @@ impl Scene {
         self.journal_of(key, "x").await
     }
 
-    /// Values of an item that are recorded, newest first; nobody has the state file now.
+    /// Recorded values of an item, newest first. No process may own the state file meanwhile.
     pub(crate) async fn journal_of(&self, pk: &str, sk: &str) -> Vec<Value> {
         let Ok(file) = StateFile::open(&self.state_path()) else { return Vec::new() };
         let identity = file.summary().unwrap().identity;

@@ -69,7 +69,7 @@ impl Scene {
         tokio::task::block_in_place(|| self.start().end())
     }
 
-    /// What is recorded.
+    /// The recorded progress of the run.
     pub(crate) fn status(&self) -> RunProgress {
         StateFile::open(&self.bed.dir().join(".backfill/limits.db")).unwrap().summary().unwrap().current.unwrap()
     }

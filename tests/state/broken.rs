@@ -124,7 +124,8 @@ fn without_failures(mut commit: Commit) -> Commit {
     Commit { failures: vec![], ..commit }
 }
 
-/// Implements a port: the methods of the list pass their request on to the store behind, the others follow as they are.
+/// Implements a port. The listed methods pass each request on to the inner store; the methods after the list stay as they
+/// are.
 macro_rules! port {
     ($port:ident: { $(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* } $($own:tt)*) => {
         #[async_trait]

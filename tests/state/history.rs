@@ -95,7 +95,7 @@ pub(super) async fn the_baseline_is_durable_when_the_call_returns(stored: &mut d
     assert!(store.under_way(run, 1).await.unwrap().is_empty());
     let records = store.preexisting(vec![key("old")]).await.unwrap();
     assert!(records[0].is_preexisting_value(&path("postcode"), &text("before")));
-    assert!(!records[0].is_preexisting_value(&path("postcode"), &text("after")), "it tells the value from others");
+    assert!(!records[0].is_preexisting_value(&path("postcode"), &text("after")), "other values are told apart");
 }
 
 pub(super) async fn the_first_record_of_an_item_stays(stored: &mut dyn Stored) {

@@ -35,7 +35,7 @@ async fn decisive(path: &Path) -> Result<Decisive, StoreError> {
     })
 }
 
-/// A complete expansion that has overwritten values, met some that existed before, and left a failure.
+/// A complete expansion that has overwritten values, found preexisting ones, and left a failure.
 async fn expanded(path: &Path) {
     let store = open(path);
     store.append_event(r#"{"type":"phase_begun","phase":"expand"}"#.to_owned()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The journal: what existed before, what was under way when a session died, and what it all takes.
+//! The journal: preexisting targets, items under way when a session died, and the space that it all takes.
 
 use std::collections::HashSet;
 
@@ -177,7 +177,7 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
     assert_eq!(records.of(keys, Lookup::ToDecide).await.unwrap(), recalled);
 }
 
-/// Begun anew before every item was met, a run cannot tell what existed before from what the first one wrote.
+/// A run that starts over before every item was read cannot tell preexisting targets from those that the first run wrote.
 #[tokio::test]
 async fn a_way_back_that_is_not_whole_is_told() {
     for (look, outcome, lost) in

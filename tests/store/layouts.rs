@@ -22,7 +22,7 @@ fn copy(from: &Path, to: &Path) -> PathBuf {
     to.join("state.db")
 }
 
-/// Everything that a reader is told, and what is recorded about every item in the journal.
+/// Everything that a reader gets, and the recorded history of every item in the journal.
 async fn told(path: &Path) -> (StateSummary, Vec<ItemKey>, Vec<ItemHistory>, String) {
     let file = StateFile::open(path).unwrap();
     let summary = file.summary().unwrap();

@@ -154,7 +154,7 @@ async fn a_late_write_is_no_value_of_before() {
     assert_eq!(killed.rolled_back().await, item(0, &[("old", s("later"))]));
 }
 
-/// Nor does it put a value there that is not recorded: what it read is in its condition.
+/// A late write never copies a value that is not recorded: its condition requires the value that it read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_write_copies_no_other_value_than_it_read() {
     let killed = Killed::at_its_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;

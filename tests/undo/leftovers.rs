@@ -123,7 +123,7 @@ async fn a_killed_rollback_counts_each_item_once() {
     assert_eq!(left(&scene, &ended).await.0, 10);
 }
 
-/// Of items that had the new attribute alone, and only of those that existed before the migration.
+/// Counts the old attributes of items that had only the new one, if the item existed before the migration.
 #[tokio::test(flavor = "multi_thread")]
 async fn old_attributes_that_are_made_behind_new_only_writes_are_counted() {
     let scene = Scene::of(mixed(), "", MOVE).await;

@@ -64,8 +64,8 @@ impl Writers {
         Writers { stop, tasks, writes }
     }
 
-    /// What they wrote. `needs_baseline` says that the tool's writes must have met items that had changed.
-    async fn stop(mut self, scene: &Scene, needs_baseline: bool) -> Written {
+    /// What they wrote. `must_meet` says that the tool's writes must have met items that had changed.
+    async fn stop(mut self, scene: &Scene, must_meet: bool) -> Written {
         self.stop.store(true, Ordering::Relaxed);
         let mut written = Written::new();
         while let Some(done) = self.tasks.join_next().await {
@@ -74,7 +74,7 @@ impl Writers {
         assert!(self.writes.load(Ordering::Relaxed) > 100, "the writers had no time to write");
         let errors = scene.bed.front().tally().operation("UpdateItem").errors;
         let met = errors.keys().any(|(_, name)| name == "ConditionalCheckFailedException");
-        assert!(met || !needs_baseline, "no write met a changed item");
+        assert!(met || !must_meet, "no write met a changed item");
         scene.bed.front().set_faults(None);
         written
     }

@@ -31,7 +31,7 @@ async fn in_pieces(scene: &Scene, phase: &str, seed: u64) -> u64 {
     }
 }
 
-/// However often, wherever, and with pages of whatever size: what existed before is told from what the tool wrote.
+/// After any number of kills, at any point, with pages of any size, preexisting values are told from what the tool wrote.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_run_and_a_killed_rollback_restore_the_table() {
     for (number, migration) in (0..).zip(STRATEGIES) {

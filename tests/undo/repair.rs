@@ -1,4 +1,4 @@
-//! A verification repairs what was spoilt, and the way back restores what existed before the migration.
+//! A verification repairs damaged values, and the way back restores what existed before the migration.
 
 use std::sync::Arc;
 

@@ -159,7 +159,7 @@ impl Scene {
         panic!("the state file stays locked")
     }
 
-    /// What is recorded, for a look.
+    /// Opens the state, to look at what is recorded.
     pub(super) async fn store(&self) -> State {
         let identity = self.state().summary().unwrap().identity;
         self.open(&identity).await

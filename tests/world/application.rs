@@ -19,7 +19,7 @@ pub(crate) struct Application {
     pub(crate) flag: Arc<MemoryFlag>,
     /// It reads the flag again after this time.
     pub(crate) caches: Duration,
-    /// The flag as it read it, and when.
+    /// The flag as it was read last, and when.
     pub(crate) cached: Option<(WriteTo, Instant)>,
     pub(crate) in_place: bool,
     pub(crate) rng: Rng,

@@ -1,4 +1,5 @@
-//! Permits come before requests: what the tool sent is held against the plan's budgets, by token buckets of the tests' own.
+//! Checks that permits come before requests: the tests' own token buckets compare what the tool sent with the plan's
+//! budgets.
 //!
 //! A bucket begins full with each pass and holds a tenth of a second, at least one unit. A permit is held for some time
 //! before its request is sent ([`World::held`]). So in every window of a pass the units that were sent are at most
@@ -16,7 +17,7 @@ use super::scene::World;
 /// Rounding errors of the tool and of the tests, in units.
 const ROUNDING: f64 = 0.01;
 
-/// The scopes that have a budget each.
+/// The scopes. Each has its own budget.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Scope {
     Table,
@@ -24,7 +25,8 @@ enum Scope {
     PartitionKey(String),
 }
 
-/// A permit of the table is the last one. What a write destroys is recorded after it, and then the write is sent.
+/// At most this long passes between a write's last permit, which is the table's, and its request: its pre-images are
+/// recorded first.
 const TO_RECORD: Duration = Duration::from_millis(5);
 
 /// One pass of one process, counted from 0.
@@ -33,7 +35,7 @@ type Pass = usize;
 struct Bucket {
     rate: f64,
     burst: f64,
-    /// Units that are missing to a full bucket, at the last request.
+    /// Units that the bucket lacked at the last request; 0 is full.
     missing: f64,
     at: Duration,
 }
@@ -55,8 +57,8 @@ impl Bucket {
 }
 
 impl World {
-    /// Every write that the table carried out since the last check was within every budget when it was sent. Its pass is
-    /// over by now.
+    /// Checks that every write since the last check was within every budget when it was sent. The passes of these writes
+    /// are over by now.
     pub(crate) fn check_budgets(&self, during: &str) {
         let (changes, checked) = self.checked.get();
         let mut charges = self.table.history(|history| history.charges()[checked..].to_vec());
@@ -80,7 +82,7 @@ impl World {
     }
 
     /// How long a permit may be held before its request is sent. Permits are taken from narrow to wide, so those of a key
-    /// or an index are held while the table's is waited for, at most behind a write of each item.
+    /// or an index are held while the request waits for the table's, at most behind one write of each item.
     fn held(&self, scope: &Scope) -> Duration {
         match scope {
             Scope::Table => TO_RECORD,
@@ -98,7 +100,7 @@ impl World {
     }
 }
 
-/// The units of a write, by scope. What a page costs is known only when it has come, so reads have no exact bound.
+/// The units of a write, by scope. The cost of a page is known only when it arrives, so reads have no exact bound.
 fn units_of(charge: &Charge) -> Vec<(Scope, f64)> {
     let Charged::Write(key, consumed) = &charge.consumed else { return Vec::new() };
     let partition = Scope::PartitionKey(format!("{:?}", key.attributes().get("pk")));
@@ -114,7 +116,7 @@ fn rate_of(rates: &Rates, scope: &Scope) -> f64 {
     }
 }
 
-/// The bucket allows what the bound says, and no unit more.
+/// The bucket allows what the bound says, and no more.
 #[test]
 fn a_bucket_holds_its_burst_and_its_rate() {
     let (at, none) = (Duration::from_millis, Duration::ZERO);

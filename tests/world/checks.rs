@@ -91,8 +91,9 @@ impl World {
         }
     }
 
-    /// Behind a complete pass: each item that the application has left alone is as the plan says, in all its changes, or is
-    /// listed. While applications write both attributes, the pair of every other item is equal, too.
+    /// Checks that a complete pass has passed over no item. Each item that the application never changed is as all changes
+    /// of the plan imply, or is listed. While applications write both attributes, the move of every other item is checked,
+    /// too.
     pub(crate) async fn check_nothing_is_passed_over(&self) {
         let failures = self.state.failures(ALL).await.unwrap();
         let diverged = self.state.diverged(ALL).await.unwrap();
@@ -148,8 +149,8 @@ impl World {
         }
     }
 
-    /// The verdict of the verification on each item is that of the table, as it is when nobody writes.
-    /// True if every item matches.
+    /// Checks the verification's verdict on each item against the table, while nobody writes. Returns whether every item
+    /// matches.
     pub(crate) async fn check_verdict(&self) -> bool {
         let Ok(Some(report)) = self.state.latest_report().await else {
             self.violation("`verify` has no report");
@@ -172,7 +173,7 @@ impl World {
                 self.violation(format!("`verify` is wrong about {key}: it is {best:?} to {worst:?}, {item:?}"));
             }
         }
-        found.keys().for_each(|key| self.violation(format!("`verify` found {key}, which is no item")));
+        found.keys().for_each(|key| self.violation(format!("`verify` found {key}, which does not exist")));
         if json["compared"].as_u64() != Some(items.len() as u64) {
             self.violation(format!("`verify` compared {} of {} items", json["compared"], items.len()));
         }

@@ -36,11 +36,11 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// What a campaign of seeds comes to.
+/// The result of playing a range of seeds.
 #[derive(Default)]
 struct Campaign {
     fired: BTreeMap<Fault, u64>,
-    /// By seed.
+    /// Violations, by seed.
     failed: BTreeMap<u64, String>,
     kills: u64,
     writes: u64,

@@ -9,7 +9,7 @@ use backfill::internals::plan::{Plan, load};
 use fastrand::Rng;
 use serde_json::{Value as Json, json};
 
-/// The global index of the table: of the items that have a new value.
+/// The global index of the table. It contains the items that have a new value.
 pub(crate) const INDEX: &str = "by-new";
 
 /// The write budgets that a plan states, in units per second.

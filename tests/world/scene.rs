@@ -88,7 +88,7 @@ pub(crate) struct World {
     pub(crate) table: MemoryTable,
     pub(crate) seed_items: BTreeMap<String, Item>,
     keys: Vec<ItemKey>,
-    /// Changes of the table, and requests, that were checked already.
+    /// The numbers of changes and of requests that were checked already.
     pub(crate) checked: Cell<(u64, usize)>,
     pub(crate) flag: Arc<MemoryFlag>,
     pub(crate) state: MemoryState,
@@ -234,7 +234,7 @@ impl World {
             self.state = self.state.crash();
         }
         self.kills += u64::from(killed);
-        // Applications work on behind a change of the flag, and obey their caches while the next pass begins.
+        // After a change of the flag, applications keep working, and obey their caches while the next pass begins.
         if !matches!(goal, Goal::CutoverTo(_)) {
             self.settle().await;
         }
@@ -242,7 +242,7 @@ impl World {
         over
     }
 
-    /// What applications still do, and what is still on its way, is over before anything is checked.
+    /// Waits until applications are done and no request is on its way. Checks come after that.
     async fn settle(&mut self) {
         for application in self.applications.drain(..) {
             drop(application.await);

@@ -1,6 +1,6 @@
-//! What the plan implies of an item, by the table's history alone: the tests hold the tool's own verdicts against it.
+//! What the plan implies for an item, from the table's history alone. The tests compare the tool's verdicts with it.
 //!
-//! It speaks of a table before the cutover, where the old attribute is the truth.
+//! This is for a table before the cutover, where the old attribute is the truth.
 
 use backfill::internals::change::{Change, OnExisting, Strategy};
 use backfill::internals::item::{Item, Path, Value};
@@ -15,13 +15,13 @@ pub(crate) struct Known<'a> {
     pub(crate) before: Option<&'a Item>,
 }
 
-/// The best and the worst verdict that is right about an item. They differ only where it is open what existed before.
+/// The best and the worst correct verdict on an item. They differ only if it is unknown what existed before.
 pub(crate) fn verdicts(plan: &Plan, known: &Known<'_>) -> (Verdict, Verdict) {
     let all = plan.changes.iter().map(|change| of_change(plan, change, known));
     all.fold((Verdict::Matching, Verdict::Matching), |(best, worst), (b, w)| (best.max(b), worst.max(w)))
 }
 
-/// The same of the move alone.
+/// The same for the move alone.
 pub(crate) fn of_move(plan: &Plan, known: &Known<'_>) -> (Verdict, Verdict) {
     let is_move = |change: &&Change| matches!(change, Change::Move { .. });
     plan.changes.iter().find(is_move).map_or((Verdict::Matching, Verdict::Matching), |it| of_change(plan, it, known))
@@ -47,7 +47,7 @@ fn of_change(plan: &Plan, change: &Change, known: &Known<'_>) -> (Verdict, Verdi
     }
 }
 
-/// In place, the old attribute goes.
+/// The verdict on a move in place, which removes the old attribute.
 fn moved(item: &Item, from: &Path, to: &Path, on_existing: OnExisting) -> Verdict {
     match (from.get(item), to.get(item)) {
         (None, _) => Verdict::Matching,
@@ -58,10 +58,10 @@ fn moved(item: &Item, from: &Path, to: &Path, on_existing: OnExisting) -> Verdic
     }
 }
 
-/// Both sides stay.
+/// The best and the worst verdict on a pair, whose two sides stay.
 fn pair(known: &Known<'_>, from: &Path, to: &Path, (on_existing, in_place): (OnExisting, bool)) -> (Verdict, Verdict) {
     let certain = |verdict| (verdict, verdict);
-    // Whether this value was at the target before the migration; `None` if that is open.
+    // Whether this value was at the target before the migration; `None` if that is unknown.
     let existed = |value: &Value| known.before.map(|before| to.get(before) == Some(value));
     let skips = on_existing == OnExisting::Skip;
     match (from.get(known.item), to.get(known.item)) {

@@ -23,7 +23,7 @@ pub(crate) enum Planted {
     NoExistenceCheck,
     /// What a write consumed is counted twice.
     ReconciledTwice,
-    /// A write is sent a second time, without permits: as by an SDK whose own retries are on.
+    /// A write is sent a second time without permits, as an SDK does whose own retries are on.
     SentTwice,
     /// Applications obey the flag for longer than the plan says.
     OldCaches,
@@ -32,7 +32,7 @@ pub(crate) enum Planted {
 /// What the wire has seen.
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// Everything that happened, as text; none if nobody reads it: most of the time of a seed would go into it.
+    /// Everything that happened, as text. `None` if nobody reads it, because it would take most of a seed's time.
     pub(crate) trace: Option<String>,
     pub(crate) violations: Vec<String>,
     /// Write requests that were sent.

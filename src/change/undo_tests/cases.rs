@@ -143,7 +143,7 @@ fn new_values_that_were_there_before_stay() {
     let changes = Changes::for_expand(&moves(), ExpandContract, key(), Vec::new());
     let pair = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "x"}}));
     let baseline = Baseline { pairs: vec![(path("b"), BaselinePair::Equal)], ..Baseline::default() };
-    assert_eq!(changes.clone().beside_dual_writes(true).baseline(&pair), baseline, "noted, and not as there before");
+    assert_eq!(changes.clone().beside_dual_writes(true).baseline(&pair), baseline, "a pair, and not preexisting");
     assert_eq!(changes.baseline(&pair).preexisting, [(path("b"), Digest::of(&Value::S("x".into())))]);
     // What the application may have changed under the new name alone is made equal all the same, with an old value and
     // without one.

@@ -31,10 +31,10 @@ pub struct Version {
     pub item: Option<Item>,
 }
 
-/// A request of the tool that the table carried out. One that it refused, or that was lost on its way, consumed nothing.
+/// A request of the tool that the table carried out. Refused and lost requests consume nothing and are not listed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Charge {
-    /// When it was sent, since the table began. It arrived later.
+    /// When it was sent, as the time since the table was created. It arrived later.
     pub sent: Duration,
     /// Who sent it.
     pub author: Author,
@@ -47,7 +47,7 @@ pub struct Charge {
 pub enum Charged {
     /// Read units of the table, by a page or an item.
     Read(Units),
-    /// Write units of the table and its indexes, by a write of this item. A failed condition costs, too.
+    /// Write units of the table and its indexes, by a write to this item. A failed condition consumes units, too.
     Write(ItemKey, Consumed),
 }
 

@@ -286,7 +286,7 @@ fn timed_out() -> TableError {
     TableError::Transient { message: "the request timed out".into(), ambiguous: true }
 }
 
-/// Who sent a request, and when, since the table began.
+/// Who sent a request, and when, as the time since the table was created.
 #[derive(Debug, Clone, Copy)]
 struct Sender {
     author: Author,

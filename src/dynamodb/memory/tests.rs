@@ -128,7 +128,7 @@ async fn replies_say_what_happened() {
         assert_eq!(again == Effect::ConditionFailed, applied);
     }
     assert!(unknown[0] > 10 && unknown[1] > 10, "{unknown:?}");
-    // A request that the table carried out is charged once, and no other.
+    // Each request that the table carried out is charged once. No other request is charged.
     let refused = [Fault::Throttle, Fault::ServerError, Fault::LostRequest].map(|fault| table.fired()[&fault]);
     assert_eq!(table.history(|history| history.charges().len() as u64), 200 - refused.iter().sum::<u64>());
     let gone = write(1000);

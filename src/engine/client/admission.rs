@@ -38,7 +38,7 @@ impl Requests {
         !self.range.is_set_aside(self.hash_of(write)) && self.try_key_in_turn(write)
     }
 
-    /// The same for who has the key's turn: only the units count.
+    /// The same for the caller that has the key's turn: only the units matter, not the items of the key that wait.
     pub(crate) fn try_key_in_turn(&self, write: &GuardedWrite) -> bool {
         self.scopes.try_key(Access::Write, self.hash_of(write), write.cost.table)
     }

@@ -314,8 +314,8 @@ impl Requests {
     }
 }
 
-/// Describes the table before anything runs, retrying for a short while. No job has a machine yet, so the jitter of its
-/// retries comes from a sequence of its own.
+/// Describes the table before anything runs, with retries for as long as `patience`. There is no job yet whose machine
+/// could give the jitter of the retries, so it comes from a random sequence of its own.
 pub async fn describe(table: &dyn Describe, patience: Duration) -> Result<TableDescription, TableError> {
     ask(patience, &Random::of_system(), || table.describe()).await
 }

@@ -43,8 +43,9 @@ const FAILED_LOOKS: u32 = 3;
 /// A look is tried for at most this part of its interval, retries included, before it counts as failed.
 const PATIENCE: u32 = 4;
 
-/// A look that is due comes before the first request of a pass: the table may have been replaced since it was described. An
-/// urgent job waits this long for it at most. That is time for an answer; nothing that throttles or hangs holds it up.
+/// A look that is due comes before the first request of a pass: the table may have been replaced since it was described.
+/// An urgent job waits at most this long for it. That is enough for an answer, and too short for throttles or a request
+/// that hangs to delay the job.
 const URGENT_FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// The table that is watched, and what follows its description.
@@ -61,7 +62,7 @@ pub(crate) struct WatchedTable {
     pub(crate) capacity: Capacity,
     /// The plan's `[scan]`, from which lanes follow.
     pub(crate) scan: ScanOptions,
-    /// The job waits only a short time for a look that is due.
+    /// Whether the job waits only a short time for a look that is due.
     pub(crate) urgent: bool,
     /// The clocks of the job, and the jitter of its backoff.
     pub(crate) machine: Machine,
@@ -74,7 +75,7 @@ pub struct TableWatch {
     scopes: Arc<Scopes>,
     indexes: Indexes,
     every: Duration,
-    /// The job waits only [`URGENT_FIRST_LOOK`] for a look that is due.
+    /// Whether the job waits only [`URGENT_FIRST_LOOK`] for a look that is due.
     urgent: bool,
     /// The clocks of the job, and the jitter of its backoff.
     machine: Machine,
@@ -150,8 +151,8 @@ impl TableWatch {
         auto_segments(&self.scan, &state.description, &budgets(&state.following)).within(host::connections())
     }
 
-    /// Looks at once if a look is due, as it is in a process that has waited long before this pass; and then for as long as
-    /// the handle lives. An urgent job waits for the first look for a short time only.
+    /// Looks at once if a look is due, as after a long wait between two passes of a process. Then looks again and again
+    /// until the handle is dropped. An urgent job waits only a short time for the first look.
     pub(crate) async fn watch(self: &Arc<Self>, stop: &Stopper) -> AbortOnDropHandle<()> {
         let waits = if self.urgent { URGENT_FIRST_LOOK } else { Duration::MAX };
         // A look that does not come in time is begun again beside the requests.

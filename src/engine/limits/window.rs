@@ -1,8 +1,8 @@
 //! When a run works: `[limits] window` and `deadline`.
 //!
-//! Nothing is sent while the window is closed: a request that is due waits, and goes on by itself when it
-//! opens. What is in flight when it closes is waited for as ever. The wall clock may jump and the machine may sleep, so
-//! every wait looks again after a short while.
+//! Nothing is sent while the window is closed: a request waits until it opens. Requests that are in flight when it closes
+//! are awaited as usual. The wall clock may jump and the machine may sleep, so every wait looks at the clock again after a
+//! short while.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

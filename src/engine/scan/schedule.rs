@@ -56,8 +56,9 @@ pub struct WorkLease {
     pub unit: u32,
     /// What is committed of it: where the holder goes on.
     pub state: SegmentState,
-    /// Fences earlier holders off: a later lease of the unit has a higher epoch, and a commit carries that of its lease
-    /// ([`SessionId::epoch`](crate::state::SessionId::epoch)). Here it is the number of the run's session.
+    /// Fences off earlier holders: a later lease of the unit has a higher epoch, and a commit carries the epoch of its
+    /// lease ([`SessionId::epoch`](crate::state::SessionId::epoch)). [`LocalScheduler`] uses the number of the run's
+    /// session.
     pub epoch: u64,
 }
 

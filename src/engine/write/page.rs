@@ -12,7 +12,7 @@ use crate::item::{Item, Position};
 pub struct Pages<O = Settled> {
     /// The segment.
     pub segment: u32,
-    /// The epoch of the lease under which they were read. A store refuses them once a later session of the run has begun.
+    /// The epoch of the lease under which they were read. A store refuses the pages once a later session has begun.
     pub epoch: u64,
     /// Number of the first page, from 1.
     pub first: u64,

@@ -1,4 +1,4 @@
-//! One step of the playbook at a time.
+//! Carries out the playbook's next step, one at a time.
 
 use super::Driver;
 use crate::cutover::Flag;

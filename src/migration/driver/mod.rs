@@ -64,7 +64,7 @@ pub struct Driver {
     begun: Vec<(Phase, RunId)>,
     /// What it does is part of the way back, which no limit holds up.
     goes_back: bool,
-    /// The flag that is recorded as the one seen last.
+    /// The flag that was last recorded as seen.
     seen: Option<Box<SeenFlag>>,
     /// How long an earlier state of it may still be obeyed.
     watched: Watched,
@@ -85,8 +85,8 @@ pub struct Stage {
 }
 
 impl Driver {
-    /// Goes on with the migration of a state file. What is recorded about a preflight alone is forgotten where the plan has
-    /// come to name another flag, or none; nothing else is changed yet.
+    /// Continues the migration of a state file. If nothing but a preflight is recorded, and the plan now names another
+    /// flag or none, the record is deleted. Changes nothing else yet.
     pub async fn open(
         stage: Stage,
         store: state::State,

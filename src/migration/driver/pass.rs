@@ -1,4 +1,4 @@
-//! The passes that the playbook asks for, each to its end, which is then recorded.
+//! Carries out the passes that the playbook asks for, and records their ends.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub enum Begins {
     New,
     /// It goes on from its checkpoints.
     Resumes(Box<RunRecord>),
-    /// It is complete already, and only that is not recorded.
+    /// It is complete already; only the end of its phase is not recorded yet.
     Ended(Box<RunRecord>),
 }
 
@@ -50,7 +50,7 @@ pub enum PassResult {
 }
 
 impl Driver {
-    /// How this phase's run begins, by what is recorded.
+    /// How this phase's run begins, according to the recorded runs.
     pub async fn begins(&self, phase: Phase) -> Result<Begins, DriverError> {
         let behind = self.begun.iter().find(|(begun, _)| *begun == phase).map_or(RunId::NONE, |(_, behind)| *behind);
         let current = match run_name(phase) {
@@ -70,7 +70,7 @@ impl Driver {
         let plan = lifted.as_ref().unwrap_or(&self.plan);
         let mut job = job_of(phase, plan, &self.tables, &self.description, &self.budgets)?.on(self.machine.clone());
         job.stop = self.stop.clone();
-        // The way back does not wait for a look at the table.
+        // The way back waits only a short time for a look at the table.
         job.urgent = self.goes_back;
         // Between two phases of one process may lie a week: the first look is due by then.
         job.watch_table(self.described, LOOK_EVERY);
@@ -78,8 +78,8 @@ impl Driver {
         Ok(job)
     }
 
-    /// Goes over the table for this phase: a run that has begun is resumed. Its end is recorded when this returns without
-    /// a reason to stop. `restart` begins an expansion anew.
+    /// Carries out this phase's pass. A run that has begun is resumed. If this returns without a reason to stop, the end
+    /// of the phase is recorded. `restart` begins the expansion from the start.
     pub async fn sweep(&mut self, phase: Phase, restart: bool) -> Result<PassEnd, DriverError> {
         let moments = Arc::clone(&self.machine.moments);
         let asked = moments();
@@ -120,7 +120,7 @@ impl Driver {
         Ok(self.input.accepted.iter().chain(&of_run).any(|accepted| accepted == name))
     }
 
-    /// Records the end of a phase whose pass this process made.
+    /// Records the end of a phase whose pass this process carried out.
     pub(super) async fn end(
         &mut self,
         phase: Phase,

@@ -1,4 +1,4 @@
-//! What is shown and kept of a pass while it works.
+//! Shows the progress of a pass, and keeps its pace in the state, while the pass works.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The failures of expand, once more.
+//! Retries the failures of expand.
 
 use super::Driver;
 use super::pass::{PassEnd, PassResult};

@@ -1,4 +1,4 @@
-//! The flag as this process sees it, and what it records of that.
+//! How this process sees the flag, and what it records about it.
 
 use jiff::Timestamp;
 

@@ -85,8 +85,8 @@ impl Driver {
         Ok(phase != Phase::Expand && self.store.open_work(Some(run)).await?.failures > 0)
     }
 
-    /// Whether the operator leaves what failed on the way back as it is: the reason is recorded, with how many those are
-    /// by the pass before this command. What is found behind it is more.
+    /// Whether the operator leaves items that failed on the way back as they are. If so, records the reason, with the
+    /// number of items that the pass before this command had left as failures. Items that fail later exceed that number.
     async fn leaves_them(&mut self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         let goes_back = matches!(phase, Phase::OldFromNew | Phase::Undo);
         let Some(reason) = self.input.force.clone().filter(|_| goes_back) else { return Ok(false) };

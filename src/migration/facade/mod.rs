@@ -105,10 +105,10 @@ impl Migration {
         Migration { path, state, loaded, actor, observer, stop: Stopper::default(), tables: None }
     }
 
-    /// Works on these tables, instead of connecting to the one that the plan's `[table]` names: another transport, another
-    /// source, or a table in memory for tests. The plan's `name` and `key` still have to fit their description.
+    /// Works on these tables instead of connecting to the table that the plan's `[table]` names: another transport,
+    /// another source, or a table in memory for tests. The plan's `name` and `key` must still fit their description.
     ///
-    /// Only items go through them. A `[cutover]` flag is still read and changed where the plan says.
+    /// They replace access to items only. A `[cutover]` flag is still read and changed where the plan says.
     ///
     /// # Example
     ///

@@ -1,4 +1,4 @@
-//! The expand phase: a run, and its failures once more.
+//! The expand phase: `run`, and the retry of its failures.
 
 use crate::migration::outcome::recorded_run;
 use crate::migration::preflight::{is_complete, recorded};

@@ -1,4 +1,4 @@
-//! Where a migration is, without a lock.
+//! The status of a migration, read without a lock.
 
 use std::time::Duration;
 

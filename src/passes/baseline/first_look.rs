@@ -9,7 +9,7 @@ use crate::change::{Changes, Digest};
 use crate::item::Item;
 use crate::state::{BaselinePage, Filled, History, RunId, StoreError};
 
-/// Records, page by page, what existed before a run's first write of it.
+/// Records the baseline of each page before the run's first write to it.
 pub struct FirstLook {
     changes: Arc<Changes>,
     store: Arc<dyn History>,

@@ -1,9 +1,9 @@
 //! The rest of a first pass that was stopped, looked at and not written.
 //!
-//! What existed before the migration is known of the items that the first pass has met (`first_look.rs`). A rollback of
-//! one that was stopped, and a run that begins anew behind it, ask of the others too, and cannot tell them from those that
-//! the pass has written. So its open segments are read to their ends as it would have read them, with the first look and
-//! its checkpoints, and without a write. That can be killed like the pass itself; when it is done, every item was met.
+//! Only items that the first pass has read have a baseline (`first_look.rs`). If that pass was stopped, a rollback and a
+//! run from the beginning need the baseline of the other items too, and cannot tell these from items that the pass has
+//! written. So its open segments are read to their ends as the pass would have read them, with the first look and its
+//! checkpoints, but without a write. That can be killed like the pass itself. When it is done, every item has been read.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ impl Job {
         Ok(Some(store.begin(Begin::Look, new).await?.run))
     }
 
-    /// The look itself, and the end of its session. False where it was stopped.
+    /// The look itself, and the end of its session. False if the look was stopped.
     async fn look(&self, store: &State, pass: &RunRecord) -> Result<bool, StoreError> {
         let requests = self.requests();
         let key = &self.description.key;
@@ -78,7 +78,7 @@ impl Job {
         Ok(baseline)
     }
 
-    /// A first pass that has begun, and has not met every item; none where the plan does not ask what existed before.
+    /// The first pass, if it has begun and has not read every item. `None` if the plan needs no baseline.
     async fn stopped_first_pass(&self, store: &State) -> Result<Option<RunRecord>, StoreError> {
         let Some(pass) = store.current_run(phase::EXPAND).await?.filter(RunRecord::is_unfinished) else {
             return Ok(None);

@@ -47,7 +47,7 @@ impl DryRun {
     }
 }
 
-/// What is recorded about a page's items, where the changes go by it.
+/// The recorded history of a page's items, if the changes depend on it.
 async fn history_of(
     changes: &Changes,
     records: Option<&dyn Records>,

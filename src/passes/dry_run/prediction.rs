@@ -157,7 +157,7 @@ impl Prediction {
         }
     }
 
-    /// Counts one item, by what is recorded about it.
+    /// Counts one item, given its recorded history.
     pub fn add(&mut self, item: &Item, changes: &Changes, record: &ItemHistory) -> Class {
         self.scanned += 1;
         let bytes = item_bytes(item);

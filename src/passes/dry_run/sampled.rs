@@ -9,9 +9,9 @@ use crate::engine::client::Requests;
 use crate::engine::scan::reading::{PageSize, Reading};
 use crate::engine::stop::Stopped;
 
-/// Reads these segments of the reading's split to their ends, as many at a time as it has lanes, decides on every item, and
-/// hands each segment's counts to `each` when it has ended. It knows no recorded history, so the changes must not depend on
-/// it: those of expand. Nothing is written.
+/// Reads these segments of the reading's split to their ends, as many at a time as the reading has lanes. Decides on every
+/// item, and passes the counts of each segment to `each` at its end. It does not look up recorded history, so only changes
+/// that do not depend on it are allowed: those of expand. Writes nothing.
 ///
 /// `Err` says that the job was stopped; what was handed out by then is of whole segments.
 pub async fn read_clusters(

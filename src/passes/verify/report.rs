@@ -250,7 +250,7 @@ impl SegmentReport {
 }
 
 impl Example {
-    /// An item that is recorded as a mismatch.
+    /// A recorded mismatch, as a report shows it.
     pub fn new(
         verdict: Verdict,
         key: &ItemKey,

@@ -17,7 +17,7 @@ fn a_reason_given_for_one_refusal_goes_past_no_other_one() {
         }
         assert_eq!(refused.next, Next::from(REPAIR), "what mends something comes before a reason");
         if goal == READ {
-            // The reason is given for all of it, and is recorded for each.
+            // The reason covers every obstacle, and is recorded for each of them.
             desk.force = Some("a copy, for a test");
             assert_eq!(desk.ask(READ, false), Ok(Step::Confirm));
             desk.done(READ);

@@ -24,7 +24,7 @@ use crate::change::{BaselinePair, Digest, PreImage};
 use crate::cost::UnitPrices;
 use crate::item::{ItemKey, Path};
 
-/// What is recorded about items: by the text of the key, by path; with the run that recorded it.
+/// Records about items, by the text of the item key and by path, each with the run that recorded it.
 type ByItem<T> = BTreeMap<String, BTreeMap<Path, (RunId, T)>>;
 
 /// Gives the timestamps that are stored.
@@ -111,7 +111,7 @@ impl MemoryState {
         MemoryState { takes: Some(takes), ..self }
     }
 
-    /// The same state, but calls take no time: for what only watches.
+    /// The same state, but calls take no time, for a test that only watches.
     pub fn at_once(self) -> MemoryState {
         MemoryState { takes: None, ..self }
     }

@@ -189,7 +189,7 @@ impl Tables {
         }
     }
 
-    /// Notes that another run takes the place of this one.
+    /// Marks a run as superseded, for this reason.
     pub(super) fn supersede(&mut self, id: RunId, reason: &str) -> Result<(), StoreError> {
         let run = self.run_mut(id)?;
         (run.status, run.stop_reason) = (RunStatus::Superseded, Some(reason.to_owned()));

@@ -39,7 +39,7 @@ pub struct Listed {
     pub unrecorded: bool,
 }
 
-/// What a write is about to destroy of an item, recorded for the way back.
+/// What a write is about to change in an item, recorded for a rollback before the write is sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreImageRow {
     /// The item.
@@ -57,7 +57,7 @@ pub struct BaselinePage {
     pub segment: u32,
     /// Number of the page in it.
     pub number: u64,
-    /// Items with targets that existed before the migration, which, and digests of their values.
+    /// Items with preexisting targets: these targets, with digests of their values.
     pub preexisting: Vec<(ItemKey, Vec<(Path, Digest)>)>,
     /// Items with pairs that a rollback changes from what they were, or whose new value readers see for the first time.
     pub pairs: Vec<(ItemKey, Vec<(Path, BaselinePair)>)>,

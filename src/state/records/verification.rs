@@ -19,7 +19,7 @@ pub struct Asked {
     pub truths: Truths,
     /// Whether mismatching items are repaired.
     pub repair: bool,
-    /// Version of the cutover flag that said so; `None` without a flag.
+    /// Version of the cutover flag that `stage` and `truths` follow from; `None` without a flag.
     pub flag_version: Option<u64>,
     /// Number of clusters to draw; `None` reads the whole table.
     pub wanted: Option<u32>,

@@ -10,7 +10,7 @@ use crate::item::{ItemKey, Path};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RowStatus {
-    /// It is.
+    /// Still open.
     Open,
     /// A retry, a later pass or a verification resolved it.
     Resolved,

@@ -1,4 +1,4 @@
-//! Every rule over every state that it can meet, or over random ones.
+//! Tests every rule on every state that it can get, or on random states.
 
 use proptest::prelude::*;
 
@@ -209,7 +209,7 @@ proptest! {
         prop_assert!(answer.is_ok() || epoch < 3 || is_refused(answer));
     }
 
-    /// Pages are accepted exactly if they are of a verification, and each item has a verdict and each mismatch a record.
+    /// Pages are accepted exactly if their run is a verification, each item has a verdict, and each mismatch has a record.
     #[test]
     fn verified_pages_are_accepted_only_if_they_add_up(
         verifies in any::<bool>(),
@@ -238,8 +238,8 @@ proptest! {
         prop_assert_eq!(check_verified(&run, &pages).is_ok(), verifies && segment < 4 && adds_up);
     }
 
-    /// However often a process dies, reserves, is settled and begins again: what is known to be spent never falls below what
-    /// the committed pages count, and a death never spends more than was reserved.
+    /// After any sequence of deaths, reservations, settlements and beginnings, what is known to be spent is at least what
+    /// the committed pages count, and a death spends at most what was reserved.
     #[test]
     fn deaths_spend_at_most_what_was_reserved(steps in proptest::collection::vec((0_u8..4, 0_u32..20, 0_u32..20), 0..30)) {
         let units = |n: u32| Spend { write: f64::from(n), read: 0.0 };

@@ -66,7 +66,7 @@ pub(super) const SEGMENT_VERDICTS: &str =
 /// The checksum of a row of the journal.
 pub(super) const PRE_IMAGE: &str = "item_checksum(key, run, path, kind, value, wrote, at, refused)";
 
-/// The checksum of a row of what existed before.
+/// The checksum of a row of `there_before`: a target that existed before the migration.
 pub(super) const THERE_BEFORE: &str = "item_checksum(key, path, run, value)";
 
 /// Damaged rows of one table that concern their items alone: of more, the file itself is damaged.

@@ -16,7 +16,7 @@ pub(super) enum Failed {
     Row(String),
     /// The file lost or changed something by itself; the text says what.
     Damaged(String),
-    /// An error that is already in its final words.
+    /// An error whose text is final.
     Store(StoreError),
 }
 

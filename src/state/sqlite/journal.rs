@@ -1,15 +1,15 @@
-//! The journal: what a rollback goes by. Each function runs inside a transaction that the caller commits.
+//! The journal, which rollbacks depend on. Each function runs inside a transaction that the caller commits.
 //!
 //! # Pre-images
 //!
-//! What a write found at the paths that it changes, appended before the write is sent: a value, or that there was nothing,
-//! or that it was what the source had ([`PriorValue`]). Rows are never changed, but for `refused`. Which of several rows of a path
-//! counts is decided in `change/record.rs`.
+//! What a write finds at the paths that it changes: a value, nothing, or the same value as at its source ([`PriorValue`]).
+//! It is appended before the write is sent. Rows never change, except for `refused`. `change/history.rs` decides which of
+//! several rows of a path counts.
 //!
 //! # What existed before
 //!
-//! A rollback removes new attributes, but not those that existed before the migration. Which these were can be seen
-//! only before the first write of their page: afterwards an item that the tool has written looks the same. So the first
+//! A rollback removes new attributes, but not those that existed before the migration. The difference can be seen only
+//! before the first write of their page: afterwards an item that the tool has written looks the same. So the first
 //! pass appends, once for every page and before its first write, the targets that are there already, together with the
 //! digests of the items that it may write (`pages_under_way`). A page that was given up or killed is read again, perhaps
 //! cut differently, with other items in it, or without some: for every item, not for the page, it is known whether it may
@@ -20,24 +20,25 @@
 //! may have been cut differently, with the end of their segment. So they take eight bytes for each item of the pages
 //! under way.
 //!
-//! Later passes record nothing: the first one has met every item that existed before the migration, and what was
-//! inserted since is none of those. The same holds for a run from the beginning (`--restart`) behind a complete one, or
-//! behind one of which the items that it had not met were looked at (`passes/baseline/look_through.rs`). Behind any other nobody
-//! knows how far the items were met, so what is there is recorded, although the superseded run may have written it: a
-//! rollback then leaves a new attribute too many ([`no_way_back`] says so). The other way round it would remove what it
-//! must not.
+//! Later passes record nothing: the first one has read every item that existed before the migration, and items that were
+//! inserted since did not exist before. The same holds for a run from the beginning (`--restart`) after a complete one, or
+//! after a stopped one whose other items were looked at (`passes/baseline/look_through.rs`). After any other run, nobody
+//! knows which items it has read. So the existing targets are recorded, although the superseded run may have written some
+//! of them: a rollback then leaves attributes that it should remove ([`no_way_back`] counts them). Without the record it
+//! would remove attributes that it must keep.
 //!
-//! A rollback of a first pass that was stopped begins with that look. Where no pass has begun at all, and only
-//! applications have written both attributes, nothing is recorded, and each item is recalled as
-//! [without a baseline](ItemHistory::without_baseline).
+//! A rollback of a first pass that was stopped begins with that look. If no pass has begun at all, and only applications
+//! have written both attributes, nothing is recorded, and the history of each item is [without a
+//! baseline](ItemHistory::without_baseline).
 //!
 //! An item that lost its new attribute between the first look and its write, and got it by the migration, counts as there
 //! before. One that got it from a live writer in between does not: its removal asks that old equals new, or records it.
 //!
-//! With `on_existing = "skip"` it does, because what a live writer puts at a target counts as done ([`Filled`](super::super::Filled)). But a write
-//! of the migration's own may have filled the target: one of a process that was killed, which the server applied after
-//! the next process read the item, or one whose reply was lost. Of each such write a pre-image tells what it writes, since
-//! before it was sent. A value with the digest of one that is not known to be refused is the migration's.
+//! With `on_existing = "skip"` it does, because what a live writer puts at a target counts as done
+//! ([`Filled`](super::super::Filled)). But a write of the migration's own may have filled the target: a write of a process
+//! that was killed, which the server applied after the next process had read the item, or a write whose reply was lost.
+//! The pre-image of each such write was recorded before it was sent, with the digest of what it writes. A value with such
+//! a digest is the migration's, unless that write is known to be refused.
 
 use std::collections::HashSet;
 
@@ -120,7 +121,7 @@ pub(super) fn list(
     collect_listed(connection, sql, params![query.after.0, query.run.map(|run| run.0), query.limit], record_from)
 }
 
-/// How many values are recorded whose write was not refused: of a run, or of all.
+/// The number of recorded values whose write was not refused: of a run, or of all.
 pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Result<u64, Failed> {
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 1 AND (?1 IS NULL OR run = ?1)";
     Ok(connection.query_row(sql, [run.map(|run| run.0)], |row| row.get(0))?)
@@ -134,17 +135,17 @@ pub(super) fn history_of(
     lookup: Lookup,
 ) -> Result<Vec<ItemHistory>, Failed> {
     match lookup {
-        Lookup::ToDecide => recall_proven(connection, keys),
-        Lookup::ToReport => Ok(recall_what_can_be_read(connection, keys)),
+        Lookup::ToDecide => proven_history(connection, keys),
+        Lookup::ToReport => Ok(readable_history(connection, keys)),
     }
 }
 
 /// Before the first item, the whole file is compared with its checksums.
-fn recall_proven(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, Failed> {
+fn proven_history(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, Failed> {
     checksum::audit(connection)?;
     let since = last_rollback(connection)?;
     let baseline_complete = baseline_complete(connection)?;
-    let of = |key: &ItemKey| match recall_item(connection, key, since) {
+    let of = |key: &ItemKey| match item_history(connection, key, since) {
         Ok(record) => Ok(if baseline_complete { record } else { record.without_baseline() }),
         // One record that cannot be read is no reason to leave the others as they are.
         Err(failed) => failed.of_a_row().map(ItemHistory::unreadable),
@@ -152,9 +153,9 @@ fn recall_proven(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHi
     keys.iter().map(of).collect()
 }
 
-/// Only which targets existed before. A failure of the file itself is one of each item here: the caller writes to the file
+/// Only the preexisting targets. If the file itself fails, each item counts as unreadable: the caller writes to the file
 /// later, and stops if that fails.
-fn recall_what_can_be_read(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistory> {
+fn readable_history(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistory> {
     let of = |key: &ItemKey| {
         let since = last_rollback(connection)?;
         Ok(ItemHistory::new(targets_before(connection, &key.to_text(), since)?, []))
@@ -165,7 +166,7 @@ fn recall_what_can_be_read(connection: &Connection, keys: &[ItemKey]) -> Vec<Ite
     keys.iter().map(|key| of(key).unwrap_or_else(unreadable)).collect()
 }
 
-fn recall_item(connection: &Connection, key: &ItemKey, since: i64) -> Result<ItemHistory, Failed> {
+fn item_history(connection: &Connection, key: &ItemKey, since: i64) -> Result<ItemHistory, Failed> {
     let key = key.to_text();
     if checksum::is_doubtful(connection, &key)? {
         return Err(damaged_row());
@@ -195,7 +196,7 @@ fn damaged_row() -> Failed {
     Failed::Row("one of its rows has a wrong checksum".to_owned())
 }
 
-/// Whether the baseline of every item is recorded, so that what existed before is recorded.
+/// Whether a pass has read every item, so that the baseline of each is known.
 pub(super) fn baseline_complete(connection: &Connection) -> Result<bool, Failed> {
     all_met_before(connection, i64::MAX)
 }
@@ -226,8 +227,8 @@ pub(super) fn no_way_back(connection: &Connection) -> Result<Option<u64>, Failed
     Ok((unsure > 0).then_some(unsure))
 }
 
-/// Which targets of these items existed before the migration, in the order of the items. A record that cannot be read is
-/// one of its item alone.
+/// Which targets of these items existed before the migration, in the order of the items. A record that cannot be read
+/// affects its item alone.
 pub(super) fn preexisting(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, Failed> {
     let since = last_rollback(connection)?;
     let of = |key: &ItemKey| match targets_before(connection, &key.to_text(), since) {
@@ -245,7 +246,7 @@ fn targets_before(connection: &Connection, key: &str, since: i64) -> Result<Vec<
     })
 }
 
-/// How many targets existed before the migration.
+/// The number of targets that existed before the migration.
 pub(super) fn preexisting_count(connection: &Connection) -> Result<u64, Failed> {
     let since = last_rollback(connection)?;
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2 AND run > ?1";
@@ -340,8 +341,8 @@ pub(super) fn forget_pages(
     Ok(())
 }
 
-/// The last run that undid an expansion before the present one, or 0: what is recorded up to it counts no more. Another
-/// pass of a rollback still goes by what the first went by.
+/// The last run that undid an expansion before the present one, or 0. Records up to that run no longer count. Another pass
+/// of the same rollback still uses the records that its first pass used.
 pub(super) fn last_rollback(connection: &Connection) -> Result<i64, Failed> {
     let sql = "SELECT coalesce(max(id), 0) FROM runs WHERE phase = ?1 AND status = 'complete' \
          AND id < (SELECT max(id) FROM runs WHERE phase = ?2)";

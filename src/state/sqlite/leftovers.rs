@@ -34,7 +34,7 @@ fn unrecorded(connection: &Connection) -> Result<bool, Failed> {
 }
 
 pub(super) fn leftovers(connection: &Connection, run: RunId, leftover: Leftover, limit: u32) -> Result<Listed, Failed> {
-    // In such a run, 'same' is a note of what it left: it makes no other rows of this kind (`change/rollback.rs`).
+    // In such a run, 'same' is a note of what it left: it makes no other rows of this kind (`change/undo.rs`).
     let known = match leftover {
         Leftover::NewRemoved | Leftover::OldMade => "wrote IS NULL",
         Leftover::Unknown => "wrote IS NOT NULL",

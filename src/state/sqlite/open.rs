@@ -286,7 +286,7 @@ fn fill(new: &Path, identity: &Identity, now: &str) -> Result<(), Failed> {
     connection.close().map_err(|(_, e)| e.into())
 }
 
-/// The file becomes this identity's: what is recorded was of another one, or is this one's.
+/// Gives the file to this identity. If it was another identity's (`of_another`), its events are deleted.
 fn begin_anew(connection: &Connection, identity: &Identity, now: &str, of_another: bool) -> Result<(), Failed> {
     if of_another {
         events::forget(connection)?;

@@ -21,7 +21,7 @@ pub struct StateFile {
 }
 
 impl StateFile {
-    /// Opens a state file, whatever plan it belongs to: [`StateSummary::identity`] says.
+    /// Opens the state file of any plan. [`StateSummary::identity`] says which plan it belongs to.
     ///
     /// [`StoreError::Io`] if it does not exist or cannot be read, [`StoreError::Foreign`] if it is another program's or
     /// a newer version's, [`StoreError::Corrupt`] if it is damaged.
@@ -100,7 +100,8 @@ impl StateFile {
         self.read(|connection| read::failures(connection, query))
     }
 
-    /// Prior values that writes destroyed and that were not refused, oldest first. One that cannot be read hides no other.
+    /// Prior values that writes destroyed, without refused writes, oldest first. A value that cannot be read hides no
+    /// other.
     pub fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, Unreadable>>, StoreError> {
         self.read(|connection| journal::list(connection, query))
     }
@@ -155,8 +156,8 @@ impl StateFile {
         self.read(|connection| events::kept(connection, fact))
     }
 
-    /// Reads in one transaction, so that the answers agree. The transaction is committed: what [`journal::history_of`] keeps for later
-    /// in a temporary table would go with a rollback.
+    /// Reads in one transaction, so that the answers agree. The transaction is committed, because a rollback would drop
+    /// what [`journal::history_of`] keeps for later in a temporary table.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Failed>) -> Result<T, StoreError> {
         let read = || {
             let transaction = self.connection.unchecked_transaction()?;
@@ -168,8 +169,8 @@ impl StateFile {
     }
 }
 
-/// Even a reader of a file with a write-ahead log makes files beside it. If it may not, and there is no log, the file
-/// contains everything and is read alone.
+/// Even a reader of a file with a write-ahead log creates files beside it. If it has no permission to, and there is no
+/// log, the file contains everything and is read by itself.
 fn open_for_reading(path: &Path) -> Result<Connection, Failed> {
     let open = |path: &Path, flags| -> Result<Connection, Failed> {
         let connection = open::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | flags)?;

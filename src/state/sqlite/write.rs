@@ -49,7 +49,7 @@ pub(super) fn begin(connection: &Connection, how: Begin, new: &NewRun, now: &str
     }
 }
 
-/// Notes that another run takes the place of this one.
+/// Marks a run as superseded, for this reason.
 pub(super) fn supersede(connection: &Connection, id: RunId, reason: &str) -> Result<(), Failed> {
     connection.execute(
         "UPDATE runs SET status = ?2, stop_reason = ?3 WHERE id = ?1",

@@ -14,7 +14,7 @@ use backfill::{
     VerifyOptions,
 };
 
-/// Items of one page, so that a small table has several pages.
+/// Items per page: so few that a small table has several pages.
 const PAGE: usize = 7;
 
 /// A table in memory: source and sink. Its key is the string `pk`.
@@ -97,7 +97,7 @@ impl Sink for MemoryTable {
 }
 
 impl MemoryTable {
-    /// All conditions hold and all actions take effect, or nothing changes.
+    /// Applies all actions if all conditions hold; otherwise changes nothing.
     fn apply(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
         let mut items = self.locked();
         let (key, nothing) = (write.key.to_text(), Item::new());
@@ -137,11 +137,11 @@ fn holds(condition: &Condition, item: &Item) -> bool {
     }
 }
 
-/// Notes what it hears, and agrees to everything that names the table.
+/// An observer that keeps what it is shown, and agrees to every question that names the table.
 pub struct Watcher {
     /// The table that may be written.
     pub table: String,
-    /// The largest number of items that progress has shown.
+    /// The largest number of items that a progress report has shown.
     pub items: Mutex<u64>,
     /// Notices, as text.
     pub notices: Mutex<Vec<String>>,

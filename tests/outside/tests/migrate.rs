@@ -64,7 +64,7 @@ async fn a_migration_runs_on_a_table_of_its_own() {
         assert_eq!(new.get("version"), Some(&Value::S("2".into())));
     }
 
-    // No flag proves that no application is left on the new attribute, so the operator states it.
+    // Without a flag, nothing proves that no application uses the new attribute any more. So the operator states it.
     let mut step = StepOptions::default();
     step.facts = vec![Fact::ReadersBack, Fact::NewWritesStopped];
     let back = migration.rollback(&step).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_migration_runs_on_a_table_of_its_own() {
     assert_eq!(table.items(), before);
 }
 
-/// Without an answer nothing is written.
+/// If the question is not confirmed, nothing is written.
 #[tokio::test]
 async fn a_question_about_another_table_is_not_confirmed() {
     let dir = tempfile::tempdir().unwrap();

@@ -86,15 +86,16 @@ impl Allowance {
         self.prices
     }
 
-    /// Begins this session of a run that has spent and scanned so much before. From here on the limits hold.
+    /// Begins this session of a run that has already spent `before` and scanned `scanned` items. The limits hold from here
+    /// on.
     pub fn begin(&self, keeper: Arc<dyn SpendLedger>, session: SessionId, before: SpendState, scanned: u64) {
         let SpendState { spent, lost, .. } = before;
         let (ledger, items) = (Ledger::new(self.bounds, spent), Items::new(self.max_items, scanned));
         *self.books() = Books { ledger, items, lost, keeper: Some((keeper, session)) };
     }
 
-    /// Begins this session, which is allowed as much as a new run, beside what the run had spent before that
-    /// began (`from`), and any number of items.
+    /// Begins this session, which may spend as much as a new run on top of `from`, what the run had spent when the look
+    /// began. It may scan any number of items.
     pub fn begin_beside(&self, keeper: Arc<dyn SpendLedger>, session: SessionId, before: SpendState, from: Spend) {
         let SpendState { spent, lost, .. } = before;
         let (ledger, items) = (Ledger::new(self.bounds.beside(from), spent), Items::default());

@@ -99,7 +99,8 @@ impl Writer {
     }
 }
 
-/// The first member, whose units are taken, and those behind it whose units are there now.
+/// Takes the next chunk off `waiting`: the first member, whose units the caller has taken, and those behind it whose units
+/// can be taken now.
 fn admitted_chunk(requests: &Requests, waiting: &mut VecDeque<Pending>) -> Vec<Pending> {
     let mut chunk: Vec<Pending> = waiting.pop_front().into_iter().collect();
     while chunk.len() < requests.max_chunk()

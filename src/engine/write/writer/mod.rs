@@ -44,7 +44,7 @@ pub(crate) struct Pending {
     unclear: bool,
     replans: u32,
     attempts: Attempts,
-    /// What is recorded about its item, for phases that go by it.
+    /// The recorded history of its item, for phases that depend on it.
     record: Arc<ItemHistory>,
 }
 
@@ -164,7 +164,7 @@ impl Writer {
         if stopped { self.abandon(settled, Vec::new()).await } else { Ok(settled) }
     }
 
-    /// What is recorded about these items, in their order: a page at a time, before anything is decided.
+    /// The recorded history of these items, in their order. It is read for a whole page, before anything is decided.
     async fn history_of(&self, items: &[Item], requests: &Requests) -> Result<Vec<Arc<ItemHistory>>, Stopped> {
         let Some(lookup) = self.changes.lookup() else {
             return Ok(vec![Arc::default(); items.len()]);
@@ -201,7 +201,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Sends a chunk until every member has an outcome. The units of its partition keys are taken already, for the first
+    /// Sends a chunk until every member has an outcome. The caller has taken the units of its partition keys for the first
     /// attempt.
     pub(crate) async fn settle_chunk(
         &self,
@@ -302,7 +302,7 @@ fn next_chunk(
     requests: &Requests,
     aside: &mut SetAside,
 ) -> Option<Vec<Pending>> {
-    // Of its own size: a vector that grows keeps the capacity of more members than it has.
+    // Allocated for its largest size: a vector that grows keeps capacity for more members than it has.
     let mut chunk = Vec::with_capacity(requests.max_chunk().min(writes.len()));
     while chunk.len() < requests.max_chunk() && !writes.as_slice().first().is_some_and(|next| has_item(&chunk, next)) {
         let Some(write) = writes.next() else { break };

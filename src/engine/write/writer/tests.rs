@@ -12,10 +12,10 @@ use crate::engine::Job;
 use crate::item::{ItemKey, Value};
 use crate::ratelimit::{Budget, Budgets};
 
-/// What one partition key may use per second.
+/// Units per second that one partition key may use.
 const RATE: usize = 2;
 
-/// A table that takes chunks. It notes when each came, and the partition keys of its members.
+/// A table that accepts chunks. It notes when each chunk arrived, and the partition keys of its members.
 struct Batched {
     began: Instant,
     max_chunk: usize,
@@ -69,7 +69,7 @@ fn item(pk: &str, sk: usize) -> Item {
         .into()
 }
 
-/// A table of such chunks, its requests, and a writer.
+/// A table that accepts chunks, its requests, and a writer.
 fn table(max_chunk: usize) -> (Arc<Batched>, Requests, Writer) {
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                 [[change]]\nmove = \"old\"\nto = \"new\"\n";
@@ -101,11 +101,11 @@ async fn the_items_of_a_hot_key_do_not_hold_up_the_chunks_of_the_others() {
             .flat_map(|(at, keys)| keys.iter().map(move |key| (*at, key.as_str())))
             .partition(|(_, key)| *key == "hot");
         assert_eq!((hot.len(), cold.len()), (20, 40));
-        // At its own rate, but for a burst: twenty items take almost ten seconds.
+        // After a burst, the hot key goes at its own rate: its twenty items take almost ten seconds.
         let last = |of: &[(Duration, &str)]| of.iter().map(|(at, _)| *at).max().unwrap();
         assert!(last(&hot) > Duration::from_secs(8), "{hot:?}");
         assert!(last(&cold) < Duration::from_millis(200), "{max_chunk} a chunk: {cold:?}");
-        // They fill the chunks without it.
+        // The other items fill their chunks although the hot key waits.
         let of_cold = chunks.iter().filter(|(_, keys)| keys.iter().any(|key| key != "hot")).count();
         assert!(of_cold <= 40_usize.div_ceil(max_chunk) + 1, "{of_cold} chunks of at most {max_chunk}");
         assert!(chunks.iter().all(|(_, keys)| keys.len() <= max_chunk));

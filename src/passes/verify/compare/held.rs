@@ -36,7 +36,7 @@ pub(super) enum Held {
 pub(in super::super) enum Existing {
     /// None.
     Held,
-    /// The one that existed before the migration.
+    /// The value that existed before the migration.
     Recorded,
     /// Any.
     Done,

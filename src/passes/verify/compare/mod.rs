@@ -16,16 +16,16 @@
 //! alone it is the old one that is missing, which readers that go back would look for: also where the new one was there
 //! before the migration, because an application may have written it since.
 //!
-//! After an in-place move, or a copy whose source the plan removes, nothing is left to hold the new value against: a source that is still there is missing at the
-//! target, stale there, or, where both are equal, unexpected itself. After `contract` the same is left of a move: a source
-//! that is still there is unexpected, whatever the target holds, and a copy's two sides have gone their own ways. What a
-//! `remove` names is unexpected once its phase is over (`run` in place, else `contract`).
+//! After an in-place move, or a copy whose source the plan removes, nothing is left to compare the new value with. A
+//! source that is still there is missing at the target, stale there, or, if both are equal, unexpected itself. After
+//! `contract`, a move's source that is still there is unexpected, whatever the target holds, and the two sides of a copy
+//! are independent. What a `remove` names is unexpected once its phase is over (`run` in place, else `contract`).
 //!
-//! With `on_existing = "skip"` an unequal new value counts as done, and the item as skipped: at a constant, and in place, any
-//! value; of a pair of an expand-contract plan the one that existed before the migration, as long as it is still that one
-//! (its digest is recorded), whichever side is the truth. A pair that became unequal since is stale: a copy whose old value
-//! was written alone would reach readers as a value older than the last write. What `contract` left of a skipped pair
-//! matches, too.
+//! With `on_existing = "skip"` an unequal new value may count as done, and the item as skipped. At a constant, and in
+//! place, every value counts as done. In a pair of an expand-contract plan, only the value that existed before the
+//! migration does (its digest is recorded), whichever side is the truth. A pair that became unequal later is stale: if
+//! only its old value was written, readers of the copy would get a value older than the last write. What `contract` left
+//! of a skipped pair matches, too.
 //!
 //! A `set` is held against its constant (absent: missing; another value: stale), but not under `truth: new`, on the
 //! way back or not, before `contract`: applications that write the new side alone may change a constant and insert items

@@ -64,8 +64,8 @@ fn the_table_of_pairs() {
     ] {
         for change in [mv(), copy()] {
             assert_eq!(verdicts(change.clone(), ExpandContract, Expanded, truth, false), expected, "{truth:?}");
-            // What existed before the migration matches without an old value, as long as that is not stale, and is
-            // held against one as any other.
+            // A preexisting new value without an old one matches, as long as old values are not stale. Beside an old
+            // value, it is compared like any other.
             let mut preexisting = expected;
             preexisting[4] = if truth.is_new_alone() { Missing } else { Matching };
             assert_eq!(verdicts(change, ExpandContract, Expanded, truth, true), preexisting, "{truth:?}");

@@ -33,7 +33,7 @@ const EXPAND: &str = "expand";
 const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, so that nothing can be repaired. Nothing was \
      read or written: verify without --repair, and run `contract` again for what it has left";
 
-/// What existed before the migration: the journal of the run keeps it.
+/// Looks up what existed before the migration, in the recorded history of items.
 #[async_trait]
 pub trait Before: Send + Sync {
     /// Of each of these items, in their order, the targets that had a value before the migration; with `writes`, also what the
@@ -68,9 +68,9 @@ pub struct Verified {
     pub stopped: Option<StopReason>,
 }
 
-/// What a verification works with, beside its job.
+/// What a verification needs besides its job.
 pub struct VerifyInput {
-    /// What existed before the migration.
+    /// Looks up what existed before the migration.
     pub before: Arc<dyn Before>,
     /// A repair also removes values that nothing implies.
     pub removes: bool,

@@ -97,8 +97,8 @@ impl Verifier {
         }
     }
 
-    /// The items of a page that do not match, with what is recorded about each; the others are counted. Of those, the items that
-    /// had the new attribute alone before the migration.
+    /// Returns the items of a page that do not match, each with its recorded history; the counts of the others; and how
+    /// many of the others had only the new attribute before the migration.
     async fn suspects(&self, items: Vec<Item>) -> Result<(Vec<Suspect>, VerdictCounts, u64), Stopped> {
         let (mut suspects, mut fine, mut new_alone) = (Vec::new(), VerdictCounts::default(), 0);
         for item in items {
@@ -177,7 +177,8 @@ impl Verifier {
         Ok((left.chain(failed).collect(), settled))
     }
 
-    /// Looks at the diverged items that are recorded: those that are equal, or gone, are settled. Returns how many.
+    /// Reads the recorded diverged items again, and resolves those that are equal now, or gone. Returns how many it
+    /// resolved.
     pub(super) async fn close_diverged(&self) -> Result<u64, Stopped> {
         let due = self.store.open_work(None).await.map_err(|error| self.give_up(&error))?.diverged;
         let (mut closed, mut looked_at, mut after) = (0, 0, Cursor::START);

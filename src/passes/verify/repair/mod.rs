@@ -35,7 +35,7 @@ pub struct Repair {
 pub(super) struct PageRepair {
     /// How.
     pub(super) repair: Repair,
-    /// What is recorded about them, by the text of the item's key.
+    /// The recorded history of each item, by the text of its key.
     pub(super) records: BTreeMap<String, ItemHistory>,
 }
 
@@ -82,9 +82,9 @@ impl Repair {
         &self.indexes
     }
 
-    /// What this item needs. A new value without an old one that existed before the migration, by its record, matches, and
-    /// stays, as long as old values are not stale; one beside an old value is held to it as any other, unless
-    /// `on_existing = "skip"` counts it as done.
+    /// What this item needs. A preexisting new value without an old one matches and stays, as long as old values are not
+    /// stale. A new value beside an old one is compared with it like any other, unless `on_existing = "skip"` counts it as
+    /// done.
     ///
     /// `Diverged` names what the item is left alone for: an old value that is alone where only new ones are written, because
     /// it may be the only one that the item has; a constant that another value has taken while readers read them; a

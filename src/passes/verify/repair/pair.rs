@@ -28,7 +28,7 @@ impl Repair {
             (_, Some(b), Truth::Old) if existing == Existing::Recorded && !record.is_ours(new, b) => {
                 needs.keep(new, true);
             }
-            // It is recorded as the migration's own.
+            // `Skip` records the new value as the migration's own.
             (Some(_), None, _) if existing != Existing::Held => {
                 needs.changes.push(derive(old, new).with_existing(OnExisting::Skip));
             }
