@@ -19,9 +19,9 @@ pub struct Opened {
     pub lease: Option<ControlItem>,
 }
 
-/// Opens what the plan names; none where it names no flag. A table is only asked for its key, and only where the plan does
-/// not say all of it; nothing is changed. `described` is the plan's table, if it was described: credentials that are renewed later
-/// have to reach it.
+/// Opens what the plan names; `None` if it names no flag. A table is asked only for its key, and only if the plan does not
+/// say all of it; nothing is changed. `described` is the plan's table, if it was described: credentials that are renewed
+/// later have to reach it.
 pub async fn open(
     plan: &Plan,
     clock: Clock,

@@ -30,7 +30,7 @@ pub enum Begins {
 pub struct PassEnd {
     /// Which.
     pub phase: Phase,
-    /// What it came to; none where it had nothing to do.
+    /// The result; `None` if there was nothing to do.
     pub result: Option<PassResult>,
     /// Why it stopped before its end, if it did: the same command resumes it.
     pub stopped: Option<StopReason>,
