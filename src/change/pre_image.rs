@@ -48,7 +48,7 @@ impl PreImage {
         PreImage { path: path.clone(), prior: PriorValue::Value(value.clone()), wrote: None }
     }
 
-    /// A path where there is nothing yet.
+    /// A path that has no value before the write.
     pub fn nothing(path: &Path) -> PreImage {
         PreImage { path: path.clone(), prior: PriorValue::Nothing, wrote: None }
     }

@@ -85,7 +85,7 @@ pub enum FlagStoreError {
 pub struct HookError {
     /// The program.
     pub(super) program: String,
-    /// What became of it.
+    /// How it failed, as the end of the sentence "the hook PROGRAM …".
     pub(super) problem: String,
     /// What the flag is now, as far as it is known, and what to do.
     pub(super) state: &'static str,

@@ -12,6 +12,7 @@ mod by_hand;
 mod clocks;
 #[path = "../common/mod.rs"]
 mod common;
+mod corrected;
 mod documents;
 mod ends;
 #[path = "../../docs/examples/flag/rust/flag.rs"]
@@ -21,7 +22,6 @@ mod history;
 mod hostile;
 mod kills;
 mod life;
-mod mended;
 mod older_files;
 mod order;
 mod quiet;

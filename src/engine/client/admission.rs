@@ -58,9 +58,9 @@ impl Requests {
     /// Waits until these writes may be sent: partition key, unless its units are `held` already, key range, indexes, a slot,
     /// and last the table. Given up when the run stops: nothing has been sent then.
     ///
-    /// Permits do not survive a closed window, nor a lease or a flag that nobody confirms: re-acquire them, or every waiter would burst when it reopens. The old ones are
-    /// not given back: the buckets have refilled meanwhile, and each unit given back to a full bucket would let another
-    /// request go at once.
+    /// Permits do not survive a closed window, nor a lease or a flag that nobody confirms: they are taken anew, or every
+    /// waiter would burst when it reopens. The old ones are not given back: the buckets have refilled meanwhile, and each
+    /// unit given back to a full bucket would let another request go at once.
     pub(crate) async fn admit(&self, chunk: &[&GuardedWrite], held: bool) -> Result<Admission, Stopped> {
         let since = Instant::now();
         let may_pass = !self.work_window.is_closed() && self.validities.iter().all(Validity::is_fresh);

@@ -151,7 +151,7 @@ impl Driver {
         }
     }
 
-    /// A preflight was held, and this was accepted by name. Makes the flag, where there is none yet.
+    /// Records what the operator accepted by name in the preflight, and makes the flag if it does not exist yet.
     pub async fn accept(&mut self, accepted: Vec<String>) -> Result<(), DriverError> {
         if let Some(flags) = &self.flags {
             if let Some(place) = &self.plan.cutover.flag {

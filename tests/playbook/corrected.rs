@@ -1,5 +1,5 @@
 //! A rollback behind new-only writes that meets items which it cannot make equal: it says which and why, changes nothing of
-//! them, and goes on when they are mended by hand.
+//! them, and goes on when they are corrected by hand.
 
 use backfill::internals::cutover::ReadFrom;
 use backfill::internals::item::{Item, Value};
@@ -31,7 +31,7 @@ fn doc(members: &[(&str, Value)]) -> Value {
 
 /// RUNBOOK: "fix them by hand, and run the same command again"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_made_equal_is_mended_by_hand_and_the_rollback_goes_on() {
+async fn what_cannot_be_made_equal_is_corrected_by_hand_and_the_rollback_goes_on() {
     let plan = format!(
         "[[change]]\nmove = \"doc.old\"\nto = \"new\"\n[[change]]\ncopy = \"from\"\nto = \"one\"\n[[change]]\n\
          copy = \"from\"\nto = \"two\"\n{QUICKLY}"
