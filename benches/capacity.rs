@@ -8,7 +8,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the figures are the result")]
 
 mod over_http;
-#[path = "../tests/simulator/mod.rs"]
+#[path = "../tests/table/simulator/mod.rs"]
 mod simulator;
 
 use std::process::ExitCode;

@@ -5,25 +5,21 @@
 //! not as required.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
-#[path = "../tests/common/mod.rs"]
-mod common;
 #[expect(unreachable_pub, reason = "shared with the simulator")]
-#[path = "../tests/simulator/figure.rs"]
+#[path = "../tests/table/simulator/figure.rs"]
 mod figure;
+#[expect(dead_code, unreachable_pub, reason = "tests use more of it")]
+#[path = "../tests/harness/mod.rs"]
+mod harness;
 #[expect(dead_code, reason = "tests use more of it")]
-#[path = "../tests/spend/limited.rs"]
-mod limited;
-#[path = "../tests/common/tool.rs"]
-mod tool;
-#[expect(dead_code, reason = "tests use more of it")]
-#[path = "../tests/spend/whole_run.rs"]
-mod whole_run;
+#[path = "../tests/table/spend/mod.rs"]
+mod spend;
 
 use std::process::ExitCode;
 
 use figure::{Figure, Required};
-use limited::{MAX_WCU, SLICE, Scene};
-use whole_run::{EXPAND, WITHIN, figures, three_indexes};
+use spend::limited::{MAX_WCU, SLICE, Scene};
+use spend::whole_run::{EXPAND, WITHIN, figures, three_indexes};
 
 const ESTIMATE: &str = "7-estimate";
 const MAX: &str = "8-max_wcu";

@@ -63,7 +63,7 @@
 //! | `cutover` | the flag that applications obey, and the lease beside it |
 //! | `telemetry` | progress and reports |
 //!
-//! `tests/architecture.rs` enforces which names each module may use.
+//! `tests/source/architecture.rs` enforces which names each module may use.
 //!
 //! # What always holds
 //!

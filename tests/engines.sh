@@ -2,7 +2,7 @@
 # Runs a command against another implementation of DynamoDB's API:
 #
 #     tests/engines.sh ENGINE COMMAND [ARGUMENT...]
-#     tests/engines.sh dynalite cargo test --test contract
+#     tests/engines.sh dynalite cargo test --test table contract::
 #
 # ENGINE is ministack or moto (Python 3.11 or later) or dynalite (Node.js 20 or later, npm). Each is fetched once, by the
 # ordinary package clients, in the versions and with the hashes that tests/engines/ pins, and kept under target/. It runs

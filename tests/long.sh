@@ -13,13 +13,13 @@ part() {
     echo "== $name"
     case $name in
     # One bit of a state file each: noticed, or without effect on what a rollback decides by.
-    damage) BACKFILL_TEST_BIT_FLIPS=4000 cargo test --test store damage:: -- --nocapture ;;
+    damage) BACKFILL_TEST_BIT_FLIPS=4000 cargo test --test state store::damage:: -- --nocapture ;;
     # SIGKILL while four segments commit at once.
-    durable) BACKFILL_TEST_KILLS=400 cargo test --test store durable:: -- --nocapture ;;
+    durable) BACKFILL_TEST_KILLS=400 cargo test --test state store::durable:: -- --nocapture ;;
     # Random tables with indexes under random plans: the dry run is the run.
-    tables) BACKFILL_TEST_TABLES=40 cargo test --test estimate random_tables -- --nocapture ;;
+    tables) BACKFILL_TEST_TABLES=40 cargo test --test table random_tables -- --nocapture ;;
     # The real binary over a table, killed until it is done, from new seeds.
-    kills) for _ in {1..10}; do cargo test --test kills -- --nocapture; done ;;
+    kills) for _ in {1..10}; do cargo test --test playbook killed_runs:: -- --nocapture; done ;;
     # Every command of the playbook under kills, from new seeds.
     playbook) for _ in {1..5}; do cargo test --test playbook kills:: -- --nocapture; done ;;
     # Whole migrations from a seed. Our own crate is optimised; the dependencies are built as for every test. Then the

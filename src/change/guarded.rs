@@ -27,7 +27,7 @@ pub struct GuardedWrite {
 }
 
 /// Bytes of a row of the journal, beside its key (twice, as there is an index), path and value: the figures and the time in
-/// it, and the database's own. Measured in `tests/store/journal.rs`.
+/// it, and the database's own. Measured in `tests/state/store/journal.rs`.
 const JOURNAL_ROW: usize = 80;
 
 impl GuardedWrite {

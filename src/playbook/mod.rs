@@ -22,7 +22,7 @@
 //!
 //! # What the model taught
 //!
-//! `tests/model.rs` explores flag, phases, one item, two application instances with stale caches and kills exhaustively. It
+//! `tests/playbook/model.rs` explores flag, phases, one item, two application instances with stale caches and kills exhaustively. It
 //! mended two rules:
 //!
 //! - **Making old equal new passes over no item.** An item that had its new attribute before the migration, and no old

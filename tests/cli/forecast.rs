@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use aws_sdk_dynamodb::types::{CreateGlobalSecondaryIndexAction, GlobalSecondaryIndexUpdate};
 use backfill::internals::item::{Num, Projection, Value};
 
-use super::common::{definition, index, key_elements, projection};
 use super::preflight::{findings, say};
 use super::*;
+use crate::harness::{definition, index, key_elements, projection};
 
 /// RUNBOOK: "Constants are shown as the plan has them"
 #[tokio::test(flavor = "multi_thread")]

@@ -122,7 +122,7 @@ async fn an_empty_table_opens_the_gate_only_where_that_is_accepted() {
     tool(&bed, &to(&plan, &DUAL_WRITES)).exits(0);
     tool(&bed, &["run", text(&plan), "--yes"]).exits(0);
     for found in bed.dump(&table_of_two).await.into_values() {
-        let key = super::common::to_sdk(super::common::key_of(&found).attributes());
+        let key = crate::harness::to_sdk(crate::harness::key_of(&found).attributes());
         bed.client().delete_item().table_name(&table_of_two).set_key(Some(key)).send().await.unwrap();
     }
     tool(&bed, &["verify", text(&plan), "--all"]).exits(0);

@@ -4,17 +4,18 @@
 //! code that `--help` documents, and nothing on stdout.
 #![cfg(feature = "local")]
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../common/tool.rs"]
-mod tool;
-
 mod back;
 mod commands;
+mod demo;
 mod endpoints;
 mod forecast;
 mod gates;
+#[expect(dead_code, unreachable_pub, reason = "each test binary uses its own part of this module")]
+#[path = "../harness/mod.rs"]
+mod harness;
 mod life;
+mod local;
+mod local_capacity;
 mod plans;
 mod preflight;
 mod reach;
@@ -30,10 +31,10 @@ use std::time::Duration;
 use backfill::internals::item::Item;
 use backfill::internals::local::front::FaultRule;
 use backfill::internals::local::{Fault, RequestInfo};
-use common::{Bed, bytes_of};
+use harness::tool::{self, Running, item, secret, tool};
+use harness::{Bed, bytes_of};
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value as Json, json};
-use tool::{Running, item, secret, tool};
 
 const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 

@@ -142,7 +142,7 @@ async fn a_repair_removes_nothing_that_it_was_not_asked_to() {
     // The same repair would leave it again.
     assert_eq!(next(&bed, &plan).as_deref(), Some("backfill cutover --to read-new --force REASON"));
     tool(&bed, &[&repair[..], &["--repair-remove"]].concat()).exits(0);
-    let key = common::key_of(&alone).to_text();
+    let key = crate::harness::key_of(&alone).to_text();
     assert!(!bed.dump(&table).await[&key].contains_key("new"));
     let journal = tool(&bed, &["journal", text(&plan), "--output", "json"]).exits(0).json();
     assert!(journal.to_string().contains("alone"), "{journal}");

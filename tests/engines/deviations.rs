@@ -23,31 +23,35 @@ const fn dynalite(test: &'static str, says: &'static str, because: &'static str)
 pub(crate) const DEVIATIONS: [Deviation; 8] = [
     Deviation {
         engine: "moto",
-        test: "contract::probe::one_of_many_conditional_writers_wins",
+        test: "table::contract::probe::one_of_many_conditional_writers_wins",
         says: "updates were accepted on the same condition",
         because: "it checks a condition and writes in two steps, without a lock",
     },
     dynalite(
-        "contract::capacity::writes_cost_what_the_server_says",
+        "table::contract::capacity::writes_cost_what_the_server_says",
         "assertion `left == right` failed: [Copy",
         INDEXES_ARE_FREE,
     ),
     dynalite(
-        "contract::capacity::local_indexes_and_halves_of_keys",
+        "table::contract::capacity::local_indexes_and_halves_of_keys",
         "assertion `left == right` failed: [Copy",
         INDEXES_ARE_FREE,
     ),
-    dynalite("contract::runs::live_writers_lose_nothing", "ExitStatus(unix_wait_status(1024))", BY_REFERENCE),
-    dynalite("contract::runs::the_example_with_documents_ends_as_it_says", "set-constant.toml", BY_REFERENCE),
+    dynalite("table::contract::runs::live_writers_lose_nothing", "ExitStatus(unix_wait_status(1024))", BY_REFERENCE),
+    dynalite("table::contract::runs::the_example_with_documents_ends_as_it_says", "set-constant.toml", BY_REFERENCE),
     dynalite(
-        "contract::writes::every_race_for_a_document_fails_as_a_condition_or_applies",
+        "table::contract::writes::every_race_for_a_document_fails_as_a_condition_or_applies",
         "ConditionFailed",
         BY_REFERENCE,
     ),
     dynalite(
-        "contract::writes::every_write_of_lists_and_maps_makes_exactly_what_the_plan_implies",
+        "table::contract::writes::every_write_of_lists_and_maps_makes_exactly_what_the_plan_implies",
         "ConditionFailed",
         BY_REFERENCE,
     ),
-    dynalite("contract::writes::the_server_compares_lists_and_maps_as_the_tool_does", "ConditionFailed", BY_REFERENCE),
+    dynalite(
+        "table::contract::writes::the_server_compares_lists_and_maps_as_the_tool_does",
+        "ConditionFailed",
+        BY_REFERENCE,
+    ),
 ];

@@ -14,7 +14,7 @@ use deviations::{DEVIATIONS, Deviation};
 use run::{Outcome, Suite, binaries, run};
 
 /// Shows whether an engine applies conditions atomically. If not, only the suites with a single writer say anything.
-const PROBE: Suite = Suite { binary: "contract", only: &["probe::"], without: &[], writers: Writers::Many };
+const PROBE: Suite = Suite { binary: "table", only: &["contract::probe::"], without: &[], writers: Writers::Many };
 
 /// Who writes at the same time in a suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ enum Writers {
 
 /// What runs on every engine. `only` and `without` are what libtest takes as filters and as `--skip`.
 const SUITES: [Suite; 4] = [
-    Suite { binary: "contract", only: &[], without: &["probe::"], writers: Writers::Many },
+    Suite { binary: "table", only: &["contract::"], without: &["contract::probe::"], writers: Writers::Many },
     Suite {
         binary: "playbook",
         only: &[
@@ -40,15 +40,15 @@ const SUITES: [Suite; 4] = [
         without: &[],
         writers: Writers::Many,
     },
-    Suite { binary: "kills", only: &["killed_"], without: &[], writers: Writers::Many },
-    Suite { binary: "faults", only: &["replies::"], without: &["lost_replies::"], writers: Writers::One },
+    Suite { binary: "playbook", only: &["killed_runs::killed_"], without: &[], writers: Writers::Many },
+    Suite { binary: "table", only: &["faults::replies::"], without: &[], writers: Writers::One },
 ];
 
 #[test]
 #[ignore = "needs an engine: tests/engines.sh ENGINE cargo test --test engines -- --ignored"]
 fn the_engine_meets_everything_but_its_known_deviations() {
     let engine = std::env::var("BACKFILL_TEST_ENGINE").expect("tests/engines.sh sets BACKFILL_TEST_ENGINE");
-    let binaries = binaries(&["contract", "faults", "kills", "playbook"]);
+    let binaries = binaries(&["playbook", "table"]);
     let mut outcomes = run(&binaries, &PROBE);
     let atomic = outcomes.iter().all(|outcome| outcome.failure.is_none());
     println!("{engine} {} conditions atomically", if atomic { "applies" } else { "does not apply" });

@@ -9,10 +9,10 @@ use backfill::internals::state::sqlite::StateFile;
 use nix::sys::signal::Signal;
 use serde_json::Value as Json;
 
-use crate::common::{Bed, bytes_of};
+use crate::harness::tool::{Ran, Running, run};
+use crate::harness::{Bed, bytes_of};
 use crate::order::edit;
 use crate::scene::{MOVE, NAME, QUICKLY, Scene, items};
-use crate::tool::{Ran, Running, run};
 
 const NO_TABLE: &str = "table = \"no-such-table\"\nkey = { id = \"rename\" }";
 

@@ -13,7 +13,7 @@ use backfill::internals::item::{Item, ItemKey, Value};
 use backfill::internals::plan::TableRef;
 
 use crate::app::{Application, Habit, Kind, NEW, OLD, pk};
-use crate::common::Bed;
+use crate::harness::Bed;
 use crate::scene::{MOVE, NAME, Scene, items};
 
 const CACHE: u32 = 1;

@@ -11,9 +11,9 @@ use backfill::internals::local::front::FaultRule;
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 
-use crate::common::Bed;
+use crate::harness::Bed;
+use crate::harness::tool::{Ran, Running};
 use crate::scene::{MOVE, NAME, QUICKLY, Scene, items};
-use crate::tool::{Ran, Running};
 
 /// The clock of the host that set the flag is two days ahead: nobody waits for two days.
 /// RUNBOOK: "If the clocks of two hosts differ, the tool says so, and no wait gets longer or shorter"

@@ -4,9 +4,9 @@
 use backfill::internals::cutover::ReadFrom;
 use backfill::internals::item::{Item, Value};
 
-use crate::common::{Bed, key_of, to_sdk};
+use crate::harness::tool::{item, secret};
+use crate::harness::{Bed, key_of, to_sdk};
 use crate::scene::{MOVE, QUICKLY, Scene};
-use crate::tool::{item, secret};
 
 const TO_NEW_ONLY: [&str; 5] = [
     "cutover --to dual-write --yes",

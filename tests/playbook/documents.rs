@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use aws_sdk_dynamodb::types::{AttributeValue, BillingMode};
 use backfill::internals::item::{Item, KeyAttribute, Value};
 
-use crate::common::{Bed, bytes_of, definition, from_sdk, key_elements};
+use crate::harness::tool::secret;
+use crate::harness::{Bed, bytes_of, definition, from_sdk, key_elements};
 use crate::scene::{NAME, QUICKLY, Scene};
-use crate::tool::secret;
 
 /// The table's key.
 const KEY: [&str; 2] = ["p k", "s#k"];

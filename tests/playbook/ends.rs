@@ -4,7 +4,7 @@
 use backfill::internals::state::sqlite::StateFile;
 use serde_json::Value as Json;
 
-use crate::common::Bed;
+use crate::harness::Bed;
 use crate::scene::{MOVE, QUICKLY, Scene, items};
 
 async fn scene() -> Scene {
@@ -78,7 +78,7 @@ async fn of_verify_contract_and_the_way_back() {
 
     // Back from new-only writes; killed while it verifies, and taken back to where old had just been made equal new.
     scene.slow_pages(Some(std::time::Duration::from_millis(300)));
-    let running = crate::tool::Running::start(scene.command("cutover --back"));
+    let running = crate::harness::tool::Running::start(scene.command("cutover --back"));
     while !history(&scene).iter().any(|event| event["type"] == "phase_complete" && event["phase"] == "old_from_new") {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }

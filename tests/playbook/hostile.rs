@@ -1,6 +1,6 @@
 //! Text from outside that would be something else on a terminal: of the flag, of a lease, of a lock file, of a server.
 //!
-//! That nothing of it is printed raw holds for whatever the tool prints in these tests ([`Ran`](crate::tool::Ran)); here it is
+//! That nothing of it is printed raw holds for whatever the tool prints in these tests ([`Ran`](crate::harness::tool::Ran)); here it is
 //! planted, and must be printed escaped.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use backfill::internals::local::Fault;
 use backfill::internals::local::front::FaultRule;
 use serde_json::Map;
 
-use crate::common::Bed;
+use crate::harness::Bed;
 use crate::scene::{MOVE, NAME, QUICKLY, Scene, items};
 
 /// Clears the screen, names a window, hides and reverses text.

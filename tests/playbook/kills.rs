@@ -16,10 +16,10 @@ use fastrand::Rng;
 use nix::sys::signal::Signal;
 
 use crate::app::{Habit, Kind, NEW, OLD, pk};
-use crate::common::{Bed, bytes_of, key_of, to_sdk, value_to_sdk};
+use crate::harness::tool::{Running, secret};
+use crate::harness::{Bed, bytes_of, key_of, to_sdk, value_to_sdk};
 use crate::quiet::{EVERY_KIND, every_shape};
 use crate::scene::{MOVE, QUICKLY, Scene, items, seeded};
-use crate::tool::{Running, secret};
 
 /// Of each command.
 const KILLS: u32 = 4;
@@ -320,7 +320,7 @@ async fn what_is_stated_on_the_way_back_under_kills_ends_as_without() {
 async fn a_retry_under_kills_settles_every_failure() {
     let mut rng = seeded();
     let large = |n: u64, size: usize| {
-        let mut one = crate::tool::item(&format!("LARGE#{n}"), "x", []);
+        let mut one = crate::harness::tool::item(&format!("LARGE#{n}"), "x", []);
         one.insert(OLD.to_owned(), secret(format!("{n}-{}", "x".repeat(size))));
         one
     };

@@ -6,8 +6,8 @@ use backfill::internals::cutover::{ReadFrom, WriteTo};
 use backfill::internals::state::sqlite::StateFile;
 
 use crate::app::{Application, Habit, Kind, NEW, OLD, order};
-use crate::common::Bed;
 use crate::example::Write;
+use crate::harness::Bed;
 use crate::scene::{MOVE, QUICKLY, Scene, items};
 
 /// So many operations between two commands.

@@ -10,23 +10,24 @@ mod app;
 mod astray;
 mod by_hand;
 mod clocks;
-#[path = "../common/mod.rs"]
-mod common;
 mod corrected;
 mod documents;
 mod ends;
 #[path = "../../docs/examples/flag/rust/flag.rs"]
 #[expect(dead_code, unreachable_pub, reason = "an example is a file of an application, where it is a module like this")]
 mod example;
+#[expect(dead_code, unreachable_pub, reason = "each test binary uses its own part of this module")]
+#[path = "../harness/mod.rs"]
+mod harness;
 mod history;
 mod hostile;
+mod killed_runs;
 mod kills;
 mod life;
+mod model;
 mod older_files;
 mod order;
 mod quiet;
 mod scene;
 mod skip;
 mod status;
-#[path = "../common/tool.rs"]
-mod tool;

@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::internals::item::{Item, Value};
 use backfill::internals::local::{Local, LocalOptions};
 
-use crate::common::{Bed, client, dump};
-use crate::tool::{Ran, run};
+use crate::harness::tool::{Ran, run};
+use crate::harness::{Bed, client, dump};
 
 const OLD: &str = "email";
 const NEW: &str = "contact_email";

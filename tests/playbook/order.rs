@@ -8,7 +8,7 @@ use backfill::internals::item::{Num, Value};
 use backfill::internals::local::Fault;
 use serde_json::json;
 
-use crate::common::Bed;
+use crate::harness::Bed;
 use crate::scene::{MOVE, QUICKLY, Scene, items};
 
 const DUAL_WRITE: &str = "cutover --to dual-write --yes";
@@ -197,7 +197,7 @@ async fn only_a_report_that_is_good_opens_the_gate() {
     for words in [DUAL_WRITE, "run --yes"] {
         scene.done(words).await;
     }
-    let said = |ran: crate::tool::Ran| ran.said();
+    let said = |ran: crate::harness::tool::Ran| ran.said();
     assert!(said(scene.refused(READ_NEW, "verify --all").await).contains("nothing has been verified"));
 
     edit(&scene, "max_age = \"1h\"", "max_age = \"1s\"");

@@ -1,5 +1,5 @@
 //! Nobody else is about: what the commands make of a table, to the byte. That a dry run's predictions equal a run's counts
-//! is in tests/estimate.rs.
+//! is in tests/table/estimate.rs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,9 +8,9 @@ use backfill::internals::state::sqlite::StateFile;
 use backfill::internals::state::{Cursor, ListQuery};
 use serde_json::Value as Json;
 
-use crate::common::{Bed, bytes_of, key_of, to_sdk};
+use crate::harness::tool::{item, secret};
+use crate::harness::{Bed, bytes_of, key_of, to_sdk};
 use crate::scene::{MOVE, QUICKLY, Scene};
-use crate::tool::{item, secret};
 
 /// Every kind of change, with a nested source, a target whose map is missing, and a name that needs quotes.
 pub(crate) const EVERY_KIND: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n[[change]]\ncopy = \"doc.x\"\n\

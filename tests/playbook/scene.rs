@@ -16,9 +16,9 @@ use fastrand::Rng;
 use nix::sys::signal::Signal;
 
 use crate::app::{Application, Habit, NEW, OLD, Orders, number, pk, value};
-use crate::common::{Bed, from_sdk, to_sdk};
+use crate::harness::tool::{Ran, Running, SECRET, item};
+use crate::harness::{Bed, from_sdk, to_sdk};
 use crate::history::Content;
-use crate::tool::{Ran, Running, SECRET, item};
 
 /// The plan of most scenarios.
 pub(crate) const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";

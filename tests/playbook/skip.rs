@@ -10,9 +10,9 @@ use backfill::internals::local::Fault;
 use backfill::internals::local::front::FaultRule;
 use serde_json::Value as Json;
 
-use crate::common::{Bed, bytes_of, key_of, to_sdk};
+use crate::harness::tool::{item, secret};
+use crate::harness::{Bed, bytes_of, key_of, to_sdk};
 use crate::scene::{MOVE, QUICKLY, Scene};
-use crate::tool::{item, secret};
 
 const SKIP: &str = "on_existing = \"skip\"";
 

@@ -10,6 +10,7 @@ mod exclusive;
 mod history;
 mod runs;
 mod spend;
+mod store;
 mod verifications;
 
 use std::fs;

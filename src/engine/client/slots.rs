@@ -22,7 +22,7 @@ const MOST: usize = 512;
 /// They are one of two bounds. A segment keeps at most [`Lane::outstanding`](super::Lane::outstanding) writes, in flight and
 /// waiting, and these bound memory: a write that waits stands in a page that its segment has read. One in flight adds its
 /// request, its connection and what the SDK keeps with them: about 60 KB, as 64 more of them took in a run of
-/// `tests/memory.rs`, so that all of them make some 30 MB. With budgets as they are by default, lanes are twice as many as
+/// `tests/table/memory.rs`, so that all of them make some 30 MB. With budgets as they are by default, lanes are twice as many as
 /// use up the budget, and slots are the bound; where the plan states few lanes, or lets one segment take all, it is eight
 /// for each shared lane: 16 lanes make 2,560 WCU/s at 50 ms a write.
 #[derive(Debug)]

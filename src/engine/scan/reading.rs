@@ -8,7 +8,7 @@ use crate::item::{Units, read_units};
 use crate::plan::Access;
 
 /// Items of one page at most, whatever the budgets: it bounds what a page takes in memory, and what a kill repeats. Few
-/// enough that a table of 20,000 items already takes the memory that any larger one does (`tests/memory.rs`).
+/// enough that a table of 20,000 items already takes the memory that any larger one does (`tests/table/memory.rs`).
 const MAX_PAGE_ITEMS: f64 = 250.0;
 
 /// A small write budget does not make pages smaller than this: each costs a request.

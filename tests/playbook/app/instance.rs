@@ -13,10 +13,10 @@ use fastrand::Rng;
 use tokio::sync::OwnedRwLockReadGuard;
 
 use super::{HOT, Habit, Kind, NEW, OLD, Orders, Shared, content_of, value};
-use crate::common::{from_sdk, value_from_sdk, value_to_sdk};
 use crate::example::{Cached, Fields, Flag, Key, Unknown, Update, Write, bucket, parse, read, remove, write};
+use crate::harness::tool::SECRET;
+use crate::harness::{from_sdk, value_from_sdk, value_to_sdk};
 use crate::history::{Content, History};
-use crate::tool::SECRET;
 
 pub(super) struct Instance {
     shared: Arc<Shared>,

@@ -13,10 +13,10 @@ use backfill::internals::item::{Item, Value};
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
-use crate::common::{Bed, client};
 use crate::example::{Flag, Write};
+use crate::harness::tool::SECRET;
+use crate::harness::{Bed, client};
 use crate::history::{Content, History};
-use crate::tool::SECRET;
 use instance::Instance;
 
 /// The attribute that moves.

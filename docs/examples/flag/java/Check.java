@@ -8,7 +8,7 @@ import java.util.Objects;
 
 /**
  * Holds Flag to the published vectors. Java has no JSON of its own, so they come on stdin as lines of words between tabs;
- * tests/flag_examples.rs writes them.
+ * tests/source/flag_examples.rs writes them.
  */
 public final class Check {
   private static int count = 0;

@@ -1,0 +1,156 @@
+//! The first thing that a new user runs.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use backfill::internals::local::sample;
+use backfill::internals::state::KeptFact;
+use backfill::internals::state::sqlite::StateFile;
+use serde_json::{Value as Json, json};
+
+fn backfill(dir: &Path, args: &[&str]) -> Output {
+    command(dir, args).output().unwrap()
+}
+
+fn demo(dir: &Path, args: &[&str]) -> Command {
+    command(dir, &[&["demo"], args].concat())
+}
+
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backfill"));
+    command.current_dir(dir).env_clear().env("HOME", dir).args(args).args(["--output", "json"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn document(output: &Output) -> Json {
+    assert_eq!(output.status.code(), Some(0), "{}", said(output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What a step of this command came to.
+fn step<'a>(demo: &'a Json, command: &str) -> Vec<&'a Json> {
+    let steps = demo["steps"].as_array().unwrap();
+    steps.iter().filter(|step| step["command"] == command).map(|step| &step["result"]).collect()
+}
+
+/// Asserts that the figures of a run are those of the sample table, whose generator says how its items stand.
+fn run_adds_up(came: &Json, items: u64, killed: bool) {
+    let expected = sample::expected(1, items);
+    assert_eq!(came["run"]["status"], "complete");
+    assert_eq!((count(came, "scanned"), count(came, "diverged")), (items, expected.diverged));
+    assert_eq!(count(came, "nothing_to_do"), expected.absent);
+    let (done, already) = (count(came, "applied"), count(came, "already_applied"));
+    assert_eq!(done + already, expected.plain + expected.already_both + expected.only_new);
+    assert!(if killed { done <= expected.plain } else { done == expected.plain }, "{done} applied");
+    assert_eq!((count(came, "gone"), count(came, "conflict"), count(came, "rejected")), (0, 0, 0));
+}
+
+/// What the verifications saw, and the contract: all that had the old attribute has the new one alone.
+fn end_adds_up(demo: &Json, items: u64) {
+    let expected = sample::expected(1, items);
+    assert_ne!(expected.diverged, 0, "a sample that shows no closed gate");
+    let reports = |command| step(demo, command).iter().map(|came| came["report"].clone()).collect::<Vec<_>>();
+    for report in reports("verify --all") {
+        assert_eq!((&report["compared"], &report["mismatches"]), (&json!(items), &json!(expected.diverged)));
+    }
+    for report in reports("verify --all --repair") {
+        assert_eq!((&report["repaired"], &report["mismatches"]), (&json!(expected.diverged), &json!(0)));
+    }
+    let contract = step(demo, "contract")[0];
+    assert_eq!(contract["run"]["status"], "complete");
+    if contract["run"]["sessions"] == 1 {
+        assert_eq!(count(contract, "applied"), expected.plain + expected.already_both + expected.diverged);
+    }
+    assert_eq!((count(contract, "conflict"), count(contract, "rejected")), (0, 0));
+}
+
+fn count(came: &Json, name: &str) -> u64 {
+    came["totals"]["counts"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {came}"))
+}
+
+#[test]
+fn it_walks_the_whole_playbook_and_a_second_start_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let output = demo(dir.path(), &["--items", "600"]).output().unwrap();
+        let walked = document(&output);
+        run_adds_up(step(&walked, "run")[0], 600, false);
+        end_adds_up(&walked, 600);
+        let commands: Vec<_> =
+            walked["steps"].as_array().unwrap().iter().map(|s| s["command"].as_str().unwrap()).collect();
+        #[rustfmt::skip]
+        assert_eq!(commands, [
+            "cutover --to dual-write", "run", "verify --all", "cutover --to read-new --percent 10", "verify --all --repair",
+            "cutover --to read-new --percent 10", "cutover --to read-new", "cutover --to write-new", "contract",
+        ]);
+        let refused = step(&walked, "cutover --to read-new --percent 10")[0]["refused"].as_str().unwrap();
+        assert!(refused.contains("have diverged") && refused.contains("verify"), "{refused}");
+        let text = said(&output);
+        for part in ["starts a new run", "No AWS account", "What to try next", "status .backfill/demo/plan.toml"] {
+            assert!(text.contains(part), "{part} is missing: {text}");
+        }
+        // Whatever the engine beneath has to say of refused requests.
+        assert!(!text.contains("WARN") && !text.contains("error response"), "{text}");
+    }
+    let status = backfill(dir.path(), &["status", ".backfill/demo/plan.toml", "--state", ".backfill/demo/state.db"]);
+    let status = document(&status)["playbook"].clone();
+    assert_eq!((&status["phase"], &status["next"]), (&json!("contracted"), &Json::Null), "{status}");
+    assert_eq!(status["flag_seen"]["flag"]["contracting"], true, "{status}");
+}
+
+/// Killed in the run, in a wait between two steps, and in the contract.
+/// RUNBOOK: "can be given again after a kill"
+#[test]
+fn killed_anywhere_it_resumes() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join(".backfill/demo/state.db");
+    let scanned = |phase: &str| {
+        let current = StateFile::open(&state).ok()?.summary().ok()?.current?;
+        (current.run.phase == phase).then_some(current.totals.counts.scanned)
+    };
+    let reading_new = || {
+        let seen = StateFile::open(&state).ok()?.kept(KeptFact::FlagSeen).ok()??;
+        serde_json::from_str::<Json>(&seen).ok()?["flag"]["read_percent"].as_u64()
+    };
+    let kill_when = |there: &dyn Fn() -> bool| {
+        let mut child = demo(dir.path(), &["--items", "4000"]).spawn().unwrap();
+        let began = Instant::now();
+        while !there() {
+            let waits = began.elapsed() < Duration::from_secs(120) && child.try_wait().unwrap().is_none();
+            assert!(waits, "it does not get there");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    kill_when(&|| scanned("expand").unwrap_or(0) > 0);
+    assert!(scanned("expand").is_some_and(|scanned| scanned < 4000), "killed too late to show anything");
+    kill_when(&|| reading_new() == Some(10));
+    kill_when(&|| scanned("contract").unwrap_or(0) > 0);
+    let output = demo(dir.path(), &["--items", "4000"]).output().unwrap();
+    let walked = document(&output);
+    end_adds_up(&walked, 4000);
+    assert!(said(&output).contains("2. backfill run: done before"), "{}", said(&output));
+    let file = StateFile::open(&state).unwrap();
+    let run = file.summary().unwrap().runs.into_iter().find(|run| run.phase == "expand").unwrap();
+    assert!(run.lower_bound && run.sessions == 2, "{run:?}");
+}
+
+#[test]
+fn a_folder_that_is_not_the_demos_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("plan.toml"), "# mine").unwrap();
+    for extra in [&["--dir", "."][..], &["--dir", ".", "--fresh"]] {
+        let output = demo(dir.path(), extra).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+        assert!(said(&output).contains("not the demo's") && output.stdout.is_empty());
+    }
+    assert_eq!(std::fs::read_to_string(dir.path().join("plan.toml")).unwrap(), "# mine");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}

@@ -1,0 +1,383 @@
+//! What integration tests share: a server with a counting layer in front of it, a client, and the real binary.
+//!
+//! The server is the embedded engine, or the one that `BACKFILL_TEST_ENDPOINT` names.
+
+pub mod tool;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+    LocalSecondaryIndex, Projection as SdkProjection, ProjectionType, PutRequest, ScalarAttributeType, TableStatus,
+    WriteRequest,
+};
+use backfill::internals::item::{IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Num, Projection, Value};
+use backfill::internals::local::{Front, FrontOptions, Local, LocalOptions};
+use tempfile::TempDir;
+
+/// Names the server to test on. Its credentials and region come from the environment too: some servers keep the tables of
+/// each access key and region apart.
+const ENDPOINT: &str = "BACKFILL_TEST_ENDPOINT";
+
+/// All that a run sends which has nothing to write, in the order of the names.
+pub const READ_ONLY: [&str; 4] = ["DescribeContinuousBackups", "DescribeTable", "DescribeTimeToLive", "Scan"];
+
+/// A server, a layer in front of it that counts and injects faults, and a directory for plans and state.
+pub struct Bed {
+    local: Option<Local>,
+    front: Option<Front>,
+    client: Client,
+    dir: TempDir,
+}
+
+impl Bed {
+    /// Starts the embedded engine in memory, or uses the server that `BACKFILL_TEST_ENDPOINT` names.
+    pub fn start() -> Bed {
+        match std::env::var(ENDPOINT) {
+            Ok(upstream) => {
+                let front = Front::start(FrontOptions { upstream, ..FrontOptions::default() }).unwrap();
+                Bed::of(None, Some(front))
+            }
+            Err(_) => Bed::embedded(),
+        }
+    }
+
+    /// Starts the embedded engine in memory, whatever the environment says.
+    pub fn embedded() -> Bed {
+        Bed::of(Some(Local::start(LocalOptions { front: true, ..LocalOptions::default() }).unwrap()), None)
+    }
+
+    fn of(local: Option<Local>, front: Option<Front>) -> Bed {
+        let layer = front.as_ref().or_else(|| local.as_ref().and_then(Local::front)).unwrap();
+        let client = client(&layer.endpoint());
+        Bed { client, local, front, dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// The layer in front of the server: counts and faults.
+    pub fn front(&self) -> &Front {
+        self.front.as_ref().or_else(|| self.local.as_ref().and_then(Local::front)).unwrap()
+    }
+
+    /// The embedded engine, where that is the server.
+    pub fn local(&self) -> Option<&Local> {
+        self.local.as_ref()
+    }
+
+    /// The server itself, past the layer: what the layer does to requests is meant for the tool.
+    pub fn behind(&self) -> String {
+        self.local.as_ref().map_or_else(|| std::env::var(ENDPOINT).unwrap(), |local| local.engine().endpoint())
+    }
+
+    /// `embedded` on the embedded engine; on any other server `elsewhere`: for numbers of items, because some take a
+    /// hundred times as long.
+    pub fn sized<T>(&self, embedded: T, elsewhere: T) -> T {
+        if self.local.is_some() { embedded } else { elsewhere }
+    }
+
+    /// Waits until a table that was just created can be used. The embedded engine takes no time for that.
+    pub async fn active(&self, table: &str) {
+        if self.local.is_some() {
+            return;
+        }
+        let server = client(&self.behind());
+        for _ in 0..600 {
+            let described = server.describe_table().table_name(table).send().await;
+            let status = described.ok().and_then(|reply| reply.table?.table_status);
+            if status == Some(TableStatus::Active) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{table} does not become active");
+    }
+
+    /// Where the tool and the tests send their requests.
+    pub fn endpoint(&self) -> String {
+        self.front().endpoint()
+    }
+
+    /// A client of the server, through the layer, without retries.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The test's own directory: plans and state files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Creates an on-demand table with the string keys `pk` and `sk`, and returns its name, which no other test has.
+    pub async fn create_table(&self) -> String {
+        self.create_indexed_table(&[]).await
+    }
+
+    /// A table with one string key, `id`: what a flag needs.
+    pub async fn create_flag_table(&self) -> String {
+        let name = format!("flags_{}_{}", std::process::id(), fastrand::u32(..));
+        let id = KeyAttribute { name: "id".into(), kind: "S".into() };
+        let element = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash);
+        self.client
+            .create_table()
+            .table_name(&name)
+            .billing_mode(BillingMode::PayPerRequest)
+            .key_schema(element.build().unwrap())
+            .attribute_definitions(definition(&id))
+            .send()
+            .await
+            .unwrap();
+        self.active(&name).await;
+        name
+    }
+
+    /// The same with these indexes.
+    pub async fn create_indexed_table(&self, indexes: &[IndexSchema]) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("t{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let key = key_schema();
+        let table_key = [Some(key.partition), key.sort].into_iter().flatten().collect::<Vec<_>>();
+        let attributes: BTreeMap<&str, &KeyAttribute> =
+            table_key.iter().chain(indexes.iter().flat_map(|i| &i.key)).map(|a| (a.name.as_str(), a)).collect();
+        let global: Vec<_> = indexes.iter().filter(|i| !i.local).map(global_index).collect();
+        let local: Vec<_> = indexes.iter().filter(|i| i.local).map(local_index).collect();
+        self.client
+            .create_table()
+            .table_name(&name)
+            .billing_mode(BillingMode::PayPerRequest)
+            .set_key_schema(Some(key_elements(&table_key)))
+            .set_attribute_definitions(Some(attributes.into_values().map(definition).collect()))
+            .set_global_secondary_indexes(Some(global).filter(|list| !list.is_empty()))
+            .set_local_secondary_indexes(Some(local).filter(|list| !list.is_empty()))
+            .send()
+            .await
+            .unwrap();
+        self.active(&name).await;
+        name
+    }
+
+    /// Puts items into a table: through the engine's own loader where it is embedded, else in batches.
+    pub async fn load(&self, table: &str, items: impl Iterator<Item = Item>) -> u64 {
+        if let Some(local) = &self.local {
+            let items: Vec<Item> = items.collect();
+            return tokio::task::block_in_place(|| local.engine().load(table, items)).unwrap();
+        }
+        let mut loaded = 0;
+        let mut items = items.peekable();
+        while items.peek().is_some() {
+            let batch: Vec<WriteRequest> = items
+                .by_ref()
+                .take(25)
+                .map(|item| {
+                    let put = PutRequest::builder().set_item(Some(to_sdk(&item))).build().unwrap();
+                    WriteRequest::builder().put_request(put).build()
+                })
+                .collect();
+            loaded += batch.len() as u64;
+            let mut left = Some(HashMap::from([(table.to_owned(), batch)]));
+            while let Some(batch) = left.filter(|l| !l.is_empty()) {
+                let reply = self.client.batch_write_item().set_request_items(Some(batch)).send().await.unwrap();
+                left = reply.unprocessed_items;
+            }
+        }
+        loaded
+    }
+
+    /// Every item of a table, by its key's text.
+    pub async fn dump(&self, table: &str) -> BTreeMap<String, Item> {
+        dump(&self.client, table).await
+    }
+
+    /// Writes a plan: `[table]` with this table and the layer's endpoint, and then `rest`, which starts in `[migration]`.
+    pub fn plan(&self, name: &str, table: &str, migration: &str, rest: &str) -> PathBuf {
+        let path = self.dir().join(format!("{name}.toml"));
+        let text = format!(
+            "[migration]\nname = \"{name}\"\n{migration}\n[table]\nname = \"{table}\"\nendpoint_url = \"{}\"\n{rest}",
+            self.endpoint()
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Makes a plan name the server by an address that is not loopback by its text, as if it were not a local engine, and
+    /// gives it the region and the credentials that it needs there.
+    pub fn elsewhere(&self, plan: &Path) {
+        let text = std::fs::read_to_string(plan).unwrap();
+        let url = self.endpoint();
+        let named = format!("endpoint_url = \"{url}\"");
+        assert!(text.contains(&named), "{text}");
+        let other = format!("endpoint_url = \"{}\"\nregion = \"us-east-1\"", url.replace("127.0.0.1", "0.0.0.0"));
+        std::fs::write(plan, text.replace(&named, &other)).unwrap();
+        let keys = "[default]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = S3CRET\n";
+        std::fs::create_dir_all(self.dir().join(".aws")).unwrap();
+        std::fs::write(self.dir().join(".aws/credentials"), keys).unwrap();
+    }
+
+    /// The real binary, in the test's directory, with a clean environment.
+    pub fn command(&self) -> Command {
+        Bed::binary(self.dir())
+    }
+
+    /// The same in another directory.
+    pub fn binary(dir: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backfill"));
+        command.current_dir(dir).env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", dir);
+        let mut names = vec!["PATH", "LLVM_PROFILE_FILE"];
+        if std::env::var_os(ENDPOINT).is_some() {
+            names.extend(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"]);
+        }
+        for name in names {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command
+    }
+}
+
+/// Every item of a table, by its key's text.
+pub async fn dump(client: &Client, table: &str) -> BTreeMap<String, Item> {
+    let mut items = BTreeMap::new();
+    let mut start = None;
+    loop {
+        let page = client.scan().table_name(table).limit(1000).consistent_read(true).set_exclusive_start_key(start);
+        let page = page.send().await.unwrap();
+        for item in page.items.unwrap_or_default() {
+            let item = from_sdk(item);
+            items.insert(key_of(&item).to_text(), item);
+        }
+        start = page.last_evaluated_key.filter(|k| !k.is_empty());
+        if start.is_none() {
+            return items;
+        }
+    }
+}
+
+/// A client with the same credentials and region as the tool uses in [`Bed::command`], and without retries.
+pub fn client(endpoint: &str) -> Client {
+    let external = std::env::var_os(ENDPOINT).is_some();
+    let setting = |name: &str, otherwise: &str| {
+        std::env::var(name).ok().filter(|_| external).unwrap_or_else(|| otherwise.to_owned())
+    };
+    let (id, secret) = (setting("AWS_ACCESS_KEY_ID", "local"), setting("AWS_SECRET_ACCESS_KEY", "local"));
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .endpoint_url(endpoint)
+        .region(Region::new(setting("AWS_REGION", "us-east-1")))
+        .credentials_provider(Credentials::new(id, secret, None, None, "test"))
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(30)).build())
+        .build();
+    Client::from_conf(config)
+}
+
+/// The key schema of every test table.
+pub fn key_schema() -> KeySchema {
+    let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
+    KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) }
+}
+
+/// An index with these key attributes (name and type).
+pub fn index(name: &str, key: &[(&str, &str)], projection: Projection, local: bool) -> IndexSchema {
+    let attribute = |(name, kind): &(&str, &str)| KeyAttribute { name: (*name).into(), kind: (*kind).into() };
+    IndexSchema { name: name.into(), key: key.iter().map(attribute).collect(), partition: 1, projection, local }
+}
+
+/// A global index for `CreateTable`.
+pub fn global_index(index: &IndexSchema) -> GlobalSecondaryIndex {
+    let built = GlobalSecondaryIndex::builder().index_name(&index.name);
+    built.set_key_schema(Some(key_elements(&index.key))).projection(projection(index)).build().unwrap()
+}
+
+fn local_index(index: &IndexSchema) -> LocalSecondaryIndex {
+    let built = LocalSecondaryIndex::builder().index_name(&index.name);
+    built.set_key_schema(Some(key_elements(&index.key))).projection(projection(index)).build().unwrap()
+}
+
+/// A key of a partition key and, where there is a second attribute, a sort key.
+pub fn key_elements(key: &[KeyAttribute]) -> Vec<KeySchemaElement> {
+    let kinds = [KeyType::Hash, KeyType::Range];
+    let element = |(attribute, kind): (&KeyAttribute, _)| {
+        KeySchemaElement::builder().attribute_name(&attribute.name).key_type(kind).build().unwrap()
+    };
+    key.iter().zip(kinds).map(element).collect()
+}
+
+/// A key attribute for `CreateTable`.
+pub fn definition(attribute: &KeyAttribute) -> AttributeDefinition {
+    let kind = ScalarAttributeType::from(attribute.kind.as_str());
+    AttributeDefinition::builder().attribute_name(&attribute.name).attribute_type(kind).build().unwrap()
+}
+
+/// An index's projection for `CreateTable`.
+pub fn projection(index: &IndexSchema) -> SdkProjection {
+    let projection = SdkProjection::builder();
+    match &index.projection {
+        Projection::All => projection.projection_type(ProjectionType::All),
+        Projection::KeysOnly => projection.projection_type(ProjectionType::KeysOnly),
+        Projection::Include(names) => {
+            projection.projection_type(ProjectionType::Include).set_non_key_attributes(Some(names.clone()))
+        }
+    }
+    .build()
+}
+
+/// An item's key.
+pub fn key_of(item: &Item) -> ItemKey {
+    key_schema().key_of(item).unwrap()
+}
+
+/// An item for the SDK.
+pub fn to_sdk(item: &Item) -> HashMap<String, AttributeValue> {
+    item.iter().map(|(name, value)| (name.clone(), value_to_sdk(value))).collect()
+}
+
+/// An item from the SDK.
+pub fn from_sdk(item: HashMap<String, AttributeValue>) -> Item {
+    item.into_iter().map(|(name, value)| (name, value_from_sdk(value))).collect()
+}
+
+/// A value for the SDK.
+pub fn value_to_sdk(value: &Value) -> AttributeValue {
+    match value {
+        Value::S(s) => AttributeValue::S(s.clone()),
+        Value::N(n) => AttributeValue::N(n.as_str().to_owned()),
+        Value::B(b) => AttributeValue::B(Blob::new(b.clone())),
+        Value::Bool(b) => AttributeValue::Bool(*b),
+        Value::Null => AttributeValue::Null(true),
+        Value::Ss(set) => AttributeValue::Ss(set.clone()),
+        Value::Ns(set) => AttributeValue::Ns(set.iter().map(|n| n.as_str().to_owned()).collect()),
+        Value::Bs(set) => AttributeValue::Bs(set.iter().map(|b| Blob::new(b.clone())).collect()),
+        Value::L(list) => AttributeValue::L(list.iter().map(value_to_sdk).collect()),
+        Value::M(map) => AttributeValue::M(to_sdk(map)),
+    }
+}
+
+/// A value from the SDK.
+pub fn value_from_sdk(value: AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(s) => Value::S(s),
+        AttributeValue::N(n) => Value::N(Num::from_wire(n)),
+        AttributeValue::B(b) => Value::B(b.into_inner()),
+        AttributeValue::Bool(b) => Value::Bool(b),
+        AttributeValue::Null(_) => Value::Null,
+        AttributeValue::Ss(set) => Value::Ss(set),
+        AttributeValue::Ns(set) => Value::Ns(set.into_iter().map(Num::from_wire).collect()),
+        AttributeValue::Bs(set) => Value::Bs(set.into_iter().map(Blob::into_inner).collect()),
+        AttributeValue::L(list) => Value::L(list.into_iter().map(value_from_sdk).collect()),
+        AttributeValue::M(map) => Value::M(from_sdk(map)),
+        other => panic!("a type that no test knows: {other:?}"),
+    }
+}
+
+/// An item as text that shows every byte: for comparisons that numeric equality must not soften.
+pub fn bytes_of(item: &Item) -> String {
+    backfill::internals::item::item_to_json(item).to_string()
+}

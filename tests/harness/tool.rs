@@ -1,0 +1,169 @@
+//! Running the real binary to its end, and what must hold of whatever it prints.
+
+use std::io::Read as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use backfill::internals::item::{Item, Num, Value};
+use serde_json::Value as Json;
+
+use super::Bed;
+
+/// Stands in every attribute value that tests plant, keys excepted: it must never be printed.
+pub(crate) const SECRET: &str = "S3CRET";
+
+/// The same for numbers.
+pub(crate) const SECRET_NUMBER: &str = "90210481516";
+
+/// No run of these tests takes so long; a tool that hangs is killed, and the test fails.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What the tool came to.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// Exit code; -1 where a signal ended it.
+    pub(crate) code: i32,
+    /// Everything on stdout.
+    pub(crate) stdout: String,
+    /// Everything on stderr.
+    pub(crate) stderr: String,
+    /// How long it ran.
+    pub(crate) took: Duration,
+}
+
+/// A secret text.
+pub(crate) fn secret(what: impl std::fmt::Display) -> Value {
+    Value::S(format!("{SECRET}-{what}"))
+}
+
+/// A secret number.
+pub(crate) fn secret_number(last: usize) -> Value {
+    Value::N(Num::parse(&format!("{SECRET_NUMBER}{last}")).unwrap())
+}
+
+/// An item with this key and these attributes.
+pub(crate) fn item<const N: usize>(pk: &str, sk: &str, attributes: [(&str, Value); N]) -> Item {
+    let mut item: Item = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    item.insert("pk".into(), Value::S(pk.into()));
+    item.insert("sk".into(), Value::S(sk.into()));
+    item
+}
+
+/// Runs the tool in the bed's directory, with every log line there is and with backtraces asked for.
+pub(crate) fn tool(bed: &Bed, args: &[&str]) -> Ran {
+    let mut command = bed.command();
+    command.args(args).arg("-vv");
+    run(command)
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: Command) -> Ran {
+    Running::start(command).end()
+}
+
+/// A tool that runs.
+pub(crate) struct Running {
+    child: Child,
+    stdout: std::thread::JoinHandle<String>,
+    stderr: std::thread::JoinHandle<String>,
+    began: Instant,
+    what: String,
+}
+
+impl Running {
+    /// Starts a command.
+    pub(crate) fn start(mut command: Command) -> Running {
+        command.env("RUST_BACKTRACE", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let what = format!("{:?}", command.get_args().collect::<Vec<_>>());
+        let mut child = command.spawn().unwrap();
+        let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let stdout = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            out.read_to_end(&mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        });
+        let stderr = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            err.read_to_end(&mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        });
+        Running { child, stdout, stderr, began: Instant::now(), what }
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Waits for its end, and holds what it printed against what must hold of every output.
+    pub(crate) fn end(mut self) -> Ran {
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if self.began.elapsed() > PATIENCE {
+                self.child.kill().unwrap();
+                panic!("{} hangs; so far: {}", self.what, self.stderr.join().unwrap());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let took = self.began.elapsed();
+        let (stdout, stderr) = (self.stdout.join().unwrap(), self.stderr.join().unwrap());
+        let ran = Ran { code: status.code().unwrap_or(-1), stdout, stderr, took };
+        ran.holds();
+        ran
+    }
+}
+
+impl Ran {
+    /// No panic, no backtrace, no attribute value, no control characters.
+    fn holds(&self) {
+        for text in [&self.stdout, &self.stderr] {
+            for never in ["panicked", "stack backtrace", "RUST_BACKTRACE", SECRET, SECRET_NUMBER] {
+                if let Some(at) = text.find(never) {
+                    let line = text[..at].rfind('\n').map_or(0, |n| n + 1);
+                    panic!("it printed {never}: {:.2000}", &text[line..]);
+                }
+            }
+            let hostile = |c: char| {
+                (c.is_control() && c != '\n')
+                    || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+            };
+            assert!(!text.chars().any(hostile), "control characters: {text:?}");
+        }
+    }
+
+    /// The one JSON document on stdout.
+    pub(crate) fn json(&self) -> Json {
+        let json: Json = serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e} in {self:?}"));
+        assert_eq!(json["schema_version"], 1, "{self:?}");
+        json
+    }
+
+    /// Asserts the exit code.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Ran {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{:.20000}", self.stdout, self.stderr);
+        self
+    }
+
+    /// stderr without log lines: what the tool says to the operator.
+    pub(crate) fn said(&self) -> String {
+        let is_log = |line: &str| {
+            let mut words = line.split_whitespace();
+            words.next().is_some_and(|w| w.ends_with('Z') && w.contains('T'))
+                && words.next().is_some_and(|w| ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"].contains(&w))
+        };
+        self.stderr.lines().filter(|line| !is_log(line)).collect::<Vec<_>>().join("\n")
+    }
+}

@@ -1,0 +1,385 @@
+//! The real binary, killed at random moments and started again until it is done.
+//!
+//! The server runs in the test's process and counts; the tool is another process. What it had committed at each kill is
+//! read out of its state file, which pages it had read out of the server's log.
+//!
+//! Where the kills fall is drawn from a seed that is printed; `BACKFILL_TEST_SEED` sets it.
+#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+
+mod expected;
+mod pages;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Bed, bytes_of, key_of};
+use backfill::internals::change::Outcome;
+use backfill::internals::item::{Item, ItemKey, Value};
+use backfill::internals::local::front::FaultRule;
+use backfill::internals::local::{Fault, sample};
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{Counts, Cursor, ListQuery, RunStatus};
+use expected::{After, in_place, renamed};
+use fastrand::Rng;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pages::{OPEN_AT_MOST, Pages, Standing};
+
+/// Segments worked on at the same time, of twelve: four, and beside them the one with the customer who has a fifth of all
+/// items.
+const ACTIVE: usize = 4 + 1;
+
+/// A page's items: fixed, so that a page that is read again is the same page.
+const SCAN: &str = "[scan]\nsegments = 12\nactive = 4\npage_limit = 50\n[capacity]\nwrite = 4000\nread = 4000\n";
+
+/// No partition key has to wait for its own units: none of its items is set aside.
+const WIDE: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 4000 }\n";
+
+/// The items of the largest customer have to wait: they are set aside, and their segment goes on.
+const NARROW: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 300 }\n";
+
+/// Pages of a segment that are read and not committed: one that is written and one that is fetched.
+const OPEN: usize = 2;
+
+const RENAME: &str = "[[change]]\nmove = \"email\"\nto = \"contact_email\"\n";
+
+const ALL: ListQuery = ListQuery { run: None, open_only: true, after: Cursor::START, limit: u32::MAX };
+
+/// A sample table, a plan for it, and what is to become of it.
+struct Migration {
+    bed: Bed,
+    table: String,
+    plan: PathBuf,
+    state: PathBuf,
+    /// Every item as the server had it before the run, and as the plan implies it.
+    items: BTreeMap<String, (Item, After)>,
+    pages: Pages,
+}
+
+impl Migration {
+    async fn new(
+        bed: Bed,
+        count: u64,
+        seed: u64,
+        head: &str,
+        changes: &str,
+        after: fn(&Item) -> After,
+        keys: (&str, usize),
+    ) -> Migration {
+        let table = bed.create_table().await;
+        // Not every engine compares documents, and a write in place compares what it overwrites or removes.
+        let any = bed.local().is_some();
+        let document = |item: &Item, name| matches!(item.get(name), Some(Value::M(_) | Value::L(_)));
+        let plain = |item: &Item| !document(item, "email") && !document(item, "contact_email");
+        let items = sample::items(seed, 2 * count).filter(|item| any || plain(item)).take(count as usize);
+        assert_eq!(bed.load(&table, items).await, count);
+        let before = bed.dump(&table).await;
+        assert_eq!(before.len() as u64, count);
+        let plan = bed.plan("killed", &table, head, &format!("{changes}{SCAN}{}", keys.0));
+        let state = bed.dir().join("state.db");
+        let items = before.into_iter().map(|(key, item)| (key, (item.clone(), after(&item)))).collect();
+        bed.front().reset_tally();
+        Migration { bed, table, plan, state, items, pages: Pages::with_open(keys.1) }
+    }
+
+    fn start(&self) -> Child {
+        let log = File::options().append(true).create(true).open(self.bed.dir().join("log")).unwrap();
+        let mut command = self.bed.command();
+        command.arg("run").arg(&self.plan).arg("--yes").arg("--state").arg(&self.state);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    }
+
+    /// Update requests that have reached the server.
+    fn updates(&self) -> u64 {
+        self.bed.front().tally().operation("UpdateItem").requests
+    }
+
+    /// Waits until so many more updates have reached the server; false if the process ended before.
+    fn wait_for_updates(&self, child: &mut Child, more: u64) -> bool {
+        let goal = self.updates() + more;
+        while self.updates() < goal {
+            if child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            sleep(Duration::from_millis(3));
+        }
+        true
+    }
+
+    /// Accounts for the pages of a session that has ended.
+    fn account(&mut self) -> Standing {
+        self.settle(&["Scan"]);
+        let scans = self.bed.front().tally().scans;
+        self.pages.session_ended(&scans, &self.state)
+    }
+
+    /// Waits until the server has answered what a dead process had sent of these operations.
+    fn settle(&self, operations: &[&str]) {
+        let mut quiet = 0;
+        let mut last = 0;
+        while quiet < 8 {
+            sleep(Duration::from_millis(3));
+            let tally = self.bed.front().tally();
+            let open = operations.iter().any(|name| {
+                let of = tally.operation(name);
+                of.requests != of.ok + of.errors.values().sum::<u64>()
+            });
+            let seen = tally.requests();
+            quiet = if open || seen != last { 0 } else { quiet + 1 };
+            last = seen;
+        }
+    }
+
+    /// Starts it and kills it until it completes; gives the number of kills and the last exit.
+    fn run_under_kills(&mut self, most_updates: u64, rng: &mut Rng) -> (u32, ExitStatus) {
+        let mut kills = 0;
+        loop {
+            let mut child = self.start();
+            if rng.u8(..6) == 0 {
+                // Some moments before the first write, too: while it starts, resumes, reads.
+                sleep(Duration::from_millis(rng.u64(..250)));
+            } else if self.wait_for_updates(&mut child, rng.u64(..most_updates)) {
+                sleep(Duration::from_millis(rng.u64(..25)));
+            }
+            // SIGKILL. Of no effect on a process that has ended.
+            child.kill().unwrap();
+            let status = child.wait().unwrap();
+            let standing = self.account();
+            if status.code().is_some() {
+                println!("  completed; {} pages read again after the last kill", standing.read_again);
+                return (kills, status);
+            }
+            kills += 1;
+            println!("  kill {kills}: {}", standing.line(ACTIVE));
+            assert!(standing.open <= standing.at_most(ACTIVE), "{standing:?}");
+        }
+    }
+
+    /// Every item is as the plan implies, byte for byte, in every attribute.
+    async fn check_items(&self) {
+        self.settle(&["Scan", "UpdateItem"]);
+        let mut now = self.bed.dump(&self.table).await;
+        for (key, (before, after)) in &self.items {
+            let found = now.remove(key).unwrap_or_else(|| panic!("{key} is gone"));
+            let (found, expected) = (bytes_of(&found), bytes_of(&after.item));
+            assert_eq!(found, expected, "\nbefore: {}", bytes_of(before));
+        }
+        assert!(now.is_empty(), "items came from nowhere: {:?}", now.keys());
+    }
+
+    /// The state adds up: every item counts once, and each item that needed a write was written once.
+    fn check_counts(&self) -> Counts {
+        let file = StateFile::open(&self.state).unwrap();
+        let current = file.summary().unwrap().current.unwrap();
+        let counts = current.totals.counts;
+        assert_eq!(current.run.status, RunStatus::Complete);
+        assert!(current.run.lower_bound, "what was applied before a kill may count as already applied");
+        let of = |outcome| self.items.values().filter(|(_, after)| after.outcome == outcome).count() as u64;
+        assert_eq!(counts.scanned, self.items.len() as u64);
+        assert_eq!(counts.outcomes.iter().sum::<u64>(), counts.scanned);
+        for outcome in [Outcome::NothingToDo, Outcome::Diverged] {
+            assert_eq!(counts.of(outcome), of(outcome), "{outcome:?}");
+        }
+        let done = counts.of(Outcome::Applied) + counts.of(Outcome::AlreadyApplied);
+        assert_eq!(done, of(Outcome::Applied) + of(Outcome::AlreadyApplied));
+        assert!(counts.of(Outcome::Applied) <= of(Outcome::Applied), "it is a lower bound");
+        assert_eq!(self.bed.front().tally().operation("UpdateItem").ok, of(Outcome::Applied), "written exactly once");
+
+        let listed: BTreeMap<String, Vec<String>> = file
+            .diverged(ALL)
+            .unwrap()
+            .into_iter()
+            .map(|d| (d.key.to_text(), d.paths.iter().map(ToString::to_string).collect()))
+            .collect();
+        let diverged = self.items.iter().filter(|(_, (_, after))| after.outcome == Outcome::Diverged);
+        let diverged = diverged.map(|(key, _)| (key.clone(), vec!["contact_email".to_owned()]));
+        assert_eq!(listed, diverged.collect());
+        assert!(file.failures(ALL).unwrap().is_empty());
+        counts
+    }
+
+    /// For every value that the run destroyed there is a pre-image with exactly that value, and there are no others.
+    async fn check_pre_images(&self) -> (u64, u64) {
+        let summary = StateFile::open(&self.state).unwrap().summary().unwrap();
+        let store =
+            backfill::internals::state::open(&self.state, &summary.identity, || "2026-01-01T00:00:00Z".into()).unwrap();
+        let (mut destroyed, mut recorded) = (0, 0);
+        for (key, (before, after)) in &self.items {
+            assert_eq!(*key, key_of(before).to_text());
+            let rows = store.pre_images(ItemKey::from_text(key).unwrap(), None).await.unwrap();
+            recorded += rows.len() as u64;
+            destroyed += after.destroyed.len() as u64;
+            let text = |path: String, value: &backfill::internals::item::Value| format!("{path} = {}", value.to_json());
+            let rows: BTreeSet<String> =
+                rows.iter().map(|row| text(row.path.to_string(), row.value.as_ref().unwrap())).collect();
+            let lost: BTreeSet<String> = after.destroyed.iter().map(|(p, v)| text(p.to_string(), v)).collect();
+            assert_eq!(rows, lost, "{key}");
+        }
+        assert_eq!(recorded, summary.pre_images, "pre-images of items that are not in the table");
+        store.close().await.unwrap();
+        (destroyed, recorded)
+    }
+
+    /// Another pass writes nothing: not one request, not one unit.
+    fn check_second_pass(&self) {
+        self.bed.front().reset_tally();
+        let output = self
+            .bed
+            .command()
+            .arg("run")
+            .arg(&self.plan)
+            .args(["--again", "--yes", "--state"])
+            .arg(&self.state)
+            .output()
+            .unwrap();
+        let tally = self.bed.front().tally();
+        println!("  second pass: {} WCU, {} requests, {}", tally.write_units(), tally.requests(), output.status);
+        assert_eq!(tally.operations.keys().collect::<Vec<_>>(), crate::harness::READ_ONLY);
+        assert!(tally.write_units() == 0.0);
+    }
+}
+
+/// One update in two hundred arrives late, so that some of a killed process are applied after the next one has begun.
+fn some_updates_late() -> FaultRule {
+    Arc::new(|request| match request.operation.as_str() {
+        "UpdateItem" if request.operation_sequence % 200 == 3 => Fault::Delay(Duration::from_millis(150)),
+        _ => Fault::Pass,
+    })
+}
+
+fn seed() -> u64 {
+    let seed = std::env::var("BACKFILL_TEST_SEED").ok().and_then(|s| s.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("BACKFILL_TEST_SEED={seed}");
+    seed
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+}
+
+fn log_of(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join("log")).unwrap_or_default()
+}
+
+/// `backfill --help`: "It can be killed at any moment and continues where it was."
+/// RUNBOOK: "the state file holds everything that was committed".
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_random_moments_it_ends_as_if_it_never_was() {
+    let bed = Bed::start();
+    // Five in six items need a write, so as many updates at most in each session make more kills than these.
+    let (items, updates, enough) = bed.sized((20_000, 700, 20), (700, 150, 3));
+    let mut rng = Rng::with_seed(seed());
+    let mut migration = Migration::new(bed, items, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
+    migration.bed.front().set_faults(Some(some_updates_late()));
+    let began = Instant::now();
+    let (kills, status) = migration.run_under_kills(updates, &mut rng);
+    println!("  {kills} kills in {:.1} s", began.elapsed().as_secs_f64());
+    assert!(kills >= enough, "only {kills} kills");
+    migration.check_items().await;
+    assert_eq!(status.code(), Some(5), "diverged items; {}", log_of(migration.bed.dir()));
+    let counts = migration.check_counts();
+    println!("  {:?} of {:?}", counts.outcomes, Outcome::ALL);
+    migration.check_second_pass();
+}
+
+/// A plan that works in place destroys values. Every value that it overwrites or removes is recorded, at whatever moment
+/// the process is killed.
+/// RUNBOOK: "has the only copy of what was overwritten or removed".
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_place_every_destroyed_value_is_recorded() {
+    let bed = Bed::start();
+    let (items, updates, enough) = bed.sized((5_000, 500, 8), (400, 150, 2));
+    let mut rng = Rng::with_seed(seed());
+    let head = "strategy = \"in-place\"\non_existing = \"overwrite\"";
+    let mut migration =
+        Migration::new(bed, items, rng.u64(..), head, expected::IN_PLACE, in_place, (NARROW, OPEN_AT_MOST)).await;
+    migration.bed.front().set_faults(Some(some_updates_late()));
+    let (kills, status) = migration.run_under_kills(updates, &mut rng);
+    assert!(kills >= enough, "only {kills} kills");
+    migration.check_items().await;
+    assert_eq!(status.code(), Some(0), "{}", log_of(migration.bed.dir()));
+    migration.check_counts();
+    let (destroyed, recorded) = migration.check_pre_images().await;
+    println!("  {kills} kills; {destroyed} values destroyed, {recorded} pre-images");
+    assert!(destroyed > items / 2, "the plan destroys many values");
+    migration.check_second_pass();
+}
+
+/// `backfill --help`: "130 interrupted, resumable".
+#[tokio::test(flavor = "multi_thread")]
+async fn terminated_it_drains_and_resumes() {
+    const ITEMS: u64 = 3_000;
+    let mut rng = Rng::with_seed(seed());
+    let mut migration = Migration::new(Bed::embedded(), ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
+    // Requests take a while, so that some are in flight when the signal comes.
+    let slow: FaultRule = Arc::new(|request| match request.operation.as_str() {
+        "UpdateItem" => Fault::Delay(Duration::from_millis(60)),
+        _ => Fault::Pass,
+    });
+    migration.bed.front().set_faults(Some(slow));
+    for time in 1..=3 {
+        let mut child = migration.start();
+        assert!(migration.wait_for_updates(&mut child, rng.u64(100..500)), "{}", log_of(migration.bed.dir()));
+        signal(&child, [Signal::SIGTERM, Signal::SIGINT][time % 2]);
+        let began = Instant::now();
+        let status = child.wait().unwrap();
+        let took = began.elapsed();
+        let update = migration.bed.front().tally().operation("UpdateItem");
+        assert_eq!(status.code(), Some(130), "{}", log_of(migration.bed.dir()));
+        assert!(took < Duration::from_secs(5), "requests of 60 ms were drained in {took:?}");
+        assert_eq!(update.requests, update.ok, "a request was in flight when the process ended");
+        let standing = migration.account();
+        println!("  drain {time} in {took:?}: {}", standing.line(ACTIVE));
+        let run = StateFile::open(&migration.state).unwrap().summary().unwrap().current.unwrap().run;
+        assert_eq!((run.status, run.open_session), (RunStatus::Stopped, false));
+        assert!(run.stop_reason.unwrap().contains("interrupted"));
+    }
+    migration.bed.front().set_faults(None);
+    let mut child = migration.start();
+    let status = child.wait().unwrap();
+    let standing = migration.account();
+    println!("  resumed; {} pages read again", standing.read_again);
+    migration.check_items().await;
+    assert_eq!(status.code(), Some(5), "{}", log_of(migration.bed.dir()));
+    migration.check_counts();
+}
+
+/// "Interrupt again to stop at once": without waiting for what is in flight, and without loss.
+/// RUNBOOK: "A second signal stops at once; nothing is lost then either".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_stops_at_once_without_loss() {
+    const ITEMS: u64 = 2_000;
+    let mut rng = Rng::with_seed(seed());
+    let mut migration = Migration::new(Bed::embedded(), ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
+    let stuck: FaultRule = Arc::new(|request| match request.operation.as_str() {
+        "UpdateItem" if request.operation_sequence > 300 => Fault::Delay(Duration::from_secs(3)),
+        _ => Fault::Pass,
+    });
+    migration.bed.front().set_faults(Some(stuck));
+    let mut child = migration.start();
+    assert!(migration.wait_for_updates(&mut child, 320), "{}", log_of(migration.bed.dir()));
+    signal(&child, Signal::SIGTERM);
+    sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "it waits for what is in flight");
+    let began = Instant::now();
+    signal(&child, Signal::SIGTERM);
+    let status = child.wait().unwrap();
+    let took = began.elapsed();
+    assert_eq!(status.code(), Some(130), "{}", log_of(migration.bed.dir()));
+    assert!(took < Duration::from_secs(1), "at once took {took:?}");
+    let standing = migration.account();
+    println!("  stopped in {took:?}: {}", standing.line(ACTIVE));
+    // What was in flight lands while the run goes on.
+    migration.bed.front().set_faults(None);
+    let status = migration.start().wait().unwrap();
+    migration.account();
+    migration.check_items().await;
+    assert_eq!(status.code(), Some(5), "{}", log_of(migration.bed.dir()));
+    migration.check_counts();
+}

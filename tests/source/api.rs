@@ -1,0 +1,259 @@
+//! The supported API: `docs/api.txt` lists every item that a crate can name without the feature `internals`.
+//!
+//! The list is made from the source: the `pub use` of `src/lib.rs` are followed to the items that they name. If it differs
+//! from the file, the test fails; `UPDATE_API=1 cargo test --test source api` writes the file anew.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use syn::visit::{self, Visit};
+use syn::{Attribute, Item, UseTree, Visibility};
+
+/// At most this many items, so that the API stays something that can be supported.
+const MOST: usize = 150;
+
+#[test]
+fn the_api_is_what_the_list_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lib = parse(&root.join("src/lib.rs"));
+    let mut items = BTreeSet::new();
+    collect(&lib.items, "backfill", &mut items);
+    let text: String = items.iter().map(|(path, kind)| format!("{path} {kind}\n")).collect();
+    let file = root.join("docs/api.txt");
+    if std::env::var_os("UPDATE_API").is_some() {
+        std::fs::write(&file, &text).unwrap();
+    }
+    let listed = std::fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(listed, text, "the API has changed: if that is meant, run `UPDATE_API=1 cargo test --test source api`");
+    assert!(items.len() <= MOST, "{} items, and the API has at most {MOST}", items.len());
+}
+
+/// Names that need no export: of the language, of `std` and of serde.
+const FOREIGN: &[&str] =
+    &["Arc", "BTreeMap", "BTreeSet", "Box", "HashMap", "Option", "Result", "Self", "Send", "String", "Sync", "Vec"];
+
+/// A port can be implemented outside the crate: all types in its signatures, and in the fields of these types, are in the
+/// API.
+#[test]
+fn the_ports_name_only_what_can_be_named() {
+    let lib = parse(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"));
+    let mut exported = Vec::new();
+    exports(&lib.items, "backfill", &mut exported);
+    let names: BTreeSet<&str> = exported.iter().map(|(_, path)| path.last().unwrap().as_str()).collect();
+    let (mut ports, mut wrong) = (0, BTreeSet::new());
+    for (at, path) in exported.iter().filter(|(at, _)| at.starts_with("backfill::ports")) {
+        let item = find(&["crate".to_owned()], path).unwrap_or_else(|| panic!("{} leads nowhere", path.join("::")));
+        ports += usize::from(matches!(item, Item::Trait(_)));
+        let mut named = Named::default();
+        named.visit_item(&item);
+        let unknown = named.0.into_iter().filter(|name| !names.contains(name.as_str()));
+        wrong.extend(unknown.filter(|name| !FOREIGN.contains(&name.as_str())).map(|name| format!("{at}: {name}")));
+    }
+    assert!(ports >= 3, "{ports} ports");
+    assert!(wrong.is_empty(), "export these in `ports`, or take them out of it: {wrong:?}");
+}
+
+/// The types that the public parts of an item name: signatures, variants and public fields.
+#[derive(Default)]
+struct Named(BTreeSet<String>);
+
+impl<'a> Visit<'a> for Named {
+    fn visit_field(&mut self, field: &'a syn::Field) {
+        // The fields of a variant have no visibility of their own.
+        if !matches!(field.vis, Visibility::Restricted(_)) {
+            self.visit_type(&field.ty);
+        }
+    }
+
+    fn visit_item_struct(&mut self, item: &'a syn::ItemStruct) {
+        item.fields.iter().filter(|field| is_public(&field.vis)).for_each(|field| self.visit_field(field));
+    }
+
+    fn visit_block(&mut self, _: &'a syn::Block) {}
+
+    fn visit_attribute(&mut self, _: &'a Attribute) {}
+
+    fn visit_type_path(&mut self, path: &'a syn::TypePath) {
+        if let Some(last) = path.path.segments.last() {
+            let name = last.ident.to_string();
+            if name.starts_with(char::is_uppercase) {
+                self.0.insert(name);
+            }
+        }
+        visit::visit_type_path(self, path);
+    }
+}
+
+/// Every path that `lib.rs` exports without a feature, with the module that shows it.
+fn exports(items: &[Item], at: &str, found: &mut Vec<(String, Vec<String>)>) {
+    for item in items {
+        match item {
+            Item::Use(item) if is_public(&item.vis) && !is_of_a_feature(&item.attrs) => {
+                found.extend(leaves(&item.tree, Vec::new()).into_iter().map(|(path, _)| (at.to_owned(), path)));
+            }
+            Item::Mod(item) if is_public(&item.vis) && !is_of_a_feature(&item.attrs) => {
+                let inside = item.content.as_ref().map_or(&[][..], |(_, items)| items);
+                exports(inside, &format!("{at}::{}", item.ident), found);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Nothing but `internals` is public and hidden.
+#[test]
+fn only_internals_is_hidden() {
+    let mut hidden = Vec::new();
+    for file in source_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines = text.lines().filter(|line| line.trim() == "#[doc(hidden)]").count();
+        hidden.extend(std::iter::repeat_n(file, lines));
+    }
+    assert_eq!(hidden.len(), 1, "one #[doc(hidden)], of `internals` in src/lib.rs: {hidden:?}");
+    assert!(hidden[0].ends_with("src/lib.rs"));
+}
+
+/// Adds the public items of a module of `lib.rs`, with their path and kind.
+fn collect(items: &[Item], at: &str, found: &mut BTreeSet<(String, &'static str)>) {
+    for item in items {
+        match item {
+            Item::Use(item) if is_public(&item.vis) && !is_of_a_feature(&item.attrs) => {
+                for (path, name) in leaves(&item.tree, Vec::new()) {
+                    let kind = kind_of(&["crate".to_owned()], &path)
+                        .unwrap_or_else(|| panic!("{} of src/lib.rs leads nowhere", path.join("::")));
+                    found.insert((format!("{at}::{name}"), kind));
+                }
+            }
+            Item::Mod(item) if is_public(&item.vis) && !is_of_a_feature(&item.attrs) => {
+                let at = format!("{at}::{}", item.ident);
+                let (_, items) =
+                    item.content.as_ref().unwrap_or_else(|| panic!("`{at}` is public and not in src/lib.rs"));
+                found.insert((at.clone(), "module"));
+                collect(items, &at, found);
+            }
+            _ => {
+                if let Some((name, kind)) = defined(item) {
+                    found.insert((format!("{at}::{name}"), kind));
+                }
+            }
+        }
+    }
+}
+
+/// What a path means in a module: the kind of item that it leads to.
+fn kind_of(module: &[String], path: &[String]) -> Option<&'static str> {
+    match find(module, path)? {
+        Item::Macro(_) => Some("struct"),
+        item => defined(&item).map(|(_, kind)| kind),
+    }
+}
+
+/// The item that a path leads to in a module. If a macro makes the item, this is the macro call.
+fn find(module: &[String], path: &[String]) -> Option<Item> {
+    let mut module = module.to_vec();
+    let (name, way) = path.split_last()?;
+    for (n, step) in way.iter().enumerate() {
+        match step.as_str() {
+            "crate" => module = vec!["crate".to_owned()],
+            "self" => {}
+            "super" => {
+                module.pop();
+            }
+            child if file_of(&[module.clone(), vec![child.to_owned()]].concat()).is_some() => {
+                module.push(child.to_owned())
+            }
+            // A crate of its own, or a module that is re-exported.
+            other => {
+                let target = used(&module, other)?;
+                return find(&module, &[target, path[n + 1..].to_vec()].concat());
+            }
+        }
+    }
+    let is_it = |item: &Item| defined(item).is_some_and(|(defined, _)| defined == *name) || made_by_a_macro(item, name);
+    match parse(&file_of(&module)?).items.into_iter().find(is_it) {
+        Some(item) => Some(item),
+        None => find(&module, &used(&module, name)?),
+    }
+}
+
+/// Whether a macro of this file that defines structs is called with this name.
+fn made_by_a_macro(item: &Item, name: &str) -> bool {
+    let Item::Macro(item) = item else { return false };
+    let names = item.mac.tokens.clone().into_iter();
+    item.ident.is_none() && names.into_iter().any(|token| token.to_string() == name)
+}
+
+/// The path that a public `use` of this module binds to this name.
+fn used(module: &[String], name: &str) -> Option<Vec<String>> {
+    let file = parse(&file_of(module)?);
+    let uses = file.items.iter().filter_map(|item| match item {
+        Item::Use(item) if is_public(&item.vis) => Some(leaves(&item.tree, Vec::new())),
+        _ => None,
+    });
+    uses.flatten().find(|(_, bound)| bound == name).map(|(path, _)| path)
+}
+
+/// A public item that is defined here.
+fn defined(item: &Item) -> Option<(String, &'static str)> {
+    let (name, vis, kind) = match item {
+        Item::Const(item) => (&item.ident, &item.vis, "const"),
+        Item::Enum(item) => (&item.ident, &item.vis, "enum"),
+        Item::Fn(item) => (&item.sig.ident, &item.vis, "fn"),
+        Item::Struct(item) => (&item.ident, &item.vis, "struct"),
+        Item::Trait(item) => (&item.ident, &item.vis, "trait"),
+        Item::Type(item) => (&item.ident, &item.vis, "type"),
+        Item::Mod(item) if item.content.is_none() => (&item.ident, &item.vis, "module"),
+        _ => return None,
+    };
+    is_public(vis).then(|| (name.to_string(), kind))
+}
+
+/// Every path of a `use`, with the name that it binds.
+fn leaves(tree: &UseTree, mut path: Vec<String>) -> Vec<(Vec<String>, String)> {
+    match tree {
+        UseTree::Path(tree) => {
+            path.push(tree.ident.to_string());
+            leaves(&tree.tree, path)
+        }
+        UseTree::Name(tree) => {
+            path.push(tree.ident.to_string());
+            vec![(path, tree.ident.to_string())]
+        }
+        UseTree::Rename(tree) => {
+            path.push(tree.ident.to_string());
+            vec![(path, tree.rename.to_string())]
+        }
+        UseTree::Group(tree) => tree.items.iter().flat_map(|tree| leaves(tree, path.clone())).collect(),
+        UseTree::Glob(_) => panic!("`{}::*` in the API: name what it is to be", path.join("::")),
+    }
+}
+
+fn is_public(vis: &Visibility) -> bool {
+    matches!(vis, Visibility::Public(_))
+}
+
+/// Whether it is there with a feature only: the API is what is always there.
+fn is_of_a_feature(attrs: &[Attribute]) -> bool {
+    attrs.iter().any(|attr| attr.path().is_ident("cfg"))
+}
+
+/// The file of a module below `src/`.
+fn file_of(module: &[String]) -> Option<PathBuf> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let below: PathBuf = module.iter().skip(1).collect();
+    if module.len() == 1 {
+        return Some(src.join("lib.rs"));
+    }
+    let candidates = [src.join(&below).with_extension("rs"), src.join(&below).join("mod.rs")];
+    candidates.into_iter().find(|file| file.is_file())
+}
+
+fn parse(file: &Path) -> syn::File {
+    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+fn source_files(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { source_files(&path) } else { vec![path] }).collect()
+}

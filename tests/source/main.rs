@@ -1,0 +1,7 @@
+//! Tests that read the project's own files: sources, documents, examples and plans. They need no server and no state.
+
+mod api;
+mod architecture;
+mod flag_examples;
+mod plans;
+mod runbook;

@@ -1,0 +1,141 @@
+//! Control items, the flag and the lease, on a real server: its conditions, its errors, its lost replies.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backfill::internals::clock;
+use backfill::internals::cutover::{
+    Flag, FlagChange, FlagMeta, FlagStoreError, Lease, LeaseError, Opened, ReadFrom, WriteTo, items, open,
+};
+use backfill::internals::dynamodb::FatalKind;
+use backfill::internals::dynamodb::control::{Control, ControlError, ControlItem};
+use backfill::internals::item::{Item, Num, Value};
+use backfill::internals::local::Fault;
+use backfill::internals::plan::{FlagKey, Plan, load};
+
+use super::table;
+use crate::harness::Bed;
+
+async fn control_items(bed: &Bed, name: &str, key: &FlagKey) -> (ControlItem, ControlItem) {
+    let table: Arc<dyn Control> = Arc::new(table(bed, name).await);
+    items(table, name, key).await.unwrap()
+}
+
+fn attributes(version: &str, state: &str) -> Item {
+    [("version".to_owned(), Value::N(Num::parse(version).unwrap())), ("write".to_owned(), Value::S(state.into()))]
+        .into()
+}
+
+fn plan(bed: &Bed, cutover: &str) -> Plan {
+    let region = std::env::var("AWS_REGION").unwrap_or_else(|_| "us-east-1".to_owned());
+    let text = format!(
+        "[migration]\nname = \"rename\"\n[table]\nname = \"shop\"\nregion = \"{region}\"\nendpoint_url = \"{}\"\n\
+         [[change]]\nmove = \"a\"\nto = \"b\"\n[cutover]\n{cutover}\n",
+        bed.endpoint()
+    );
+    load("p", &text).unwrap_or_else(|errors| panic!("{errors}")).plan
+}
+
+async fn opened(bed: &Bed, cutover: &str) -> Opened {
+    open(&plan(bed, cutover), clock::wall(), None).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_item_is_written_only_where_it_is_as_expected() {
+    let bed = Bed::start();
+    let (single, double) = (bed.create_flag_table().await, bed.create_table().await);
+    let pair = FlagKey::Attributes(vec![("pk".into(), "FLAG".into()), ("sk".into(), "x".into())]);
+    for (name, key) in [(&single, FlagKey::Partition("x".into())), (&double, pair)] {
+        let (item, beside) = control_items(&bed, name, &key).await;
+        assert_eq!(item.get().await, Ok(None));
+        let first = item.put(attributes("1", "old"), None).await.unwrap();
+        assert_eq!(item.get().await, Ok(Some(first.clone())));
+        assert_eq!(beside.get().await, Ok(None));
+        for wrong in [None, Some(attributes("2", "old")), Some(attributes("1", "both"))] {
+            let refused = item.put(attributes("2", "both"), wrong.as_ref()).await;
+            assert!(
+                matches!(&refused, Err(ControlError::Changed { found: Some(found), .. }) if *found == first),
+                "{refused:?}"
+            );
+        }
+        // Numbers are equal by value, and the whole item is replaced.
+        item.put(Item::from([("version".to_owned(), Value::Null)]), Some(&attributes("1.0", "old"))).await.unwrap();
+        assert!(!item.get().await.unwrap().unwrap().contains_key("write"));
+        let refused = beside.put(attributes("2", "both"), Some(&attributes("1", "old"))).await;
+        assert!(matches!(refused, Err(ControlError::Changed { found: None, .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_reply_is_seen_through() {
+    let bed = Bed::start();
+    let name = bed.create_flag_table().await;
+    let (item, _) = control_items(&bed, &name, &FlagKey::Partition("x".into())).await;
+    item.put(attributes("1", "old"), None).await.unwrap();
+    bed.front().set_faults(Some(Arc::new(|request| {
+        if request.operation == "PutItem" && request.operation_sequence < 2 { Fault::DropReply } else { Fault::Pass }
+    })));
+    let written = item.put(attributes("2", "both"), Some(&attributes("1", "old"))).await.unwrap();
+    assert_eq!(item.get().await, Ok(Some(written)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_with_the_table_is_said_with_the_way_out() {
+    let bed = Bed::start();
+    let kind_of = |error: ControlError| match &error {
+        ControlError::Unusable { kind, .. } => (*kind, error.to_string()),
+        _ => panic!("{error}"),
+    };
+    let key = FlagKey::Attributes(vec![("id".into(), "x".into())]);
+    let (missing, _) = control_items(&bed, "no-such-table", &key).await;
+    for error in [missing.get().await.unwrap_err(), missing.put(Item::new(), None).await.unwrap_err()] {
+        let (kind, text) = kind_of(error);
+        assert!(kind == FatalKind::TableMissing && text.contains("Create the table"), "{text}");
+    }
+    // The table has a sort key, too.
+    let (other, _) = control_items(&bed, &bed.create_table().await, &key).await;
+    for error in [other.get().await.unwrap_err(), other.put(Item::new(), None).await.unwrap_err()] {
+        let (kind, text) = kind_of(error);
+        assert!(kind == FatalKind::Request && text.contains("[cutover]"), "{text}");
+    }
+    let refused = open(&plan(&bed, "table = \"no-such-table\""), clock::wall(), None).await.err().unwrap();
+    assert!(matches!(refused, FlagStoreError::Control(ControlError::Unusable { kind: FatalKind::TableMissing, .. })));
+}
+
+/// The whole way, through the plan: created, moved, read back by another process's eyes, and refused to who comes late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_flag_of_a_plan() {
+    let bed = Bed::start();
+    let cutover = format!("table = \"{}\"\nmax_cache_seconds = 1", bed.create_flag_table().await);
+    let (ours, theirs) = (opened(&bed, &cutover).await.flag, opened(&bed, &cutover).await.flag);
+    assert!(ours.read().await.unwrap().is_none());
+    let meta =
+        FlagMeta { plan: "f".repeat(64).into(), report: Some("r".into()), actor: "jo@laptop".into(), reason: None };
+    let now = jiff::Timestamp::now();
+    let first = ours.change(None, &Flag::first(1, now), &meta).await.unwrap();
+    assert!(first.changed_at > now);
+    assert_eq!(theirs.read().await.unwrap(), Some((first.clone(), meta.clone())));
+    let next = first.next(FlagChange::DualWrite, first.settled_at(), Duration::ZERO).unwrap();
+    let kept = theirs.change(Some(&first), &next, &meta).await.unwrap();
+    assert_eq!((kept.version, kept.write, kept.read), (2, WriteTo::Both, ReadFrom::Old));
+    let late = ours.change(Some(&first), &next, &meta).await.unwrap_err();
+    assert!(matches!(&late, FlagStoreError::Changed { found: Some(found), .. } if **found == kept), "{late}");
+    assert_eq!(ours.read().await.unwrap(), Some((kept, meta)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lease_of_a_plan_has_one_holder() {
+    let bed = Bed::start();
+    let cutover = format!("table = \"{}\"", bed.create_flag_table().await);
+    let lease = opened(&bed, &cutover).await.lease.unwrap();
+    let (long, short) = (Duration::from_secs(6), Duration::from_millis(500));
+    let first = Lease::acquire(lease.clone(), "a", None, long, |_, _| ()).await.unwrap();
+    let refused = Lease::acquire(lease.clone(), "b", None, short, |_, _| ()).await.unwrap_err();
+    assert!(matches!(&refused, LeaseError::Held { owner, .. } if owner.as_it_is() == "a"), "{refused}");
+    first.release().await;
+    let second = Lease::acquire(lease.clone(), "b", None, short, |_, _| ()).await.unwrap();
+    assert_eq!(second.fence(), 2);
+    drop(second);
+    // Nobody gives it back; it is had all the same.
+    assert_eq!(Lease::acquire(lease, "c", None, long, |_, _| ()).await.unwrap().fence(), 3);
+}

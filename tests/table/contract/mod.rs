@@ -1,0 +1,41 @@
+//! What the tool rests on, held by the server: the embedded engine, or the one that `BACKFILL_TEST_ENDPOINT` names.
+//!
+//! `probe` shows whether conditions hold under concurrent writers, on which everything else rests; `capacity` holds what a
+//! write is expected to cost to what the server says; `control` is about the flag and the lease; `writes` holds every kind
+//! of guarded write to a model of it, `reads` the scan and the errors, `runs` whole runs of the real binary.
+
+mod capacity;
+mod cases;
+mod control;
+mod probe;
+mod reads;
+mod runs;
+mod writes;
+
+use crate::harness::Bed;
+use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
+use backfill::internals::item::{Item, item_from_json};
+use backfill::internals::plan::TableRef;
+use serde_json::Value as Json;
+
+/// A table of the server as the engine sees it.
+async fn table(bed: &Bed, name: &str) -> DynamoTable {
+    let reference = TableRef {
+        name: name.to_owned(),
+        key: None,
+        region: Some(std::env::var("AWS_REGION").unwrap_or_else(|_| "us-east-1".to_owned())),
+        endpoint_url: Some(bed.endpoint()),
+        profile: None,
+        account: None,
+    };
+    DynamoTable::new(&connect(&reference).await.unwrap(), name)
+}
+
+/// An item with this key and these attributes.
+fn item(pk: &str, attributes: &Json) -> Item {
+    let mut item = item_from_json(attributes).unwrap();
+    for (name, value) in [("pk", pk), ("sk", "x")] {
+        item.insert(name.into(), backfill::internals::item::Value::S(value.into()));
+    }
+    item
+}

@@ -1,0 +1,280 @@
+//! Whole runs of the real binary: every example plan, killed in the middle and resumed; and live writers in a short form.
+
+use std::collections::BTreeMap;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use backfill::internals::item::Item;
+use backfill::internals::local::{Fault, RequestInfo};
+use serde_json::{Value as Json, json};
+
+use super::item;
+use crate::harness::{Bed, bytes_of, key_of};
+use crate::live::{Figures, Kind, Scenario, Shape, play};
+
+/// Copies of each item of an example: so many that a run is killed in the middle, not at an end.
+const COPIES: usize = 30;
+
+/// An example plan: the exit code, and items before and after. All other plans of that folder would fail the test.
+struct Example {
+    file: &'static str,
+    exit: i32,
+    items: Vec<(Json, Json)>,
+}
+
+fn examples() -> Vec<Example> {
+    let constants = json!({
+        "schema_version": {"N": "2"}, "migrated": {"BOOL": true}, "default_rate": {"N": "0.0725"},
+        "labels": {"SS": ["backfilled", "v2"]},
+        "preferences": {"M": {"newsletter": {"BOOL": false}, "channels": {"L": [{"S": "mail"}]}}}
+    });
+    let same = |item: Json| (item.clone(), item);
+    let with = |mut item: Json, more: Json| {
+        item.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        item
+    };
+    let adds = |item: Json, more: Json| (item.clone(), with(item, more));
+    vec![
+        Example {
+            file: "rename-attribute.toml",
+            exit: 5,
+            items: vec![
+                adds(json!({"email": {"S": "a@x"}}), json!({"contact_email": {"S": "a@x"}})),
+                adds(json!({"email": {"NULL": true}, "n": {"N": "1"}}), json!({"contact_email": {"NULL": true}})),
+                same(json!({"email": {"S": "a"}, "contact_email": {"S": "other"}})),
+                same(json!({"contact_email": {"S": "a"}})),
+                same(json!({"n": {"N": "1"}})),
+            ],
+        },
+        Example {
+            file: "copy-nested.toml",
+            exit: 0,
+            items: vec![
+                adds(json!({"address": {"M": {"zip": {"S": "8000"}}}}), json!({"zip": {"S": "8000"}})),
+                adds(
+                    json!({"orders": {"L": [{"M": {"placed_at": {"S": "2026"}}}, {"M": {}}]}}),
+                    json!({"first_order_at": {"S": "2026"}}),
+                ),
+                same(json!({"address": {"S": "a street"}, "orders": {"L": []}})),
+            ],
+        },
+        Example {
+            file: "move-into-document.toml",
+            exit: 4,
+            items: vec![
+                adds(
+                    json!({"street": {"S": "s"}, "zip": {"S": "z"}, "city": {"S": "c"}}),
+                    json!({"address": {"M": {"street": {"S": "s"}, "zip": {"S": "z"}, "city": {"S": "c"}}}}),
+                ),
+                adds(
+                    json!({"zip": {"N": "1"}, "address": {"M": {"geo": {"L": []}}}}),
+                    json!({"address": {"M": {"geo": {"L": []}, "zip": {"N": "1"}}}}),
+                ),
+                same(json!({"zip": {"S": "z"}, "address": {"S": "no document"}})),
+            ],
+        },
+        Example {
+            file: "quoted-names.toml",
+            exit: 0,
+            items: vec![
+                adds(json!({"e-mail": {"S": "a"}}), json!({"email_address": {"S": "a"}})),
+                adds(
+                    json!({"billing.address": {"M": {"zip": {"S": "z"}}}}),
+                    json!({"billing": {"M": {"zip": {"S": "z"}}}}),
+                ),
+                adds(json!({"order #": {"M": {"status": {"S": "open"}}}}), json!({"last status": {"S": "open"}})),
+            ],
+        },
+        Example {
+            file: "remove-attribute.toml",
+            exit: 0,
+            items: vec![
+                (json!({"legacy": {"BS": ["AA=="]}, "x": {"S": ""}}), json!({"x": {"S": ""}})),
+                (
+                    json!({"profile": {"M": {"fax": {"S": "1"}, "tel": {"S": "2"}}}}),
+                    json!({"profile": {"M": {"tel": {"S": "2"}}}}),
+                ),
+                same(json!({"profile": {"S": "fax"}})),
+            ],
+        },
+        Example {
+            file: "set-constant.toml",
+            exit: 0,
+            items: vec![
+                adds(json!({"x": {"S": "y"}}), constants.clone()),
+                (
+                    json!({"schema_version": {"N": "1"}, "preferences": {"M": {"x": {"S": "y"}}}, "labels": {"S": "no set"}}),
+                    constants.clone(),
+                ),
+                same(constants),
+            ],
+        },
+        Example {
+            file: "set-where-missing.toml",
+            exit: 5,
+            items: vec![
+                adds(
+                    json!({"x": {"S": "y"}}),
+                    json!({"expires_at": {"N": "1798761600"}, "schema_version": {"N": "2"}}),
+                ),
+                adds(json!({"expires_at": {"S": "never"}}), json!({"schema_version": {"N": "2"}})),
+                same(json!({"expires_at": {"N": "1"}, "schema_version": {"N": "2"}})),
+                same(json!({"schema_version": {"N": "1"}})),
+            ],
+        },
+        Example {
+            file: "within-limits.toml",
+            exit: 0,
+            items: vec![
+                adds(json!({"phone": {"S": "1"}}), json!({"contact_phone": {"S": "1"}})),
+                same(json!({"n": {"N": "1"}})),
+            ],
+        },
+    ]
+}
+
+/// The example whose constants are documents. Apart, because not every engine compares documents.
+const DOCUMENTS: &str = "set-constant.toml";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_example_ends_as_it_says_also_when_it_is_killed_in_the_middle() {
+    let examples = examples();
+    let mut files: Vec<String> =
+        folder().read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    files.sort();
+    let mut known: Vec<&str> = examples.iter().map(|e| e.file).collect();
+    known.sort();
+    assert_eq!(files, known, "an example that no test knows");
+    for example in examples.iter().filter(|example| example.file != DOCUMENTS) {
+        killed_and_resumed(example).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_with_documents_ends_as_it_says() {
+    let examples = examples();
+    killed_and_resumed(examples.iter().find(|example| example.file == DOCUMENTS).unwrap()).await;
+}
+
+fn folder() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations-examples")
+}
+
+async fn killed_and_resumed(example: &Example) {
+    let text = std::fs::read_to_string(folder().join(example.file)).unwrap();
+    let bed = Bed::start();
+    let table = bed.create_table().await;
+    assert_eq!(text.matches("name = \"shop\"").count(), 1, "{}", example.file);
+    let plan = bed.dir().join(example.file);
+    std::fs::write(&plan, text.replace("name = \"shop\"", &format!("name = \"{table}\""))).unwrap();
+    let both = |n: usize, (before, after): &(Json, Json)| {
+        (0..COPIES).map(move |i| format!("{n}-{i}")).map(|pk| (item(&pk, before), item(&pk, after))).collect::<Vec<_>>()
+    };
+    let items: Vec<(Item, Item)> = example.items.iter().enumerate().flat_map(|(n, pair)| both(n, pair)).collect();
+    bed.load(&table, items.iter().map(|(before, _)| before.clone())).await;
+    let expected: BTreeMap<String, String> =
+        items.iter().map(|(_, after)| (key_of(after).to_text(), bytes_of(after))).collect();
+    let writes = items.iter().filter(|(before, after)| bytes_of(before) != bytes_of(after)).count() as u64;
+
+    kill_after(&bed, start(&bed, &plan), writes / 3);
+    let half = bed.dump(&table).await;
+    assert_ne!(bytes(&half), expected, "{}: it was killed too late", example.file);
+
+    let resumed = finish(start(&bed, &plan));
+    assert_eq!(resumed["exit_code"], example.exit, "{}: {resumed}", example.file);
+    assert_eq!(resumed["run"]["sessions"], 2, "{}: {resumed}", example.file);
+    assert_eq!(resumed["totals"]["counts"]["scanned"], items.len(), "{}: {resumed}", example.file);
+    assert_eq!(bytes(&bed.dump(&table).await), expected, "{}", example.file);
+}
+
+fn bytes(dump: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
+    dump.iter().map(|(key, item)| (key.clone(), bytes_of(item))).collect()
+}
+
+fn start(bed: &Bed, plan: &std::path::Path) -> Child {
+    let mut command = bed.command();
+    command.args(["run", "--yes", "--output", "json", "--endpoint-url", &bed.endpoint()]).arg(plan);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits for the end and gives what it printed.
+fn finish(run: Child) -> Json {
+    let output = tokio::task::block_in_place(|| run.wait_with_output().unwrap());
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Lets so many writes through, holds the others, and kills the tool.
+fn kill_after(bed: &Bed, mut run: Child, writes: u64) {
+    let seen = AtomicU64::new(0);
+    let rule = move |request: &RequestInfo| match request.operation.as_str() {
+        "UpdateItem" if seen.fetch_add(1, Ordering::Relaxed) >= writes => Fault::Delay(Duration::from_secs(3)),
+        _ => Fault::Pass,
+    };
+    bed.front().set_faults(Some(Arc::new(rule)));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while bed.front().tally().operation("UpdateItem").ok < writes {
+        assert!(Instant::now() < deadline && run.try_wait().unwrap().is_none(), "it did not get so far");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    bed.front().set_faults(None);
+}
+
+/// An item that would grow past 400 KB is one failure, listed with its key; the others are done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_too_large_is_a_failure_of_its_own() {
+    let bed = Bed::start();
+    let table = bed.create_table().await;
+    let large = item("large", &json!({"old": {"S": "x".repeat(300 * 1024)}}));
+    let small = (0..20).map(|n| item(&format!("small-{n}"), &json!({"old": {"S": "x"}})));
+    bed.load(&table, small.chain([large])).await;
+    let plan = bed.plan("large", &table, "", "[[change]]\ncopy = \"old\"\nto = \"new\"\n");
+    let run = finish(start(&bed, &plan));
+    assert_eq!(run["exit_code"], 4, "{run}");
+    assert_eq!(run["totals"]["counts"]["applied"], 20, "{run}");
+    assert_eq!(run["totals"]["counts"]["rejected"], 1, "{run}");
+    let mut list = bed.command();
+    let listed = list.args(["failures", "--output", "json"]).arg(&plan).arg("list").output().unwrap();
+    let listed: Json = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed["failures"][0]["key"]["pk"]["S"], "large", "{listed}");
+    let reason = listed["failures"][0]["reason"].as_str().unwrap();
+    assert!(reason.len() < 400 && !reason.contains("xxx"), "{reason}");
+}
+
+/// `tests/table/live_writers.rs` in a short form, so that every server gets it: with lists and maps among the values, and a
+/// target inside a document.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_writers_lose_nothing() {
+    let nested = Scenario { strategy: "expand-contract", on_existing: "keep", shape: Shape::Nested, ..LIVE };
+    live_writers(nested).await;
+}
+
+/// The same without lists and maps, and with values that are moved and overwritten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_writers_of_scalars_and_sets_lose_nothing() {
+    let flat = Scenario { strategy: "in-place", on_existing: "overwrite", documents: false, ..LIVE };
+    live_writers(flat).await;
+}
+
+const LIVE: Scenario = Scenario {
+    strategy: "",
+    on_existing: "",
+    shape: Shape::Top,
+    documents: true,
+    seed: 9,
+    items: 500,
+    writers: 4,
+    write_rate: 200,
+};
+
+async fn live_writers(scenario: Scenario) {
+    let mut figures = Figures::default();
+    figures.add(play(&Bed::start(), scenario).await);
+    figures.tell("short form");
+    assert!(figures.races > 10, "too few races: {}", figures.races);
+    let missing: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| !figures.operations.contains_key(kind)).collect();
+    assert_eq!(missing, [], "kinds of operation that never came");
+}

@@ -1,0 +1,252 @@
+//! Every kind of guarded write, on an image of every type, and on images that a live writer has changed meanwhile.
+
+use backfill::internals::change::OnExisting::Keep;
+use backfill::internals::change::Strategy::{ExpandContract, InPlace};
+use backfill::internals::change::{Action, Decision, GuardedWrite};
+use backfill::internals::dynamodb::memory::rules::{Effect, effect};
+use backfill::internals::dynamodb::sdk::DynamoTable;
+use backfill::internals::dynamodb::{Sink, TableError, WriteReply};
+use backfill::internals::item::{Item, KeyAttribute, KeySchema};
+use futures::StreamExt as _;
+use serde_json::{Value as Json, json};
+
+use super::cases::{Case, cases, copy, lists_and_maps, mv, scalars_and_sets, set};
+use super::{item, table};
+use crate::harness::{Bed, bytes_of, key_of, to_sdk};
+
+/// Requests that one test has under way.
+const CONCURRENCY: usize = 16;
+
+/// What DynamoDB must do with a guarded write: the image after it, or none if a condition does not hold. These are
+/// the rules of the table in memory, so every engine checks them too.
+fn model(write: &GuardedWrite, image: &Item) -> Option<Item> {
+    let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
+    let key = KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) };
+    match effect(write, Some(image), &key, &[]) {
+        Effect::Applied(after) => {
+            // No write of the tool removes what is not there.
+            let removed = |action: &Action| matches!(action, Action::Remove { path } if path.get(image).is_none());
+            assert!(!write.actions.iter().any(removed), "{write:?}");
+            Some(after)
+        }
+        Effect::ConditionFailed => None,
+        Effect::Rejected(why) => panic!("{why}: {write:?}"),
+    }
+}
+
+/// A table of the server, with its own client beside the tool's.
+struct Server<'a> {
+    bed: &'a Bed,
+    name: String,
+    table: DynamoTable,
+}
+
+impl<'a> Server<'a> {
+    async fn new(bed: &'a Bed) -> Server<'a> {
+        let name = bed.create_table().await;
+        let table = table(bed, &name).await;
+        Server { bed, name, table }
+    }
+
+    async fn put(&self, item: &Item) {
+        self.bed.client().put_item().table_name(&self.name).set_item(Some(to_sdk(item))).send().await.unwrap();
+    }
+
+    async fn delete(&self, item: &Item) {
+        let key = to_sdk(key_of(item).attributes());
+        self.bed.client().delete_item().table_name(&self.name).set_key(Some(key)).send().await.unwrap();
+    }
+
+    async fn get(&self, item: &Item) -> Option<Item> {
+        let got = self.table.get(&key_of(item)).await.unwrap();
+        assert!(got.units.is_some_and(|units| units > 0.0), "a get states what it consumed");
+        got.item
+    }
+
+    async fn send(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
+        let mut replies = self.table.write(&[write]).await;
+        assert_eq!(replies.len(), 1);
+        replies.remove(0)
+    }
+
+    /// Sends a write that must fail as a condition. The image in the reply, or else a read, is the item as it is.
+    async fn fails(&self, what: &str, write: &GuardedWrite, image: Option<&Item>) {
+        let reply = self.send(write).await;
+        let Ok(WriteReply::ConditionFailed { image: returned }) = reply else { panic!("{what}: {reply:?}") };
+        let text = |item: Option<&Item>| item.map(bytes_of);
+        let there = self.get(write.key.attributes()).await;
+        assert_eq!(text(there.as_ref()), text(image), "{what}: a failed condition changed the item");
+        assert_eq!(text(returned.or(there).as_ref()), text(image), "{what}: the reply's image");
+    }
+
+    /// A write on the image that it was planned from, twice, and on an item that was deleted.
+    async fn apply(&self, case: &Case, pk: &str) {
+        let (what, before, after) = (case.what, item(pk, &case.before), item(pk, &case.after));
+        self.put(&before).await;
+        let image = self.get(&before).await.unwrap();
+        assert_eq!(bytes_of(&image), bytes_of(&before), "{what}: an item comes back as it was put");
+        let write = case.write(&image);
+        let reply = self.send(&write).await;
+        assert!(
+            matches!(reply, Ok(WriteReply::Applied { consumed: Some(ref consumed) }) if consumed.total() >= 1.0),
+            "{what}: {reply:?}"
+        );
+        let now = self.get(&before).await.unwrap();
+        assert_eq!(bytes_of(&now), bytes_of(&after), "{what}");
+        let again = case.changes().decide(&now);
+        assert!(matches!(again, Decision::AlreadyApplied | Decision::NothingToDo), "{what}: {again:?}");
+        self.fails(what, &write, Some(&after)).await;
+        self.delete(&before).await;
+        self.fails(what, &write, None).await;
+    }
+
+    /// A write on an image that a live writer has made in the meantime.
+    async fn race(&self, case: &Case, image: &Item, raced: &Item) {
+        let write = case.write(image);
+        let what = format!("{} on {}", case.what, bytes_of(raced));
+        self.put(raced).await;
+        let Some(after) = model(&write, raced) else { return self.fails(&what, &write, Some(raced)).await };
+        let reply = self.send(&write).await;
+        assert!(matches!(reply, Ok(WriteReply::Applied { .. })), "{what}: {reply:?}");
+        let now = self.get(raced).await;
+        assert_eq!(now.as_ref().map(bytes_of), Some(bytes_of(&after)), "{what}");
+    }
+}
+
+/// Each kind of write, for each type: exactly the expected image; decided again, nothing to do; sent again, as after a lost
+/// reply, a failed condition; a deleted item stays deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_write_makes_exactly_what_the_plan_implies_and_only_once() {
+    every_write(scalars_and_sets()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_write_of_lists_and_maps_makes_exactly_what_the_plan_implies() {
+    every_write(lists_and_maps()).await;
+}
+
+async fn every_write(values: Vec<(Json, Json)>) {
+    let bed = Bed::start();
+    let server = Server::new(&bed).await;
+    let all = values
+        .into_iter()
+        .enumerate()
+        .flat_map(|(n, (a, b))| cases(&a, &b).into_iter().enumerate().map(move |(m, case)| (format!("{n}-{m}"), case)));
+    let server = &server;
+    futures::stream::iter(all)
+        .for_each_concurrent(CONCURRENCY, |(pk, case)| async move { server.apply(&case, &pk).await })
+        .await;
+}
+
+/// Whatever became of the item since it was read: the write fails as a condition, or makes of the item what the model says.
+/// It is never an error. With a scalar and a set: the types make no difference to where a condition can fail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_race_fails_as_a_condition_or_applies_to_the_item_as_it_is() {
+    let values = scalars_and_sets();
+    every_race(&[&values[0], &values[6]]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_race_for_a_document_fails_as_a_condition_or_applies() {
+    every_race(&[&lists_and_maps()[1]]).await;
+}
+
+async fn every_race(values: &[&(Json, Json)]) {
+    let bed = Bed::start();
+    let server = Server::new(&bed).await;
+    let mut races = Vec::new();
+    for (n, (a, b)) in values.iter().enumerate() {
+        for (m, case) in cases(a, b).into_iter().enumerate() {
+            let case = std::sync::Arc::new(case);
+            let count = case.raced(&item("x", &case.before), a, b).len();
+            for i in 0..count {
+                let pk = format!("{n}-{m}-{i}");
+                let image = item(&pk, &case.before);
+                let raced = case.raced(&image, a, b).swap_remove(i);
+                races.push((case.clone(), image, raced));
+            }
+        }
+    }
+    let failing = races.iter().filter(|(case, image, raced)| model(&case.write(image), raced).is_none()).count();
+    let each = |count: usize| count / values.len();
+    assert!(each(failing) > 100 && each(races.len() - failing) > 10, "{failing} of {} races fail", races.len());
+    let server = &server;
+    futures::stream::iter(races)
+        .for_each_concurrent(
+            CONCURRENCY,
+            |(case, image, raced)| async move { server.race(&case, &image, &raced).await },
+        )
+        .await;
+}
+
+/// Values that DynamoDB takes for equal although their texts differ: what the client decides, the server agrees with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_compares_as_the_tool_does() {
+    equal([
+        (json!({"N": "1.0"}), json!({"N": "1"})),
+        (json!({"N": "1E+2"}), json!({"N": "100"})),
+        (json!({"SS": ["b", "a"]}), json!({"SS": ["a", "b"]})),
+        (json!({"NS": ["2", "1.0"]}), json!({"NS": ["1", "2"]})),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_compares_lists_and_maps_as_the_tool_does() {
+    equal([(
+        json!({"M": {"x": {"N": "10.0"}, "y": {"L": [{"N": "1"}]}}}),
+        json!({"M": {"y": {"L": [{"N": "1.0"}]}, "x": {"N": "10"}}}),
+    )])
+    .await;
+}
+
+async fn equal(pairs: impl IntoIterator<Item = (Json, Json)>) {
+    let bed = Bed::start();
+    let server = Server::new(&bed).await;
+    for (n, (old, new)) in pairs.into_iter().enumerate() {
+        let case = Case {
+            what: "equal values",
+            plan: vec![mv("old", "new")],
+            strategy: InPlace,
+            on_existing: Keep,
+            before: json!({"old": old, "new": new}),
+            after: json!({"new": new}),
+        };
+        let before = item(&n.to_string(), &case.before);
+        server.put(&before).await;
+        let image = server.get(&before).await.unwrap();
+        let reply = server.send(&case.write(&image)).await;
+        assert!(matches!(reply, Ok(WriteReply::Applied { .. })), "{old} {new}: {reply:?}");
+        let now = server.get(&before).await.unwrap();
+        assert_eq!(now.keys().collect::<Vec<_>>(), ["new", "pk", "sk"]);
+        assert_eq!(now["new"], before["new"]);
+    }
+}
+
+/// The size limit is one item's failure, for each way in which an item can grow; the item stays as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_that_would_pass_400_kb_is_rejected_and_nothing_else() {
+    let bed = Bed::start();
+    let server = Server::new(&bed).await;
+    let large = json!({"S": "x".repeat(210 * 1024)});
+    let growing = [
+        (vec![copy("old", "new")], json!({"old": large})),
+        (vec![copy("old", "doc.new")], json!({"old": large})),
+        (vec![set("v", &large)], json!({"old": large})),
+    ];
+    for (n, (plan, before)) in growing.into_iter().enumerate() {
+        let case = Case {
+            what: "too large",
+            plan,
+            strategy: ExpandContract,
+            on_existing: Keep,
+            after: before.clone(),
+            before,
+        };
+        let before = item(&n.to_string(), &case.before);
+        server.put(&before).await;
+        let reply = server.send(&case.write(&before)).await;
+        assert!(matches!(&reply, Err(TableError::Rejected { message }) if !message.contains("xxx")), "{reply:?}");
+        assert_eq!(server.get(&before).await, Some(before));
+    }
+}

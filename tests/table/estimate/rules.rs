@@ -1,0 +1,97 @@
+//! A dry run names the items that DynamoDB's documented rules do not allow to be changed, and the run fails on exactly
+//! those, without sending their writes.
+
+use std::collections::BTreeSet;
+
+use backfill::internals::item::{Item, Num, Projection, Value};
+use serde_json::Value as Json;
+
+use crate::harness::{Bed, index};
+use crate::spend::whole_run::tool;
+
+/// Keys of the open failures, by the tool's own list.
+pub(crate) fn failures(bed: &Bed, plan: &std::path::Path) -> BTreeSet<String> {
+    let listed =
+        bed.command().args(["failures"]).arg(plan).args(["list", "--limit", "1000", "--output", "json"]).output();
+    let json: Json = serde_json::from_slice(&listed.unwrap().stdout).unwrap();
+    let list = json["failures"].as_array().unwrap();
+    list.iter().map(|failure| failure["key"].to_string()).collect()
+}
+
+fn keyed(pk: String, attributes: Vec<(&str, Value)>) -> Item {
+    let mut item: Item = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    item.insert("pk".into(), Value::S(pk));
+    item.insert("sk".into(), Value::S("x".into()));
+    item
+}
+
+/// Holds a dry run against the run, over a table of which this many items cannot be changed. No write of theirs is sent.
+async fn foreseen(bed: &Bed, (name, table): (&str, &str), changes: &str, sound: u64, refused: u64) {
+    let plan = bed.plan(name, table, "", changes);
+    let dry = tool(bed, &plan, &["--dry-run"], 0);
+    let classes = ["would_change", "rejected", "would_exceed_400_kb"].map(|name| dry[name].as_u64().unwrap());
+    assert_eq!((classes[0], classes[1] + classes[2]), (sound, refused), "{dry:#}");
+    bed.front().reset_tally();
+    let run = tool(bed, &plan, &["--yes"], 4);
+    let counts = &run["totals"]["counts"];
+    assert_eq!((&counts["applied"], &counts["rejected"]), (&sound.into(), &refused.into()), "{counts:#}");
+    assert_eq!(bed.front().tally().operation("UpdateItem").requests, sound, "a write that a rule forbids is not sent");
+    let named = failures(bed, &plan);
+    assert_eq!(named.len() as u64, refused);
+    let is_named = |prefix: &str| named.iter().filter(|key| key.contains(prefix)).count() as u64;
+    assert_eq!((is_named("BAD#"), is_named("OK#")), (refused, 0), "{named:?}");
+}
+
+/// An attribute becomes the key of a global index, or the sort key of a local one. Some values cannot be keys: another
+/// type, empty, or too long (2,048 bytes for a partition key, 1,024 for a sort key).
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_cannot_be_index_keys_are_foreseen() {
+    let bed = Bed::embedded();
+    let text = |bytes: usize| Value::S("y".repeat(bytes));
+    let never = [
+        Value::S(String::new()),
+        Value::N(Num::parse("5").unwrap()),
+        Value::Null,
+        Value::Bool(true),
+        Value::B(vec![7]),
+        Value::L(vec![text(1)]),
+        Value::M(Item::new()),
+        Value::Ss(vec!["a".into()]),
+        text(2_049),
+    ];
+    let by_mail = index("by-mail", &[("mail_key", "S")], Projection::All, false);
+    let by_code = index("by-code", &[("pk", "S"), ("code", "S")], Projection::KeysOnly, true);
+    let table = bed.create_indexed_table(&[by_mail, by_code]).await;
+    let bad = never.iter().enumerate().map(|(n, value)| keyed(format!("BAD#{n}"), vec![("mail", value.clone())]));
+    let good =
+        [1, 2_048].into_iter().enumerate().map(|(n, bytes)| keyed(format!("OK#{n}"), vec![("mail", text(bytes))]));
+    bed.load(&table, bad.chain(good)).await;
+    foreseen(&bed, ("mail", &table), "[[change]]\ncopy = \"mail\"\nto = \"mail_key\"\n", 2, 9).await;
+
+    let bad = [1_025, 0].into_iter().enumerate().map(|(n, bytes)| keyed(format!("BAD#s{n}"), vec![("c", text(bytes))]));
+    let good = std::iter::once(keyed("OK#s".into(), vec![("c", text(1_024))]));
+    bed.load(&table, bad.chain(good)).await;
+    foreseen(
+        &bed,
+        ("code", &table),
+        "[[change]]\nset = \"other\"\nvalue = 1\n[[change]]\nmove = \"c\"\nto = \"code\"\n",
+        12,
+        2,
+    )
+    .await;
+}
+
+/// A document that is moved to a deeper place may be nested deeper there than 32 levels.
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_that_would_be_too_deep_are_foreseen() {
+    let bed = Bed::embedded();
+    let table = bed.create_table().await;
+    // A text inside this many lists.
+    let nested = |lists: usize| (0..lists).fold(Value::S("x".into()), |value, _| Value::L(vec![value]));
+    let inside = |n: usize, lists: usize| {
+        let name = if lists > 29 { format!("BAD#{n}") } else { format!("OK#{n}") };
+        keyed(name, vec![("doc", nested(lists)), ("a", Value::M([("b".to_owned(), Value::M(Item::new()))].into()))])
+    };
+    bed.load(&table, [0, 28, 29, 30, 31].into_iter().enumerate().map(|(n, lists)| inside(n, lists))).await;
+    foreseen(&bed, ("deep", &table), "[[change]]\ncopy = \"doc\"\nto = \"a.b.c\"\n", 3, 2).await;
+}

@@ -1,0 +1,169 @@
+//! Items that DynamoDB rejects: counted, listed with key and reason, bounded by `max_failures`, and tried again.
+
+use super::*;
+
+/// An item that a second copy of `old` would make larger than 400 KB.
+fn too_large(n: usize) -> Item {
+    let filler = "x".repeat(250 * 1024);
+    item(&format!("LARGE#{n}"), &format!("S#{n}"), [("old", Value::S(format!("{}-{filler}", tool::SECRET)))])
+}
+
+const FEW: &str = "[limits]\nmax_failures = 5\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_failures_than_allowed_stop_the_run_and_a_retry_settles_them() {
+    let all = items(100).chain((0..20).map(too_large));
+    let scene = Scene::of(all, "", &format!("{MOVE}[scan]\nsegments = 2\npage_limit = 4\n{FEW}")).await;
+    let ran = scene.run().exits(6);
+    let stopped = ran.json()["stopped"].as_str().unwrap().to_owned();
+    assert!(stopped.contains("max_failures is 5") && stopped.contains("backfill failures"), "{stopped}");
+    let recorded = scene.state().summary().unwrap().open_failures;
+    // A page's failures are recorded together, and each segment may have had a page in work.
+    assert!((6..=12).contains(&recorded), "{recorded}");
+
+    // The limit may change between restarts. Without the raise it stops again, at the next failure.
+    let text = std::fs::read_to_string(&scene.plan).unwrap();
+    std::fs::write(&scene.plan, text.replace(FEW, "")).unwrap();
+    let json = scene.run().exits(4).json();
+    assert_eq!((&counts(&json)["scanned"], failed(&json)), (&json!(120), 20));
+
+    let listed = tool(&scene.bed, &["failures", scene.plan(), "list"]).exits(0);
+    assert_eq!(listed.stdout.lines().filter(|l| l.contains("pk=LARGE#") && l.contains("sk=S#")).count(), 20);
+    assert!(listed.stdout.contains("size") && listed.stdout.contains("20 open failures"), "{}", listed.stdout);
+    let listed = tool(&scene.bed, &["failures", scene.plan(), "list", "--output", "json"]).exits(0).json();
+    assert_eq!((listed["failures"].as_array().unwrap().len(), &listed["open_failures"]), (20, &json!(20)));
+
+    // Nothing has been mended yet: they fail again.
+    let again = tool(&scene.bed, &["failures", scene.plan(), "retry", "--output", "json"]).exits(4).json();
+    assert_eq!((&again["counts"]["scanned"], &again["counts"]["rejected"]), (&json!(20), &json!(20)), "{again}");
+
+    // Of the items, some are made smaller, one is deleted, one gets its new attribute by other means.
+    let mut after: BTreeMap<String, Item> = scene.before.iter().map(|(k, i)| (k.clone(), moved(i))).collect();
+    for n in 0..20 {
+        let mut small = too_large(n);
+        small.insert("old".into(), secret(n));
+        let key = key_of(&small);
+        after.insert(key.to_text(), moved(&small));
+        match n {
+            0 => {
+                let delete = scene.bed.client().delete_item().table_name(&scene.table);
+                delete.set_key(Some(crate::harness::to_sdk(key.attributes()))).send().await.unwrap();
+                after.remove(&key.to_text());
+                continue;
+            }
+            1 => small = moved(&small),
+            _ => {}
+        }
+        let put = scene.bed.client().put_item().table_name(&scene.table);
+        put.set_item(Some(crate::harness::to_sdk(&small))).send().await.unwrap();
+    }
+    let settled = tool(&scene.bed, &["failures", scene.plan(), "retry", "--output", "json"]).exits(0).json();
+    let outcomes = &settled["counts"];
+    assert_eq!(
+        (&outcomes["applied"], &outcomes["already_applied"], &outcomes["gone"]),
+        (&json!(18), &json!(1), &json!(1)),
+        "{settled}"
+    );
+    let listed = tool(&scene.bed, &["failures", scene.plan(), "list", "--output", "json"]).exits(0).json();
+    assert_eq!((&listed["open_failures"], &listed["failures"]), (&json!(0), &json!([])));
+    let now = scene.bed.dump(&scene.table).await;
+    assert_eq!(now.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    assert!(now.iter().all(|(key, item)| bytes_of(item) == bytes_of(&after[key])));
+    // Nothing is open any more, so the complete run has nothing to report either.
+    let json = scene.run().exits(0).json();
+    assert_eq!((failed(&json), &json["open_failures"]), (20, &json!(0)), "the counts stay as history");
+}
+
+/// RUNBOOK: "What is settled so no longer counts against `max_failures`".
+///
+/// "Mend the cause and `backfill failures retry`": what is settled does not count against the limit when it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn settled_failures_leave_room_under_the_limit() {
+    let all = items(10).chain((0..11).map(too_large));
+    let scene = Scene::of(all, "", &format!("{MOVE}[scan]\nsegments = 1\npage_limit = 1\n{FEW}")).await;
+    scene.run().exits(6);
+    let stopped_at =
+        scene.state().failures(ListQuery { run: None, open_only: true, after: Cursor::START, limit: 100 }).unwrap();
+    assert_eq!(stopped_at.len(), 6);
+    for failure in stopped_at {
+        let mut item = scene.before[&failure.key.to_text()].clone();
+        item.insert("old".into(), secret("smaller"));
+        let put = scene.bed.client().put_item().table_name(&scene.table);
+        put.set_item(Some(crate::harness::to_sdk(&item))).send().await.unwrap();
+    }
+    tool(&scene.bed, &["failures", scene.plan(), "retry"]).exits(0);
+    let json = scene.run().exits(4).json();
+    assert_eq!((&json["run"]["status"], &json["open_failures"]), (&json!("complete"), &json!(5)), "{json}");
+}
+
+/// A lost state file, and a table that is done but for items that cannot be changed: that is no wrong plan.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_state_file_over_many_failures_gets_to_its_end() {
+    let odd = (0..120).map(|n| item("ODD", &format!("S#{n}"), [("old", secret(n)), ("doc", secret("not a map"))]));
+    let plan = format!("[[change]]\nmove = \"old\"\nto = \"doc.new\"\n{SMALL_PAGES}");
+    let scene = Scene::of(odd, "", &plan).await;
+    let json = scene.run().exits(4).json();
+    assert_eq!((&json["run"]["status"], failed(&json)), (&json!("complete"), 120));
+}
+
+/// An item whose shape forbids the change fails alone, with the reason and without a request.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_of_the_wrong_shape_fails_alone() {
+    let odd = (0..3).map(|n| item("ODD", &format!("S#{n}"), [("old", secret(n)), ("doc", secret("not a map"))]));
+    let plan = format!("[[change]]\nmove = \"old\"\nto = \"doc.new\"\n{SMALL_PAGES}");
+    let scene = Scene::of(items(20).chain(odd), "", &plan).await;
+    let json = scene.run().exits(4).json();
+    assert_eq!((&counts(&json)["applied"], failed(&json)), (&json!(20), 3));
+    assert_eq!(scene.bed.front().tally().operation("UpdateItem").requests, 20);
+    let listed = tool(&scene.bed, &["failures", scene.plan(), "list"]).exits(0);
+    assert!(listed.stdout.contains("`doc.new` cannot be set: `doc` is of type S, not M"), "{}", listed.stdout);
+}
+
+/// A second pass in which many items fail once more, and none needs a write, is no plan that fails everywhere: the first
+/// pass got through.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_pass_over_many_failures_gets_to_its_end() {
+    let odd = (0..120)
+        .map(|n| item(&format!("ODD#{n}"), &format!("S#{n}"), [("old", secret(n)), ("doc", secret("not a map"))]));
+    let plan = format!("[[change]]\nmove = \"old\"\nto = \"doc.new\"\n{SMALL_PAGES}");
+    let scene = Scene::of(items(600).chain(odd), "", &plan).await;
+    assert_eq!(failed(&scene.run().exits(4).json()), 120);
+    let args = ["run", scene.plan(), "--again", "--yes", "--output", "json"];
+    let json = tool(&scene.bed, &args).exits(4).json();
+    assert_eq!((failed(&json), &counts(&json)["already_applied"]), (120, &json!(600)), "{json}");
+}
+
+/// Items with an attribute that is no key of some index: DynamoDB rejects every write to them, whatever it changes. They are
+/// failures with their reason, also after a retry, and all others are done.
+#[tokio::test(flavor = "multi_thread")]
+async fn items_that_refuse_every_write_are_failures_and_the_others_are_done() {
+    const WHY: &str =
+        "One or more parameter values were invalid: Type mismatch for Index Key kind Expected: S Actual: N";
+    let read_only = (0..120).map(|n| item(&format!("READ-ONLY#{n}"), "x", [("old", secret(n))]));
+    let scene = Scene::of(items(180).chain(read_only), "", &format!("{MOVE}{SMALL_PAGES}{QUICK}")).await;
+    scene.fault(|request| match request.body()["Key"]["pk"]["S"].as_str() {
+        Some(pk) if request.operation == "UpdateItem" && pk.starts_with("READ-ONLY") => {
+            reply(400, "ValidationException", WHY)
+        }
+        _ => Fault::Pass,
+    });
+    let json = scene.run().exits(4).json();
+    assert_eq!((&counts(&json)["applied"], &counts(&json)["rejected"]), (&json!(180), &json!(120)));
+    let again = tool(&scene.bed, &["failures", scene.plan(), "retry", "--output", "json"]).exits(4).json();
+    assert_eq!(again["counts"]["rejected"], 120, "{again}");
+    let listed = tool(&scene.bed, &["failures", scene.plan(), "list", "--output", "json"]).exits(0).json();
+    for failure in listed["failures"].as_array().unwrap() {
+        assert!(failure["key"].to_string().contains("READ-ONLY#"), "{failure}");
+        assert!(failure["reason"].as_str().unwrap().contains("Type mismatch for Index Key"), "{failure}");
+    }
+    let read_only = |item: &Item| matches!(&item["pk"], Value::S(pk) if pk.starts_with("READ-ONLY"));
+    scene.ends_as(|item| if read_only(item) { item.clone() } else { moved(item) }).await;
+    // Writes that pass by now, one of them without its reply: it is found done, and the report says so.
+    scene.fault(|request| match request.operation.as_str() {
+        "UpdateItem" if request.operation_sequence == 0 => Fault::DropReply,
+        _ => Fault::Pass,
+    });
+    let settled = tool(&scene.bed, &["failures", scene.plan(), "retry"]).exits(0).stdout;
+    assert!(settled.contains("at least: a write whose reply was lost"), "{settled}");
+    scene.ends_as(moved).await;
+}

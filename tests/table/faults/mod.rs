@@ -1,0 +1,226 @@
+//! Faults, against the real binary: lost replies, throttles, hangs, credentials that expire, plans that fail everywhere,
+//! a disk that is full, replies that nobody can use. Whatever happens, the run ends as it says it does, and the next one gets to the right end.
+//!
+//! Every attribute value that is not a key carries a mark that no output may show, and every run logs all it can.
+
+mod credentials;
+mod dead_letters;
+mod disk;
+mod drain;
+mod lost_replies;
+mod open_files;
+mod outage;
+mod replies;
+mod stops;
+mod transient;
+mod values;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::harness::tool::{self, Ran, Running, item, run, secret, secret_number, tool};
+use crate::harness::{Bed, bytes_of, from_sdk, key_of};
+use aws_sdk_dynamodb::types::AttributeValue;
+use backfill::internals::item::{Item, Position, Value};
+use backfill::internals::local::front::FaultRule;
+use backfill::internals::local::{Fault, RequestInfo};
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{Cursor, ListQuery, SegmentStatus};
+use nix::sys::signal::Signal;
+use serde_json::{Map, Value as Json, json};
+
+/// Retries that do not slow a test down.
+const QUICK: &str = "[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n";
+
+/// Four segments of small pages: several pages in each, so that there is something to commit and something to lose.
+const SMALL_PAGES: &str = "[scan]\nsegments = 4\npage_limit = 10\n";
+
+/// The plan of most scenarios: `old` becomes `new`.
+const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
+
+/// Items that all need a write by [`MOVE`].
+fn items(count: usize) -> impl Iterator<Item = Item> {
+    (0..count).map(|n| {
+        item(
+            &format!("P#{}", n / 3),
+            &format!("S#{n:05}"),
+            [("old", secret(n)), ("kept", Value::L(vec![secret("list"), secret_number(n)]))],
+        )
+    })
+}
+
+/// An item of [`items`] as [`MOVE`] leaves it.
+fn moved(item: &Item) -> Item {
+    let mut item = item.clone();
+    item.insert("new".into(), item["old"].clone());
+    item
+}
+
+/// A bed with one table of [`items`].
+struct Scene {
+    bed: Bed,
+    table: String,
+    before: BTreeMap<String, Item>,
+    plan: PathBuf,
+}
+
+impl Scene {
+    async fn of(items: impl Iterator<Item = Item>, migration: &str, rest: &str) -> Scene {
+        Scene::on(Bed::embedded(), items, migration, rest).await
+    }
+
+    async fn on(bed: Bed, items: impl Iterator<Item = Item>, migration: &str, rest: &str) -> Scene {
+        let table = bed.create_table().await;
+        bed.load(&table, items).await;
+        let before = bed.dump(&table).await;
+        let plan = bed.plan("faults", &table, migration, rest);
+        Scene { bed, table, before, plan }
+    }
+
+    /// [`MOVE`] over so many items, in small pages; `more` is appended to the plan.
+    async fn moving(count: usize, more: &str) -> Scene {
+        Scene::of(items(count), "", &format!("{MOVE}{SMALL_PAGES}{more}")).await
+    }
+
+    fn plan(&self) -> &str {
+        self.plan.to_str().unwrap()
+    }
+
+    fn fault(&self, rule: impl Fn(&RequestInfo) -> Fault + Send + Sync + 'static) {
+        self.bed.front().set_faults(Some(Arc::new(rule) as FaultRule));
+    }
+
+    fn mend(&self) {
+        self.bed.front().set_faults(None);
+    }
+
+    fn run(&self) -> Ran {
+        tool(&self.bed, &["run", self.plan(), "--yes", "--output", "json"])
+    }
+
+    fn start(&self) -> Running {
+        let mut command = self.bed.command();
+        command.args(["run", self.plan(), "--yes", "--output", "json", "-vv"]);
+        Running::start(command)
+    }
+
+    fn state(&self) -> StateFile {
+        StateFile::open(&self.state_path()).unwrap()
+    }
+
+    fn state_path(&self) -> PathBuf {
+        self.bed.dir().join(".backfill/faults.db")
+    }
+
+    /// Asserts that every item is as `after` makes it of the item before, byte for byte, and that there is no other.
+    async fn ends_as(&self, after: impl Fn(&Item) -> Item) {
+        let now = self.bed.dump(&self.table).await;
+        assert_eq!(now.len(), self.before.len());
+        for (key, item) in &self.before {
+            assert_eq!(bytes_of(&now[key]), bytes_of(&after(item)), "{key}");
+        }
+    }
+
+    /// Resumes without the fault, and asserts that the run is then complete, has counted every item once, and that the
+    /// table is right.
+    async fn resumes_to_the_right_end(&self) -> Json {
+        self.mend();
+        let ran = self.run().exits(0);
+        assert!(ran.said().contains("resumes run 1"), "{}", ran.said());
+        let json = ran.json();
+        assert_eq!(json["run"]["status"], "complete");
+        assert_eq!(counts(&json)["scanned"], self.before.len());
+        assert_eq!(failed(&json), 0);
+        self.ends_as(moved).await;
+        json
+    }
+
+    /// Asserts that everything that is committed is true: the items before each segment's start key are as the plan
+    /// implies, exactly those are counted, and no failure is recorded. Returns the number of these items.
+    async fn committed_is_true(&self) -> u64 {
+        let state = self.state();
+        let summary = state.summary().unwrap();
+        let run = summary.current.unwrap().run;
+        let all = ListQuery { run: None, open_only: false, after: Cursor::START, limit: u32::MAX };
+        assert_eq!(state.failures(all).unwrap(), [], "failures were recorded");
+        let mut committed = 0;
+        for (segment, stored) in state.segments_after(run.id, None, u32::MAX).unwrap() {
+            let until = match &stored.status {
+                SegmentStatus::Scanning(Position::Key(key)) => Some(key.clone()),
+                SegmentStatus::Done => None,
+                SegmentStatus::Pending => continue,
+            };
+            let items = self.segment(segment, run.total_segments).await;
+            let end = until.map_or(items.len(), |key| items.iter().position(|i| key_of(i) == key).unwrap() + 1);
+            for item in &items[..end] {
+                assert_eq!(item.get("new"), Some(&item["old"]), "committed, but not done: {}", key_of(item));
+            }
+            assert_eq!(stored.counts.scanned, end as u64, "segment {segment}");
+            committed += end as u64;
+        }
+        committed
+    }
+
+    /// Every item of a segment, in the order of the scan.
+    async fn segment(&self, segment: u32, total: u32) -> Vec<Item> {
+        let (mut items, mut start) = (Vec::new(), None);
+        loop {
+            let scan = self.bed.client().scan().table_name(&self.table).limit(1000).consistent_read(true);
+            let scan = scan.segment(segment.try_into().unwrap()).total_segments(total.try_into().unwrap());
+            let page = scan.set_exclusive_start_key(start).send().await.unwrap();
+            items.extend(page.items.unwrap_or_default().into_iter().map(from_sdk));
+            start = page.last_evaluated_key.filter(|k| !k.is_empty());
+            if start.is_none() {
+                return items;
+            }
+        }
+    }
+
+    /// Sends something past the layer in front, from within a fault rule: it blocks until that is done.
+    fn behind(&self) -> impl Fn(HashMap<String, AttributeValue>) + Send + Sync + 'static {
+        let (endpoint, table) = (self.bed.local().unwrap().engine().endpoint(), self.table.clone());
+        move |key| {
+            let (endpoint, table) = (endpoint.clone(), table.clone());
+            let delete = move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime
+                    .block_on(
+                        crate::harness::client(&endpoint).delete_item().table_name(table).set_key(Some(key)).send(),
+                    )
+                    .unwrap();
+            };
+            std::thread::spawn(delete).join().unwrap();
+        }
+    }
+}
+
+/// The sort key of the item that a request names.
+fn sort_key(request: &RequestInfo) -> String {
+    request.body()["Key"]["sk"]["S"].as_str().unwrap_or_default().to_owned()
+}
+
+/// True the first time that it is asked about a text.
+fn first_time() -> impl Fn(String) -> bool + Send + Sync {
+    let seen = Mutex::new(BTreeSet::new());
+    move |text| seen.lock().unwrap().insert(text)
+}
+
+fn reply(status: u16, error: &str, message: &str) -> Fault {
+    Fault::Reply { status, error: error.into(), message: message.into(), extra: Map::new() }
+}
+
+fn counts(json: &Json) -> &Json {
+    &json["totals"]["counts"]
+}
+
+fn failed(json: &Json) -> u64 {
+    counts(json)["conflict"].as_u64().unwrap() + counts(json)["rejected"].as_u64().unwrap()
+}
+
+/// The state file's summary and its open failures.
+fn stored_failures(state: &StateFile) -> usize {
+    state.failures(ListQuery { run: None, open_only: false, after: Cursor::START, limit: u32::MAX }).unwrap().len()
+}

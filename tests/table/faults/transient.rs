@@ -1,0 +1,142 @@
+//! Throttles, server errors, resets and hangs: retried, and never a failure of an item.
+
+use super::*;
+
+/// Every error that says "later": name, status, and how it spells its throttling reasons, if it has any.
+const LATER: [(&str, u16, Option<&str>); 13] = [
+    ("ProvisionedThroughputExceededException", 400, None),
+    ("ProvisionedThroughputExceededException", 400, Some("ThrottlingReasons")),
+    ("ThrottlingException", 400, None),
+    ("ThrottlingException", 400, Some("throttlingReasons")),
+    ("RequestLimitExceeded", 400, None),
+    ("RequestLimitExceeded", 400, Some("ThrottlingReasons")),
+    ("ThrottlingError", 400, None),
+    ("LimitExceededException", 400, None),
+    ("TransactionConflictException", 400, None),
+    ("ReplicatedWriteConflictException", 400, None),
+    ("InternalServerError", 500, None),
+    ("ServiceUnavailable", 503, None),
+    ("", 502, None),
+];
+
+fn later(which: usize) -> Fault {
+    let (error, status, reasons) = LATER[which % LATER.len()];
+    let mut extra = Map::new();
+    if let Some(spelt) = reasons {
+        let arn = "arn:aws:dynamodb:us-east-1:000000000000:table/t";
+        extra.insert(spelt.into(), json!([{ "reason": "TableWriteKeyRangeThroughputExceeded", "resource": arn }]));
+    }
+    let message = format!("Later, please: '{}'", tool::SECRET);
+    Fault::Reply { status, error: error.into(), message, extra }
+}
+
+/// Each of them, on each operation that a run sends: as the first answer to each request of a kind.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_error_that_says_later_is_retried() {
+    let scene = Scene::moving(120, QUICK).await;
+    let (first, delete) = (first_time(), scene.behind());
+    scene.fault(move |request| {
+        let (operation, n) = (request.operation.as_str(), request.operation_sequence as usize);
+        let sort_key = sort_key(request);
+        let fresh = first(format!("{operation} {} {}", request.body()["ExclusiveStartKey"], request.body()["Key"]));
+        if operation == "UpdateItem" && fresh && sort_key.ends_with('7') {
+            // Gone before its write: the condition fails without an image, and a GetItem has to decide.
+            delete(crate::harness::to_sdk(
+                key_of(&backfill::internals::item::item_from_json(&request.body()["Key"]).unwrap()).attributes(),
+            ));
+            return Fault::Pass;
+        }
+        if fresh { later(n) } else { Fault::Pass }
+    });
+    let ran = scene.run().exits(0);
+    let json = ran.json();
+    assert_eq!(counts(&json)["scanned"], 120);
+    assert_eq!((&counts(&json)["applied"], &counts(&json)["gone"]), (&json!(108), &json!(12)), "{}", counts(&json));
+    let tally = scene.bed.front().tally();
+    assert_eq!(tally.operation("GetItem").ok, 12);
+    for operation in ["Scan", "UpdateItem", "GetItem"] {
+        assert!(tally.operation(operation).injected >= 8, "{operation}: {tally:?}");
+    }
+    let now = scene.bed.dump(&scene.table).await;
+    assert_eq!(now.len(), 108, "no deleted item came back");
+    for (key, item) in &now {
+        assert_eq!(bytes_of(item), bytes_of(&moved(&scene.before[key])));
+    }
+}
+
+/// All kinds of trouble at random, on every request: the run ends right, no item fails, and no page is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn random_trouble_loses_nothing() {
+    for seed in [3, 20] {
+        let scene = Scene::moving(400, QUICK).await;
+        let rng = Mutex::new(fastrand::Rng::with_seed(seed));
+        scene.fault(move |_| {
+            let mut rng = rng.lock().unwrap();
+            match rng.u8(..100) {
+                0..15 => later(rng.usize(..LATER.len())),
+                15..20 => Fault::Reset,
+                20..30 => Fault::DropReply,
+                30..35 => Fault::Delay(Duration::from_millis(rng.u64(..50))),
+                _ => Fault::Pass,
+            }
+        });
+        let json = scene.run().exits(0).json();
+        let counted = counts(&json);
+        let done = counted["applied"].as_u64().unwrap() + counted["already_applied"].as_u64().unwrap();
+        assert_eq!((counted["scanned"].as_u64(), done), (Some(400), 400), "seed {seed}: {counted}");
+        assert_eq!(stored_failures(&scene.state()), 0);
+        scene.mend();
+        assert_eq!(scene.committed_is_true().await, 400);
+        scene.ends_as(moved).await;
+    }
+}
+
+/// Requests that are answered later than an attempt may take (5 s), on each operation. The writes among them are applied
+/// all the same, after the retry.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_later_than_the_attempt_timeout_is_retried() {
+    let scene = Scene::moving(60, QUICK).await;
+    let delete = scene.behind();
+    let first = first_time();
+    scene.fault(move |request| {
+        let sort_key = sort_key(request);
+        let late = match request.operation.as_str() {
+            "Scan" => request.operation_sequence == 5,
+            "UpdateItem" => matches!(sort_key.as_str(), "S#00011" | "S#00012"),
+            "GetItem" => true,
+            _ => false,
+        };
+        if request.operation == "UpdateItem" && sort_key == "S#00013" {
+            delete(crate::harness::to_sdk(
+                key_of(&backfill::internals::item::item_from_json(&request.body()["Key"]).unwrap()).attributes(),
+            ));
+        }
+        if late && first(format!("{} {sort_key}", request.operation)) {
+            Fault::Delay(Duration::from_millis(5_600))
+        } else {
+            Fault::Pass
+        }
+    });
+    let ran = scene.run().exits(0);
+    assert!(ran.took > Duration::from_secs(5), "{:?}", ran.took);
+    let json = ran.json();
+    assert_eq!((&counts(&json)["scanned"], &counts(&json)["gone"]), (&json!(60), &json!(1)), "{}", counts(&json));
+    assert_eq!(failed(&json), 0);
+    let now = scene.bed.dump(&scene.table).await;
+    assert_eq!(now.len(), 59);
+    for (key, item) in &now {
+        assert_eq!(bytes_of(item), bytes_of(&moved(&scene.before[key])));
+    }
+}
+
+/// The first reply of each question at the start hangs for longer than an attempt may take (5 s): the question is asked again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_reply_that_hangs_is_asked_for_again() {
+    let scene = Scene::moving(20, QUICK).await;
+    let first = first_time();
+    scene.fault(move |request| match request.operation.as_str() {
+        "DescribeTable" if first(request.operation.clone()) => Fault::Delay(Duration::from_millis(5_600)),
+        _ => Fault::Pass,
+    });
+    assert_eq!(counts(&scene.run().exits(0).json())["applied"], 20);
+}

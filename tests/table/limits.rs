@@ -1,0 +1,249 @@
+//! `[limits]`, against the real binary: what the server has counted is held against what the plan allows, over kills,
+//! resumes and raised limits. Whatever stops a run, it goes on from there and gets to the right end.
+#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::harness::tool::{self, Ran};
+use crate::spend::limited::{MAX_WCU, SLICE, Scene};
+use backfill::internals::dynamodb::Tables;
+use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
+use backfill::internals::engine::{Job, StopReason, WorkWindow, describe};
+use backfill::internals::preflight::run_changes;
+use backfill::internals::ratelimit::{Budget, Budgets};
+use backfill::internals::state::{Begin, Identity, NewRun};
+use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
+use nix::sys::signal::Signal;
+
+fn stopped(ran: &Ran) -> String {
+    ran.json()["stopped"].as_str().unwrap().to_owned()
+}
+
+/// RUNBOOK: "no sequence of kills spends more than the limit and one slice".
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_kills_do_not_exceed_max_wcu() {
+    let scene = Scene::of(2_000, &format!("max_wcu = {MAX_WCU}")).await;
+    scene.kill_ten_times();
+    let dead = scene.status().spend.state;
+    assert!(dead.lost.write > 0.0 && dead.lost.write <= 10.0 * SLICE, "{dead:?}");
+
+    let ran = scene.run().exits(6);
+    assert!(stopped(&ran).contains("[limits] max_wcu = 1200"), "{ran:?}");
+    let lost = format!("(of which up to {} only reserved when a process was killed)", dead.lost.write);
+    assert!(stopped(&ran).contains(&lost), "{lost}: {ran:?}");
+    let (spent, known) = (scene.spent(), scene.status().spend.state);
+    println!("spent {spent} of {MAX_WCU}; on record: {known:?}");
+    assert!(spent <= MAX_WCU + SLICE, "{spent}");
+    // Every write costs one unit, so nothing is left over but what the kills have wasted: a slice each, and what was not
+    // yet sent.
+    assert!(spent >= MAX_WCU * 0.75, "{spent}");
+    assert_eq!((known.spent.write, known.slice.write), (MAX_WCU, 0.0));
+
+    // Resumed as it is, it sends nothing at all, not even a read.
+    let (scans, writes) = (scene.requests("Scan"), scene.requests("UpdateItem"));
+    let ran = scene.run().exits(6);
+    assert!(stopped(&ran).contains("it has spent 1200 write units"), "{ran:?}");
+    assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (scans, writes));
+
+    // A raised limit goes on from what was spent.
+    scene.limit("max_wcu = 1300");
+    scene.run().exits(6);
+    let more = scene.spent() - spent;
+    assert!(more > 0.0 && more <= 100.0, "{more}");
+    assert_eq!(scene.status().spend.state.spent.write, 1_300.0);
+    scene.ends_right().await;
+    assert_eq!(scene.requests("UpdateItem"), 2_000, "each item was written once");
+}
+
+/// After an orderly end only what was used is spent, to the unit; `--restart` begins a run with an allowance of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interruption_wastes_nothing() {
+    let scene = Scene::of(600, "max_wcu = 400\n[capacity]\nwrite = 100").await;
+    for _ in 0..3 {
+        let running = scene.start();
+        scene.until_written(40);
+        running.signal(Signal::SIGTERM);
+        let ran = tokio::task::block_in_place(|| running.end()).exits(130);
+        let (tally, known) = (scene.bed.front().tally(), scene.status().spend.state);
+        assert_eq!((known.spent.write, known.lost.write), (tally.write_units(), 0.0), "{ran:?}");
+        assert_eq!(ran.json()["spend"]["write_units"], tally.write_units());
+    }
+    scene.limit("max_wcu = 400");
+    scene.run().exits(6);
+    assert_eq!(scene.bed.front().tally().write_units(), 400.0);
+    let mut again = scene.bed.command();
+    again.arg("run").arg(&scene.plan).args(["--restart", "--yes", "--output", "json"]);
+    let ran = tokio::task::block_in_place(|| tool::run(again)).exits(0);
+    assert_eq!((scene.bed.front().tally().write_units(), &ran.json()["spend"]["write_units"]), (600.0, &200.0.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn max_items_is_exact_over_sessions_and_segments() {
+    let scene = Scene::of(500, "max_items = 137\n[capacity]\nwrite = 200").await;
+    let running = scene.start();
+    scene.until_written(50);
+    running.signal(Signal::SIGKILL);
+    tokio::task::block_in_place(|| running.end());
+    for limit in [137, 138, 250] {
+        scene.limit(&format!("max_items = {limit}"));
+        let ran = scene.run().exits(6);
+        assert!(stopped(&ran).starts_with(&format!("{limit} items have been scanned")), "{ran:?}");
+        assert_eq!(ran.json()["totals"]["counts"]["scanned"], limit);
+        assert_eq!(ran.json()["run"]["abandoned_pages"], 0, "it stops between pages");
+    }
+    let (scans, writes) = (scene.requests("Scan"), scene.requests("UpdateItem"));
+    let ran = scene.run().exits(6);
+    assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (scans, writes), "{ran:?}");
+    // With room for one more than there are, it gets to every segment's end.
+    scene.limit("max_items = 501");
+    assert_eq!(scene.run().exits(0).json()["run"]["status"], "complete");
+    assert_eq!(scene.requests("UpdateItem"), 500);
+}
+
+/// RUNBOOK: "`--restart` behind a run that was stopped first reads what that one has not read".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_begins_anew_behind_one_that_reached_max_items() {
+    let scene = Scene::of(500, "max_items = 137").await;
+    scene.run().exits(6);
+    let mut anew = scene.bed.command();
+    anew.arg("run").arg(&scene.plan).args(["--restart", "--yes", "--output", "json"]);
+    let ran = tokio::task::block_in_place(|| tool::run(anew)).exits(6);
+    assert!(stopped(&ran).starts_with("137 items have been scanned"), "{ran:?}");
+    assert_eq!((&ran.json()["run"]["id"], scene.status().totals.counts.scanned), (&2.into(), 137));
+    scene.ends_right().await;
+    assert_eq!(scene.requests("UpdateItem"), 500);
+}
+
+/// The last pages wait for items of a hot key when the limit is reached: they are committed, and then it stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn max_items_stops_a_run_that_has_set_items_aside() {
+    let slow = "max_items = 100\n[capacity]\nper_partition_key = { write = 40 }";
+    let scene = Scene::by_key(400, slow, |_| 0).await;
+    let ran = scene.run().exits(6);
+    assert!(stopped(&ran).starts_with("100 items have been scanned"), "{ran:?}");
+    assert_eq!((&ran.json()["run"]["abandoned_pages"], scene.requests("UpdateItem")), (&0.into(), 100));
+    assert_eq!(scene.status().totals.counts.scanned, 100);
+    scene.ends_right().await;
+    assert_eq!(scene.requests("UpdateItem"), 400);
+}
+
+/// RUNBOOK: "It is an estimate by list price".
+#[tokio::test(flavor = "multi_thread")]
+async fn max_cost_counts_reads_and_writes() {
+    let prices = "[prices]\nwrite_per_million = 2000000\nread_per_million = 500000";
+    let scene = Scene::of(400, &format!("max_cost_usd = 300\n{prices}")).await;
+    let dollars = || {
+        let tally = scene.bed.front().tally();
+        tally.write_units() * 2.0 + tally.read_units() * 0.5
+    };
+    let ran = scene.run().exits(6);
+    assert!(stopped(&ran).contains("[limits] max_cost_usd = 300 (an estimate, by the plan's [prices])"), "{ran:?}");
+    println!("it has cost ${} of $300", dollars());
+    assert!((290.0..=300.0).contains(&dollars()), "{}", dollars());
+    let known = scene.status().spend.dollars().unwrap();
+    assert!((known - dollars()).abs() < 5.0, "{known}, and really {}", dollars());
+    // List prices would allow it for next to nothing, and are labelled.
+    scene.limit("max_cost_usd = 300");
+    let ran = scene.run().exits(0);
+    assert_eq!(ran.json()["spend"]["price_basis"], "on_demand");
+    assert!(ran.stderr.contains("$300.00 (an estimate by the on-demand list price of us-east-1"), "{}", ran.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_stops_it_resumably() {
+    let scene = Scene::of(300, "deadline = 2026-01-01T00:00:00Z").await;
+    let ran = scene.run().exits(6);
+    assert!(stopped(&ran).contains("[limits] deadline = 2026-01-01T00:00:00Z"), "{ran:?}");
+    assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (0, 0));
+    let soon = Timestamp::now() + 3.seconds();
+    scene.limit(&format!("deadline = {}\n[capacity]\nwrite = 20", backfill::internals::clock::to_text(soon)));
+    let ran = scene.run().exits(6);
+    assert!(stopped(&ran).contains("past [limits] deadline"), "{ran:?}");
+    assert!((1..300).contains(&scene.requests("UpdateItem")), "{}", scene.requests("UpdateItem"));
+    scene.ends_right().await;
+}
+
+/// RUNBOOK: "it waits until the window opens, and goes on by itself".
+#[tokio::test(flavor = "multi_thread")]
+async fn outside_of_its_window_it_waits_and_ends_when_asked() {
+    let opens = Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC) + 2.hours();
+    let closes = &opens + 1.hours();
+    let window = format!("{}-{} UTC", opens.strftime("%H:%M"), closes.strftime("%H:%M"));
+    let scene = Scene::of(50, &format!("window = \"{window}\"")).await;
+    // The first progress line comes after ten seconds.
+    for (signal, seconds) in [(Signal::SIGTERM, 11), (Signal::SIGINT, 1)] {
+        let running = scene.start();
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (0, 0));
+        let asked = Instant::now();
+        running.signal(signal);
+        let ran = tokio::task::block_in_place(|| running.end()).exits(130);
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        let waiting = format!("waiting for the window until {} UTC (in 1 h 5", opens.strftime("%H:%M"));
+        let progress = ran.stderr.lines().filter(|line| line.contains(&waiting) && line.contains("segments"));
+        assert!(seconds < 10 || progress.count() > 0, "{}", ran.stderr);
+        assert!(ran.stderr.contains(": nothing is sent until then"), "{}", ran.stderr);
+    }
+    scene.ends_right().await;
+}
+
+/// A wall clock that is set forwards and back: the run waits, goes on by itself, finishes what is in flight when the
+/// window closes, and goes on again.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_goes_on_by_itself_when_the_window_opens() {
+    let scene = Scene::of(600, "window = \"22:00-06:00 Europe/Paris\"\n[capacity]\nwrite = 150").await;
+    let text = std::fs::read_to_string(&scene.plan).unwrap();
+    let plan = backfill::internals::plan::load("plan", &text).unwrap().plan;
+    let tables = Tables::one(Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &scene.table)));
+    let description = describe(tables.described.as_ref(), Duration::from_secs(5)).await.unwrap();
+    let changes = run_changes(&plan, &description).unwrap();
+    let identity = Identity {
+        migration: plan.name.clone(),
+        fingerprint: plan.fingerprint().to_string(),
+        table_arn: description.arn.clone(),
+        table_id: description.id.clone(),
+        meaning: plan.meaning(),
+    };
+    let store =
+        backfill::internals::state::open(&scene.bed.dir().join("s.db"), &identity, backfill::internals::clock::now)
+            .unwrap();
+    let new =
+        NewRun { phase: "expand".into(), total_segments: 4, tool_version: "t".into(), table_items_estimate: None };
+    let session = store.begin(Begin::ResumeOrNew, new).await.unwrap();
+
+    let hours = Arc::new(AtomicI64::new(0));
+    let noon: Timestamp = "2026-01-10T11:00:00Z".parse().unwrap();
+    let clock = {
+        let hours = Arc::clone(&hours);
+        Arc::new(move || noon + SignedDuration::from_hours(hours.load(Ordering::SeqCst)))
+    };
+    let all = Budget { write: 150.0, read: 2_000.0 };
+    let budgets = Budgets { table: all, per_key_range: all, per_partition_key: all, indexes: Vec::new() };
+    let mut job = Job::new(plan, changes, tables, description, &budgets);
+    job.work_window = WorkWindow::new(&job.plan.limits, clock);
+    let job = Arc::new(job);
+    let working = {
+        let (job, store) = (Arc::clone(&job), store.clone());
+        tokio::spawn(async move { job.work(&store, &session).await })
+    };
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!((scene.requests("Scan"), working.is_finished()), (0, false));
+    assert!(job.work_window.waiting().unwrap().starts_with("waiting for the window until 22:00 Europe/Paris (in 10 h"));
+
+    hours.store(12, Ordering::SeqCst);
+    tokio::task::block_in_place(|| scene.until_written(100));
+    hours.store(24, Ordering::SeqCst);
+    // Requests that passed before the window closed are answered. After that nothing is sent.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let written = scene.requests("UpdateItem");
+    assert!((100..400).contains(&written), "{written}");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!((scene.requests("UpdateItem"), working.is_finished()), (written, false));
+
+    hours.store(36, Ordering::SeqCst);
+    let ended = working.await.unwrap().unwrap();
+    assert_eq!((ended.stopped, scene.requests("UpdateItem")), (None::<StopReason>, 600));
+    store.close().await.unwrap();
+}

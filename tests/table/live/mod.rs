@@ -1,0 +1,403 @@
+//! Live writers against the real binary, and the oracle that their log is held against.
+//!
+//! [`play`] runs a plan over a table while writers update, delete, insert and replace items in it, and then checks what
+//! became of every item ([`oracle`]). Each item belongs to one writer, every operation returns the item as it was before
+//! it, and every value is written once only: so the log of an item is its whole history, and nothing is left to chance
+//! in judging it. A layer in front of the server holds some of the tool's writes back and tells the item's writer, who
+//! then writes first: races are made, not waited for.
+#![expect(unreachable_pub, reason = "two test binaries share this module")]
+
+mod oracle;
+mod writer;
+
+pub use writer::Kind;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use backfill::internals::item::{Item, ItemKey, Path, Value};
+use backfill::internals::local::{Fault, RequestInfo};
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{Cursor, ListQuery};
+use serde_json::Value as Json;
+use tokio::sync::mpsc;
+
+use crate::harness::{Bed, bytes_of, key_of};
+use oracle::{Checked, Transformation};
+use writer::{Op, Writer};
+
+/// The attribute that the plan moves.
+const OLD: &str = "old";
+/// The attribute that the plan sets to [`marker`] on every item.
+const MARKER: &str = "marker";
+
+/// Where the plan moves [`OLD`] to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// `new`: DynamoDB copies the value.
+    Top,
+    /// `doc.new`, where many items have no `doc`: the value travels through the tool.
+    Nested,
+}
+
+impl Shape {
+    fn target(self) -> Path {
+        match self {
+            Shape::Top => "new".parse().unwrap(),
+            Shape::Nested => "doc.new".parse().unwrap(),
+        }
+    }
+}
+
+/// One plan, one table, one seed.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    pub strategy: &'static str,
+    pub on_existing: &'static str,
+    pub shape: Shape,
+    /// Whether lists and maps are among the values that writers write.
+    pub documents: bool,
+    pub seed: u64,
+    /// Items at the start; a fifth of them belongs to no writer.
+    pub items: u32,
+    pub writers: u32,
+    /// Write budget of the tool: how long the writers have.
+    pub write_rate: u32,
+}
+
+/// What was seen, over one or more scenarios.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// Operations of live writers.
+    pub operations: BTreeMap<Kind, u64>,
+    /// The tool's writes that were seen, by the live operation that came before them on the item.
+    pub transitions: BTreeMap<Kind, u64>,
+    /// The tool's writes that were seen on items that no writer had touched before.
+    pub first_transitions: u64,
+    /// The tool's writes that met an item that had changed.
+    pub races: u64,
+    /// Writes that the tool sent while the writers were at work.
+    pub sent: u64,
+    /// Items found diverged.
+    pub diverged: u64,
+    /// Pre-images that were checked.
+    pub pre_images: u64,
+}
+
+impl Figures {
+    /// Adds another scenario's.
+    pub fn add(&mut self, other: Figures) {
+        for (mine, theirs) in [(&mut self.operations, other.operations), (&mut self.transitions, other.transitions)] {
+            for (kind, n) in theirs {
+                *mine.entry(kind).or_default() += n;
+            }
+        }
+        self.first_transitions += other.first_transitions;
+        self.races += other.races;
+        self.sent += other.sent;
+        self.diverged += other.diverged;
+        self.pre_images += other.pre_images;
+    }
+
+    /// Says them on stderr.
+    pub fn tell(&self, of: &str) {
+        let total: u64 = self.operations.values().sum();
+        let seen = self.transitions.values().sum::<u64>() + self.first_transitions;
+        let mut text = format!(
+            "{of}: {total} live operations; {} writes of the tool, {} of them met a changed item; {seen} changes by the \
+             tool seen; {} diverged items; {} pre-images\n",
+            self.sent, self.races, self.diverged, self.pre_images
+        );
+        for (kind, n) in &self.operations {
+            let then = self.transitions.get(kind).copied().unwrap_or(0);
+            text += &format!("  {kind:?}: {n}, followed by a change of the tool: {then}\n");
+        }
+        std::io::stderr().lock().write_all(text.as_bytes()).unwrap();
+    }
+}
+
+/// Plays a scenario and holds everything against the oracle. Panics with what is wrong, if anything is.
+pub async fn play(bed: &Bed, scenario: Scenario) -> Figures {
+    let table = bed.create_table().await;
+    let rule = Transformation::of(scenario);
+    let mut rng = fastrand::Rng::with_seed(scenario.seed);
+    bed.load(&table, writer::first_items(scenario, &mut rng)).await;
+    let initial = bed.dump(&table).await;
+    let name = format!("live-{}-{}-{:?}-{}", scenario.strategy, scenario.on_existing, scenario.shape, scenario.seed);
+    let plan = write_plan(bed, &table, &name, scenario);
+    let state = bed.dir().join(".backfill").join(format!("{name}.db"));
+
+    // The run, with the writers at work from before its begin until after its end.
+    bed.front().reset_tally();
+    let done = Arc::new(AtomicU64::new(0));
+    let (hints, sent) = hold_writes_back(bed, scenario, &done);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = tokio::task::JoinSet::new();
+    for (number, hints) in hints.into_iter().enumerate() {
+        let writer = Writer::new(bed, &table, scenario, number as u32, &initial, hints);
+        writers.spawn(writer.work(Arc::clone(&stop), Arc::clone(&done)));
+    }
+    let run = tool(bed, &plan, "--yes").await;
+    let tally = bed.front().tally();
+    stop.store(true, Ordering::Relaxed);
+    let mut log: BTreeMap<String, Vec<Op>> = BTreeMap::new();
+    while let Some(done) = writers.join_next().await {
+        log.extend(done.unwrap());
+    }
+    bed.front().set_faults(None);
+    let after_run = bed.dump(&table).await;
+
+    let histories = check_histories(&rule, &initial, &log, &after_run);
+    let races = tally.operation("UpdateItem").errors.get(&(400, "ConditionalCheckFailedException".to_owned())).copied();
+    let mut figures = Figures { races: races.unwrap_or(0), sent: sent.load(Ordering::Relaxed), ..Figures::default() };
+    count(&mut figures, &log, &histories);
+
+    check_run(&run, &histories, &figures);
+    check_diverged(&state, &histories);
+    // The writers are gone: another pass brings every item to where the plan wants it, and reports the rest.
+    let again = tool(bed, &plan, "--again").await;
+    let finished = bed.dump(&table).await;
+    check_again(&rule, &again, &after_run, &finished, &state);
+    figures.pre_images = check_pre_images(&rule, &state, &histories, &after_run, figures.lost(&run)).await;
+    check_third_pass(bed, &plan, &table, &finished).await;
+    figures
+}
+
+impl Figures {
+    /// Writes that the tool sent and has no answer to: what they did is not in its counts.
+    fn lost(&self, run: &Report) -> u64 {
+        self.sent - self.races - run.count("applied")
+    }
+}
+
+/// Makes the tool's writes wait now and then, and tells the item's writer of it. `done` counts live operations: the tool
+/// waits longer where they are fewer than its writes, so that a slow machine sees as many races as a fast one.
+fn hold_writes_back(
+    bed: &Bed,
+    scenario: Scenario,
+    done: &Arc<AtomicU64>,
+) -> (Vec<mpsc::UnboundedReceiver<String>>, Arc<AtomicU64>) {
+    let done = Arc::clone(done);
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..scenario.writers).map(|_| mpsc::unbounded_channel()).unzip();
+    let sent = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&sent);
+    let hold = move |request: &RequestInfo| {
+        // Only the tool's writes have conditions.
+        if request.operation != "UpdateItem" || request.body().get("ConditionExpression").is_none() {
+            return Fault::Pass;
+        }
+        let n = counter.fetch_add(1, Ordering::Relaxed);
+        let pk = request.body()["Key"]["pk"]["S"].as_str().unwrap_or_default().to_owned();
+        match writer::owner(&pk) {
+            Some(owner) if !n.is_multiple_of(3) => {
+                // A writer that has stopped wants no hints.
+                let _ = senders[owner as usize].send(pk);
+                let millis = match n.saturating_sub(done.load(Ordering::Relaxed)) {
+                    0 => 5 + n % 40,
+                    1..=50 => 400,
+                    _ => 1200,
+                };
+                Fault::Delay(Duration::from_millis(millis))
+            }
+            _ => Fault::Pass,
+        }
+    };
+    bed.front().set_faults(Some(Arc::new(hold)));
+    (receivers, sent)
+}
+
+fn write_plan(bed: &Bed, table: &str, name: &str, scenario: Scenario) -> std::path::PathBuf {
+    bed.plan(
+        name,
+        table,
+        &format!("strategy = \"{}\"\non_existing = \"{}\"", scenario.strategy, scenario.on_existing),
+        &format!(
+            "[[change]]\nmove = \"{OLD}\"\nto = \"{}\"\n[[change]]\nset = \"{MARKER}\"\nvalue = 2\n\
+             [scan]\nsegments = 4\npage_limit = 40\nconsistent = true\n[capacity]\nwrite = {}\nread = 2000\n",
+            scenario.shape.target(),
+            scenario.write_rate
+        ),
+    )
+}
+
+/// What `run --output json` said.
+struct Report {
+    json: Json,
+    text: String,
+}
+
+impl Report {
+    fn count(&self, outcome: &str) -> u64 {
+        self.json["totals"]["counts"][outcome].as_u64().unwrap_or_else(|| panic!("no {outcome} in {}", self.text))
+    }
+}
+
+async fn tool(bed: &Bed, plan: &FilePath, option: &str) -> Report {
+    let mut command = bed.command();
+    command.args(["run", "--output", "json", "--yes"]).arg(plan);
+    if option != "--yes" {
+        command.arg(option);
+    }
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let json = serde_json::from_str(&text).unwrap_or_default();
+    let report = Report { json, text: format!("{text}\n{}", String::from_utf8_lossy(&output.stderr)) };
+    // 5 says that items are diverged.
+    assert!(matches!(output.status.code(), Some(0 | 5)), "{option}: {:?}\n{}", output.status, report.text);
+    assert_eq!(report.json["stopped"], Json::Null, "{}", report.text);
+    assert_eq!(report.count("conflict") + report.count("rejected"), 0, "failures\n{}", report.text);
+    report
+}
+
+/// The whole history of every item that there ever was.
+fn check_histories(
+    rule: &Transformation,
+    initial: &BTreeMap<String, Item>,
+    log: &BTreeMap<String, Vec<Op>>,
+    last: &BTreeMap<String, Item>,
+) -> BTreeMap<String, Checked> {
+    let keys: BTreeSet<&String> = initial.keys().chain(log.keys()).chain(last.keys()).collect();
+    let mut wrong = Vec::new();
+    let mut histories = BTreeMap::new();
+    for key in keys {
+        let ops = log.get(key).map_or(&[][..], Vec::as_slice);
+        match rule.check(initial.get(key), ops, last.get(key)) {
+            Ok(checked) => {
+                if !checked.touched && initial.contains_key(key) {
+                    let first = &initial[key];
+                    let same = last.get(key).is_some_and(|l| bytes_of(l) == bytes_of(&rule.apply(first)));
+                    assert!(same, "{key} was touched by no writer and is not as the plan implies");
+                }
+                histories.insert(key.clone(), checked);
+            }
+            Err(why) => wrong.push(format!("{key}: {why}")),
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} items went wrong, first of all:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(5)].join("\n")
+    );
+    histories
+}
+
+fn count(figures: &mut Figures, log: &BTreeMap<String, Vec<Op>>, histories: &BTreeMap<String, Checked>) {
+    for op in log.values().flatten() {
+        *figures.operations.entry(op.kind).or_default() += 1;
+    }
+    for after in histories.values().flat_map(|h| &h.transitions) {
+        match after {
+            Some(kind) => *figures.transitions.entry(*kind).or_default() += 1,
+            None => figures.first_transitions += 1,
+        }
+    }
+    figures.diverged = histories.values().filter(|h| h.ever_diverged).count() as u64;
+}
+
+/// The counts of the run are what happened: each write that it counts was seen, and no other.
+fn check_run(run: &Report, histories: &BTreeMap<String, Checked>, figures: &Figures) {
+    let seen = histories.values().map(|h| h.transitions.len() as u64).sum::<u64>();
+    let applied = run.count("applied");
+    assert!(applied <= seen, "the run counts {applied} writes, and {seen} were seen\n{}", run.text);
+    let lost = figures.lost(run);
+    assert!(seen <= applied + lost, "{seen} writes were seen, {applied} counted, {lost} without a reply\n{}", run.text);
+    let scanned: u64 = backfill::internals::change::Outcome::ALL.iter().map(|o| run.count(o.name())).sum();
+    assert_eq!(run.count("scanned"), scanned);
+}
+
+/// Diverged throughout: reported. Never diverged: not reported.
+fn check_diverged(state: &FilePath, histories: &BTreeMap<String, Checked>) {
+    let reported = diverged(state);
+    for (key, history) in histories {
+        if history.always_diverged {
+            assert!(reported.contains(key), "{key} was diverged from first to last and is not reported");
+        }
+        if !history.ever_diverged {
+            assert!(!reported.contains(key), "{key} is reported as diverged and never was");
+        }
+    }
+    assert!(reported.iter().all(|key| histories.contains_key(key)));
+}
+
+/// A pass with nobody about: exact in every figure.
+fn check_again(
+    rule: &Transformation,
+    again: &Report,
+    before: &BTreeMap<String, Item>,
+    after: &BTreeMap<String, Item>,
+    state: &FilePath,
+) {
+    let expected: BTreeMap<&String, Item> = before.iter().map(|(key, item)| (key, rule.apply(item))).collect();
+    assert!(before.keys().eq(after.keys()), "the second pass made or removed items");
+    for (key, item) in &expected {
+        assert_eq!(bytes_of(&after[*key]), bytes_of(item), "{key} after the second pass");
+    }
+    let open: BTreeSet<String> = before.iter().filter(|(_, i)| rule.diverged(i)).map(|(key, _)| key.clone()).collect();
+    assert_eq!(diverged(state), open, "the diverged items of the finished table");
+    let changed = before.iter().filter(|(key, item)| bytes_of(item) != bytes_of(&expected[key])).count() as u64;
+    assert_eq!(again.count("applied"), changed, "{}", again.text);
+    assert_eq!(again.count("diverged"), open.len() as u64, "{}", again.text);
+    assert_eq!(again.count("already_applied"), before.len() as u64 - changed - open.len() as u64, "{}", again.text);
+    assert_eq!(again.count("scanned"), before.len() as u64, "{}", again.text);
+}
+
+/// Keys of the diverged items that are open in the state file.
+fn diverged(state: &FilePath) -> BTreeSet<String> {
+    let query = ListQuery { run: None, open_only: true, after: Cursor::START, limit: u32::MAX };
+    let file = StateFile::open(state).unwrap();
+    assert!(file.failures(query).unwrap().is_empty());
+    let rows = file.diverged(query).unwrap();
+    let keys: BTreeSet<String> = rows.iter().map(|d| d.key.to_text()).collect();
+    assert_eq!(keys.len(), rows.len(), "an item is listed twice");
+    keys
+}
+
+/// Checks that every value that the tool overwrote, in both passes, is recorded, and nothing else. The exception is a
+/// write whose reply was lost: its pre-image rightly stays.
+async fn check_pre_images(
+    rule: &Transformation,
+    state: &FilePath,
+    histories: &BTreeMap<String, Checked>,
+    before_again: &BTreeMap<String, Item>,
+    lost: u64,
+) -> u64 {
+    let summary = StateFile::open(state).unwrap().summary().unwrap();
+    let store =
+        backfill::internals::state::open(state, &summary.identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
+    let mut checked = 0;
+    for (key, history) in histories {
+        let mut overwritten = history.overwritten.clone();
+        overwritten.extend(before_again.get(key).map(|item| rule.overwritten(item)).unwrap_or_default());
+        let recorded = store.pre_images(ItemKey::from_text(key).unwrap(), None).await.unwrap();
+        let text = |path: &Path, value: &Value| format!("{path} {}", value.to_json());
+        let mut recorded: Vec<String> = recorded.iter().map(|r| text(&r.path, r.value.as_ref().unwrap())).collect();
+        for (path, value) in &overwritten {
+            let found = recorded.iter().position(|r| *r == text(path, value));
+            let found =
+                found.unwrap_or_else(|| panic!("{key}: `{path}` was overwritten and its value is not on record"));
+            recorded.swap_remove(found);
+            checked += 1;
+        }
+        assert!(recorded.is_empty() || lost > 0, "{key}: {} pre-images of writes that never were", recorded.len());
+    }
+    assert!(summary.pre_images == checked || lost > 0, "{} pre-images, {checked} overwritten", summary.pre_images);
+    store.close().await.unwrap();
+    checked
+}
+
+/// Over the finished table a pass writes nothing.
+async fn check_third_pass(bed: &Bed, plan: &FilePath, table: &str, finished: &BTreeMap<String, Item>) {
+    bed.front().reset_tally();
+    let third = tool(bed, plan, "--again").await;
+    assert_eq!(third.count("applied"), 0, "{}", third.text);
+    assert_eq!(bed.front().tally().write_units(), 0.0);
+    assert_eq!(bed.front().tally().operation("UpdateItem").requests, 0);
+    let dump = bed.dump(table).await;
+    assert!(dump.iter().map(|(k, i)| (k, bytes_of(i))).eq(finished.iter().map(|(k, i)| (k, bytes_of(i)))));
+    assert!(dump.values().all(|item| dump.contains_key(&key_of(item).to_text())));
+}

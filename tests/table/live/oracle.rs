@@ -1,0 +1,155 @@
+//! What may become of an item between two live operations on it: nothing, or the plan's change, whole.
+//!
+//! The transformation is written here once more, from the plan's meaning and not from the tool's code. With A the image
+//! that a live operation left and T the transformation, the next image that anybody sees is A or T(A), byte for byte:
+//!
+//! - *update of the old attribute, of the new one, of both, of another; removal of either*: what the operation wrote is in
+//!   A, so it is there next, but for what T says. T under `keep` never replaces a value; under `overwrite` only that of a
+//!   target, and each replaced value must be among the pre-images.
+//! - *delete*: A is nothing, and so is T(A): the item stays away until its writer puts it back.
+//! - *insert*, also of an item that was deleted before: A is the whole item.
+//! - *put of a whole item from a stale read*: A is the item that was put, also where that undoes a change that the tool
+//!   had made since the read. The tool may make it again, by the rules; it must not make it from an image that is gone.
+//!
+//! So a lost update, a resurrected item, a half-made change and a value copied from a stale image are all the same
+//! finding: an image that is neither A nor T(A).
+
+use backfill::internals::item::{Item, Path, Value};
+
+use super::writer::{Kind, Op};
+use super::{MARKER, OLD, Scenario, Shape};
+use crate::harness::bytes_of;
+
+/// The plan's transformation of one item.
+pub(super) struct Transformation {
+    in_place: bool,
+    overwrite: bool,
+    shape: Shape,
+    target: Path,
+}
+
+/// A history that holds.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    /// Whether any live operation was on the item.
+    pub(super) touched: bool,
+    /// The tool's changes, each with the live operation before it.
+    pub(super) transitions: Vec<Option<Kind>>,
+    /// Values that they replaced.
+    pub(super) overwritten: Vec<(Path, Value)>,
+    /// Whether it existed and was diverged in every image.
+    pub(super) always_diverged: bool,
+    /// Whether it was in some.
+    pub(super) ever_diverged: bool,
+}
+
+/// What [`MARKER`] is set to.
+fn marker() -> Value {
+    Value::N(backfill::internals::item::Num::parse("2").unwrap())
+}
+
+impl Transformation {
+    pub(super) fn of(scenario: Scenario) -> Transformation {
+        Transformation {
+            in_place: scenario.strategy == "in-place",
+            overwrite: scenario.on_existing == "overwrite",
+            shape: scenario.shape,
+            target: scenario.shape.target(),
+        }
+    }
+
+    /// Whether the plan leaves the item alone because a target holds something else.
+    pub(super) fn diverged(&self, item: &Item) -> bool {
+        let moved = match (item.get(OLD), self.target.get(item)) {
+            (Some(old), Some(new)) => old != new,
+            _ => false,
+        };
+        !self.overwrite && (moved || item.get(MARKER).is_some_and(|m| *m != marker()))
+    }
+
+    /// The item as the plan wants it: both changes, or none.
+    pub(super) fn apply(&self, item: &Item) -> Item {
+        let mut item = item.clone();
+        if self.diverged(&item) {
+            return item;
+        }
+        item.insert(MARKER.into(), marker());
+        if let Some(old) = item.get(OLD).cloned() {
+            if self.shape == Shape::Nested {
+                item.entry("doc".into()).or_insert_with(|| Value::M(Item::new()));
+            }
+            assert!(self.target.set(&mut item, old));
+            if self.in_place {
+                item.remove(OLD);
+            }
+        }
+        item
+    }
+
+    /// Values that the change of this item replaces.
+    pub(super) fn overwritten(&self, item: &Item) -> Vec<(Path, Value)> {
+        let after = self.apply(item);
+        [self.target.clone(), Path::attribute(MARKER)]
+            .into_iter()
+            .filter_map(|path| {
+                let there = path.get(item).filter(|there| path.get(&after) != Some(there))?.clone();
+                Some((path, there))
+            })
+            .collect()
+    }
+
+    /// Holds a history against the rule, from the first image over every live operation to the last image.
+    pub(super) fn check(&self, first: Option<&Item>, ops: &[Op], last: Option<&Item>) -> Result<Checked, String> {
+        let mut found = Checked { touched: !ops.is_empty(), always_diverged: true, ..Checked::default() };
+        let mut left = first;
+        let mut before_op = None;
+        found.saw(first.is_some_and(|item| self.diverged(item)));
+        for (n, op) in ops.iter().enumerate() {
+            self.step(left, op.before.as_ref(), before_op, &mut found)
+                .map_err(|why| format!("before operation {n} ({:?}), {why}", op.kind))?;
+            left = op.after.as_ref();
+            before_op = Some(op.kind);
+            found.saw(left.is_some_and(|item| self.diverged(item)));
+        }
+        self.step(left, last, before_op, &mut found).map_err(|why| format!("in the end, {why}"))?;
+        Ok(found)
+    }
+
+    /// From the image that an operation left to the one that is seen next.
+    fn step(
+        &self,
+        left: Option<&Item>,
+        seen: Option<&Item>,
+        after: Option<Kind>,
+        found: &mut Checked,
+    ) -> Result<(), String> {
+        match (left, seen) {
+            (None, None) => Ok(()),
+            (None, Some(seen)) => Err(format!("the item is back, after {after:?}: {}", bytes_of(seen))),
+            (Some(left), None) => Err(format!("the item is gone, after {after:?} left {}", bytes_of(left))),
+            (Some(left), Some(seen)) if bytes_of(left) == bytes_of(seen) => Ok(()),
+            (Some(left), Some(seen)) => {
+                let changed = self.apply(left);
+                if bytes_of(&changed) != bytes_of(seen) {
+                    return Err(format!(
+                        "after {after:?} left\n  {}\nthe image is neither that nor\n  {}\nbut\n  {}",
+                        bytes_of(left),
+                        bytes_of(&changed),
+                        bytes_of(seen)
+                    ));
+                }
+                found.transitions.push(after);
+                found.overwritten.extend(self.overwritten(left));
+                found.saw(false);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Checked {
+    fn saw(&mut self, diverged: bool) {
+        self.always_diverged &= diverged;
+        self.ever_diverged |= diverged;
+    }
+}

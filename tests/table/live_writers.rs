@@ -1,0 +1,53 @@
+//! The job runs while the application writes. No update of a live writer is lost by the tool's doing, no deleted item comes
+//! back, nothing but the plan's change is ever made, and every diverged item is reported.
+//!
+//! The oracle for each kind of writer stands in `live/oracle.rs`.
+
+use crate::harness::Bed;
+use crate::live::{self, Figures, Kind, Scenario, Shape};
+
+/// Three seeds of a plan, one of them with a target inside a document that many items do not have.
+async fn campaign(strategy: &'static str, on_existing: &'static str) {
+    let mut figures = Figures::default();
+    for (seed, shape) in [(1, Shape::Top), (2, Shape::Nested), (3, Shape::Top)] {
+        let bed = Bed::start();
+        let scenario =
+            Scenario { strategy, on_existing, shape, documents: true, seed, items: 1200, writers: 6, write_rate: 250 };
+        figures.add(live::play(&bed, scenario).await);
+    }
+    figures.tell(&format!("{strategy}, {on_existing}"));
+    // A campaign in which nothing collides proves nothing.
+    assert!(figures.operations.values().sum::<u64>() > 2_000, "too few live operations");
+    assert!(figures.races > 100, "too few races: {}", figures.races);
+    let keep = on_existing == "keep";
+    for kind in Kind::ALL {
+        assert!(figures.operations.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
+        // A deleted item has none; where values are kept, what these write makes most items diverged.
+        let rare = kind == Kind::Delete || keep && matches!(kind, Kind::UpdateNew | Kind::PutNew | Kind::UpdateMarker);
+        let followed = figures.transitions.get(&kind).copied().unwrap_or(0);
+        assert!(followed > 0 || rare, "no write of the tool followed {kind:?}");
+    }
+    assert_eq!(figures.transitions.get(&Kind::Delete), None);
+    assert_eq!(figures.diverged > 50, keep);
+    assert_eq!(figures.pre_images > 50, !keep);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expand_and_keep() {
+    campaign("expand-contract", "keep").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expand_and_overwrite() {
+    campaign("expand-contract", "overwrite").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_place_and_keep() {
+    campaign("in-place", "keep").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_place_and_overwrite() {
+    campaign("in-place", "overwrite").await;
+}

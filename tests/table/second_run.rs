@@ -1,0 +1,80 @@
+//! A second run over a finished table costs no write capacity: not one write request reaches the server.
+#![expect(clippy::print_stdout, reason = "the figures are part of the result")]
+
+use std::path::Path;
+
+use crate::harness::{Bed, bytes_of};
+use backfill::internals::local::{Tally, sample};
+use backfill::internals::state::sqlite::StateFile;
+
+const ITEMS: u64 = 2_000;
+
+const CHANGES: &str = r#"
+[[change]]
+move = "email"
+to = "contact_email"
+[[change]]
+copy = "address.zip"
+to = 'postal."zip code"'
+[[change]]
+set = "schema"
+value = { N = "2.0" }
+[[change]]
+remove = "about"
+[capacity]
+write = 20000
+read = 20000
+per_key_range = { write = 20000, read = 20000 }
+per_partition_key = { write = 20000, read = 20000 }
+"#;
+
+/// Runs the tool to its end and gives what the server counted meanwhile.
+fn run(bed: &Bed, plan: &Path, options: &[&str], exit: i32) -> Tally {
+    bed.front().reset_tally();
+    let output = bed.command().arg("run").arg(plan).arg("--yes").args(options).output().unwrap();
+    assert_eq!(output.status.code(), Some(exit), "{}", String::from_utf8_lossy(&output.stderr));
+    bed.front().tally()
+}
+
+fn assert_read_only(what: &str, tally: &Tally) {
+    println!("{what}: {} WCU, {:.1} RCU", tally.write_units(), tally.read_units());
+    // Counted requests say more than units: one whose condition fails states none.
+    assert_eq!(tally.operations.keys().collect::<Vec<_>>(), crate::harness::READ_ONLY, "{what}");
+    assert!(tally.write_units() == 0.0, "{what}");
+    assert!(tally.read_units() > 0.0, "{what}: the table was read");
+}
+
+async fn second_runs_write_nothing(name: &str, migration: &str, exit: i32) {
+    let bed = Bed::start();
+    let table = bed.create_table().await;
+    bed.load(&table, sample::items(5, ITEMS)).await;
+    let plan = bed.plan(name, &table, migration, CHANGES);
+    let first = run(&bed, &plan, &[], exit);
+    assert!(first.operation("UpdateItem").ok > ITEMS * 9 / 10 && first.write_units() > 0.0);
+    let done = bed.dump(&table).await;
+
+    assert_read_only("another pass", &run(&bed, &plan, &["--again"], exit));
+    assert_read_only("a fresh state file", &run(&bed, &plan, &["--state", "other.db"], exit));
+    let again = run(&bed, &plan, &["--restart", "--state", "other.db"], exit);
+    assert_read_only("from the beginning", &again);
+
+    let now = bed.dump(&table).await;
+    assert_eq!(now.len(), done.len());
+    for (key, item) in &done {
+        assert_eq!(bytes_of(&now[key]), bytes_of(item));
+    }
+    let totals = StateFile::open(&bed.dir().join("other.db")).unwrap().summary().unwrap().current.unwrap().totals;
+    assert_eq!((totals.counts.scanned, totals.counts.outcomes[0]), (ITEMS, 0), "nothing was applied");
+}
+
+/// Diverged items are met again, and still cost nothing.
+/// RUNBOOK: "It writes only what still needs it".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_expansion_is_read_only() {
+    second_runs_write_nothing("expand", "", 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_move_in_place_is_read_only() {
+    second_runs_write_nothing("inplace", "strategy = \"in-place\"\non_existing = \"overwrite\"", 0).await;
+}

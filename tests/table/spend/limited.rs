@@ -1,0 +1,120 @@
+//! Runs of the real binary under `[limits]`, held to what the server counted. `tests/table/limits.rs` asserts on them,
+//! `benches/spend.rs` prints what ten kills come to.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use backfill::internals::item::Item;
+use backfill::internals::state::RunProgress;
+use backfill::internals::state::sqlite::StateFile;
+use nix::sys::signal::Signal;
+
+use crate::harness::tool::{Ran, Running, item, secret};
+use crate::harness::{Bed, bytes_of};
+
+/// What [`Scene::kill_ten_times`] allows to a run, and a hundredth of it: what is reserved at a time.
+pub(crate) const MAX_WCU: f64 = 1_200.0;
+pub(crate) const SLICE: f64 = 12.0;
+
+/// Retries that do not slow a test down, and pages small enough that there are many.
+const SMALL: &str = "[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n[scan]\nsegments = 4\npage_limit = 10\n";
+
+/// A table of items that all need a write of one unit, and a plan whose limits can be changed between runs.
+pub(crate) struct Scene {
+    /// The server, and the folder of the plan.
+    pub(crate) bed: Bed,
+    /// Name of the table.
+    pub(crate) table: String,
+    /// Its items, before anything was written.
+    before: BTreeMap<String, Item>,
+    /// The plan's file.
+    pub(crate) plan: PathBuf,
+}
+
+impl Scene {
+    /// A table of so many items, and a plan with these `[limits]`.
+    pub(crate) async fn of(items: usize, limits: &str) -> Scene {
+        Scene::by_key(items, limits, |n| n / 3).await
+    }
+
+    /// The same, with each item under the partition key of this number.
+    pub(crate) async fn by_key(items: usize, limits: &str, key: fn(usize) -> usize) -> Scene {
+        let bed = Bed::embedded();
+        let table = bed.create_table().await;
+        let loaded = (0..items).map(|n| item(&format!("P#{}", key(n)), &format!("S#{n:05}"), [("old", secret(n))]));
+        bed.load(&table, loaded).await;
+        let before = bed.dump(&table).await;
+        bed.front().reset_tally();
+        let scene = Scene { plan: bed.dir().join("limits.toml"), bed, table, before };
+        scene.limit(limits);
+        scene
+    }
+
+    /// Writes the plan with these `[limits]`, and what may follow them.
+    pub(crate) fn limit(&self, limits: &str) {
+        let changes = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
+        self.bed.plan("limits", &self.table, "", &format!("{changes}{SMALL}[limits]\n{limits}\n"));
+    }
+
+    /// Starts the tool.
+    pub(crate) fn start(&self) -> Running {
+        let mut command = self.bed.command();
+        command.arg("run").arg(&self.plan).args(["--yes", "--output", "json", "-vv"]);
+        Running::start(command)
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(&self) -> Ran {
+        tokio::task::block_in_place(|| self.start().end())
+    }
+
+    /// The recorded progress of the run.
+    pub(crate) fn status(&self) -> RunProgress {
+        StateFile::open(&self.bed.dir().join(".backfill/limits.db")).unwrap().summary().unwrap().current.unwrap()
+    }
+
+    /// Requests of this operation by now.
+    pub(crate) fn requests(&self, operation: &str) -> u64 {
+        self.bed.front().tally().operation(operation).requests
+    }
+
+    /// Waits until so many more writes were answered, and the run still goes on.
+    pub(crate) fn until_written(&self, more: u64) {
+        let (goal, began) = (self.bed.front().tally().operation("UpdateItem").ok + more, Instant::now());
+        while self.bed.front().tally().operation("UpdateItem").ok < goal {
+            assert!(began.elapsed() < Duration::from_secs(60), "it does not get on");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Starts the tool ten times, and kills it each time in the middle of its work.
+    pub(crate) fn kill_ten_times(&self) {
+        for kill in 1..=10 {
+            let running = self.start();
+            self.until_written(60 + kill);
+            running.signal(Signal::SIGKILL);
+            let killed = tokio::task::block_in_place(|| running.end());
+            assert_eq!(killed.code, -1, "{killed:?}");
+            assert!(killed.stderr.contains("1,200 WCU, reserved 12 WCU at a time"), "{}", killed.stderr);
+        }
+    }
+
+    /// Write units that the server has counted.
+    pub(crate) fn spent(&self) -> f64 {
+        self.bed.front().tally().write_units()
+    }
+
+    /// Asserts that a run without limits ends it, and that every item is as the plan implies.
+    pub(crate) async fn ends_right(&self) {
+        self.limit("");
+        let json = self.run().exits(0).json();
+        assert_eq!(json["totals"]["counts"]["scanned"], self.before.len());
+        let now = self.bed.dump(&self.table).await;
+        for (key, item) in &self.before {
+            let mut item = item.clone();
+            item.insert("new".into(), item["old"].clone());
+            assert_eq!(bytes_of(&now[key]), bytes_of(&item), "{key}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Whole runs of the real binary over the sample table: what they were estimated to consume, and what the server counted.
+//! `tests/table/estimate.rs` holds the one to the other, `benches/spend.rs` prints it.
+
+use std::path::Path;
+
+use backfill::internals::item::{IndexSchema, Projection};
+use backfill::internals::local::sample;
+use serde_json::Value as Json;
+
+use crate::harness::{Bed, index};
+
+/// Items of the sample table.
+pub(crate) const ITEMS: u64 = 5_000;
+
+/// So far may an estimate be from what the server counted.
+pub(crate) const WITHIN: f64 = 0.02;
+
+/// Budgets that hold nothing back, and few segments for a small table.
+pub(crate) const CAPACITY: &str = "
+[scan]
+segments = 8
+[capacity]
+write = 100000
+read = 100000
+per_key_range = { write = 100000, read = 100000 }
+per_partition_key = { write = 100000, read = 100000 }
+";
+
+/// Adds attributes to nearly every item; one in a hundred is diverged.
+pub(crate) const EXPAND: &str = r#"
+[[change]]
+move = "email"
+to = "contact_email"
+[[change]]
+copy = "address.zip"
+to = "zip"
+"#;
+
+/// What a plan was estimated to consume, and what it consumed.
+pub(crate) struct Figures {
+    /// By the dry run.
+    pub(crate) predicted: f64,
+    /// By the dry run, for each index that it names.
+    pub(crate) predicted_by_index: Vec<(String, f64)>,
+    /// By the run, before each request.
+    pub(crate) estimated: f64,
+    /// By the replies.
+    pub(crate) consumed: f64,
+    /// What the replies did not name: nothing, unless a request timed out on a machine that has much else to do.
+    pub(crate) assumed: f64,
+    /// By the layer in front of the server.
+    pub(crate) counted: f64,
+}
+
+impl Figures {
+    /// What the run consumed, as far as anybody can tell.
+    pub(crate) fn spent(&self) -> f64 {
+        self.consumed + self.assumed
+    }
+
+    /// How far the run's estimate is from what the same writes consumed, as a share.
+    pub(crate) fn estimate_off(&self) -> f64 {
+        (self.estimated / self.consumed - 1.0).abs()
+    }
+
+    /// How far the dry run's prediction is from what the server counted, as a share.
+    pub(crate) fn prediction_off(&self) -> f64 {
+        (self.predicted / self.counted - 1.0).abs()
+    }
+}
+
+/// Runs the tool to its end and gives the JSON that it prints.
+pub(crate) fn tool(bed: &Bed, plan: &Path, options: &[&str], exit: i32) -> Json {
+    let output = bed.command().arg("run").arg(plan).args(["--output", "json"]).args(options).output().unwrap();
+    assert_eq!(output.status.code(), Some(exit), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A dry run, and then the run, of these changes over the sample table with these indexes.
+pub(crate) async fn figures(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32) -> Figures {
+    let bed = Bed::embedded();
+    let table = bed.create_indexed_table(indexes).await;
+    assert_eq!(bed.load(&table, sample::items(11, ITEMS)).await, ITEMS);
+    let budgets: String = indexes.iter().map(|index| format!("{} = 100000\n", index.name)).collect();
+    let rest = format!("{changes}{CAPACITY}[capacity.index]\n{budgets}");
+    let plan = bed.plan("estimate", &table, migration, &rest);
+    let dry = tool(&bed, &plan, &["--dry-run"], 0);
+    bed.front().reset_tally();
+    let run = tool(&bed, &plan, &["--yes"], exit);
+    let (counts, tally) = (&run["totals"]["counts"], bed.front().tally());
+    assert!(counts["applied"].as_u64().unwrap() > ITEMS * 3 / 4, "{counts}");
+    let by_index = dry["estimated_index_write_units"].as_object().unwrap();
+    Figures {
+        predicted: dry["estimated_write_units"].as_f64().unwrap(),
+        predicted_by_index: by_index.iter().map(|(name, units)| (name.clone(), units.as_f64().unwrap())).collect(),
+        estimated: counts["estimated_write_units"].as_f64().unwrap(),
+        consumed: counts["write_units"].as_f64().unwrap(),
+        assumed: counts["assumed_write_units"].as_f64().unwrap(),
+        counted: tally.write_units(),
+    }
+}
+
+/// Every item is in one index, whole; the orders are in another, with the attribute that [`EXPAND`] makes; a third has
+/// nothing that changes.
+pub(crate) fn three_indexes() -> [IndexSchema; 3] {
+    let contact = Projection::Include(vec!["contact_email".into()]);
+    [
+        index("by-type", &[("type", "S"), ("sk", "S")], Projection::All, false),
+        index("by-status", &[("status", "S"), ("placed_at", "N")], contact, false),
+        index("untouched", &[("type", "S")], Projection::Include(vec!["total".into()]), false),
+    ]
+}

@@ -1,0 +1,66 @@
+//! The way back behind new-only writes meets items that no pass has given a new value, and items whose shape has changed.
+
+use backfill::internals::change::Outcome;
+use backfill::internals::state::{Begin, Cursor, ListQuery, phase};
+
+use super::scene::{MOVE, Scene, item, map, s};
+use crate::harness::key_of;
+
+/// Nothing was expanded, or an item could not be, or somebody wrote the old name alone: the value there is the only one.
+/// RUNBOOK: "An old value without a new one stays where it is, and is reported"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_was_never_expanded_survives_the_whole_way_back() {
+    let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n");
+    for expanded in [false, true] {
+        let alone = || (0..100).map(|i| item(i, &[("old", s("current")), ("kept", s("k"))]));
+        let scene = Scene::of(if expanded { Vec::new() } else { alone().collect() }, "", &plan).await;
+        if expanded {
+            scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+            scene.bed.load(&scene.table, alone()).await;
+        }
+        let before = scene.bytes().await;
+        let (ended, writes) = scene.complete(phase::OLD_EQUAL_NEW, Begin::ResumeOrNew).await;
+        assert_eq!((ended.totals.counts.of(Outcome::Diverged), writes), (100, 0), "each is reported");
+        let open = ListQuery { run: None, open_only: true, after: Cursor::START, limit: 200 };
+        let paths = scene.state().diverged(open).unwrap().into_iter().map(|found| found.paths.len());
+        assert_eq!(paths.collect::<Vec<_>>(), [2; 100]);
+        assert_eq!(scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await.1, 0);
+        scene.assert_is(&before, "never expanded").await;
+        assert_eq!(scene.state().summary().unwrap().pre_images, 0, "nothing was taken away");
+    }
+}
+
+/// Beside it, what can be made equal is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_value_that_is_alone_holds_nothing_else_of_its_item_up() {
+    let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n");
+    let first = item(0, &[("old", s("current")), ("kept", s("k")), ("copied", s("later"))]);
+    let scene = Scene::of(vec![first.clone()], "", &plan).await;
+    scene.complete(phase::OLD_EQUAL_NEW, Begin::ResumeOrNew).await;
+    let after = scene.bed.dump(&scene.table).await;
+    let expected = item(0, &[("old", s("current")), ("kept", s("later")), ("copied", s("later"))]);
+    assert_eq!(after[&key_of(&first).to_text()], expected);
+}
+
+/// Whatever a live writer made of an item's shape, what has no place any more stays in the journal, and the phase is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_place_to_come_back_to_is_reported() {
+    let doc = || ("doc", map(&[("x", s("v"))]));
+    for plan in ["[[change]]\nremove = \"doc.x\"\n", "[[change]]\nmove = \"doc.x\"\nto = \"new\"\n"] {
+        let scene = Scene::of((0..5).map(|i| item(i, &[doc()])).collect(), "strategy = \"in-place\"", plan).await;
+        scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+        let mut changed = scene.bed.dump(&scene.table).await[&key_of(&item(0, &[])).to_text()].clone();
+        changed.insert("doc".into(), s("rewritten by the application"));
+        scene.bed.load(&scene.table, [changed.clone()].into_iter()).await;
+        let (ended, _) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+        let counts = [Outcome::Applied, Outcome::Diverged, Outcome::Rejected];
+        assert_eq!(counts.map(|outcome| ended.totals.counts.of(outcome)), [4, 1, 0], "{plan}");
+        let after = scene.bed.dump(&scene.table).await;
+        assert_eq!(after[&key_of(&changed).to_text()], changed);
+        let store = scene.store().await;
+        // A move in place keeps no value: it is at the new path.
+        let values = store.pre_images(key_of(&changed), None).await.unwrap().len();
+        assert_eq!(values, usize::from(plan.contains("remove")), "what was removed stays on record");
+        store.close().await.unwrap();
+    }
+}

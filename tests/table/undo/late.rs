@@ -1,0 +1,240 @@
+//! A write of a killed process that the server applies while the next process works: is the value one that was there
+//! before the migration? Only a live writer's is.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
+use backfill::internals::change::{ItemHistory, Lookup, Outcome};
+use backfill::internals::engine::Ended;
+use backfill::internals::item::{Item, Path, Value};
+use backfill::internals::local::{Fault, Gate, RequestInfo};
+use backfill::internals::state::{Begin, phase};
+use serde_json::Value as Json;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::scene::{MOVE, Scene, item, new_run, s};
+use crate::harness::{key_of, to_sdk, value_to_sdk};
+
+const SKIP: &str = "on_existing = \"skip\"";
+
+/// A write that did not arrive by then never will.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A run of one item that was killed with its write under way.
+struct Killed {
+    scene: Scene,
+    one: Item,
+    /// The write.
+    request: Json,
+}
+
+impl Killed {
+    async fn at_its_write(one: Item, migration: &str, changes: &str) -> Killed {
+        let scene = Scene::of(vec![one.clone()], migration, changes).await;
+        let mut sent = told(&scene, vec![Fault::Reset; 100]);
+        let working = start(&scene).await;
+        let request = sent.recv().await.unwrap();
+        working.abort();
+        let _ = working.await;
+        Killed { scene, one, request }
+    }
+
+    /// The killed process's write reaches the server now. Whether it is applied.
+    async fn arrives(&self) -> bool {
+        let text = |name: &str| self.request[name].as_str().unwrap().to_owned();
+        let members = |name: &str| self.request[name].as_object().into_iter().flatten();
+        let names: HashMap<_, _> = members("ExpressionAttributeNames")
+            .map(|(name, to)| (name.clone(), to.as_str().unwrap().to_owned()))
+            .collect();
+        let values: HashMap<_, _> = members("ExpressionAttributeValues")
+            .map(|(name, value)| (name.clone(), value_to_sdk(&Value::from_json(value).unwrap())))
+            .collect();
+        let reply = self.scene.bed.client().update_item().table_name(&self.scene.table);
+        let reply = reply
+            .set_key(Some(to_sdk(key_of(&self.one).attributes())))
+            .update_expression(text("UpdateExpression"))
+            .condition_expression(text("ConditionExpression"))
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values((!values.is_empty()).then_some(values))
+            .send()
+            .await;
+        match reply {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error.code(), Some("ConditionalCheckFailedException"), "{error:?}");
+                false
+            }
+        }
+    }
+
+    /// The next process goes on; this happens between its read of the item and its write.
+    async fn resumed(&self, meanwhile: impl AsyncFnOnce(&Killed)) -> Ended {
+        let gate = Gate::closed();
+        let mut sent = told(&self.scene, vec![Fault::Hold(gate.clone())]);
+        let working = start(&self.scene).await;
+        sent.recv().await.unwrap();
+        meanwhile(self).await;
+        gate.open();
+        working.await.unwrap()
+    }
+
+    /// A live writer sets one attribute.
+    async fn live(&self, name: &str, value: &str) {
+        live(&self.scene, &self.one, name, value).await;
+    }
+
+    async fn record(&self) -> ItemHistory {
+        let store = self.scene.store().await;
+        let record = store.history_of(vec![key_of(&self.one)], Lookup::ToDecide).await.unwrap().pop().unwrap();
+        store.close().await.unwrap();
+        record
+    }
+
+    async fn rolled_back(&self) -> Item {
+        self.scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+        now(&self.scene, &self.one).await
+    }
+}
+
+/// What is done to the tool's writes, one by one; each is told.
+fn told(scene: &Scene, faults: Vec<Fault>) -> mpsc::UnboundedReceiver<Json> {
+    let (tell, told) = mpsc::unbounded_channel();
+    let seen = AtomicUsize::new(0);
+    let tell = Mutex::new(tell);
+    scene.bed.front().set_faults(Some(Arc::new(move |request: &RequestInfo| {
+        // Only the tool's writes have conditions.
+        if request.operation != "UpdateItem" || request.body().get("ConditionExpression").is_none() {
+            return Fault::Pass;
+        }
+        let _ = tell.lock().unwrap().send(request.body().clone());
+        faults.get(seen.fetch_add(1, Ordering::Relaxed)).cloned().unwrap_or(Fault::Pass)
+    })));
+    told
+}
+
+async fn start(scene: &Scene) -> JoinHandle<Ended> {
+    let job = scene.job(phase::EXPAND, None).await;
+    let store = scene.store_of(&job).await;
+    let session = store.begin(Begin::ResumeOrNew, new_run(phase::EXPAND)).await.unwrap();
+    tokio::spawn(async move { job.work(&store, &session).await.unwrap() })
+}
+
+async fn live(scene: &Scene, one: &Item, name: &str, value: &str) {
+    let update = scene.bed.client().update_item().table_name(&scene.table).update_expression("SET #name = :value");
+    let update = update.set_key(Some(to_sdk(key_of(one).attributes()))).expression_attribute_names("#name", name);
+    update.expression_attribute_values(":value", value_to_sdk(&s(value))).send().await.unwrap();
+}
+
+async fn now(scene: &Scene, one: &Item) -> Item {
+    scene.bed.dump(&scene.table).await.remove(&key_of(one).to_text()).unwrap()
+}
+
+fn new() -> Path {
+    Path::attribute("new")
+}
+
+/// The value is the migration's own: it does not count as done, a repair refreshes it, and a rollback removes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_write_is_no_value_of_before() {
+    let killed = Killed::at_its_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
+    killed
+        .resumed(async |killed| {
+            assert!(killed.arrives().await);
+            killed.live("old", "later").await;
+        })
+        .await;
+    let (record, there) = (killed.record().await, s("first"));
+    assert_eq!(now(&killed.scene, &killed.one).await["new"], there);
+    assert!(!record.is_preexisting(&new()), "it is the killed process's");
+    assert!(record.is_ours(&new(), &there));
+    assert_eq!(killed.rolled_back().await, item(0, &[("old", s("later"))]));
+}
+
+/// A late write never copies a value that is not recorded: its condition requires the value that it read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_write_copies_no_other_value_than_it_read() {
+    let killed = Killed::at_its_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
+    killed.live("old", "second").await;
+    killed
+        .resumed(async |killed| {
+            killed.arrives().await;
+            killed.live("old", "later").await;
+        })
+        .await;
+    let (record, item_now) = (killed.record().await, now(&killed.scene, &killed.one).await);
+    assert!(!record.is_preexisting(&new()), "{item_now:?}");
+    assert!(record.is_ours(&new(), &item_now["new"]), "{item_now:?}");
+    assert_eq!(killed.rolled_back().await, item(0, &[("old", s("later"))]));
+}
+
+/// And the other way round: what a live writer puts there is its own, also where a killed process may have written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_value_behind_a_killed_write_is_left() {
+    let theirs = item(0, &[("old", s("first")), ("new", s("theirs"))]);
+    for between in [false, true] {
+        let killed = Killed::at_its_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
+        let ended = if between {
+            killed.resumed(async |killed| killed.live("new", "theirs").await).await
+        } else {
+            killed.live("new", "theirs").await;
+            killed.scene.complete(phase::EXPAND, Begin::ResumeOrNew).await.0
+        };
+        assert_eq!(ended.totals.counts.of(Outcome::Skipped), 1, "{between}");
+        assert!(!killed.arrives().await, "something is there");
+        assert!(killed.record().await.is_preexisting_value(&new(), &s("theirs")), "{between}: it counts as done");
+        assert_eq!(killed.rolled_back().await, theirs, "{between}");
+    }
+}
+
+/// The same without a kill, where the reply to a write was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_value_behind_a_lost_reply_is_left() {
+    let one = item(0, &[("old", s("first"))]);
+    let scene = Scene::of(vec![one.clone()], SKIP, MOVE).await;
+    // The first attempt may have been applied, for all that the tool knows.
+    let gate = Gate::closed();
+    let mut sent = told(&scene, vec![Fault::Reset, Fault::Hold(gate.clone())]);
+    let working = start(&scene).await;
+    sent.recv().await.unwrap();
+    sent.recv().await.unwrap();
+    live(&scene, &one, "new", "theirs").await;
+    gate.open();
+    assert_eq!(working.await.unwrap().totals.counts.of(Outcome::Skipped), 1);
+    scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    assert_eq!(now(&scene, &one).await, item(0, &[("old", s("first")), ("new", s("theirs"))]));
+}
+
+/// A source that appears while another change of its item is on its way is copied with it, though the first look had
+/// nothing to say of the pair.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_was_planned_anew_is_no_value_of_before() {
+    let one = item(0, &[]);
+    for migration in ["", SKIP] {
+        let changes = format!("{MOVE}[[change]]\nset = \"marker\"\nvalue = 2\n");
+        let scene = Scene::of(vec![one.clone()], migration, &changes).await;
+        let gate = Gate::closed();
+        let faults = [vec![Fault::Hold(gate.clone()), Fault::DropReply], vec![Fault::Reset; 100]].concat();
+        let mut sent = told(&scene, faults);
+        let working = start(&scene).await;
+        sent.recv().await.unwrap();
+        live(&scene, &one, "old", "first").await;
+        gate.open();
+        sent.recv().await.unwrap();
+        let applied = async {
+            while !now(&scene, &one).await.contains_key("new") {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, applied).await.expect("the write is applied");
+        working.abort();
+        let _ = working.await;
+        live(&scene, &one, "old", "later").await;
+        scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+        scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+        assert_eq!(now(&scene, &one).await, item(0, &[("old", s("later"))]), "{migration}");
+    }
+}

@@ -1,0 +1,141 @@
+//! Nobody else is about: a rollback restores the table byte for byte.
+
+use backfill::internals::change::Outcome;
+use backfill::internals::state::{Begin, phase};
+
+use super::scene::{EVERY_KIND, MOVE, Scene, every_shape, item, s};
+
+/// Every way to run a plan.
+pub(super) const STRATEGIES: [&str; 4] = [
+    "",
+    "on_existing = \"overwrite\"",
+    "strategy = \"in-place\"",
+    "strategy = \"in-place\"\non_existing = \"overwrite\"",
+];
+
+/// One pass and another, and then the way back; which a second time has nothing to do, and sends no write.
+/// RUNBOOK: "it restores every item, byte for byte"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_of_every_kind_of_change_restores_the_table() {
+    for migration in STRATEGIES {
+        let scene = Scene::of(every_shape(600), migration, EVERY_KIND).await;
+        let before = scene.bytes().await;
+        let (_, written) = scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+        assert!(written > 200, "{migration}: {written}");
+        assert_eq!(scene.complete(phase::EXPAND, Begin::Again).await.1, 0, "{migration}");
+        let changed = scene.bytes().await.iter().filter(|(key, item)| before[*key] != **item).count() as u64;
+        assert_eq!(changed, written);
+
+        let (ended, undone) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+        scene.assert_is(&before, migration).await;
+        assert_eq!(undone, changed, "{migration}: no write where none is needed");
+        assert_eq!(ended.totals.counts.of(Outcome::Applied), changed);
+        assert_eq!(ended.totals.counts.of(Outcome::Diverged), 0, "{migration}");
+        assert_eq!(scene.complete(phase::ROLLBACK, Begin::Again).await.1, 0, "{migration}");
+        scene.assert_is(&before, "again").await;
+    }
+}
+
+/// An old application goes on writing, and passes that overwrite follow it: new attributes are in the end what they were
+/// before the migration, old ones what the application wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_passes_overwrote_of_their_own_does_not_come_back() {
+    let scene = Scene::of(every_shape(240), "on_existing = \"overwrite\"", MOVE).await;
+    let before = scene.bed.dump(&scene.table).await;
+    scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    let old = |round: usize, n: usize| match (n + round) % 4 {
+        0 => None,
+        1 => Some(s(&format!("{round}"))),
+        _ => before.values().nth(n).and_then(|item| item.get("old").cloned()),
+    };
+    for round in 0..4 {
+        let mut items = scene.bed.dump(&scene.table).await;
+        for (n, item) in items.values_mut().enumerate() {
+            item.remove("old");
+            item.extend(old(round, n).map(|old| ("old".to_owned(), old)));
+        }
+        scene.bed.load(&scene.table, items.into_values()).await;
+        if round < 3 {
+            assert!(scene.complete(phase::EXPAND, Begin::Again).await.1 > 40);
+        }
+    }
+    let (ended, undone) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    assert_eq!(ended.totals.counts.of(Outcome::Diverged), 0);
+    assert!(undone > 150, "{undone}");
+    let after = scene.bed.dump(&scene.table).await;
+    for (n, (key, prior)) in before.iter().enumerate() {
+        assert_eq!((after[key].get("old"), after[key].get("new")), (old(3, n).as_ref(), prior.get("new")), "{key}");
+    }
+    assert_eq!(scene.complete(phase::ROLLBACK, Begin::Again).await.1, 0);
+}
+
+/// Behind a complete rollback the migration begins anew, with nothing on record of the first time.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_rolled_back_can_be_run_and_rolled_back_again() {
+    let scene = Scene::of(every_shape(200), "", EVERY_KIND).await;
+    let before = scene.bytes().await;
+    let (_, first) = scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    let (_, again) = scene.complete(phase::EXPAND, Begin::Again).await;
+    assert_eq!(again, first);
+    scene.complete(phase::ROLLBACK, Begin::Again).await;
+    scene.assert_is(&before, "again").await;
+}
+
+/// An item that was inserted behind the first pass, with both attributes, is no item that had the new one before.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_first_pass_knows_what_was_there_before() {
+    let mut items: Vec<_> = (0..60).map(|i| item(i, &[("old", s("x"))])).collect();
+    items.push(item(60, &[("old", s("x")), ("new", s("x"))]));
+    let scene = Scene::of(items, "", MOVE).await;
+    scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    let late = [item(100, &[("old", s("y")), ("new", s("y"))]), item(101, &[("new", s("only"))])];
+    scene.bed.load(&scene.table, late.into_iter()).await;
+    scene.complete(phase::EXPAND, Begin::Again).await;
+    let store = scene.store().await;
+    assert_eq!(store.preexisting_count().await.unwrap(), 1);
+    store.close().await.unwrap();
+    scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    let after = scene.bed.dump(&scene.table).await;
+    let with_new: Vec<_> = after.values().filter(|item| item.contains_key("new")).collect();
+    assert_eq!(with_new, [&item(60, &[("old", s("x")), ("new", s("x"))])]);
+    // What had no old attribute beside it was kept on record.
+    let store = scene.store().await;
+    let key = crate::harness::key_of(&item(101, &[]));
+    assert_eq!(store.pre_images(key, None).await.unwrap()[0].value, Some(s("only")));
+}
+
+/// Applications wrote the new attribute alone: the way back takes what they wrote to the old one.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_only_writes_reach_the_old_attribute() {
+    let items: Vec<_> = (0..300).map(|i| item(i, &[("old", s("x")), ("rest", s("r"))])).collect();
+    let scene = Scene::of(items, "", MOVE).await;
+    scene.complete(phase::EXPAND, Begin::ResumeOrNew).await;
+    // A third was changed and a few were inserted under the new name alone; a few were deleted, under both names.
+    let late = (0..100).map(|i| item(i, &[("old", s("x")), ("new", s("later")), ("rest", s("r"))]));
+    let gone = (100..110).map(|i| item(i, &[("rest", s("r"))]));
+    let fresh = (300..310).map(|i| item(i, &[("new", s("fresh"))]));
+    scene.bed.load(&scene.table, late.chain(gone).chain(fresh)).await;
+
+    let (_, writes) = scene.complete(phase::OLD_EQUAL_NEW, Begin::ResumeOrNew).await;
+    assert_eq!(writes, 110);
+    assert_eq!(scene.complete(phase::OLD_EQUAL_NEW, Begin::Again).await.1, 0);
+    let (ended, writes) = scene.complete(phase::ROLLBACK, Begin::ResumeOrNew).await;
+    assert_eq!((writes, ended.totals.counts.of(Outcome::Diverged)), (300, 0));
+    let after = scene.bed.dump(&scene.table).await;
+    for i in 0..310 {
+        let key = crate::harness::key_of(&item(i, &[]));
+        let expected = match i {
+            0..100 => item(i, &[("old", s("later")), ("rest", s("r"))]),
+            100..110 => item(i, &[("rest", s("r"))]),
+            110..300 => item(i, &[("old", s("x")), ("rest", s("r"))]),
+            _ => item(i, &[("old", s("fresh"))]),
+        };
+        assert_eq!(after[&key.to_text()], expected);
+    }
+    let store = scene.store().await;
+    for i in [0, 99] {
+        let kept = store.pre_images(crate::harness::key_of(&item(i, &[])), None).await.unwrap();
+        assert_eq!(kept.iter().map(|pre| &pre.value).collect::<Vec<_>>(), [&Some(s("x"))], "{i}");
+    }
+}

@@ -1,0 +1,257 @@
+//! A table, a plan and a state file, and sessions of any phase on them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use backfill::internals::change::Changes;
+use backfill::internals::dynamodb::Tables;
+use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
+use backfill::internals::engine::{Ended, Job, describe};
+use backfill::internals::item::{Item, Num, Value};
+use backfill::internals::local::{Fault, RequestInfo};
+use backfill::internals::plan::{Plan, load};
+use backfill::internals::ratelimit::{Budget, Budgets};
+use backfill::internals::state::sqlite::StateFile;
+use backfill::internals::state::{Begin, Identity, NewRun, RunStatus, State, phase};
+use tokio::sync::Notify;
+
+use crate::harness::{Bed, bytes_of};
+
+/// Enough for nothing to wait for permits.
+const PLENTY: Budget = Budget { write: 40_000.0, read: 40_000.0 };
+
+pub(super) const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
+
+/// Every kind of change, with a nested source, a target whose map is missing, and a name that needs quotes.
+pub(super) const EVERY_KIND: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n[[change]]\ncopy = \"doc.x\"\n\
+    to = 'made.inner.\"zip code\"'\n[[change]]\nset = \"marker\"\nvalue = 2\n[[change]]\nset = \"made.version\"\n\
+    value = \"v1\"\n[[change]]\nremove = \"legacy\"\n";
+
+/// A table with a plan.
+pub(super) struct Scene {
+    pub(super) bed: Bed,
+    pub(super) table: String,
+    plan: Plan,
+    tables: Tables,
+}
+
+/// When a session is killed: at the so manieth write that it sends, to which this is done.
+#[derive(Debug, Clone)]
+pub(super) struct Cut {
+    pub(super) at: u64,
+    pub(super) fault: Fault,
+}
+
+impl Scene {
+    pub(super) async fn of(items: Vec<Item>, migration: &str, changes: &str) -> Scene {
+        Scene::reading(items, migration, changes, true).await
+    }
+
+    /// The same, whose plan says how the table is read.
+    pub(super) async fn reading(items: Vec<Item>, migration: &str, changes: &str, consistent: bool) -> Scene {
+        let bed = Bed::start();
+        let table = bed.create_table().await;
+        bed.load(&table, items.into_iter()).await;
+        let scan = format!("{changes}[scan]\nsegments = 4\nconsistent = {consistent}\n");
+        let path = bed.plan("undone", &table, migration, &scan);
+        let plan = load("plan", &std::fs::read_to_string(path).unwrap()).unwrap().plan;
+        let tables = Tables::one(Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table)));
+        Scene { bed, table, plan, tables }
+    }
+
+    pub(super) fn state_path(&self) -> PathBuf {
+        self.bed.dir().join("undone.db")
+    }
+
+    pub(super) fn state(&self) -> StateFile {
+        StateFile::open(&self.state_path()).unwrap()
+    }
+
+    /// The table as text that shows every byte.
+    pub(super) async fn bytes(&self) -> BTreeMap<String, String> {
+        self.bed.dump(&self.table).await.into_iter().map(|(key, item)| (key, bytes_of(&item))).collect()
+    }
+
+    /// Waits until what a dead process had in flight has arrived.
+    pub(super) async fn quiet(&self) {
+        let mut now = BTreeMap::new();
+        while now != self.bytes().await {
+            now = self.bytes().await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Holds the table against what it was, byte for byte.
+    pub(super) async fn assert_is(&self, before: &BTreeMap<String, String>, what: &str) {
+        let now = self.bytes().await;
+        let keys: std::collections::BTreeSet<&String> = now.keys().chain(before.keys()).collect();
+        let wrong: Vec<_> = keys.iter().filter(|key| now.get(**key) != before.get(**key)).collect();
+        let first = wrong.first().map(|key| (before.get(**key), now.get(**key)));
+        assert!(wrong.is_empty(), "{what}: {} items differ; the first was and is {first:?}", wrong.len());
+    }
+
+    /// Works on a phase to its end, and gives how many writes that took.
+    pub(super) async fn complete(&self, phase: &str, how: Begin) -> (Ended, u64) {
+        self.bed.front().set_faults(None);
+        self.bed.front().reset_tally();
+        let ended = self.session(phase, how, None, None).await.unwrap();
+        assert_eq!((ended.run.status, &ended.stopped), (RunStatus::Complete, &None));
+        (ended, self.bed.front().tally().operation("UpdateItem").requests)
+    }
+
+    /// One session of a phase; with a cut it is killed there, if it comes so far: nothing of it is ended in good order.
+    pub(super) async fn session(
+        &self,
+        phase: &str,
+        how: Begin,
+        page_limit: Option<u32>,
+        cut: Option<Cut>,
+    ) -> Option<Ended> {
+        let job = self.job(phase, page_limit).await;
+        let store = self.store_of(&job).await;
+        let session = store.begin(how, new_run(phase)).await.unwrap();
+        let killed = self.kill_at(cut);
+        let mut working = {
+            let store = store.clone();
+            tokio::spawn(async move { job.work(&store, &session).await })
+        };
+        let ended = tokio::select! {
+            ended = &mut working => Some(ended.unwrap().unwrap()),
+            () = killed.notified() => None,
+        };
+        if ended.is_none() {
+            working.abort();
+            let _ = working.await;
+        }
+        drop(store);
+        ended
+    }
+
+    /// A job of a phase.
+    pub(super) async fn job(&self, phase: &str, page_limit: Option<u32>) -> Job {
+        let description = describe(self.tables.described.as_ref(), Duration::from_secs(5)).await.unwrap();
+        let mut plan = self.plan.clone();
+        plan.scan.page_limit = page_limit;
+        let budgets = Budgets { table: PLENTY, per_key_range: PLENTY, per_partition_key: PLENTY, indexes: Vec::new() };
+        let changes = Arc::new(self.changes(phase, &description.key));
+        Job::new(plan, changes, self.tables.clone(), description, &budgets)
+    }
+
+    /// The state file of a job, which makes it where there is none.
+    pub(super) async fn store_of(&self, job: &Job) -> State {
+        let identity = Identity::of(&job.plan, &job.description);
+        self.open(&identity).await
+    }
+
+    /// The state file, when the session before has let go of it.
+    async fn open(&self, identity: &Identity) -> State {
+        for _ in 0..100 {
+            if let Ok(store) =
+                backfill::internals::state::open(&self.state_path(), identity, || "2026-01-01T00:00:00Z".to_owned())
+            {
+                return store;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the state file stays locked")
+    }
+
+    /// Opens the state, to look at what is recorded.
+    pub(super) async fn store(&self) -> State {
+        let identity = self.state().summary().unwrap().identity;
+        self.open(&identity).await
+    }
+
+    pub(super) fn changes(&self, phase: &str, key: &backfill::internals::item::KeySchema) -> Changes {
+        let (plan, key) = (&self.plan, key.clone());
+        match phase {
+            phase::EXPAND => Changes::for_expand(&plan.changes, plan.strategy, key, Vec::new()),
+            phase::CONTRACT => Changes::for_contract(&plan.changes, plan.strategy, key, Vec::new()),
+            phase::OLD_EQUAL_NEW => Changes::for_old_from_new(&plan.changes, plan.strategy, key, Vec::new()),
+            phase::ROLLBACK => Changes::for_undo(&plan.changes, plan.strategy, key, Vec::new()),
+            other => panic!("{other}"),
+        }
+    }
+
+    fn kill_at(&self, cut: Option<Cut>) -> Arc<Notify> {
+        let killed = Arc::new(Notify::new());
+        let Some(cut) = cut else { return killed };
+        let (seen, kill) = (AtomicU64::new(0), Arc::clone(&killed));
+        self.bed.front().set_faults(Some(Arc::new(move |request: &RequestInfo| {
+            // Only the tool's writes have conditions.
+            if request.operation != "UpdateItem" || request.body().get("ConditionExpression").is_none() {
+                return Fault::Pass;
+            }
+            match seen.fetch_add(1, Ordering::Relaxed) {
+                n if n == cut.at => {
+                    kill.notify_one();
+                    cut.fault.clone()
+                }
+                // What the dead process has in flight may still arrive.
+                n if n > cut.at && n % 2 == 0 => Fault::Reset,
+                _ => Fault::Pass,
+            }
+        })));
+        killed
+    }
+}
+
+/// A run of a phase on this table.
+pub(super) fn new_run(phase: &str) -> NewRun {
+    NewRun { phase: phase.into(), total_segments: 4, tool_version: "test".into(), table_items_estimate: None }
+}
+
+pub(super) fn s(text: &str) -> Value {
+    Value::S(text.into())
+}
+
+pub(super) fn n(number: usize) -> Value {
+    Value::N(Num::parse(&number.to_string()).unwrap())
+}
+
+pub(super) fn map(members: &[(&str, Value)]) -> Value {
+    Value::M(members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+}
+
+/// An item of its own key.
+pub(super) fn item(number: usize, attributes: &[(&str, Value)]) -> Item {
+    let key = [("pk".to_owned(), s(&format!("p{}", number % 23))), ("sk".to_owned(), s(&format!("{number:05}")))];
+    key.into_iter().chain(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))).collect()
+}
+
+/// Items of every shape that a plan of every kind may meet: each target missing, there and equal, there and unequal, there
+/// alone; each source there and not; every type of value.
+pub(super) fn every_shape(count: usize) -> Vec<Item> {
+    let values = [
+        s("text"),
+        Value::N(Num::parse("3.14").unwrap()),
+        Value::Bool(true),
+        Value::Null,
+        Value::Ss(vec!["a".into(), "b".into()]),
+        Value::L(vec![n(1), map(&[("k", s(""))])]),
+        map(&[("deep", map(&[("er", Value::B(vec![0, 255]))]))]),
+    ];
+    let of = |number: usize| {
+        let (value, other) = (values[number % values.len()].clone(), values[(number + 1) % values.len()].clone());
+        let mut attributes = match number % 8 {
+            0..=3 => vec![("old", value)],
+            4 => vec![("old", value.clone()), ("new", value)],
+            5 => vec![("old", value), ("new", other)],
+            6 => vec![("new", value)],
+            _ => vec![],
+        };
+        attributes.extend(match number % 5 {
+            0 | 1 => vec![("doc", map(&[("x", n(number)), ("y", s("stays"))]))],
+            2 => vec![("doc", map(&[("x", n(number))])), ("made", map(&[]))],
+            3 => vec![("doc", map(&[("x", n(1))])), ("made", map(&[("inner", map(&[("zip code", n(1))]))]))],
+            _ => vec![],
+        });
+        attributes.extend([vec![], vec![("marker", n(2))], vec![("marker", s("1"))]][number % 3].clone());
+        attributes.extend((number % 7 < 4).then(|| ("legacy", s(&format!("fax {number}")))));
+        item(number, &attributes)
+    };
+    (0..count).map(of).collect()
+}
