@@ -21,4 +21,6 @@ pub use limits::{
 pub use progress::{Progress, Snapshot};
 pub use scan::{FirstPage, LocalScheduler, Reading, Scheduler, SchedulerError, WorkLease, surveyed_items, sweep};
 pub use stop::{StopReason, Stopped, Stopper};
-pub use write::{CommitPage, PageItems, PageOutcome, Pages, ProcessPage, Rest, Settled, Settling, WritePages, Writer};
+pub use write::{
+    CommitPage, ItemOutcomes, PageItems, PageOutcome, Pages, PartialOutcome, ProcessPage, Rest, WritePages, Writer,
+};

@@ -6,7 +6,7 @@ use crate::change::Outcome;
 use crate::engine::client::Requests;
 use crate::engine::job::Job;
 use crate::engine::stop::{StopReason, Stopped};
-use crate::engine::write::writer::{Settled, Writer};
+use crate::engine::write::writer::{ItemOutcomes, Writer};
 use crate::state::{Counts, Cursor, FailureRecord, RunRecord, State, StoreError};
 
 /// Failures that are read from the store in one go.
@@ -28,7 +28,7 @@ pub struct Retried {
 
 impl Job {
     /// Tries every open failure of the run's phase once more, whichever of its runs left it: the item is read as it is
-    /// now, strongly consistently, and settled like a scanned one, by the job's changes: those of that phase. Several are
+    /// now, strongly consistently, and processed like a scanned one, by the job's changes: those of that phase. Several are
     /// tried at once; what each came to is durable before it counts. Counts those tried; it may end early, for the reason in
     /// the job's stopper, when what is in flight was answered and stored.
     /// What it spends is spent of the run's limits.
@@ -72,9 +72,9 @@ async fn try_again(
     requests: &Requests,
     failure: &FailureRecord,
 ) -> Result<Option<Retried>, StoreError> {
-    let Ok(settled) = retry(writer, requests, failure).await else { return Ok(None) };
-    let retried = Retried { counts: settled.counts.clone(), encrypted: settled.encrypted };
-    let stored = record(store, failure, settled).await;
+    let Ok(outcomes) = retry(writer, requests, failure).await else { return Ok(None) };
+    let retried = Retried { counts: outcomes.counts.clone(), encrypted: outcomes.encrypted };
+    let stored = record(store, failure, outcomes).await;
     if let Err(error) = &stored {
         requests.stop().stop(StopReason::Store(error.to_string()));
     }
@@ -83,27 +83,27 @@ async fn try_again(
     Ok(Some(retried))
 }
 
-async fn retry(writer: &Writer, requests: &Requests, failure: &FailureRecord) -> Result<Settled, Stopped> {
+async fn retry(writer: &Writer, requests: &Requests, failure: &FailureRecord) -> Result<ItemOutcomes, Stopped> {
     let got = requests.get(&failure.key).await?;
-    let mut settled = match got.item {
-        Some(item) => writer.settle_all(vec![item], requests).await?,
+    let mut outcomes = match got.item {
+        Some(item) => writer.process_all(vec![item], requests).await?,
         None => {
-            let mut settled = Settled::default();
-            settled.counts.count(Outcome::Gone);
-            settled
+            let mut outcomes = ItemOutcomes::default();
+            outcomes.counts.count(Outcome::Gone);
+            outcomes
         }
     };
-    settled.counts.read_units += got.units.unwrap_or(0.0);
-    Ok(settled)
+    outcomes.counts.read_units += got.units.unwrap_or(0.0);
+    Ok(outcomes)
 }
 
-async fn record(store: &State, failure: &FailureRecord, settled: Settled) -> Result<(), StoreError> {
-    store.mark_refused(settled.refused).await?;
-    if let Some(again) = settled.failures.into_iter().next() {
+async fn record(store: &State, failure: &FailureRecord, outcomes: ItemOutcomes) -> Result<(), StoreError> {
+    store.mark_refused(outcomes.refused).await?;
+    if let Some(again) = outcomes.failures.into_iter().next() {
         return store.update_failure(failure.run, again).await.map(|_| ());
     }
-    let paths = settled.diverged.into_iter().next().map(|d| d.paths).unwrap_or_default();
-    match Outcome::ALL.into_iter().find(|o| settled.counts.of(*o) > 0) {
+    let paths = outcomes.diverged.into_iter().next().map(|d| d.paths).unwrap_or_default();
+    match Outcome::ALL.into_iter().find(|o| outcomes.counts.of(*o) > 0) {
         Some(outcome) => store.resolve_failure(failure.run, failure.key.clone(), outcome, paths).await.map(|_| ()),
         None => Ok(()),
     }
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(job.progress.snapshot().counts.scanned, 300, "progress is shown");
     }
 
-    /// Stopped, it waits for what is in flight, and each failure that it counts is settled.
+    /// Stopped, it waits for what is in flight, and each failure that it counts is resolved.
     #[tokio::test]
     async fn a_stopped_retry_counts_what_it_stored() {
         let dir = tempfile::tempdir().unwrap();

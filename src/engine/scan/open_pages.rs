@@ -9,8 +9,7 @@ use crate::engine::limits::allowance::PageLeave;
 use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::outcome::PageOutcome;
 use crate::engine::write::page::{CommitPage, PageItems, Pages, ProcessPage};
-use crate::engine::write::writer::Rest;
-use crate::engine::write::writer::Settling;
+use crate::engine::write::writer::{PartialOutcome, Rest};
 use crate::item::Item;
 
 /// Items that a segment sets aside take at most about so many bytes; then the segment waits for them. Enough for some
@@ -39,24 +38,24 @@ struct OpenPage<O> {
     leave: PageLeave,
     /// Bytes of the items that were set aside.
     aside: usize,
-    /// Settles those, until it has ended.
+    /// Processes those, until it has ended.
     rest: Option<AbortOnDropHandle<Result<O, Stopped>>>,
     /// Some of them were given up because the run is stopping.
     given_up: bool,
 }
 
 impl<O: PageOutcome> OpenPage<O> {
-    fn is_settled(&self) -> bool {
+    fn is_processed(&self) -> bool {
         self.rest.as_ref().is_none_or(AbortOnDropHandle::is_finished)
     }
 
-    /// Waits until every item is settled, or given up. Safe to drop, and to ask again.
-    async fn settled(&mut self, requests: &Requests) -> Result<(), Stopped> {
+    /// Waits until every item is processed, or given up. Safe to drop, and to ask again.
+    async fn processed(&mut self, requests: &Requests) -> Result<(), Stopped> {
         if let Some(rest) = &mut self.rest {
             let ended = rest.await;
             self.rest = None;
             match ended {
-                Ok(Ok(settled)) => self.pages.settled.merge(settled),
+                Ok(Ok(more)) => self.pages.outcome.merge(more),
                 Ok(Err(Stopped)) => self.given_up = true,
                 Err(panic) => {
                     requests.stop().stop(StopReason::Internal(panic.to_string()));
@@ -84,27 +83,27 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         let count = items.len() as u64;
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
         let page = PageItems { segment: pages.segment, number: pages.first, items };
-        let Settling { settled, rest } = self.pass.process(page, requests).await.inspect_err(abandoned)?;
-        pages.settled.merge(settled);
+        let PartialOutcome { outcome, rest } = self.pass.process(page, requests).await.inspect_err(abandoned)?;
+        pages.outcome.merge(outcome);
         let aside = rest.as_ref().map_or(0, |rest| rest.bytes);
-        let rest = rest.map(|Rest { settled, .. }| AbortOnDropHandle::new(tokio::spawn(settled)));
+        let rest = rest.map(|Rest { outcome, .. }| AbortOnDropHandle::new(tokio::spawn(outcome)));
         self.bytes += aside;
         self.pages.push_back(OpenPage { pages, items: count, leave, aside, rest, given_up: false });
-        while self.pages.front().is_some_and(OpenPage::is_settled) || self.is_full() {
+        while self.pages.front().is_some_and(OpenPage::is_processed) || self.is_full() {
             self.commit_first(requests).await?;
         }
         Ok(())
     }
 
-    /// Waits until the first page is settled; for ever where there is none. Safe to drop.
-    pub(crate) async fn first_settled(&mut self, requests: &Requests) -> Result<(), Stopped> {
+    /// Waits until the first page is processed; for ever where there is none. Safe to drop.
+    pub(crate) async fn first_processed(&mut self, requests: &Requests) -> Result<(), Stopped> {
         match self.pages.front_mut() {
-            Some(first) => first.settled(requests).await,
+            Some(first) => first.processed(requests).await,
             None => std::future::pending().await,
         }
     }
 
-    /// Commits everything, when it is settled.
+    /// Commits everything, when it is processed.
     pub(crate) async fn finish(&mut self, requests: &Requests) -> Result<(), Stopped> {
         while !self.pages.is_empty() {
             self.commit_first(requests).await?;
@@ -118,27 +117,27 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         while !self.broken && !self.pages.is_empty() && self.commit_first(requests).await.is_ok() {}
         while let Some(mut page) = self.pages.pop_front() {
             // Either way it cannot be committed: a page before it is not.
-            let _ = page.settled(requests).await;
+            let _ = page.processed(requests).await;
             requests.progress().page_abandoned();
-            self.pass.abandon(page.pages.settled).await;
+            self.pass.abandon(page.pages.outcome).await;
         }
     }
 
-    /// Waits for the first page to be settled, and commits it.
+    /// Waits for the first page to be processed, and commits it.
     pub(crate) async fn commit_first(&mut self, requests: &Requests) -> Result<(), Stopped> {
         let Some(first) = self.pages.front_mut() else { return Ok(()) };
-        let settled = first.settled(requests).await;
+        let processed = first.processed(requests).await;
         let Some(OpenPage { pages, items, leave, aside, .. }) = self.pages.pop_front() else { return Ok(()) };
         self.bytes -= aside;
         // Until this one is.
         self.broken = true;
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
-        if let Err(Stopped) = settled {
-            self.pass.abandon(pages.settled).await;
+        if let Err(Stopped) = processed {
+            self.pass.abandon(pages.outcome).await;
             return Err(Stopped).inspect_err(abandoned);
         }
-        if pages.settled.counts().scanned != items {
-            let why = format!("{} outcomes for {items} items of a page", pages.settled.counts().scanned);
+        if pages.outcome.counts().scanned != items {
+            let why = format!("{} outcomes for {items} items of a page", pages.outcome.counts().scanned);
             requests.stop().stop(StopReason::Internal(why));
             return Err(Stopped).inspect_err(abandoned);
         }

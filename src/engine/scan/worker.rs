@@ -64,7 +64,7 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
                 biased;
                 page = &mut page => break page?,
                 // Committed at once: it may hold the leave that the fetch waits for.
-                _ = open.first_settled(requests) => open.commit_first(requests).await?,
+                _ = open.first_processed(requests) => open.commit_first(requests).await?,
             }
         };
         number += 1;
@@ -74,8 +74,8 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
         let next = page.next.clone();
         let following = next.clone().map(|next| Fetch::start(segment, Some(next), size, reading, requests));
         let since = Instant::now();
-        let mut pages = Pages { segment, epoch, first: number, pages: 1, next, settled: P::Outcome::default() };
-        pages.settled.counts_mut().read_units = page.units.unwrap_or(0.0) + seat.take_surveyed();
+        let mut pages = Pages { segment, epoch, first: number, pages: 1, next, outcome: P::Outcome::default() };
+        pages.outcome.counts_mut().read_units = page.units.unwrap_or(0.0) + seat.take_surveyed();
         open.process(pages, page.items, leave, requests).await?;
         size.learn_pace(since.elapsed());
         match following {

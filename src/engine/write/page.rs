@@ -2,14 +2,14 @@
 //! forward, from one to the other.
 
 use super::outcome::PageOutcome;
-use super::writer::{Settled, Settling};
+use super::writer::{ItemOutcomes, PartialOutcome};
 use crate::engine::client::Requests;
 use crate::engine::stop::Stopped;
 use crate::item::{Item, Position};
 
 /// One or more whole pages of a segment, processed and ready to be committed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pages<O = Settled> {
+pub struct Pages<O = ItemOutcomes> {
     /// The segment.
     pub segment: u32,
     /// The epoch of the lease under which they were read. A store refuses the pages once a later session has begun.
@@ -21,7 +21,7 @@ pub struct Pages<O = Settled> {
     /// The position behind the last; none ends the segment.
     pub next: Option<Position>,
     /// The outcome of their items.
-    pub settled: O,
+    pub outcome: O,
 }
 
 impl<O: PageOutcome> Pages<O> {
@@ -33,7 +33,7 @@ impl<O: PageOutcome> Pages<O> {
         }
         self.pages += following.pages;
         self.next = following.next;
-        self.settled.merge(following.settled);
+        self.outcome.merge(following.outcome);
         true
     }
 }
@@ -57,7 +57,7 @@ pub trait ProcessPage: Send + Sync {
 
     /// Processes the items of a page through the requests of its segment. Items that are set aside come back as a future.
     /// Nothing of the page is committed yet. An `Err` abandons the page.
-    async fn process(&self, page: PageItems, requests: &Requests) -> Result<Settling<Self::Outcome>, Stopped>;
+    async fn process(&self, page: PageItems, requests: &Requests) -> Result<PartialOutcome<Self::Outcome>, Stopped>;
 }
 
 /// How a pass makes the outcome of pages durable.

@@ -55,16 +55,16 @@ impl Probation {
     /// Hands in a segment's next pages; `accepted` says that a write has been accepted by now, of whatever page.
     pub(crate) fn submit(&self, pages: Pages, accepted: bool) -> Ruling {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.refused += pages.settled.rejected_writes;
-        let done = [Outcome::AlreadyApplied, Outcome::Skipped].map(|outcome| pages.settled.counts.of(outcome));
+        state.refused += pages.outcome.rejected_writes;
+        let done = [Outcome::AlreadyApplied, Outcome::Skipped].map(|outcome| pages.outcome.counts.of(outcome));
         state.already += done.iter().sum::<u64>();
         // A table that is done but for items that cannot be changed has no write to be accepted, and is no sign either.
         let mostly_done = state.refused >= ALL_FAILING && state.already >= state.refused;
         // The run stops for such items in any case, and with them among its failures.
-        let stops = pages.settled.encrypted > 0;
+        let stops = pages.outcome.encrypted > 0;
         state.over |= accepted || mostly_done || stops;
-        if pages.settled.rejected_writes > 0 && state.reason.is_none() {
-            state.reason = pages.settled.failures.first().map(|failure| failure.reason.clone());
+        if pages.outcome.rejected_writes > 0 && state.reason.is_none() {
+            state.reason = pages.outcome.failures.first().map(|failure| failure.reason.clone());
         }
         let segment = pages.segment;
         let pages = match state.held.remove(&segment) {
@@ -84,7 +84,7 @@ impl Probation {
             state.held.insert(segment, pages);
             return Ruling::AllFailing { refused: state.refused, reason: state.reason.clone().unwrap_or_default() };
         }
-        if state.over || pages.settled.rejected_writes == 0 || pages.settled.counts.scanned >= MAX_HELD_ITEMS {
+        if state.over || pages.outcome.rejected_writes == 0 || pages.outcome.counts.scanned >= MAX_HELD_ITEMS {
             return Ruling::Commit(Box::new(pages));
         }
         state.held.insert(segment, pages);
@@ -103,18 +103,18 @@ impl Probation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Settled;
+    use crate::engine::ItemOutcomes;
     use crate::item::{Item, ItemKey};
     use crate::state::Failure;
 
     fn pages(segment: u32, first: u64, failures: usize) -> Pages {
-        let mut settled = Settled { rejected_writes: failures as u64, ..Settled::default() };
+        let mut outcome = ItemOutcomes { rejected_writes: failures as u64, ..ItemOutcomes::default() };
         for _ in 0..failures {
-            settled.counts.count(Outcome::Rejected);
+            outcome.counts.count(Outcome::Rejected);
             let key = ItemKey::new(Item::new());
-            settled.failures.push(Failure { key, outcome: Outcome::Rejected, reason: "too large".into() });
+            outcome.failures.push(Failure { key, outcome: Outcome::Rejected, reason: "too large".into() });
         }
-        Pages { segment, epoch: 1, first, pages: 1, next: None, settled }
+        Pages { segment, epoch: 1, first, pages: 1, next: None, outcome }
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(probation.submit(pages(0, 2, 0), false), Ruling::Held, "a page behind a held one is held too");
         assert!(matches!(probation.submit(pages(1, 1, 1), true), Ruling::Commit(p) if p.segment == 1));
         let Ruling::Commit(all) = probation.submit(pages(0, 3, 0), false) else { panic!("still held") };
-        assert_eq!((all.first, all.pages, all.settled.counts.scanned), (1, 3, 3));
+        assert_eq!((all.first, all.pages, all.outcome.counts.scanned), (1, 3, 3));
         assert!(probation.finish(true, false).0.is_empty());
     }
 
@@ -171,7 +171,7 @@ mod tests {
         let probation = Probation::new(false);
         for page in 1..=20 {
             let mut shapes = pages(0, page, 50);
-            shapes.settled.rejected_writes = 0;
+            shapes.outcome.rejected_writes = 0;
             assert!(matches!(probation.submit(shapes, false), Ruling::Commit(_)));
         }
     }
@@ -181,7 +181,7 @@ mod tests {
         let probation = Probation::new(false);
         assert_eq!(probation.submit(pages(0, 1, 3), false), Ruling::Held);
         let mut signed = pages(0, 2, 0);
-        signed.settled.encrypted = 1;
+        signed.outcome.encrypted = 1;
         assert!(matches!(probation.submit(signed, false), Ruling::Commit(all) if all.pages == 2));
     }
 
@@ -189,7 +189,7 @@ mod tests {
     fn a_table_that_is_mostly_done_proves_the_plan() {
         let probation = Probation::new(false);
         let mut done = pages(0, 1, 0);
-        (0..150).for_each(|_| done.settled.counts.count(Outcome::AlreadyApplied));
+        (0..150).for_each(|_| done.outcome.counts.count(Outcome::AlreadyApplied));
         assert!(matches!(probation.submit(done, false), Ruling::Commit(_)));
         assert!(matches!(probation.submit(pages(0, 2, 120), false), Ruling::Commit(_)));
     }
@@ -199,7 +199,7 @@ mod tests {
     fn a_table_that_is_mostly_skipped_proves_the_plan() {
         let probation = Probation::new(false);
         let mut skipped = pages(0, 1, 0);
-        (0..ALL_FAILING).for_each(|_| skipped.settled.counts.count(Outcome::Skipped));
+        (0..ALL_FAILING).for_each(|_| skipped.outcome.counts.count(Outcome::Skipped));
         assert!(matches!(probation.submit(skipped, false), Ruling::Commit(_)));
         let all = usize::try_from(ALL_FAILING).unwrap();
         assert!(matches!(probation.submit(pages(0, 2, all), false), Ruling::Commit(_)));
@@ -210,7 +210,7 @@ mod tests {
         let probation = Probation::new(false);
         assert_eq!(probation.submit(pages(0, 1, 1), false), Ruling::Held);
         let mut idle = pages(0, 2, 0);
-        (0..MAX_HELD_ITEMS).for_each(|_| idle.settled.counts.count(Outcome::NothingToDo));
+        (0..MAX_HELD_ITEMS).for_each(|_| idle.outcome.counts.count(Outcome::NothingToDo));
         assert!(matches!(probation.submit(idle, false), Ruling::Commit(all) if all.pages == 2));
     }
 

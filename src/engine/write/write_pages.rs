@@ -9,7 +9,7 @@ use crate::engine::client::Requests;
 use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::page::{CommitPage, PageItems, Pages, ProcessPage};
 use crate::engine::write::probation::{Probation, Ruling};
-use crate::engine::write::writer::{Settled, Settling, Writer};
+use crate::engine::write::writer::{ItemOutcomes, PartialOutcome, Writer};
 use crate::state::{Checkpoints, Commit, RunId, SegmentEvent, SessionId};
 
 /// Writes pages and commits them.
@@ -47,15 +47,15 @@ impl WritePages {
             if may_commit {
                 self.make_durable(pages).await?;
             } else {
-                self.abandon(pages.settled).await;
+                self.abandon(pages.outcome).await;
             }
         }
         Ok(())
     }
 
     async fn make_durable(&self, pages: Pages) -> Result<(), Stopped> {
-        let Pages { segment, epoch, first, pages, next, settled } = pages;
-        let Settled { counts, failures, diverged, refused, encrypted, .. } = settled;
+        let Pages { segment, epoch, first, pages, next, outcome } = pages;
+        let ItemOutcomes { counts, failures, diverged, refused, encrypted, .. } = outcome;
         let failed = failures.len() as u64;
         let (progress, ends) = (counts.clone(), next.is_none());
         let event = SegmentEvent::PagesDone { first, pages, next, counts };
@@ -79,16 +79,16 @@ impl WritePages {
 
 #[async_trait]
 impl ProcessPage for WritePages {
-    type Outcome = Settled;
+    type Outcome = ItemOutcomes;
 
-    async fn process(&self, page: PageItems, requests: &Requests) -> Result<Settling, Stopped> {
-        self.writer.settle(page.items, requests).await
+    async fn process(&self, page: PageItems, requests: &Requests) -> Result<PartialOutcome, Stopped> {
+        self.writer.process(page.items, requests).await
     }
 }
 
 #[async_trait]
-impl CommitPage<Settled> for WritePages {
-    async fn abandon(&self, Settled { refused, .. }: Settled) {
+impl CommitPage<ItemOutcomes> for WritePages {
+    async fn abandon(&self, ItemOutcomes { refused, .. }: ItemOutcomes) {
         if !refused.is_empty() {
             // A failure here is safe: such a pre-image counts as one whose write may have been applied.
             let _ = self.writer.history().mark_refused(refused).await;

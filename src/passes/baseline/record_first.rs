@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::first_look::FirstLook;
 use crate::engine::{
-    CommitPage, PageItems, Pages, ProcessPage, Requests, Settled, Settling, StopReason, Stopped, WritePages,
+    CommitPage, ItemOutcomes, PageItems, Pages, PartialOutcome, ProcessPage, Requests, StopReason, Stopped, WritePages,
 };
 
 /// Writes pages, each after its baseline.
@@ -27,9 +27,9 @@ impl RecordFirst {
 
 #[async_trait]
 impl ProcessPage for RecordFirst {
-    type Outcome = Settled;
+    type Outcome = ItemOutcomes;
 
-    async fn process(&self, page: PageItems, requests: &Requests) -> Result<Settling, Stopped> {
+    async fn process(&self, page: PageItems, requests: &Requests) -> Result<PartialOutcome, Stopped> {
         if let Err(error) = self.baseline.record_baseline(page.segment, page.number, &page.items).await {
             self.requests.stop().stop(StopReason::Store(error.to_string()));
             return Err(Stopped);
@@ -39,7 +39,7 @@ impl ProcessPage for RecordFirst {
 }
 
 #[async_trait]
-impl CommitPage<Settled> for RecordFirst {
+impl CommitPage<ItemOutcomes> for RecordFirst {
     async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
         let (segment, ends) = (pages.segment, pages.next.is_none());
         self.pages.commit(pages).await?;
@@ -49,7 +49,7 @@ impl CommitPage<Settled> for RecordFirst {
         Ok(())
     }
 
-    async fn abandon(&self, outcome: Settled) {
+    async fn abandon(&self, outcome: ItemOutcomes) {
         self.pages.abandon(outcome).await;
     }
 }

@@ -21,7 +21,7 @@ use crate::change::{Changes, ItemHistory};
 use crate::engine::client::Requests;
 use crate::engine::job::Job;
 use crate::engine::stop::{StopReason, Stopped};
-use crate::engine::write::{CommitPage, PageItems, PageOutcome, Pages, ProcessPage, Settling};
+use crate::engine::write::{CommitPage, PageItems, PageOutcome, Pages, PartialOutcome, ProcessPage};
 use crate::item::{Item, ItemKey};
 use crate::state::{Counts, Records};
 
@@ -91,13 +91,17 @@ impl PageOutcome for Predicted {
 impl ProcessPage for DryRun {
     type Outcome = Predicted;
 
-    async fn process(&self, PageItems { items, .. }: PageItems, _: &Requests) -> Result<Settling<Predicted>, Stopped> {
+    async fn process(
+        &self,
+        PageItems { items, .. }: PageItems,
+        _: &Requests,
+    ) -> Result<PartialOutcome<Predicted>, Stopped> {
         let mut page = Predicted::default();
         let records = history_of(&self.changes, self.records.as_deref(), &items, &self.requests).await?;
         for (item, record) in items.iter().zip(&records) {
             page.counts.count(page.found.add(item, &self.changes, record).outcome());
         }
-        Ok(Settling { settled: page, rest: None })
+        Ok(PartialOutcome { outcome: page, rest: None })
     }
 }
 
@@ -106,7 +110,7 @@ impl CommitPage<Predicted> for DryRun {
     async fn abandon(&self, _: Predicted) {}
 
     async fn commit(&self, pages: Pages<Predicted>) -> Result<(), Stopped> {
-        let Predicted { counts, found } = pages.settled;
+        let Predicted { counts, found } = pages.outcome;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.merge(found);
         seen.read_units += counts.read_units;

@@ -15,8 +15,8 @@ use crate::cost::UnitPrices;
 use crate::dynamodb::{Got, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteReply};
 use crate::engine::progress::Progress;
 use crate::engine::{
-    Allowance, Bounds, CommitPage, LocalScheduler, PageItems, Pages, ProcessPage, Settled, Settling, Stopper,
-    WorkWindow, sweep,
+    Allowance, Bounds, CommitPage, ItemOutcomes, LocalScheduler, PageItems, Pages, PartialOutcome, ProcessPage,
+    Stopper, WorkWindow, sweep,
 };
 use crate::item::{Item, ItemKey, KeySchema, Position, Value};
 use crate::machine::Random;
@@ -113,24 +113,24 @@ struct Slow {
 
 #[async_trait]
 impl ProcessPage for Slow {
-    type Outcome = Settled;
+    type Outcome = ItemOutcomes;
 
-    async fn process(&self, PageItems { items, .. }: PageItems, _: &Requests) -> Result<Settling, Stopped> {
+    async fn process(&self, PageItems { items, .. }: PageItems, _: &Requests) -> Result<PartialOutcome, Stopped> {
         self.most_active.fetch_max(self.progress.snapshot().segments_active, Ordering::Relaxed);
         tokio::time::sleep(WRITE * u32::try_from(items.len()).unwrap()).await;
-        let mut settled = Settled::default();
-        items.iter().for_each(|_| settled.counts.count(Outcome::NothingToDo));
-        Ok(Settling { settled, rest: None })
+        let mut outcome = ItemOutcomes::default();
+        items.iter().for_each(|_| outcome.counts.count(Outcome::NothingToDo));
+        Ok(PartialOutcome { outcome, rest: None })
     }
 }
 
 #[async_trait]
-impl CommitPage<Settled> for Slow {
-    async fn abandon(&self, _: Settled) {}
+impl CommitPage<ItemOutcomes> for Slow {
+    async fn abandon(&self, _: ItemOutcomes) {}
 
     async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
         let ends = pages.next.is_none();
-        self.progress.committed(&pages.settled.counts, pages.pages, ends);
+        self.progress.committed(&pages.outcome.counts, pages.pages, ends);
         assert!(!ends || self.done.lock().unwrap().insert(pages.segment), "a segment ended twice");
         Ok(())
     }

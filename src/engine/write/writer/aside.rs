@@ -15,7 +15,7 @@ use crate::change::GuardedWrite;
 use crate::engine::client::Requests;
 use crate::engine::stop::Stopped;
 use crate::engine::write::outcome::PageOutcome as _;
-use crate::engine::write::writer::{Pending, Settled, Writer, has_item};
+use crate::engine::write::writer::{ItemOutcomes, Pending, Writer, has_item};
 use crate::item::PartitionHash;
 
 /// The turn of a partition key.
@@ -55,21 +55,27 @@ impl SetAside {
 }
 
 impl Writer {
-    /// Settles what was set aside: each partition key at its own rate, its items in order.
-    pub(crate) async fn settle_aside(&self, requests: &Requests, Queued(aside): Queued) -> Result<Settled, Stopped> {
-        self.gather(aside.into_iter().map(|(place, waiting)| self.settle_key(requests, place, waiting)).collect()).await
+    /// Processes what was set aside: each partition key at its own rate, its items in order.
+    pub(crate) async fn process_aside(
+        &self,
+        requests: &Requests,
+        Queued(aside): Queued,
+    ) -> Result<ItemOutcomes, Stopped> {
+        self.gather(aside.into_iter().map(|(place, waiting)| self.process_key(requests, place, waiting)).collect())
+            .await
     }
 
-    async fn settle_key(
+    async fn process_key(
         &self,
         requests: &Requests,
         mut place: Place,
         mut waiting: VecDeque<Pending>,
-    ) -> Result<Settled, Stopped> {
+    ) -> Result<ItemOutcomes, Stopped> {
         requests.stop().unless_stopping(&mut place).await?;
         let mut mine = place.as_mut().take_output();
         let mut in_progress = FuturesUnordered::new();
-        let (mut settled, mut stopped) = (Settled::default(), false);
+        let mut outcomes = ItemOutcomes::default();
+        let mut stopped = false;
         while !waiting.is_empty() && !stopped {
             let may_admit = in_progress.len() < requests.lane().outstanding();
             let first: Vec<&GuardedWrite> = waiting.front().map(|member| &member.write).into_iter().collect();
@@ -77,11 +83,11 @@ impl Writer {
             tokio::select! {
                 biased;
                 Some(of_chunk) = in_progress.next() => match of_chunk {
-                    Ok(more) => settled.merge(more),
+                    Ok(more) => outcomes.merge(more),
                     Err(Stopped) => stopped = true,
                 },
                 admitted = requests.admit_keys(&first), if may_admit => match admitted {
-                    Ok(()) => in_progress.push(self.settle_chunk(requests, admitted_chunk(requests, &mut waiting))),
+                    Ok(()) => in_progress.push(self.write_chunk(requests, admitted_chunk(requests, &mut waiting))),
                     Err(Stopped) => stopped = true,
                 },
             }
@@ -91,10 +97,10 @@ impl Writer {
         let rest = self.gather(in_progress).await;
         match rest {
             Ok(more) if !stopped => {
-                settled.merge(more);
-                Ok(settled)
+                outcomes.merge(more);
+                Ok(outcomes)
             }
-            _ => self.abandon(settled, Vec::new()).await,
+            _ => self.abandon(outcomes, Vec::new()).await,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! From the items of a page to their outcomes: change, guarded write, permit, outcome.
 
 pub(crate) mod aside;
+mod item_outcomes;
 mod replan;
-mod settled;
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use futures::future::join;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 
-pub use settled::{Rest, Settled, Settling};
+pub use item_outcomes::{ItemOutcomes, PartialOutcome, Rest};
 
 use crate::change::{Changes, Decision, GuardedWrite, ItemHistory, Outcome, PreImage};
 use crate::dynamodb::{Directive, FatalKind, TableError, WriteReply};
@@ -21,7 +21,7 @@ use crate::engine::write::outcome::PageOutcome as _;
 use crate::item::{Item, ItemKey};
 use crate::state::{History, PreImageId, PreImageRow, RunId, only_if_kept};
 use aside::SetAside;
-use settled::End;
+use item_outcomes::End;
 
 /// Turns items into outcomes, with the guards that design points 1–9 ask for.
 #[derive(Clone)]
@@ -72,15 +72,15 @@ impl Writer {
         Writer { is_first_pass: true, ..self }
     }
 
-    /// Settles the items of a page, through the requests of its segment. Those whose partition key has to wait for its own
+    /// Processes the items of a page, through the requests of its segment. Those whose partition key has to wait for its own
     /// units are set aside, so that the others go on; what is left to do for them comes back as a future. So does, in a
     /// large lane, what is under way when the last item is begun: such a segment decides when the run ends, and does not
     /// wait between two pages.
     ///
     /// An `Err` means that the run is stopping and the page is abandoned. Requests that were in flight have been answered by
     /// then.
-    pub async fn settle(&self, items: Vec<Item>, requests: &Requests) -> Result<Settling, Stopped> {
-        let mut settled = Settled::default();
+    pub async fn process(&self, items: Vec<Item>, requests: &Requests) -> Result<PartialOutcome, Stopped> {
+        let mut outcomes = ItemOutcomes::default();
         let mut writes = Vec::new();
         let records = self.history_of(&items, requests).await?;
         for (item, record) in items.into_iter().zip(records) {
@@ -88,7 +88,7 @@ impl Writer {
             if let Decision::Write(write) = decided {
                 writes.push(Pending::new(write, record));
             } else {
-                settled.decided(self.key_of(&item), decided, false);
+                outcomes.decided(self.key_of(&item), decided, false);
             }
         }
         let mut writes = writes.into_iter();
@@ -99,16 +99,16 @@ impl Writer {
         loop {
             while !stopped && in_progress.len() < requests.lane().outstanding() {
                 let Some(chunk) = next_chunk(&mut writes, requests, &mut aside) else { break };
-                in_progress.push(settle_chunk(Arc::clone(&with), chunk));
+                in_progress.push(write_chunk(Arc::clone(&with), chunk));
             }
             if !stopped && writes.len() == 0 && requests.lane() == Lane::Large {
                 break;
             }
             match in_progress.next().await {
-                Some(Ok(more)) => settled.merge(more),
+                Some(Ok(more)) => outcomes.merge(more),
                 // The others are not dropped: what they have in flight is waited for, the rest they give up themselves.
                 Some(Err(Stopped)) => stopped = true,
-                None if stopped => return self.abandon(settled, Vec::new()).await.map(|_| Settling::default()),
+                None if stopped => return self.abandon(outcomes, Vec::new()).await.map(|_| PartialOutcome::default()),
                 None => break,
             }
         }
@@ -116,52 +116,53 @@ impl Writer {
         let (bytes, aside) = (aside.bytes, aside.queue().await);
         let rest = (!nothing_left).then(|| Rest {
             bytes,
-            settled: async move {
+            outcome: async move {
                 let (writer, requests) = &*with;
-                let (begun, aside) = join(writer.gather(in_progress), writer.settle_aside(requests, aside)).await;
+                let (begun, aside) = join(writer.gather(in_progress), writer.process_aside(requests, aside)).await;
                 match (begun, aside) {
-                    (Ok(mut settled), Ok(more)) => {
-                        settled.merge(more);
-                        Ok(settled)
+                    (Ok(mut outcomes), Ok(more)) => {
+                        outcomes.merge(more);
+                        Ok(outcomes)
                     }
-                    (Ok(settled), _) | (_, Ok(settled)) => writer.abandon(settled, Vec::new()).await,
+                    (Ok(outcomes), _) | (_, Ok(outcomes)) => writer.abandon(outcomes, Vec::new()).await,
                     _ => Err(Stopped),
                 }
             }
             .boxed(),
         });
-        Ok(Settling { settled, rest })
+        Ok(PartialOutcome { outcome: outcomes, rest })
     }
 
-    /// Settles all items, whatever they have to wait for.
-    pub async fn settle_all(&self, items: Vec<Item>, requests: &Requests) -> Result<Settled, Stopped> {
-        let Settling { mut settled, rest } = self.settle(items, requests).await?;
+    /// Processes all items, whatever they have to wait for.
+    pub async fn process_all(&self, items: Vec<Item>, requests: &Requests) -> Result<ItemOutcomes, Stopped> {
+        let PartialOutcome { outcome: mut outcomes, rest } = self.process(items, requests).await?;
         match rest {
-            None => Ok(settled),
-            Some(rest) => match rest.settled.await {
+            None => Ok(outcomes),
+            Some(rest) => match rest.outcome.await {
                 Ok(more) => {
-                    settled.merge(more);
-                    Ok(settled)
+                    outcomes.merge(more);
+                    Ok(outcomes)
                 }
-                Err(Stopped) => self.abandon(settled, Vec::new()).await,
+                Err(Stopped) => self.abandon(outcomes, Vec::new()).await,
             },
         }
     }
 
     /// Waits for all of these. If one of them is given up because the run is stopping, all are: after what they have in
     /// flight was answered.
-    pub(crate) async fn gather<F>(&self, mut settling: FuturesUnordered<F>) -> Result<Settled, Stopped>
+    pub(crate) async fn gather<F>(&self, mut in_progress: FuturesUnordered<F>) -> Result<ItemOutcomes, Stopped>
     where
-        F: Future<Output = Result<Settled, Stopped>>,
+        F: Future<Output = Result<ItemOutcomes, Stopped>>,
     {
-        let (mut settled, mut stopped) = (Settled::default(), false);
-        while let Some(some) = settling.next().await {
+        let mut outcomes = ItemOutcomes::default();
+        let mut stopped = false;
+        while let Some(some) = in_progress.next().await {
             match some {
-                Ok(more) => settled.merge(more),
+                Ok(more) => outcomes.merge(more),
                 Err(Stopped) => stopped = true,
             }
         }
-        if stopped { self.abandon(settled, Vec::new()).await } else { Ok(settled) }
+        if stopped { self.abandon(outcomes, Vec::new()).await } else { Ok(outcomes) }
     }
 
     /// The recorded history of these items, in their order. It is read for a whole page, before anything is decided.
@@ -203,15 +204,16 @@ impl Writer {
 
     /// Sends a chunk until every member has an outcome. The caller has taken the units of its partition keys for the first
     /// attempt.
-    pub(crate) async fn settle_chunk(
+    pub(crate) async fn write_chunk(
         &self,
         requests: &Requests,
         mut pending: Vec<Pending>,
-    ) -> Result<Settled, Stopped> {
-        let (mut settled, mut held) = (Settled::default(), true);
+    ) -> Result<ItemOutcomes, Stopped> {
+        let mut outcomes = ItemOutcomes::default();
+        let mut held = true;
         while !pending.is_empty() {
             let Ok(admission) = requests.admit(&writes_of(&pending), std::mem::take(&mut held)).await else {
-                return self.abandon(settled, pending).await;
+                return self.abandon(outcomes, pending).await;
             };
             pending.iter_mut().for_each(|member| member.attempts.waited(admission.waited));
             self.journal(requests, &mut pending).await?;
@@ -222,18 +224,18 @@ impl Writer {
                 requests.stop().stop(StopReason::Internal(why));
                 return Err(Stopped);
             }
-            settled.spend(spent);
+            outcomes.spend(spent);
             let mut again = Vec::new();
             let mut failed: Option<TableError> = None;
             for (mut member, reply) in pending.into_iter().zip(replies) {
                 match reply {
                     Ok(WriteReply::Applied { .. }) => {
-                        settled.end(member.write.key, End::Outcome(Outcome::Applied));
+                        outcomes.end(member.write.key, End::Outcome(Outcome::Applied));
                     }
                     Ok(WriteReply::ConditionFailed { image }) => {
-                        match self.replan(requests, member, image, &mut settled).await {
+                        match self.replan(requests, member, image, &mut outcomes).await {
                             Ok(next) => again.extend(next),
-                            Err(Stopped) => return self.abandon(settled, again).await,
+                            Err(Stopped) => return self.abandon(outcomes, again).await,
                         }
                     }
                     Err(error) if error.directive() == Directive::Retry => {
@@ -243,18 +245,18 @@ impl Writer {
                         failed = Some(error);
                     }
                     Err(error) if error.directive() == Directive::FailItem => {
-                        settled.refuse(&mut member);
-                        settled.rejected_writes += 1;
-                        settled.counts.unclear += u64::from(member.unclear);
-                        settled.end(member.write.key, End::Failed(Outcome::Rejected, error.to_string()));
+                        outcomes.refuse(&mut member);
+                        outcomes.rejected_writes += 1;
+                        outcomes.counts.unclear += u64::from(member.unclear);
+                        outcomes.end(member.write.key, End::Failed(Outcome::Rejected, error.to_string()));
                     }
                     Err(error) => {
                         // What is not DynamoDB's own answer does not say that the write was not applied.
                         member.ambiguous |= matches!(error, TableError::Fatal { kind: FatalKind::Endpoint, .. });
-                        settled.refuse(&mut member);
+                        outcomes.refuse(&mut member);
                         requests.progress().request_failed(&error.to_string());
                         requests.stop().stop(stop_reason(&error));
-                        return self.abandon(settled, again).await;
+                        return self.abandon(outcomes, again).await;
                     }
                 }
             }
@@ -263,21 +265,25 @@ impl Writer {
             if let (Some(error), Some(worst)) = (failed, pending.iter_mut().max_by_key(|m| m.attempts.failed))
                 && requests.after_failure(&error, &mut worst.attempts).await.is_err()
             {
-                return self.abandon(settled, pending).await;
+                return self.abandon(outcomes, pending).await;
             }
         }
-        Ok(settled)
+        Ok(outcomes)
     }
 
     /// Gives up a chunk because the run is stopping. Its page will not be committed, so what is certain of pre-images is
     /// stored now: a rollback must not restore what no write has destroyed.
-    pub(crate) async fn abandon(&self, mut settled: Settled, pending: Vec<Pending>) -> Result<Settled, Stopped> {
+    pub(crate) async fn abandon(
+        &self,
+        mut outcomes: ItemOutcomes,
+        pending: Vec<Pending>,
+    ) -> Result<ItemOutcomes, Stopped> {
         for mut member in pending {
-            settled.refuse(&mut member);
+            outcomes.refuse(&mut member);
         }
-        if !settled.refused.is_empty() {
+        if !outcomes.refused.is_empty() {
             // Not being told is safe: the pre-image then counts as one whose write may have been applied.
-            let _ = self.history.mark_refused(std::mem::take(&mut settled.refused)).await;
+            let _ = self.history.mark_refused(std::mem::take(&mut outcomes.refused)).await;
         }
         Err(Stopped)
     }
@@ -288,10 +294,10 @@ impl Writer {
     }
 }
 
-/// [`Writer::settle_chunk`], independent of its caller.
-async fn settle_chunk(with: Arc<(Writer, Requests)>, chunk: Vec<Pending>) -> Result<Settled, Stopped> {
+/// [`Writer::write_chunk`], independent of its caller.
+async fn write_chunk(with: Arc<(Writer, Requests)>, chunk: Vec<Pending>) -> Result<ItemOutcomes, Stopped> {
     let (writer, requests) = &*with;
-    writer.settle_chunk(requests, chunk).await
+    writer.write_chunk(requests, chunk).await
 }
 
 /// The next writes that can be sent together: the units of their partition keys are taken. Those whose key has to wait

@@ -1,6 +1,6 @@
 //! After a failed condition: the item as it is now decides what comes next.
 
-use super::settled::{End, Settled};
+use super::item_outcomes::{End, ItemOutcomes};
 use super::{Pending, Writer, give_up};
 use crate::change::{Decision, Outcome};
 use crate::engine::client::{Requests, Spent};
@@ -20,36 +20,36 @@ impl Writer {
         requests: &Requests,
         mut member: Pending,
         image: Option<Item>,
-        settled: &mut Settled,
+        outcomes: &mut ItemOutcomes,
     ) -> Result<Option<Pending>, Stopped> {
         let key = member.write.key.clone();
-        settled.refuse(&mut member);
+        outcomes.refuse(&mut member);
         let image = match image {
             Some(image) => Some(image),
             // No image is not yet proof that the item is gone: some engines return none.
             None => {
                 let got = requests.get(&key).await?;
-                settled.spend(Spent { read: got.units.unwrap_or(0.0), ..Spent::default() });
+                outcomes.spend(Spent { read: got.units.unwrap_or(0.0), ..Spent::default() });
                 got.item
             }
         };
         let unclear = u64::from(member.unclear);
         let Some(image) = image else {
-            settled.counts.unclear += unclear;
-            settled.end(key, End::Outcome(Outcome::Gone));
+            outcomes.counts.unclear += unclear;
+            outcomes.end(key, End::Outcome(Outcome::Gone));
             return Ok(None);
         };
-        self.note_skipped(requests, &key, &image, &settled.refused).await?;
+        self.note_skipped(requests, &key, &image, &outcomes.refused).await?;
         let decided = only_if_kept(self.changes.decide_with(&image, &member.record));
         let Decision::Write(write) = decided else {
-            settled.counts.unclear += unclear;
-            settled.decided(key, decided, true);
+            outcomes.counts.unclear += unclear;
+            outcomes.decided(key, decided, true);
             return Ok(None);
         };
         if member.replans >= MAX_REPLANS {
             let why = format!("the item changed under each of {MAX_REPLANS} attempts");
-            settled.counts.unclear += unclear;
-            settled.end(key, End::Failed(Outcome::Conflict, why));
+            outcomes.counts.unclear += unclear;
+            outcomes.end(key, End::Failed(Outcome::Conflict, why));
             return Ok(None);
         }
         let (replans, unclear) = (member.replans + 1, member.unclear);

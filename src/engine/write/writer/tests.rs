@@ -93,8 +93,8 @@ fn page(items: usize) -> Vec<Item> {
 async fn the_items_of_a_hot_key_do_not_hold_up_the_chunks_of_the_others() {
     for max_chunk in [1, 2, 5, 25] {
         let (table, requests, writer) = table(max_chunk);
-        let settled = writer.settle_all(page(60), &requests).await.unwrap();
-        assert_eq!((settled.counts.of(Outcome::Applied), settled.failures.len()), (60, 0));
+        let outcomes = writer.process_all(page(60), &requests).await.unwrap();
+        assert_eq!((outcomes.counts.of(Outcome::Applied), outcomes.failures.len()), (60, 0));
         let chunks = std::mem::take(&mut *table.chunks.lock().unwrap());
         let (hot, cold): (Vec<_>, Vec<_>) = chunks
             .iter()
@@ -118,8 +118,8 @@ async fn items_that_a_source_yields_twice_go_in_two_chunks() {
     for max_chunk in [2, 25] {
         let (table, requests, writer) = table(max_chunk);
         let twice = page(12).into_iter().flat_map(|item| [item.clone(), item]).collect();
-        let settled = writer.settle_all(twice, &requests).await.unwrap();
-        assert_eq!(settled.counts.of(Outcome::Applied), 24);
+        let outcomes = writer.process_all(twice, &requests).await.unwrap();
+        assert_eq!(outcomes.counts.of(Outcome::Applied), 24);
         let sent: usize = table.chunks.lock().unwrap().iter().map(|(_, keys)| keys.len()).sum();
         assert_eq!(sent, 24);
     }

@@ -13,8 +13,8 @@ use super::super::repair::{PageRepair, Repair};
 use super::{Before, VerifyInput};
 use crate::change::{Change, Changes, ItemHistory, Outcome};
 use crate::engine::{
-    CommitPage, Job, PageItems, PageOutcome, Pages, ProcessPage, Requests, Settled, Settling, StopReason, Stopped,
-    Writer,
+    CommitPage, ItemOutcomes, Job, PageItems, PageOutcome, Pages, PartialOutcome, ProcessPage, Requests, StopReason,
+    Stopped, Writer,
 };
 use crate::item::{Item, ItemKey, KeySchema};
 use crate::state::{
@@ -158,23 +158,23 @@ impl Verifier {
         repair: &Repair,
         suspects: &[Suspect],
         requests: &Requests,
-    ) -> Result<(BTreeMap<String, String>, Settled), Stopped> {
+    ) -> Result<(BTreeMap<String, String>, ItemOutcomes), Stopped> {
         let records = suspects.iter().map(|suspect| (suspect.key.to_text(), suspect.record.clone())).collect();
         let by = Arc::new(PageRepair { repair: repair.clone(), records });
         let changes = Changes::decided_by(by, repair.key().clone(), repair.indexes().schemas().to_vec())
             .sparing_encrypted(self.spares_encrypted);
         let writer = Writer::new(Arc::new(changes), self.store.history(), self.run);
         let items = suspects.iter().map(|suspect| suspect.item.clone()).collect();
-        let settled = writer.settle_all(items, requests).await?;
+        let outcomes = writer.process_all(items, requests).await?;
         let unexpected = |key: &ItemKey| {
             let suspect = suspects.iter().find(|suspect| suspect.key == *key);
             suspect
                 .is_some_and(|suspect| suspect.found.paths.iter().any(|(_, verdict)| *verdict == Verdict::Unexpected))
         };
         let why = |key: &ItemKey| if unexpected(key) && !self.removes { NOT_REMOVED } else { LEFT_ALONE };
-        let left = settled.diverged.iter().map(|item| (item.key.to_text(), why(&item.key).to_owned()));
-        let failed = settled.failures.iter().map(|failure| (failure.key.to_text(), failure.reason.clone()));
-        Ok((left.chain(failed).collect(), settled))
+        let left = outcomes.diverged.iter().map(|item| (item.key.to_text(), why(&item.key).to_owned()));
+        let failed = outcomes.failures.iter().map(|failure| (failure.key.to_text(), failure.reason.clone()));
+        Ok((left.chain(failed).collect(), outcomes))
     }
 
     /// Reads the recorded diverged items again, and resolves those that are equal now, or gone. Returns how many it
@@ -195,8 +195,8 @@ impl Verifier {
             // All of them are waited for, also where one is given up because the job stops.
             let found: Vec<_> = stream::iter(looks).buffer_unordered(LOOKED_AT_ONCE).collect().await;
             let found = found.into_iter().collect::<Result<Vec<_>, Stopped>>()?;
-            let settled: Vec<_> = found.into_iter().flatten().collect();
-            closed += self.store.close_diverged(settled).await.map_err(|error| self.give_up(&error))?;
+            let resolved: Vec<_> = found.into_iter().flatten().collect();
+            closed += self.store.close_diverged(resolved).await.map_err(|error| self.give_up(&error))?;
             tracing::info!("read {looked_at} of {due} diverged items again; {closed} are resolved");
         }
     }
@@ -258,16 +258,16 @@ impl ProcessPage for Verifier {
         &self,
         PageItems { items, .. }: PageItems,
         requests: &Requests,
-    ) -> Result<Settling<PageVerdicts>, Stopped> {
+    ) -> Result<PartialOutcome<PageVerdicts>, Stopped> {
         let (mut suspects, fine, new_alone) = self.suspects(items).await?;
-        let mut settled = PageVerdicts { verdicts: fine, ..PageVerdicts::default() };
+        let mut outcome = PageVerdicts { verdicts: fine, ..PageVerdicts::default() };
         let mut confirmed = Vec::new();
         while !suspects.is_empty() {
             let some = suspects.split_off(suspects.len().saturating_sub(AT_ONCE));
             for again in join_all(some.into_iter().map(|suspect| self.reread(requests, suspect))).await {
                 let (again, units) = again?;
-                settled.counts.read_units += units;
-                settled.verdicts.raced += u64::from(again.is_none());
+                outcome.counts.read_units += units;
+                outcome.verdicts.raced += u64::from(again.is_none());
                 confirmed.extend(again);
             }
         }
@@ -275,30 +275,30 @@ impl ProcessPage for Verifier {
         if let Some(repair) = self.repair.as_ref().filter(|_| !confirmed.is_empty()) {
             let (not_repaired, written) = self.mend(repair, &confirmed, requests).await?;
             left = not_repaired;
-            settled.refused = written.refused;
-            settled.counts.read_units += written.counts.read_units;
-            settled.counts.write_units += written.counts.write_units;
-            settled.counts.assumed_write_units += written.counts.assumed_write_units;
-            settled.counts.estimated_write_units += written.counts.estimated_write_units;
+            outcome.refused = written.refused;
+            outcome.counts.read_units += written.counts.read_units;
+            outcome.counts.write_units += written.counts.write_units;
+            outcome.counts.assumed_write_units += written.counts.assumed_write_units;
+            outcome.counts.estimated_write_units += written.counts.estimated_write_units;
         }
         for Suspect { key, found, .. } in confirmed {
             let why = left.remove(&key.to_text());
             let repaired = self.repair.is_some() && why.is_none();
-            settled.verdicts.count(found.verdict);
-            settled.verdicts.repaired += u64::from(repaired);
+            outcome.verdicts.count(found.verdict);
+            outcome.verdicts.repaired += u64::from(repaired);
             let paths = found.paths.into_iter().map(|(path, _)| path).collect();
-            settled.mismatches.push(Mismatch { key, verdict: found.verdict, paths, repaired, why });
+            outcome.mismatches.push(Mismatch { key, verdict: found.verdict, paths, repaired, why });
         }
         // The outcomes that progress is told in.
-        let fine = settled.verdicts.matching + settled.verdicts.raced;
+        let fine = outcome.verdicts.matching + outcome.verdicts.raced;
         // The plan asks nothing of an item that had the new attribute alone.
-        (0..new_alone).for_each(|_| settled.counts.count(Outcome::NothingToDo));
-        (new_alone..fine).for_each(|_| settled.counts.count(Outcome::AlreadyApplied));
-        (0..settled.verdicts.skipped).for_each(|_| settled.counts.count(Outcome::Skipped));
-        for mismatch in &settled.mismatches {
-            settled.counts.count(if mismatch.repaired { Outcome::Applied } else { Outcome::Diverged });
+        (0..new_alone).for_each(|_| outcome.counts.count(Outcome::NothingToDo));
+        (new_alone..fine).for_each(|_| outcome.counts.count(Outcome::AlreadyApplied));
+        (0..outcome.verdicts.skipped).for_each(|_| outcome.counts.count(Outcome::Skipped));
+        for mismatch in &outcome.mismatches {
+            outcome.counts.count(if mismatch.repaired { Outcome::Applied } else { Outcome::Diverged });
         }
-        Ok(Settling { settled, rest: None })
+        Ok(PartialOutcome { outcome, rest: None })
     }
 }
 
@@ -312,8 +312,8 @@ impl CommitPage<PageVerdicts> for Verifier {
     }
 
     async fn commit(&self, pages: Pages<PageVerdicts>) -> Result<(), Stopped> {
-        let Pages { segment, epoch, first, pages, next, settled } = pages;
-        let PageVerdicts { counts, verdicts, mismatches, refused } = settled;
+        let Pages { segment, epoch, first, pages, next, outcome } = pages;
+        let PageVerdicts { counts, verdicts, mismatches, refused } = outcome;
         let (progress, ends) = (counts.clone(), next.is_none());
         let event = SegmentEvent::PagesDone { first, pages, next, counts };
         let session = SessionId { run: self.run, epoch };

@@ -12,7 +12,7 @@ use crate::state::{Counts, DivergedItem, Failure, PreImageId};
 
 /// The outcomes of a number of items, complete enough to be committed.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Settled {
+pub struct ItemOutcomes {
     /// Items by outcome, and what they consumed.
     pub counts: Counts,
     /// Items that failed.
@@ -28,26 +28,26 @@ pub struct Settled {
     pub encrypted: u64,
 }
 
-/// A page's items, settled as far as none of them was set aside.
-pub struct Settling<O = Settled> {
+/// The outcome of a page as far as none of its items was set aside.
+pub struct PartialOutcome<O = ItemOutcomes> {
     /// The outcomes of the items that were not set aside.
-    pub settled: O,
+    pub outcome: O,
     /// The others, if there are any.
     pub rest: Option<Rest<O>>,
 }
 
-impl<O: Default> Default for Settling<O> {
-    fn default() -> Settling<O> {
-        Settling { settled: O::default(), rest: None }
+impl<O: Default> Default for PartialOutcome<O> {
+    fn default() -> PartialOutcome<O> {
+        PartialOutcome { outcome: O::default(), rest: None }
     }
 }
 
 /// Items that are set aside because their partition key has to wait for its own units.
-pub struct Rest<O = Settled> {
+pub struct Rest<O = ItemOutcomes> {
     /// Bytes of those items: what the queue of a segment is bounded by.
     pub bytes: usize,
-    /// Settles them. To be driven to its end, whatever happens: it may have requests in flight.
-    pub settled: BoxFuture<'static, Result<O, Stopped>>,
+    /// Processes them. To be driven to its end, whatever happens: it may have requests in flight.
+    pub outcome: BoxFuture<'static, Result<O, Stopped>>,
 }
 
 /// The end of one item's way.
@@ -57,7 +57,7 @@ pub(crate) enum End {
     Failed(Outcome, String),
 }
 
-impl Settled {
+impl ItemOutcomes {
     /// An item that gets no write, by this decision.
     pub(crate) fn decided(&mut self, key: ItemKey, decision: Decision, after_condition: bool) {
         if let Decision::Refused(_, rule) = &decision {
@@ -96,7 +96,7 @@ impl Settled {
     }
 }
 
-impl PageOutcome for Settled {
+impl PageOutcome for ItemOutcomes {
     fn counts(&self) -> &Counts {
         &self.counts
     }
@@ -105,7 +105,7 @@ impl PageOutcome for Settled {
         &mut self.counts
     }
 
-    fn merge(&mut self, other: Settled) {
+    fn merge(&mut self, other: ItemOutcomes) {
         self.counts.add(&other.counts);
         self.failures.extend(other.failures);
         self.diverged.extend(other.diverged);
