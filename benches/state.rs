@@ -86,9 +86,9 @@ async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error
     for (page, first) in (1..).zip((0..rows).step_by(usize::try_from(BATCH)?)) {
         let batch = first..rows.min(first + BATCH);
         let row = |n| PreImageRow { key: key(n), pre: PreImage::of(&value, &Value::S(format!("value of item {n}"))) };
-        store.append_pre_images(run, batch.map(row).collect()).await?;
+        store.append_pre_images(session, batch.map(row).collect()).await?;
         let preexisting = vec![(key(first), vec![(value.clone(), Digest([0; 8]))])];
-        store.record_baseline(BaselinePage { preexisting, ..BaselinePage::empty(run, 0, page) }).await?;
+        store.record_baseline(BaselinePage { preexisting, ..BaselinePage::empty(session, 0, page) }).await?;
     }
     store.end_session(session, RunStatus::Stopped, None, 0).await?;
     store.close().await?;

@@ -195,9 +195,9 @@ impl Job {
         }
     }
 
-    /// A writer of this job's changes into a run.
+    /// A writer of this job's changes in the newest session of a run.
     pub fn writer(&self, store: &State, run: &RunRecord) -> Writer {
-        Writer::new(Arc::clone(&self.changes), store.history(), run.id)
+        Writer::new(Arc::clone(&self.changes), store.history(), run.session())
     }
 
     /// Begins to spend on a run: what it has spent and scanned before counts against the limits.

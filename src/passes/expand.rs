@@ -24,7 +24,7 @@ pub(super) async fn work(job: &Job, store: &State, session: &Session) -> Result<
     // After a complete pass, "nothing to do" says that nothing is missing any more.
     let consistent = !first || job.reads_consistently();
     let baseline = (first && job.changes.needs_baseline())
-        .then(|| FirstLook::new(Arc::clone(&job.changes), store.history(), run.id, session.resumed));
+        .then(|| FirstLook::new(Arc::clone(&job.changes), store.history(), run.session(), session.resumed));
     writes.walk(baseline, consistent).await?;
     writes.end().await
 }

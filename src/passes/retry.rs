@@ -7,7 +7,7 @@ use crate::engine::client::Requests;
 use crate::engine::job::Job;
 use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::writer::{ItemOutcomes, Writer};
-use crate::state::{Counts, Cursor, FailureRecord, RunRecord, State, StoreError};
+use crate::state::{Counts, Cursor, FailureRecord, RunRecord, SessionId, State, StoreError};
 
 /// Failures that are read from the store in one go.
 const BATCH: u32 = 1_000;
@@ -43,6 +43,7 @@ impl Job {
 
     async fn retry_all(&self, store: &State, run: &RunRecord) -> Result<Retried, StoreError> {
         let (writer, requests) = (self.writer(store, run), self.requests());
+        let session = run.session();
         let (mut all, mut after) = (Retried::default(), Cursor::START);
         loop {
             let batch = store.failures_of(&run.phase, after, BATCH).await?;
@@ -51,7 +52,8 @@ impl Job {
             batch.iter().flat_map(|row| row.as_ref().err()).for_each(|row| {
                 tracing::warn!("failure {} stays as it is: {}. A complete `run --again` settles it", row.id, row.why);
             });
-            let tries = batch.iter().flatten().map(|failure| try_again(store, &writer, &requests, failure).boxed());
+            let failures = batch.iter().flatten();
+            let tries = failures.map(|failure| try_again(store, session, &writer, &requests, failure).boxed());
             let tried: Vec<_> = stream::iter(tries).buffer_unordered(AT_ONCE).collect().await;
             for tried in tried {
                 let Retried { counts, encrypted } = tried?.unwrap_or_default();
@@ -68,13 +70,14 @@ impl Job {
 /// Tries one failure again and stores what it came to; none where the job stopped before.
 async fn try_again(
     store: &State,
+    session: SessionId,
     writer: &Writer,
     requests: &Requests,
     failure: &FailureRecord,
 ) -> Result<Option<Retried>, StoreError> {
     let Ok(outcomes) = retry(writer, requests, failure).await else { return Ok(None) };
     let retried = Retried { counts: outcomes.counts.clone(), encrypted: outcomes.encrypted };
-    let stored = record(store, failure, outcomes).await;
+    let stored = record(store, session, failure, outcomes).await;
     if let Err(error) = &stored {
         requests.stop().stop(StopReason::Store(error.to_string()));
     }
@@ -97,14 +100,21 @@ async fn retry(writer: &Writer, requests: &Requests, failure: &FailureRecord) ->
     Ok(outcomes)
 }
 
-async fn record(store: &State, failure: &FailureRecord, outcomes: ItemOutcomes) -> Result<(), StoreError> {
-    store.mark_refused(outcomes.refused).await?;
+async fn record(
+    store: &State,
+    session: SessionId,
+    failure: &FailureRecord,
+    outcomes: ItemOutcomes,
+) -> Result<(), StoreError> {
+    store.mark_refused(session, outcomes.refused).await?;
     if let Some(again) = outcomes.failures.into_iter().next() {
-        return store.update_failure(failure.run, again).await.map(|_| ());
+        return store.update_failure(session, failure.run, again).await.map(|_| ());
     }
     let paths = outcomes.diverged.into_iter().next().map(|d| d.paths).unwrap_or_default();
     match Outcome::ALL.into_iter().find(|o| outcomes.counts.of(*o) > 0) {
-        Some(outcome) => store.resolve_failure(failure.run, failure.key.clone(), outcome, paths).await.map(|_| ()),
+        Some(outcome) => {
+            store.resolve_failure(session, failure.run, failure.key.clone(), outcome, paths).await.map(|_| ())
+        }
         None => Ok(()),
     }
 }

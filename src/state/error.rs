@@ -25,8 +25,8 @@ pub enum StoreError {
     /// What was asked does not fit where the runs stand; nothing was changed. The text says what to ask instead.
     #[error("{0}")]
     Refused(String),
-    /// A later session of the run has begun, so the caller's session may no longer change the run. Nothing was stored. The
-    /// caller must stop; the later session continues from what is committed.
+    /// A later session of the run has begun, or a later run has superseded it, so the caller's session may no longer change
+    /// anything. Nothing was stored. The caller must stop; the later session continues from what is committed.
     #[error("{0}")]
     Fenced(String),
     /// Progress would have moved in a way that it never may.

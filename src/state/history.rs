@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 
-use super::{BaselinePage, Listed, PreImageId, PreImageRecord, PreImageRow, RunId, StoreError};
+use super::{BaselinePage, Listed, PreImageId, PreImageRecord, PreImageRow, RunId, SessionId, StoreError};
 use crate::change::{Digest, ItemHistory, Leftover, Lookup};
 use crate::item::{ItemKey, Path};
 
@@ -13,17 +13,27 @@ use crate::item::{ItemKey, Path};
 ///
 /// Only records since the last complete rollback count: earlier ones say nothing about an expansion that began after
 /// it.
+///
+/// Every method that changes something names the session that asks for it. It fails with [`StoreError::Fenced`], and
+/// changes nothing, if a later session of the run has begun or a later run has superseded it. Otherwise a process that
+/// lost its run could record its own view of items that the next session has already met.
 #[async_trait]
 pub trait History: Send + Sync {
     /// Appends pre-images. When it returns `Ok`, they are durable and can be read, and only then may the writes that destroy
     /// these values be sent. After an error none of them is stored. The names are in the order of the rows, ascending.
-    async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError>;
+    ///
+    /// The session need not be open: a retry of failures writes after its run has ended.
+    async fn append_pre_images(
+        &self,
+        session: SessionId,
+        rows: Vec<PreImageRow>,
+    ) -> Result<Vec<PreImageId>, StoreError>;
 
     /// Marks pre-images whose write DynamoDB certainly did not apply: a rollback does not restore them. Durable when it
     /// returns `Ok`. A mark that is lost is safe: the pre-image then counts as one whose write may have been applied.
     ///
-    /// [`StoreError::Corrupt`] if one of them is unknown; none is marked then.
-    async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError>;
+    /// The session need not be open. [`StoreError::Corrupt`] if one of them is unknown; none is marked then.
+    async fn mark_refused(&self, session: SessionId, ids: Vec<PreImageId>) -> Result<(), StoreError>;
 
     /// The recorded history of these items, in their order: of the expansion and of repairs. A record that cannot be read
     /// fails its item alone ([`ItemHistory::unreadable`]). [`Lookup::ToDecide`] proves the records readable first, and fails if
@@ -42,6 +52,8 @@ pub trait History: Send + Sync {
 
     /// Records the baseline of a page's items. When it returns `Ok`, it is durable, and only then may the first write of the
     /// page be sent. After an error nothing of it is stored. What was recorded about an item before stays.
+    ///
+    /// [`StoreError::Refused`] if the session is not open.
     async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError>;
 
     /// Digests of the keys of items that the run may have written in pages of this segment that are not committed: what

@@ -57,8 +57,8 @@ stored_name! {
     Cursor
 }
 
-/// Names one session of a run. Every call that changes the progress of a run names the session that makes it. A store
-/// refuses the call once a later session has begun ([`StoreError::Fenced`](super::StoreError::Fenced)).
+/// Names one session of a run. Every call that changes what is stored of a run or of its items names the session that
+/// makes it. A store refuses the call once a later session has begun ([`StoreError::Fenced`](super::StoreError::Fenced)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId {
     /// The run.

@@ -15,9 +15,10 @@
 //! ports, [`open`] and [`read`] alone; `sqlite/` keeps a state in one file, [`memory`] in memory, for tests. Another store
 //! implements the ports and passes the conformance suite (`tests/state/`).
 //!
-//! Every call that changes the progress of a run carries the [`SessionId`] of its session. Every store refuses the call if
-//! a later session has begun, so a process that has lost a run cannot advance it. `rules.rs` makes this and every other
-//! decision.
+//! Every call that changes what is stored of a run or of its items carries the [`SessionId`] of its session. Every store
+//! refuses the call, and changes nothing, if a later session has begun: a process that has lost a run can neither advance it
+//! nor change the recorded history. `rules.rs` makes this and every other decision. Events and facts ([`Events`]) belong to
+//! the migration and not to a run; only the process that owns the state writes them.
 
 mod checkpoints;
 mod error;

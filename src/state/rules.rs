@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::{
     Asked, Begin, Commit, EventRecord, NewRun, NewVerification, Reservation, RunRecord, RunStatus, SegmentEvent,
-    SessionId, SpendState, StoreError, VerifiedPages, phase,
+    SessionId, Spend, SpendState, StoreError, VerifiedPages, phase,
 };
 use crate::change::Outcome;
 use crate::item::Path;
@@ -127,14 +127,19 @@ pub(super) fn check_new_run(new: &NewRun) -> Result<(), StoreError> {
     Err(refused(format!("a run has 1 to 1,000,000 segments, not {}; nothing was changed", new.total_segments)))
 }
 
-/// Refuses a request of a session if a later session of the run has begun.
+/// Refuses a request of a session if a later session of the run has begun, or if a later run has superseded the run.
 ///
 /// # Errors
 ///
-/// [`StoreError::Fenced`] for an earlier session, [`StoreError::Refused`] for a session that the run never had.
+/// [`StoreError::Fenced`] for an earlier session or run, [`StoreError::Refused`] for a session that the run never had.
 pub(super) fn check_epoch(run: &RunRecord, session: SessionId) -> Result<(), StoreError> {
     let newest = run.session();
     match session.epoch.cmp(&newest.epoch) {
+        Ordering::Equal if run.status == RunStatus::Superseded => Err(StoreError::Fenced(format!(
+            "session {} of run {} cannot change anything: a later run has superseded run {}. Nothing was stored, and this \
+             session can store nothing more. `status` shows the later run",
+            session.epoch, run.id, run.id
+        ))),
         Ordering::Equal => Ok(()),
         Ordering::Less => Err(StoreError::Fenced(format!(
             "session {} of run {} cannot change the run: session {} has begun since, and only the newest session may. \
@@ -149,8 +154,8 @@ pub(super) fn check_epoch(run: &RunRecord, session: SessionId) -> Result<(), Sto
     }
 }
 
-/// Refuses a change of a run's progress unless the session is the run's newest one and is open.
-fn check_session(run: &RunRecord, session: SessionId) -> Result<(), StoreError> {
+/// Refuses a change of a run's progress, or of a baseline, unless the session is the run's newest one and is open.
+pub(super) fn check_session(run: &RunRecord, session: SessionId) -> Result<(), StoreError> {
     check_epoch(run, session)?;
     if run.open_session {
         return Ok(());
@@ -281,21 +286,56 @@ pub(super) fn check_resolution(outcome: Outcome, diverged: &[Path]) -> Result<()
     )))
 }
 
-/// The recorded spend of a run after this session reserves capacity.
+/// The recorded spend of a run after this session reserves capacity. `begun` says whether the session has begun to spend
+/// since the state was opened.
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] if the run has not begun to record its spend; otherwise the same as [`check_epoch`].
+/// [`StoreError::Fenced`] if the state was opened again since the session began to spend: what it had reserved counts as
+/// spent. [`StoreError::Refused`] if the session has never begun to spend. Otherwise the same as [`check_epoch`].
 pub(super) fn reserve(
     run: &RunRecord,
     session: SessionId,
     stored: Option<SpendState>,
+    begun: bool,
     reservation: Reservation,
 ) -> Result<SpendState, StoreError> {
     check_epoch(run, session)?;
-    stored.map(|state| state.reserved(reservation)).ok_or_else(|| {
-        refused(format!("run {} cannot reserve capacity before its spend is begun; nothing was stored", run.id))
-    })
+    match stored {
+        Some(state) if begun => Ok(state.reserved(reservation)),
+        // Opening a state closes every session, so an open one has begun since.
+        Some(_) if !run.open_session => Err(StoreError::Fenced(format!(
+            "session {} of run {} cannot reserve capacity: the state was opened again since, and what the session had \
+             reserved counts as spent. Nothing was stored",
+            session.epoch, run.id
+        ))),
+        Some(_) | None => Err(refused(format!(
+            "run {} cannot reserve capacity before its spend is begun; nothing was stored",
+            run.id
+        ))),
+    }
+}
+
+/// The recorded spend of a run after this session has spent this in all, of which committed pages count `counted`.
+///
+/// Only a session that is alive has an open slice: only its word may be below what is stored, because that includes what
+/// requests in flight could have used. The slice of a session that was killed counts as spent, and a late settlement cannot
+/// lower it.
+///
+/// # Errors
+///
+/// The same as [`check_epoch`].
+pub(super) fn settle(
+    run: &RunRecord,
+    session: SessionId,
+    stored: Option<SpendState>,
+    spent: Spend,
+    counted: Spend,
+) -> Result<SpendState, StoreError> {
+    check_epoch(run, session)?;
+    let state = stored.unwrap_or_default();
+    let spent = if state.slice == Spend::default() { spent.max(state.spent) } else { spent };
+    Ok(state.settled(spent, counted))
 }
 
 /// Whether the migration has begun: it has a run, or an event other than an accepted preflight and the announcement of the

@@ -13,6 +13,12 @@ use crate::item::{ItemKey, Path};
 ///
 /// When a method that changes something returns `Ok`, the whole change is durable. After an error, none of it is
 /// stored.
+///
+/// Every method that changes something, except [`Runs::begin`], names the session that asks for it. It fails with
+/// [`StoreError::Fenced`] if a later session of that run has begun or a later run has superseded it.
+///
+/// A command that retries failures begins no session: its run may be complete. It acts as the newest session of the newest
+/// run of the phase, which need not be open. The next session that begins fences it.
 #[async_trait]
 pub trait Runs: Send + Sync {
     /// The newest run of a phase, complete or not.
@@ -42,8 +48,9 @@ pub trait Runs: Send + Sync {
         abandoned_pages: u64,
     ) -> Result<RunRecord, StoreError>;
 
-    /// Records findings of the preflight that the operator accepts for a run, beside those that were accepted before.
-    async fn accept(&self, run: RunId, findings: Vec<String>) -> Result<(), StoreError>;
+    /// Records findings of the preflight that the operator accepts for the session's run, beside those that were accepted
+    /// before. The session need not be open: a retry and a repair accept for the run that they work on.
+    async fn accept(&self, session: SessionId, findings: Vec<String>) -> Result<(), StoreError>;
 
     /// Findings of the preflight that are accepted for a run, each once, in the order of their names.
     async fn accepted(&self, run: RunId) -> Result<Vec<String>, StoreError>;
@@ -77,26 +84,29 @@ pub trait Runs: Send + Sync {
     /// The same. One that cannot be read hides no other.
     async fn listed_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, Unreadable>>, StoreError>;
 
-    /// Resolves the run's open failure of this key by the outcome of a retry. `diverged` names the paths if, and only if,
-    /// the outcome is `Diverged`: the item is then an open diverged item of the run. False if the run has no open failure
+    /// Resolves the open failure of this key in `run` by the outcome of a retry. `diverged` names the paths if, and only if,
+    /// the outcome is `Diverged`: the item is then an open diverged item of that run. False if that run has no open failure
     /// of this key; nothing changes then.
+    ///
+    /// `session` retries; it need not be open. `run` is its run or an earlier one of the same phase, which left the failure.
     ///
     /// [`StoreError::Refused`] for an outcome that is a failure, and if the paths do not fit the outcome.
     async fn resolve_failure(
         &self,
+        session: SessionId,
         run: RunId,
         key: ItemKey,
         outcome: Outcome,
         diverged: Vec<Path>,
     ) -> Result<bool, StoreError>;
 
-    /// Records that a retry of the run's open failure failed again, and why: one attempt more. False if the run has no open
-    /// failure of this key; nothing changes then.
+    /// Records that a retry of the open failure in `run` failed again, and why: one attempt more. False if that run has no
+    /// open failure of this key; nothing changes then. `session` and `run` are as in [`Runs::resolve_failure`].
     ///
     /// [`StoreError::Refused`] for an outcome that is no failure.
-    async fn update_failure(&self, run: RunId, failure: Failure) -> Result<bool, StoreError>;
+    async fn update_failure(&self, session: SessionId, run: RunId, failure: Failure) -> Result<bool, StoreError>;
 
     /// Resolves open diverged items, each in every run that has it; with each key comes how it is resolved. Returns the
-    /// number of items that were open.
-    async fn close_diverged(&self, items: Vec<(ItemKey, &'static str)>) -> Result<u64, StoreError>;
+    /// number of items that were open. `session` is the verification's that read the items again.
+    async fn close_diverged(&self, session: SessionId, items: Vec<(ItemKey, &'static str)>) -> Result<u64, StoreError>;
 }

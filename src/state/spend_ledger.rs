@@ -11,7 +11,9 @@ use crate::cost::UnitPrices;
 /// owner of the state finds it so ([`SpendState::died`]).
 ///
 /// Every method that changes the record fails with [`StoreError::Fenced`], and changes nothing, if a later session of the
-/// run has begun. The session need not be open: a retry of failures spends after its run is complete.
+/// run has begun or a later run has superseded it. The session need not be open: a retry of failures spends after its run is
+/// complete. A process that was killed and a retry may therefore name the same session. What separates them is
+/// [`SpendLedger::begin_spend`]: it counts only until the state is opened again.
 #[async_trait]
 pub trait SpendLedger: Send + Sync {
     /// What a run has spent so far: the stored amount or the sum of its committed pages, whichever is larger.
@@ -25,9 +27,11 @@ pub trait SpendLedger: Send + Sync {
     /// spent the slice beyond it, and only then may the slice be used. It replaces the slice before. After an error nothing
     /// of the slice may be used.
     ///
-    /// [`StoreError::Refused`] if the run's spend was not begun.
+    /// [`StoreError::Refused`] if the session has not begun to spend; [`StoreError::Fenced`] if it had begun before the state
+    /// was opened.
     async fn reserve(&self, session: SessionId, reservation: Reservation) -> Result<(), StoreError>;
 
-    /// Closes the open slice: only `spent` is spent, and that is durable when it returns `Ok`.
+    /// Closes the open slice: only `spent` is spent, and that is durable when it returns `Ok`. Without an open slice, as
+    /// after the death of the process that had it, `spent` can only raise what is recorded.
     async fn settle_spend(&self, session: SessionId, spent: Spend) -> Result<SpendRecord, StoreError>;
 }

@@ -29,6 +29,10 @@ enum Break {
     PreImagesAreLate,
     /// A commit of an earlier session is stored, too.
     EpochsAreIgnored,
+    /// History of an earlier session is stored, too.
+    HistoryIsNotFenced,
+    /// An earlier session accepts findings, and resolves failures and diverged items, too.
+    ResolutionsAreNotFenced,
     /// A slice is handed out and not stored.
     SlicesAreNotStored,
 }
@@ -60,6 +64,18 @@ async fn a_slice_that_is_used_before_it_is_durable_is_found() {
 async fn a_store_that_takes_commits_of_earlier_sessions_is_found() {
     let found = broken_promises(Break::EpochsAreIgnored).await;
     assert_eq!(found, BTreeSet::from(["a_commit_of_an_earlier_session_is_refused_and_changes_nothing"]));
+}
+
+#[tokio::test]
+async fn a_store_that_takes_history_of_earlier_sessions_is_found() {
+    let found = broken_promises(Break::HistoryIsNotFenced).await;
+    assert_eq!(found, BTreeSet::from(["an_earlier_session_records_no_history"]));
+}
+
+#[tokio::test]
+async fn a_store_that_lets_earlier_sessions_resolve_is_found() {
+    let found = broken_promises(Break::ResolutionsAreNotFenced).await;
+    assert_eq!(found, BTreeSet::from(["an_earlier_session_neither_accepts_nor_resolves"]));
 }
 
 /// Promises of the suite that such a store does not keep.
@@ -99,18 +115,30 @@ impl Stored for Breaking {
     }
 }
 
+/// Pre-images of sessions, stored with the next ones.
+type Postponed = Vec<(SessionId, Vec<PreImageRow>)>;
+
 struct Broken {
     inner: State,
     breaks: Break,
     /// Pre-images that are not stored yet.
-    late: Mutex<Vec<(RunId, Vec<PreImageRow>)>>,
+    late: Mutex<Postponed>,
 }
 
 impl Broken {
+    /// The newest session of the run in place of this one, if this is what the store breaks.
+    async fn as_newest(&self, breaks: Break, session: SessionId) -> Result<SessionId, StoreError> {
+        if self.breaks != breaks {
+            return Ok(session);
+        }
+        let newest = self.inner.current_run(phase::EXPAND).await?.map(|run| run.session());
+        Ok(newest.filter(|newest| newest.run == session.run).unwrap_or(session))
+    }
+
     /// Postpones storing pre-images, and guesses their names. Returns those that were postponed before.
-    fn postpone(&self, run: RunId, rows: Vec<PreImageRow>) -> (Vec<PreImageId>, Vec<(RunId, Vec<PreImageRow>)>) {
+    fn postpone(&self, session: SessionId, rows: Vec<PreImageRow>) -> (Vec<PreImageId>, Postponed) {
         let ids = (1..).take(rows.len()).map(PreImageId::from_number).collect();
-        let before = std::mem::replace(&mut *self.late.lock().unwrap(), vec![(run, rows)]);
+        let before = std::mem::replace(&mut *self.late.lock().unwrap(), vec![(session, rows)]);
         (ids, before)
     }
 }
@@ -143,7 +171,6 @@ port! {
         fn current_run(phase: &str) -> Option<RunRecord>;
         fn begin(how: Begin, new: NewRun) -> Session;
         fn end_session(session: SessionId, status: RunStatus, reason: Option<String>, abandoned_pages: u64) -> RunRecord;
-        fn accept(run: RunId, findings: Vec<String>) -> ();
         fn accepted(run: RunId) -> Vec<String>;
         fn open_work(run: Option<RunId>) -> OpenWork;
         fn open_work_of(phase: &str) -> OpenWork;
@@ -152,9 +179,37 @@ port! {
         fn failures_of(phase: &str, after: Cursor, limit: u32) -> Vec<Result<FailureRecord, Unreadable>>;
         fn diverged(query: ListQuery) -> Vec<DivergedRecord>;
         fn listed_diverged(query: ListQuery) -> Vec<Result<DivergedRecord, Unreadable>>;
-        fn resolve_failure(run: RunId, key: ItemKey, outcome: Outcome, diverged: Vec<Path>) -> bool;
-        fn update_failure(run: RunId, failure: Failure) -> bool;
-        fn close_diverged(items: Vec<(ItemKey, &'static str)>) -> u64;
+    }
+
+    async fn accept(&self, session: SessionId, findings: Vec<String>) -> Result<(), StoreError> {
+        let session = self.as_newest(Break::ResolutionsAreNotFenced, session).await?;
+        self.inner.accept(session, findings).await
+    }
+
+    async fn resolve_failure(
+        &self,
+        session: SessionId,
+        run: RunId,
+        key: ItemKey,
+        outcome: Outcome,
+        diverged: Vec<Path>,
+    ) -> Result<bool, StoreError> {
+        let session = self.as_newest(Break::ResolutionsAreNotFenced, session).await?;
+        self.inner.resolve_failure(session, run, key, outcome, diverged).await
+    }
+
+    async fn update_failure(&self, session: SessionId, run: RunId, failure: Failure) -> Result<bool, StoreError> {
+        let session = self.as_newest(Break::ResolutionsAreNotFenced, session).await?;
+        self.inner.update_failure(session, run, failure).await
+    }
+
+    async fn close_diverged(
+        &self,
+        session: SessionId,
+        items: Vec<(ItemKey, &'static str)>,
+    ) -> Result<u64, StoreError> {
+        let session = self.as_newest(Break::ResolutionsAreNotFenced, session).await?;
+        self.inner.close_diverged(session, items).await
     }
 }
 
@@ -168,23 +223,24 @@ port! {
         match self.breaks {
             Break::FailuresAreForgotten => self.inner.commit(without_failures(commit)).await,
             Break::EpochsAreIgnored => {
-                let newest = self.inner.current_run(phase::EXPAND).await?.map(|run| run.session());
-                let session = newest.filter(|newest| newest.run == commit.session.run).unwrap_or(commit.session);
+                let session = self.as_newest(Break::EpochsAreIgnored, commit.session).await?;
                 self.inner.commit(Commit { session, ..commit }).await
             }
-            Break::Nothing | Break::PreImagesAreLate | Break::SlicesAreNotStored => self.inner.commit(commit).await,
+            Break::Nothing
+            | Break::PreImagesAreLate
+            | Break::HistoryIsNotFenced
+            | Break::ResolutionsAreNotFenced
+            | Break::SlicesAreNotStored => self.inner.commit(commit).await,
         }
     }
 }
 
 port! {
     History: {
-        fn mark_refused(ids: Vec<PreImageId>) -> ();
         fn history_of(keys: Vec<ItemKey>, lookup: Lookup) -> Vec<ItemHistory>;
         fn pre_images(key: ItemKey, path: Option<Path>) -> Vec<PreImageRecord>;
         fn journaled(run: RunId) -> u64;
         fn leftovers(run: RunId, leftover: Leftover, limit: u32) -> Listed;
-        fn record_baseline(page: BaselinePage) -> ();
         fn under_way(run: RunId, segment: u32) -> HashSet<Digest>;
         fn is_first_pass(run: RunId) -> bool;
         fn preexisting(keys: Vec<ItemKey>) -> Vec<ItemHistory>;
@@ -193,19 +249,30 @@ port! {
         fn preexisting_count() -> u64;
     }
 
-    async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError> {
-        match self.breaks {
-            Break::PreImagesAreLate => {
-                let (ids, before) = self.postpone(run, rows);
-                for (run, rows) in before {
-                    self.inner.append_pre_images(run, rows).await?;
-                }
-                Ok(ids)
+    async fn append_pre_images(
+        &self,
+        session: SessionId,
+        rows: Vec<PreImageRow>,
+    ) -> Result<Vec<PreImageId>, StoreError> {
+        if self.breaks == Break::PreImagesAreLate {
+            let (ids, before) = self.postpone(session, rows);
+            for (session, rows) in before {
+                self.inner.append_pre_images(session, rows).await?;
             }
-            Break::Nothing | Break::FailuresAreForgotten | Break::EpochsAreIgnored | Break::SlicesAreNotStored => {
-                self.inner.append_pre_images(run, rows).await
-            }
+            return Ok(ids);
         }
+        let session = self.as_newest(Break::HistoryIsNotFenced, session).await?;
+        self.inner.append_pre_images(session, rows).await
+    }
+
+    async fn mark_refused(&self, session: SessionId, ids: Vec<PreImageId>) -> Result<(), StoreError> {
+        let session = self.as_newest(Break::HistoryIsNotFenced, session).await?;
+        self.inner.mark_refused(session, ids).await
+    }
+
+    async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError> {
+        let session = self.as_newest(Break::HistoryIsNotFenced, page.session).await?;
+        self.inner.record_baseline(BaselinePage { session, ..page }).await
     }
 }
 
@@ -217,12 +284,10 @@ port! {
     }
 
     async fn reserve(&self, session: SessionId, reservation: Reservation) -> Result<(), StoreError> {
-        match self.breaks {
-            Break::SlicesAreNotStored => Ok(()),
-            Break::Nothing | Break::FailuresAreForgotten | Break::EpochsAreIgnored | Break::PreImagesAreLate => {
-                self.inner.reserve(session, reservation).await
-            }
+        if self.breaks == Break::SlicesAreNotStored {
+            return Ok(());
         }
+        self.inner.reserve(session, reservation).await
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn a_commit_of_an_earlier_session_is_refused_and_changes_nothin
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 2).await;
     store.commit(commit(run, 0, pages(1, Some("a"), &[Outcome::Applied]))).await.unwrap();
-    let refused = store.append_pre_images(run, vec![pre_image("p", "1")]).await.unwrap();
+    let refused = store.append_pre_images(session_of(run, 1), vec![pre_image("p", "1")]).await.unwrap();
     let late = Commit { refused, ..page_with_work(run, 1, "f", "d") };
     let store = stored.crash(store);
     begin(&store, Begin::ResumeOrNew, 2).await;

@@ -9,7 +9,7 @@ use super::*;
 
 /// A page of the first pass: items that may be written, and items whose target existed before.
 fn page(run: RunId, number: u64, may_write: &[&str], existed: &[&str]) -> BaselinePage {
-    let mut page = BaselinePage::empty(run, 0, number);
+    let mut page = BaselinePage::empty(session_of(run, 1), 0, number);
     page.may_write = may_write.iter().map(|name| digest(name)).collect();
     page.preexisting =
         existed.iter().map(|name| (key(name), vec![(path("postcode"), Digest::of(&text("before")))])).collect();
@@ -29,7 +29,7 @@ pub(super) async fn pre_images_are_durable_when_the_call_returns(stored: &mut dy
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
     let rows = vec![pre_image("a", "1"), pre_image("b", "2")];
-    let ids = store.append_pre_images(run, rows).await.unwrap();
+    let ids = store.append_pre_images(session_of(run, 1), rows).await.unwrap();
     assert!(ids.len() == 2 && ids[0] < ids[1], "{ids:?}");
     let store = stored.crash(store);
     let found = store.pre_images(key("b"), None).await.unwrap();
@@ -39,19 +39,19 @@ pub(super) async fn pre_images_are_durable_when_the_call_returns(stored: &mut dy
     assert_eq!(store.journaled(run).await.unwrap(), 2);
     let records = store.history_of(vec![key("none"), key("a")], Lookup::ToDecide).await.unwrap();
     assert!(records.len() == 2 && records[0] != records[1], "the records are in the order of the keys");
-    store.append_pre_images(RunId::from_number(99), vec![pre_image("a", "1")]).await.unwrap_err();
+    store.append_pre_images(session_of(RunId::from_number(99), 1), vec![pre_image("a", "1")]).await.unwrap_err();
 }
 
 pub(super) async fn pre_images_of_an_item_come_newest_first(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
     for value in ["1", "2"] {
-        store.append_pre_images(run, vec![pre_image("a", value)]).await.unwrap();
+        store.append_pre_images(session_of(run, 1), vec![pre_image("a", value)]).await.unwrap();
     }
     let city = PreImageRow { pre: PreImage::of(&path("city"), &text("c")), ..pre_image("a", "") };
     let nothing =
         PreImageRow { pre: PreImage { prior: PriorValue::Nothing, ..pre_image("a", "").pre }, ..pre_image("a", "") };
-    store.append_pre_images(run, vec![city, nothing]).await.unwrap();
+    store.append_pre_images(session_of(run, 1), vec![city, nothing]).await.unwrap();
     let values = |found: Vec<backfill::internals::state::PreImageRecord>| {
         found.into_iter().filter_map(|record| record.value).collect::<Vec<_>>()
     };
@@ -64,8 +64,8 @@ pub(super) async fn a_refused_pre_image_is_not_restored(stored: &mut dyn Stored)
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
     let rows = ["a", "b", "c"].map(|name| pre_image(name, "1")).to_vec();
-    let ids = store.append_pre_images(run, rows).await.unwrap();
-    store.mark_refused(vec![ids[0]]).await.unwrap();
+    let ids = store.append_pre_images(session_of(run, 1), rows).await.unwrap();
+    store.mark_refused(session_of(run, 1), vec![ids[0]]).await.unwrap();
     let event = pages(1, None, &[Outcome::AlreadyApplied]);
     store.commit(Commit { refused: vec![ids[1]], ..commit(run, 0, event) }).await.unwrap();
     let store = stored.crash(store);
@@ -78,10 +78,42 @@ pub(super) async fn a_refused_pre_image_is_not_restored(stored: &mut dyn Stored)
 pub(super) async fn marks_of_refusal_are_all_stored_or_none(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
-    let ids = store.append_pre_images(run, vec![pre_image("a", "1")]).await.unwrap();
-    let answer = store.mark_refused(vec![ids[0], PreImageId::from_number(99)]).await;
+    let ids = store.append_pre_images(session_of(run, 1), vec![pre_image("a", "1")]).await.unwrap();
+    let answer = store.mark_refused(session_of(run, 1), vec![ids[0], PreImageId::from_number(99)]).await;
     assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
     assert_eq!(store.journaled(run).await.unwrap(), 1);
+}
+
+pub(super) async fn an_earlier_session_records_no_history(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    let (first, second) = (session_of(run, 1), session_of(run, 2));
+    let ids = store.append_pre_images(first, vec![pre_image("a", "1")]).await.unwrap();
+    let store = stored.crash(store);
+    begin(&store, Begin::ResumeOrNew, 1).await;
+    assert_fenced(store.append_pre_images(first, vec![pre_image("b", "2")]).await);
+    assert_fenced(store.append_pre_images(first, vec![]).await);
+    assert_fenced(store.mark_refused(first, ids.clone()).await);
+    assert_fenced(store.record_baseline(page(run, 1, &["new"], &["old"])).await);
+    assert_refused(store.append_pre_images(session_of(run, 3), vec![pre_image("b", "2")]).await);
+    assert_eq!(store.journaled(run).await.unwrap(), 1);
+    assert!(!existed(&store, "old").await && store.under_way(run, 0).await.unwrap().is_empty());
+    store.append_pre_images(second, vec![pre_image("b", "2")]).await.unwrap();
+    store.record_baseline(BaselinePage { session: second, ..page(run, 1, &["new"], &["old"]) }).await.unwrap();
+    store.mark_refused(second, ids).await.unwrap();
+    assert_eq!(store.journaled(run).await.unwrap(), 1, "the newest session may mark what an earlier one recorded");
+    store.end_session(second, RunStatus::Stopped, None, 0).await.unwrap();
+    assert_fenced(store.append_pre_images(first, vec![pre_image("c", "3")]).await);
+    store.append_pre_images(second, vec![pre_image("c", "3")]).await.unwrap();
+}
+
+pub(super) async fn a_baseline_needs_an_open_session(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    store.record_baseline(page(RunId::from_number(99), 1, &["new"], &["old"])).await.unwrap_err();
+    store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
+    assert_refused(store.record_baseline(page(run, 1, &["new"], &["old"])).await);
+    assert!(!existed(&store, "old").await && store.under_way(run, 0).await.unwrap().is_empty());
 }
 
 pub(super) async fn the_baseline_is_durable_when_the_call_returns(stored: &mut dyn Stored) {
@@ -102,7 +134,7 @@ pub(super) async fn the_first_record_of_an_item_stays(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
     store.record_baseline(page(run, 1, &[], &["a"])).await.unwrap();
-    let mut later = BaselinePage::empty(run, 0, 2);
+    let mut later = BaselinePage::empty(session_of(run, 1), 0, 2);
     later.preexisting = vec![(key("a"), vec![(path("postcode"), Digest::of(&text("after")))])];
     store.record_baseline(later).await.unwrap();
     let records = store.preexisting(vec![key("a")]).await.unwrap();
@@ -127,7 +159,8 @@ pub(super) async fn items_under_way_of_a_killed_session_are_kept_until_their_seg
     store.record_baseline(page(run, 1, &["a"], &[])).await.unwrap();
     let store = stored.crash(store);
     begin(&store, Begin::ResumeOrNew, 1).await;
-    store.record_baseline(page(run, 1, &["b"], &[])).await.unwrap();
+    let second = session_of(run, 2);
+    store.record_baseline(BaselinePage { session: second, ..page(run, 1, &["b"], &[]) }).await.unwrap();
     store.commit(commit_in(session_of(run, 2), 0, pages(1, Some("x"), &[Outcome::Applied]))).await.unwrap();
     assert_eq!(
         store.under_way(run, 0).await.unwrap(),
@@ -156,7 +189,7 @@ pub(super) async fn a_complete_rollback_ends_what_was_recorded_before_it(stored:
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
     store.record_baseline(page(run, 1, &[], &["a"])).await.unwrap();
-    store.append_pre_images(run, vec![pre_image("b", "1")]).await.unwrap();
+    store.append_pre_images(session_of(run, 1), vec![pre_image("b", "1")]).await.unwrap();
     store.commit(commit(run, 0, pages(1, None, &[Outcome::Applied]))).await.unwrap();
     store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
     complete(&store, Begin::ResumeOrNew, phase::ROLLBACK, &[Outcome::Applied]).await;

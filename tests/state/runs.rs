@@ -164,8 +164,8 @@ pub(super) async fn a_complete_run_resolves_what_earlier_runs_left_open(stored: 
 pub(super) async fn findings_are_accepted_once_and_for_good(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
-    store.accept(run, vec!["stream".to_owned(), "hot-index".to_owned()]).await.unwrap();
-    store.accept(run, vec!["stream".to_owned(), "ttl".to_owned()]).await.unwrap();
+    store.accept(session_of(run, 1), vec!["stream".to_owned(), "hot-index".to_owned()]).await.unwrap();
+    store.accept(session_of(run, 1), vec!["stream".to_owned(), "ttl".to_owned()]).await.unwrap();
     let store = stored.crash(store);
     assert_eq!(store.accepted(run).await.unwrap(), ["hot-index", "stream", "ttl"]);
     let anew = begin(&store, Begin::Restart, 1).await;
@@ -231,11 +231,19 @@ pub(super) async fn a_failure_is_resolved_once_and_by_an_outcome_that_fits(store
     for (outcome, paths) in
         [(Outcome::Rejected, vec![]), (Outcome::Diverged, vec![]), (Outcome::Applied, vec![path("postcode")])]
     {
-        assert_refused(store.resolve_failure(run, key("f"), outcome, paths).await);
+        assert_refused(store.resolve_failure(session_of(run, 1), run, key("f"), outcome, paths).await);
     }
-    assert!(!store.resolve_failure(run, key("other"), Outcome::Applied, vec![]).await.unwrap());
-    assert!(store.resolve_failure(run, key("f"), Outcome::Diverged, vec![path("postcode")]).await.unwrap());
-    assert!(!store.resolve_failure(run, key("f"), Outcome::Applied, vec![]).await.unwrap(), "it is resolved already");
+    assert!(!store.resolve_failure(session_of(run, 1), run, key("other"), Outcome::Applied, vec![]).await.unwrap());
+    assert!(
+        store
+            .resolve_failure(session_of(run, 1), run, key("f"), Outcome::Diverged, vec![path("postcode")])
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store.resolve_failure(session_of(run, 1), run, key("f"), Outcome::Applied, vec![]).await.unwrap(),
+        "it is resolved already"
+    );
     let store = stored.crash(store);
     assert_eq!(store.failures(ALL).await.unwrap()[0].resolved_as.as_deref(), Some("diverged"));
     assert_eq!(store.open_work(None).await.unwrap().diverged, 2, "it is an open diverged item now");
@@ -245,9 +253,11 @@ pub(super) async fn a_failed_retry_is_one_attempt_more(stored: &mut dyn Stored) 
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;
     store.commit(page_with_work(run, 0, "f", "d")).await.unwrap();
-    assert!(!store.update_failure(run, failure("other", "throttled")).await.unwrap());
-    assert_refused(store.update_failure(run, Failure { outcome: Outcome::Applied, ..failure("f", "") }).await);
-    assert!(store.update_failure(run, failure("f", "still too large")).await.unwrap());
+    assert!(!store.update_failure(session_of(run, 1), run, failure("other", "throttled")).await.unwrap());
+    assert_refused(
+        store.update_failure(session_of(run, 1), run, Failure { outcome: Outcome::Applied, ..failure("f", "") }).await,
+    );
+    assert!(store.update_failure(session_of(run, 1), run, failure("f", "still too large")).await.unwrap());
     let store = stored.crash(store);
     let failures = store.failures(OPEN).await.unwrap();
     assert_eq!((failures[0].attempts, failures[0].reason.as_str()), (2, "still too large"));
@@ -255,14 +265,66 @@ pub(super) async fn a_failed_retry_is_one_attempt_more(stored: &mut dyn Stored) 
 
 pub(super) async fn a_diverged_item_is_closed_in_every_run_that_has_it(stored: &mut dyn Stored) {
     let store = stored.open();
+    let mut run = RunId::NONE;
     for how in [Begin::ResumeOrNew, Begin::Restart] {
-        let run = begin(&store, how, 1).await;
+        run = begin(&store, how, 1).await;
         store.commit(page_with_work(run, 0, "f", "d")).await.unwrap();
         store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
     }
-    let closed = store.close_diverged(vec![(key("d"), "verified"), (key("other"), "gone")]).await.unwrap();
+    let closed =
+        store.close_diverged(session_of(run, 1), vec![(key("d"), "verified"), (key("other"), "gone")]).await.unwrap();
     assert_eq!(closed, 1, "it counts items that were open");
     let store = stored.crash(store);
     assert!(store.diverged(OPEN).await.unwrap().is_empty());
     assert!(store.diverged(ALL).await.unwrap().iter().all(|item| item.resolved_as.as_deref() == Some("verified")));
+}
+
+pub(super) async fn an_earlier_session_neither_accepts_nor_resolves(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+    let (first, second) = (session_of(run, 1), session_of(run, 2));
+    store.commit(page_with_work(run, 0, "f", "d")).await.unwrap();
+    let store = stored.crash(store);
+    begin(&store, Begin::ResumeOrNew, 2).await;
+    assert_fenced(store.accept(first, vec!["ttl".to_owned()]).await);
+    assert_fenced(store.resolve_failure(first, run, key("f"), Outcome::Applied, vec![]).await);
+    assert_fenced(store.update_failure(first, run, failure("f", "still too large")).await);
+    assert_fenced(store.close_diverged(first, vec![(key("d"), "verified")]).await);
+    assert!(store.accepted(run).await.unwrap().is_empty());
+    let failures = store.failures(OPEN).await.unwrap();
+    assert_eq!((failures.len(), failures[0].attempts), (1, 1));
+    assert_eq!(store.diverged(OPEN).await.unwrap().len(), 1);
+    assert!(store.update_failure(second, run, failure("f", "still too large")).await.unwrap());
+    assert!(store.resolve_failure(second, run, key("f"), Outcome::Applied, vec![]).await.unwrap());
+    assert_eq!(store.close_diverged(second, vec![(key("d"), "verified")]).await.unwrap(), 1);
+}
+
+pub(super) async fn a_retry_resolves_what_an_earlier_run_left_open(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let first = begin(&store, Begin::ResumeOrNew, 1).await;
+    store.commit(page_with_work(first, 0, "f", "d")).await.unwrap();
+    store.end_session(session_of(first, 1), RunStatus::Stopped, None, 0).await.unwrap();
+    let anew = begin(&store, Begin::Restart, 1).await;
+    let session = session_of(anew, 1);
+    store.end_session(session, RunStatus::Stopped, None, 0).await.unwrap();
+    assert!(store.update_failure(session, first, failure("f", "still too large")).await.unwrap());
+    assert!(store.resolve_failure(session, first, key("f"), Outcome::Applied, vec![]).await.unwrap());
+    assert!(store.failures(OPEN).await.unwrap().is_empty());
+}
+
+pub(super) async fn a_superseded_run_takes_nothing_more(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 2).await;
+    store.commit(page_with_work(run, 0, "f", "d")).await.unwrap();
+    let store = stored.crash(store);
+    begin(&store, Begin::Restart, 2).await;
+    let late = session_of(run, 1);
+    assert_fenced(store.accept(late, vec!["ttl".to_owned()]).await);
+    assert_fenced(store.resolve_failure(late, run, key("f"), Outcome::Applied, vec![]).await);
+    assert_fenced(store.append_pre_images(late, vec![pre_image("a", "1")]).await);
+    assert_fenced(store.commit(commit(run, 1, pages(1, None, &[Outcome::Applied]))).await);
+    assert_fenced(store.end_session(late, RunStatus::Stopped, None, 0).await);
+    assert!(store.accepted(run).await.unwrap().is_empty());
+    assert_eq!(store.failures(OPEN).await.unwrap().len(), 1);
+    assert_eq!((store.journaled(run).await.unwrap(), store.totals(run).await.unwrap().pages), (0, 1));
 }

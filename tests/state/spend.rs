@@ -68,6 +68,25 @@ pub(super) async fn an_earlier_session_neither_reserves_nor_settles(stored: &mut
     assert_eq!(settled.spent, spend(2.0, 2.0), "a session settles what it spent after its end, too");
 }
 
+/// Before the next session begins, the epoch alone does not tell a killed session from a retry in the same session.
+pub(super) async fn a_killed_session_reserves_nothing_and_lowers_nothing(stored: &mut dyn Stored) {
+    let store = stored.open();
+    let run = begin(&store, Begin::ResumeOrNew, 1).await;
+    let session = session_of(run, 1);
+    store.begin_spend(session, PRICES).await.unwrap();
+    store.reserve(session, Reservation { spent: spend(7.0, 3.0), slice: spend(10.0, 20.0) }).await.unwrap();
+    let store = stored.crash(store);
+    assert_fenced(store.reserve(session, Reservation { spent: spend(8.0, 3.0), slice: spend(10.0, 20.0) }).await);
+    let dead = store.spend(run).await.unwrap().state;
+    assert_eq!((dead.spent, dead.slice), (spend(17.0, 23.0), spend(0.0, 0.0)));
+    let settled = store.settle_spend(session, spend(9.0, 24.0)).await.unwrap().state;
+    assert_eq!(settled.spent, spend(17.0, 24.0), "a late settlement may only add");
+    assert_eq!(store.begin_spend(session, PRICES).await.unwrap().spent, spend(17.0, 24.0));
+    store.reserve(session, Reservation { spent: spend(19.0, 24.0), slice: spend(10.0, 20.0) }).await.unwrap();
+    let settled = store.settle_spend(session, spend(18.0, 24.0)).await.unwrap().state;
+    assert_eq!(settled.spent, spend(18.0, 24.0), "a retry settles what its requests used in the end");
+}
+
 pub(super) async fn what_committed_pages_count_is_spent(stored: &mut dyn Stored) {
     let store = stored.open();
     let run = begin(&store, Begin::ResumeOrNew, 1).await;

@@ -89,10 +89,7 @@ impl ProcessPage for WritePages {
 #[async_trait]
 impl CommitPage<ItemOutcomes> for WritePages {
     async fn abandon(&self, ItemOutcomes { refused, .. }: ItemOutcomes) {
-        if !refused.is_empty() {
-            // A failure here is safe: such a pre-image counts as one whose write may have been applied.
-            let _ = self.writer.history().mark_refused(refused).await;
-        }
+        self.writer.mark_refused(refused).await;
     }
 
     async fn commit(&self, pages: Pages) -> Result<(), Stopped> {

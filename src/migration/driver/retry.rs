@@ -16,7 +16,7 @@ impl Driver {
                 StoreError::Refused("there is no run yet, so there are no failures. Nothing was done".into()).into()
             );
         };
-        self.store.accept(run.id, self.input.accepted.clone()).await?;
+        self.store.accept(run.session(), self.input.accepted.clone()).await?;
         let due = self.store.open_work_of(&run.phase).await?.failures;
         let line = self.show(Watched { item_estimate: due, ..job.watched(0, None) });
         let retried = job.retry_failures(&self.store, &run).await;

@@ -34,7 +34,7 @@ impl Driver {
             },
         };
         if repair && let Some(run) = self.store.current_run(phase::EXPAND).await? {
-            self.store.accept(run.id, self.input.accepted.clone()).await?;
+            self.store.accept(run.session(), self.input.accepted.clone()).await?;
         }
         let anew = !matches!(self.begins(phase).await?, Begins::Resumes(_));
         let record = begin(job, &self.store, asked, anew, self.machine.random.number()).await?;

@@ -58,7 +58,7 @@ impl Driver {
         }
         let session = self.store.begin(how, new).await?;
         if phase == Phase::Expand {
-            self.store.accept(session.run.id, self.input.accepted.clone()).await?;
+            self.store.accept(session.run.session(), self.input.accepted.clone()).await?;
         }
         let line = self.line(job, session.run.total_segments, Some(&self.store.totals(session.run.id).await?));
         let ended = job.work(&self.store, &session).await;

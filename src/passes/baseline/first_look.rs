@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::change::{Changes, Digest};
 use crate::item::Item;
-use crate::state::{BaselinePage, Filled, History, RunId, StoreError};
+use crate::state::{BaselinePage, Filled, History, SessionId, StoreError};
 
 /// Records the baseline of each page before the run's first write to it.
 pub struct FirstLook {
     changes: Arc<Changes>,
     store: Arc<dyn History>,
-    run: RunId,
+    session: SessionId,
     /// Earlier sessions may have written items of pages that they did not commit.
     resumed: bool,
     /// Those items, of the segments under way.
@@ -21,15 +21,15 @@ pub struct FirstLook {
 }
 
 impl FirstLook {
-    /// For a run that is the first to meet the table's items; `resumed` where it had sessions before.
-    pub fn new(changes: Arc<Changes>, store: Arc<dyn History>, run: RunId, resumed: bool) -> FirstLook {
-        FirstLook { changes, store, run, resumed, under_way: Mutex::default() }
+    /// For a session of a run that is the first to meet the table's items; `resumed` where it had sessions before.
+    pub fn new(changes: Arc<Changes>, store: Arc<dyn History>, session: SessionId, resumed: bool) -> FirstLook {
+        FirstLook { changes, store, session, resumed, under_way: Mutex::default() }
     }
 
     /// Looks at the items of a page. When it returns, what it found is durable: only then may one of them be written.
     pub(crate) async fn record_baseline(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), StoreError> {
         let written = self.written_before(segment).await?;
-        let nothing = BaselinePage::empty(self.run, segment, number);
+        let nothing = BaselinePage::empty(self.session, segment, number);
         let mut page = nothing.clone();
         for item in items {
             let baseline = self.changes.baseline(item);
@@ -74,7 +74,7 @@ impl FirstLook {
         if let Some(known) = known {
             return Ok(known);
         }
-        let read = Arc::new(self.store.under_way(self.run, segment).await?);
+        let read = Arc::new(self.store.under_way(self.session.run, segment).await?);
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(segment, Arc::clone(&read));
         Ok(read)
     }

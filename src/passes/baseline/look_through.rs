@@ -62,8 +62,8 @@ impl Job {
         let requests = self.requests();
         let key = &self.description.key;
         let none = Changes::for_expand(&[], Strategy::InPlace, key.clone(), Vec::new());
-        let writer = Writer::new(Arc::new(none), store.history(), pass.id);
-        let look = FirstLook::new(Arc::new(self.expansion()), store.history(), pass.id, true);
+        let writer = Writer::new(Arc::new(none), store.history(), pass.session());
+        let look = FirstLook::new(Arc::new(self.expansion()), store.history(), pass.session(), true);
         let pages = WritePages::new(writer, store.checkpoints(), pass.id, requests.clone(), u64::MAX, 0, true);
         let handler = RecordFirst::new(look, pages, requests.clone());
         let scheduler = schedule(store, pass).await?;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::super::{
     BaselinePage, Filled, History, Listed, PreImageId, PreImageRecord, PreImageRow, RunId, RunStatus, SegmentStatus,
-    StoreError, phase,
+    SessionId, StoreError, phase, rules,
 };
 use super::{ByItem, JournalRow, MemoryState, PageUnderWay, Tables, name_of};
 use crate::change::{BaselinePair, By, Digest, ItemHistory, Leftover, Lookup, Outcome, PreImage, PriorValue};
@@ -14,16 +14,21 @@ use crate::item::{ItemKey, Path};
 
 #[async_trait]
 impl History for MemoryState {
-    async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError> {
+    async fn append_pre_images(
+        &self,
+        session: SessionId,
+        rows: Vec<PreImageRow>,
+    ) -> Result<Vec<PreImageId>, StoreError> {
         self.call(|tables, now| {
-            tables.run(run)?;
-            Ok(rows.into_iter().map(|row| tables.append(run, row, now)).collect())
+            rules::check_epoch(tables.run(session.run)?, session)?;
+            Ok(rows.into_iter().map(|row| tables.append(session.run, row, now)).collect())
         })
         .await
     }
 
-    async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError> {
+    async fn mark_refused(&self, session: SessionId, ids: Vec<PreImageId>) -> Result<(), StoreError> {
         self.call(|tables, _| {
+            rules::check_epoch(tables.run(session.run)?, session)?;
             tables.check_pre_images(&ids)?;
             tables.mark_refused(&ids);
             Ok(())
@@ -166,28 +171,31 @@ impl Tables {
     }
 
     fn record_baseline(&mut self, page: BaselinePage) -> Result<(), StoreError> {
-        let (sessions, since) = (self.run(page.run)?.sessions, self.last_rollback());
+        let BaselinePage { session, segment, number, .. } = page;
+        let run = self.run(session.run)?.clone();
+        rules::check_session(&run, session)?;
+        let since = self.last_rollback();
         for (key, targets) in page.preexisting {
             for (path, digest) in targets {
-                record(&mut self.preexisting, key.to_text(), path, (page.run, digest), since);
+                record(&mut self.preexisting, key.to_text(), path, (run.id, digest), since);
             }
         }
         for Filled { key, targets, refused } in page.filled {
             let key = key.to_text();
             for (path, digest) in targets {
                 if !self.may_have_written(&key, &path, digest, &refused, since) {
-                    record(&mut self.preexisting, key.clone(), path, (page.run, digest), since);
+                    record(&mut self.preexisting, key.clone(), path, (run.id, digest), since);
                 }
             }
         }
         for (key, pairs) in page.pairs {
             for (path, kind) in pairs {
-                record(&mut self.pairs, key.to_text(), path, (page.run, kind), since);
+                record(&mut self.pairs, key.to_text(), path, (run.id, kind), since);
             }
         }
         if !page.may_write.is_empty() {
-            let BaselinePage { run, segment, number, may_write, .. } = page;
-            self.under_way.push(PageUnderWay { run, segment, session: sessions, page: number, items: may_write });
+            let items = page.may_write;
+            self.under_way.push(PageUnderWay { run: run.id, segment, session: run.sessions, page: number, items });
         }
         Ok(())
     }

@@ -64,6 +64,8 @@ struct Tables {
     pairs: ByItem<BaselinePair>,
     under_way: Vec<PageUnderWay>,
     spend: BTreeMap<RunId, (SpendState, UnitPrices)>,
+    /// Sessions that have begun to spend since the state was opened.
+    spending: BTreeSet<(RunId, u64)>,
     verifications: BTreeMap<RunId, Verification>,
     verdicts: BTreeMap<(RunId, u32), VerdictCounts>,
     mismatches: BTreeMap<RunId, Vec<Mismatch>>,
@@ -129,6 +131,7 @@ impl MemoryState {
             run.stop_reason = Some(rules::KILLED.to_owned());
         }
         tables.note_lost_slices();
+        tables.spending.clear();
         MemoryState { owner: tables.owner, ..self.clone() }
     }
 

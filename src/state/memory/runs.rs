@@ -33,9 +33,10 @@ impl Runs for MemoryState {
         self.call(|tables, now| tables.end_session(session, status, reason, abandoned_pages, now)).await
     }
 
-    async fn accept(&self, run: RunId, findings: Vec<String>) -> Result<(), StoreError> {
+    async fn accept(&self, session: SessionId, findings: Vec<String>) -> Result<(), StoreError> {
         self.call(|tables, _| {
-            tables.accepted.extend(findings.into_iter().map(|finding| (run, finding)));
+            rules::check_epoch(tables.run(session.run)?, session)?;
+            tables.accepted.extend(findings.into_iter().map(|finding| (session.run, finding)));
             Ok(())
         })
         .await
@@ -110,12 +111,14 @@ impl Runs for MemoryState {
 
     async fn resolve_failure(
         &self,
+        session: SessionId,
         run: RunId,
         key: ItemKey,
         outcome: Outcome,
         diverged: Vec<Path>,
     ) -> Result<bool, StoreError> {
         self.call(|tables, now| {
+            rules::check_epoch(tables.run(session.run)?, session)?;
             rules::check_resolution(outcome, &diverged)?;
             let Some(failure) = tables.open_failure(run, &key) else { return Ok(false) };
             failure.status = RowStatus::Resolved;
@@ -130,8 +133,9 @@ impl Runs for MemoryState {
         .await
     }
 
-    async fn update_failure(&self, run: RunId, failure: Failure) -> Result<bool, StoreError> {
+    async fn update_failure(&self, session: SessionId, run: RunId, failure: Failure) -> Result<bool, StoreError> {
         self.call(|tables, now| {
+            rules::check_epoch(tables.run(session.run)?, session)?;
             rules::check_failure(failure.outcome)?;
             let Some(stored) = tables.open_failure(run, &failure.key) else { return Ok(false) };
             stored.outcome = failure.outcome;
@@ -143,8 +147,9 @@ impl Runs for MemoryState {
         .await
     }
 
-    async fn close_diverged(&self, items: Vec<(ItemKey, &'static str)>) -> Result<u64, StoreError> {
+    async fn close_diverged(&self, session: SessionId, items: Vec<(ItemKey, &'static str)>) -> Result<u64, StoreError> {
         self.call(|tables, now| {
+            rules::check_epoch(tables.run(session.run)?, session)?;
             let mut closed = 0;
             for (key, how) in items {
                 let is_open = |row: &&mut DivergedRecord| row.key == key && row.status == RowStatus::Open;

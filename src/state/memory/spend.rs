@@ -20,6 +20,7 @@ impl SpendLedger for MemoryState {
             let stored = tables.spend.get(&run).map(|(state, _)| *state).unwrap_or_default();
             let state = stored.begun(counted);
             tables.spend.insert(run, (state, prices));
+            tables.spending.insert((run, session.epoch));
             Ok(state)
         })
         .await
@@ -29,7 +30,8 @@ impl SpendLedger for MemoryState {
         self.call(|tables, _| {
             let run = session.run;
             let stored = tables.spend.get(&run).map(|(state, _)| *state);
-            let reserved = rules::reserve(tables.run(run)?, session, stored, reservation)?;
+            let begun = tables.spending.contains(&(run, session.epoch));
+            let reserved = rules::reserve(tables.run(run)?, session, stored, begun, reservation)?;
             tables.spend.entry(run).and_modify(|(state, _)| *state = reserved);
             Ok(())
         })
@@ -39,14 +41,15 @@ impl SpendLedger for MemoryState {
     async fn settle_spend(&self, session: SessionId, spent: Spend) -> Result<SpendRecord, StoreError> {
         self.call(|tables, _| {
             let run = session.run;
-            rules::check_epoch(tables.run(run)?, session)?;
             let counted = tables.counted(run)?;
+            let stored = tables.spend.get(&run).map(|(state, _)| *state);
+            let settled = rules::settle(tables.run(run)?, session, stored, spent, counted)?;
             let none = (
                 SpendState::default(),
                 UnitPrices { write_per_million: 0.0, read_per_million: 0.0, basis: PriceBasis::Plan },
             );
             let (state, _) = tables.spend.entry(run).or_insert(none);
-            *state = state.settled(spent, counted);
+            *state = settled;
             tables.spend_record(run)
         })
         .await

@@ -1,6 +1,6 @@
 //! The recorded history of items: pre-images of the journal, and what the first pass found before it wrote.
 
-use super::super::{Cursor, PreImageId, RunId};
+use super::super::{Cursor, PreImageId, RunId, SessionId};
 use crate::change::{BaselinePair, Digest, PreImage};
 use crate::item::{ItemKey, Path, Value};
 
@@ -51,8 +51,8 @@ pub struct PreImageRow {
 /// The baseline of the items of a page, recorded before any of them is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BaselinePage {
-    /// The run.
-    pub run: RunId,
+    /// The session of the run that records it.
+    pub session: SessionId,
     /// The segment.
     pub segment: u32,
     /// Number of the page in it.
@@ -81,9 +81,9 @@ pub struct Filled {
 }
 
 impl BaselinePage {
-    /// Of a run, with nothing in it.
-    pub fn empty(run: RunId, segment: u32, number: u64) -> BaselinePage {
+    /// Of a session, with nothing in it.
+    pub fn empty(session: SessionId, segment: u32, number: u64) -> BaselinePage {
         let (preexisting, pairs) = (Vec::new(), Vec::new());
-        BaselinePage { run, segment, number, preexisting, pairs, may_write: Vec::new(), filled: Vec::new() }
+        BaselinePage { session, segment, number, preexisting, pairs, may_write: Vec::new(), filled: Vec::new() }
     }
 }

@@ -250,9 +250,12 @@ proptest! {
             let before = state.known(counted);
             let bound = before.max(state.spent + state.slice);
             state = match step {
-                0 => reserve(&run, run.session(), Some(state), Reservation { spent: before, slice: units(slice) }).unwrap(),
+                0 => {
+                    let reservation = Reservation { spent: before, slice: units(slice) };
+                    reserve(&run, run.session(), Some(state), true, reservation).unwrap()
+                }
                 1 => state.begun(counted),
-                2 => state.settled(before, counted),
+                2 => settle(&run, run.session(), Some(state), before, counted).unwrap(),
                 _ => state.died(counted),
             };
             let known = state.known(counted);
@@ -265,11 +268,13 @@ proptest! {
 #[test]
 fn only_the_newest_session_of_a_run_is_heard() {
     let run = run(RunStatus::Stopped, false);
+    let spend = Some(SpendState::default());
+    let units = Spend::default();
     for epoch in 1..6 {
         let answers = [
             check_epoch(&run, SessionId { epoch, ..run.session() }),
-            reserve(&run, SessionId { epoch, ..run.session() }, Some(SpendState::default()), Reservation::default())
-                .map(|_| ()),
+            reserve(&run, SessionId { epoch, ..run.session() }, spend, true, Reservation::default()).map(|_| ()),
+            settle(&run, SessionId { epoch, ..run.session() }, spend, units, units).map(|_| ()),
         ];
         for answer in answers {
             match epoch {
@@ -282,9 +287,38 @@ fn only_the_newest_session_of_a_run_is_heard() {
 }
 
 #[test]
-fn only_a_spend_that_was_begun_reserves() {
-    let run = run(RunStatus::Running, true);
-    assert!(is_refused(reserve(&run, run.session(), None, Reservation::default())));
+fn the_sessions_of_a_superseded_run_are_fenced() {
+    let run = run(RunStatus::Superseded, false);
+    for epoch in 1..4 {
+        let answer = check_epoch(&run, SessionId { epoch, ..run.session() });
+        assert!(matches!(answer, Err(StoreError::Fenced(_))), "{answer:?}");
+    }
+}
+
+#[test]
+fn only_a_session_that_has_begun_to_spend_reserves() {
+    let open = run(RunStatus::Running, true);
+    let closed = run(RunStatus::Stopped, false);
+    let spend = Some(SpendState::default());
+    for begun in [false, true] {
+        assert!(is_refused(reserve(&open, open.session(), None, begun, Reservation::default())));
+    }
+    assert!(is_refused(reserve(&open, open.session(), spend, false, Reservation::default())));
+    let killed = reserve(&closed, closed.session(), spend, false, Reservation::default());
+    assert!(matches!(killed, Err(StoreError::Fenced(_))), "{killed:?}");
+    assert!(reserve(&closed, closed.session(), spend, true, Reservation::default()).is_ok(), "a retry reserves");
+}
+
+#[test]
+fn only_a_session_with_an_open_slice_settles_below_what_is_stored() {
+    let run = run(RunStatus::Stopped, false);
+    let units = |write: f64, read: f64| Spend { write, read };
+    let settled = |slice| {
+        let stored = SpendState { spent: units(20.0, 5.0), slice, ..SpendState::default() };
+        settle(&run, run.session(), Some(stored), units(18.0, 6.0), units(1.0, 1.0)).unwrap().spent
+    };
+    assert_eq!(settled(units(0.0, 1.0)), units(18.0, 6.0));
+    assert_eq!(settled(Spend::default()), units(20.0, 6.0));
 }
 
 #[test]

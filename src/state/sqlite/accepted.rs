@@ -2,12 +2,20 @@
 
 use rusqlite::{Connection, params};
 
-use super::super::RunId;
+use super::super::{RunId, SessionId, rules};
 use super::checksum::ACCEPTED;
 use super::error::Failed;
+use super::read;
 
-/// Records what is accepted for a run; what was recorded before stays as it is.
-pub(super) fn record(connection: &Connection, run: RunId, findings: &[String], now: &str) -> Result<(), Failed> {
+/// Records what is accepted for the session's run; what was recorded before stays as it is.
+pub(super) fn record(
+    connection: &Connection,
+    session: SessionId,
+    findings: &[String],
+    now: &str,
+) -> Result<(), Failed> {
+    let run = session.run;
+    rules::check_epoch(&read::run(connection, run)?, session)?;
     let damaged = format!("DELETE FROM accepted WHERE run = ?1 AND finding = ?2 AND sum IS NOT {ACCEPTED}");
     for finding in findings {
         connection.execute(&damaged, params![run.0, finding])?;

@@ -46,11 +46,12 @@ use rusqlite::{Connection, Row, params};
 
 use super::super::packed::{pack, unpack};
 use super::super::{
-    BaselinePage, ListQuery, PreImageId, PreImageRecord, PreImageRow, RunId, RunRecord, Unreadable, phase,
+    BaselinePage, ListQuery, PreImageId, PreImageRecord, PreImageRow, RunId, RunRecord, SessionId, Unreadable, phase,
+    rules,
 };
 use super::checksum::{self, PRE_IMAGE, THERE_BEFORE};
 use super::error::Failed;
-use super::read::{collect, collect_listed, key_from, parse_path};
+use super::read::{self, collect, collect_listed, key_from, parse_path};
 use crate::change::{By, Digest, ItemHistory, Leftover, Lookup, PreImage, PriorValue};
 use crate::item::{ItemKey, Path, Value};
 
@@ -63,10 +64,12 @@ const UNKNOWN: [u8; 8] = *b"unknown\0";
 /// Appends pre-images.
 pub(super) fn append_pre_images(
     connection: &Connection,
-    run: RunId,
+    session: SessionId,
     rows: &[PreImageRow],
     now: &str,
 ) -> Result<Vec<PreImageId>, Failed> {
+    let run = session.run;
+    rules::check_epoch(&read::run(connection, run)?, session)?;
     let mut statement = connection.prepare_cached(
         "INSERT INTO pre_images (run, key, path, kind, value, wrote, at, sum) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, item_checksum(?2, ?1, ?3, ?4, ?5, ?6, ?7, 0))",
@@ -87,7 +90,13 @@ pub(super) fn append_pre_images(
         .collect()
 }
 
-/// Marks pre-images whose write was refused.
+/// Marks pre-images whose write was refused, as this session asks.
+pub(super) fn mark_refused_in(connection: &Connection, session: SessionId, ids: &[PreImageId]) -> Result<(), Failed> {
+    rules::check_epoch(&read::run(connection, session.run)?, session)?;
+    mark_refused(connection, ids)
+}
+
+/// Marks pre-images whose write was refused. The caller has checked the session.
 pub(super) fn mark_refused(connection: &Connection, ids: &[PreImageId]) -> Result<(), Failed> {
     let sql = "UPDATE pre_images SET refused = 1, sum = item_checksum(key, run, path, kind, value, wrote, at, 1) \
          WHERE id = ?1";
@@ -260,7 +269,8 @@ pub(super) fn is_first_pass(connection: &Connection, run: RunId) -> Result<bool,
 
 /// Records what the first look at a page's items has told.
 pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> Result<(), Failed> {
-    let run = super::read::run(connection, page.run)?;
+    let run = read::run(connection, page.session.run)?;
+    rules::check_session(&run, page.session)?;
     let since = last_rollback(connection)?;
     // A row from before a rollback is none of this expansion's; one of this expansion is of the run that met the item first.
     let mut statement = connection.prepare_cached(
@@ -269,14 +279,14 @@ pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> R
     )?;
     for (key, paths) in &page.preexisting {
         for (path, value) in paths {
-            statement.execute(params![key.to_text(), path.to_string(), page.run.0, value.0, since])?;
+            statement.execute(params![key.to_text(), path.to_string(), run.id.0, value.0, since])?;
         }
     }
     for filled in &page.filled {
         let key = filled.key.to_text();
         for (path, value) in &filled.targets {
             if !may_have_written(connection, &key, (path, *value), &filled.refused, since)? {
-                statement.execute(params![key, path.to_string(), page.run.0, value.0, since])?;
+                statement.execute(params![key, path.to_string(), run.id.0, value.0, since])?;
             }
         }
     }
@@ -286,7 +296,7 @@ pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> R
     )?;
     for (key, pairs) in &page.pairs {
         for (path, kind) in pairs {
-            statement.execute(params![key.to_text(), path.to_string(), page.run.0, kind.name(), since])?;
+            statement.execute(params![key.to_text(), path.to_string(), run.id.0, kind.name(), since])?;
         }
     }
     if !page.may_write.is_empty() {
@@ -295,7 +305,7 @@ pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> R
             .prepare_cached(
                 "INSERT INTO pages_under_way (run, segment, session, page, items) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
-            .execute(params![page.run.0, page.segment, run.sessions, page.number, items])?;
+            .execute(params![run.id.0, page.segment, run.sessions, page.number, items])?;
     }
     Ok(())
 }

@@ -27,14 +27,15 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::path::Path as FilePath;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(super) use open::is_absent;
 pub use reader::Reader;
 pub use state_file::StateFile;
 
-use super::{Identity, StoreError};
+use super::{Identity, SessionId, StoreError};
 use thread::StoreThread;
 
 /// The state of one migration, owned by this process.
@@ -49,12 +50,18 @@ use thread::StoreThread;
 pub struct Store {
     thread: Arc<StoreThread>,
     clock: fn() -> String,
+    /// Sessions that have begun to spend since the file was opened: at most one for each session that this process works in.
+    spending: Arc<Mutex<HashSet<SessionId>>>,
 }
 
 impl Store {
     /// Takes the file's lock and opens it, or creates it; see [`super::open`].
     pub fn open(path: &FilePath, identity: &Identity, clock: fn() -> String) -> Result<Store, StoreError> {
         let owned = open::open_owned(path, identity, &clock())?;
-        Ok(Store { thread: Arc::new(StoreThread::start(owned)?), clock })
+        Ok(Store { thread: Arc::new(StoreThread::start(owned)?), clock, spending: Arc::default() })
+    }
+
+    fn spending(&self) -> MutexGuard<'_, HashSet<SessionId>> {
+        self.spending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -40,9 +40,9 @@ impl Runs for Store {
         self.thread.run(move |c| write::end_session(c, session, status, reason.as_deref(), abandoned_pages, &now)).await
     }
 
-    async fn accept(&self, run: RunId, findings: Vec<String>) -> Result<(), StoreError> {
+    async fn accept(&self, session: SessionId, findings: Vec<String>) -> Result<(), StoreError> {
         let now = (self.clock)();
-        self.thread.run(move |c| accepted::record(c, run, &findings, &now)).await
+        self.thread.run(move |c| accepted::record(c, session, &findings, &now)).await
     }
 
     async fn accepted(&self, run: RunId) -> Result<Vec<String>, StoreError> {
@@ -87,23 +87,24 @@ impl Runs for Store {
 
     async fn resolve_failure(
         &self,
+        session: SessionId,
         run: RunId,
         key: ItemKey,
         outcome: Outcome,
         diverged: Vec<Path>,
     ) -> Result<bool, StoreError> {
         let now = (self.clock)();
-        self.thread.run(move |c| write::resolve_failure(c, run, &key, outcome, diverged, &now)).await
+        self.thread.run(move |c| write::resolve_failure(c, session, run, &key, outcome, diverged, &now)).await
     }
 
-    async fn update_failure(&self, run: RunId, failure: Failure) -> Result<bool, StoreError> {
+    async fn update_failure(&self, session: SessionId, run: RunId, failure: Failure) -> Result<bool, StoreError> {
         let now = (self.clock)();
-        self.thread.run(move |c| write::update_failure(c, run, &failure, &now)).await
+        self.thread.run(move |c| write::update_failure(c, session, run, &failure, &now)).await
     }
 
-    async fn close_diverged(&self, items: Vec<(ItemKey, &'static str)>) -> Result<u64, StoreError> {
+    async fn close_diverged(&self, session: SessionId, items: Vec<(ItemKey, &'static str)>) -> Result<u64, StoreError> {
         let now = (self.clock)();
-        self.thread.run(move |c| verify::close_diverged(c, &items, &now)).await
+        self.thread.run(move |c| verify::close_diverged(c, session, &items, &now)).await
     }
 }
 
@@ -130,13 +131,17 @@ impl Checkpoints for Store {
 
 #[async_trait]
 impl History for Store {
-    async fn append_pre_images(&self, run: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError> {
+    async fn append_pre_images(
+        &self,
+        session: SessionId,
+        rows: Vec<PreImageRow>,
+    ) -> Result<Vec<PreImageId>, StoreError> {
         let now = (self.clock)();
-        self.thread.run(move |c| journal::append_pre_images(c, run, &rows, &now)).await
+        self.thread.run(move |c| journal::append_pre_images(c, session, &rows, &now)).await
     }
 
-    async fn mark_refused(&self, ids: Vec<PreImageId>) -> Result<(), StoreError> {
-        self.thread.run(move |c| journal::mark_refused(c, &ids)).await
+    async fn mark_refused(&self, session: SessionId, ids: Vec<PreImageId>) -> Result<(), StoreError> {
+        self.thread.run(move |c| journal::mark_refused_in(c, session, &ids)).await
     }
 
     async fn history_of(&self, keys: Vec<ItemKey>, lookup: Lookup) -> Result<Vec<ItemHistory>, StoreError> {
@@ -191,11 +196,14 @@ impl SpendLedger for Store {
     }
 
     async fn begin_spend(&self, session: SessionId, prices: UnitPrices) -> Result<SpendState, StoreError> {
-        self.thread.run(move |c| spend::begin(c, session, prices)).await
+        let state = self.thread.run(move |c| spend::begin(c, session, prices)).await?;
+        self.spending().insert(session);
+        Ok(state)
     }
 
     async fn reserve(&self, session: SessionId, reservation: Reservation) -> Result<(), StoreError> {
-        self.thread.run(move |c| spend::reserve(c, session, reservation)).await
+        let begun = self.spending().contains(&session);
+        self.thread.run(move |c| spend::reserve(c, session, begun, reservation)).await
     }
 
     async fn settle_spend(&self, session: SessionId, spent: Spend) -> Result<SpendRecord, StoreError> {

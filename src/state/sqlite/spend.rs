@@ -35,21 +35,25 @@ pub(super) fn begin(connection: &Connection, session: SessionId, prices: UnitPri
     Ok(state)
 }
 
-/// Reserves a slice.
-pub(super) fn reserve(connection: &Connection, session: SessionId, reservation: Reservation) -> Result<(), Failed> {
+/// Reserves a slice. `begun` says whether the session has begun to spend since the file was opened.
+pub(super) fn reserve(
+    connection: &Connection,
+    session: SessionId,
+    begun: bool,
+    reservation: Reservation,
+) -> Result<(), Failed> {
     let run = read::run(connection, session.run)?;
     let stored = row(connection, run.id)?.map(|(state, _)| state);
-    put(connection, run.id, &rules::reserve(&run, session, stored, reservation)?)
+    put(connection, run.id, &rules::reserve(&run, session, stored, begun, reservation)?)
 }
 
 /// Ends the open slice: only what was used is spent.
 pub(super) fn settle(connection: &Connection, session: SessionId, spent: Spend) -> Result<SpendRecord, Failed> {
     let id = session.run;
     let run = read::run(connection, id)?;
-    rules::check_epoch(&run, session)?;
     let counted = read::totals(connection, &run)?.counts.spend();
-    let stored = row(connection, id)?.map(|(state, _)| state).unwrap_or_default();
-    put(connection, id, &stored.settled(spent, counted))?;
+    let stored = row(connection, id)?.map(|(state, _)| state);
+    put(connection, id, &rules::settle(&run, session, stored, spent, counted)?)?;
     record(connection, &run, false)
 }
 

@@ -125,7 +125,7 @@ async fn a_failed_commit_fails_the_whole_group_and_everything_after_it() {
     let answers = as_one_group(&store, vec![commit_of(page(run, 0, 1)), fails_late, commit_of(page(run, 1, 1))]).await;
     assert!(answers.iter().all(Result::is_err), "{answers:?}");
     assert!(store.commit(page(run, 2, 1)).await.is_err());
-    assert!(store.append_pre_images(run, vec![]).await.is_err());
+    assert!(store.append_pre_images(SessionId { run, epoch: 1 }, vec![]).await.is_err());
     assert!(store.segments_after(run, None, u32::MAX).await.is_err());
     assert!(store.end_session(SessionId { run, epoch: 1 }, RunStatus::Stopped, None, 0).await.is_err());
     drop(store);
@@ -159,7 +159,7 @@ async fn a_full_disk_ends_all_storing_and_loses_nothing_that_was_answered() {
         let key = ItemKey::new([("pk".to_owned(), Value::S("x".repeat(500)))].into());
         let pre = PreImage::of(&Path::attribute("a"), &Value::S("secret".repeat(100)));
         let row = PreImageRow { key, pre };
-        error = error.or(store.append_pre_images(run, vec![row]).await.err());
+        error = error.or(store.append_pre_images(SessionId { run, epoch: 1 }, vec![row]).await.err());
     }
     let text = error.unwrap().to_string();
     assert!(text.contains("disk is full") && text.contains("resumes") && !text.contains("secret"), "{text}");
@@ -246,7 +246,8 @@ async fn a_damaged_record_of_what_was_there_before_is_one_of_its_item() {
         let run = begin(&store).await;
         let preexisting =
             ["damaged", "fine"].map(|name| (key(name), vec![(target.clone(), value)])).into_iter().collect();
-        store.record_baseline(BaselinePage { preexisting, ..BaselinePage::empty(run, 0, 1) }).await.unwrap();
+        let session = SessionId { run, epoch: 1 };
+        store.record_baseline(BaselinePage { preexisting, ..BaselinePage::empty(session, 0, 1) }).await.unwrap();
         let sql = format!(
             "DROP TRIGGER there_before_changed; UPDATE there_before SET {tamper} WHERE key = '{}'",
             key("damaged").to_text()

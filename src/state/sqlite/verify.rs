@@ -239,7 +239,13 @@ pub(super) fn mismatches(
     })
 }
 
-pub(super) fn close_diverged(connection: &Connection, items: &[(ItemKey, &str)], now: &str) -> Result<u64, Failed> {
+pub(super) fn close_diverged(
+    connection: &Connection,
+    session: SessionId,
+    items: &[(ItemKey, &str)],
+    now: &str,
+) -> Result<u64, Failed> {
+    rules::check_epoch(&read::run(connection, session.run)?, session)?;
     let sql =
         "UPDATE diverged SET status = 'resolved', resolved_as = ?2, last_at = ?3 WHERE key = ?1 AND status = 'open'";
     let mut statement = connection.prepare_cached(sql)?;

@@ -222,12 +222,14 @@ pub(super) fn paths_text(paths: &[Path]) -> String {
 /// Resolves a failure; an item that turned out diverged is recorded as such. False if there is no open failure.
 pub(super) fn resolve_failure(
     connection: &Connection,
+    session: SessionId,
     run: RunId,
     key: &ItemKey,
     outcome: Outcome,
     diverged: Vec<Path>,
     now: &str,
 ) -> Result<bool, Failed> {
+    rules::check_epoch(&read::run(connection, session.run)?, session)?;
     rules::check_resolution(outcome, &diverged)?;
     let segment: Option<u32> = connection
         .query_row(
@@ -246,10 +248,12 @@ pub(super) fn resolve_failure(
 /// Records another attempt that failed. False if there is no open failure.
 pub(super) fn update_failure(
     connection: &Connection,
+    session: SessionId,
     run: RunId,
     failure: &Failure,
     now: &str,
 ) -> Result<bool, Failed> {
+    rules::check_epoch(&read::run(connection, session.run)?, session)?;
     rules::check_failure(failure.outcome)?;
     let changed = connection.execute(
         "UPDATE failures SET outcome = ?3, reason = ?4, attempts = attempts + 1, last_at = ?5 \

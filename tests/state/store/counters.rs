@@ -38,7 +38,7 @@ async fn figures(path: &Path) -> Figures {
 fn met(run: RunId, here: &str, ours: &str) -> BaselinePage {
     let digest = |name: &str| backfill::internals::change::Digest::of_text(&key(name).to_text());
     let preexisting = vec![(key(here), vec![(attribute("new"), digest(here))])];
-    BaselinePage { preexisting, may_write: vec![digest(ours)], ..BaselinePage::empty(run, 0, 1) }
+    BaselinePage { preexisting, may_write: vec![digest(ours)], ..BaselinePage::empty(session_of(run, 1), 0, 1) }
 }
 
 /// The figures stay the same without the tables that hold the rows: a query that scans one of them would fail.
@@ -58,7 +58,7 @@ async fn no_figure_is_counted_row_by_row() {
         let pre = PreImage::of(&attribute("old"), &Value::S(name.to_owned()));
         PreImageRow { key: key(name), pre }
     });
-    let ids = store.append_pre_images(run, rows.into()).await.unwrap();
+    let ids = store.append_pre_images(session_of(run, 1), rows.into()).await.unwrap();
     let outcomes = [Outcome::Applied, Outcome::Rejected, Outcome::Rejected, Outcome::Diverged];
     store
         .commit(Commit {

@@ -43,12 +43,12 @@ async fn expanded(path: &Path) {
     for n in 0..ITEMS {
         let value = Value::S(format!("what item {n} had before the run wrote it"));
         let row = PreImageRow { key: key(n), pre: PreImage::of(&attribute("old"), &value).wrote(&Value::Null) };
-        let ids = store.append_pre_images(run, vec![row.clone(), row]).await.unwrap();
-        store.mark_refused(ids[..usize::from(n % 2 == 0)].to_vec()).await.unwrap();
+        let ids = store.append_pre_images(session_of(run, 1), vec![row.clone(), row]).await.unwrap();
+        store.mark_refused(session_of(run, 1), ids[..usize::from(n % 2 == 0)].to_vec()).await.unwrap();
         let there = (n % 3 == 0).then(|| (key(n), vec![(attribute("new"), Digest::of(&Value::Null))]));
         let may_write = vec![Digest::of_text(&key(n).to_text())];
         let preexisting = Vec::from_iter(there);
-        let page = BaselinePage { preexisting, may_write, ..BaselinePage::empty(run, 7, u64::from(n)) };
+        let page = BaselinePage { preexisting, may_write, ..BaselinePage::empty(session_of(run, 1), 7, u64::from(n)) };
         store.record_baseline(page).await.unwrap();
     }
     for segment in 0..7 {

@@ -99,9 +99,9 @@ async fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::PreImage { item, refuse } => {
                 let value = Value::N(n.to_string().parse().unwrap());
                 let row = PreImageRow { key: key(item), pre: PreImage::of(&attribute("a.b"), &value) };
-                let ids = store.append_pre_images(run, vec![row]).await.unwrap();
+                let ids = store.append_pre_images(session, vec![row]).await.unwrap();
                 if refuse {
-                    store.mark_refused(ids).await.unwrap();
+                    store.mark_refused(session, ids).await.unwrap();
                 }
                 model.pre_images.push((item, n as u64, refuse));
             }
@@ -229,7 +229,7 @@ fn commit_for_ever(path: &Path) {
                     let name = format!("{segment}/{page}");
                     let pre = PreImage::of(&attribute("a"), &Value::S(name.clone()));
                     let row = PreImageRow { key: key(&name), pre };
-                    store.append_pre_images(run, vec![row]).await.unwrap();
+                    store.append_pre_images(session, vec![row]).await.unwrap();
                     tell("pre-image");
                     let outcomes = [Outcome::Applied, Outcome::Rejected, Outcome::NothingToDo];
                     let mut commit = commit_in(session, segment, pages(page, 1, Some(key(&name)), &outcomes));

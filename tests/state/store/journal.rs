@@ -13,7 +13,7 @@ use super::*;
 fn met(run: RunId, number: u64, items: &[(&str, bool)]) -> BaselinePage {
     let there = items.iter().filter(|(_, there)| *there);
     BaselinePage {
-        run,
+        session: session_of(run, 1),
         segment: 0,
         number,
         preexisting: there.map(|(name, _)| (key_named(name), vec![(attribute("new"), digest("its value"))])).collect(),
@@ -54,17 +54,21 @@ async fn a_filled_target_was_there_before_unless_a_write_may_have_filled_it() {
         pre: PreImage::nothing(&attribute("new")).wrote(&value("ours")),
     };
     let names = ["ours", "theirs", "refused", "being refused", "never written", "of another path"];
-    let ids = store.append_pre_images(run, names[..4].iter().map(|name| row(name)).collect()).await.unwrap();
+    let ids =
+        store.append_pre_images(session_of(run, 1), names[..4].iter().map(|name| row(name)).collect()).await.unwrap();
     let elsewhere =
         PreImageRow { pre: PreImage::nothing(&attribute("other")).wrote(&value("ours")), ..row("of another path") };
-    store.append_pre_images(run, vec![elsewhere]).await.unwrap();
-    store.mark_refused(vec![ids[2]]).await.unwrap();
+    store.append_pre_images(session_of(run, 1), vec![elsewhere]).await.unwrap();
+    store.mark_refused(session_of(run, 1), vec![ids[2]]).await.unwrap();
     let filled = names.map(|name| Filled {
         key: key_named(name),
         targets: vec![(attribute("new"), Digest::of(&value(if name == "theirs" { "theirs" } else { "ours" })))],
         refused: vec![ids[3]],
     });
-    store.record_baseline(BaselinePage { filled: filled.into(), ..BaselinePage::empty(run, 0, 0) }).await.unwrap();
+    store
+        .record_baseline(BaselinePage { filled: filled.into(), ..BaselinePage::empty(session_of(run, 1), 0, 0) })
+        .await
+        .unwrap();
     assert_eq!(were_there(&store, &names).await, [false, true, true, true, true, true]);
 }
 
@@ -87,7 +91,8 @@ async fn what_is_under_way_outlives_the_session_and_goes_with_the_commit() {
     // The next session cuts the rest differently: its second page ends in the middle of the third of before.
     let store = open(&path);
     assert_eq!(begin(&store, Begin::ResumeOrNew, 1).await.run.id, run);
-    store.record_baseline(met(run, 2, &[("f", false)])).await.unwrap();
+    let page = BaselinePage { session: session_of(run, 2), ..met(run, 2, &[("f", false)]) };
+    store.record_baseline(page).await.unwrap();
     store.commit(commit_in(session_of(run, 2), 0, pages(2, 1, Some(key(2)), &[Outcome::Applied]))).await.unwrap();
     assert_eq!(store.under_way(run, 0).await.unwrap(), digests(&["c", "d"]), "of the session that died");
     store.commit(commit_in(session_of(run, 2), 0, pages(3, 1, None, &[Outcome::Applied]))).await.unwrap();
@@ -135,8 +140,8 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
         PreImage::of(&a, &s(&"long ".repeat(1_000))),
     ];
     let row = |pre: &PreImage| PreImageRow { key: key(1), pre: pre.clone() };
-    let ids = store.append_pre_images(run, rows.iter().map(row).collect()).await.unwrap();
-    store.mark_refused(vec![ids[3]]).await.unwrap();
+    let ids = store.append_pre_images(session_of(run, 1), rows.iter().map(row).collect()).await.unwrap();
+    store.mark_refused(session_of(run, 1), vec![ids[3]]).await.unwrap();
     store
         .record_baseline(BaselinePage {
             preexisting: vec![(key(1), vec![(attribute("b"), digest("y"))])],
@@ -147,11 +152,11 @@ async fn a_rollback_recalls_what_the_expansion_has_recorded() {
     store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
     let rollback = store.begin(Begin::ResumeOrNew, NewRun { phase: phase::ROLLBACK.to_owned(), ..new_run(1) }).await;
     let own = vec![row(&PreImage::of(&a, &s("of the rollback")))];
-    store.append_pre_images(rollback.unwrap().run.id, own).await.unwrap();
+    store.append_pre_images(rollback.unwrap().run.session(), own).await.unwrap();
 
     let repairs = store.begin(Begin::ResumeOrNew, NewRun { phase: phase::VERIFY.to_owned(), ..new_run(1) }).await;
     let repair = PreImage::of(&a, &s("found by a repair")).wrote(&s("z"));
-    store.append_pre_images(repairs.unwrap().run.id, vec![row(&repair)]).await.unwrap();
+    store.append_pre_images(repairs.unwrap().run.session(), vec![row(&repair)]).await.unwrap();
 
     let by_run = [4, 2, 1, 0].map(|i: usize| (By::Run, rows[i].clone()));
     let rows = [(By::Repair, repair)].into_iter().chain(by_run);
@@ -243,7 +248,7 @@ async fn the_estimate_of_the_journals_size_is_from_above_and_near() {
             rows.collect::<Vec<_>>()
         };
         assert_eq!(begin(&store, Begin::ResumeOrNew, 1).await.run.id, run);
-        store.append_pre_images(run, writes.iter().flat_map(rows).collect()).await.unwrap();
+        store.append_pre_images(session_of(run, 2), writes.iter().flat_map(rows).collect()).await.unwrap();
         store.close().await.unwrap();
         let taken = fs::metadata(&path).unwrap().len() - empty;
         let estimate = writes.iter().map(|write| write.journal_bytes() as u64).sum::<u64>();

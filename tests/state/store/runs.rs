@@ -76,14 +76,25 @@ async fn failures_are_retried_settled_and_superseded_by_a_later_pass() {
     assert_eq!(two.iter().map(|f| f.key.clone()).collect::<Vec<_>>(), [key(0), key(1)]);
     assert_eq!(store.failures(open(two[1].id, 9)).await.unwrap().len(), 2);
 
-    assert!(store.resolve_failure(run, key(0), Outcome::Applied, vec![]).await.unwrap());
-    assert!(!store.resolve_failure(run, key(0), Outcome::Applied, vec![]).await.unwrap(), "it is settled already");
-    assert!(store.resolve_failure(run, key(1), Outcome::Diverged, vec![attribute("zip")]).await.unwrap());
-    assert!(store.update_failure(run, failure(2, Outcome::Rejected, "too large")).await.unwrap());
+    assert!(store.resolve_failure(session_of(run, 1), run, key(0), Outcome::Applied, vec![]).await.unwrap());
+    assert!(
+        !store.resolve_failure(session_of(run, 1), run, key(0), Outcome::Applied, vec![]).await.unwrap(),
+        "it is settled already"
+    );
+    assert!(
+        store
+            .resolve_failure(session_of(run, 1), run, key(1), Outcome::Diverged, vec![attribute("zip")])
+            .await
+            .unwrap()
+    );
+    assert!(store.update_failure(session_of(run, 1), run, failure(2, Outcome::Rejected, "too large")).await.unwrap());
     for (outcome, paths) in
         [(Outcome::Rejected, vec![]), (Outcome::Diverged, vec![]), (Outcome::Applied, vec![attribute("zip")])]
     {
-        assert!(matches!(store.resolve_failure(run, key(3), outcome, paths).await, Err(StoreError::Refused(_))));
+        assert!(matches!(
+            store.resolve_failure(session_of(run, 1), run, key(3), outcome, paths).await,
+            Err(StoreError::Refused(_))
+        ));
     }
     let left = store.failures(OPEN).await.unwrap();
     assert_eq!(left.len(), 2);
@@ -116,7 +127,7 @@ async fn pre_images_keep_every_type_and_the_newest_comes_first() {
     let values = [Value::from_json(&json).unwrap(), Value::S("second".into()), Value::S("refused".into())];
     let path: AttributePath = "doc.\"odd name\"[0].x".parse().unwrap();
     let row = |value: &Value| PreImageRow { key: key(1), pre: PreImage::of(&path, value) };
-    let ids = store.append_pre_images(run, values.iter().map(row).collect()).await.unwrap();
+    let ids = store.append_pre_images(session_of(run, 1), values.iter().map(row).collect()).await.unwrap();
     let mut last = commit(run, 0, pages(1, 1, None, &[Outcome::Applied]));
     last.refused = vec![ids[2]];
     store.commit(last).await.unwrap();
@@ -127,8 +138,8 @@ async fn pre_images_keep_every_type_and_the_newest_comes_first() {
         assert_eq!(found[1].path, path);
     }
     assert!(store.pre_images(key(1), Some(attribute("doc"))).await.unwrap().is_empty());
-    assert!(store.append_pre_images(RunId::from_number(9), vec![row(&values[1])]).await.is_err());
-    assert!(store.mark_refused(vec![PreImageId::from_number(99)]).await.is_err());
+    assert!(store.append_pre_images(session_of(RunId::from_number(9), 1), vec![row(&values[1])]).await.is_err());
+    assert!(store.mark_refused(session_of(run, 1), vec![PreImageId::from_number(99)]).await.is_err());
     // Neither of these errors is the file's: the store goes on.
-    store.append_pre_images(run, vec![row(&values[1])]).await.unwrap();
+    store.append_pre_images(session_of(run, 1), vec![row(&values[1])]).await.unwrap();
 }

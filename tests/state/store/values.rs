@@ -37,7 +37,7 @@ async fn whatever_dynamodb_can_hold_reads_back() {
     for (n, (shape, value)) in shapes.iter().enumerate() {
         assert!(attribute_bytes("old", value) <= MAX_ITEM_BYTES, "{shape}");
         let row = PreImageRow { key: key(n), pre: PreImage::of(&attribute("old"), value) };
-        store.append_pre_images(run, vec![row]).await.unwrap();
+        store.append_pre_images(session_of(run, 1), vec![row]).await.unwrap();
     }
     for (n, (shape, value)) in shapes.iter().enumerate() {
         let found = store.history_of(vec![key(n)], Lookup::ToDecide).await;

@@ -150,12 +150,20 @@ async fn a_name_that_cannot_be_read_hides_no_other() {
     let pairs = items().map(|key| (key, vec![(attribute("new"), BaselinePair::Equal)])).collect();
     let (preexisting, may_write, filled) = Default::default();
     store
-        .record_baseline(BaselinePage { run, segment: 0, number: 0, preexisting, pairs, may_write, filled })
+        .record_baseline(BaselinePage {
+            session: session_of(run, 1),
+            segment: 0,
+            number: 0,
+            preexisting,
+            pairs,
+            may_write,
+            filled,
+        })
         .await
         .unwrap();
     let left =
         |key| PreImageRow { key, pre: PreImage { path: attribute("new"), prior: PriorValue::Same, wrote: None } };
-    store.append_pre_images(run, items().map(left).collect()).await.unwrap();
+    store.append_pre_images(session_of(run, 1), items().map(left).collect()).await.unwrap();
     store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
     let verification = store.begin_verification(asks(FULL, 1, 1), false).await.unwrap().run.id;
     store.commit_verified(verified(verification, 0, 1, true, &[Verdict::Missing; 3])).await.unwrap();
@@ -185,7 +193,7 @@ async fn a_flipped_bit_never_changes_what_a_gate_goes_by() {
     let whole = dir.path().join("whole.db");
     let store = open(&whole);
     let run = begin(&store, Begin::ResumeOrNew, 1).await.run.id;
-    store.accept(run, vec!["accepted-finding".to_owned()]).await.unwrap();
+    store.accept(session_of(run, 1), vec!["accepted-finding".to_owned()]).await.unwrap();
     let mut page = commit(run, 0, pages(1, 1, None, &[Outcome::Rejected, Outcome::Diverged]));
     page.failures = vec![failure("failed-item", Outcome::Rejected, "reason-of-failure")];
     page.diverged = vec![DivergedItem { key: key("diverged-item"), paths: vec![attribute("diverged-path")] }];

@@ -27,7 +27,7 @@ use backfill::internals::local::capacity::ModelSpec;
 use backfill::internals::plan::{Access, Capacity, Plan, load};
 use backfill::internals::preflight::{self, Estimate, SampleSize};
 use backfill::internals::ratelimit::{Budgets, Feedback, Scopes, resolve};
-use backfill::internals::state::{Counts, RunId};
+use backfill::internals::state::{Counts, RunId, SessionId};
 use backfill::internals::telemetry::Snapshot;
 
 use application::Traffic;
@@ -174,7 +174,8 @@ async fn work(job: &Job, store: &Arc<MemoryStore>, service: &Arc<Service>) {
     let run = RunId::from_number(1);
     let _rates = AbortOnDropHandle::new(tokio::spawn(note_rates(Arc::clone(service), Arc::clone(&job.scopes))));
     let requests = job.requests();
-    let writer = Writer::new(Arc::clone(&job.changes), store.clone(), run);
+    let session = SessionId { run, epoch: 1 };
+    let writer = Writer::new(Arc::clone(&job.changes), store.clone(), session);
     let limit = job.plan.limits.max_failures;
     let handler = WritePages::new(writer, store.clone(), run, requests.clone(), limit, 0, false);
     let handler = Arc::new(handler);

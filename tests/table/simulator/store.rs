@@ -9,7 +9,7 @@ use backfill::internals::change::{Digest, ItemHistory, Leftover, Lookup};
 use backfill::internals::item::{ItemKey, Path};
 use backfill::internals::state::{
     BaselinePage, Checkpoints, Commit, Counts, History, Listed, PreImageId, PreImageRecord, PreImageRow, RunId,
-    SegmentState, SegmentStatus, SegmentTotals, StoreError,
+    SegmentState, SegmentStatus, SegmentTotals, SessionId, StoreError,
 };
 
 /// Keeps segment states through the real state machine, so that a commit out of order fails as it would in SQLite.
@@ -54,11 +54,11 @@ impl Checkpoints for MemoryStore {
 
 #[async_trait]
 impl History for MemoryStore {
-    async fn append_pre_images(&self, _: RunId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError> {
+    async fn append_pre_images(&self, _: SessionId, rows: Vec<PreImageRow>) -> Result<Vec<PreImageId>, StoreError> {
         Ok(rows.iter().map(|_| PreImageId::from_number(self.pre_images.fetch_add(1, Ordering::Relaxed))).collect())
     }
 
-    async fn mark_refused(&self, _: Vec<PreImageId>) -> Result<(), StoreError> {
+    async fn mark_refused(&self, _: SessionId, _: Vec<PreImageId>) -> Result<(), StoreError> {
         Ok(())
     }
 

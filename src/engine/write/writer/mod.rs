@@ -19,7 +19,7 @@ use crate::engine::client::{Attempts, Requests, stop_reason};
 use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::outcome::PageOutcome as _;
 use crate::item::{Item, ItemKey};
-use crate::state::{History, PreImageId, PreImageRow, RunId, only_if_kept};
+use crate::state::{History, PreImageId, PreImageRow, SessionId, only_if_kept};
 use aside::SetAside;
 use item_outcomes::End;
 
@@ -28,7 +28,7 @@ use item_outcomes::End;
 pub struct Writer {
     changes: Arc<Changes>,
     history: Arc<dyn History>,
-    run: RunId,
+    session: SessionId,
     /// No pass before this one has met the items.
     is_first_pass: bool,
 }
@@ -56,14 +56,17 @@ impl Pending {
 }
 
 impl Writer {
-    /// A writer of these changes into one run.
-    pub fn new(changes: Arc<Changes>, history: Arc<dyn History>, run: RunId) -> Writer {
-        Writer { changes, history, run, is_first_pass: false }
+    /// A writer of these changes in this session of a run.
+    pub fn new(changes: Arc<Changes>, history: Arc<dyn History>, session: SessionId) -> Writer {
+        Writer { changes, history, session, is_first_pass: false }
     }
 
-    /// Where it records what its writes destroy.
-    pub(super) fn history(&self) -> &Arc<dyn History> {
-        &self.history
+    /// Marks pre-images whose write was certainly refused. A mark that is lost is safe: the pre-image then counts as one
+    /// whose write may have been applied.
+    pub(super) async fn mark_refused(&self, refused: Vec<PreImageId>) {
+        if !refused.is_empty() {
+            let _ = self.history.mark_refused(self.session, refused).await;
+        }
     }
 
     /// The same for the first pass: what a live writer puts at a target before the pass comes to write it counts as there
@@ -191,7 +194,8 @@ impl Writer {
             return Ok(());
         }
         let expected = rows.len();
-        let ids = self.history.append_pre_images(self.run, rows).await.map_err(|e| give_up(requests, e.to_string()))?;
+        let ids =
+            self.history.append_pre_images(self.session, rows).await.map_err(|e| give_up(requests, e.to_string()))?;
         if ids.len() != expected {
             return Err(give_up(requests, format!("{} ids for {expected} pre-images", ids.len())));
         }
@@ -281,10 +285,7 @@ impl Writer {
         for mut member in pending {
             outcomes.refuse(&mut member);
         }
-        if !outcomes.refused.is_empty() {
-            // Not being told is safe: the pre-image then counts as one whose write may have been applied.
-            let _ = self.history.mark_refused(std::mem::take(&mut outcomes.refused)).await;
-        }
+        self.mark_refused(outcomes.refused).await;
         Err(Stopped)
     }
 

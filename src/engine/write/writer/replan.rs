@@ -74,7 +74,7 @@ impl Writer {
         }
         // It is of no page: what is there before is known by item.
         let filled = vec![Filled { key: key.clone(), targets, refused: refused.to_vec() }];
-        let baseline = BaselinePage { filled, ..BaselinePage::empty(self.run, 0, 0) };
+        let baseline = BaselinePage { filled, ..BaselinePage::empty(self.session, 0, 0) };
         self.history.record_baseline(baseline).await.map_err(|e| give_up(requests, e.to_string()))
     }
 }

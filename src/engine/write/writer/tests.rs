@@ -11,6 +11,7 @@ use crate::dynamodb::{Describe, Got, Page, PageRequest, Sink, Source, TableDescr
 use crate::engine::Job;
 use crate::item::{ItemKey, Value};
 use crate::ratelimit::{Budget, Budgets};
+use crate::state::RunId;
 
 /// Units per second that one partition key may use.
 const RATE: usize = 2;
@@ -80,7 +81,8 @@ fn table(max_chunk: usize) -> (Arc<Batched>, Requests, Writer) {
     let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: narrow, indexes: Vec::new() };
     let batched = Arc::new(Batched { began: Instant::now(), max_chunk, chunks: Mutex::default() });
     let job = Job::new(plan, Arc::clone(&changes), Tables::one(Arc::clone(&batched)), description, &budgets);
-    let writer = Writer::new(changes, crate::state::of_a_test().history(), RunId::from_number(1));
+    let session = SessionId { run: RunId::from_number(1), epoch: 1 };
+    let writer = Writer::new(changes, crate::state::of_a_test().history(), session);
     (batched, job.requests(), writer)
 }
 

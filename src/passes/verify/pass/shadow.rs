@@ -18,7 +18,7 @@ use crate::engine::{
 };
 use crate::item::{Item, ItemKey, KeySchema};
 use crate::state::{
-    Counts, Cursor, ListQuery, Mismatch, PreImageId, RunId, SegmentEvent, SessionId, State, StoreError, Verdict,
+    Counts, Cursor, ListQuery, Mismatch, PreImageId, SegmentEvent, SessionId, State, StoreError, Verdict,
     VerdictCounts, VerificationRecord, VerifiedPages,
 };
 
@@ -50,7 +50,7 @@ pub(super) struct Verifier {
     /// What the migration wrote is looked up, too: a plan that skips tells its own copies from other values.
     skips: bool,
     store: State,
-    run: RunId,
+    session: SessionId,
     requests: Requests,
     key: KeySchema,
     /// Suspects that may still be read again; none reads all of them.
@@ -89,7 +89,7 @@ impl Verifier {
             before,
             skips: plan.changes.iter().any(Change::skips),
             store: store.clone(),
-            run: record.run.id,
+            session: record.run.session(),
             requests,
             key: key.clone(),
             rereads: asked.wanted.is_none().then(|| AtomicU64::new(MAX_REREADS)),
@@ -163,7 +163,7 @@ impl Verifier {
         let by = Arc::new(PageRepair { repair: repair.clone(), records });
         let changes = Changes::decided_by(by, repair.key().clone(), repair.indexes().schemas().to_vec())
             .sparing_encrypted(self.spares_encrypted);
-        let writer = Writer::new(Arc::new(changes), self.store.history(), self.run);
+        let writer = Writer::new(Arc::new(changes), self.store.history(), self.session);
         let items = suspects.iter().map(|suspect| suspect.item.clone()).collect();
         let outcomes = writer.process_all(items, requests).await?;
         let unexpected = |key: &ItemKey| {
@@ -196,7 +196,7 @@ impl Verifier {
             let found: Vec<_> = stream::iter(looks).buffer_unordered(LOOKED_AT_ONCE).collect().await;
             let found = found.into_iter().collect::<Result<Vec<_>, Stopped>>()?;
             let resolved: Vec<_> = found.into_iter().flatten().collect();
-            closed += self.store.close_diverged(resolved).await.map_err(|error| self.give_up(&error))?;
+            closed += self.store.close_diverged(self.session, resolved).await.map_err(|error| self.give_up(&error))?;
             tracing::info!("read {looked_at} of {due} diverged items again; {closed} are resolved");
         }
     }
@@ -307,7 +307,7 @@ impl CommitPage<PageVerdicts> for Verifier {
     async fn abandon(&self, PageVerdicts { refused, .. }: PageVerdicts) {
         if !refused.is_empty() {
             // A failure here is safe: such a pre-image counts as one whose write may have been applied.
-            let _ = self.store.mark_refused(refused).await;
+            let _ = self.store.mark_refused(self.session, refused).await;
         }
     }
 
@@ -316,7 +316,7 @@ impl CommitPage<PageVerdicts> for Verifier {
         let PageVerdicts { counts, verdicts, mismatches, refused } = outcome;
         let (progress, ends) = (counts.clone(), next.is_none());
         let event = SegmentEvent::PagesDone { first, pages, next, counts };
-        let session = SessionId { run: self.run, epoch };
+        let session = SessionId { epoch, ..self.session };
         let verified = VerifiedPages { session, segment, event, verdicts, mismatches, refused };
         self.store.commit_verified(verified).await.map_err(|error| self.give_up(&error))?;
         self.requests.progress().committed(&progress, pages, ends);
